@@ -1,0 +1,226 @@
+"""What every command shares: one line for an expected failure, its exit code, and text any console can show.
+
+Standard output carries data and the documents' output, standard error carries talk. Where the console cannot show a
+character (Jenkins agents run with LANG=C) an ASCII replacement is written instead.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import sys
+import unicodedata
+from collections.abc import Callable
+from io import TextIOWrapper
+from typing import IO, Any, TextIO
+
+import click
+
+from promotion.errors import NothingToDo, PromotionError
+
+INTERRUPTED = 130
+FAILED = 1
+
+# Keys are single code points: the encoder hands over what it cannot encode one run at a time.
+ASCII_REPLACEMENTS = {
+    "\N{BAR CHART}": "[#]",
+    "\N{CLIPBOARD}": "[=]",
+    "\N{PACKAGE}": "[*]",
+    "\N{TROPHY}": "[P]",
+    "\N{PUSHPIN}": "[-]",
+    "\N{LEFT-POINTING MAGNIFYING GLASS}": "[?]",
+    "\N{RIGHT-POINTING MAGNIFYING GLASS}": "[?]",
+    "\N{ROCKET}": "[>]",
+    "\N{WHITE HEAVY CHECK MARK}": "[ok]",
+    "\N{CHECK MARK}": "ok",
+    "\N{HEAVY CHECK MARK}": "ok",
+    "\N{CROSS MARK}": "[x]",
+    "\N{BALLOT X}": "x",
+    "\N{MULTIPLICATION X}": "x",
+    "\N{WARNING SIGN}": "[!]",
+    "\N{INFORMATION SOURCE}": "[i]",
+    "\N{ROBOT FACE}": "[auto]",
+    "\N{TEST TUBE}": "[S]",
+    "\N{PERFORMING ARTS}": "[S]",
+    "\N{ANTICLOCKWISE DOWNWARDS AND UPWARDS OPEN CIRCLE ARROWS}": "[~]",
+    "\N{CARD FILE BOX}": "[A]",
+    "\N{FILE CABINET}": "[A]",
+    "\N{SCROLL}": "[h]",
+    "\N{HOURGLASS WITH FLOWING SAND}": "[.]",
+    "\N{STOPWATCH}": "[t]",
+    "\N{LOCK}": "[lock]",
+    "\N{SPARKLES}": "*",
+    "\N{PARTY POPPER}": "*",
+    "\N{VARIATION SELECTOR-16}": "",
+    "\N{RIGHTWARDS ARROW}": "->",
+    "\N{LEFTWARDS ARROW}": "<-",
+    "\N{UPWARDS ARROW}": "^",
+    "\N{DOWNWARDS ARROW}": "v",
+    "\N{LEFT RIGHT ARROW}": "<->",
+    "\N{EN DASH}": "-",
+    "\N{EM DASH}": "-",
+    "\N{MINUS SIGN}": "-",
+    "\N{PLUS-MINUS SIGN}": "+/-",
+    "\N{MULTIPLICATION SIGN}": "x",
+    "\N{GREATER-THAN OR EQUAL TO}": ">=",
+    "\N{LESS-THAN OR EQUAL TO}": "<=",
+    "\N{BULLET}": "*",
+    "\N{MIDDLE DOT}": "-",
+    "\N{HORIZONTAL ELLIPSIS}": "...",
+    "\N{NO-BREAK SPACE}": " ",
+    "\N{BOX DRAWINGS LIGHT HORIZONTAL}": "-",
+    "\N{BOX DRAWINGS HEAVY HORIZONTAL}": "=",
+    "\N{BOX DRAWINGS DOUBLE HORIZONTAL}": "=",
+    "\N{BOX DRAWINGS LIGHT VERTICAL}": "|",
+    "\N{BOX DRAWINGS HEAVY VERTICAL}": "|",
+    "\N{FULL BLOCK}": "#",
+    "\N{LATIN SMALL LETTER SHARP S}": "ss",
+}
+# What CPython writes into LC_CTYPE when it finds the C locale (PEP 538).
+_COERCED = {"c.utf-8", "c.utf8", "utf-8"}
+_ERRORS = "promotion.ascii"
+_BOX_DRAWING = range(0x2500, 0x2580)
+
+
+def to_ascii(text: str) -> str:
+    """Spell `text` in ASCII: the table first, then the base letter, then a question mark."""
+    return "".join(_spell(character) for character in text)
+
+
+def _spell(character: str) -> str:
+    if character.isascii():
+        return character
+    if character in ASCII_REPLACEMENTS:
+        return ASCII_REPLACEMENTS[character]
+    if ord(character) in _BOX_DRAWING:
+        return "+"
+    base = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode("ascii")
+    return base or "?"
+
+
+def _replace_unencodable(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return to_ascii(error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(_ERRORS, _replace_unencodable)
+
+
+def is_plain_locale() -> bool:
+    """Whether the environment asks for ASCII: the first of LC_ALL, LC_CTYPE and LANG that is set says C or POSIX.
+
+    Python may write UTF-8 all the same under such a locale, the console that reads it will not. PYTHONIOENCODING and
+    PYTHONUTF8=1 are a person's own word and win.
+    """
+    if os.environ.get("PYTHONIOENCODING") or os.environ.get("PYTHONUTF8") == "1":
+        return False
+    character_set = os.environ.get("LC_CTYPE", "")
+    if character_set.lower() in _COERCED:
+        character_set = ""
+    locale = os.environ.get("LC_ALL") or character_set or os.environ.get("LANG", "")
+    return locale in {"C", "POSIX"}
+
+
+def fit(stream: TextIO | IO[str]) -> None:
+    """Make `stream` write ASCII replacements instead of failing on, or garbling, what its console cannot show."""
+    if isinstance(stream, TextIOWrapper) and stream.errors != _ERRORS:
+        stream.reconfigure(encoding="ascii" if is_plain_locale() else None, errors=_ERRORS)
+
+
+def is_coloured(stream: TextIO | IO[str]) -> bool:
+    """Whether to send colours: only to a terminal, and never against NO_COLOR (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR")
+
+
+def echo(text: str = "") -> None:
+    """Write one line of data to standard output."""
+    _write(text, sys.stdout)
+
+
+def talk(text: str = "", colour: str | None = None) -> None:
+    """Write one line for the person watching to standard error, after everything already written."""
+    _flush(sys.stdout)
+    _write(click.style(text, fg=colour) if colour else text, sys.stderr)
+
+
+def _write(text: str, stream: TextIO) -> None:
+    fit(stream)
+    try:
+        click.echo(text, file=stream, color=is_coloured(stream))
+    except BrokenPipeError:
+        _mute(stream)
+
+
+def _flush(stream: TextIO) -> None:
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        _mute(stream)
+
+
+def _mute(stream: TextIO) -> None:
+    """Send the rest nowhere: a reader that went away (`… | head -1`) must not stop a promotion half way."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+class Command(click.Command):
+    """A click command that reports failures as one line and answers with the documented exit code."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command; see `click.Command.main`."""
+        fit(sys.stdout)
+        fit(sys.stderr)
+        return super().main(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call the function; expected failures end as one red line, unexpected ones name their class."""
+        try:
+            result = super().invoke(ctx)
+            _flush(sys.stdout)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except PromotionError as error:
+            self._refuse(ctx, error, str(error), error.exit_code)
+        except KeyboardInterrupt as error:
+            self._refuse(ctx, error, "interrupted", INTERRUPTED)
+        except Exception as error:  # noqa: BLE001  # the last line of defence: no raw traceback for an operator
+            name = type(error).__name__
+            self._refuse(ctx, error, f"unexpected {name}: {error} (--traceback shows more)", FAILED)
+        else:
+            return result
+
+    @staticmethod
+    def _refuse(ctx: click.Context, error: BaseException, message: str, exit_code: int) -> None:
+        if ctx.meta.get(__name__):
+            raise error
+        talk(" ".join(message.split()), colour="yellow" if isinstance(error, NothingToDo) else "red")
+        ctx.exit(exit_code)
+
+
+def _remember_traceback(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001  # click's
+    ctx.meta[__name__] = value
+
+
+def command(name: str | None = None, **attributes: Any) -> Callable[[Callable[..., Any]], Command]:
+    """Turn a function into a `click` command with `--traceback`.
+
+    Args:
+        name: The command's name; the function's by default.
+        attributes: Passed on to `click.command`.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Command:
+        with_traceback = click.option(
+            "--traceback",
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=_remember_traceback,
+            help="Show the full traceback of a failure.",
+        )(function)
+        return click.command(name, cls=Command, **attributes)(with_traceback)
+
+    return decorate

@@ -1,0 +1,1 @@
+"""Ordered changes of the journal's schema, run by Alembic."""

@@ -1,0 +1,128 @@
+"""The journal's tables, under the names people already write SQL against."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+REVISION = "0001"
+"""The newest migration; a journal at this revision is used without loading the migration engine."""
+
+metadata = MetaData()
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC timestamp, also on SQLite, which forgets the zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:  # noqa: ARG002
+        """Store UTC."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Give the zone back."""
+        if value is None:
+            return None
+        aware: datetime = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return aware.astimezone(UTC)
+
+
+family = Table(
+    "family",
+    metadata,
+    Column("name", String(256), primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+model_registry = Table(
+    "model_registry",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(256), nullable=False, unique=True),
+    Column("family", ForeignKey("family.name"), nullable=False, index=True),
+)
+
+model_version_detail = Table(
+    "model_version_detail",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("model_id", ForeignKey("model_registry.id"), nullable=False),
+    Column("family", ForeignKey("family.name"), nullable=False, index=True),
+    Column("mlflow_version", Integer, nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("run_id", String(64)),
+    Column("digest", String(64)),
+    Column("feature_hash", String(64)),
+    Column("metrics", JSON),
+    Column("lineage", JSON),
+    Column("approver", String(256)),
+    Column("reason", Text),
+    Column("promoted_at", UtcDateTime),
+    Column("deprecated_at", UtcDateTime),
+    UniqueConstraint("model_id", "mlflow_version"),
+    UniqueConstraint("model_id", "version"),
+    CheckConstraint("status IN ('none', 'staging', 'production', 'archived')", name="known_status"),
+)
+
+gate_report = Table(
+    "gate_report",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("family", String(256), nullable=False, index=True),
+    Column("model", String(256), nullable=False),
+    Column("mlflow_version", Integer, nullable=False),
+    Column("target", String(16), nullable=False),
+    Column("passed", Boolean, nullable=False),
+    Column("report", JSON, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("actor", String(256), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+promotion_event = Table(
+    "promotion_event",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("operation", String(32), nullable=False, index=True),
+    Column("family", ForeignKey("family.name"), nullable=False, index=True),
+    Column("version_id", ForeignKey("model_version_detail.id"), nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("from_status", String(16), nullable=False),
+    Column("to_status", String(16), nullable=False),
+    Column("actor", String(256), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("gate_report_id", ForeignKey("gate_report.id")),
+    Column("at", UtcDateTime, nullable=False),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("family", ForeignKey("family.name"), nullable=False, index=True),
+    Column("operation", String(32), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("error", Text),
+    Column("done_at", UtcDateTime, index=True),
+)
