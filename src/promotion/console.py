@@ -7,6 +7,7 @@ character (Jenkins agents run with LANG=C) an ASCII replacement is written inste
 from __future__ import annotations
 
 import codecs
+import json
 import os
 import sys
 import unicodedata
@@ -196,6 +197,9 @@ class Command(click.Command):
     def _refuse(ctx: click.Context, error: BaseException, message: str, exit_code: int) -> None:
         if ctx.meta.get(__name__):
             raise error
+        if ctx.params.get("as_json"):
+            details = error.details if isinstance(error, PromotionError) else {}
+            echo(json.dumps({"exit_code": exit_code, "message": message, **details}, default=str))
         talk(" ".join(message.split()), colour="yellow" if isinstance(error, NothingToDo) else "red")
         ctx.exit(exit_code)
 

@@ -35,7 +35,9 @@ class Database:
         try:
             parsed = make_url(url.replace("postgres://", "postgresql://", 1))
         except ArgumentError as error:
-            message = f"PROMOTION_DATABASE_URL is not a database URL (expected sqlite:///FILE or postgresql://…): {error}"
+            message = (
+                f"PROMOTION_DATABASE_URL is not a database URL (expected sqlite:///FILE or postgresql://…): {error}"
+            )
             raise UsageError(message) from error
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
@@ -46,6 +48,7 @@ class Database:
             raise UsageError(message)
         self.file = Path(parsed.database or "") if self.backend == "sqlite" else None
         self._engine = _sqlite_engine(parsed, lock_timeout) if self.file else _postgresql_engine(parsed, lock_timeout)
+        self._autocommitting = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._current = False
 
     @property
@@ -81,22 +84,21 @@ class Database:
         Raises:
             JournalLocked: Another process held it for `lock_timeout` seconds.
         """
-        with self._file_lock(family) if self.file else self._advisory_lock(family):
+        with self._file_lock(self.file, family) if self.file else self._advisory_lock(family):
             yield
 
     @contextmanager
-    def _file_lock(self, family: str) -> Iterator[None]:
-        from filelock import FileLock, Timeout  # noqa: PLC0415 - read-only commands never lock
+    def _file_lock(self, file: Path, family: str) -> Iterator[None]:
+        from filelock import FileLock, Timeout
 
-        assert self.file is not None
         slug = hashlib.sha256(family.encode()).hexdigest()[:12]
-        lock = FileLock(self.file.with_name(f"{self.file.name}.{slug}.lock"), timeout=self.lock_timeout)
+        lock = FileLock(file.with_name(f"{file.name}.{slug}.lock"), timeout=self.lock_timeout)
         try:
             lock.acquire()
         except Timeout as error:
             raise JournalLocked(self._busy(family)) from error
         except OSError as error:
-            message = f"cannot lock {family!r} beside the journal {self.file}: {error.strerror or error}; nothing moved"
+            message = f"cannot lock {family!r} beside the journal {file}: {error.strerror or error}; nothing moved"
             raise JournalError(message) from error
         try:
             yield
@@ -105,8 +107,7 @@ class Database:
 
     @contextmanager
     def _advisory_lock(self, family: str) -> Iterator[None]:
-        with self._plain_words(), self._engine.connect() as connection:
-            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+        with self._plain_words(), self._autocommitting.connect() as connection:
             key = {"key": f"promotion:{family}"}
             try:
                 connection.execute(text("SELECT pg_advisory_lock(hashtextextended(:key, 0))"), key)
@@ -133,8 +134,8 @@ class Database:
                 return
             if self.backend == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('promotion:migrate', 0))"))
-            from alembic import command  # noqa: PLC0415 - a third of a second, needed once per schema change
-            from alembic.config import Config  # noqa: PLC0415
+            from alembic import command
+            from alembic.config import Config
 
             config = Config()
             config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))

@@ -1,34 +1,46 @@
 """Everything that can go wrong on purpose, each with the exit code a shell or Jenkins reads.
 
-    PromotionError                1  failed, nothing moved
-    ├── UsageError                2  the command line names something that does not exist or is malformed
-    │   ├── ConfigError           2  a family's YAML file is wrong
-    │   ├── UnknownFamily         2
-    │   ├── UnknownModel          2
-    │   └── UnknownVersion        2
-    ├── DataError                 1  the data is missing, unreadable or breaks its contract
-    ├── RegistryError             1  MLflow did not do what was asked
-    │   ├── RegistryUnreachable   1  no answer in time
-    │   ├── RegistryUnauthorised  1  401: credentials missing or wrong
-    │   ├── RegistryForbidden     1  403: credentials valid, permission missing
-    │   └── RegistryBroken        1  5xx, or an exception inside the store
-    ├── JournalError              1  the journal's database cannot be read or written
-    │   └── JournalLocked         1  another process holds it for too long
-    ├── GateRefused               3  evidence says no
-    ├── ProductionMoved           4  Production is no longer the version the gates ran against
-    ├── NothingToDo               5  no candidate, already there, or not better
-    └── ProjectionIncomplete      6  promoted in the journal, MLflow does not show it yet
+PromotionError                1  failed, nothing moved
+├── UsageError                2  the command line names something that does not exist or is malformed
+│   ├── ConfigError           2  a family's YAML file is wrong
+│   ├── UnknownFamily         2
+│   ├── UnknownModel          2
+│   └── UnknownVersion        2
+├── DataError                 1  the data is missing, unreadable or breaks its contract
+├── ArtifactRefused           1  a model artifact is incomplete, unsafe, or not one we load
+├── RegistryError             1  MLflow did not do what was asked
+│   ├── RegistryUnreachable   1  no answer in time
+│   ├── RegistryUnauthorised  1  401: credentials missing or wrong
+│   ├── RegistryForbidden     1  403: credentials valid, permission missing
+│   ├── RegistryBroken        1  5xx, or an exception inside the store
+│   ├── ArtifactMissing       1  a version's files are not where the registry says
+│   └── ArtifactUnsafe        1  a version's files reach outside their folder
+├── JournalError              1  the journal's database cannot be read or written
+│   └── JournalLocked         1  another process holds it for too long
+├── GateRefused               3  evidence says no
+├── ProductionMoved           4  Production is no longer the version the gates ran against
+├── NothingToDo               5  no candidate, already there, or not better
+└── ProjectionIncomplete      6  promoted in the journal, MLflow does not show it yet
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class PromotionError(Exception):
-    """Base of all expected failures: the message is one line a tired person can act on."""
+    """Base of all expected failures: the message is one line a tired person can act on.
+
+    Args:
+        message: What happened, where, what was expected, what to do.
+        details: What `--json` adds to the message, as plain data.
+    """
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.details = details
 
 
 class UsageError(PromotionError):
@@ -57,6 +69,10 @@ class DataError(PromotionError):
     """Data is missing, unreadable, or breaks the family's data contract."""
 
 
+class ArtifactRefused(PromotionError):
+    """A model artifact is incomplete, holds a pickle or a type we do not trust, or is of a kind we do not load."""
+
+
 class RegistryError(PromotionError):
     """MLflow refused or failed; never to be read as "there is no Production"."""
 
@@ -75,6 +91,14 @@ class RegistryForbidden(RegistryError):
 
 class RegistryBroken(RegistryError):
     """The tracking server or store failed inside (5xx, or an exception such as RepresenterError)."""
+
+
+class ArtifactMissing(RegistryError):
+    """A version's files are not where the registry says they are, or there are none."""
+
+
+class ArtifactUnsafe(RegistryError):
+    """A version's folder holds something that cannot be digested safely: a symbolic link, a device, an odd name."""
 
 
 class JournalError(PromotionError):

@@ -27,13 +27,16 @@ class Evaluation(Protocol):
     """
 
     @property
-    def metrics(self) -> Mapping[str, float]: ...
+    def metrics(self) -> Mapping[str, float]:
+        """Every metric by name."""
 
     @property
-    def rows(self) -> int: ...
+    def rows(self) -> int:
+        """How many rows were scored."""
 
     @property
-    def data_sha256(self) -> str: ...
+    def data_sha256(self) -> str:
+        """Digest of the data file."""
 
 
 class Evaluator(Protocol):

@@ -168,7 +168,9 @@ def _better_gate(metric: str, rule: BetterThanProduction) -> Gate:
 
     def gate(context: Context) -> GateResult:
         if context.production is None:
-            return GateResult(BETTER, passed=True, measured="no Production yet", required="first version: thresholds only")
+            return GateResult(
+                BETTER, passed=True, measured="no Production yet", required="first version: thresholds only"
+            )
         required = f"{metric} > Production" if strict else f"{metric} not worse than Production by {rule.margin:g}"
         difference = context.difference
         if difference is None or context.evaluation is None or context.production_evaluation is None:

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
-from sqlalchemy import Connection, Row, Select, and_, select
+from sqlalchemy import Connection, Row, Select, Table, and_, select
 from sqlalchemy.exc import IntegrityError
 
 from promotion.database import Database
@@ -70,11 +70,27 @@ class Pending:
     error: str | None
 
 
+class Known(Protocol):
+    """What identifies a version: a `ModelVersion` of the registry, or an `Entry`."""
+
+    @property
+    def model(self) -> str:
+        """Name of the registered model."""
+
+    @property
+    def number(self) -> int:
+        """MLflow's integer version."""
+
+    @property
+    def run_id(self) -> str | None:
+        """Run that made it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One version and the stage it goes to."""
 
-    version: ModelVersion
+    version: Known
     to: Stage
     digest: str | None = None
 
@@ -160,6 +176,16 @@ class Journal:
         query = _EVENTS if family is None else _EVENTS.where(promotion_event.c.family == family)
         return [_event(row) for row in self._rows(query.order_by(promotion_event.c.id.desc()).limit(limit))]
 
+    def arrival(self, family: str, stage: Stage) -> Event | None:
+        """The newest move into `stage` of a version that is still there."""
+        query = _EVENTS.where(
+            promotion_event.c.family == family,
+            promotion_event.c.to_status == stage.status,
+            model_version_detail.c.status == stage.status,
+        )
+        rows = self._rows(query.order_by(promotion_event.c.id.desc()).limit(1))
+        return _event(rows[0]) if rows else None
+
     def production_at(self, family: str, moment: datetime) -> Event | None:
         """The move that had put the version into Production which served at `moment`; None when none served."""
         query = _EVENTS.where(
@@ -203,8 +229,7 @@ class Journal:
             "created_at": datetime.now(UTC),
         }
         with self._database.write() as connection:
-            result = connection.execute(gate_report.insert().values(values))
-            return int(result.inserted_primary_key[0])
+            return _insert(connection, gate_report, values)
 
     def move(
         self, family: str, changes: Sequence[Change], authority: Authority, *, expected_production: int | None
@@ -249,7 +274,9 @@ class Journal:
     def _update_outbox(self, pending: Iterable[Pending], **values: Any) -> None:
         ids = [item.id for item in pending]
         with self._database.write() as connection:
-            connection.execute(outbox.update().where(outbox.c.id.in_(ids)).values(attempts=outbox.c.attempts + 1, **values))
+            connection.execute(
+                outbox.update().where(outbox.c.id.in_(ids)).values(attempts=outbox.c.attempts + 1, **values)
+            )
 
     @staticmethod
     def _compare(connection: Connection, family: str, expected: int | None) -> None:
@@ -267,7 +294,9 @@ class Journal:
             return connection.execute(query).all()
 
 
-_MOVED = "{now} is in Production of {family!r} now, not the version this check compared with; nothing moved, check again"
+_MOVED = (
+    "{now} is in Production of {family!r} now, not the version this check compared with; nothing moved, check again"
+)
 
 _ENTRIES = select(model_version_detail, model_registry.c.name).join_from(model_version_detail, model_registry)
 
@@ -345,16 +374,10 @@ def _apply(
     )
 
 
-def _detail(connection: Connection, family: str, version: ModelVersion) -> tuple[int, Stage]:
+def _detail(connection: Connection, family: str, version: Known) -> tuple[int, Stage]:
     """The row of a version and where it is, written the first time the version is heard of."""
     model = connection.execute(select(model_registry.c.id).where(model_registry.c.name == version.model)).first()
-    model_id = (
-        model.id
-        if model
-        else connection.execute(
-            model_registry.insert().values(name=version.model, family=family)
-        ).inserted_primary_key[0]
-    )
+    model_id = model.id if model else _insert(connection, model_registry, {"name": version.model, "family": family})
     row = connection.execute(
         select(model_version_detail.c.id, model_version_detail.c.status).where(
             model_version_detail.c.model_id == model_id, model_version_detail.c.mlflow_version == version.number
@@ -362,14 +385,17 @@ def _detail(connection: Connection, family: str, version: ModelVersion) -> tuple
     ).first()
     if row:
         return int(row.id), Stage.parse(row.status)
-    inserted = connection.execute(
-        model_version_detail.insert().values(
-            model_id=model_id,
-            family=family,
-            mlflow_version=version.number,
-            version=str(version.number),
-            status=Stage.NONE.status,
-            run_id=version.run_id,
-        )
-    )
-    return int(inserted.inserted_primary_key[0]), Stage.NONE
+    values = {
+        "model_id": model_id,
+        "family": family,
+        "mlflow_version": version.number,
+        "version": str(version.number),
+        "status": Stage.NONE.status,
+        "run_id": version.run_id,
+    }
+    return _insert(connection, model_version_detail, values), Stage.NONE
+
+
+def _insert(connection: Connection, table: Table, values: Mapping[str, Any]) -> int:
+    key = connection.execute(table.insert().values(values)).inserted_primary_key
+    return int(key[0]) if key else 0

@@ -1,4 +1,4 @@
-"""Write the journal's present state into MLflow: stages, aliases and tags, in an order that never leaves Production empty."""
+"""Write the journal's present state into MLflow: stages, aliases and tags, never leaving Production empty on the way."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def project(
         _move(registry, version, stage, outcome, report)
     _write_aliases(family, present, production, journal, registry, outcome, report)
     if production:
-        event = next(event for event in journal.history(family) if event.to_stage is Stage.PRODUCTION)
-        text = f"{event.operation} by {event.actor} at {event.at:%Y-%m-%dT%H:%M:%SZ}: {event.reason}"
+        event = journal.arrival(family, Stage.PRODUCTION)
+        text = f"{event.operation} by {event.actor} at {event.at:%Y-%m-%dT%H:%M:%SZ}: {event.reason}" if event else ""
         shown = _find(present, production)
         if shown and shown.tags.get(EVENT_TAG) != text:
             registry.set_tag(production.model, production.number, EVENT_TAG, text)
@@ -84,11 +84,10 @@ def _stage_moves(
     for versions in present.values():
         for version in versions:
             entry = wanted.get((version.model, version.number))
-            stage = entry.stage if entry else version.stage
-            if entry is None and version.stage is Stage.PRODUCTION:
-                stage = Stage.ARCHIVED
-            if stage is not version.stage or STAGE_TAG in version.tags:
-                moves.append((version, stage))
+            if entry and (entry.stage is not version.stage or STAGE_TAG in version.tags):
+                moves.append((version, entry.stage))
+            elif entry is None and version.stage is Stage.PRODUCTION:
+                moves.append((version, Stage.ARCHIVED))
     return sorted(moves, key=lambda move: move[1] is not Stage.PRODUCTION)
 
 
@@ -122,13 +121,11 @@ def _write_aliases(
     outcome: _Outcome,
     report: Callable[[str], None],
 ) -> None:
-    staged = [event for event in journal.history(family) if event.to_stage is Stage.STAGING]
-    still_staged = {(e.model, e.number) for e in journal.entries(family) if e.stage is Stage.STAGING}
-    staging = next(((e.model, e.number) for e in staged if (e.model, e.number) in still_staged), None)
+    staging = journal.arrival(family, Stage.STAGING)
     previous = journal.previous(family)
     targets = {
         "production": (production.model, production.number) if production else None,
-        "staging": staging,
+        "staging": (staging.model, staging.number) if staging else None,
         "previous": (previous.model, previous.number) if previous else None,
     }
     try:

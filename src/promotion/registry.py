@@ -6,13 +6,20 @@ SQLite schema for the default store, `MlflowClient` for everything else and for 
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit, urlunsplit
 
+from promotion.errors import UnknownModel, UnknownVersion
 from promotion.settings import Settings
 from promotion.stages import Stage
+
+_NAMES_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,7 @@ class ModelVersion:
 
 @dataclass(frozen=True, slots=True)
 class RegisteredModel:
-    """A registered model as a listing shows it: the highest version of each stage, and the aliases."""
+    """A registered model as a listing shows it: the highest version of each stage, newest first, and the aliases."""
 
     name: str
     versions: Sequence[ModelVersion]
@@ -100,4 +107,68 @@ class Registry(Protocol):
 
 def open_registry(settings: Settings) -> Registry:
     """The registry behind `settings.registry_uri`; nothing is contacted yet."""
-    raise NotImplementedError
+    uri = settings.registry_uri
+    if uri.startswith(("http://", "https://")):
+        from promotion.registry_rest import RestRegistry
+
+        return RestRegistry(uri, settings.tracking_uri)
+    if path := sqlite_path(uri):
+        from promotion.registry_sqlite import SqliteRegistry
+
+        return SqliteRegistry(uri, path, settings.tracking_uri)
+    from promotion.registry_client import ClientRegistry
+
+    return ClientRegistry(uri, settings.tracking_uri)
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The file behind an SQLAlchemy SQLite URL; None for other stores and for databases in memory."""
+    found = re.fullmatch(r"sqlite(?:\+pysqlite)?:///(?!:memory:|file:)([^?]+)(?:\?.*)?", uri)
+    return Path(found[1]) if found else None
+
+
+def without_password(uri: str) -> str:
+    """The URI as it may be shown: credentials inside it are masked."""
+    parts = urlsplit(uri)
+    if "@" not in parts.netloc:
+        return uri
+    return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
+
+
+def from_milliseconds(timestamp: int) -> datetime:
+    """UTC time of MLflow's milliseconds since the epoch."""
+    return datetime.fromtimestamp(timestamp / 1000, tz=UTC)
+
+
+def served_artifact_uri(uri: str, tracking_uri: str) -> str:
+    """An `mlflow-artifacts:` URI as the http(s) address at which the tracking server proxies it; others unchanged.
+
+    MLflow resolves the address as `<server>/api/2.0/mlflow-artifacts/artifacts/<path>`.
+    """
+    artifact, server = urlsplit(uri), urlsplit(tracking_uri)
+    if artifact.scheme != "mlflow-artifacts" or server.scheme not in {"http", "https"}:
+        return uri
+    path = f"{server.path.rstrip('/')}/api/2.0/mlflow-artifacts/artifacts/{artifact.path.lstrip('/')}"
+    return urlunsplit((server.scheme, artifact.netloc or server.netloc, path, "", ""))
+
+
+def unknown_model(name: str, known: Sequence[str]) -> UnknownModel:
+    """The error for a name the registry does not have; it lists the names that exist, the most similar first."""
+    if not known:
+        return UnknownModel(f"no registered model {name!r}: the registry is empty; train a model first")
+    similar = difflib.get_close_matches(name, known, n=_NAMES_SHOWN, cutoff=0.4)
+    ordered = [*similar, *(other for other in known if other not in similar)]
+    rest = len(ordered) - _NAMES_SHOWN
+    more = f" and {rest} more" if rest > 0 else ""
+    return UnknownModel(f"no registered model {name!r}: the registry has {', '.join(ordered[:_NAMES_SHOWN])}{more}")
+
+
+def unknown_version(name: str, number: int, known: Sequence[int]) -> UnknownVersion:
+    """The error for a version the model does not have; it lists the newest that exist."""
+    numbers = sorted(known, reverse=True)
+    if not numbers:
+        return UnknownVersion(f"{name} has no version {number}: it has no versions at all; train one first")
+    rest = len(numbers) - _NAMES_SHOWN
+    more = f" and {rest} older" if rest > 0 else ""
+    listed = ", ".join(str(known_number) for known_number in numbers[:_NAMES_SHOWN])
+    return UnknownVersion(f"{name} has no version {number}: it has {listed}{more}")

@@ -27,10 +27,14 @@ _APPEND_ONLY_SQLITE = [
     for verb in ("UPDATE", "DELETE")
 ]
 _APPEND_ONLY_POSTGRESQL = [
-    "CREATE FUNCTION promotion_event_append_only() RETURNS trigger LANGUAGE plpgsql AS "
-    "$$ BEGIN RAISE EXCEPTION 'promotion_event is append-only'; END $$",
-    "CREATE TRIGGER promotion_event_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON promotion_event "
-    "FOR EACH STATEMENT EXECUTE FUNCTION promotion_event_append_only()",
+    """
+    CREATE FUNCTION promotion_event_append_only() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'promotion_event is append-only'; END $$
+    """,
+    """
+    CREATE TRIGGER promotion_event_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON promotion_event
+    FOR EACH STATEMENT EXECUTE FUNCTION promotion_event_append_only()
+    """,
 ]
 
 

@@ -1,0 +1,113 @@
+"""Bring a family's data into place: fetched, verified against its digest, held against its contract."""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    import sys
+    from pathlib import Path
+
+    sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
+    import project_environment
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+
+from models.datasets import Dataset, load_dataset
+from models.download import Provided, provide
+from models.transfer import Progress
+from promotion.config import load_config
+from promotion.console import command, echo, talk
+from promotion.settings import Settings
+
+DEFAULT_FAMILY = "heart-disease"
+
+
+@command()
+@click.option("--model", "family", default=DEFAULT_FAMILY, show_default=True, help="Family whose data is wanted.")
+@click.option("--force", is_flag=True, help="Fetch again even when the verified file is there.")
+@click.option("--offline", is_flag=True, help="Contact nobody; only check the file that is there.")
+@click.option("--json", "as_json", is_flag=True, help="Report as JSON on standard output.")
+def main(family: str, force: bool, offline: bool, as_json: bool) -> None:  # noqa: FBT001  # click passes flags so
+    """Bring a family's data into place.
+
+    A file that is there with the configured sha256 is used as it is. Otherwise the configured URL is fetched; without
+    network the verified file that came with the repository is used. At the end the data contract is checked.
+    """
+    settings = Settings.from_environment()
+    config = load_config(settings.config_folder, family)
+    with _progress(config.data.path) as progress:
+        provided = provide(config, settings.home, force=force, offline=offline, progress=progress)
+    if provided.reason:
+        talk(f"⚠️ {provided.reason}", colour="yellow")
+    dataset = load_dataset(config, settings.home)
+    if as_json:
+        echo(json.dumps(_report(family, provided, dataset, config.data.licence), indent=2))
+        return
+    for line in _lines(provided, dataset, config.data.path):
+        echo(line)
+    if config.data.licence:
+        echo(f"   Source: {config.data.licence}")
+    option = "" if family == DEFAULT_FAMILY else f" --model {family}"
+    talk(f"Next: python src/models/train.py{option}")
+
+
+def _lines(provided: Provided, dataset: Dataset, name: str) -> Iterator[str]:
+    how = {"cached": "cached", "fetched": "downloaded", "kept": "not reachable, using the bundled file"}[
+        provided.origin
+    ]
+    checked = "verified" if provided.verified else "not verified, the config names no data.sha256"
+    yield f"✅ {name}: {how}, {checked} (sha256 {provided.sha256})"
+    rows, features = dataset.features.shape
+    yield f"✅ Data contract kept: {rows:,} rows × {features + 1} columns, {dataset.target.mean():.1%} positive"
+
+
+def _report(family: str, provided: Provided, dataset: Dataset, licence: str) -> dict[str, object]:
+    rows, features = dataset.features.shape
+    return {
+        "family": family,
+        "path": str(provided.path),
+        "origin": provided.origin,
+        "reason": provided.reason,
+        "verified": provided.verified,
+        "sha256": provided.sha256,
+        "rows": rows,
+        "columns": features + 1,
+        "positive_rows": int(dataset.target.sum()),
+        "licence": licence,
+    }
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Progress]:
+    if not sys.stderr.isatty():
+        yield _plain_progress(name, talk)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn(name), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task(name, total=None, visible=False)
+        yield lambda done, total: bars.update(task, completed=done, total=total, visible=True)
+
+
+def _plain_progress(name: str, say: Callable[[str], None]) -> Progress:
+    """One line at the start of a transfer and one for each tenth of it, for logs."""
+    told: set[int | None] = set()
+
+    def tell(done: int, total: int | None) -> None:
+        tenth = 10 * done // total if total else None
+        if tenth not in told:
+            told.add(tenth)
+            say(f"{name}: {done:,} bytes" + (f" of {total:,}" if total else " so far"))
+
+    return tell
+
+
+if __name__ == "__main__":
+    main()

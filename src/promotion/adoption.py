@@ -1,0 +1,77 @@
+"""Recognise what happened in MLflow behind the journal's back, and what a first look at a registry finds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from promotion.journal import Change, Entry
+from promotion.registry import ModelVersion
+from promotion.stages import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What MLflow shows against what the journal holds.
+
+    Attributes:
+        changes: Moves that bring the journal to MLflow's state, with one version in Production at most.
+        lines: What to tell people, one line each.
+    """
+
+    changes: Sequence[Change]
+    lines: Sequence[str]
+
+
+def compare(
+    entries: Sequence[Entry], versions: Sequence[ModelVersion], production_alias: tuple[str, int] | None
+) -> Difference:
+    """Find the moves made outside the journal.
+
+    Of several versions that MLflow shows in Production, the one moved there last is taken at its word; the others
+    become Archived. A `production` alias that points elsewhere counts as a promotion when no stage was moved.
+
+    Args:
+        entries: What the journal holds for the family.
+        versions: Every version MLflow shows in the family's registered models.
+        production_alias: Model and version that an alias `production` points at, when it is not the journal's.
+    """
+    held = {(entry.model, entry.number): entry.stage for entry in entries}
+    shown = {(version.model, version.number): version for version in versions}
+    moved = {key: version.stage for key, version in shown.items() if version.stage is not held.get(key, Stage.NONE)}
+    current = next((entry for entry in entries if entry.stage is Stage.PRODUCTION), None)
+    newcomers = [key for key, stage in moved.items() if stage is Stage.PRODUCTION]
+    champion = max(newcomers, key=lambda key: (shown[key].updated_at, key), default=None)
+    if champion is None and production_alias in shown:
+        champion = production_alias
+    lines: list[str] = []
+    changes: list[Change] = []
+    if current and (current.model, current.number) not in shown:
+        lines.append(f"{current} was in Production and is no longer in MLflow: the family has no Production now")
+        changes.append(Change(current, Stage.ARCHIVED))
+    if champion:
+        for key in newcomers:
+            if key != champion:
+                moved[key] = Stage.ARCHIVED
+                lines.append(f"{shown[key]} is in Production too; it was moved there earlier and becomes Archived")
+        moved[champion] = Stage.PRODUCTION
+        if current and (current.model, current.number) in shown:
+            key = (current.model, current.number)
+            moved[key] = Stage.ARCHIVED if shown[key].stage is Stage.PRODUCTION else shown[key].stage
+    for key in sorted(moved, key=lambda key: moved[key] is Stage.PRODUCTION):
+        before = held.get(key, Stage.NONE)
+        if moved[key] is not before:
+            changes.append(Change(shown[key], moved[key]))
+            lines.append(f"{shown[key]}: MLflow shows {moved[key]}, the journal {before}")
+    return Difference(changes, lines)
+
+
+def production_alias(aliases: Mapping[str, Mapping[str, int]], current: Entry | None) -> tuple[str, int] | None:
+    """Where an alias `production` points, when that is not the journal's Production.
+
+    Args:
+        aliases: Of each registered model, its aliases.
+        current: The journal's Production.
+    """
+    targets = [(model, found["production"]) for model, found in aliases.items() if "production" in found]
+    return next((target for target in targets if current is None or target != (current.model, current.number)), None)

@@ -1,0 +1,197 @@
+"""The default store read straight from its SQLite file, because MLflow takes seconds to start and this milliseconds.
+
+Only schema revisions whose tables were compared with the queries below are read directly; with any other revision every
+call goes through `MlflowClient`. Writes always do, so that MLflow's own rules apply.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from promotion.errors import RegistryBroken, RegistryUnreachable
+from promotion.registry import (
+    ModelVersion,
+    RegisteredModel,
+    Registry,
+    from_milliseconds,
+    served_artifact_uri,
+    unknown_model,
+    unknown_version,
+)
+from promotion.stages import Stage
+
+if TYPE_CHECKING:
+    from promotion.registry_client import ClientRegistry
+
+KNOWN_REVISIONS = {"dc11669786a5"}  # MLflow 3.17.2
+LOCK_SECONDS = 5.0
+
+Result = TypeVar("Result")
+
+# MLflow keeps deleted versions as rows, and its prompts as registered models; its own searches show neither.
+_VIEWS = """
+CREATE TEMP VIEW shown_model AS
+SELECT name FROM main.registered_models AS model
+WHERE workspace = 'default' AND NOT EXISTS (
+    SELECT 1 FROM main.registered_model_tags AS tag
+    WHERE tag.workspace = model.workspace AND tag.name = model.name
+      AND tag.key = 'mlflow.prompt.is_prompt' AND tag.value = 'true');
+CREATE TEMP VIEW shown_version AS
+SELECT name, version, coalesce(current_stage, 'None') AS stage, status, source, run_id,
+       creation_time, coalesce(last_updated_time, creation_time) AS updated_time,
+       coalesce(nullif(storage_location, ''), source) AS location
+FROM main.model_versions
+WHERE workspace = 'default' AND current_stage IS NOT 'Deleted_Internal';
+CREATE TEMP VIEW shown_tag AS
+SELECT name, version, key, coalesce(value, '') AS value FROM main.model_version_tags WHERE workspace = 'default';
+CREATE TEMP VIEW shown_alias AS
+SELECT name, alias, version FROM main.registered_model_aliases WHERE workspace = 'default';
+"""
+# What a store that nobody has written yet answers from.
+_EMPTY_STORE = """
+CREATE TABLE registered_models (workspace, name);
+CREATE TABLE registered_model_tags (workspace, name, key, value);
+CREATE TABLE model_versions (workspace, name, version, current_stage, status, source, run_id, creation_time,
+                             last_updated_time, storage_location);
+CREATE TABLE model_version_tags (workspace, name, version, key, value);
+CREATE TABLE registered_model_aliases (workspace, name, alias, version);
+CREATE TABLE logged_models (model_id, artifact_location);
+"""
+_HIGHEST = "SELECT name, max(version) AS version FROM shown_version GROUP BY name, stage"
+
+
+class SqliteRegistry:
+    """MLflow's model registry in a local SQLite file.
+
+    A file that does not exist is an empty registry; reading does not create it.
+
+    Args:
+        uri: The SQLAlchemy URL, as MLflow is given it.
+        path: The file behind it.
+        tracking_uri: The store that keeps runs and artifacts; the registry's own unless set apart.
+    """
+
+    def __init__(self, uri: str, path: Path, tracking_uri: str | None = None) -> None:
+        self.uri = uri
+        self._path = path
+        self._tracking_uri = tracking_uri or uri
+
+    def models(self) -> list[RegisteredModel]:
+        """Every registered model by name, each with its highest version per stage."""
+        return self._read(_models, lambda client: client.models())
+
+    def model(self, name: str) -> RegisteredModel:
+        """One registered model."""
+
+        def query(store: sqlite3.Connection) -> RegisteredModel:
+            return next(iter(_models(store, _known_model(store, name))))
+
+        return self._read(query, lambda client: client.model(name))
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        """All versions of one registered model, newest first."""
+
+        def query(store: sqlite3.Connection) -> list[ModelVersion]:
+            known = _known_model(store, name)
+            return _versions(store, "SELECT name, version FROM shown_version WHERE name = ?", known)
+
+        return self._read(query, lambda client: client.versions(name))
+
+    def version(self, name: str, number: int) -> ModelVersion:
+        """One version."""
+        return self._read(lambda store: _version(store, name, number), lambda client: client.version(name, number))
+
+    def tagged(self, key: str, value: str) -> list[ModelVersion]:
+        """All versions of all models that carry this tag, by name, newest first."""
+        # A prompt's versions carry tags too, but their model is not shown.
+        wanted = """SELECT name, version FROM shown_tag JOIN shown_version USING (name, version)
+                    JOIN shown_model USING (name) WHERE key = ? AND value = ?"""
+        return self._read(lambda store: _versions(store, wanted, key, value), lambda client: client.tagged(key, value))
+
+    def artifact_uri(self, version: ModelVersion) -> str:
+        """Where the artifact's files are, resolved down to a storage location."""
+
+        def query(store: sqlite3.Connection) -> str:
+            _version(store, version.model, version.number)
+            (location,) = store.execute(
+                "SELECT location FROM shown_version WHERE name = ? AND version = ?", (version.model, version.number)
+            ).fetchone()
+            logged = store.execute(
+                "SELECT artifact_location FROM logged_models WHERE 'models:/' || model_id = ?", (location,)
+            ).fetchone()
+            return str(logged[0] if logged else location)
+
+        location = self._read(query, lambda client: client.artifact_uri(version))
+        if location.startswith(("models:", "runs:")):
+            return self._client.artifact_uri(version)
+        return served_artifact_uri(location, self._tracking_uri)
+
+    def set_stage(self, name: str, number: int, stage: Stage) -> None:
+        """Move one version; other versions stay where they are."""
+        self._writable(name, number).set_stage(name, number, stage)
+
+    def set_alias(self, name: str, alias: str, number: int) -> None:
+        """Point an alias at a version."""
+        self._writable(name, number).set_alias(name, alias, number)
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Remove an alias; removing an absent one is no error."""
+        if alias in self.model(name).aliases:
+            self._writable(name).delete_alias(name, alias)
+
+    def set_tag(self, name: str, number: int, key: str, value: str) -> None:
+        """Write one version tag."""
+        self._writable(name, number).set_tag(name, number, key, value)
+
+    def delete_tag(self, name: str, number: int, key: str) -> None:
+        """Remove one version tag; removing an absent one is no error."""
+        if key in self.version(name, number).tags:
+            self._writable(name, number).delete_tag(name, number, key)
+
+    @cached_property
+    def _client(self) -> ClientRegistry:
+        from promotion.registry_client import ClientRegistry
+
+        return ClientRegistry(self.uri, self._tracking_uri)
+
+    def _writable(self, name: str, number: int | None = None) -> ClientRegistry:
+        """The client, once what would stop the write has been looked for: MLflow waits 20 s for a lock, we do not."""
+        if number is None:
+            self.model(name)
+        else:
+            self.version(name, number)
+        with self._connection("rw") as store:
+            store.execute("BEGIN IMMEDIATE")
+            store.rollback()
+        return self._client
+
+    def _read(self, query: Callable[[sqlite3.Connection], Result], otherwise: Callable[[Registry], Result]) -> Result:
+        with self._connection("ro") as store:
+            if _is_unwritten(store):
+                store.close()
+            elif _revision(store) not in KNOWN_REVISIONS:
+                return otherwise(self._client)
+            else:
+                store.executescript(_VIEWS)
+                return query(store)
+        with closing(sqlite3.connect(":memory:")) as store:
+            store.executescript(_EMPTY_STORE + _VIEWS)
+            return query(store)
+
+    @contextmanager
+    def _connection(self, mode: str) -> Iterator[sqlite3.Connection]:
+        try:
+            exists = self._path.exists()
+            address = f"{self._path.absolute().as_uri()}?mode={mode}" if exists else "file::memory:"
+            with closing(sqlite3.connect(address, uri=True, timeout=LOCK_SECONDS)) as store:
+                yield store
+        except sqlite3.OperationalError as error:
+            raise store_error(str(self._path), error) from error
+        except sqlite3.DatabaseError as error:
+            raise RegistryBroken(f"{self._path}: not MLflow's database ({error}): check MLFLOW_TRACKING_URI") from error
