@@ -54,8 +54,8 @@ def main(
     family: str | None,
     at: datetime | None,
     reason: str | None,
-    dry_run: bool,  # noqa: FBT001  # click passes flags by name
-    as_json: bool,  # noqa: FBT001
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Promote registered models so that exactly one version of a family is in Production.
 

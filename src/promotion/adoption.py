@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from promotion.journal import Change, Entry
+from promotion.journal import Change, Entry, Known
 from promotion.registry import ModelVersion
 from promotion.stages import Stage
 
@@ -38,32 +38,43 @@ def compare(
     """
     held = {(entry.model, entry.number): entry.stage for entry in entries}
     shown = {(version.model, version.number): version for version in versions}
-    moved = {key: version.stage for key, version in shown.items() if version.stage is not held.get(key, Stage.NONE)}
-    current = next((entry for entry in entries if entry.stage is Stage.PRODUCTION), None)
-    newcomers = [key for key, stage in moved.items() if stage is Stage.PRODUCTION]
+    wanted = {key: version.stage for key, version in shown.items()}
+    lines: list[str] = []
+    current = next((key for key, stage in held.items() if stage is Stage.PRODUCTION), None)
+    newcomers = [key for key, stage in wanted.items() if stage is Stage.PRODUCTION and key != current]
     champion = max(newcomers, key=lambda key: (shown[key].updated_at, key), default=None)
     if champion is None and production_alias in shown:
         champion = production_alias
-    lines: list[str] = []
-    changes: list[Change] = []
-    if current and (current.model, current.number) not in shown:
-        lines.append(f"{current} was in Production and is no longer in MLflow: the family has no Production now")
-        changes.append(Change(current, Stage.ARCHIVED))
     if champion:
-        for key in newcomers:
-            if key != champion:
-                moved[key] = Stage.ARCHIVED
-                lines.append(f"{shown[key]} is in Production too; it was moved there earlier and becomes Archived")
-        moved[champion] = Stage.PRODUCTION
-        if current and (current.model, current.number) in shown:
-            key = (current.model, current.number)
-            moved[key] = Stage.ARCHIVED if shown[key].stage is Stage.PRODUCTION else shown[key].stage
-    for key in sorted(moved, key=lambda key: moved[key] is Stage.PRODUCTION):
-        before = held.get(key, Stage.NONE)
-        if moved[key] is not before:
-            changes.append(Change(shown[key], moved[key]))
-            lines.append(f"{shown[key]}: MLflow shows {moved[key]}, the journal {before}")
+        wanted |= dict.fromkeys(_others_in_production(wanted, champion), Stage.ARCHIVED)
+        wanted[champion] = Stage.PRODUCTION
+        lines += [
+            f"{shown[key]} is in Production too; it was moved there earlier and becomes Archived"
+            for key in newcomers
+            if key != champion
+        ]
+    changes = [
+        Change(shown[key], stage)
+        for key, stage in sorted(wanted.items(), key=lambda item: item[1] is Stage.PRODUCTION)
+        if stage is not held.get(key, Stage.NONE)
+    ]
+    lines += [
+        f"{change.version}: MLflow shows {change.to}, the journal {held.get(_key(change.version), Stage.NONE)}"
+        for change in changes
+    ]
+    for entry in entries:
+        if entry.stage is Stage.PRODUCTION and _key(entry) not in shown:
+            lines.append(f"{entry} was in Production and is no longer in MLflow")
+            changes.insert(0, Change(entry, Stage.ARCHIVED))
     return Difference(changes, lines)
+
+
+def _key(version: Known) -> tuple[str, int]:
+    return version.model, version.number
+
+
+def _others_in_production(stages: Mapping[tuple[str, int], Stage], champion: tuple[str, int]) -> list[tuple[str, int]]:
+    return [key for key, stage in stages.items() if stage is Stage.PRODUCTION and key != champion]
 
 
 def production_alias(aliases: Mapping[str, Mapping[str, int]], current: Entry | None) -> tuple[str, int] | None:

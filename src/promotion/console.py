@@ -189,7 +189,8 @@ class Command(click.Command):
             self._refuse(ctx, error, "interrupted", INTERRUPTED)
         except Exception as error:  # noqa: BLE001  # the last line of defence: no raw traceback for an operator
             name = type(error).__name__
-            self._refuse(ctx, error, f"unexpected {name}: {error} (--traceback shows more)", FAILED)
+            summary = " ".join(str(error).split())
+            self._refuse(ctx, error, f"unexpected {name}: {summary} (--traceback shows more)", FAILED)
         else:
             return result
 
@@ -200,7 +201,7 @@ class Command(click.Command):
         if ctx.params.get("as_json"):
             details = error.details if isinstance(error, PromotionError) else {}
             echo(json.dumps({"exit_code": exit_code, "message": message, **details}, default=str))
-        talk(" ".join(message.split()), colour="yellow" if isinstance(error, NothingToDo) else "red")
+        talk(message, colour="yellow" if isinstance(error, NothingToDo) else "red")
         ctx.exit(exit_code)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from promotion.errors import JournalError, JournalLocked, UsageError
 from promotion.schema import REVISION
@@ -46,6 +46,9 @@ class Database:
         if self.backend not in {"sqlite", "postgresql"}:
             message = f"the journal lives in SQLite or PostgreSQL, not in {self.name}: set PROMOTION_DATABASE_URL"
             raise UsageError(message)
+        if self.backend == "sqlite" and (parsed.database or ":memory:").startswith((":memory:", "file:")):
+            message = f"the journal needs a file, {self.name} names none: set PROMOTION_DATABASE_URL to sqlite:///FILE"
+            raise UsageError(message)
         self.file = Path(parsed.database or "") if self.backend == "sqlite" else None
         self._engine = _sqlite_engine(parsed, lock_timeout) if self.file else _postgresql_engine(parsed, lock_timeout)
         self._autocommitting = self._engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -56,8 +59,8 @@ class Database:
         """Whether there is a journal at all; asking creates nothing."""
         if self.file and not self.file.is_file():
             return False
-        with self._plain_words():
-            return inspect(self._engine).has_table("promotion_event")
+        with self.read() as connection:
+            return inspect(connection).has_table("promotion_event")
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -128,7 +131,12 @@ class Database:
 
     def _migrate(self) -> None:
         if self.file:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self.file.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise JournalError(
+                    f"the journal {self.name} failed: {error.strerror}; check that its folder exists and is writable"
+                ) from error
         with self._engine.begin() as connection:
             if _revision(connection) == REVISION:
                 return
@@ -146,6 +154,8 @@ class Database:
     def _plain_words(self) -> Iterator[None]:
         try:
             yield
+        except IntegrityError:
+            raise  # a rule of ours, not a failure: the journal says what it means
         except SQLAlchemyError as error:
             raise _translated(error, self.name) from error
 

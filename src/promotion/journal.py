@@ -145,6 +145,10 @@ class Journal:
         """Names of the registered models the journal has seen in the family."""
         return {row.name for row in self._rows(select(model_registry.c.name).where(model_registry.c.family == family))}
 
+    def families(self) -> set[str]:
+        """Names of all families in which a version was ever moved."""
+        return {row.name for row in self._rows(select(families.c.name))}
+
     def productions(self) -> dict[str, Entry]:
         """The version in Production of each family that has one."""
         query = _ENTRIES.where(model_version_detail.c.status == Stage.PRODUCTION.status)
@@ -257,7 +261,7 @@ class Journal:
                 _lock_family(connection, family, now)
                 self._compare(connection, family, expected_production)
                 for change in changes:
-                    _apply(connection, family, change, authority, operation, now)
+                    _apply(connection, change, family=family, authority=authority, operation=operation, now=now)
                 connection.execute(outbox.insert().values(family=family, operation=operation, created_at=now))
         except IntegrityError as error:
             raise ProductionMoved(_MOVED.format(family=family, now="another version")) from error
@@ -273,6 +277,8 @@ class Journal:
 
     def _update_outbox(self, pending: Iterable[Pending], **values: Any) -> None:
         ids = [item.id for item in pending]
+        if not ids:
+            return
         with self._database.write() as connection:
             connection.execute(
                 outbox.update().where(outbox.c.id.in_(ids)).values(attempts=outbox.c.attempts + 1, **values)
@@ -346,7 +352,7 @@ def _lock_family(connection: Connection, family: str, now: datetime) -> None:
 
 
 def _apply(
-    connection: Connection, family: str, change: Change, authority: Authority, operation: str, now: datetime
+    connection: Connection, change: Change, *, family: str, authority: Authority, operation: str, now: datetime
 ) -> None:
     version = change.version
     version_id, old = _detail(connection, family, version)

@@ -1,32 +1,25 @@
-"""Write the journal's present state into MLflow: stages, aliases and tags, never leaving Production empty on the way."""
+"""Write the journal's present state into MLflow: stages, aliases and tags; Production is never empty on the way."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from promotion.errors import RegistryBroken, RegistryError, UnknownModel, UnknownVersion
+from promotion.errors import RegistryBroken, UnknownModel
 from promotion.journal import Entry, Journal
 from promotion.registry import ModelVersion, Registry
+from promotion.representer import retry_projection
 from promotion.stages import Stage
 
 STAGE_TAG = "stage"
 """Carries the stage where MLflow cannot store one."""
 
-EVENT_TAG = "promotion.operation"
-
-
-@dataclass(slots=True)
-class _Outcome:
-    problems: list[str] = field(default_factory=list)
-
-    def note(self, problem: str) -> None:
-        if problem not in self.problems:
-            self.problems.append(problem)
+OPERATION_TAG = "promotion.operation"
+"""Who moved the version in Production, when, why."""
 
 
 def project(
-    family: str, models: set[str], journal: Journal, registry: Registry, report: Callable[[str], None]
+    family: str, models: Iterable[str], journal: Journal, registry: Registry, report: Callable[[str], None]
 ) -> list[str]:
     """Bring MLflow to the state the journal holds; writes only what differs.
 
@@ -35,116 +28,112 @@ def project(
 
     Args:
         family: Whose versions.
-        models: Names of the family's registered models.
+        models: Names of the family's registered models; one that MLflow does not have yet is passed over.
         journal: Decides.
         registry: Follows.
         report: Told each step as it is done.
 
     Returns:
-        What MLflow still does not show, one line each; empty when it shows everything. Then stages could not be
-        written, and aliases and `stage` tags carry the state instead.
+        What MLflow still does not show, one line each; empty when it shows everything. Where stages could not be
+        written, aliases and `stage` tags carry the state instead.
 
     Raises:
         RegistryError: MLflow cannot be reached or refuses.
     """
-    outcome = _Outcome()
-    wanted = {(entry.model, entry.number): entry for entry in journal.entries(family)}
-    present = {name: versions for name in sorted(models) if (versions := _versions(registry, name)) is not None}
-    production = next((entry for entry in wanted.values() if entry.stage is Stage.PRODUCTION), None)
-    moves = _stage_moves(wanted, present)
-    for version, stage in moves:
-        _move(registry, version, stage, outcome, report)
-    _write_aliases(family, present, production, journal, registry, outcome, report)
-    if production:
-        event = journal.arrival(family, Stage.PRODUCTION)
-        text = f"{event.operation} by {event.actor} at {event.at:%Y-%m-%dT%H:%M:%SZ}: {event.reason}" if event else ""
-        shown = _find(present, production)
-        if shown and shown.tags.get(EVENT_TAG) != text:
-            registry.set_tag(production.model, production.number, EVENT_TAG, text)
-            report("tags written")
-    return outcome.problems
+    projection = _Projection(registry, report)
+    shown: dict[str, list[ModelVersion]] = {}
+    for name in sorted(models):
+        try:
+            shown[name] = registry.versions(name)
+        except UnknownModel:
+            continue
+    entries = journal.entries(family)
+    for version, stage in _stage_moves(entries, shown):
+        projection.move(version, stage)
+    projection.point_aliases(_alias_targets(family, journal, shown), shown)
+    arrival = journal.arrival(family, Stage.PRODUCTION)
+    if arrival:
+        text = f"{arrival.operation} by {arrival.actor} at {arrival.at:%Y-%m-%dT%H:%M:%SZ}: {arrival.reason}"
+        for version in shown.get(arrival.model, []):
+            if version.number == arrival.number and version.tags.get(OPERATION_TAG) != text:
+                registry.set_tag(version.model, version.number, OPERATION_TAG, text)
+    return projection.problems
 
 
-def _versions(registry: Registry, name: str) -> list[ModelVersion] | None:
-    try:
-        return registry.versions(name)
-    except UnknownModel:
-        return None
+@dataclass(slots=True)
+class _Projection:
+    """One run over one family; remembers what MLflow could not take."""
+
+    registry: Registry
+    report: Callable[[str], None]
+    problems: list[str] = field(default_factory=list)
+
+    def move(self, version: ModelVersion, stage: Stage) -> None:
+        """Set a stage, or, where the store cannot, leave the old one and say the new one in a tag.
+
+        After one failure no other stage is touched: the old Production must not leave while the new one cannot enter.
+        """
+        model, number = version.model, version.number
+        if version.stage is not stage and not self.problems:
+            try:
+                retry_projection(lambda: self.registry.set_stage(model, number, stage))
+            except RegistryBroken as error:
+                self.problems.append(
+                    f"MLflow could not set the stage of {version} to {stage}: {error}; "
+                    f"aliases and the tag {STAGE_TAG!r} say it instead (MLFLOW-WORKAROUND.md)"
+                )
+            else:
+                self.report(f"MLflow shows {version} in {stage}")
+        is_shown = version.stage is stage or not self.problems
+        if is_shown and STAGE_TAG in version.tags:
+            self.registry.delete_tag(model, number, STAGE_TAG)
+        elif not is_shown and version.tags.get(STAGE_TAG) != stage:
+            self.registry.set_tag(model, number, STAGE_TAG, stage.value)
+            self.report(f"tag {STAGE_TAG}={stage} written on {version} instead of its stage")
+
+    def point_aliases(self, targets: dict[str, tuple[str, int] | None], models: Iterable[str]) -> None:
+        """Let each alias point at its target in one registered model and be absent from the family's others."""
+        try:
+            for model in models:
+                present = self.registry.model(model).aliases
+                for alias, target in targets.items():
+                    self._point(model, alias, present.get(alias), target)
+        except RegistryBroken as error:
+            self.problems.append(f"MLflow could not write an alias: {error}")
+
+    def _point(self, model: str, alias: str, present: int | None, target: tuple[str, int] | None) -> None:
+        if target and target[0] == model:
+            if present != target[1]:
+                number = target[1]
+                retry_projection(lambda: self.registry.set_alias(model, alias, number))
+                self.report(f"MLflow shows {model}@{alias} as v{target[1]}")
+        elif present is not None:
+            self.registry.delete_alias(model, alias)
+            self.report(f"MLflow shows {model}@{alias} no more")
 
 
-def _find(present: dict[str, list[ModelVersion]], entry: Entry) -> ModelVersion | None:
-    return next((version for version in present.get(entry.model, []) if version.number == entry.number), None)
-
-
-def _stage_moves(
-    wanted: dict[tuple[str, int], Entry], present: dict[str, list[ModelVersion]]
-) -> list[tuple[ModelVersion, Stage]]:
-    """What to move, the new Production first: two for a moment are better than none."""
+def _stage_moves(entries: Iterable[Entry], shown: dict[str, list[ModelVersion]]) -> list[tuple[ModelVersion, Stage]]:
+    """What differs, the new Production first: two for a moment are better than none."""
+    held = {(entry.model, entry.number): entry.stage for entry in entries}
     moves = []
-    for versions in present.values():
-        for version in versions:
-            entry = wanted.get((version.model, version.number))
-            if entry and (entry.stage is not version.stage or STAGE_TAG in version.tags):
-                moves.append((version, entry.stage))
-            elif entry is None and version.stage is Stage.PRODUCTION:
-                moves.append((version, Stage.ARCHIVED))
+    for version in (version for versions in shown.values() for version in versions):
+        stage = held.get((version.model, version.number))
+        if stage is None and version.stage is Stage.PRODUCTION:
+            stage = Stage.ARCHIVED
+        if stage and (stage is not version.stage or STAGE_TAG in version.tags):
+            moves.append((version, stage))
     return sorted(moves, key=lambda move: move[1] is not Stage.PRODUCTION)
 
 
-def _move(
-    registry: Registry, version: ModelVersion, stage: Stage, outcome: _Outcome, report: Callable[[str], None]
-) -> None:
-    """Set a stage, or, where the store cannot, leave the old one and say the new one in a tag."""
-    if version.stage is not stage and not outcome.problems:
-        try:
-            registry.set_stage(version.model, version.number, stage)
-        except RegistryBroken as error:
-            outcome.note(f"MLflow could not set the stage of {version} to {stage}: {error}")
-        else:
-            report(f"MLflow shows {version} in {stage}")
-            if STAGE_TAG in version.tags:
-                registry.delete_tag(version.model, version.number, STAGE_TAG)
-            return
-    if version.stage is stage:
-        registry.delete_tag(version.model, version.number, STAGE_TAG)
-    elif version.tags.get(STAGE_TAG) != stage.value:
-        registry.set_tag(version.model, version.number, STAGE_TAG, stage.value)
-        report(f"tag {STAGE_TAG}={stage} written on {version} instead of its stage")
-
-
-def _write_aliases(
-    family: str,
-    present: dict[str, list[ModelVersion]],
-    production: Entry | None,
-    journal: Journal,
-    registry: Registry,
-    outcome: _Outcome,
-    report: Callable[[str], None],
-) -> None:
-    staging = journal.arrival(family, Stage.STAGING)
-    previous = journal.previous(family)
+def _alias_targets(
+    family: str, journal: Journal, shown: dict[str, list[ModelVersion]]
+) -> dict[str, tuple[str, int] | None]:
+    """Where each alias belongs; nowhere when its version was deleted from MLflow."""
+    present = {(version.model, version.number) for versions in shown.values() for version in versions}
     targets = {
-        "production": (production.model, production.number) if production else None,
-        "staging": (staging.model, staging.number) if staging else None,
-        "previous": (previous.model, previous.number) if previous else None,
+        "production": journal.arrival(family, Stage.PRODUCTION),
+        "staging": journal.arrival(family, Stage.STAGING),
+        "previous": journal.previous(family),
     }
-    try:
-        for name in present:
-            aliases = registry.model(name).aliases
-            for alias, target in targets.items():
-                number = target[1] if target and target[0] == name else None
-                if number is None and alias in aliases:
-                    registry.delete_alias(name, alias)
-                elif number is not None and aliases.get(alias) != number:
-                    _set_alias(registry, name, alias, number)
-                    report(f"alias {name}@{alias} → v{number}")
-    except RegistryBroken as error:
-        outcome.note(f"MLflow could not write the aliases of {family}: {error}")
-
-
-def _set_alias(registry: Registry, name: str, alias: str, number: int) -> None:
-    try:
-        registry.set_alias(name, alias, number)
-    except UnknownVersion as error:
-        message = f"{name} v{number} is in the journal and no longer in MLflow: {error}"
-        raise RegistryError(message) from error
+    places = {alias: (found.model, found.number) for alias, found in targets.items() if found}
+    return {alias: place if (place := places.get(alias)) in present else None for alias in targets}

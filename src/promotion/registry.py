@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
-from promotion.errors import UnknownModel, UnknownVersion
+from promotion.errors import UnknownModel, UnknownVersion, UsageError
 from promotion.settings import Settings
 from promotion.stages import Stage
 
@@ -150,6 +150,18 @@ def served_artifact_uri(uri: str, tracking_uri: str) -> str:
         return uri
     path = f"{server.path.rstrip('/')}/api/2.0/mlflow-artifacts/artifacts/{artifact.path.lstrip('/')}"
     return urlunsplit((server.scheme, artifact.netloc or server.netloc, path, "", ""))
+
+
+def search_literal(text: str) -> str:
+    """A string literal of MLflow's search language, which has no escapes.
+
+    Raises:
+        UsageError: `text` contains both kinds of quotation marks.
+    """
+    for mark in "'\"":
+        if mark not in text:
+            return f"{mark}{text}{mark}"
+    raise UsageError(f"{text!r} contains both kinds of quotation marks: MLflow cannot search for it")
 
 
 def unknown_model(name: str, known: Sequence[str]) -> UnknownModel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ TRIES = 3
 WITHIN_SECONDS = 10.0
 API = "/api/2.0/mlflow/"
 _MAY_PASS = {429, 500, 502, 503, 504}
+_NOT_OFFERED = {404, 405, 501}
 _TRUE = {"true", "1"}  # MLflow's own spelling of a boolean variable, in any case
 
 Json = Mapping[str, Any]
@@ -46,9 +48,9 @@ class MlflowServer:
     """Sends requests to one MLflow server.
 
     Credentials and TLS come from MLflow's own variables (`MLFLOW_TRACKING_USERNAME`, `_PASSWORD`, `_TOKEN`,
-    `_INSECURE_TLS`, `_SERVER_CERT_PATH`, `_CLIENT_CERT_PATH`) and from `~/.mlflow/credentials`. Connecting may take 3 s,
-    an answer 10 s, or what `MLFLOW_HTTP_REQUEST_TIMEOUT` says. No connection, 429 and 5xx are tried three times, the
-    last one starting within 10 s.
+    `_INSECURE_TLS`, `_SERVER_CERT_PATH`, `_CLIENT_CERT_PATH`) and from `~/.mlflow/credentials`. Connecting may take
+    3 s, an answer 10 s or what `MLFLOW_HTTP_REQUEST_TIMEOUT` says. No connection, 429 and 5xx are tried three times,
+    the last one starting within 10 s.
 
     Args:
         uri: The server's address, with or without a path prefix.
@@ -109,7 +111,7 @@ class MlflowServer:
             )
         except requests.exceptions.SSLError as error:
             raise RegistryUnreachable(
-                f"{self.shown}: TLS failed ({_root(error)}): set MLFLOW_TRACKING_SERVER_CERT_PATH to the CA's certificate"
+                f"{self.shown}: TLS failed ({_root(error)}): set MLFLOW_TRACKING_SERVER_CERT_PATH to the CA's file"
             ) from error
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidHeader) as error:
             raise UsageError(
@@ -125,7 +127,7 @@ class MlflowServer:
         except requests.exceptions.RequestException as error:
             raise _MayPass(
                 RegistryUnreachable(
-                    f"{self.shown}: no connection ({_root(error)}): is the tracking server up and MLFLOW_TRACKING_URI right?"
+                    f"{self.shown}: no connection ({_root(error)}): is the server up, and MLFLOW_TRACKING_URI right?"
                 )
             ) from error
         return self._read(response, endpoint)
@@ -152,36 +154,34 @@ class MlflowServer:
 
     def _failure(self, response: requests.Response, endpoint: str, text: str) -> Exception:
         status = response.status_code
-        where = f"{self.shown}: {endpoint}"
+        kind: type[RegistryError] = RegistryError
+        remedy = ""
         if status == requests.codes.unauthorized:
-            return RegistryUnauthorised(f"{where} answered 401: {self._credentials_hint()}")
-        if status == requests.codes.forbidden:
+            kind, text, remedy = RegistryUnauthorised, "not authorised", self._credentials_hint()
+        elif status == requests.codes.forbidden:
             who = f"user {self._user!r}" if self._user else "this access"
-            return RegistryForbidden(
-                f"{where} answered 403 ({text}): {who} is known but may not do this; ask the server's admin for the permission"
-            )
-        if status in {requests.codes.not_found, requests.codes.method_not_allowed, requests.codes.not_implemented}:
-            return RegistryBroken(
-                f"{where} answered {status}: this server does not offer the endpoint; it is older than MLflow 2.3, or "
-                "MLFLOW_TRACKING_URI has a wrong path"
-            )
-        if response.is_redirect:
-            target = without_password(response.headers["location"])
-            return RegistryBroken(
-                f"{where} redirects to {target}: set MLFLOW_TRACKING_URI to the server's final address"
-            )
-        if status not in _MAY_PASS:
-            return RegistryError(f"{where} answered {status}: {text}")
-        broken = RegistryBroken(f"{where} answered {status}: {text}")
-        if is_representer_error(broken):
-            return RegistryBroken(f"{broken}; {HINT}")
-        return _MayPass(broken)
+            kind = RegistryForbidden
+            remedy = f"{who} is known but may not do this; ask the server's admin for the permission"
+        elif status in _NOT_OFFERED:
+            kind, text = RegistryBroken, "the server does not offer this endpoint"
+            remedy = "it is older than MLflow 2.3, or MLFLOW_TRACKING_URI has a wrong path"
+        elif response.is_redirect:
+            kind, text = RegistryBroken, f"a redirect to {without_password(response.headers['location'])}"
+            remedy = "set MLFLOW_TRACKING_URI to the server's final address"
+        elif status in _MAY_PASS:
+            kind, remedy = RegistryBroken, "the server's log says more"
+        error = kind(f"{self.shown}: {endpoint} answered {status} ({text})" + (f": {remedy}" if remedy else ""))
+        if is_representer_error(error):
+            # Another try meets it again.
+            return RegistryBroken(f"{error}; {HINT}")
+        return _MayPass(error) if status in _MAY_PASS else error
 
     def _credentials_hint(self) -> str:
+        pair = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         if self._session.auth is None:
-            return "no credentials were sent; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+            return f"no credentials were sent; set {pair}, or MLFLOW_TRACKING_TOKEN"
         if self._user:
-            return f"the password for user {self._user!r} was not accepted; check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            return f"the password of user {self._user!r} was not accepted; check {pair}"
         return "the token was not accepted; renew MLFLOW_TRACKING_TOKEN"
 
 
@@ -233,7 +233,9 @@ def _error_of(response: requests.Response) -> tuple[str, str]:
         answer = None
     if isinstance(answer, dict) and "error_code" in answer:
         return str(answer["error_code"]), _excerpt(str(answer.get("message", "")))
-    return "", _excerpt(response.text)
+    # A server's error page repeats itself; its title says it once.
+    title = re.search(r"<title>(.*?)</title>", response.text, re.IGNORECASE | re.DOTALL)
+    return "", _excerpt(title[1] if title else response.text)
 
 
 def _excerpt(text: str, length: int = 300) -> str:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote
 
-from promotion.errors import RegistryBroken, UsageError
+from promotion.errors import RegistryBroken
 from promotion.registry import (
     ModelVersion,
     RegisteredModel,
     from_milliseconds,
+    search_literal,
     served_artifact_uri,
     unknown_model,
     unknown_version,
@@ -55,7 +56,7 @@ class RestRegistry:
 
     def versions(self, name: str) -> list[ModelVersion]:
         """All versions of one registered model, newest first."""
-        found = self._search(f"name = {_quoted(name)}")
+        found = self._search(f"name = {search_literal(name)}")
         if not found:
             self.model(name)
         return sorted(found, key=lambda version: -version.number)
@@ -67,7 +68,7 @@ class RestRegistry:
 
     def tagged(self, key: str, value: str) -> list[ModelVersion]:
         """All versions of all models that carry this tag, by name, newest first."""
-        found = self._search(f"tags.`{key}` = {_quoted(value)}")
+        found = self._search(f"tags.`{key}` = {search_literal(value)}")
         # A server on MySQL compares without case.
         exact = (version for version in found if version.tags.get(key) == value)
         return sorted(exact, key=lambda version: (version.model, -version.number))
@@ -185,11 +186,3 @@ class RestRegistry:
         except (NotThere, KeyError, TypeError) as error:
             raise RegistryBroken(f"{server.shown}: cannot say where {uri} is stored: {error}") from error
         return f"{root}/{rest}" if rest else str(root)
-
-
-def _quoted(text: str) -> str:
-    """A string literal of MLflow's search language, which has no escapes."""
-    for mark in "'\"":
-        if mark not in text:
-            return f"{mark}{text}{mark}"
-    raise UsageError(f"{text!r} contains both kinds of quotation marks: MLflow cannot search for it")

@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from promotion.errors import RegistryBroken, RegistryUnreachable
 from promotion.registry import (
     ModelVersion,
     RegisteredModel,
@@ -24,6 +23,7 @@ from promotion.registry import (
     unknown_model,
     unknown_version,
 )
+from promotion.registry_failures import registry_error
 from promotion.stages import Stage
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ Result = TypeVar("Result")
 
 # MLflow keeps deleted versions as rows, and its prompts as registered models; its own searches show neither.
 _VIEWS = """
+CREATE TEMP TABLE wanted (name, version);
 CREATE TEMP VIEW shown_model AS
 SELECT name FROM main.registered_models AS model
 WHERE workspace = 'default' AND NOT EXISTS (
@@ -53,6 +54,16 @@ SELECT name, version, key, coalesce(value, '') AS value FROM main.model_version_
 CREATE TEMP VIEW shown_alias AS
 SELECT name, alias, version FROM main.registered_model_aliases WHERE workspace = 'default';
 """
+# CROSS JOIN keeps SQLite from walking through every row when few are wanted.
+_TAGS_OF_WANTED = """
+SELECT tag.name, tag.version, tag.key, tag.value
+FROM temp.wanted CROSS JOIN shown_tag AS tag ON tag.name = wanted.name AND tag.version = wanted.version
+"""
+_ROWS_OF_WANTED = """
+SELECT one.name, one.version, stage, status, source, run_id, creation_time, updated_time
+FROM temp.wanted CROSS JOIN shown_version AS one ON one.name = wanted.name AND one.version = wanted.version
+ORDER BY one.name, one.version DESC
+"""
 # What a store that nobody has written yet answers from.
 _EMPTY_STORE = """
 CREATE TABLE registered_models (workspace, name);
@@ -62,8 +73,9 @@ CREATE TABLE model_versions (workspace, name, version, current_stage, status, so
 CREATE TABLE model_version_tags (workspace, name, version, key, value);
 CREATE TABLE registered_model_aliases (workspace, name, alias, version);
 CREATE TABLE logged_models (model_id, artifact_location);
+CREATE TABLE alembic_version (version_num);
+INSERT INTO alembic_version VALUES ('dc11669786a5');
 """
-_HIGHEST = "SELECT name, max(version) AS version FROM shown_version GROUP BY name, stage"
 
 
 class SqliteRegistry:
@@ -88,11 +100,7 @@ class SqliteRegistry:
 
     def model(self, name: str) -> RegisteredModel:
         """One registered model."""
-
-        def query(store: sqlite3.Connection) -> RegisteredModel:
-            return next(iter(_models(store, _known_model(store, name))))
-
-        return self._read(query, lambda client: client.model(name))
+        return self._read(lambda store: _models(store, _known_model(store, name))[0], lambda client: client.model(name))
 
     def versions(self, name: str) -> list[ModelVersion]:
         """All versions of one registered model, newest first."""
@@ -168,30 +176,86 @@ class SqliteRegistry:
             self.version(name, number)
         with self._connection("rw") as store:
             store.execute("BEGIN IMMEDIATE")
-            store.rollback()
+            store.execute("ROLLBACK")
         return self._client
 
     def _read(self, query: Callable[[sqlite3.Connection], Result], otherwise: Callable[[Registry], Result]) -> Result:
         with self._connection("ro") as store:
-            if _is_unwritten(store):
-                store.close()
-            elif _revision(store) not in KNOWN_REVISIONS:
-                return otherwise(self._client)
-            else:
+            known = _revision(store) in KNOWN_REVISIONS
+            if known:
                 store.executescript(_VIEWS)
+                # One snapshot for all statements of the query.
+                store.execute("BEGIN")
                 return query(store)
-        with closing(sqlite3.connect(":memory:")) as store:
-            store.executescript(_EMPTY_STORE + _VIEWS)
-            return query(store)
+        return otherwise(self._client)
 
     @contextmanager
     def _connection(self, mode: str) -> Iterator[sqlite3.Connection]:
+        unwritten = not self._path.exists() or (self._path.is_file() and self._path.stat().st_size == 0)
+        address = "file::memory:" if unwritten else f"{self._path.absolute().as_uri()}?mode={mode}"
         try:
-            exists = self._path.exists()
-            address = f"{self._path.absolute().as_uri()}?mode={mode}" if exists else "file::memory:"
-            with closing(sqlite3.connect(address, uri=True, timeout=LOCK_SECONDS)) as store:
+            with closing(sqlite3.connect(address, uri=True, timeout=LOCK_SECONDS, isolation_level=None)) as store:
+                if unwritten:
+                    store.executescript(_EMPTY_STORE)
                 yield store
-        except sqlite3.OperationalError as error:
-            raise store_error(str(self._path), error) from error
-        except sqlite3.DatabaseError as error:
-            raise RegistryBroken(f"{self._path}: not MLflow's database ({error}): check MLFLOW_TRACKING_URI") from error
+        except sqlite3.Error as error:
+            raise registry_error(str(self._path), error) from error
+
+
+def _revision(store: sqlite3.Connection) -> str | None:
+    """Alembic's revision of the schema; None when there is none, or more than one."""
+    if not store.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
+        return None
+    revisions = store.execute("SELECT version_num FROM alembic_version").fetchall()
+    return str(revisions[0][0]) if len(revisions) == 1 else None
+
+
+def _models(store: sqlite3.Connection, name: str | None = None) -> list[RegisteredModel]:
+    """All models, or the one of that name."""
+    highest = "SELECT name, max(version) FROM shown_version WHERE ?1 IS NULL OR name = ?1 GROUP BY name, stage"
+    versions: dict[str, list[ModelVersion]] = defaultdict(list)
+    for version in _versions(store, highest, name):
+        versions[version.model].append(version)
+    aliases: dict[str, dict[str, int]] = defaultdict(dict)
+    for model, alias, number in store.execute("SELECT name, alias, version FROM shown_alias"):
+        aliases[model][alias] = number
+    names = store.execute("SELECT name FROM shown_model WHERE ?1 IS NULL OR name = ?1 ORDER BY name", (name,))
+    return [RegisteredModel(model, versions[model], aliases[model]) for (model,) in names]
+
+
+def _known_model(store: sqlite3.Connection, name: str) -> str:
+    known = [model for (model,) in store.execute("SELECT name FROM shown_model ORDER BY name")]
+    if name not in known:
+        raise unknown_model(name, known)
+    return name
+
+
+def _version(store: sqlite3.Connection, name: str, number: int) -> ModelVersion:
+    wanted = "SELECT name, version FROM shown_version WHERE name = ? AND version = ?"
+    found = _versions(store, wanted, _known_model(store, name), number)
+    if not found:
+        known = store.execute("SELECT version FROM shown_version WHERE name = ?", (name,))
+        raise unknown_version(name, number, [other for (other,) in known])
+    return found[0]
+
+
+def _versions(store: sqlite3.Connection, wanted: str, *parameters: str | int | None) -> list[ModelVersion]:
+    """The versions that a query for name and version selects, with their tags, by name, newest first."""
+    store.execute("INSERT INTO temp.wanted " + wanted, parameters)
+    tags: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
+    for name, number, key, value in store.execute(_TAGS_OF_WANTED):
+        tags[name, number][key] = value
+    return [
+        ModelVersion(
+            model=name,
+            number=number,
+            stage=Stage.parse(stage),
+            status=status,
+            source=source or "",
+            run_id=run_id or None,
+            created_at=from_milliseconds(created),
+            updated_at=from_milliseconds(updated),
+            tags=tags[name, number],
+        )
+        for name, number, stage, status, source, run_id, created, updated in store.execute(_ROWS_OF_WANTED)
+    ]

@@ -158,8 +158,12 @@ class PromotionService:
 
     # Keeping journal and MLflow together
 
-    def synchronise(self, family: str) -> str:
+    def synchronise(self, family: str, *, repair: bool = False) -> str:
         """Finish what an interrupted command left, or take over what was changed in MLflow.
+
+        Args:
+            family: Whose versions.
+            repair: Write aliases and tags again even where no version was moved.
 
         Returns:
             Why MLflow still does not show everything; empty when it does.
@@ -178,7 +182,7 @@ class PromotionService:
             current = next((entry for entry in entries if entry.stage is Stage.PRODUCTION), None)
             difference = compare(entries, versions, production_alias(aliases, current))
             if not difference.changes:
-                return ""
+                return self._project(family) if repair and entries else ""
             known = self.journal.knows(family)
             for line in difference.lines:
                 self._report(f"{family}: {'changed outside' if known else 'found'}: {line}")
@@ -199,18 +203,9 @@ class PromotionService:
             ProjectionIncomplete: MLflow still does not show everything.
         """
         families = [family] if family else self.known_families()
-        incomplete = [problem for name in families if (problem := self.synchronise(name))]
+        incomplete = [problem for name in families if (problem := self.synchronise(name, repair=True))]
         if incomplete:
             raise ProjectionIncomplete("; ".join(incomplete))
-
-    def outside_changes(self, family: str) -> list[str]:
-        """What differs between MLflow and the journal, one line each; changes nothing."""
-        if self.journal.pending(family):
-            return []
-        entries = self.journal.entries(family)
-        versions, aliases = self._read(family)
-        current = next((entry for entry in entries if entry.stage is Stage.PRODUCTION), None)
-        return list(compare(entries, versions, production_alias(aliases, current)).lines)
 
     # Names
 
@@ -220,9 +215,13 @@ class PromotionService:
         return config.family if config else model
 
     def known_families(self) -> list[str]:
-        """Configured families and every registered model without one."""
-        models = {self.family(model.name) for model in self.registry.models()}
-        return sorted(models | set(self.configs))
+        """Configured families, those the journal has moved, and those that MLflow shows in a stage."""
+        staged = {
+            self.family(model.name)
+            for model in self.registry.models()
+            if any(version.stage is not Stage.NONE for version in model.versions)
+        }
+        return sorted(staged | self.journal.families() | set(self.configs))
 
     def require_family(self, family: str) -> str:
         """Accept the name of a configured family, or of a registered model without one.

@@ -26,6 +26,12 @@ _APPEND_ONLY_SQLITE = [
     "BEGIN SELECT RAISE(ABORT, 'promotion_event is append-only'); END"
     for verb in ("UPDATE", "DELETE")
 ]
+# INSERT OR REPLACE deletes without telling the trigger above.
+_APPEND_ONLY_SQLITE.append(
+    "CREATE TRIGGER promotion_event_no_replace BEFORE INSERT ON promotion_event "
+    "WHEN EXISTS (SELECT 1 FROM promotion_event WHERE id = NEW.id) "
+    "BEGIN SELECT RAISE(ABORT, 'promotion_event is append-only'); END"
+)
 _APPEND_ONLY_POSTGRESQL = [
     """
     CREATE FUNCTION promotion_event_append_only() RETURNS trigger LANGUAGE plpgsql AS
@@ -49,13 +55,13 @@ def upgrade() -> None:
         "model_registry",
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("name", sa.String(256), nullable=False, unique=True),
-        sa.Column("family", sa.ForeignKey("family.name"), nullable=False, index=True),
+        sa.Column("family", sa.String(256), sa.ForeignKey("family.name"), nullable=False, index=True),
     )
     op.create_table(
         "model_version_detail",
         sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("model_id", sa.ForeignKey("model_registry.id"), nullable=False),
-        sa.Column("family", sa.ForeignKey("family.name"), nullable=False, index=True),
+        sa.Column("model_id", sa.Integer, sa.ForeignKey("model_registry.id"), nullable=False),
+        sa.Column("family", sa.String(256), sa.ForeignKey("family.name"), nullable=False, index=True),
         sa.Column("mlflow_version", sa.Integer, nullable=False),
         sa.Column("version", sa.String(64), nullable=False),
         sa.Column("status", sa.String(16), nullable=False),
@@ -89,20 +95,20 @@ def upgrade() -> None:
         "promotion_event",
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("operation", sa.String(32), nullable=False, index=True),
-        sa.Column("family", sa.ForeignKey("family.name"), nullable=False, index=True),
-        sa.Column("version_id", sa.ForeignKey("model_version_detail.id"), nullable=False),
+        sa.Column("family", sa.String(256), sa.ForeignKey("family.name"), nullable=False, index=True),
+        sa.Column("version_id", sa.Integer, sa.ForeignKey("model_version_detail.id"), nullable=False),
         sa.Column("action", sa.String(16), nullable=False),
         sa.Column("from_status", sa.String(16), nullable=False),
         sa.Column("to_status", sa.String(16), nullable=False),
         sa.Column("actor", sa.String(256), nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
-        sa.Column("gate_report_id", sa.ForeignKey("gate_report.id")),
+        sa.Column("gate_report_id", sa.Integer, sa.ForeignKey("gate_report.id")),
         sa.Column("at", _MOMENT, nullable=False),
     )
     op.create_table(
         "outbox",
         sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("family", sa.ForeignKey("family.name"), nullable=False, index=True),
+        sa.Column("family", sa.String(256), sa.ForeignKey("family.name"), nullable=False, index=True),
         sa.Column("operation", sa.String(32), nullable=False),
         sa.Column("created_at", _MOMENT, nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),

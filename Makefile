@@ -1,0 +1,124 @@
+# `make` alone lists what there is. Works from a fresh clone with Python 3.11 and nothing else.
+SHELL := bash
+.DEFAULT_GOAL := help
+
+MODEL ?= heart-disease
+PORT ?= 5001
+# Which python builds .venv; the first of python3.11 and python3 that is a 3.11 by default.
+PYTHON ?=
+
+START := $(shell date +%s)
+export PYTHONUNBUFFERED := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+PY := .venv/bin/python
+RUNTIME := .venv/.runtime
+DEVELOPMENT := .venv/.development
+COMPILE := $(PY) -m uv pip compile -q --no-annotate --python-version 3.11 --custom-compile-command "make requirements"
+
+# $(call title,text) announces a step, with the seconds since `make` started.
+title = @printf '\n\033[1m== %s\033[0m  (%s s)\n' "$(1)" "$$(( $$(date +%s) - $(START) ))" | $(PLAIN)
+PLAIN := if [ -t 1 ] && [ -z "$$NO_COLOR" ]; then cat; else sed 's/\x1b\[[0-9;]*m//g'; fi
+
+# $(call install,requirements file,what for) shows what pip is doing; the whole log stays in .venv/pip.log.
+define install
+@set -o pipefail; begin=$$(date +%s); total=$$(grep -c '==' $(1)); \
+echo "installing $$total packages from $(1) ($(2)); 1 to 3 minutes the first time"; \
+if $(PY) -m pip install --progress-bar off -r $(1) 2>&1 | tee .venv/pip.log | awk -v total="$$total" -v begin="$$begin" -v tty="$$([ -t 1 ] && echo 1)" ' \
+	/^(Collecting|Processing|Requirement already satisfied:)/ { n++; name = ($$1 == "Collecting") ? $$2 : $$4; "date +%s" | getline now; close("date +%s"); \
+		if (tty) printf "\r  %3d of %d  %3d s  %-48.48s", n, total, now - begin, name; \
+		else if (n % 20 == 0) printf "  %3d of %d  %3d s\n", n, total, now - begin; fflush() } \
+	/^Installing collected packages/ { if (tty) printf "\r%-72s\r", ""; print "  all fetched, unpacking"; fflush() } \
+	END { if (tty) printf "\r%-72s\r", "" }'; \
+then echo "installed in $$(( $$(date +%s) - begin )) s"; \
+else tail -n 15 .venv/pip.log >&2; echo "pip failed: the lines above say why, .venv/pip.log has all of them; then run make again" >&2; exit 1; fi
+endef
+
+.PHONY: help
+help: ## List the targets
+	@echo "The promotion layer for MLflow. Start with: make pipeline"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@echo "Variables: MODEL=$(MODEL)  PORT=$(PORT)  PYTHON=<a python 3.11>"
+
+.PHONY: setup
+setup: $(RUNTIME) ## Build .venv with what the pipeline needs (instant when nothing changed)
+	@echo ".venv is ready"
+
+.PHONY: setup-dev
+setup-dev: $(DEVELOPMENT) ## Add what tests and checks need
+	@echo ".venv is ready for tests and checks"
+
+.PHONY: pipeline
+pipeline: $(RUNTIME) ## Download, train, list, promote, list, predict, for MODEL
+	$(call title,1/6  data of $(MODEL))
+	@$(PY) scripts/download-data.py --model "$(MODEL)"
+	$(call title,2/6  train the candidates)
+	@$(PY) src/models/train.py --model "$(MODEL)"
+	$(call title,3/6  registry before)
+	@$(PY) scripts/promote-model.py --list
+	$(call title,4/6  promote the best$(comma) if the evidence allows it)
+	@$(PY) scripts/promote-model.py --auto --model "$(MODEL)" || { code=$$?; \
+		[ $$code -eq 5 ] && echo "Nothing moved: the champion is kept; the reason is above (exit 5 is fine here)." || exit $$code; }
+	$(call title,5/6  registry after)
+	@$(PY) scripts/promote-model.py --list
+	$(call title,6/6  use the model in Production)
+	@$(PY) src/models/predict.py --model-name "$(MODEL)"
+	$(call title,Done)
+	@echo "  Fetched and checked the data, trained and registered the candidates, ran the gates, used the champion."
+	@echo "  Next:  make mlflow-ui                                      runs, metrics and pictures on http://localhost:$(PORT)"
+	@echo "         python scripts/promote-model.py --history           who moved what, when and on what evidence"
+	@echo "         python src/models/predict.py --model-name $(MODEL) --input rows.csv --output predictions.csv"
+	@echo "         docs/MODEL-PROMOTION.md                             promoting by hand, from Jenkins, going back"
+
+.PHONY: test
+test: $(DEVELOPMENT) ## Run the unit tests (ARGS="-k name" picks some)
+	@$(PY) -m pytest $(ARGS)
+
+.PHONY: lint
+lint: $(DEVELOPMENT) ## Ruff, mypy strict and the import contracts
+	@$(PY) -m ruff check
+	@$(PY) -m ruff format --check
+	@$(PY) -m mypy
+	@.venv/bin/lint-imports --no-logo
+
+.PHONY: format
+format: $(DEVELOPMENT) ## Format the code and fix what ruff can fix
+	@$(PY) -m ruff format
+	@$(PY) -m ruff check --fix
+
+.PHONY: mlflow-ui
+mlflow-ui: $(RUNTIME) ## MLflow's UI on PORT, on the local store
+	@echo "http://localhost:$(PORT)   (Ctrl-C stops it)"
+	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(PY) -m mlflow ui --workers 1 --port $(PORT) --backend-store-uri sqlite:///mlflow.db
+
+.PHONY: requirements
+requirements: $(DEVELOPMENT) ## Compile requirements*.txt from pyproject.toml (ARGS=--upgrade renews them)
+	@$(COMPILE) $(ARGS) pyproject.toml -o requirements.txt
+	@$(COMPILE) $(ARGS) pyproject.toml --extra dev -c requirements.txt -o requirements-dev.txt
+
+.PHONY: bench
+bench: $(DEVELOPMENT) ## Run the side-by-side measurements
+	@for file in benchmarks/*.py; do echo "== $$file"; $(PY) "$$file" || exit; done
+
+.PHONY: clean
+clean: ## Remove caches and build output; .venv, data and the stores stay
+	@rm -rf build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage .coverage.* src/*.egg-info
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+comma := ,
+
+$(PY):
+	@for python in $(PYTHON) python3.11 python3; do \
+		if "$$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	[ -n "$$found" ] || { echo "Python 3.11 is missing: install it, or name one with make PYTHON=/path/to/python3.11" >&2; exit 2; }; \
+	echo "building .venv with $$("$$found" --version)"; \
+	"$$found" -m venv .venv || { rm -rf .venv; echo "$$found cannot build .venv: the lines above say why (Debian and Ubuntu: apt-get install python3.11-venv)" >&2; exit 2; }
+
+$(RUNTIME): requirements.txt pyproject.toml | $(PY)
+	$(call install,requirements.txt,to run)
+	@$(PY) -m pip install -q --no-deps -e . 2> .venv/editable.log || { cat .venv/editable.log >&2; exit 1; }
+	@touch $@
+
+$(DEVELOPMENT): requirements-dev.txt $(RUNTIME)
+	$(call install,requirements-dev.txt,to test and check)
+	@touch $@

@@ -1,0 +1,85 @@
+"""The algorithms a family may name in its YAML file, each as one pipeline that takes raw rows.
+
+Preprocessing is part of the pipeline, so what is registered, scored and served encodes a row in one way only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from promotion.config import FamilyConfig
+from promotion.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """How one estimator is built.
+
+    Attributes:
+        estimator: Class of the estimator; takes the YAML's params and `random_state`.
+        scaled: Whether measured columns are standardised first. Trees do not need it, and behind a scaler their
+            32-bit ONNX translation takes other branches than the 64-bit original.
+    """
+
+    estimator: Callable[..., Any]
+    scaled: bool = False
+
+
+ALGORITHMS = {
+    "logistic_regression": Algorithm(LogisticRegression, scaled=True),
+    "random_forest": Algorithm(RandomForestClassifier),
+    "gradient_boosting": Algorithm(GradientBoostingClassifier),
+}
+
+
+def build_candidates(config: FamilyConfig) -> dict[str, Pipeline]:
+    """Every candidate of the family, unfitted, by algorithm, in the file's order.
+
+    Raises:
+        ConfigError: The file names an algorithm or a hyper-parameter that does not exist, or a value out of range.
+    """
+    return {algorithm: build_pipeline(config, algorithm) for algorithm in config.candidates}
+
+
+def build_pipeline(config: FamilyConfig, algorithm: str) -> Pipeline:
+    """One candidate, unfitted: impute, encode, estimate; seeded with the family's split seed.
+
+    Raises:
+        ConfigError: As for `build_candidates`.
+    """
+    place = f"config/{config.family}.yaml: candidates.{algorithm}"
+    if algorithm not in ALGORITHMS:
+        known = ", ".join(ALGORITHMS)
+        raise ConfigError(f"{place}: unknown algorithm; expected one of {known}")
+    choice = ALGORITHMS[algorithm]
+    params = {"random_state": config.split.seed, **config.candidates[algorithm].params}
+    try:
+        estimator = choice.estimator(**params)
+        # scikit-learn checks values only when it fits; a wrong one is a mistake in the file, not in the data.
+        estimator._validate_params()  # noqa: SLF001
+    except (TypeError, ValueError) as error:
+        summary = " ".join(str(error).split())
+        raise ConfigError(f"{place}.params: {summary}") from error
+    return Pipeline([("preprocessing", _preprocessing(config, scaled=choice.scaled)), ("estimator", estimator)])
+
+
+def _preprocessing(config: FamilyConfig, *, scaled: bool) -> ColumnTransformer:
+    measured: list[tuple[str, Any]] = [("impute", SimpleImputer(strategy="median"))]
+    if scaled:
+        measured.append(("scale", StandardScaler()))
+    categories = [
+        ("impute", SimpleImputer(strategy="most_frequent")),
+        ("encode", OneHotEncoder(handle_unknown="ignore")),
+    ]
+    return ColumnTransformer(
+        [("numeric", Pipeline(measured), config.numeric), ("categorical", Pipeline(categories), config.categorical)]
+    )

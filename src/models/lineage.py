@@ -1,0 +1,39 @@
+"""Where a model comes from: the commit of the code that trained it."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+_TIMEOUT_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """The checked-out commit; `dirty` when tracked files differ from it."""
+
+    sha: str
+    dirty: bool
+
+
+def current_commit(folder: Path) -> Commit | None:
+    """The commit `folder` is at; None without git or outside a repository."""
+    sha = _git(folder, "rev-parse", "HEAD")
+    if sha is None:
+        return None
+    return Commit(sha, dirty=bool(_git(folder, "status", "--porcelain", "--untracked-files=no")))
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        answer = subprocess.run(  # noqa: S603  # fixed arguments, no shell
+            ["git", "-C", str(folder), *arguments],  # noqa: S607  # git is wherever the user has it
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_TIMEOUT_SECONDS,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()

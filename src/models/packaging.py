@@ -1,0 +1,142 @@
+"""How a model becomes files and comes back: skops only, and no type is trusted because the files say so.
+
+MLflow loads a skops model with the trusted types its own MLmodel file lists, so a crafted model can trust itself.
+Here `TRUSTED_TYPES` decides, on the way out and on the way in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import skops.io
+import yaml
+from skops.io.exceptions import UntrustedTypesFoundException
+
+from models.trees import find_unsafe_tree
+from promotion.errors import ArtifactRefused
+
+# What our pipelines hold beyond the types skops itself vouches for (estimators, arrays, dtypes).
+TRUSTED_TYPES = frozenset({"numpy.dtype", "sklearn.tree._tree.Tree"})
+# What loading and scoring imports; exact, so that a served model computes what was evaluated.
+REQUIREMENTS = ("mlflow", "scikit-learn", "skops", "pandas", "numpy", "scipy")
+PICKLE_SUFFIXES = frozenset({".pkl", ".pickle", ".joblib", ".cloudpickle", ".dill"})
+EXAMPLE_ROWS = 3
+
+
+def log_and_register(model: Any, name: str, features: Any, tags: Mapping[str, str]) -> int:
+    """Log a fitted model into the active MLflow run and register it, with its tags, as a new version of `name`.
+
+    Requirements are given, so MLflow starts no process to infer them.
+
+    Args:
+        model: Fitted scikit-learn pipeline that takes raw rows.
+        name: Registered model.
+        features: Data frame the signature is taken from and whose first rows are the input example.
+        tags: Of the version; they exist as soon as the version does.
+
+    Returns:
+        The version's number.
+
+    Raises:
+        ArtifactRefused: The model holds a type outside `TRUSTED_TYPES`.
+    """
+    import mlflow.sklearn
+    from mlflow.exceptions import MlflowException
+
+    try:
+        information = mlflow.sklearn.log_model(
+            model,
+            name="model",
+            serialization_format=mlflow.sklearn.SERIALIZATION_FORMAT_SKOPS,
+            skops_trusted_types=sorted(TRUSTED_TYPES),
+            pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
+            signature=mlflow.models.infer_signature(features, model.predict(features)),
+            input_example=features.head(EXAMPLE_ROWS),
+        )
+    except MlflowException as error:
+        if isinstance(error.__context__, UntrustedTypesFoundException):
+            raise ArtifactRefused(f"{name}: {_untrusted(error.__context__)}") from error
+        raise
+    return _register(name, information, tags)
+
+
+def _register(name: str, information: Any, tags: Mapping[str, str]) -> int:
+    """What `mlflow.register_model` does, without its announcements on the console."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
+
+    client = mlflow.MlflowClient()
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    registered = client.create_model_version(
+        name,
+        information.model_uri,
+        information.run_id,
+        tags=dict(tags),
+        await_creation_for=None,
+        model_id=information.model_id,
+    )
+    number = int(registered.version)
+    client.set_logged_model_tags(
+        information.model_id, {MLFLOW_MODEL_VERSIONS: json.dumps([{"name": name, "version": number}])}
+    )
+    return number
+
+
+def load_artifact(folder: Path) -> Any:
+    """Load the scikit-learn model in a model folder, without MLflow and without trusting the folder.
+
+    Raises:
+        ArtifactRefused: MLmodel is missing or malformed, the model is not a skops file inside the folder, a pickle lies
+            beside it, or it holds a type outside `TRUSTED_TYPES` or a malformed tree.
+    """
+    flavour = _sklearn_flavour(folder / "MLmodel")
+    pickles = sorted(path.name for path in folder.rglob("*") if path.suffix.lower() in PICKLE_SUFFIXES)
+    if pickles or flavour.get("serialization_format") != "skops":
+        found = ", ".join(pickles) or f"serialization_format {flavour.get('serialization_format', 'pickle')!r}"
+        raise ArtifactRefused(f"{folder}: pickle is never loaded (found {found}): log the model with skops")
+    path = _inside(folder, flavour.get("pickled_model"))
+    try:
+        model = skops.io.load(path, trusted=sorted(TRUSTED_TYPES))
+    except UntrustedTypesFoundException as error:
+        raise ArtifactRefused(f"{path}: {_untrusted(error)}") from error
+    except Exception as error:
+        summary = " ".join(str(error).split())
+        raise ArtifactRefused(f"{path}: not readable as a skops model: {type(error).__name__}: {summary}") from error
+    if reason := find_unsafe_tree(model):
+        raise ArtifactRefused(f"{path}: {reason}: do not use this file, register the model again")
+    return model
+
+
+def _sklearn_flavour(path: Path) -> Mapping[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        flavours = document["flavors"]
+        kinds = sorted(flavours)
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise ArtifactRefused(f"{path}: missing or not an MLmodel file: {type(error).__name__}") from error
+    if not isinstance(flavours, dict) or not isinstance(flavours.get("sklearn"), dict):
+        raise ArtifactRefused(f"{path}: expected a scikit-learn model, found flavours: {', '.join(map(str, kinds))}")
+    flavour: Mapping[str, Any] = flavours["sklearn"]
+    return flavour
+
+
+def _inside(folder: Path, name: object) -> Path:
+    if not isinstance(name, str):
+        raise ArtifactRefused(f"{folder / 'MLmodel'}: flavors.sklearn.pickled_model: expected a file name")
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()) or not path.is_file():
+        raise ArtifactRefused(f"{folder / 'MLmodel'}: {name!r}: expected a file inside the model's folder")
+    return path
+
+
+def _untrusted(error: Any) -> str:
+    return f"holds types outside our allow-list: {', '.join(error.untrusted_types)}"

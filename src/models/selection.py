@@ -1,0 +1,113 @@
+"""Which candidate is best, and what each is worth: cross-validation, the final fit, and the one look at the test part.
+
+Worker processes import this module, so it imports nothing they do not need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.inspection import permutation_importance
+from sklearn.model_selection import RepeatedStratifiedKFold
+from sklearn.pipeline import Pipeline
+
+from models.datasets import Partition
+from models.evaluation import METRICS, FloatArray, positive_probability, scores
+from promotion.config import FamilyConfig
+from promotion.errors import DataError
+
+IMPORTANCE_REPEATS = 5
+
+Progress = Callable[[str, int, int], None]
+"""Told what is going on, how many steps of it are done, and how many there are; what it raises ends the work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A candidate fitted on the whole training part and scored on the test part.
+
+    Attributes:
+        model: The fitted pipeline.
+        probability: Of the positive class, shape (test rows,).
+        importances: Loss of the selection metric when a column is shuffled, shape (features, repeats).
+    """
+
+    model: Pipeline
+    probability: FloatArray
+    importances: FloatArray
+
+
+def cross_validate(
+    config: FamilyConfig,
+    candidates: Mapping[str, Pipeline],
+    part: Partition,
+    progress: Progress,
+) -> dict[str, dict[str, FloatArray]]:
+    """Score every candidate on every fold of the training part, in parallel; all candidates see the same folds.
+
+    Returns:
+        By candidate and metric, one score a fold, shape (folds * repeats,).
+
+    Raises:
+        DataError: There are fewer training rows of a class than folds.
+    """
+    plan = config.cross_validation
+    smallest = int(np.bincount(part.train_target, minlength=2).min())
+    if smallest < plan.folds:
+        raise DataError(
+            f"{config.data.path}: {smallest} training rows of the rarer class, cross-validation with "
+            f"{plan.folds} folds needs one in each: add rows or lower cross_validation.folds"
+        )
+    splitter = RepeatedStratifiedKFold(n_splits=plan.folds, n_repeats=plan.repeats, random_state=config.split.seed)
+    folds = list(splitter.split(part.train_features, part.train_target))
+    tasks = [delayed(_score_fold)(model, part, *fold) for model in candidates.values() for fold in folds]
+    collected: list[dict[str, float]] = []
+    for scored in Parallel(n_jobs=-1, return_as="generator")(tasks):
+        collected.append(scored)
+        progress("cross-validating", len(collected), len(tasks))
+    size = len(folds)
+    return {
+        name: {
+            metric: np.array([scored[metric] for scored in collected[index * size : (index + 1) * size]])
+            for metric in METRICS
+        }
+        for index, name in enumerate(candidates)
+    }
+
+
+def _score_fold(
+    model: Pipeline, part: Partition, learn: NDArray[np.int64], check: NDArray[np.int64]
+) -> dict[str, float]:
+    fitted = clone(model).fit(part.train_features.iloc[learn], part.train_target[learn])
+    probability = positive_probability(fitted, part.train_features.iloc[check])
+    return {metric: float(value) for metric, value in scores(part.train_target[check], probability).items()}
+
+
+def examine(
+    config: FamilyConfig, candidates: Mapping[str, Pipeline], part: Partition, progress: Progress
+) -> dict[str, Examined]:
+    """Fit each candidate on the training part and score it, once, on the test part."""
+    tasks = [delayed(_fit_and_score)(model, part, config) for model in candidates.values()]
+    examined = {}
+    for name, result in zip(candidates, Parallel(n_jobs=-1, return_as="generator")(tasks), strict=True):
+        examined[name] = result
+        progress("fitting and testing", len(examined), len(tasks))
+    return examined
+
+
+def _fit_and_score(model: Pipeline, part: Partition, config: FamilyConfig) -> Examined:
+    fitted = clone(model).fit(part.train_features, part.train_target)
+    importance = permutation_importance(
+        fitted,
+        part.test_features,
+        part.test_target,
+        scoring=config.selection_metric,
+        n_repeats=IMPORTANCE_REPEATS,
+        random_state=config.split.seed,
+    )
+    return Examined(fitted, positive_probability(fitted, part.test_features), importance.importances)

@@ -1,0 +1,125 @@
+"""The one MLflow connection of a training: where it goes, what it says on the console, and how its failures read."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from promotion.config import FamilyConfig
+from promotion.errors import (
+    PromotionError,
+    RegistryBroken,
+    RegistryError,
+    RegistryForbidden,
+    RegistryUnauthorised,
+    RegistryUnreachable,
+)
+from promotion.settings import Settings
+
+# MLflow's own defaults retry a dead or failing server in silence for minutes, draw bars into our own, and phone home.
+_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+_UNAUTHORISED, _FORBIDDEN = 401, 403
+_LONGEST_MESSAGE = 300
+
+
+def connect(config: FamilyConfig, settings: Settings) -> str:
+    """Point MLflow at the configured stores and find or create the family's experiment.
+
+    In a local SQLite store the artifacts go to the home's own folder; a server decides for itself.
+
+    Returns:
+        The experiment's id.
+
+    Raises:
+        RegistryError: The store cannot be reached or used.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    with quiet(), readable_failures(settings.tracking_uri):
+        mlflow.set_tracking_uri(settings.tracking_uri)
+        mlflow.set_registry_uri(settings.registry_uri)
+        client = mlflow.MlflowClient(settings.tracking_uri, settings.registry_uri)
+        experiment = client.get_experiment_by_name(config.family)
+        if experiment is None:
+            is_local = settings.tracking_uri.startswith("sqlite")
+            location = (settings.artifact_folder / config.family).as_uri() if is_local else None
+            return str(client.create_experiment(config.family, artifact_location=location))
+        if experiment.lifecycle_stage != "active":
+            raise RegistryError(
+                f"{settings.tracking_uri}: experiment {config.family!r} is deleted: "
+                f"restore it with `mlflow experiments restore -x {experiment.experiment_id}`"
+            )
+        return str(experiment.experiment_id)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep MLflow's announcements off the console; failures arrive as exceptions all the same."""
+    from mlflow.utils.logging_utils import MLFLOW_LOGGING_STREAM
+
+    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
+    levels = [logger.level for logger in loggers]
+    was_enabled = MLFLOW_LOGGING_STREAM.enabled
+    MLFLOW_LOGGING_STREAM.enabled = False
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        MLFLOW_LOGGING_STREAM.enabled = was_enabled
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def readable_failures(uri: str) -> Iterator[None]:
+    """Turn whatever MLflow raises into one of our `RegistryError`s, told apart by what an operator does next.
+
+    Raises:
+        RegistryError: In place of MLflow's, SQLAlchemy's and the system's exceptions.
+    """
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except PromotionError:
+        raise
+    except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+        raise _translate(error, uri) from error
+
+
+def _translate(error: Any, uri: str) -> RegistryError:
+    text = " ".join(str(error).split())[:_LONGEST_MESSAGE]
+    status = _http_status(error, text)
+    if status == _UNAUTHORISED:
+        return RegistryUnauthorised(f"{uri}: 401, not logged in: set MLFLOW_TRACKING_USERNAME and _PASSWORD, or _TOKEN")
+    if status == _FORBIDDEN:
+        return RegistryForbidden(f"{uri}: 403, this user may not do that: ask for EDIT permission ({text})")
+    if any(sign in text for sign in ("Max retries exceeded", "Connection refused", "timed out", "NameResolution")):
+        if "error responses" in text:
+            return RegistryBroken(f"{uri}: the server keeps failing: {text}")
+        return RegistryUnreachable(f"{uri}: no answer: is the tracking server running? ({text})")
+    return RegistryBroken(f"{uri}: {type(error).__name__}: {text}")
+
+
+def _http_status(error: Any, text: str) -> int | None:
+    for status in (_UNAUTHORISED, _FORBIDDEN):
+        if f"error code {status}" in text or getattr(error, "error_code", "") == _ERROR_CODES[status]:
+            return status
+    return None
+
+
+_ERROR_CODES = {_UNAUTHORISED: "UNAUTHENTICATED", _FORBIDDEN: "PERMISSION_DENIED"}

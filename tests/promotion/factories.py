@@ -1,0 +1,210 @@
+"""Short ways to the parts that many tests of the promotion layer need: versions, a journal, a family, an evaluator."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from promotion.config import FamilyConfig
+from promotion.database import Database
+from promotion.errors import ArtifactRefused
+from promotion.evidence import Evaluation, Interval
+from promotion.journal import Authority, Change, Journal, Known
+from promotion.registry import ModelVersion, Registry, open_registry
+from promotion.service import PromotionService
+from promotion.settings import Settings
+from promotion.stages import Stage
+
+ANNA = Authority("promote", "anna", "the better one")
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def a_version(
+    model: str = "churn",
+    number: int = 1,
+    stage: Stage = Stage.NONE,
+    *,
+    minutes: int = 0,
+    status: str = "READY",
+    tags: Mapping[str, str] | None = None,
+) -> ModelVersion:
+    """A version as the registry would describe it; `minutes` says how long after the start it was last moved."""
+    moved = START + timedelta(minutes=minutes)
+    return ModelVersion(model, number, stage, status, "file:///nowhere", f"run-{number}", START, moved, tags or {})
+
+
+def a_journal(folder: Path, **options: Any) -> Journal:
+    """A journal in `<folder>/promotion.db`."""
+    return Journal(Database(f"sqlite:///{folder / 'promotion.db'}", **options))
+
+
+def promote(journal: Journal, family: str, version: Known, authority: Authority = ANNA) -> str:
+    """Move a version into Production, the one that is there into Archived."""
+    current = journal.production(family)
+    changes = [Change(current, Stage.ARCHIVED)] if current else []
+    changes.append(Change(version, Stage.PRODUCTION))
+    return journal.move(family, changes, authority, expected_production=current.id if current else None)
+
+
+def a_family(name: str = "tiny", **changes: Any) -> FamilyConfig:
+    """A family with two algorithms, whose evaluator below reads scores instead of computing them."""
+    document: dict[str, Any] = {
+        "family": name,
+        "task": "binary-classification",
+        "registered_model": name + "-{algorithm}",
+        "promotion": "auto",
+        "selection_metric": "roc_auc",
+        "data": {"path": "data/tiny.csv", "columns": {"x": {"type": "number"}, "y": {"type": "code", "codes": [0, 1]}}},
+        "target": {"column": "y", "positive_above": 0},
+        "numeric": ["x"],
+        "candidates": {"forest": {}, "linear": {}},
+        "gates": {"thresholds": {"roc_auc": {"minimum": 0.8}}},
+    }
+    return FamilyConfig.model_validate(document | changes)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """An evaluation that was written down."""
+
+    metrics: Mapping[str, float]
+    rows: int = 60
+    data_sha256: str = "0" * 64
+
+
+class ScoreFileEvaluator:
+    """Reads a model's metrics from `scores.json` in its artifact."""
+
+    def evaluate(self, artifact: Path) -> Scored:
+        """The metrics written there, or a refusal."""
+        path = artifact / "scores.json"
+        if not path.is_file():
+            raise ArtifactRefused(f"{path.name} is missing: the model cannot be scored")
+        return Scored(json.loads(path.read_text()))
+
+    def difference(self, candidate: Evaluation, production: Evaluation, metric: str) -> Interval:
+        """The plain difference, 0.02 to either side of it."""
+        value = candidate.metrics[metric] - production.metrics[metric]
+        return Interval(value, value - 0.02, value + 0.02)
+
+
+class Store:
+    """MLflow's real store with short verbs; what these do happens behind the journal's back, as in the user interface.
+
+    Args:
+        settings: Names the stores.
+        artifacts: Folder for the versions' files.
+    """
+
+    def __init__(self, settings: Settings, artifacts: Path) -> None:
+        from mlflow.tracking import MlflowClient
+
+        self.settings = settings
+        self.home = settings.home
+        self.client: Any = MlflowClient(settings.tracking_uri)
+        self._artifacts = artifacts
+
+    def register(self, model: str, tags: Mapping[str, str] | None = None, **scores: float) -> int:
+        """Make a version whose artifact is a file of scores; returns its number."""
+        known = {found.name for found in self.client.search_registered_models()}
+        if model not in known:
+            self.client.create_registered_model(model)
+        folder = self._artifacts / f"{model}-{time.monotonic_ns()}"
+        folder.mkdir(parents=True)
+        (folder / "scores.json").write_text(json.dumps(scores))
+        return int(self.client.create_model_version(model, source=str(folder), tags=dict(tags or {})).version)
+
+    def artifact(self, model: str, number: int) -> Path:
+        """Where the version's files are."""
+        return Path(self.client.get_model_version(model, str(number)).source)
+
+    def move(self, model: str, number: int, stage: Stage, *, archive: bool = False) -> None:
+        """Choose a stage as in MLflow's user interface."""
+        self.client.transition_model_version_stage(model, str(number), stage.value, archive)
+
+    def sql(self, statement: str) -> None:
+        """Change MLflow's tables by hand."""
+        with closing(sqlite3.connect(self.home / "mlflow.db", isolation_level=None)) as database:
+            database.execute(statement)
+
+    def shown(self) -> dict[str, str]:
+        """Every version with its stage, as MLflow's own client tells it, without those that are nowhere."""
+        versions = self.client.search_model_versions()
+        return {f"{v.name} v{v.version}": v.current_stage for v in versions if v.current_stage != "None"}
+
+    def aliases(self) -> dict[str, str]:
+        """Every alias with the version it points at."""
+        models = self.client.search_registered_models()
+        return {f"{m.name}@{alias}": str(number) for m in models for alias, number in m.aliases.items()}
+
+    def tags(self, model: str, number: int) -> dict[str, str]:
+        """A version's tags."""
+        return dict(self.client.get_model_version(model, str(number)).tags)
+
+    def service(
+        self, *configs: FamilyConfig, registry: Registry | None = None, said: list[str] | None = None
+    ) -> PromotionService:
+        """The promotion service on this store; what it reports goes to `said`."""
+        return PromotionService(
+            Journal(Database(self.settings.database_url)),
+            registry or open_registry(self.settings),
+            {config.family: config for config in configs},
+            lambda _config: ScoreFileEvaluator(),
+            (said if said is not None else []).append,
+        )
+
+    def rows(self) -> dict[str, Any]:
+        """Everything both databases hold."""
+        return {name: rows(self.home / name) for name in ("mlflow.db", "promotion.db")}
+
+
+def rows(path: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every table of a SQLite file, by table; empty when there is no file."""
+    if not path.exists():
+        return {}
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {name: database.execute(f'SELECT * FROM "{name}"').fetchall() for name in sorted(tables)}  # noqa: S608
+
+
+@contextmanager
+def read_only(path: Path) -> Iterator[None]:
+    """Take the write permission of a file or folder; from root too, whom permissions do not stop, by a mount."""
+    mode = path.stat().st_mode
+    if os.geteuid() != 0:
+        path.chmod(mode & ~0o222)
+        try:
+            yield
+        finally:
+            path.chmod(mode)
+        return
+    for options in (["--bind", str(path)], ["-o", "remount,bind,ro"]):
+        if subprocess.run(["mount", *options, str(path)], capture_output=True, check=False).returncode:
+            pytest.skip("root may not mount here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[None]:
+    """Mount a file system of `size` on `folder`."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)

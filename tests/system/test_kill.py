@@ -1,0 +1,163 @@
+"""A promotion is killed with SIGKILL wherever that can happen; the next command that writes leaves nothing half done."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from promotion.errors import NothingToDo
+from promotion.settings import REPOSITORY
+from tests.system.drivers.commands import Commands, Finished, Kind
+from tests.system.drivers.world import World, content, register
+
+SCRIPT = "scripts/promote-model.py"
+OLD, NEW, OTHER = "1", "2", "3"
+LONGEST = 30.0
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory, model_folder: Path, commands: Commands) -> World:
+    """Three versions, of which the first is in Production."""
+    world = World.local(tmp_path_factory.mktemp("prepared"))
+    register(world.tracking_uri, world.model, model_folder, 3)
+    assert 0 == commands(SCRIPT, world.model, OLD, environment=world.environment).code
+    return world
+
+
+def copies(prepared: World, folder: Path) -> Iterator[World]:
+    """The prepared world, again and again, each in files of its own."""
+    for number in range(1, 200):
+        home = folder / f"{number}"
+        shutil.copytree(prepared.home, home)
+        yield World.local(home)
+
+
+def require_readers_change_nothing(commands: Commands, world: World, scratch: Path) -> Finished:
+    """`--list` and `--history` work on what the killed process left, say what is pending, and write nothing."""
+    shutil.copytree(world.home, scratch)
+    listed = commands(SCRIPT, "--list", environment=world.environment)
+    history = commands(SCRIPT, "--history", "--json", environment=world.environment)
+    assert (0, 0) == (listed.code, history.code), listed.err + history.err
+    assert content(scratch) == content(world.home)
+    newest = max(json.loads(history.out), key=lambda event: event["id"])
+    assert world.held() == [newest["version"]]
+    assert bool(world.journal.pending()) == ("--reconcile finishes it" in listed.err), listed.err
+    return listed
+
+
+def require_one_production(world: World, expected: int) -> None:
+    """Journal and MLflow agree on the expected version, nothing is pending, the history has no hole."""
+    assert expected == world.production()
+    assert [] == world.journal.pending()
+    world.require_whole_history()
+
+
+@pytest.mark.system
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kind", ["report", "call", "statement"])
+def test_a_killed_promotion_is_finished_or_undone_by_the_next_command_that_writes(
+    kind: Kind, prepared: World, commands: Commands, tmp_path: Path
+) -> None:
+    """Killed at its n-th step, for every n until it survives; one of three commands comes next, in turn."""
+    committed = []
+    for number, world in enumerate(copies(prepared, tmp_path), 1):
+        killed = commands(SCRIPT, world.model, NEW, environment=world.environment, kill=(kind, number))
+        if killed.code == 0:
+            assert number > len(killed.moments)
+            break
+        assert -signal.SIGKILL == killed.code, killed.err
+        assert number == len(killed.moments)
+        require_readers_change_nothing(commands, world, tmp_path / f"{number}-before")
+        was_committed = world.held() == [int(NEW)]
+        committed.append(was_committed)
+        arguments, code, expected = _next(number, world, was_committed=was_committed)
+        finished = commands(SCRIPT, *arguments, environment=world.environment)
+        assert code == finished.code, (killed.moments, finished.err)
+        assert finished.seconds < LONGEST
+        require_one_production(world, expected)
+    require_one_production(world, int(NEW))
+    assert [False, True] == sorted(set(committed))
+    assert committed == sorted(committed)
+
+
+def _next(number: int, world: World, *, was_committed: bool) -> tuple[list[str], int, int]:
+    """The command that follows, the exit code it must have, and the version it must leave in Production."""
+    if number % 3 == 0:
+        return ["--reconcile"], 0, int(NEW if was_committed else OLD)
+    if number % 3 == 1:
+        return [world.model, NEW], NothingToDo.exit_code if was_committed else 0, int(NEW)
+    return [world.model, OTHER], 0, int(OTHER)
+
+
+@pytest.mark.system
+@pytest.mark.timeout(300)
+def test_a_finishing_command_may_be_killed_as_well(prepared: World, commands: Commands, tmp_path: Path) -> None:
+    """Killed after the commit, then again and again while finishing, the promotion is finished in the end."""
+    world = next(copies(prepared, tmp_path))
+    assert -signal.SIGKILL == commands(
+        SCRIPT, world.model, NEW, environment=world.environment, kill=("call", 1)
+    ).code
+    assert ([int(NEW)], [int(OLD)]) == (world.held(), world.shown())
+    for _ in range(3):
+        assert -signal.SIGKILL == commands(SCRIPT, "--reconcile", environment=world.environment, kill=("call", 2)).code
+    assert 0 == commands(SCRIPT, "--reconcile", environment=world.environment).code
+    require_one_production(world, int(NEW))
+
+
+@pytest.mark.system
+@pytest.mark.timeout(300)
+def test_the_very_first_promotion_may_be_killed(
+    model_folder: Path, commands: Commands, tmp_path: Path
+) -> None:
+    """Killed while the journal's tables are made or the first version moves in, a second attempt succeeds."""
+    template = World.local(tmp_path / "template")
+    register(template.tracking_uri, template.model, model_folder, 1)
+    for number, world in enumerate(copies(template, tmp_path), 1):
+        killed = commands(SCRIPT, world.model, environment=world.environment, kill=("statement", number))
+        if killed.code == 0:
+            break
+        assert -signal.SIGKILL == killed.code, killed.err
+        readers = [commands(SCRIPT, option, environment=world.environment) for option in ("--list", "--history")]
+        assert [0, 0] == [reader.code for reader in readers], [reader.err for reader in readers]
+        again = commands(SCRIPT, world.model, environment=world.environment)
+        assert again.code in {0, NothingToDo.exit_code}, again.err
+        require_one_production(world, 1)
+    assert number > 20
+
+
+@pytest.mark.system
+@pytest.mark.timeout(200)
+def test_commands_started_from_nothing_finish_a_killed_promotion(
+    prepared: World, commands: Commands, tmp_path: Path
+) -> None:
+    """The same with commands as a person starts them, each its own fresh interpreter."""
+    world = next(copies(prepared, tmp_path))
+    assert -signal.SIGKILL == commands(
+        SCRIPT, world.model, NEW, environment=world.environment, kill=("call", 1)
+    ).code
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(REPOSITORY / SCRIPT), *arguments],
+            env={**os.environ, **world.environment},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=90,
+        )
+
+    listed = run("--list")
+    assert 0 == listed.returncode
+    assert "--reconcile finishes it" in listed.stderr
+    assert 0 == run("--reconcile").returncode
+    require_one_production(world, int(NEW))
+    assert "" == run("--list").stderr
