@@ -31,7 +31,7 @@ DEFAULT_FAMILY = "heart-disease"
 @click.option("--force", is_flag=True, help="Fetch again even when the verified file is there.")
 @click.option("--offline", is_flag=True, help="Contact nobody; only check the file that is there.")
 @click.option("--json", "as_json", is_flag=True, help="Report as JSON on standard output.")
-def main(family: str, force: bool, offline: bool, as_json: bool) -> None:  # noqa: FBT001  # click passes flags so
+def main(family: str, force: bool, offline: bool, as_json: bool) -> None:
     """Bring a family's data into place.
 
     A file that is there with the configured sha256 is used as it is. Otherwise the configured URL is fetched; without

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from promotion.config import load_config
 from promotion.settings import REPOSITORY, Settings
+from promotion.stages import Stage
 
 OURS = ("PROMOTION_HOME", "PROMOTION_DATABASE_URL", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
 
@@ -49,6 +51,53 @@ def settings(home: Path, empty_store: Path) -> Settings:
     """The default places in a test's own home, with an empty MLflow store."""
     shutil.copy(empty_store, home / "mlflow.db")
     return Settings.from_environment()
+
+
+@pytest.fixture(scope="session")
+def fitted_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The heart-disease logistic regression, fitted as training fits it, in an MLflow model folder."""
+    import mlflow.sklearn
+
+    from models.candidates import build_pipeline
+    from models.datasets import load_dataset, split
+    from models.packaging import TRUSTED_TYPES
+
+    config = load_config(REPOSITORY / "config", "heart-disease")
+    parts = split(load_dataset(config, REPOSITORY), config)
+    folder = tmp_path_factory.mktemp("fitted") / "model"
+    mlflow.sklearn.save_model(
+        build_pipeline(config, "logistic_regression").fit(parts.train_features, parts.train_target),
+        str(folder),
+        serialization_format="skops",
+        skops_trusted_types=sorted(TRUSTED_TYPES),
+        pip_requirements=[],
+    )
+    return folder
+
+
+Register = Callable[..., int]
+
+
+@pytest.fixture
+def register(settings: Settings, fitted_model: Path) -> Register:
+    """Register a version of a model, with its files and in a stage, as MLflow's own client does."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(settings.tracking_uri)
+
+    def call(name: str, stage: Stage = Stage.NONE, source: Path = fitted_model) -> int:
+        try:
+            client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        number = int(client.create_model_version(name, str(source), tags={"roc_auc": "0.9665"}).version)
+        if stage is not Stage.NONE:
+            client.transition_model_version_stage(name, str(number), stage.value)
+        return number
+
+    return call
 
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -74,7 +74,7 @@ def _contract(columns: dict[str, Column], text: pd.DataFrame, *, unique_rows: bo
     """The pandera schemas of a file: one for its shape, while cells are text, one for the values of its numbers."""
     import pandera.pandas as pandera
 
-    whole_rows = pandera.Check(lambda frame: ~frame.duplicated(), error=_DUPLICATE, ignore_na=False)
+    whole_rows = pandera.Check(lambda frame: ~frame.duplicated(), error=_DUPLICATE)
     return pandera.DataFrameSchema(
         {name: pandera.Column(checks=_shape_checks(column), nullable=True) for name, column in columns.items()},
         strict=True,

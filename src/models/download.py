@@ -32,7 +32,7 @@ class Provided:
     reason: str | None = None
 
 
-def provide(  # noqa: PLR0913  # independent wishes of the caller, all by name
+def provide(
     config: FamilyConfig,
     home: Path,
     *,

@@ -59,7 +59,7 @@ def log_and_register(model: Any, name: str, features: Any, tags: Mapping[str, st
         )
     except MlflowException as error:
         if isinstance(error.__context__, UntrustedTypesFoundException):
-            raise ArtifactRefused(f"{name}: {_untrusted(error.__context__)}") from error
+            raise ArtifactRefused(f"{name}: types outside our allow-list: {error.__context__}") from error
         raise
     return _register(name, information, tags)
 
@@ -107,7 +107,7 @@ def load_artifact(folder: Path) -> Any:
     try:
         model = skops.io.load(path, trusted=sorted(TRUSTED_TYPES))
     except UntrustedTypesFoundException as error:
-        raise ArtifactRefused(f"{path}: {_untrusted(error)}") from error
+        raise ArtifactRefused(f"{path}: types outside our allow-list: {error}") from error
     except Exception as error:
         summary = " ".join(str(error).split())
         raise ArtifactRefused(f"{path}: not readable as a skops model: {type(error).__name__}: {summary}") from error
@@ -136,7 +136,3 @@ def _inside(folder: Path, name: object) -> Path:
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
         raise ArtifactRefused(f"{folder / 'MLmodel'}: {name!r}: expected a file inside the model's folder")
     return path
-
-
-def _untrusted(error: Any) -> str:
-    return f"holds types outside our allow-list: {', '.join(error.untrusted_types)}"

@@ -48,12 +48,12 @@ def main(model_name: str, stage: str, source: Path | None, output: Path | None, 
     predictions = predict(load_version(registry, version), features)
     if actual is not None:
         predictions["actual"] = actual
-    talk(f"{len(features)} rows of {source or config.data.path}, predicted by {version} ({version.stage})")
     if output is None:
-        echo(predictions.to_string(max_rows=SHOWN))
+        echo(f"{len(features)} rows of {source or config.data.path}, predicted by {version} ({version.stage})")
+        echo(predictions.reset_index().to_string(index=False, max_rows=SHOWN))
     else:
         write(predictions.assign(model=version.model, version=version.number, run_id=version.run_id), output)
-        talk(f"{output}: {len(predictions)} predictions written")
+        talk(f"{output}: {len(predictions)} predictions of {version} ({version.stage}) written")
 
 
 def sample(config: FamilyConfig, home: Path, rows: int) -> tuple[pd.DataFrame, pd.Series[int]]:

@@ -73,6 +73,8 @@ class GateReport:
     production: str | None
     results: tuple[GateResult, ...]
     metrics: Mapping[str, float]
+    production_metrics: Mapping[str, float]
+    difference: Interval | None
     data_sha256: str | None
     digest: str | None
 
@@ -110,6 +112,8 @@ def run_gates(family: str, context: Context) -> GateReport:
         production=str(context.production) if context.production else None,
         results=tuple(gate(context) for gate in _gates(context.config)),
         metrics=dict(evaluation.metrics) if evaluation else {},
+        production_metrics=dict(context.production_evaluation.metrics) if context.production_evaluation else {},
+        difference=context.difference,
         data_sha256=evaluation.data_sha256 if evaluation else None,
         digest=context.digest,
     )
@@ -181,7 +185,11 @@ def _better_gate(metric: str, rule: BetterThanProduction) -> Gate:
             f"({difference.value:+.4f}, 95 % {difference.low:+.4f} … {difference.high:+.4f})"
         )
         passed = difference.value > 0 if strict else difference.low >= -rule.margin
-        why = "" if passed else f"{context.production} stays: on the same {context.evaluation.rows} rows it is as good"
+        why = "" if passed else _not_better(context.production, context.evaluation)
         return GateResult(BETTER, bool(passed), measured, required, why)
 
     return gate
+
+
+def _not_better(production: Entry, evaluation: Evaluation) -> str:
+    return f"{production} stays: it does at least as well on the same {evaluation.rows} rows"

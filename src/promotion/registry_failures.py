@@ -27,14 +27,14 @@ _FAILURES: tuple[tuple[str, type[RegistryError], str], ...] = (
         "the database cannot be written: check the file's permissions and whether the disk is mounted read-only",
     ),
     (
-        r"disk is full|No space left|DiskFull|disk I/O error",
+        r"disk is full|No space left|DiskFull",
         RegistryBroken,
-        "the disk is full or failing: free some space, then try again",
+        "the disk is full: free some space, then try again",
     ),
     (
-        r"unable to open database file",
+        r"unable to open database file|disk I/O error",
         RegistryBroken,
-        "the path is no readable file, or its folder is missing: check MLFLOW_TRACKING_URI",
+        "the path is no readable file, or the disk fails: check MLFLOW_TRACKING_URI",
     ),
     (
         r"file is not a database|malformed|no such (?:table|column)",

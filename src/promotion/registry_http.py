@@ -91,7 +91,7 @@ class MlflowServer:
         attempts = Retrying(
             retry=retry_if_exception_type(_MayPass),
             stop=stop_after_attempt(TRIES) | stop_before_delay(WITHIN_SECONDS),
-            wait=wait_exponential_jitter(initial=0.4, max=3.0, jitter=0.2),
+            wait=wait_exponential_jitter(multiplier=0.4, max=3.0, jitter=0.2),
             reraise=True,
         )
         try:

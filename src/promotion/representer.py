@@ -57,7 +57,7 @@ def retry_projection(call: Callable[[], Result]) -> Result:
     attempts = Retrying(
         retry=retry_if_exception(_may_pass),
         stop=stop_after_attempt(TRIES) | stop_before_delay(WITHIN_SECONDS),
-        wait=wait_exponential_jitter(initial=0.2, max=2.0, jitter=0.2),
+        wait=wait_exponential_jitter(multiplier=0.2, max=2.0, jitter=0.2),
         reraise=True,
     )
     try:

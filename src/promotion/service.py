@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from promotion.adoption import compare, production_alias
 from promotion.artifacts import artifact_digest, local_artifact
 from promotion.config import FamilyConfig, family_of
 from promotion.errors import (
+    ArtifactMissing,
+    ArtifactUnsafe,
     DataError,
     GateRefused,
+    JournalError,
     NothingToDo,
     ProjectionIncomplete,
     PromotionError,
@@ -297,6 +301,8 @@ class PromotionService:
             with local_artifact(self.registry, self.registry.version(model, number)) as folder:
                 digest = artifact_digest(folder)
                 return digest, self._evaluator(config).evaluate(folder) if config else None, ""
+        except (ArtifactMissing, ArtifactUnsafe) as error:
+            return digest, None, str(error)
         except (RegistryError, DataError):
             raise
         except PromotionError as error:
@@ -316,13 +322,15 @@ class PromotionService:
     def _project(self, family: str) -> str:
         pending = self.journal.pending(family)
         try:
-            problems = project(family, self.models(family), self.journal, self.registry, self._report)
-        except RegistryError as error:
-            problems = [f"MLflow could not be told: {error}"]
-        problem = "; ".join(problems)
-        if problem:
-            self.journal.mark_failed(pending, problem)
-        else:
-            self.journal.mark_done(pending)
-            self._report(f"{family}: MLflow shows what the journal holds")
+            problem = "; ".join(project(family, self.models(family), self.journal, self.registry, self._report))
+            if problem:
+                self.journal.mark_failed(pending, problem)
+            else:
+                self.journal.mark_done(pending)
+                self._report(f"{family}: MLflow shows what the journal holds")
+        except PromotionError as error:
+            # The move is recorded: whatever fails from here on is an unfinished projection, never a failed promotion.
+            problem = f"MLflow could not be told: {error}"
+            with suppress(JournalError):
+                self.journal.mark_failed(pending, problem)
         return problem

@@ -21,6 +21,8 @@ from promotion.registry import Registry
 from promotion.registry_client import ClientRegistry
 from promotion.registry_rest import RestRegistry
 from promotion.registry_sqlite import SqliteRegistry
+from promotion.settings import Settings
+from tests.promotion.factories import Store
 
 SERVER_START_SECONDS = 120
 
@@ -146,6 +148,12 @@ def registry(request: pytest.FixtureRequest) -> Registry:
     """Each implementation in turn, all with the same seed."""
     chosen: Registry = request.getfixturevalue(f"{request.param}_registry")
     return chosen
+
+
+@pytest.fixture
+def store(settings: Settings, tmp_path: Path) -> Store:
+    """MLflow's SQLite store in the test's own home, with short verbs to register and move versions."""
+    return Store(settings, tmp_path / "artifacts")
 
 
 def restore(seed: Path, database: Path) -> None:

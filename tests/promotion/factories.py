@@ -7,18 +7,18 @@ import os
 import sqlite3
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from promotion.config import FamilyConfig
 from promotion.database import Database
-from promotion.errors import ArtifactRefused
+from promotion.errors import ArtifactRefused, RegistryBroken, RegistryUnreachable
 from promotion.evidence import Evaluation, Interval
 from promotion.journal import Authority, Change, Journal, Known
 from promotion.registry import ModelVersion, Registry, open_registry
@@ -99,6 +99,43 @@ class ScoreFileEvaluator:
         return Interval(value, value - 0.02, value + 0.02)
 
 
+class Watched:
+    """A registry that notes who is in Production after every stage it sets, and that can be told to fail.
+
+    Args:
+        registry: Does the work.
+        breaks_at: Numbers of the `set_stage` calls that fail inside the store, counted from 1.
+        is_down: Whether every write fails as on a server that went away.
+    """
+
+    def __init__(self, registry: Registry, *, breaks_at: Container[int] = (), is_down: bool = False) -> None:
+        self._registry = registry
+        self._breaks_at = breaks_at
+        self._is_down = is_down
+        self.stages: list[str] = []
+        self.productions: list[set[str]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if self._is_down and name.startswith(("set_", "delete_")):
+            raise RegistryUnreachable("http://mlflow: no connection")
+        return getattr(self._registry, name)
+
+    def set_stage(self, name: str, number: int, stage: Stage) -> None:
+        """Do it, or fail; and look around afterwards."""
+        self.stages.append(f"{name} v{number} → {stage}")
+        if self._is_down:
+            raise RegistryUnreachable("http://mlflow: no connection")
+        if len(self.stages) in self._breaks_at:
+            raise RegistryBroken("RepresenterError: cannot represent an object")
+        self._registry.set_stage(name, number, stage)
+        self.productions.append(
+            {str(v) for m in self._registry.models() for v in m.versions if v.stage is Stage.PRODUCTION}
+        )
+
+
+EVERY_TIME = range(1, 1000)
+
+
 class Store:
     """MLflow's real store with short verbs; what these do happens behind the journal's back, as in the user interface.
 
@@ -153,16 +190,25 @@ class Store:
         return dict(self.client.get_model_version(model, str(number)).tags)
 
     def service(
-        self, *configs: FamilyConfig, registry: Registry | None = None, said: list[str] | None = None
+        self,
+        *configs: FamilyConfig,
+        registry: Watched | None = None,
+        report: Callable[[str], None] = lambda _line: None,
+        **database: Any,
     ) -> PromotionService:
-        """The promotion service on this store; what it reports goes to `said`."""
+        """The promotion service on this store."""
         return PromotionService(
-            Journal(Database(self.settings.database_url)),
-            registry or open_registry(self.settings),
+            Journal(Database(self.settings.database_url, **database)),
+            cast("Registry", registry or self.registry),
             {config.family: config for config in configs},
             lambda _config: ScoreFileEvaluator(),
-            (said if said is not None else []).append,
+            report,
         )
+
+    @property
+    def registry(self) -> Registry:
+        """The registry as commands open it."""
+        return open_registry(self.settings)
 
     def rows(self) -> dict[str, Any]:
         """Everything both databases hold."""

@@ -165,7 +165,7 @@ def test_without_a_change_nothing_is_written(family: Store) -> None:
     before = family.rows()
     said: list[str] = []
 
-    assert family.service(a_family(), said=said).synchronise("tiny") == ""
+    assert family.service(a_family(), report=said.append).synchronise("tiny") == ""
 
     assert [] == said
     assert before == family.rows()
@@ -175,7 +175,7 @@ def test_a_promotion_in_the_user_interface_is_adopted_loudly(family: Store) -> N
     """A version moved by hand in another registered model becomes the family's one Production, in both places."""
     family.move("tiny-forest", 1, PRODUCTION)
     said: list[str] = []
-    service = family.service(a_family(), said=said)
+    service = family.service(a_family(), report=said.append)
 
     assert "" == service.synchronise("tiny")
 

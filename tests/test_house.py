@@ -1,0 +1,158 @@
+"""The house is in order: documents name real commands, requirements are what pyproject says, any python will do."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from promotion.settings import REPOSITORY
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
+TEXT = "\n".join(path.read_text(encoding="utf-8") for path in DOCUMENTS)
+NAMED = sorted(set(re.findall(r"python ((?:scripts|src|benchmarks)/[\w/-]+\.py)", TEXT)))
+COMMANDS = sorted(
+    str(path.relative_to(REPOSITORY))
+    for folder in ("scripts", "src/models")
+    for path in (REPOSITORY / folder).glob("*.py")
+    if "import project_environment" in path.read_text(encoding="utf-8")
+)
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+TARGETS = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, flags=re.MULTILINE))
+
+
+def test_documents_and_commands_agree() -> None:
+    """Every command a document names exists, and every command is documented."""
+    assert [] == [script for script in NAMED if not (REPOSITORY / script).is_file()]
+    assert [] == [script for script in COMMANDS if script not in NAMED]
+
+
+@pytest.mark.parametrize("script", COMMANDS)
+def test_every_command_answers_help_from_any_folder(script: str, run: Run) -> None:
+    """Run directly, from somewhere else, without PYTHONPATH; the options that documents show are real."""
+    result = run(script, "--help", PYTHONPATH="")
+    lines = [line for line in TEXT.splitlines() if f"python {script}" in line]
+    shown = set(re.findall(r"(?<=\s)--[a-z][a-z-]+", " ".join(line.split("#")[0] for line in lines)))
+
+    assert 0 == result.returncode, result.stderr
+    assert "--traceback" in result.stdout
+    assert set() == {option for option in shown if option not in result.stdout}
+
+
+def test_links_and_make_targets_in_documents_exist() -> None:
+    """A link to a file leads somewhere, and each `make target` is one."""
+    broken = [
+        f"{path.name}: {link}"
+        for path in DOCUMENTS
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8"))
+        if not (path.parent / link).exists()
+    ]
+
+    assert [] == broken
+    assert set() == set(re.findall(r"(?:`|^)make ([a-z-]+)", TEXT, flags=re.MULTILINE)) - TARGETS
+
+
+def test_make_alone_lists_every_target() -> None:
+    """The Makefile documents itself."""
+    output = subprocess.run(["make", "-C", str(REPOSITORY)], capture_output=True, text=True, check=True).stdout
+
+    assert set() == {target for target in TARGETS if f"make {target} " not in output}
+    assert {"pipeline", "test", "lint", "mlflow-ui", "clean"} <= TARGETS
+
+
+@pytest.mark.parametrize(
+    ("file", "groups"), [("requirements.txt", []), ("requirements-dev.txt", ["dev"])], ids=["runtime", "dev"]
+)
+def test_requirements_are_compiled_from_pyproject(file: str, groups: list[str]) -> None:
+    """Each declared dependency is pinned at an allowed version, and no index or host is written down."""
+    text = (REPOSITORY / file).read_text(encoding="utf-8")
+    pinned = dict(re.findall(r"^([a-z0-9.-]+)(?:\[[a-z,-]+\])?==(\S+)", text, flags=re.MULTILINE))
+    declared = [*PROJECT["project"]["dependencies"]]
+    for group in groups:
+        declared += PROJECT["project"]["optional-dependencies"][group]
+    wanted = [Requirement(line) for line in declared]
+
+    assert [] == [str(item) for item in wanted if pinned.get(canonicalize_name(item.name), "0") not in item.specifier]
+    assert [] == re.findall(r"https?://\S+|file:\S+|--\S*index\S*|@ \S+", text)
+
+
+def test_development_and_runtime_pin_the_same_versions() -> None:
+    """What was tested is what runs."""
+    runtime = (REPOSITORY / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    development = (REPOSITORY / "requirements-dev.txt").read_text(encoding="utf-8").splitlines()
+
+    assert [] == [line for line in runtime if not line.startswith("#") and line not in development]
+
+
+def test_library_modules_are_silent() -> None:
+    """Only command files print; everything else returns or raises."""
+    loud = [
+        f"{path.name}:{node.lineno}"
+        for path in (REPOSITORY / "src").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+
+    assert [] == loud
+
+
+BARE = [sys.executable, "-S", "-E"]  # without site-packages: a python that lacks our dependencies
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A checkout of one command that needs a dependency, under a path with a space."""
+    folder = tmp_path / "a b"
+    (folder / "scripts").mkdir(parents=True)
+    (folder / "src").mkdir()
+    shutil.copy(REPOSITORY / "src" / "project_environment.py", folder / "src")
+    (folder / "scripts" / "command.py").write_text(
+        "import sys\nsys.path[0] = sys.path[0].replace('scripts', 'src')\nimport project_environment\n"
+        "import click\nprint(sys.argv[1:])\n",
+        encoding="utf-8",
+    )
+    return folder
+
+
+def start(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return subprocess.run(
+        [*BARE, str(copy / "scripts" / "command.py"), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+
+
+def test_a_python_without_dependencies_hands_over_to_the_projects_own(copy: Path) -> None:
+    """The same command line runs again under .venv, arguments untouched."""
+    python = copy / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nshift 2\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
+    python.chmod(0o755)
+
+    result = start(copy, "--reason", "two words", "*")
+
+    assert "['--reason', 'two words', '*']\n" == result.stdout, result.stderr
+
+
+def test_without_an_environment_one_line_says_what_to_run(copy: Path) -> None:
+    """No traceback about a missing module: `make setup`, exit 2."""
+    result = start(copy)
+
+    assert 2 == result.returncode
+    assert "run `make setup` first" in result.stderr
+    assert 1 == len(result.stderr.splitlines())
