@@ -49,18 +49,14 @@ setup-dev: $(DEVELOPMENT) ## Add what tests and checks need
 
 .PHONY: pipeline
 pipeline: $(RUNTIME) ## Download, train, list, promote, list, predict, for MODEL
-	$(call title,1/6  data of $(MODEL))
+	$(call title,1/4  data of $(MODEL))
 	@$(PY) scripts/download-data.py --model "$(MODEL)"
-	$(call title,2/6  train the candidates)
+	$(call title,2/4  train the candidates)
 	@$(PY) src/models/train.py --model "$(MODEL)"
-	$(call title,3/6  registry before)
-	@$(PY) scripts/promote-model.py --list
-	$(call title,4/6  promote the best$(comma) if the evidence allows it)
+	$(call title,3/4  list$(comma) promote the best if the evidence allows it$(comma) list)
 	@$(PY) scripts/promote-model.py --auto --model "$(MODEL)" || { code=$$?; \
 		[ $$code -eq 5 ] && echo "Nothing moved: the champion is kept; the reason is above (exit 5 is fine here)." || exit $$code; }
-	$(call title,5/6  registry after)
-	@$(PY) scripts/promote-model.py --list
-	$(call title,6/6  use the model in Production)
+	$(call title,4/4  use the model in Production)
 	@$(PY) src/models/predict.py --model-name "$(MODEL)"
 	$(call title,Done)
 	@echo "  Fetched and checked the data, trained and registered the candidates, ran the gates, used the champion."
@@ -71,7 +67,7 @@ pipeline: $(RUNTIME) ## Download, train, list, promote, list, predict, for MODEL
 
 .PHONY: test
 test: $(DEVELOPMENT) ## Run the unit tests (ARGS="-k name" picks some)
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n 2 $(ARGS)
 
 .PHONY: lint
 lint: $(DEVELOPMENT) ## Ruff, mypy strict and the import contracts

@@ -253,9 +253,11 @@ def _show_registry(service: PromotionService, config: FamilyConfig, moment: str)
 
     for line in ["", HEADING_RULE, f"📊 MLflow Model Registry - {moment}", HEADING_RULE]:
         echo(line)
+    lines = model_lines([model for model in service.registry.models() if config.owns(model.name)])
     if moment.startswith("Before"):
-        echo("\n📋 Registered Models:")
-    for line in model_lines([model for model in service.registry.models() if config.owns(model.name)]):
+        # The document prints the first model right below this heading.
+        lines = ["", "📋 Registered Models:", *lines[1:]]
+    for line in lines:
         echo(line)
 
 

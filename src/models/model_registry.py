@@ -156,7 +156,7 @@ def _by_stage(registry: Registry, models: Sequence[RegisteredModel], name: str, 
         taken = {item: [str(version) for version in versions if version.stage is item] for item in Stage}
         full = [f"{item}: {', '.join(names)}" for item, names in taken.items() if names]
         raise EmptyStage(f"no version of {name!r} is in {stage}; {'; '.join(full) or 'there is none at all'}")
-    if True:
+    if stage is not Stage.PRODUCTION:
         found = [max((item for item in found if item.model == model), key=_number) for model in _names(found)]
     return _only(found, f"{stage} of {name!r}")
 

@@ -77,6 +77,8 @@ def registry_error(place: str, error: Exception) -> RegistryError:
     summary = f"{type(error).__name__}: {_first_line(error)}"
     if is_representer_error(error):
         return RegistryBroken(f"{place}: {summary}; {HINT}")
+    if getattr(error, "error_code", None) == "INVALID_PARAMETER_VALUE":
+        return RegistryError(f"{place}: {summary}")
     for pattern, kind, remedy in _FAILURES:
         if re.search(pattern, str(error), re.IGNORECASE):
             return kind(f"{place}: {summary}; {remedy}")

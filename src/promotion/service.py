@@ -328,6 +328,9 @@ class PromotionService:
             else:
                 self.journal.mark_done(pending)
                 self._report(f"{family}: MLflow shows what the journal holds")
+        except JournalError as error:
+            # Its own words say that nothing moved; and a second attempt would wait for the same lock once more.
+            problem = f"the journal could not note that MLflow was told: {getattr(error.__cause__, 'orig', error)}"
         except PromotionError as error:
             # The move is recorded: whatever fails from here on is an unfinished projection, never a failed promotion.
             problem = f"MLflow could not be told: {error}"

@@ -28,11 +28,15 @@ def test_without_input_the_test_split_is_predicted_and_compared(register: Regist
 
     result = predict("--rows", "3")
     lines = result.stdout.splitlines()
+    raw = pd.read_csv(settings.home / DATA)
 
     assert 0 == result.exit_code, result.stderr
     assert f"3 rows of {DATA}, predicted by {LOGISTIC} v1 (Production)" == lines[0]
     assert ["row", "prediction", "probability", "actual"] == lines[1].split()
     assert 5 == len(lines)
+    for line in lines[2:]:
+        row, _prediction, _probability, actual = line.split()
+        assert str(int(raw["num"].iloc[int(row)] > 0)) == actual
 
 
 @pytest.mark.parametrize(("stage", "number"), [("staging", 1), ("None", 2), ("2", 2)])

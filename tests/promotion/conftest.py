@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 import requests
+from tests.promotion.factories import Store
 
 from promotion.registry import Registry
 from promotion.registry_client import ClientRegistry
 from promotion.registry_rest import RestRegistry
 from promotion.registry_sqlite import SqliteRegistry
 from promotion.settings import Settings
-from tests.promotion.factories import Store
 
 SERVER_START_SECONDS = 120
 
@@ -59,7 +59,7 @@ def seeded_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
         client.transition_model_version_stage("forest", str(number), stage)
     client.set_registered_model_alias("forest", "production", "2")
     client.delete_model_version("forest", "5")
-    for name, number, key, value in (
+    for name, version, key, value in (
         ("forest", "3", "best_model", "true"),
         ("forest", "3", "note", "Anna's \U0001f3c6"),
         ("forest", "3", "empty", ""),
@@ -67,7 +67,7 @@ def seeded_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("linear", "1", "roc_auc", "0.9665"),
         ("linear", "2", "best_model", "false"),
     ):
-        client.set_model_version_tag(name, number, key, value)
+        client.set_model_version_tag(name, version, key, value)
     client.register_prompt("greeting", "Hello {{name}}", tags={"best_model": "true"})
     return database
 

@@ -104,13 +104,13 @@ class Watched:
 
     Args:
         registry: Does the work.
-        breaks_at: Numbers of the `set_stage` calls that fail inside the store, counted from 1.
+        broken: Versions whose stage cannot be set, as on a file store with a RepresenterError.
         is_down: Whether every write fails as on a server that went away.
     """
 
-    def __init__(self, registry: Registry, *, breaks_at: Container[int] = (), is_down: bool = False) -> None:
+    def __init__(self, registry: Registry, *, broken: Container[str] = (), is_down: bool = False) -> None:
         self._registry = registry
-        self._breaks_at = breaks_at
+        self._broken = broken
         self._is_down = is_down
         self.stages: list[str] = []
         self.productions: list[set[str]] = []
@@ -125,15 +125,12 @@ class Watched:
         self.stages.append(f"{name} v{number} → {stage}")
         if self._is_down:
             raise RegistryUnreachable("http://mlflow: no connection")
-        if len(self.stages) in self._breaks_at:
+        if f"{name} v{number}" in self._broken:
             raise RegistryBroken("RepresenterError: cannot represent an object")
         self._registry.set_stage(name, number, stage)
         self.productions.append(
             {str(v) for m in self._registry.models() for v in m.versions if v.stage is Stage.PRODUCTION}
         )
-
-
-EVERY_TIME = range(1, 1000)
 
 
 class Store:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,7 +28,8 @@ class Placed(SqliteRegistry):
         super().__init__("sqlite:///unused.db", Path("unused.db"))
         self._place = uri
 
-    def artifact_uri(self, version: ModelVersion) -> str:
+    def artifact_uri(self, version: ModelVersion) -> str:  # noqa: ARG002 - the protocol's signature
+        """The given URI, whatever the version."""
         return self._place
 
 
@@ -126,7 +129,7 @@ def test_a_missing_artifact_is_named(sqlite_registry: SqliteRegistry, uri: str) 
     """Version, place and remedy in one line."""
     version = sqlite_registry.version("forest", 2)
     with (
-        pytest.raises(ArtifactMissing, match="forest v2: its artifact .*nowhere.* does not exist on this machine"),
+        pytest.raises(ArtifactMissing, match=r"forest v2: its artifact .*nowhere.* does not exist on this machine"),
         local_artifact(Placed(uri), version),
     ):
         pass
@@ -145,9 +148,6 @@ def test_a_served_artifact_is_downloaded_and_removed(
     rest_registry: RestRegistry, mlflow_server: Server, artifact: Path
 ) -> None:
     """What the server proxies arrives unchanged in a temporary folder, which is gone afterwards."""
-    import sqlite3
-    from contextlib import closing
-
     shutil.copytree(artifact, mlflow_server.artifacts / "1" / "models" / "m-1" / "artifacts")
     with closing(sqlite3.connect(mlflow_server.database)) as store, store:
         store.execute(

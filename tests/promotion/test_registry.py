@@ -164,6 +164,13 @@ def test_an_unknown_version_is_named_with_what_exists(registry: Registry, ask: C
         ask(registry)
 
 
+def test_a_reserved_alias_is_refused_with_mlflows_reason(registry: Registry) -> None:
+    """What MLflow refuses for its form is a plain registry error, not a broken store that calls for the fallback."""
+    with pytest.raises(RegistryError, match="reserved") as caught:
+        registry.set_alias("forest", "v1", 1)
+    assert RegistryError is type(caught.value)
+
+
 def test_a_database_that_does_not_exist_is_empty_and_stays_absent(tmp_path: Path) -> None:
     """Reading, and refusing to write, does not create a database."""
     path = tmp_path / "mlflow.db"

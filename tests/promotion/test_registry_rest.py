@@ -64,7 +64,7 @@ def serving(answer: Callable[[int, str, str], Answer | None]) -> Iterator[tuple[
             self.end_headers()
             self.wfile.write(body.encode())
 
-        do_GET = do_POST = do_DELETE = respond
+        do_GET = do_POST = do_DELETE = respond  # noqa: N815 - http.server looks for these names
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
             """Keep the tests' output clean."""
@@ -163,7 +163,7 @@ def test_a_representer_error_in_the_answer_is_not_repeated_here() -> None:
     body = json.dumps(
         {"error_code": "INTERNAL_ERROR", "message": "RepresenterError: ('cannot represent an object', <Metric>)"}
     )
-    with serving(always(500, body)) as (uri, seen), pytest.raises(RegistryBroken, match="MLFLOW-WORKAROUND.md"):
+    with serving(always(500, body)) as (uri, seen), pytest.raises(RegistryBroken, match=r"MLFLOW-WORKAROUND\.md"):
         RestRegistry(uri).set_stage("forest", 3, Stage.PRODUCTION)
     assert 1 == len(seen)
 

@@ -44,5 +44,7 @@ found = {
     "description": outcome(lambda: client.update_model_version("churn", "2", "text")),
     "alias": outcome(lambda: client.set_registered_model_alias("churn", "production", "2")),
     "tag": outcome(lambda: client.set_model_version_tag("churn", "2", "stage", "Production")),
+    "rename": outcome(lambda: client.rename_registered_model("churn", "attrition")),
+    "search after rename": outcome(client.search_registered_models),
 }
 sys.stdout.write(json.dumps(found))

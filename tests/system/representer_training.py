@@ -13,7 +13,7 @@ import mlflow
 class Echo(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow ships no type information
     """The smallest model there is."""
 
-    def predict(self, context: object, model_input: object, params: object = None) -> object:
+    def predict(self, _context: object, model_input: object, _params: object = None) -> object:
         """Answer with the question."""
         return model_input
 
@@ -23,9 +23,7 @@ def register(*metrics: float) -> None:
     with mlflow.start_run():
         for metric in metrics:
             mlflow.log_metric("roc_auc", metric)
-        mlflow.pyfunc.log_model(
-            name="model", python_model=Echo(), pip_requirements=[], registered_model_name="churn"
-        )
+        mlflow.pyfunc.log_model(name="model", python_model=Echo(), pip_requirements=[], registered_model_name="churn")
 
 
 if __name__ == "__main__":

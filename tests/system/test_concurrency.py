@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.system.drivers.world import World, register
 
 from promotion.errors import ProductionMoved
-from tests.system.drivers.world import World, register
 
 DRIVER = Path(__file__).parent / "drivers" / "race.py"
 VERSIONS = range(1, 6)
@@ -49,14 +49,15 @@ def racers(world: World) -> Iterator[Round]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def world(request: pytest.FixtureRequest, tmp_path: Path, model_folder: Path) -> World:
+def world(request: pytest.FixtureRequest, tmp_path: Path, model_folder: Path) -> Iterator[World]:
     """Five versions of a registered model; journal and MLflow both on the named kind of database."""
     made = World.local(tmp_path)
     if request.param == "postgresql":
         url: str = request.getfixturevalue("postgresql")
         made = World(tmp_path, url.format("mlflow"), url.format("journal"), f"churn-{request.node.originalname}")
     register(made.tracking_uri, made.model, model_folder, len(VERSIONS))
-    return made
+    yield made
+    made.close()
 
 
 @pytest.mark.system
@@ -82,7 +83,7 @@ def test_exactly_one_of_four_promotions_checked_against_the_same_production_wins
 @pytest.mark.system
 @pytest.mark.timeout(200)
 def test_four_processes_that_run_the_whole_promotion_at_once_leave_one_production(world: World) -> None:
-    """Looking up, synchronising, checking and promoting overlap freely: each ends as winner or is told to check again."""
+    """Looking up, synchronising, checking and promoting overlap freely: each wins or is told to check again."""
     longest = 0.0
     with racers(world) as play:
         serving: int | None = None

@@ -1,4 +1,4 @@
-"""A promotion is killed with SIGKILL wherever that can happen; the next command that writes leaves nothing half done."""
+"""A promotion is killed with SIGKILL anywhere; the next command that writes leaves nothing half done."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.system.drivers.commands import Commands, Finished, Kind
+from tests.system.drivers.world import World, content, register
 
 from promotion.errors import NothingToDo
 from promotion.settings import REPOSITORY
-from tests.system.drivers.commands import Commands, Finished, Kind
-from tests.system.drivers.world import World, content, register
 
 SCRIPT = "scripts/promote-model.py"
 OLD, NEW, OTHER = "1", "2", "3"
@@ -102,9 +102,7 @@ def _next(number: int, world: World, *, was_committed: bool) -> tuple[list[str],
 def test_a_finishing_command_may_be_killed_as_well(prepared: World, commands: Commands, tmp_path: Path) -> None:
     """Killed after the commit, then again and again while finishing, the promotion is finished in the end."""
     world = next(copies(prepared, tmp_path))
-    assert -signal.SIGKILL == commands(
-        SCRIPT, world.model, NEW, environment=world.environment, kill=("call", 1)
-    ).code
+    assert -signal.SIGKILL == commands(SCRIPT, world.model, NEW, environment=world.environment, kill=("call", 1)).code
     assert ([int(NEW)], [int(OLD)]) == (world.held(), world.shown())
     for _ in range(3):
         assert -signal.SIGKILL == commands(SCRIPT, "--reconcile", environment=world.environment, kill=("call", 2)).code
@@ -114,9 +112,7 @@ def test_a_finishing_command_may_be_killed_as_well(prepared: World, commands: Co
 
 @pytest.mark.system
 @pytest.mark.timeout(300)
-def test_the_very_first_promotion_may_be_killed(
-    model_folder: Path, commands: Commands, tmp_path: Path
-) -> None:
+def test_the_very_first_promotion_may_be_killed(model_folder: Path, commands: Commands, tmp_path: Path) -> None:
     """Killed while the journal's tables are made or the first version moves in, a second attempt succeeds."""
     template = World.local(tmp_path / "template")
     register(template.tracking_uri, template.model, model_folder, 1)
@@ -140,9 +136,7 @@ def test_commands_started_from_nothing_finish_a_killed_promotion(
 ) -> None:
     """The same with commands as a person starts them, each its own fresh interpreter."""
     world = next(copies(prepared, tmp_path))
-    assert -signal.SIGKILL == commands(
-        SCRIPT, world.model, NEW, environment=world.environment, kill=("call", 1)
-    ).code
+    assert -signal.SIGKILL == commands(SCRIPT, world.model, NEW, environment=world.environment, kill=("call", 1)).code
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

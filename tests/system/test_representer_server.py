@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
-from filelock import FileLock
+from tests.system.representer_servers import Server, affected_python, environment, serve, watched
 
 from promotion.settings import REPOSITORY
 
@@ -28,101 +21,8 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 HERE = Path(__file__).parent
 DOCUMENT = REPOSITORY / "MLFLOW-WORKAROUND.md"
-AFFECTED = "3.4.0"
-# MLflow 3.4.0 allows these and cannot work with what came after.
-REQUIREMENTS = (f"mlflow=={AFFECTED}", "sqlalchemy<2.1", "fastapi<0.200")
-HEALTHY_WITHIN = 90.0
 
-
-def environment(**variables: object) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PROMOTION_"))}
-    kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
-    return (
-        kept
-        | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        | {name: str(value) for name, value in variables.items()}
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    url: str
-    log: Path
-
-    def versions(self) -> dict[int, dict[str, Any]]:
-        answer = requests.get(
-            f"{self.url}/api/2.0/mlflow/model-versions/search", params={"filter": "name = 'churn'"}, timeout=10
-        )
-        answer.raise_for_status()
-        return {int(version["version"]): version for version in answer.json()["model_versions"]}
-
-    def stages(self) -> dict[int, str]:
-        return {number: str(version["current_stage"]) for number, version in self.versions().items()}
-
-    def tags(self, number: int) -> dict[str, str]:
-        return {tag["key"]: tag["value"] for tag in self.versions()[number].get("tags", [])}
-
-    def aliases(self) -> dict[str, int]:
-        answer = requests.get(
-            f"{self.url}/api/2.0/mlflow/registered-models/get", params={"name": "churn"}, timeout=10
-        ).json()
-        return {item["alias"]: int(item["version"]) for item in answer["registered_model"]["aliases"]}
-
-
-@contextlib.contextmanager
-def serve(python: Path, store: str, folder: Path, **variables: str) -> Iterator[Server]:
-    """`mlflow server` of one installation on one store, answering until the block ends."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = Server(f"http://127.0.0.1:{port}", folder / f"server-{port}.log")
-    with server.log.open("w") as log:
-        process = subprocess.Popen(
-            [python, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
-            + ["--backend-store-uri", store, "--artifacts-destination", str(folder / "mlartifacts")],
-            stdout=log,
-            stderr=log,
-            env=environment(**variables),
-            cwd=folder,
-            start_new_session=True,
-        )
-    try:
-        deadline = time.monotonic() + HEALTHY_WITHIN
-        while not _is_healthy(server):
-            assert process.poll() is None, server.log.read_text()
-            assert time.monotonic() < deadline, server.log.read_text()
-            time.sleep(0.2)
-        yield server
-    finally:
-        # The server's worker outlives a parent that is ended alone.
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=30)
-
-
-def _is_healthy(server: Server) -> bool:
-    with contextlib.suppress(requests.ConnectionError, requests.Timeout):
-        return requests.get(f"{server.url}/health", timeout=2).ok
-    return False
-
-
-@contextlib.contextmanager
-def watched(server: Server) -> Iterator[list[dict[int, str]]]:
-    """Ask the server for all stages, again and again, while the block runs."""
-    seen: list[dict[int, str]] = [server.stages()]
-    stop = threading.Event()
-
-    def watch() -> None:
-        while not stop.is_set():
-            seen.append(server.stages())
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield seen
-    finally:
-        stop.set()
-        thread.join()
-        seen.append(server.stages())
+Replace = Callable[[Path], tuple[str, dict[str, str]]]
 
 
 def promote(home: Path, server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -139,21 +39,8 @@ def promote(home: Path, server: Server, *arguments: str) -> subprocess.Completed
 
 @pytest.fixture(scope="session")
 def affected() -> Path:
-    """The python of an installation of the affected MLflow, made once per machine."""
-    cache = Path(
-        os.environ.get("PROMOTION_TEST_CACHE")
-        or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "promotion-layer-tests"
-    )
-    cache.mkdir(parents=True, exist_ok=True)
-    folder = cache / f"mlflow-{AFFECTED}"
-    python, wanted = folder / "bin" / "python", "\n".join(REQUIREMENTS)
-    installed = folder / "installed.txt"
-    with FileLock(cache / f"{folder.name}.lock"):
-        if not installed.is_file() or installed.read_text() != wanted:
-            subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-            subprocess.run([python, "-m", "pip", "install", "--quiet", *REQUIREMENTS], check=True)
-            installed.write_text(wanted)
-    return python
+    """The python of the affected installation."""
+    return affected_python()
 
 
 def train(python: Path, uri: str, folder: Path) -> None:
@@ -173,6 +60,7 @@ class Encounter:
     """What was seen when our commands met the affected server, and the folder they left."""
 
     folder: Path
+    url: str
     promotion: subprocess.CompletedProcess[str]
     seconds: float
     server_log: str
@@ -199,7 +87,7 @@ def encounter(affected: Path, tmp_path_factory: pytest.TempPathFactory) -> Encou
             reconciliation = promote(home, server, "--reconcile")
         tags = {number: server.tags(number) for number in (1, 2)}
         return Encounter(
-            folder, promotion, seconds, log, seen, tags, server.aliases(), listing, reconciliation
+            folder, server.url, promotion, seconds, log, seen, tags, server.aliases(), listing, reconciliation
         )
 
 
@@ -231,6 +119,11 @@ def test_exit_code_and_console_say_what_happened(encounter: Encounter) -> None:
     assert "--reconcile" in said.splitlines()[-1]
 
 
+def test_the_document_shows_the_real_console(encounter: Encounter) -> None:
+    """What MLFLOW-WORKAROUND.md prints of a promotion is what the command wrote."""
+    assert_shows(documented("What the console shows", "console"), encounter.promotion, encounter.url)
+
+
 def test_production_is_never_empty(encounter: Encounter) -> None:
     """At every poll, from before the promotion to after it, some version is in Production by stage."""
     assert len(encounter.seen) > 20
@@ -257,16 +150,26 @@ def test_reconcile_on_the_same_server_stays_incomplete(encounter: Encounter) -> 
     assert 6 == encounter.reconciliation.returncode, encounter.reconciliation.stderr
 
 
-def document_commands(title: str) -> str:
-    """The first shell block under a heading of the document."""
-    found = re.search(rf"^## {title}\n.*?^```bash\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+def documented(title: str, kind: str) -> list[str]:
+    """Lines of the first block of that kind under a heading of the document."""
+    pattern = rf"^## {title}\n.*?^```{kind}\n(.*?)^```"
+    found = re.search(pattern, DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     assert found
-    return found[1]
+    return found[1].splitlines()
+
+
+def assert_shows(lines: list[str], command: subprocess.CompletedProcess[str], url: str = "") -> None:
+    """Every documented line is one the command wrote, and the exit code is the documented one."""
+    written = f"{command.stdout}\n{command.stderr}".splitlines()
+    shown = [line.replace("http://mlflow:5000", url) for line in lines if not line.startswith(("$", "…"))]
+
+    assert [] == [line for line in shown[:-1] if line not in written]
+    assert str(command.returncode) == shown[-1]
 
 
 def migrate(folder: Path) -> tuple[str, dict[str, str]]:
     """Follow the document: without its cure MLflow's migration fails, with it all is in SQLite."""
-    commands = [line for line in document_commands("Leaving it behind").splitlines() if "mlflow server" not in line]
+    commands = [line for line in documented("Leaving it behind", "bash") if "mlflow server" not in line]
     uncured = "\n".join(line for line in commands if "sort -u" not in line)
     failed = subprocess.run(
         ["bash", "-ec", uncured], cwd=folder, env=environment(), capture_output=True, text=True, check=False
@@ -285,9 +188,7 @@ def upgrade(folder: Path) -> tuple[str, dict[str, str]]:
 
 
 @pytest.mark.parametrize("replace", [migrate, upgrade])
-def test_reconcile_completes_on_a_healthy_server(
-    encounter: Encounter, tmp_path: Path, replace: Any
-) -> None:
+def test_reconcile_completes_on_a_healthy_server(encounter: Encounter, tmp_path: Path, replace: Replace) -> None:
     """Once a healthy server has the data, --reconcile ends with 0, stages are right, no `stage` tag is left."""
     folder = tmp_path / "replaced"
     shutil.copytree(encounter.folder, folder)
@@ -297,12 +198,12 @@ def test_reconcile_completes_on_a_healthy_server(
             reconciliation = promote(folder / "home", server, "--reconcile")
 
         assert 0 == reconciliation.returncode, reconciliation.stderr
+        assert_shows(documented("Leaving it behind", "console"), reconciliation)
         assert {1: "Archived", 2: "Production"} == server.stages()
         assert {"production": 2, "previous": 1} == server.aliases()
         assert not [number for number in (1, 2) if "stage" in server.tags(number)]
         assert [] == [stages for stages in seen if "Production" not in stages.values()]
-        assert "pending" not in (said := promote(folder / "home", server, "--list").stderr)
-        assert "not shown by MLflow" not in said
+        assert "not shown by MLflow" not in promote(folder / "home", server, "--list").stderr
 
 
 def test_plain_mlflow_may_leave_no_production(affected: Path, tmp_path: Path) -> None:
@@ -328,4 +229,6 @@ def test_plain_mlflow_may_leave_no_production(affected: Path, tmp_path: Path) ->
         "description": error,
         "alias": "done",
         "tag": "done",
+        "rename": error,
+        "search after rename": "builtins.TypeError",
     } == json.loads(answer.stdout)

@@ -65,10 +65,17 @@ class FaultyProxy:
     """
 
     def __init__(self, upstream: str) -> None:
-        self.rule: Rule = always(WELL)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, urlsplit(upstream).netloc))
-        self._server.daemon_threads = True
+        self._server = _Server(urlsplit(upstream).netloc)
         self.uri = f"http://127.0.0.1:{self._server.server_port}"
+
+    @property
+    def rule(self) -> Rule:
+        """What happens to a request, by method and path."""
+        return self._server.rule
+
+    @rule.setter
+    def rule(self, rule: Rule) -> None:
+        self._server.rule = rule
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -81,46 +88,53 @@ class FaultyProxy:
         self._server.server_close()
 
 
-def _handler(proxy: FaultyProxy, upstream: str) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
 
-        def relay(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            fault = proxy.rule(self.command, self.path)
-            time.sleep(fault.seconds)
-            if fault.drop:
-                self.close_connection = True
-            elif fault.status:
-                self.answer(fault.status, {"Content-Type": "text/plain"}, b"the proxy says no")
-            else:
-                self.pass_on(body)
+    def __init__(self, upstream: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.upstream = upstream
+        self.rule = always(WELL)
 
-        def pass_on(self, body: bytes) -> None:
-            connection = http.client.HTTPConnection(upstream, timeout=UPSTREAM_SECONDS)
-            headers = {key: value for key, value in self.headers.items() if key.lower() not in HOP_BY_HOP | {"host"}}
-            try:
-                connection.request(self.command, self.path, body, {**headers, "Accept-Encoding": "identity"})
-                response = connection.getresponse()
-                kept = {key: value for key, value in response.getheaders() if key.lower() not in HOP_BY_HOP}
-                self.answer(response.status, kept, response.read())
-            finally:
-                connection.close()
 
-        def answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
-            try:
-                self.send_response(status)
-                for key, value in headers.items():
-                    self.send_header(key, value)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-            except ConnectionError:
-                self.close_connection = True  # a client that lost its patience is part of the experiment
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
 
-        do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = relay  # noqa: N815  # http.server's own names
+    def relay(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        fault = self.server.rule(self.command, self.path)
+        time.sleep(fault.seconds)
+        if fault.drop:
+            self.close_connection = True
+        elif fault.status:
+            self.answer(fault.status, {"Content-Type": "text/plain"}, b"the proxy says no")
+        else:
+            self.pass_on(body)
 
-        def log_message(self, *_arguments: object) -> None:
-            pass
+    def pass_on(self, body: bytes) -> None:
+        connection = http.client.HTTPConnection(self.server.upstream, timeout=UPSTREAM_SECONDS)
+        headers = {key: value for key, value in self.headers.items() if key.lower() not in HOP_BY_HOP | {"host"}}
+        try:
+            connection.request(self.command, self.path, body, {**headers, "Accept-Encoding": "identity"})
+            response = connection.getresponse()
+            kept = {key: value for key, value in response.getheaders() if key.lower() not in HOP_BY_HOP}
+            self.answer(response.status, kept, response.read())
+        finally:
+            connection.close()
 
-    return Handler
+    def answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+        try:
+            self.send_response(status)
+            for key, value in headers.items():
+                self.send_header(key, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+        except ConnectionError:
+            self.close_connection = True  # a client that lost its patience is part of the experiment
+
+    do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = relay  # noqa: N815  # http.server's own names
+
+    def log_message(self, *_arguments: object) -> None:
+        pass

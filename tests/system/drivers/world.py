@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from promotion.database import Database
@@ -15,7 +16,7 @@ from promotion.stages import Stage
 MODEL = "churn"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class World:
     """A registered model without configuration, and the stores around it.
 
@@ -47,10 +48,18 @@ class World:
             "PROMOTION_ACTOR": "test",
         }
 
-    @property
+    @cached_property
     def journal(self) -> Journal:
-        """The journal, opened anew."""
-        return Journal(Database(self.database_url))
+        """The journal, opened once: a PostgreSQL server has no connections to spare."""
+        return Journal(self._database)
+
+    @cached_property
+    def _database(self) -> Database:
+        return Database(self.database_url)
+
+    def close(self) -> None:
+        """Give the journal's connections back."""
+        self._database._engine.dispose()
 
     def held(self) -> list[int]:
         """Versions that are in Production in the journal."""

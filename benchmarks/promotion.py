@@ -1,0 +1,95 @@
+"""What one promotion costs on SQLite, without scoring, and whether it depends on the size of the registry.
+
+Run it as `python benchmarks/promotion.py`; it works in a temporary folder and takes about a minute.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+import project_environment
+
+if TYPE_CHECKING:
+    from promotion.service import PromotionService
+
+SIZES = (1, 10, 100, 500)
+"""Registered models; each has `VERSIONS` versions."""
+VERSIONS = 20
+PROMOTIONS = 20
+
+
+def main() -> None:
+    """Grow one registry step by step, promote in it, print a table."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        (home / "config").mkdir()
+        (home / "artifact").mkdir()
+        (home / "artifact" / "model.bin").write_bytes(b"0" * 100_000)
+        os.environ["PROMOTION_HOME"] = folder
+        service = _service()
+        print(f"{'models':>7} {'versions':>9} {'p50 ms':>8} {'p95 ms':>8}   (one promotion: check, commit, project)")
+        for models in SIZES:
+            _grow(home, models)
+            times = _promote_in_turn(service)
+            p95 = statistics.quantiles(times, n=20)[-1]
+            print(f"{models:>7} {models * VERSIONS:>9} {statistics.median(times):>8.0f} {p95:>8.0f}")
+
+
+def _service() -> PromotionService:
+    from models.promotions import open_promotions
+    from promotion.settings import Settings
+
+    return open_promotions(Settings.from_environment())
+
+
+def _grow(home: Path, models: int) -> None:
+    """Bring the registry to that many models; the first by MLflow, the others copied as rows, which is faster."""
+    from mlflow import MlflowClient
+
+    client: Any = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    if not client.search_registered_models():
+        client.create_registered_model("model-0")
+        for _ in range(VERSIONS):
+            client.create_model_version("model-0", source=str(home / "artifact"))
+    with closing(sqlite3.connect(home / "mlflow.db")) as store, store:
+        for table in ("registered_models", "model_versions"):
+            columns = [row[1] for row in store.execute(f"PRAGMA table_info({table})")]
+            copied = ", ".join({"name": "?", "current_stage": "'None'"}.get(column, column) for column in columns)
+            for number in range(1, models):
+                store.execute(
+                    f"INSERT OR IGNORE INTO {table} SELECT {copied} FROM {table} WHERE name = 'model-0'",  # noqa: S608
+                    (f"model-{number}",),
+                )
+
+
+def _promote_in_turn(service: PromotionService) -> list[float]:
+    """Promote one version after the other of the same model; milliseconds of each."""
+    times = []
+    for turn in range(PROMOTIONS + 1):
+        start = time.perf_counter()
+        candidate = service.candidate("model-0", turn % 2 + 1)
+        service.synchronise("model-0")
+        if service.journal.production("model-0") and not turn:
+            candidate = service.candidate("model-0", 3)
+        plan = service.check(candidate)
+        service.promote(plan, actor="benchmark", reason="measured")
+        times.append((time.perf_counter() - start) * 1000)
+    return times[1:]
+
+
+if __name__ == "__main__":
+    main()

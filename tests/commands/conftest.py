@@ -1,0 +1,77 @@
+"""What the commands' tests share: a registry to promote in, and the promotion command in this process."""
+
+from __future__ import annotations
+
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from mlflow.tracking import MlflowClient
+
+from promotion.settings import REPOSITORY, Settings
+from tests.promotion.factories import Store
+
+Promote = Callable[..., Result]
+LOGISTIC, FOREST = "heart-disease-logistic_regression", "heart-disease-random_forest"
+
+
+@pytest.fixture
+def store(settings: Settings, tmp_path: Path) -> Store:
+    """MLflow's SQLite store in the test's own home, with short verbs to register and move versions."""
+    return Store(settings, tmp_path / "artifacts")
+
+
+@pytest.fixture
+def promote(monkeypatch: pytest.MonkeyPatch) -> Promote:
+    """Call `scripts/promote-model.py` without paying for a new process; acts as anna."""
+    monkeypatch.setenv("PROMOTION_ACTOR", "anna")
+    main = runpy.run_path(str(REPOSITORY / "scripts" / "promote-model.py"), run_name="promote_model")["main"]
+    return lambda *arguments: CliRunner().invoke(main, arguments)
+
+
+@pytest.fixture(scope="session")
+def _trained_home(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The heart-disease family after one real training of the logistic regression, whose version is number 2."""
+    home = tmp_path_factory.mktemp("trained")
+    for name in ("config", "data"):
+        shutil.copytree(REPOSITORY / name, home / name)
+    path = home / "config" / "heart-disease.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["candidates"] = {"logistic_regression": config["candidates"]["logistic_regression"]}
+    config["cross_validation"] = {"folds": 2, "repeats": 1}
+    path.write_text(yaml.safe_dump(config))
+    shutil.copy(empty_store, home / "mlflow.db")
+    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    client.create_registered_model(LOGISTIC)
+    client.create_model_version(LOGISTIC, source=str(home / "data"))
+    program = (
+        "from models.training import train; from promotion.config import load_config\n"
+        "from promotion.settings import Settings\n"
+        "settings = Settings.from_environment()\n"
+        "train(load_config(settings.config_folder, 'heart-disease'), settings, lambda *_progress: None)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=REPOSITORY / "src",
+        env={"PROMOTION_HOME": str(home), "PATH": "/usr/bin:/bin", "MLFLOW_DISABLE_TELEMETRY": "true"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert 0 == done.returncode, done.stderr
+    client.delete_model_version(LOGISTIC, "1")
+    return home
+
+
+@pytest.fixture
+def trained(_trained_home: Path, store: Store) -> Store:
+    """That training, in the test's own home."""
+    shutil.copy(_trained_home / "mlflow.db", store.home)
+    shutil.copy(_trained_home / "config" / "heart-disease.yaml", store.home / "config")
+    return store

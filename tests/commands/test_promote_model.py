@@ -1,0 +1,370 @@
+"""`scripts/promote-model.py`: the documented commands, word for word."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from promotion.settings import REPOSITORY
+from promotion.stages import Stage
+from tests.commands.conftest import FOREST, LOGISTIC, Promote
+from tests.conftest import Run
+from tests.promotion.factories import Store, rows
+
+LISTED = """\
+📋 Registered Models:
+================================================================================
+
+📦 heart-disease-logistic_regression
+   🏆 Version 2 - Stage: Production
+      Tag: best_model = true
+      Tag: roc_auc = 0.9665
+
+📦 heart-disease-random_forest
+   📌 Version 1 - Stage: None
+      Tag: roc_auc = 0.9512
+"""
+
+AUTO = """\
+========================================
+📊 MLflow Model Registry - Before Promotion
+========================================
+
+📋 Registered Models:
+📦 heart-disease-logistic_regression
+   📌 Version 2 - Stage: None
+      Tag: best_model = true
+      Tag: roc_auc = 0.9665
+
+========================================
+🏆 Auto-Promoting Best Model
+========================================
+
+🔍 Searching for best model...
+✅ Found best model: heart-disease-logistic_regression v2 (ROC-AUC: 0.9665)
+🔍 Looking for model: heart-disease-logistic_regression
+✅ Found version 2
+   Current stage: None
+
+🚀 Promoting version 2 to Production...
+✅ Successfully promoted heart-disease-logistic_regression v2 to Production!
+
+========================================
+📊 MLflow Model Registry - After Promotion
+========================================
+
+📦 heart-disease-logistic_regression
+   🏆 Version 2 - Stage: Production
+      Tag: best_model = true
+      Tag: roc_auc = 0.9665
+"""
+
+
+@pytest.fixture
+def listed(store: Store) -> Store:
+    """The registry of the documented listing."""
+    store.register(LOGISTIC, {"roc_auc": "0.9100"})
+    store.register(LOGISTIC, {"best_model": "true", "roc_auc": "0.9665", "promotion.round": "2026-01-05T08:00:00"})
+    store.register(FOREST, {"roc_auc": "0.9512"})
+    store.sql(f"DELETE FROM model_version_tags WHERE name = '{LOGISTIC}' AND version = 1")  # noqa: S608
+    store.sql(f"DELETE FROM model_versions WHERE name = '{LOGISTIC}' AND version = 1")  # noqa: S608
+    store.move(LOGISTIC, 2, Stage.PRODUCTION)
+    return store
+
+
+@pytest.fixture
+def churn(store: Store) -> Store:
+    """A model without configuration, three versions."""
+    for _ in range(3):
+        store.register("churn")
+    return store
+
+
+# --list
+
+
+def test_list_prints_the_documented_table(listed: Store, promote: Promote) -> None:
+    """Icons, rule, stages and tags as documented; nothing is created by looking."""
+    before = listed.rows()
+
+    result = promote("--list")
+
+    assert (0, LISTED, "") == (result.exit_code, result.stdout, result.stderr)
+    assert before == listed.rows()
+
+
+def test_list_as_json_is_data(listed: Store, promote: Promote) -> None:
+    """Standard output is one JSON document."""
+    result = promote("--list", "--json")
+
+    models = json.loads(result.stdout)
+    assert [LOGISTIC, FOREST] == [model["name"] for model in models]
+    assert {"version": 2, "stage": "Production", "status": "READY"}.items() <= models[0]["versions"][0].items()
+
+
+@pytest.mark.parametrize(("family", "seen"), [("heart-disease", True), ("churn", False)])
+def test_list_of_one_family(listed: Store, promote: Promote, family: str, seen: bool) -> None:
+    """`--model` narrows the listing to a family, configured or not."""
+    listed.register("churn")
+
+    result = promote("--list", "--model", family)
+
+    assert 0 == result.exit_code
+    assert (seen, not seen) == (LOGISTIC in result.stdout, "churn" in result.stdout)
+
+
+def test_list_of_an_empty_registry(store: Store, promote: Promote) -> None:
+    """Nothing to list is no failure; what to do next is said beside it."""
+    result = promote("--list")
+
+    assert (0, LISTED.splitlines()[:2]) == (result.exit_code, result.stdout.strip().splitlines())
+    assert "train first" in result.stderr
+
+
+def test_list_shows_what_was_changed_outside(churn: Store, promote: Promote) -> None:
+    """A version moved in MLflow behind the journal's back is pointed at, not adopted, by a command that reads."""
+    assert 0 == promote("churn", "1").exit_code
+    churn.move("churn", 2, Stage.PRODUCTION)
+    before = churn.rows()
+
+    result = promote("--list")
+
+    assert "changed outside: MLflow shows churn v2 in Production, the journal holds churn v1" in result.stderr
+    assert before == churn.rows()
+
+
+def test_list_shows_a_move_that_mlflow_does_not_show_yet(churn: Store, promote: Promote) -> None:
+    """A recorded move whose projection is open is reported with the command that finishes it."""
+    plan = churn.service().check(churn.registry.version("churn", 1))
+    registry_free = churn.service()
+    registry_free.registry.set_stage = _refuse  # type: ignore[method-assign]
+    registry_free.promote(plan, actor="anna", reason="tested")
+
+    result = promote("--list")
+
+    assert "churn: a move recorded at" in result.stderr
+    assert "--reconcile finishes it" in result.stderr
+    assert 0 == promote("--reconcile").exit_code
+    assert "" == promote("--list").stderr
+
+
+def _refuse(*_arguments: object) -> None:
+    from promotion.errors import RegistryBroken
+
+    raise RegistryBroken("the store failed")
+
+
+# --auto
+
+
+def test_auto_prints_the_documented_stage_and_promotes(trained: Store, promote: Promote) -> None:
+    """The Jenkins stage's whole output, with a really trained model: 0.9665 on the documented split."""
+    result = promote("--auto")
+
+    assert 0 == result.exit_code, result.stderr
+    assert AUTO == result.stdout.lstrip("\n")
+    assert re.search(r"✅ roc_auc +0\.9665 +required: ≥ 0\.8", result.stderr)
+    assert {f"{LOGISTIC} v2": "Production"} == trained.shown()
+
+
+def test_auto_twice_is_nothing_to_do(trained: Store, promote: Promote) -> None:
+    """The champion is tagged still: exit 5, which `make` and Jenkins treat as green, and nothing changes."""
+    promote("--auto")
+    before = trained.rows()
+
+    result = promote("--auto")
+
+    assert 5 == result.exit_code
+    assert f"{LOGISTIC} v2 is in Production already: nothing to do" in result.stderr
+    assert before == trained.rows()
+
+
+def test_an_unchanged_retrain_is_not_better(trained: Store, promote: Promote) -> None:
+    """The same model trained again scores the same, so the champion stays: exit 5 with the comparison."""
+    promote("--auto")
+    files = trained.registry.artifact_uri(trained.registry.version(LOGISTIC, 2))
+    trained.client.delete_model_version_tag(LOGISTIC, "2", "best_model")
+    tags = {"best_model": "true", "roc_auc": "0.9665", "promotion.round": "9999-01-01T00:00:00"}
+    trained.client.create_model_version(LOGISTIC, files, tags=tags)
+
+    result = promote("--auto")
+
+    assert 5 == result.exit_code
+    assert f"{LOGISTIC} v3 is not better than Production: 0.9665 against 0.9665 (+0.0000" in result.stderr
+    assert {f"{LOGISTIC} v2": "Production"} == trained.shown()
+
+
+def test_auto_rehearsed_creates_nothing(trained: Store, promote: Promote) -> None:
+    """`--dry-run` runs the gates and leaves no journal behind."""
+    before = trained.rows()
+
+    result = promote("--auto", "--dry-run")
+
+    assert (0, True) == (result.exit_code, "may enter Production (dry run: nothing changed)" in result.stdout)
+    assert "🚀" not in result.stdout
+    assert before == trained.rows()
+    assert not (trained.home / "promotion.db").exists()
+
+
+def test_auto_as_json(trained: Store, promote: Promote) -> None:
+    """Standard output is one document with the gate report; the talk is on standard error."""
+    result = promote("--auto", "--json", "--reason", "nightly")
+
+    document = json.loads(result.stdout)
+    assert {"exit_code": 0, "model": LOGISTIC, "version": 2, "to": "Production"}.items() <= document.items()
+    assert document["report"]["passed"]
+    assert pytest.approx(0.9665, abs=5e-5) == document["report"]["metrics"]["roc_auc"]
+    assert "Found best model" in result.stderr
+
+
+# NAME [VERSION]
+
+
+def test_a_name_promotes_its_newest_version(churn: Store, promote: Promote) -> None:
+    """Found, promoted, said in the documented words."""
+    result = promote("churn")
+
+    assert 0 == result.exit_code
+    assert [
+        "🔍 Looking for model: churn",
+        "✅ Found version 3",
+        "   Current stage: None",
+        "",
+        "🚀 Promoting version 3 to Production...",
+        "✅ Successfully promoted churn v3 to Production!",
+    ] == result.stdout.splitlines()
+    assert {"churn v3": "Production"} == churn.shown()
+
+
+def test_a_version_is_promoted_and_the_old_one_archived(churn: Store, promote: Promote) -> None:
+    """An older version can be promoted by number; exactly one is in Production afterwards."""
+    promote("churn")
+
+    result = promote("churn", "1", "--reason", "v3 misbehaves")
+
+    assert 0 == result.exit_code
+    assert "churn v3 was archived" in result.stderr
+    assert {"churn v1": "Production", "churn v3": "Archived"} == churn.shown()
+    assert {"churn@production": "1", "churn@previous": "3"} == churn.aliases()
+
+
+def test_a_refused_version_exits_3(trained: Store, promote: Promote) -> None:
+    """A version that is no model: the gates are shown, one line says which refused, MLflow is untouched."""
+    trained.register(LOGISTIC)
+    before = rows(trained.home / "mlflow.db")
+
+    result = promote(LOGISTIC)
+
+    assert 3 == result.exit_code
+    assert f"{LOGISTIC} v3 may not enter Production: roc_auc: not measured" in result.stderr.splitlines()[-1]
+    assert before == rows(trained.home / "mlflow.db")
+
+
+def test_a_rehearsed_refusal_exits_3_and_leaves_no_journal(trained: Store, promote: Promote) -> None:
+    """`--dry-run` answers with the exit code of the real thing."""
+    trained.register(LOGISTIC)
+
+    assert 3 == promote(LOGISTIC, "3", "--dry-run").exit_code
+    assert not (trained.home / "promotion.db").exists()
+
+
+def test_an_incomplete_projection_exits_6(churn: Store, promote: Promote, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promoted in the journal, not shown by MLflow: exit 6, the cure on the console, and the cure works."""
+    from promotion.registry_sqlite import SqliteRegistry
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SqliteRegistry, "set_stage", _refuse)
+        result = promote("churn", "1")
+
+    assert 6 == result.exit_code
+    assert "churn v1 is in Production in the journal, but MLflow could not set the stage" in result.stderr
+    assert "--reconcile" in result.stderr
+    assert {"churn@production": "1"} == churn.aliases()
+    assert (0, "✅ MLflow shows what the journal holds\n") == (
+        (reconciled := promote("--reconcile")).exit_code,
+        reconciled.stdout,
+    )
+    assert {"churn v1": "Production"} == churn.shown()
+
+
+# --history, --reconcile
+
+
+def test_history_tells_who_what_when_and_why(churn: Store, promote: Promote) -> None:
+    """Newest first, on the console and as JSON."""
+    promote("churn", "1", "--reason", "first")
+    promote("churn", "2", "--reason", "better recall")
+
+    lines = promote("--history").stdout.splitlines()
+    events = json.loads(promote("--history", "--json").stdout)
+
+    assert 3 == len(lines) == len(events)
+    assert lines[0].endswith("UTC  churn v2: None → Production  (promote by anna: better recall)")
+    assert ("churn", 2, "Production", "anna", "better recall") == tuple(
+        events[0][key] for key in ("model", "version", "to", "actor", "reason")
+    )
+
+
+def test_history_at_a_moment(churn: Store, promote: Promote) -> None:
+    """Who served at a time; before the first promotion nobody did."""
+    promote("churn", "1")
+    later, earlier = (datetime.now(UTC) + timedelta(days=shift) for shift in (1, -1))
+
+    assert "churn v1" in promote("--history", "--at", f"{later:%Y-%m-%dT%H:%M:%S}", "--model", "churn").stdout
+    before = promote("--history", "--at", f"{earlier:%Y-%m-%d}")
+    assert (0, "") == (before.exit_code, before.stdout)
+    assert "nothing in Production at" in before.stderr
+
+
+def test_history_of_nothing_creates_nothing(store: Store, promote: Promote) -> None:
+    """Before the first move there is no journal, and asking makes none."""
+    result = promote("--history")
+
+    assert (0, "", "nothing was moved yet\n") == (result.exit_code, result.stdout, result.stderr)
+    assert not (store.home / "promotion.db").exists()
+
+
+def test_reconcile_adopts_a_promotion_made_in_the_user_interface(churn: Store, promote: Promote) -> None:
+    """Document 001's third way to promote stays valid, and is recorded."""
+    promote("churn", "1")
+    churn.move("churn", 2, Stage.PRODUCTION, archive=True)
+
+    result = promote("--reconcile", "--json")
+
+    assert 0 == json.loads(result.stdout)["exit_code"] == result.exit_code
+    assert "changed outside: churn v2" in result.stderr
+    assert "adopt by mlflow" in promote("--history").stdout
+    assert "" == promote("--list").stderr
+
+
+# The console
+
+
+def test_on_an_ascii_console_everything_is_ascii(listed: Store, run: Run) -> None:
+    """Jenkins agents with LANG=C: no question marks, no broken bytes, no colours."""
+    done = run("scripts/promote-model.py", "--list", LANG="C", LC_ALL="C")
+
+    assert (0, "") == (done.returncode, done.stderr)
+    assert done.stdout.isascii()
+    assert "[P] Version 2 - Stage: Production" in done.stdout
+    assert "?" not in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_it_runs_from_anywhere_without_loading_mlflow(listed: Store, run: Run) -> None:
+    """Started by path from another folder, the listing needs no MLflow; the same text as in this process."""
+    done = run("scripts/promote-model.py", "--list", PYTHONIOENCODING="utf-8", PYTHONPROFILEIMPORTTIME="1")
+
+    assert (0, LISTED) == (done.returncode, done.stdout)
+    assert not re.search(r"\| +(mlflow|alembic|pandas|sklearn)$", done.stderr, flags=re.MULTILINE)
+
+
+def test_the_documented_output_is_still_the_document() -> None:
+    """What these tests expect is what the users' guide shows."""
+    guide = (REPOSITORY / "docs" / "MODEL-PROMOTION.md").read_text(encoding="utf-8")
+
+    assert "✅ Found best model: heart-disease-logistic_regression v2 (ROC-AUC: 0.9665)" in guide
+    assert LISTED.strip() in guide

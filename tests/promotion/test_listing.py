@@ -1,0 +1,136 @@
+"""What people see, as lines of text and as data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from promotion.config import FamilyConfig
+from promotion.gates import Context, run_gates
+from promotion.journal import Change
+from promotion.listing import (
+    disagreements,
+    event_documents,
+    gate_lines,
+    history_lines,
+    model_documents,
+    model_lines,
+    shown_tags,
+)
+from promotion.registry import RegisteredModel
+from promotion.stages import Stage
+from tests.promotion.factories import ANNA, Scored, a_family, a_journal, a_version, promote
+
+CONFIGS: dict[str, FamilyConfig] = {"tiny": a_family()}
+
+
+def _model(name: str, *stages: Stage) -> RegisteredModel:
+    return RegisteredModel(name, [a_version(name, number, stage) for number, stage in enumerate(stages, 1)])
+
+
+def test_versions_are_listed_newest_first_with_an_icon_for_production() -> None:
+    """One block per model; a model without versions says so."""
+    lines = model_lines([_model("churn", Stage.PRODUCTION, Stage.NONE), _model("bare")])
+
+    assert [
+        "",
+        "📦 churn",
+        "   📌 Version 2 - Stage: None",
+        "   🏆 Version 1 - Stage: Production",
+        "",
+        "📦 bare",
+        "   (no versions)",
+    ] == lines
+    assert [] == model_lines([])
+
+
+def test_bookkeeping_tags_are_left_out() -> None:
+    """People see their own tags in alphabetical order; the data keeps all of them."""
+    version = a_version(tags={"roc_auc": "0.9", "promotion.round": "x", "mlflow.user": "y", "best_model": "true"})
+
+    assert [("best_model", "true"), ("roc_auc", "0.9")] == list(shown_tags(version).items())
+    (document,) = model_documents([RegisteredModel("churn", [version], {"production": 1})])
+    assert 4 == len(document["versions"][0]["tags"])
+    assert {"production": 1} == document["aliases"]
+    assert document == json.loads(json.dumps(document))
+
+
+def test_gates_are_a_table_with_the_reason_of_each_refusal() -> None:
+    """Columns line up; a refused gate says why."""
+    context = Context(
+        config=a_family(), candidate=a_version(), digest="ab" * 32, evaluation=Scored({"roc_auc": 0.7})
+    )
+
+    assert [
+        "Gates for churn v1:",
+        "   ✅ version ready           READY                required: READY",
+        "   ✅ artifact present        sha256 abababababab  required: files",
+        "   ❌ roc_auc                 0.7000               required: ≥ 0.8                           "
+        "roc_auc misses its bound",
+        "   ✅ better than Production  no Production yet    required: first version: thresholds only",
+    ] == gate_lines(run_gates("tiny", context))
+
+
+def test_history_reads_as_sentences_and_as_data(tmp_path: Path) -> None:
+    """Time in UTC, move, action, actor and reason."""
+    journal = a_journal(tmp_path)
+    promote(journal, "churn", a_version())
+    (event,) = journal.history()
+
+    assert [
+        f"{event.at:%Y-%m-%d %H:%M:%S} UTC  churn v1: None → Production  (promote by anna: the better one)"
+    ] == history_lines([event])
+    (document,) = event_documents([event])
+    assert document == json.loads(json.dumps(document))
+    assert ("None", "Production", event.at.isoformat()) == (document["from"], document["to"], document["at"])
+
+
+@pytest.mark.parametrize(
+    ("shown", "told"),
+    [
+        ([_model("tiny-linear", Stage.PRODUCTION)], []),
+        ([_model("tiny-linear", Stage.PRODUCTION), _model("tiny-forest", Stage.NONE)], []),
+        (
+            [_model("tiny-linear", Stage.ARCHIVED), _model("tiny-forest", Stage.PRODUCTION)],
+            ["MLflow shows tiny-forest v1 in Production, the journal holds tiny-linear v1"],
+        ),
+        (
+            [_model("tiny-linear", Stage.ARCHIVED)],
+            ["MLflow shows no version in Production, the journal holds tiny-linear v1"],
+        ),
+        ([_model("tiny-linear", Stage.PRODUCTION), _model("unknown", Stage.PRODUCTION)], []),
+    ],
+    ids=["same", "another model elsewhere", "promoted outside", "archived outside", "never moved by us"],
+)
+def test_changes_made_outside_are_pointed_at(tmp_path: Path, shown: list[RegisteredModel], told: list[str]) -> None:
+    """One line per family whose Production in MLflow is not the journal's."""
+    journal = a_journal(tmp_path)
+    promote(journal, "tiny", a_version("tiny-linear"))
+    journal.mark_done(journal.pending())
+
+    lines = disagreements(shown, journal, CONFIGS)
+
+    assert len(told) == len(lines)
+    for part, line in zip(told, lines, strict=True):
+        assert part in line
+        assert "--reconcile" in line
+
+
+def test_a_pending_move_is_told_once_with_its_reason(tmp_path: Path) -> None:
+    """An unfinished projection explains the difference, so the family is not reported twice."""
+    journal = a_journal(tmp_path)
+    promote(journal, "tiny", a_version("tiny-linear"))
+    journal.move("tiny", [Change(a_version("tiny-forest"), Stage.STAGING)], ANNA, expected_production=1)
+    journal.mark_failed(journal.pending(), "MLflow is down")
+
+    (line,) = disagreements([_model("tiny-linear", Stage.NONE)], journal, CONFIGS)
+
+    assert line.startswith("⏳ tiny: a move recorded at ")
+    assert "is not shown by MLflow yet (MLflow is down)" in line
+
+
+def test_without_a_journal_nothing_disagrees(tmp_path: Path) -> None:
+    """A registry that was never promoted in is listed as it is."""
+    assert [] == disagreements([_model("tiny-linear", Stage.PRODUCTION)], a_journal(tmp_path), CONFIGS)
