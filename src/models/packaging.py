@@ -12,11 +12,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import skops.io
 import yaml
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from models.trees import find_unsafe_tree
+from promotion.config import FamilyConfig
 from promotion.errors import ArtifactRefused
 
 # What our pipelines hold beyond the types skops itself vouches for (estimators, arrays, dtypes).
@@ -27,15 +29,16 @@ PICKLE_SUFFIXES = frozenset({".pkl", ".pickle", ".joblib", ".cloudpickle", ".dil
 EXAMPLE_ROWS = 3
 
 
-def log_and_register(model: Any, name: str, features: Any, tags: Mapping[str, str]) -> int:
+def log_and_register(model: Any, config: FamilyConfig, name: str, features: Any, tags: Mapping[str, str]) -> int:
     """Log a fitted model into the active MLflow run and register it, with its tags, as a new version of `name`.
 
     Requirements are given, so MLflow starts no process to infer them.
 
     Args:
         model: Fitted scikit-learn pipeline that takes raw rows.
+        config: The family; its data contract is the signature.
         name: Registered model.
-        features: Data frame the signature is taken from and whose first rows are the input example.
+        features: Data frame whose first rows are the input example.
         tags: Of the version; they exist as soon as the version does.
 
     Returns:
@@ -54,14 +57,33 @@ def log_and_register(model: Any, name: str, features: Any, tags: Mapping[str, st
             serialization_format=mlflow.sklearn.SERIALIZATION_FORMAT_SKOPS,
             skops_trusted_types=sorted(TRUSTED_TYPES),
             pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
-            signature=mlflow.models.infer_signature(features, model.predict(features)),
-            input_example=features.head(EXAMPLE_ROWS),
+            signature=_signature(config),
+            input_example=features.head(EXAMPLE_ROWS).astype(dict.fromkeys(_whole_numbers(config), "int64")),
         )
     except MlflowException as error:
         if isinstance(error.__context__, UntrustedTypesFoundException):
             raise ArtifactRefused(f"{name}: types outside our allow-list: {error.__context__}") from error
         raise
     return _register(name, information, tags)
+
+
+def _signature(config: FamilyConfig) -> Any:
+    """The data contract as MLflow checks it: every column required, whole numbers long, the rest double.
+
+    MLflow refuses whole numbers for a double and fractions for a long. A column that may miss cells is a double: only
+    there does a missing cell have a value (NaN).
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+
+    whole = _whole_numbers(config)
+    inputs = [ColSpec(DataType.long if name in whole else DataType.double, name) for name in config.features]
+    return ModelSignature(Schema(inputs), Schema([TensorSpec(np.dtype(np.int64), (-1,))]))
+
+
+def _whole_numbers(config: FamilyConfig) -> list[str]:
+    columns = config.data.columns
+    return [name for name in config.features if columns[name].type != "number" and columns[name].max_missing == 0]
 
 
 def _register(name: str, information: Any, tags: Mapping[str, str]) -> int:

@@ -86,6 +86,7 @@ class Round:
             mlflow.log_params(params)
             version = log_and_register(
                 examined.model,
+                config,
                 config.model_name(algorithm),
                 self._part.train_features,
                 tags | {ROUND_TAG: self.timestamp},

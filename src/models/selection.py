@@ -5,8 +5,10 @@ Worker processes import this module, so it imports nothing they do not need.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -66,10 +68,7 @@ def cross_validate(
     splitter = RepeatedStratifiedKFold(n_splits=plan.folds, n_repeats=plan.repeats, random_state=config.split.seed)
     folds = list(splitter.split(part.train_features, part.train_target))
     tasks = [delayed(_score_fold)(model, part, *fold) for model in candidates.values() for fold in folds]
-    collected: list[dict[str, float]] = []
-    for scored in Parallel(n_jobs=-1, return_as="generator")(tasks):
-        collected.append(scored)
-        progress("cross-validating", len(collected), len(tasks))
+    collected = _in_parallel(tasks, "cross-validating", progress)
     size = len(folds)
     return {
         name: {
@@ -93,11 +92,7 @@ def examine(
 ) -> dict[str, Examined]:
     """Fit each candidate on the training part and score it, once, on the test part."""
     tasks = [delayed(_fit_and_score)(model, part, config) for model in candidates.values()]
-    examined = {}
-    for name, result in zip(candidates, Parallel(n_jobs=-1, return_as="generator")(tasks), strict=True):
-        examined[name] = result
-        progress("fitting and testing", len(examined), len(tasks))
-    return examined
+    return dict(zip(candidates, _in_parallel(tasks, "fitting and testing", progress), strict=True))
 
 
 def _fit_and_score(model: Pipeline, part: Partition, config: FamilyConfig) -> Examined:
@@ -111,3 +106,18 @@ def _fit_and_score(model: Pipeline, part: Partition, config: FamilyConfig) -> Ex
         random_state=config.split.seed,
     )
     return Examined(fitted, positive_probability(fitted, part.test_features), importance.importances)
+
+
+def _in_parallel(tasks: list[Any], name: str, progress: Progress) -> list[Any]:
+    """Run delayed calls on all cores, in order; what `progress` raises cancels the rest."""
+    results = Parallel(n_jobs=-1, return_as="generator")(tasks)
+    collected = []
+    try:
+        for result in results:
+            collected.append(result)
+            progress(name, len(collected), len(tasks))
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # joblib warns that tasks are cancelled: that is the intention
+            results.close()
+    return collected

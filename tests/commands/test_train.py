@@ -15,8 +15,9 @@ TRAIN = "src/models/train.py"
 
 
 @pytest.fixture
-def quick(settings: Settings) -> Settings:
-    """Fewer folds, so that the commands under test take seconds."""
+def quick(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Few folds in one process, so that the commands under test take seconds."""
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
     path = settings.config_folder / "heart-disease.yaml"
     document = yaml.safe_load(path.read_text())
     document["cross_validation"] = {"folds": 2, "repeats": 1}
@@ -24,8 +25,12 @@ def quick(settings: Settings) -> Settings:
     return settings
 
 
-def test_table(run: Run, quick: Settings) -> None:
-    """The documented command trains, shows every candidate with its interval, marks the best and names the next step."""
+def test_table(run: Run, quick: Settings, tmp_path: Path) -> None:
+    """The command shows every candidate with its interval, one best, how sure the choice is, and the next step.
+
+    Standard error holds our own lines only: no MLflow announcements, no bars outside a terminal. Nothing is written to
+    the folder it was started in.
+    """
     answer = run(TRAIN)
     assert 0 == answer.returncode, answer.stderr
     assert "0.9665 (0.9" in answer.stdout
@@ -34,28 +39,32 @@ def test_table(run: Run, quick: Settings) -> None:
     assert 1 == answer.stdout.count("\N{TROPHY}")
     assert "corrected resampled t-test (Nadeau & Bengio 2003)" in answer.stdout
     assert "python scripts/promote-model.py --auto" in answer.stdout
+    tasks = ("cross-validating", "fitting and testing", "logging and registering")
+    expected = [line for task in tasks for line in (f"{task} ({6 if 'cross' in task else 3} steps) …", f"{task}: done")]
+    assert ["training heart-disease", *expected] == answer.stderr.splitlines()
+    assert ["home"] == [path.name for path in tmp_path.iterdir()]
 
 
-def test_quiet_console(run: Run, quick: Settings) -> None:
-    """Standard error holds our own lines only: no MLflow announcements, no bars outside a terminal."""
-    answer = run(TRAIN)
-    assert {"training heart-disease"} == {line for line in answer.stderr.splitlines() if "steps" not in line and "done" not in line}
-    assert not (Path.cwd() / "mlruns").exists()
-
-
-def test_json(run: Run, quick: Settings) -> None:
-    """With --json standard output is one document; exactly one candidate is the best."""
-    document = json.loads(run(TRAIN, "--json").stdout)
+def test_json_and_promote(run: Run, quick: Settings) -> None:
+    """With --json standard output is one document with one best candidate; with --promote that one goes to Production."""
+    answer = run(TRAIN, "--json", "--promote")
+    assert 0 == answer.returncode, answer.stderr
+    document = json.loads(answer.stdout)
     assert "heart-disease" == document["family"]
     assert [True, False, False] == [candidate["best_model"] for candidate in document["candidates"]]
     regression = next(item for item in document["candidates"] if item["algorithm"] == "logistic_regression")
     assert "0.9665" == f"{regression['test']['roc_auc']['value']:.4f}"
+    assert f"promoted {document['candidates'][0]['model']} v1 to Production" in answer.stderr
 
 
-def test_ascii_console(run: Run, quick: Settings) -> None:
-    """On a console without UTF-8 the table is plain ASCII."""
-    answer = run(TRAIN, LC_ALL="C", LANG="C", PYTHONIOENCODING="", PYTHONUTF8="0")
+def test_failing_promotion_on_an_ascii_console(run: Run, quick: Settings, tmp_path: Path) -> None:
+    """A promotion that fails is said plainly and fails no training; a console without UTF-8 gets plain ASCII."""
+    (tmp_path / "file").write_text("not a folder")
+    journal = f"sqlite:///{tmp_path}/file/promotion.db"
+    plain = {"LC_ALL": "C", "LANG": "C", "PYTHONIOENCODING": "", "PYTHONUTF8": "0"}
+    answer = run(TRAIN, "--promote", PROMOTION_DATABASE_URL=journal, **plain)
     assert 0 == answer.returncode, answer.stderr
+    assert "not promoted: " in answer.stderr
     assert answer.stdout.isascii()
     assert answer.stderr.isascii()
 
@@ -76,17 +85,3 @@ def test_bad_data(run: Run, home: Path) -> None:
     assert "heart-disease.csv: the file is empty" in answer.stderr
     assert "Traceback" not in answer.stderr
     assert not (home / "mlflow.db").exists()
-
-
-def test_promote(run: Run, quick: Settings) -> None:
-    """With --promote the best version is in Production afterwards."""
-    answer = run(TRAIN, "--promote")
-    assert 0 == answer.returncode, answer.stderr
-    assert "to Production" in answer.stderr
-
-
-def test_failing_promotion(run: Run, quick: Settings) -> None:
-    """A promotion that fails is said plainly and does not fail the training."""
-    answer = run(TRAIN, "--promote", PROMOTION_DATABASE_URL="sqlite:////nowhere/at/all/promotion.db")
-    assert 0 == answer.returncode, answer.stderr
-    assert "not promoted: " in answer.stderr

@@ -52,7 +52,9 @@ def best(settings: Settings) -> list[tuple[str, int]]:
 
 
 @pytest.fixture
-def config() -> FamilyConfig:
+def config(monkeypatch: pytest.MonkeyPatch) -> FamilyConfig:
+    """Few folds, in this process: starting workers would take longer than the work."""
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
     return quick(load_config(REPOSITORY / "config", "heart-disease"))
 
 
@@ -121,7 +123,9 @@ def test_logged_run(trained: tuple[TrainingResult, Settings], algorithm: str) ->
     assert "FINISHED" == run.info.status
     assert {"algorithm": algorithm, "random_state": "42"}.items() <= run.data.params.items()
     names = {"roc_auc", "accuracy", "precision", "recall", "f1"}
-    expected = names | {"cv_roc_auc_mean", "cv_roc_auc_std"} | {f"{name}_{end}" for name in names for end in ("low", "high")}
+    expected = (
+        names | {"cv_roc_auc_mean", "cv_roc_auc_std"} | {f"{name}_{end}" for name in names for end in ("low", "high")}
+    )
     assert expected <= run.data.metrics.keys()
     config = load_config(REPOSITORY / "config", "heart-disease")
     tags = {"data_sha256": config.data.sha256, "feature_schema_hash": feature_schema_hash(config)}
@@ -155,10 +159,12 @@ def test_raw_rows_through_mlflow(trained: tuple[TrainingResult, Settings]) -> No
     for algorithm in sorted(ALGORITHMS):
         model = mlflow.pyfunc.load_model(f"models:/heart-disease-{algorithm}/1")
         answers = model.predict(rows)
+        with pytest.raises(mlflow.MlflowException, match="missing inputs"):
+            model.predict(rows.drop(columns="ca"))
         assert (303,) == answers.shape
         assert {0, 1} == set(answers)
         assert list(rows.columns) == model.metadata.get_input_schema().input_names()
-        assert model.input_example is not None
+        assert 3 == len(model.input_example)
 
 
 def test_second_training_takes_the_tag_over(two: FamilyConfig, settings: Settings) -> None:
