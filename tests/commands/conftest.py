@@ -13,9 +13,9 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 from mlflow.tracking import MlflowClient
+from tests.promotion.factories import Store
 
 from promotion.settings import REPOSITORY, Settings
-from tests.promotion.factories import Store
 
 Promote = Callable[..., Result]
 LOGISTIC, FOREST = "heart-disease-logistic_regression", "heart-disease-random_forest"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,11 +11,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
-
-from promotion.stages import Stage
 from tests.commands.conftest import FOREST, LOGISTIC, Promote
 from tests.conftest import Run
 from tests.promotion.factories import Store, read_only, small_disk
+
+from promotion.settings import Settings
+from promotion.stages import Stage
 
 BEST = {"best_model": "true", "roc_auc": "0.9665", "promotion.round": "2026-01-05T08:00:00"}
 
@@ -29,14 +32,25 @@ def _refused(result: Result, exit_code: int, *parts: str) -> None:
     assert "Successfully promoted" not in result.stdout
 
 
-@pytest.fixture
-def churn(store: Store) -> Store:
+@pytest.fixture(scope="session")
+def _churn_home(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model without configuration; version 1 is in Production."""
+    home = tmp_path_factory.mktemp("churn")
+    (home / "config").mkdir()
+    shutil.copy(empty_store, home / "mlflow.db")
+    uri = f"sqlite:///{home / 'mlflow.db'}"
+    store = Store(Settings(home, uri, uri, f"sqlite:///{home / 'promotion.db'}"), home / "artifacts")
     store.register("churn")
     store.register("churn")
-    store.service().promote(
-        store.service().check(store.registry.version("churn", 1)), actor="anna", reason="first"
-    )
+    store.service().promote(store.service().check(store.registry.version("churn", 1)), actor="anna", reason="first")
+    return home
+
+
+@pytest.fixture
+def churn(store: Store, _churn_home: Path) -> Store:
+    """That model, in the test's own home."""
+    for name in ("mlflow.db", "promotion.db"):
+        shutil.copy(_churn_home / name, store.home)
     return store
 
 
@@ -80,9 +94,7 @@ def test_names_that_do_not_exist(
         (["--list"], 0, "no registered models"),
     ],
 )
-def test_no_models_at_all(
-    store: Store, promote: Promote, arguments: list[str], exit_code: int, part: str
-) -> None:
+def test_no_models_at_all(store: Store, promote: Promote, arguments: list[str], exit_code: int, part: str) -> None:
     """An empty registry names the next step; so does one that was never created."""
     for _ in range(2):
         _refused(promote(*arguments), exit_code, part)
@@ -306,8 +318,6 @@ def test_data_that_breaks_its_contract_is_no_verdict_on_the_model(trained: Store
 
 def test_as_json_a_failure_is_data_too(churn: Store, promote: Promote) -> None:
     """Standard output carries message and exit code, standard error the same line."""
-    import json
-
     result = promote("chrun", "--json")
 
     document = json.loads(result.stdout)

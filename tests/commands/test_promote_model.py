@@ -7,12 +7,12 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-
-from promotion.settings import REPOSITORY
-from promotion.stages import Stage
 from tests.commands.conftest import FOREST, LOGISTIC, Promote
 from tests.conftest import Run
 from tests.promotion.factories import Store, rows
+
+from promotion.settings import REPOSITORY
+from promotion.stages import Stage
 
 LISTED = """\
 📋 Registered Models:
@@ -140,7 +140,7 @@ def test_list_shows_a_move_that_mlflow_does_not_show_yet(churn: Store, promote: 
     """A recorded move whose projection is open is reported with the command that finishes it."""
     plan = churn.service().check(churn.registry.version("churn", 1))
     registry_free = churn.service()
-    registry_free.registry.set_stage = _refuse  # type: ignore[method-assign]
+    registry_free.registry.set_stage = _refuse  # type: ignore[method-assign, assignment]
     registry_free.promote(plan, actor="anna", reason="tested")
 
     result = promote("--list")
@@ -220,7 +220,7 @@ def test_auto_as_json(trained: Store, promote: Promote) -> None:
     assert "Found best model" in result.stderr
 
 
-# NAME [VERSION]
+# A name, with or without a version
 
 
 def test_a_name_promotes_its_newest_version(churn: Store, promote: Promote) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -142,12 +143,16 @@ class Store:
     """
 
     def __init__(self, settings: Settings, artifacts: Path) -> None:
-        from mlflow.tracking import MlflowClient
-
         self.settings = settings
         self.home = settings.home
-        self.client: Any = MlflowClient(settings.tracking_uri)
         self._artifacts = artifacts
+
+    @cached_property
+    def client(self) -> Any:
+        """MLflow's own client."""
+        from mlflow.tracking import MlflowClient
+
+        return MlflowClient(self.settings.tracking_uri)
 
     def register(self, model: str, tags: Mapping[str, str] | None = None, **scores: float) -> int:
         """Make a version whose artifact is a file of scores; returns its number."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from tests.promotion.factories import Store, a_family, a_version
 
 from promotion.adoption import compare, production_alias
 from promotion.journal import Entry
 from promotion.registry import ModelVersion
 from promotion.stages import Stage
-from tests.promotion.factories import Store, a_family, a_version
 
 NONE, STAGING, PRODUCTION, ARCHIVED = Stage
 
@@ -27,9 +27,7 @@ HELD = [_entry("tree", 1, PRODUCTION), _entry("tree", 2, NONE)]
 @pytest.mark.parametrize(
     ("versions", "alias", "moves"),
     [
-        pytest.param(
-            [a_version("tree", 1, PRODUCTION), a_version("tree", 2)], None, [], id="nothing changed"
-        ),
+        pytest.param([a_version("tree", 1, PRODUCTION), a_version("tree", 2)], None, [], id="nothing changed"),
         pytest.param(
             [a_version("tree", 1, ARCHIVED), a_version("tree", 2, PRODUCTION, minutes=1)],
             None,

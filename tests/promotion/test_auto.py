@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.promotion.factories import Store, a_family, a_version, rows
 
 from promotion.auto import auto_families, best_candidate, for_each_family, metric_tag, promote_best, rehearse_best
 from promotion.config import FamilyConfig
 from promotion.errors import GateRefused, NothingToDo, PromotionError, RegistryUnreachable
 from promotion.service import Promotion
 from promotion.stages import Stage
-from tests.promotion.factories import Store, a_family, a_version, rows
 
 BEST = {"best_model": "true", "roc_auc": "0.9000"}
 MONDAY, TUESDAY = {"promotion.round": "2026-01-05T08:00:00"}, {"promotion.round": "2026-01-06T08:00:00"}

@@ -7,13 +7,13 @@ import math
 from dataclasses import replace
 
 import pytest
+from tests.promotion.factories import Scored, a_family, a_version
 
 from promotion.config import FamilyConfig
 from promotion.evidence import Interval
 from promotion.gates import ARTIFACT, BETTER, READY, Context, GateResult, run_gates
 from promotion.journal import Entry
 from promotion.stages import Stage
-from tests.promotion.factories import Scored, a_family, a_version
 
 PRODUCTION = Entry(1, "tiny-linear", 1, Stage.PRODUCTION, None, None, "anna", "first", None)
 

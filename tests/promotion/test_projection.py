@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from tests.promotion.factories import Store, Watched, a_family
 
 from promotion.service import PromotionService
 from promotion.stages import Stage
-from tests.promotion.factories import Store, Watched, a_family
 
 ALL = {"churn v1", "churn v2", "churn v3"}
 

@@ -12,6 +12,6 @@ if __name__ == "__main__":
     # A cache of one page makes SQLite write pages to the file before the commit, which is what a COMMIT does anyway.
     store.execute("PRAGMA cache_size = 1")
     store.execute("BEGIN IMMEDIATE")
-    rows = "WITH RECURSIVE row(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM row LIMIT 3000)"
-    store.execute(f"CREATE TABLE half_written AS {rows} SELECT i, hex(randomblob(200)) FROM row")
+    store.execute("CREATE TABLE half_written (text)")
+    store.executemany("INSERT INTO half_written VALUES (?)", [("x" * 400,)] * 3000)
     os.kill(os.getpid(), signal.SIGKILL)
