@@ -164,6 +164,7 @@ def _auto_family(service: PromotionService, config: FamilyConfig, reason: str, *
     for line in ["", HEADING_RULE, "🏆 Auto-Promoting Best Model", HEADING_RULE, "", "🔍 Searching for best model..."]:
         say(line)
     if dry_run:
+        _say_outside_changes(service, config.family)
         plan = rehearse_best(service, config, found, checked)
         _finish_rehearsal(plan, as_json=as_json)
         return
@@ -182,7 +183,9 @@ def _promote_named(
     say = talk if as_json else echo
     candidate = service.candidate(name, version)
     _say_found(candidate, say)
-    if not dry_run:
+    if dry_run:
+        _say_outside_changes(service, service.family(name))
+    else:
         service.synchronise(service.family(name))
     plan = service.check(candidate)
     _say_checked(plan, say, dry_run=dry_run)
@@ -194,6 +197,11 @@ def _promote_named(
         _finish_rehearsal(plan, as_json=as_json)
     else:
         raise refusal(plan)
+
+
+def _say_outside_changes(service: PromotionService, family: str) -> None:
+    for line in service.outside_changes(family):
+        talk(f"⚠️ {family}: not taken over by this dry run: {line}", colour="yellow")
 
 
 def _say_found(candidate: ModelVersion, say: Say) -> None:

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,11 +19,16 @@ OURS = ("PROMOTION_HOME", "PROMOTION_DATABASE_URL", "MLFLOW_TRACKING_URI", "MLFL
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test talks to the developer's stores, or sends usage data anywhere."""
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test talks to the developer's stores, to another test's store, or sends usage data anywhere."""
     for name in OURS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    yield
+    # MLflow keeps the URIs that training sets for the whole process, where its clients pick them up.
+    if mlflow := sys.modules.get("mlflow"):
+        mlflow.set_tracking_uri(None)
+        mlflow.set_registry_uri(None)
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from promotion.artifacts import local_artifact
-
 from promotion.config import family_of, load_configs
 from promotion.errors import PromotionError, UnknownModel, UnknownVersion, UsageError
 from promotion.registry import ModelVersion, RegisteredModel, Registry, open_registry

@@ -17,6 +17,7 @@ from promotion.errors import (
     RegistryUnauthorised,
     RegistryUnreachable,
 )
+from promotion.registry import without_password
 from promotion.settings import Settings
 
 # MLflow's own defaults retry a dead or failing server in silence for minutes, draw bars into our own, and phone home.
@@ -27,7 +28,7 @@ _ENVIRONMENT = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
-_UNAUTHORISED, _FORBIDDEN = 401, 403
+_SIGNS_OF_SILENCE = ("Max retries exceeded", "Connection refused", "timed out", "Failed to resolve")
 _LONGEST_MESSAGE = 300
 
 
@@ -57,7 +58,7 @@ def connect(config: FamilyConfig, settings: Settings) -> str:
             return str(client.create_experiment(config.family, artifact_location=location))
         if experiment.lifecycle_stage != "active":
             raise RegistryError(
-                f"{settings.tracking_uri}: experiment {config.family!r} is deleted: "
+                f"{without_password(settings.tracking_uri)}: experiment {config.family!r} is deleted: "
                 f"restore it with `mlflow experiments restore -x {experiment.experiment_id}`"
             )
         return str(experiment.experiment_id)
@@ -102,24 +103,17 @@ def readable_failures(uri: str) -> Iterator[None]:
 
 
 def _translate(error: Any, uri: str) -> RegistryError:
-    text = " ".join(str(error).split())[:_LONGEST_MESSAGE]
-    status = _http_status(error, text)
-    if status == _UNAUTHORISED:
-        return RegistryUnauthorised(f"{uri}: 401, not logged in: set MLFLOW_TRACKING_USERNAME and _PASSWORD, or _TOKEN")
-    if status == _FORBIDDEN:
-        return RegistryForbidden(f"{uri}: 403, this user may not do that: ask for EDIT permission ({text})")
-    if any(sign in text for sign in ("Max retries exceeded", "Connection refused", "timed out", "NameResolution")):
-        if "error responses" in text:
-            return RegistryBroken(f"{uri}: the server keeps failing: {text}")
-        return RegistryUnreachable(f"{uri}: no answer: is the tracking server running? ({text})")
-    return RegistryBroken(f"{uri}: {type(error).__name__}: {text}")
-
-
-def _http_status(error: Any, text: str) -> int | None:
-    for status in (_UNAUTHORISED, _FORBIDDEN):
-        if f"error code {status}" in text or getattr(error, "error_code", "") == _ERROR_CODES[status]:
-            return status
-    return None
-
-
-_ERROR_CODES = {_UNAUTHORISED: "UNAUTHENTICATED", _FORBIDDEN: "PERMISSION_DENIED"}
+    place, text = without_password(uri), " ".join(str(error).split())
+    shown = text[:_LONGEST_MESSAGE]
+    code = getattr(error, "error_code", "")
+    if code == "UNAUTHENTICATED" or "error code 401" in text:
+        return RegistryUnauthorised(
+            f"{place}: 401, not logged in: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or _TOKEN"
+        )
+    if code == "PERMISSION_DENIED" or "error code 403" in text:
+        return RegistryForbidden(f"{place}: 403, this user may not do that: ask for EDIT permission ({shown})")
+    if "error responses" in text:
+        return RegistryBroken(f"{place}: the server keeps failing: {shown}")
+    if any(sign in text for sign in _SIGNS_OF_SILENCE):
+        return RegistryUnreachable(f"{place}: no answer: is the tracking server running? ({shown})")
+    return RegistryBroken(f"{place}: {type(error).__name__}: {shown}")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from promotion.config import FamilyConfig
-from promotion.errors import GateRefused, NothingToDo, PromotionError, UnknownModel
+from promotion.errors import GateRefused, NothingToDo, ProjectionIncomplete, PromotionError, UnknownModel
 from promotion.registry import ModelVersion, Registry
 from promotion.service import Plan, Promotion, PromotionService, refusal
 from promotion.stages import Stage
@@ -90,6 +90,7 @@ def promote_best(
         NothingToDo: No candidate, already in Production, or not better than Production.
         GateRefused: A gate said no.
         ProductionMoved: Production changed since the check.
+        ProjectionIncomplete: It went to Staging, and MLflow does not show it yet.
     """
     candidate = best_candidate(service.registry, config)
     on_found(candidate)
@@ -100,7 +101,9 @@ def promote_best(
         return service.promote(plan, actor=actor, reason=reason)
     error = not_better(plan)
     if config.not_better == "staging" and candidate.stage is not Stage.STAGING:
-        service.commit(plan, Stage.STAGING, actor=actor, reason=f"not better than {plan.production}")
+        staged = service.commit(plan, Stage.STAGING, actor=actor, reason=f"not better than {plan.production}")
+        if staged.unprojected:
+            raise ProjectionIncomplete(f"{error}; it went to Staging in the journal, but {staged.unprojected}")
         raise NothingToDo(f"{error}; it went to Staging", **error.details)
     service.keep_report(plan, Stage.PRODUCTION, actor)
     raise error

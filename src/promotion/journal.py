@@ -141,10 +141,6 @@ class Journal:
         query = _ENTRIES if family is None else _ENTRIES.where(model_version_detail.c.family == family)
         return [_entry(row) for row in self._rows(query.order_by(model_version_detail.c.id))]
 
-    def models(self, family: str) -> set[str]:
-        """Names of the registered models the journal has seen in the family."""
-        return {row.name for row in self._rows(select(model_registry.c.name).where(model_registry.c.family == family))}
-
     def families(self) -> set[str]:
         """Names of all families in which a version was ever moved."""
         return {row.name for row in self._rows(select(families.c.name))}

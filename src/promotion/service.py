@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from promotion.adoption import compare, production_alias
+from promotion.adoption import Difference, compare, production_alias
 from promotion.artifacts import artifact_digest, local_artifact
 from promotion.config import FamilyConfig, family_of
 from promotion.errors import (
@@ -181,12 +181,9 @@ class PromotionService:
                 self._report(f"{family}: finishing a move that MLflow does not show yet")
                 self._read(family)
                 return self._project(family)
-            entries = self.journal.entries(family)
-            versions, aliases = self._read(family)
-            current = next((entry for entry in entries if entry.stage is Stage.PRODUCTION), None)
-            difference = compare(entries, versions, production_alias(aliases, current))
+            difference = self._compare(family)
             if not difference.changes:
-                return self._project(family) if repair and entries else ""
+                return self._project(family) if repair and self.journal.knows(family) else ""
             known = self.journal.knows(family)
             for line in difference.lines:
                 self._report(f"{family}: {'changed outside' if known else 'found'}: {line}")
@@ -195,10 +192,17 @@ class PromotionService:
                 "mlflow",
                 "changed in MLflow outside the journal" if known else "stages found when the journal began",
             )
+            current = self.journal.production(family)
             self.journal.move(
                 family, difference.changes, authority, expected_production=current.id if current else None
             )
             return self._project(family)
+
+    def outside_changes(self, family: str) -> list[str]:
+        """What MLflow shows and the journal does not hold, one line each; changes nothing."""
+        if self.journal.pending(family):
+            return []
+        return list(self._compare(family).lines)
 
     def reconcile(self, family: str | None = None) -> None:
         """Bring journal and MLflow together for one family, or for all that are known.
@@ -259,11 +263,13 @@ class PromotionService:
         return versions[0]
 
     def models(self, family: str) -> set[str]:
-        """Names of the registered models that belong to a family, whether they exist yet or not."""
+        """Names of the registered models that belong to a family, those included that other tools registered."""
         config = self.configs.get(family)
         if config is None:
             return {family}
-        return {config.model_name(algorithm) for algorithm in config.candidates} | self.journal.models(family)
+        if "{algorithm}" not in config.registered_model:
+            return {config.registered_model}
+        return {model.name for model in self.registry.models() if config.owns(model.name)}
 
     # Inside
 
@@ -307,6 +313,11 @@ class PromotionService:
             raise
         except PromotionError as error:
             return digest, None, str(error)
+
+    def _compare(self, family: str) -> Difference:
+        versions, aliases = self._read(family)
+        alias = production_alias(aliases, self.journal.production(family))
+        return compare(self.journal.entries(family), versions, alias)
 
     def _read(self, family: str) -> tuple[list[ModelVersion], dict[str, Mapping[str, int]]]:
         versions: list[ModelVersion] = []

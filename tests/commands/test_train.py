@@ -46,7 +46,7 @@ def test_table(run: Run, quick: Settings, tmp_path: Path) -> None:
 
 
 def test_json_and_promote(run: Run, quick: Settings) -> None:
-    """With --json standard output is one document with one best candidate; with --promote that one goes to Production."""
+    """With --json standard output is one document with one best; with --promote that one goes to Production."""
     answer = run(TRAIN, "--json", "--promote")
     assert 0 == answer.returncode, answer.stderr
     document = json.loads(answer.stdout)

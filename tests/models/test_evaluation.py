@@ -173,5 +173,5 @@ def test_model_that_does_not_fit_the_rows(config: FamilyConfig) -> None:
     """A model trained on other columns is refused with the reason, not with a traceback."""
     part = split(load_dataset(config, REPOSITORY), config)
     model = build_pipeline(config, "logistic_regression").fit(part.train_features, part.train_target)
-    with pytest.raises(PromotionError, match="cannot score the test rows: ValueError: .*thal"):
+    with pytest.raises(PromotionError, match=r"cannot score the test rows: ValueError: .*thal"):
         positive_probability(model, part.test_features.drop(columns="thal"))

@@ -136,7 +136,7 @@ def test_truncated_model(folder: Path) -> None:
     ("field", "value"), [("left_child", 10**6), ("left_child", 0), ("feature", 77), ("feature", -5)]
 )
 def test_tree_that_points_outside(folder: Path, field: str, value: int) -> None:
-    """A tree whose nodes lead outside, or in circles, would crash or hang scikit-learn: it is refused before it runs."""
+    """A tree whose nodes lead outside, or in circles, would crash or hang scikit-learn: it is refused."""
     model = fitted()
     tree = model.named_steps["estimator"].estimators_[1].tree_
     state = tree.__getstate__()

@@ -17,7 +17,7 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
 from models.datasets import feature_schema_hash
-from models.lineage import current_commit
+from models.lineage import Commit, current_commit
 from models.training import TrainingResult, train
 from promotion.auto import BEST_TAG, ROUND_TAG
 from promotion.config import Candidate, CrossValidation, FamilyConfig, load_config
@@ -129,11 +129,29 @@ def test_logged_run(trained: tuple[TrainingResult, Settings], algorithm: str) ->
     assert expected <= run.data.metrics.keys()
     config = load_config(REPOSITORY / "config", "heart-disease")
     tags = {"data_sha256": config.data.sha256, "feature_schema_hash": feature_schema_hash(config)}
-    if (commit := current_commit(REPOSITORY)) is not None:
-        tags["git_commit"] = commit.sha
+    if (commit := trained[0].commit) is not None:
+        tags |= {"git_commit": commit.sha, "git_dirty": str(commit.dirty).lower()}
     assert tags.items() <= run.data.tags.items()
     pictures = {file.path for file in client(trained[1]).list_artifacts(run.info.run_id)}
     assert {"roc_curve.png", "confusion_matrix.png", "permutation_importance.png"} <= pictures
+
+
+def test_commit(tmp_path: Path) -> None:
+    """The commit is the checked-out one, dirty when a tracked file differs; outside a repository there is none."""
+    assert current_commit(tmp_path) is None
+
+    def git(*arguments: str) -> str:
+        identity = ("-c", "user.name=t", "-c", "user.email=t@localhost")
+        command = ["git", "-C", str(tmp_path), *identity, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init")
+    (tmp_path / "file").write_text("1")
+    git("add", "file")
+    git("commit", "-m", "first")
+    assert Commit(git("rev-parse", "HEAD"), dirty=False) == current_commit(tmp_path)
+    (tmp_path / "file").write_text("2")
+    assert Commit(git("rev-parse", "HEAD"), dirty=True) == current_commit(tmp_path)
 
 
 def test_artifacts_stay_at_home(trained: tuple[TrainingResult, Settings]) -> None:
@@ -168,7 +186,7 @@ def test_raw_rows_through_mlflow(trained: tuple[TrainingResult, Settings]) -> No
 
 
 def test_second_training_takes_the_tag_over(two: FamilyConfig, settings: Settings) -> None:
-    """After a second training one version of the family is best, and it is of the newest round; strangers keep theirs."""
+    """After a second training one version of the family is best, of the newest round; strangers keep their tags."""
     train(two, settings, silent)
     mlflow_client = client(settings)
     loser = next(version for version in versions(settings) if BEST_TAG not in version.tags)
@@ -180,7 +198,7 @@ def test_second_training_takes_the_tag_over(two: FamilyConfig, settings: Setting
 
 
 def test_crash_before_the_end(two: FamilyConfig, settings: Settings) -> None:
-    """When training dies after the first candidate is registered, the old best keeps its tag and the new round has none."""
+    """When training dies before all are registered, the old best keeps its tag and the new round has none."""
     first = train(two, settings, silent)
 
     def die(task: str, done: int, _total: int) -> None:
@@ -195,15 +213,15 @@ def test_crash_before_the_end(two: FamilyConfig, settings: Settings) -> None:
 
 def test_two_trainings_at_once(two: FamilyConfig, settings: Settings) -> None:
     """Two trainings that finish together leave one best version, not two and not none."""
-    command = [
-        "-c",
-        "import sys; from pathlib import Path; from models.training import train; from promotion.config import *;"
-        "from promotion.settings import Settings; s = Settings.from_environment();"
-        "c = FamilyConfig.model_validate_json(sys.argv[1]); train(c, s, lambda *_: None)",
-        two.model_dump_json(),
-    ]
+    code = (
+        "import sys; from models.training import train; from promotion.config import FamilyConfig;"
+        "from promotion.settings import Settings; settings = Settings.from_environment();"
+        "train(FamilyConfig.model_validate_json(sys.argv[1]), settings, lambda *_: None)"
+    )
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "PROMOTION_HOME": str(settings.home)}
-    processes = [subprocess.Popen([sys.executable, *command], env=environment) for _ in range(2)]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, two.model_dump_json()], env=environment) for _ in range(2)
+    ]
     assert [0, 0] == [process.wait(timeout=100) for process in processes]
     assert 4 == len(versions(settings))
     assert 1 == len(best(settings))
@@ -247,14 +265,15 @@ class Answers(BaseHTTPRequestHandler):
     status = 500
 
     def do_GET(self) -> None:
+        """Refuse."""
         self.send_response(self.status)
         self.end_headers()
         self.wfile.write(b"no")
 
-    do_POST = do_GET
+    do_POST = do_GET  # noqa: N815  # http.server's name
 
     def log_message(self, *_arguments: object) -> None:
-        pass
+        """Keep the console clean."""
 
 
 @pytest.fixture

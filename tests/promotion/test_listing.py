@@ -65,7 +65,7 @@ def test_gates_are_a_table_with_the_reason_of_each_refusal() -> None:
         "Gates for churn v1:",
         "   ✅ version ready           READY                required: READY",
         "   ✅ artifact present        sha256 abababababab  required: files",
-        f"   ❌ roc_auc                 0.7000               required: {'≥ 0.8':<32}  roc_auc misses its bound",
+        f"   ❌ roc_auc                 0.7000               required: {'≥ 0.8':<30}  roc_auc misses its bound",
         "   ✅ better than Production  no Production yet    required: first version: thresholds only",
     ] == gate_lines(run_gates("tiny", context))
 
