@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import requests
 from tests.system.drivers.commands import Commands, Finished
 from tests.system.drivers.faulty import (
     WELL,
@@ -25,6 +18,7 @@ from tests.system.drivers.faulty import (
     from_first_write,
     on_writes,
 )
+from tests.system.drivers.hold import held
 from tests.system.drivers.world import World, content, register
 
 from promotion.errors import ProjectionIncomplete
@@ -34,44 +28,8 @@ SCRIPT = "scripts/promote-model.py"
 OLD, NEW = "1", "2"
 FAILED, INCOMPLETE = 1, ProjectionIncomplete.exit_code
 LONGEST = 60.0
-HOLDER = Path(__file__).parent / "drivers" / "hold.py"
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real MLflow server on SQLite, storing artifacts itself."""
-    folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    uri = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        try:
-            _wait_until_healthy(uri, folder / "log")
-            yield uri
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
-
-
-def _wait_until_healthy(uri: str, log: Path) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        try:
-            if requests.get(f"{uri}/health", timeout=2).ok:
-                return
-        except requests.RequestException:
-            time.sleep(0.3)
-    pytest.fail(f"the MLflow server did not start: {log.read_text()[-2000:]}")
 
 
 @pytest.fixture
@@ -264,20 +222,6 @@ def test_a_server_that_fails_for_a_moment_is_asked_again(remote: World, proxy: F
 
 
 # Locked databases
-
-
-Holder = Callable[[Path, str], AbstractContextManager[None]]
-
-
-@contextmanager
-def held(file: Path, mode: str) -> Iterator[None]:
-    """Another process has the SQLite file locked: IMMEDIATE lets others read, EXCLUSIVE does not."""
-    command = [sys.executable, str(HOLDER), str(file), mode]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        assert "held\n" == process.stdout.readline()
-        yield
-        process.communicate()
 
 
 @pytest.fixture(scope="module")

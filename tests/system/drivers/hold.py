@@ -3,7 +3,25 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def held(file: Path, mode: str) -> Iterator[None]:
+    """Another process has the SQLite file locked: IMMEDIATE lets others read, EXCLUSIVE does not."""
+    command = [sys.executable, __file__, str(file), mode]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            assert "held\n" == process.stdout.readline()
+            yield
+        finally:
+            process.communicate()
+
 
 if __name__ == "__main__":
     store = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=10)
