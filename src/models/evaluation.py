@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata, t
 
 from models.datasets import load_dataset, split
-from models.packaging import load_artifact
 from promotion.config import FamilyConfig
 from promotion.errors import PromotionError
 from promotion.evidence import Evaluation, Interval
 
 METRICS = ("roc_auc", "accuracy", "precision", "recall", "f1")
 RESAMPLES = 2000
+SHUFFLES = 5
 CONFIDENCE = 0.95
 # scikit-learn's predict() gives an exact tie to the first class, hence "above" and not "at least".
 DECISION_THRESHOLD = 0.5
@@ -155,6 +155,33 @@ def positive_probability(model: Any, features: Any) -> FloatArray:
     return answer[:, 1]
 
 
+def permutation_losses(model: Any, features: Any, target: IntArray, metric: str, seed: int) -> FloatArray:
+    """What shuffling one column costs (Breiman 2001, Machine Learning 45:5-32).
+
+    All shuffles of a column are scored in one call, which for a small table is several times as fast as one by one.
+
+    Args:
+        model: Fitted pipeline that takes raw rows.
+        features: Data frame, rows × columns.
+        target: 0 or 1, shape (rows,).
+        metric: One of `METRICS`.
+        seed: Of the shuffling.
+
+    Returns:
+        Loss of the metric, shape (columns, SHUFFLES).
+    """
+    random = np.random.default_rng(seed)
+    orders = np.array([random.permutation(len(target)) for _ in range(SHUFFLES)])
+    untouched = scores(target, positive_probability(model, features))[metric]
+    repeated = features.iloc[np.tile(np.arange(len(target)), SHUFFLES)]
+    losses = []
+    for column in features.columns:
+        shuffled = repeated.assign(**{column: features[column].to_numpy()[orders].ravel()})
+        probability = positive_probability(model, shuffled).reshape(SHUFFLES, -1)
+        losses.append(untouched - scores(np.broadcast_to(target, probability.shape), probability)[metric])
+    return np.array(losses)
+
+
 @dataclass(frozen=True, slots=True)
 class HoldoutEvaluation:
     """One model scored on the family's test rows; its probabilities stay with it for paired comparisons."""
@@ -185,6 +212,8 @@ class HoldoutEvaluator:
             ArtifactRefused: The artifact is not one we load.
             PromotionError: The model does not run on the test rows.
         """
+        from models.packaging import load_artifact
+
         features, target, data_sha256 = self._holdout
         probability = positive_probability(load_artifact(artifact), features)
         metrics = {name: float(value) for name, value in scores(target, probability).items()}

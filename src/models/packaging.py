@@ -7,6 +7,7 @@ Here `TRUSTED_TYPES` decides, on the way out and on the way in.
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -29,12 +30,16 @@ PICKLE_SUFFIXES = frozenset({".pkl", ".pickle", ".joblib", ".cloudpickle", ".dil
 EXAMPLE_ROWS = 3
 
 
-def log_and_register(model: Any, config: FamilyConfig, name: str, features: Any, tags: Mapping[str, str]) -> int:
-    """Log a fitted model into the active MLflow run and register it, with its tags, as a new version of `name`.
+def log_and_register(
+    run: Any, model: Any, config: FamilyConfig, name: str, features: Any, tags: Mapping[str, str]
+) -> int:
+    """Log a fitted model into an MLflow run and register it, with its tags, as a new version of `name`.
 
-    Requirements are given, so MLflow starts no process to infer them.
+    Requirements are given, so MLflow starts no process to infer them; and what MLflow would do after saving (load the
+    model again and answer the example, announce itself on the console) is left to the tests.
 
     Args:
+        run: The MLflow run.
         model: Fitted scikit-learn pipeline that takes raw rows.
         config: The family; its data contract is the signature.
         name: Registered model.
@@ -47,13 +52,36 @@ def log_and_register(model: Any, config: FamilyConfig, name: str, features: Any,
     Raises:
         ArtifactRefused: The model holds a type outside `TRUSTED_TYPES`.
     """
+    import mlflow
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.models import Model
+
+    client = mlflow.MlflowClient()
+    logged = client.create_logged_model(run.info.experiment_id, name="model", source_run_id=run.info.run_id)
+    description = Model(
+        artifact_path=logged.artifact_location,
+        run_id=run.info.run_id,
+        model_uuid=logged.model_id,
+        model_id=logged.model_id,
+    )
+    with tempfile.TemporaryDirectory() as parent:
+        folder = Path(parent) / "model"
+        _save(model, config, features, folder, description)
+        client.log_model_artifacts(logged.model_id, str(folder))
+    client.finalize_logged_model(logged.model_id, "READY")
+    client.log_outputs(run.info.run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    return _register(client, name, logged, run, tags)
+
+
+def _save(model: Any, config: FamilyConfig, features: Any, folder: Path, description: Any) -> None:
     import mlflow.sklearn
     from mlflow.exceptions import MlflowException
 
     try:
-        information = mlflow.sklearn.log_model(
+        mlflow.sklearn.save_model(
             model,
-            name="model",
+            folder,
+            mlflow_model=description,
             serialization_format=mlflow.sklearn.SERIALIZATION_FORMAT_SKOPS,
             skops_trusted_types=sorted(TRUSTED_TYPES),
             pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
@@ -62,9 +90,8 @@ def log_and_register(model: Any, config: FamilyConfig, name: str, features: Any,
         )
     except MlflowException as error:
         if isinstance(error.__context__, UntrustedTypesFoundException):
-            raise ArtifactRefused(f"{name}: types outside our allow-list: {error.__context__}") from error
+            raise ArtifactRefused(f"{config.family}: types outside our allow-list: {error.__context__}") from error
         raise
-    return _register(name, information, tags)
 
 
 def _signature(config: FamilyConfig) -> Any:
@@ -86,29 +113,22 @@ def _whole_numbers(config: FamilyConfig) -> list[str]:
     return [name for name in config.features if columns[name].type != "number" and columns[name].max_missing == 0]
 
 
-def _register(name: str, information: Any, tags: Mapping[str, str]) -> int:
-    """What `mlflow.register_model` does, without its announcements on the console."""
-    import mlflow
+def _register(client: Any, name: str, logged: Any, run: Any, tags: Mapping[str, str]) -> int:
     from mlflow.exceptions import MlflowException
     from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
-    client = mlflow.MlflowClient()
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     registered = client.create_model_version(
-        name,
-        information.model_uri,
-        information.run_id,
-        tags=dict(tags),
-        await_creation_for=None,
-        model_id=information.model_id,
+        name, logged.model_uri, run.info.run_id, tags=dict(tags), await_creation_for=None, model_id=logged.model_id
     )
     number = int(registered.version)
+    # The user interface finds a logged model's versions here.
     client.set_logged_model_tags(
-        information.model_id, {MLFLOW_MODEL_VERSIONS: json.dumps([{"name": name, "version": number}])}
+        logged.model_id, {MLFLOW_MODEL_VERSIONS: json.dumps([{"name": name, "version": number}])}
     )
     return number
 

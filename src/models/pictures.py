@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from io import BytesIO
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,37 +19,34 @@ DOTS_PER_INCH = 120
 _DARK = 0.5
 
 
-def draw_roc_curve(
-    path: Path, title: str, target: NDArray[np.int64], probability: NDArray[np.float64], area: Interval
-) -> None:
-    """Write the ROC curve as PNG.
+def draw_roc_curve(title: str, target: NDArray[np.int64], probability: NDArray[np.float64], area: Interval) -> bytes:
+    """Draw the ROC curve as PNG.
 
     Args:
-        path: The file to write.
         title: First line of the title.
         target: 0 or 1, shape (rows,).
         probability: Of the positive class, shape (rows,).
         area: Area under the curve with its interval.
     """
     false_positive_rate, true_positive_rate, _ = roc_curve(target, probability, drop_intermediate=False)
-    with _picture(path, (5.2, 5.0)) as axes:
-        axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="chance")
-        label = f"AUC {area.value:.4f}  (95 % {area.low:.3f} – {area.high:.3f})"
-        axes.plot(false_positive_rate, true_positive_rate, color=BLUE, linewidth=2, label=label)
-        axes.fill_between(false_positive_rate, true_positive_rate, color=BLUE, alpha=0.08, linewidth=0)
-        axes.set(xlabel="False positive rate", ylabel="True positive rate", xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
-        axes.set_title(f"{title}\nROC curve, {len(target)} test rows")
-        axes.set_aspect("equal")
-        axes.legend(loc="lower right", frameon=False)
+    figure, axes = _figure(5.2, 5.0)
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="chance")
+    label = f"AUC {area.value:.4f}  (95 % {area.low:.3f} – {area.high:.3f})"
+    axes.plot(false_positive_rate, true_positive_rate, color=BLUE, linewidth=2, label=label)
+    axes.fill_between(false_positive_rate, true_positive_rate, color=BLUE, alpha=0.08, linewidth=0)
+    axes.set(xlabel="False positive rate", ylabel="True positive rate", xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
+    axes.set_title(f"{title}\nROC curve, {len(target)} test rows")
+    axes.set_aspect("equal")
+    axes.legend(loc="lower right", frameon=False)
+    return _png(figure)
 
 
 def draw_confusion_matrix(
-    path: Path, title: str, target: NDArray[np.int64], predicted: NDArray[np.int64], positive_label: str
-) -> None:
-    """Write the confusion matrix as PNG: counts, and shares of each true class.
+    title: str, target: NDArray[np.int64], predicted: NDArray[np.int64], positive_label: str
+) -> bytes:
+    """Draw the confusion matrix as PNG: counts, and shares of each true class.
 
     Args:
-        path: The file to write.
         title: First line of the title.
         target: 0 or 1, shape (rows,).
         predicted: 0 or 1, shape (rows,).
@@ -60,52 +55,58 @@ def draw_confusion_matrix(
     counts = confusion_matrix(target, predicted, labels=[0, 1])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     labels = [f"not {positive_label}", positive_label]
-    with _picture(path, (5.2, 4.8)) as axes:
-        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for (row, column), count in np.ndenumerate(counts):
-            share = shares[row, column]
-            text = f"{count}\n{share:.0%}"
-            axes.text(column, row, text, ha="center", va="center", size=13, color="white" if share > _DARK else INK)
-        axes.set_xticks([0, 1], labels)
-        axes.set_yticks([0, 1], labels, rotation=90, va="center")
-        axes.set(xlabel="Predicted", ylabel="True")
-        axes.spines[:].set_visible(False)
-        axes.set_title(f"{title}\nConfusion matrix, {len(target)} test rows")
+    figure, axes = _figure(5.2, 4.8)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        share = shares[row, column]
+        text = f"{count}\n{share:.0%}"
+        axes.text(column, row, text, ha="center", va="center", size=13, color="white" if share > _DARK else INK)
+    axes.set_xticks([0, 1], labels)
+    axes.set_yticks([0, 1], labels, rotation=90, va="center")
+    axes.set(xlabel="Predicted", ylabel="True")
+    axes.spines[:].set_visible(False)
+    axes.set_title(f"{title}\nConfusion matrix, {len(target)} test rows")
+    return _png(figure)
 
 
-def draw_importance(path: Path, title: str, features: list[str], importances: NDArray[np.float64], metric: str) -> None:
-    """Write the permutation importance as PNG: what shuffling a column costs (Breiman 2001, Machine Learning 45:5-32).
+def draw_importance(title: str, features: list[str], importances: NDArray[np.float64], metric: str) -> bytes:
+    """Draw the permutation importance as PNG: what shuffling a column costs.
 
     Args:
-        path: The file to write.
         title: First line of the title.
         features: Names of the columns.
         importances: Loss of the metric, shape (features, repeats).
         metric: Name of the metric lost.
     """
     order = np.argsort(importances.mean(axis=1))
-    with _picture(path, (6.2, 1.6 + 0.28 * len(features))) as axes:
-        axes.barh(
-            [features[index] for index in order],
-            importances.mean(axis=1)[order],
-            xerr=importances.std(axis=1)[order],
-            color=BLUE,
-            error_kw={"ecolor": GREY, "elinewidth": 1.2},
-            height=0.7,
-        )
-        axes.axvline(0, color=INK, linewidth=0.8)
-        axes.set(xlabel=f"Loss of {metric} when the column is shuffled (mean ± std of {importances.shape[1]})")
-        axes.tick_params(axis="y", length=0)
-        axes.set_title(f"{title}\nPermutation importance on the test rows")
+    figure, axes = _figure(6.2, 1.6 + 0.28 * len(features))
+    axes.barh(
+        [features[index] for index in order],
+        importances.mean(axis=1)[order],
+        xerr=importances.std(axis=1)[order],
+        color=BLUE,
+        error_kw={"ecolor": GREY, "elinewidth": 1.2},
+        height=0.7,
+    )
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.set(xlabel=f"Loss of {metric} when the column is shuffled (mean ± std of {importances.shape[1]})")
+    axes.tick_params(axis="y", length=0)
+    axes.set_title(f"{title}\nPermutation importance on the test rows")
+    return _png(figure)
 
 
-@contextmanager
-def _picture(path: Path, size: tuple[float, float]) -> Iterator[Axes]:
-    """One set of axes, saved at the end; pyplot, which would keep the figure alive, is not involved."""
-    figure = Figure(figsize=size, layout="constrained")
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """One set of axes, sides in inches; pyplot, which would keep the figure alive, is not involved."""
+    figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
-    yield axes
-    axes.title.set(size=11, color=INK)
-    figure.savefig(path, dpi=DOTS_PER_INCH)
+    return figure, axes
+
+
+def _png(figure: Figure) -> bytes:
+    for axes in figure.axes:
+        axes.title.set(size=11, color=INK)
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)
+    return buffer.getvalue()

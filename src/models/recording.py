@@ -9,13 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from models.datasets import Dataset, Partition, feature_schema_hash
-from models.evaluation import DECISION_THRESHOLD, METRICS, FloatArray, intervals
+from models.evaluation import METRICS, FloatArray
 from models.lineage import Commit, current_commit
 from models.packaging import log_and_register
-from models.pictures import draw_confusion_matrix, draw_importance, draw_roc_curve
 from models.selection import Examined
 from promotion.auto import BEST_TAG, ROUND_TAG
 from promotion.config import FamilyConfig
@@ -79,12 +76,13 @@ class Round:
         import mlflow
 
         config = self._config
-        test = intervals(self._part.test_target, examined.probability, config.split.seed)
+        test = examined.test
         params = {"algorithm": algorithm, **examined.model.named_steps["estimator"].get_params(deep=False)}
         tags = {name: f"{test[name].value:.4f}" for name in ("roc_auc", config.selection_metric)}
         with mlflow.start_run(experiment_id=self._experiment, run_name=algorithm, tags=self._tags) as run:
             mlflow.log_params(params)
             version = log_and_register(
+                run,
                 examined.model,
                 config,
                 config.model_name(algorithm),
@@ -93,20 +91,10 @@ class Round:
             )
             mlflow.log_metrics(_metrics(folds, test))
             with tempfile.TemporaryDirectory() as folder:
-                self._draw(Path(folder), algorithm, examined, test["roc_auc"])
+                for name, picture in examined.pictures.items():
+                    (Path(folder) / name).write_bytes(picture)
                 mlflow.log_artifacts(folder)
         return CandidateResult(algorithm, folds, test, config.model_name(algorithm), version, run.info.run_id)
-
-    def _draw(self, folder: Path, algorithm: str, examined: Examined, area: Interval) -> None:
-        config, target = self._config, self._part.test_target
-        title = config.model_name(algorithm)
-        predicted = (examined.probability > DECISION_THRESHOLD).astype(np.int64)
-        positive = f"{config.target.column} > {config.target.positive_above:g}"
-        draw_roc_curve(folder / "roc_curve.png", title, target, examined.probability, area)
-        draw_confusion_matrix(folder / "confusion_matrix.png", title, target, predicted, positive)
-        draw_importance(
-            folder / "permutation_importance.png", title, config.features, examined.importances, config.selection_metric
-        )
 
 
 def _metrics(folds: Mapping[str, FloatArray], test: Mapping[str, Interval]) -> dict[str, float]:

@@ -14,16 +14,22 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.inspection import permutation_importance
 from sklearn.model_selection import RepeatedStratifiedKFold
 from sklearn.pipeline import Pipeline
 
 from models.datasets import Partition
-from models.evaluation import METRICS, FloatArray, positive_probability, scores
+from models.evaluation import (
+    DECISION_THRESHOLD,
+    METRICS,
+    FloatArray,
+    intervals,
+    permutation_losses,
+    positive_probability,
+    scores,
+)
 from promotion.config import FamilyConfig
 from promotion.errors import DataError
-
-IMPORTANCE_REPEATS = 5
+from promotion.evidence import Interval
 
 Progress = Callable[[str, int, int], None]
 """Told what is going on, how many steps of it are done, and how many there are; what it raises ends the work."""
@@ -35,13 +41,13 @@ class Examined:
 
     Attributes:
         model: The fitted pipeline.
-        probability: Of the positive class, shape (test rows,).
-        importances: Loss of the selection metric when a column is shuffled, shape (features, repeats).
+        test: By metric, on the test part, with its 95 % bootstrap interval.
+        pictures: PNG files by name.
     """
 
     model: Pipeline
-    probability: FloatArray
-    importances: FloatArray
+    test: Mapping[str, Interval]
+    pictures: Mapping[str, bytes]
 
 
 def cross_validate(
@@ -91,21 +97,26 @@ def examine(
     config: FamilyConfig, candidates: Mapping[str, Pipeline], part: Partition, progress: Progress
 ) -> dict[str, Examined]:
     """Fit each candidate on the training part and score it, once, on the test part."""
-    tasks = [delayed(_fit_and_score)(model, part, config) for model in candidates.values()]
+    tasks = [delayed(_examine)(config, name, model, part) for name, model in candidates.items()]
     return dict(zip(candidates, _in_parallel(tasks, "fitting and testing", progress), strict=True))
 
 
-def _fit_and_score(model: Pipeline, part: Partition, config: FamilyConfig) -> Examined:
+def _examine(config: FamilyConfig, algorithm: str, model: Pipeline, part: Partition) -> Examined:
+    from models.pictures import draw_confusion_matrix, draw_importance, draw_roc_curve
+
+    title, metric, target = config.model_name(algorithm), config.selection_metric, part.test_target
     fitted = clone(model).fit(part.train_features, part.train_target)
-    importance = permutation_importance(
-        fitted,
-        part.test_features,
-        part.test_target,
-        scoring=config.selection_metric,
-        n_repeats=IMPORTANCE_REPEATS,
-        random_state=config.split.seed,
-    )
-    return Examined(fitted, positive_probability(fitted, part.test_features), importance.importances)
+    probability = positive_probability(fitted, part.test_features)
+    test = intervals(target, probability, config.split.seed)
+    importances = permutation_losses(fitted, part.test_features, target, metric, config.split.seed)
+    predicted = (probability > DECISION_THRESHOLD).astype(np.int64)
+    positive = f"{config.target.column} > {config.target.positive_above:g}"
+    pictures = {
+        "roc_curve.png": draw_roc_curve(title, target, probability, test["roc_auc"]),
+        "confusion_matrix.png": draw_confusion_matrix(title, target, predicted, positive),
+        "permutation_importance.png": draw_importance(title, config.features, importances, metric),
+    }
+    return Examined(fitted, test, pictures)
 
 
 def _in_parallel(tasks: list[Any], name: str, progress: Progress) -> list[Any]:

@@ -42,8 +42,13 @@ def main(family: str, as_json: bool, promote: bool) -> None:  # noqa: FBT001  # 
     settings = Settings.from_environment()
     config = load_config(settings.config_folder, family)
     with _progress(family) as progress:
+        from models.workers import start_workers
+
+        starting = start_workers()
         from models.training import train
 
+        for _ in starting:
+            pass
         result = train(config, settings, progress)
     if as_json:
         echo(json.dumps(_as_json(result), indent=2))

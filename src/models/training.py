@@ -8,6 +8,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import requests  # silences a warning of its own; imported in the background, the foreground's filters would undo that
+
 from models.candidates import build_candidates
 from models.datasets import load_dataset, split
 from models.evaluation import FoldComparison, compare_folds

@@ -180,7 +180,7 @@ class SqliteRegistry:
         return self._client
 
     def _read(self, query: Callable[[sqlite3.Connection], Result], otherwise: Callable[[Registry], Result]) -> Result:
-        with self._connection("ro") as store:
+        with self._connection("rw") as store:
             known = _revision(store) in KNOWN_REVISIONS
             if known:
                 store.executescript(_VIEWS)

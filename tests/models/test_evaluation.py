@@ -7,6 +7,7 @@ import mlflow.sklearn
 import numpy as np
 import pytest
 from sklearn import metrics as reference
+from sklearn.inspection import permutation_importance
 
 from models.candidates import build_pipeline
 from models.datasets import load_dataset, split
@@ -18,6 +19,7 @@ from models.evaluation import (
     compare_folds,
     intervals,
     paired_difference,
+    permutation_losses,
     positive_probability,
     scores,
 )
@@ -98,6 +100,18 @@ def test_paired_difference() -> None:
     paired = paired_difference(target, probability, similar, "roc_auc", 42)
     alone = intervals(target, probability, 42)["roc_auc"]
     assert paired.high - paired.low < (alone.high - alone.low) / 2
+
+
+def test_permutation_losses_are_scikit_learns(config: FamilyConfig) -> None:
+    """Shuffling a column costs what scikit-learn's permutation importance says, up to the luck of the shuffles."""
+    part = split(load_dataset(config, REPOSITORY), config)
+    model = build_pipeline(config, "logistic_regression").fit(part.train_features, part.train_target)
+    ours = permutation_losses(model, part.train_features, part.train_target, "roc_auc", 42)
+    expected = permutation_importance(
+        model, part.train_features, part.train_target, scoring="roc_auc", n_repeats=5, random_state=0
+    ).importances_mean
+    assert (13, 5) == ours.shape
+    assert pytest.approx(expected, abs=0.01) == ours.mean(axis=1)
 
 
 def test_corrected_resampled_t_test() -> None:

@@ -1,4 +1,4 @@
-"""Real parts for the system tests: a host for commands, an MLflow server, a PostgreSQL cluster, and a folder to register."""
+"""Real parts for the system tests: a host for commands, an MLflow server, a PostgreSQL cluster, files to register."""
 
 from __future__ import annotations
 
