@@ -67,7 +67,7 @@ pipeline: $(RUNTIME) ## Download, train, list, promote, list, predict, for MODEL
 
 .PHONY: test
 test: $(DEVELOPMENT) ## Run the unit tests (ARGS="-k name" picks some)
-	@$(PY) -m pytest -n 2 $(ARGS)
+	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 .PHONY: lint
 lint: $(DEVELOPMENT) ## Ruff, mypy strict and the import contracts

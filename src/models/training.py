@@ -17,6 +17,7 @@ from models.lineage import Commit
 from models.recording import CandidateResult, Round, crown
 from models.selection import Progress, cross_validate, examine
 from models.tracking import connect, quiet, readable_failures
+from models.workers import stop_workers
 from promotion.config import FamilyConfig
 from promotion.settings import Settings
 
@@ -68,6 +69,7 @@ def train(config: FamilyConfig, settings: Settings, progress: Progress) -> Train
 
         folds = cross_validate(config, candidates, part, step)
         examined = examine(config, candidates, part, step)
+        stop_workers()
         experiment = connection.result()
     training = Round(config, dataset, part, experiment)
     results = []

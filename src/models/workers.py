@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from joblib import Parallel, cpu_count, delayed
+from joblib.externals.loky import get_reusable_executor
 
 
 def start_workers() -> Iterable[None]:
@@ -17,6 +18,11 @@ def start_workers() -> Iterable[None]:
         delayed(_prepare)() for _ in range(cpu_count())
     )
     return started
+
+
+def stop_workers() -> None:
+    """Let the processes end while this one goes on; otherwise it waits for them at its own end."""
+    get_reusable_executor(reuse=True).shutdown(wait=False)
 
 
 def _prepare() -> None:
