@@ -24,7 +24,7 @@ import project_environment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from promotion.service import PromotionService
+    from promotion.service import Mover, PromotionService
 
 SIZES = (1, 10, 100, 500)
 """Registered models; each has `VERSIONS` versions."""
@@ -90,7 +90,7 @@ def _promote_in_turn(service: PromotionService, versions: Iterator[int]) -> tupl
         start, busy = time.perf_counter(), time.process_time()
         service.synchronise("model-0")
         plan = service.check(service.candidate("model-0", number))
-        service.promote(plan, actor="benchmark", reason="measured")
+        service.promote(plan, Mover("benchmark", "measured"))
         clock.append((time.perf_counter() - start) * 1000)
         processor.append((time.process_time() - busy) * 1000)
     return clock, processor

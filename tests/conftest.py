@@ -15,14 +15,18 @@ from promotion.config import load_config
 from promotion.settings import REPOSITORY, Settings
 from promotion.stages import Stage
 
-OURS = ("PROMOTION_HOME", "PROMOTION_DATABASE_URL", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+OURS = (
+    *("PROMOTION_HOME", "PROMOTION_DATABASE_URL", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"),
+    *("PROMOTION_SIGNING_KEY", "PROMOTION_TRUSTED_KEYS", "PROMOTION_ALLOWED_SIGNERS"),
+)
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No test talks to the developer's stores, to another test's store, or sends usage data anywhere."""
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No test talks to the developer's stores, to another test's, uses their keys, or sends usage data anywhere."""
     for name in OURS:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PROMOTION_KEYS", str(tmp_path / "keys"))
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     yield
     # MLflow keeps the URIs that training sets for the whole process, where its clients pick them up.

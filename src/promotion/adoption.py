@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from promotion.journal import Change, Entry, Known
+from promotion.records import Change, Entry, Known
 from promotion.registry import ModelVersion
 from promotion.stages import Stage
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from promotion.config import FamilyConfig
 from promotion.errors import GateRefused, NothingToDo, ProjectionIncomplete, PromotionError, UnknownModel
 from promotion.registry import ModelVersion, Registry
-from promotion.service import Plan, Promotion, PromotionService, refusal
+from promotion.service import Mover, Plan, Promotion, PromotionService, refusal
 from promotion.stages import Stage
 
 BEST_TAG = "best_model"
@@ -68,9 +69,8 @@ def metric_tag(version: ModelVersion, metric: str) -> float:
 def promote_best(
     service: PromotionService,
     config: FamilyConfig,
+    mover: Mover,
     *,
-    actor: str,
-    reason: str,
     on_found: Callable[[ModelVersion], None] = lambda _version: None,
     on_checked: Callable[[Plan], None] = lambda _plan: None,
 ) -> Promotion:
@@ -81,8 +81,7 @@ def promote_best(
     Args:
         service: Moves versions.
         config: The family.
-        actor: Who asks.
-        reason: Why.
+        mover: Who asks, and why.
         on_found: Told the candidate.
         on_checked: Told what the gates found.
 
@@ -98,14 +97,14 @@ def promote_best(
     plan = service.check(candidate)
     on_checked(plan)
     if not plan.report.only_not_better:
-        return service.promote(plan, actor=actor, reason=reason)
+        return service.promote(plan, mover)
     error = not_better(plan)
     if config.not_better == "staging" and candidate.stage is not Stage.STAGING:
-        staged = service.commit(plan, Stage.STAGING, actor=actor, reason=f"not better than {plan.production}")
+        staged = service.commit(plan.to_staging(), replace(mover, reason=f"not better than {plan.production}"))
         if staged.unprojected:
             raise ProjectionIncomplete(f"{error}; it went to Staging in the journal, but {staged.unprojected}")
         raise NothingToDo(f"{error}; it went to Staging", **error.details)
-    service.keep_report(plan, Stage.PRODUCTION, actor)
+    service.keep_report(plan, mover.actor)
     raise error
 
 

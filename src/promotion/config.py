@@ -7,55 +7,69 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from promotion.errors import ConfigError, UnknownFamily
+from promotion.policy import (
+    Access,
+    Approvals,
+    Contacts,
+    FeatureView,
+    Gates,
+    Monitoring,
+    Retention,
+    Review,
+    Rollback,
+    Strict,
+)
 
+_MULTICLASS = 3
 Fraction = Annotated[float, Field(ge=0, le=1)]
 ParameterValue = bool | int | float | str | None
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class Column(_Strict):
+class Column(Strict):
     """What one column may hold.
 
     Attributes:
-        type: `number`, `integer`, or `code` (one of `codes`, an integer).
+        type: `number`, `integer`, `code` (one of `codes`, an integer), or, for the target only, `label` (one of
+            `labels`, a text). An `identifier` names a row, uniquely; `ignored` only has to be there: no features both.
         minimum: Smallest allowed value, inclusive.
         maximum: Largest allowed value, inclusive.
         codes: The allowed values of a `code` column.
+        labels: The allowed values of a `label` column; each stands for its position.
         max_missing: Largest allowed share of empty cells.
         unit: Physical unit, for documentation.
         description: What is measured, for documentation.
         hint: What to tell a person whose file breaks the rule.
     """
 
-    type: Literal["number", "integer", "code"]
+    type: Literal["number", "integer", "code", "label", "identifier", "ignored"]
     minimum: float | None = None
     maximum: float | None = None
     codes: list[int] | None = None
+    labels: list[str] | None = None
     max_missing: Fraction = 0.0
     unit: str | None = None
     description: str = ""
     hint: str | None = None
 
     @model_validator(mode="after")
-    def _codes_belong_to_code_columns(self) -> Column:
-        if (self.type == "code") != (self.codes is not None):
-            message = "a column of type code lists its codes, other columns have none"
-            raise ValueError(message)
+    def _values_belong_to_their_type(self) -> Column:
+        for kind, values in (("code", self.codes), ("label", self.labels)):
+            if (self.type == kind) != (values is not None):
+                message = f"a column of type {kind} lists its {kind}s, other columns have none"
+                raise ValueError(message)
         return self
 
 
-class Data(_Strict):
+class Data(Strict):
     """Where the rows come from and the contract they must keep.
 
     Attributes:
         path: CSV file, relative to the project's home.
         url: Where `download-data.py` fetches it.
+        generator: What makes the file where it is missing, one of `models.sources.SOURCES`; never with a URL.
         sha256: Digest the file must have.
         licence: Terms and attribution, shown with the data.
         allow_duplicates: Whether two identical rows may occur.
@@ -64,88 +78,78 @@ class Data(_Strict):
 
     path: str
     url: str | None = None
+    generator: str | None = None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     licence: str = ""
     allow_duplicates: bool = False
     columns: dict[str, Column]
 
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Data:
+        if self.url is not None and self.generator is not None:
+            message = "url and generator exclude each other; keep one"
+            raise ValueError(message)
+        return self
 
-class Target(_Strict):
-    """The column to predict; for a binary task every value above `positive_above` is the positive class."""
+
+class Target(Strict):
+    """The column to predict.
+
+    Attributes:
+        column: Its name. In a multiclass task its labels or codes are the classes, in the file's order.
+        positive_above: In a binary task every value above this is the positive class; a label counts by its position.
+    """
 
     column: str
     positive_above: float | None = None
 
 
-class Split(_Strict):
+class Split(Strict):
     """The stratified test split, drawn once with a fixed seed."""
 
     test_size: Annotated[float, Field(gt=0, lt=1)] = 0.2
     seed: int = 42
 
 
-class CrossValidation(_Strict):
+class CrossValidation(Strict):
     """Repeated stratified k-fold on the training part."""
 
     folds: Annotated[int, Field(ge=2)] = 5
     repeats: Annotated[int, Field(ge=1)] = 5
 
 
-class Candidate(_Strict):
+class Candidate(Strict):
     """One algorithm of `models.candidates.ALGORITHMS` with its hyper-parameters."""
 
-    params: dict[str, ParameterValue] = {}
+    params: dict[str, ParameterValue] = Field(default_factory=dict)
 
 
-class Threshold(_Strict):
-    """An inclusive bound on one metric."""
-
-    minimum: float | None = None
-    maximum: float | None = None
-
-    @model_validator(mode="after")
-    def _bounds_something(self) -> Threshold:
-        if self.minimum is None and self.maximum is None:
-            message = "a threshold needs minimum or maximum"
-            raise ValueError(message)
-        return self
-
-
-class BetterThanProduction(_Strict):
-    """How the candidate must compare with Production, both scored now on the same rows.
-
-    Attributes:
-        policy: `strictly_greater`: the candidate's metric is better. `not_worse`: the lower end of the paired
-            bootstrap interval of the difference stays above `-margin`.
-        margin: Tolerated loss for `not_worse`, in units of the metric.
-    """
-
-    policy: Literal["strictly_greater", "not_worse"] = "strictly_greater"
-    margin: Annotated[float, Field(ge=0)] = 0.0
-
-
-class Gates(_Strict):
-    """The evidence a version needs before it may enter Production."""
-
-    thresholds: dict[str, Threshold] = {}
-    better_than_production: BetterThanProduction = BetterThanProduction()
-
-
-class FamilyConfig(_Strict):
+class FamilyConfig(Strict):
     """Everything a family needs; a new family is a CSV and one such file.
 
     Attributes:
         family: What consumers ask for; equals the file's name.
         task: Kind of learning problem.
-        registered_model: Name of the registered models; `{algorithm}` stands for the candidate's name.
+        registered_model: Name of the registered models. With `{algorithm}`, which stands for the candidate's name,
+            every candidate is registered; a plain name takes the winner of the cross-validation alone.
         promotion: Whether `--auto` may act on the family.
         not_better: What happens to a candidate that passes its thresholds but does not beat Production.
         selection_metric: Metric that picks the winner in cross-validation and is compared with Production.
+        feature_view: The approved feature schema; without one, schemas are only compared with Production's.
+        approvals: Who must agree; without it nobody, and changes made outside are adopted instead of quarantined.
+        access: Who may move versions.
+        rollback: Guard against going back and forth.
+        retention: How long versions that served are kept.
+        monitoring: What is watched in Production.
+        review: When the rules are looked at again.
+        contacts: Whom it concerns.
         numeric: Feature columns that are measured; all others are categories and become one-hot columns.
+        params_file: YAML file relative to the project's home that overlays the single candidate's hyper-parameters.
+        metadata: JSON file relative to the project's home that describes the version each training registered.
     """
 
     family: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    task: Literal["binary-classification"]
+    task: Literal["binary-classification", "multiclass-classification"]
     registered_model: str
     promotion: Literal["auto", "manual"] = "manual"
     not_better: Literal["stay", "staging"] = "stay"
@@ -156,7 +160,17 @@ class FamilyConfig(_Strict):
     split: Split = Split()
     cross_validation: CrossValidation = CrossValidation()
     candidates: Annotated[dict[str, Candidate], Field(min_length=1)]
+    params_file: str | None = None
+    metadata: str | None = None
     gates: Gates = Gates()
+    feature_view: FeatureView | None = None
+    approvals: Approvals | None = None
+    access: Access = Access()
+    rollback: Rollback = Rollback()
+    retention: Retention = Retention()
+    monitoring: Monitoring | None = None
+    review: Review = Review()
+    contacts: Contacts = Contacts()
 
     @model_validator(mode="after")
     def _columns_exist(self) -> FamilyConfig:
@@ -166,15 +180,64 @@ class FamilyConfig(_Strict):
                 raise ValueError(message)
         return self
 
+    @model_validator(mode="after")
+    def _columns_have_their_role(self) -> FamilyConfig:
+        if unfit := [name for name in self.features if self.data.columns[name].type == "label"]:
+            message = f"column {unfit[0]!r}: only the target may be of type label; give features codes"
+            raise ValueError(message)
+        if strange := [name for name in self.numeric if name not in self.features]:
+            message = f"numeric: column {strange[0]!r} is no feature; remove it"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _target_suits_the_task(self) -> FamilyConfig:
+        if self.task == "binary-classification":
+            if self.target.positive_above is None:
+                message = "target.positive_above: missing; say above which value a row is positive"
+                raise ValueError(message)
+        elif self.target.positive_above is not None or len(self.classes) < _MULTICLASS:
+            message = (
+                f"target: a multiclass task needs a column of type label or code with {_MULTICLASS} or more values, "
+                "and no positive_above"
+            )
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _one_file_overlays_one_candidate(self) -> FamilyConfig:
+        if self.params_file is not None and len(self.candidates) != 1:
+            message = f"params_file: overlays a single candidate, found {len(self.candidates)}; keep one of both"
+            raise ValueError(message)
+        return self
+
     @property
     def features(self) -> list[str]:
         """Names of the feature columns, in the file's order."""
-        return [name for name in self.data.columns if name != self.target.column]
+        return [
+            name
+            for name, column in self.data.columns.items()
+            if name != self.target.column and column.type not in {"identifier", "ignored"}
+        ]
+
+    @property
+    def classes(self) -> list[str]:
+        """What the classes 0, 1, ... of the target mean."""
+        column = self.data.columns[self.target.column]
+        if self.task == "binary-classification":
+            positive = f"{self.target.column} > {self.target.positive_above:g}"
+            return [f"not {positive}", positive]
+        return column.labels or [str(code) for code in column.codes or []]
 
     @property
     def categorical(self) -> list[str]:
         """Names of the feature columns that hold categories."""
         return [name for name in self.features if name not in self.numeric]
+
+    @property
+    def registers_every_candidate(self) -> bool:
+        """Whether each candidate has a registered model of its own, or only the winner is registered."""
+        return "{algorithm}" in self.registered_model
 
     def model_name(self, algorithm: str) -> str:
         """The registered model of one candidate algorithm."""

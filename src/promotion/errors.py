@@ -8,6 +8,9 @@ PromotionError                1  failed, nothing moved
 │   └── UnknownVersion        2
 ├── DataError                 1  the data is missing, unreadable or breaks its contract
 ├── ArtifactRefused           1  a model artifact is incomplete, unsafe, or not one we load
+│   └── ArtifactTampered      1  a model artifact's files are not the ones that were signed
+├── SigningFailed             1  a key, or ssh-keygen, cannot be used: nothing was signed or checked
+├── SignatureRefused          1  a signature is forged, expired, or from a key that is not trusted
 ├── RegistryError             1  MLflow did not do what was asked
 │   ├── RegistryUnreachable   1  no answer in time
 │   ├── RegistryUnauthorised  1  401: credentials missing or wrong
@@ -18,6 +21,7 @@ PromotionError                1  failed, nothing moved
 ├── JournalError              1  the journal's database cannot be read or written
 │   └── JournalLocked         1  another process holds it for too long
 ├── GateRefused               3  evidence says no
+│   └── Quarantined           3  somebody moved a version past the rules: nothing moves until that is settled
 ├── ProductionMoved           4  Production is no longer the version the gates ran against
 ├── NothingToDo               5  no candidate, already there, or not better
 └── ProjectionIncomplete      6  promoted in the journal, MLflow does not show it yet
@@ -73,6 +77,18 @@ class ArtifactRefused(PromotionError):
     """A model artifact is incomplete, holds a pickle or a type we do not trust, or is of a kind we do not load."""
 
 
+class ArtifactTampered(ArtifactRefused):
+    """A model artifact's files were changed, added or removed since they were signed."""
+
+
+class SigningFailed(PromotionError):
+    """A key, a list of trusted keys, or ssh-keygen is missing or cannot be used; nothing was signed or checked."""
+
+
+class SignatureRefused(PromotionError):
+    """A signature is malformed, forged, expired, meant for something else, or from a key that is not trusted."""
+
+
 class RegistryError(PromotionError):
     """MLflow refused or failed; never to be read as "there is no Production"."""
 
@@ -113,6 +129,10 @@ class GateRefused(PromotionError):
     """At least one gate failed; nothing moved."""
 
     exit_code = 3
+
+
+class Quarantined(GateRefused):
+    """A version was moved outside the rules of a family that asks for approvals, or Production was emptied by hand."""
 
 
 class ProductionMoved(PromotionError):

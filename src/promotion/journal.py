@@ -2,107 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, Row, Select, Table, and_, select
+from sqlalchemy import Connection, Row, Select, and_, select
 from sqlalchemy.exc import IntegrityError
 
+from promotion import clock
+from promotion.chain import digest
 from promotion.database import Database
-from promotion.errors import ProductionMoved
-from promotion.registry import ModelVersion
+from promotion.errors import ProductionMoved, UsageError
+from promotion.journal_rows import (
+    ENTRIES,
+    EVENTS,
+    MOVES,
+    append_event,
+    entry,
+    event,
+    identity,
+    insert,
+    lock_family,
+    version_row,
+)
+from promotion.records import Authority, Change, Entry, Event, Known, Pending, Registration, StoredReport
 from promotion.schema import family as families
 from promotion.schema import gate_report, model_registry, model_version_detail, outbox, promotion_event
+from promotion.semver import next_minor
 from promotion.stages import Stage
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One version as the journal knows it."""
-
-    id: int
-    model: str
-    number: int
-    stage: Stage
-    run_id: str | None
-    digest: str | None
-    approver: str | None
-    reason: str | None
-    promoted_at: datetime | None
-
-    def __str__(self) -> str:
-        return f"{self.model} v{self.number}"
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One recorded move of one version; an operation (a promotion, say) has one event per version it moved."""
-
-    id: int
-    operation: str
-    family: str
-    model: str
-    number: int
-    action: str
-    from_stage: Stage
-    to_stage: Stage
-    actor: str
-    reason: str
-    gate_report_id: int | None
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """A recorded operation that MLflow does not show completely yet."""
-
-    id: int
-    family: str
-    operation: str
-    created_at: datetime
-    attempts: int
-    error: str | None
-
-
-class Known(Protocol):
-    """What identifies a version: a `ModelVersion` of the registry, or an `Entry`."""
-
-    @property
-    def model(self) -> str:
-        """Name of the registered model."""
-
-    @property
-    def number(self) -> int:
-        """MLflow's integer version."""
-
-    @property
-    def run_id(self) -> str | None:
-        """Run that made it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One version and the stage it goes to."""
-
-    version: Known
-    to: Stage
-    digest: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Authority:
-    """Who moves a version, by which kind of operation, why, and on which gate report."""
-
-    action: str
-    actor: str
-    reason: str
-    gate_report_id: int | None = None
 
 
 class Journal:
@@ -110,53 +39,79 @@ class Journal:
 
     Every method raises `JournalError` when the database cannot be used and `JournalLocked` when another process
     keeps it too long.
+
+    Args:
+        database: Holds it.
+
+    Raises:
+        UsageError: The clock is set for a rehearsal, but the database is one that a team shares.
     """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        if clock.is_set() and database.backend != "sqlite":
+            raise UsageError(f"{clock.VARIABLE} is for rehearsals on a journal of their own, not for {database.name}")
+        self.database = database
 
     @property
     def name(self) -> str:
         """The database's URL without its password."""
-        return self._database.name
+        return self.database.name
 
     @property
     def exists(self) -> bool:
         """Whether anything was ever recorded; asking creates nothing."""
-        return self._database.exists
+        return self.database.exists
 
     def family_lock(self, family: str) -> AbstractContextManager[None]:
         """Keep other processes from moving this family's versions."""
-        return self._database.family_lock(family)
+        return self.database.family_lock(family)
 
     # Reading
 
     def knows(self, family: str) -> bool:
         """Whether any version of the family was ever moved."""
-        query = select(promotion_event.c.id).where(promotion_event.c.family == family).limit(1)
-        return bool(self._rows(query))
+        query = select(promotion_event.c.id).where(promotion_event.c.family == family, MOVES).limit(1)
+        return bool(self.rows(query))
 
     def entries(self, family: str | None = None) -> list[Entry]:
         """All known versions of a family, or of all families."""
-        query = _ENTRIES if family is None else _ENTRIES.where(model_version_detail.c.family == family)
-        return [_entry(row) for row in self._rows(query.order_by(model_version_detail.c.id))]
+        query = ENTRIES if family is None else ENTRIES.where(model_version_detail.c.family == family)
+        return [entry(row) for row in self.rows(query.order_by(model_version_detail.c.id))]
+
+    def entry(self, model: str, version: int | str) -> Entry | None:
+        """One version of a registered model, by MLflow's number or by its semantic version."""
+        column = model_version_detail.c.mlflow_version if isinstance(version, int) else model_version_detail.c.version
+        rows = self.rows(ENTRIES.where(model_registry.c.name == model, column == version))
+        return entry(rows[0]) if rows else None
+
+    def family_of(self, entry: Entry) -> str:
+        """The family a known version belongs to."""
+        query = select(model_version_detail.c.family).where(model_version_detail.c.id == entry.id)
+        return str(self.rows(query)[0].family)
+
+    def registration(self, entry_id: int) -> Registration | None:
+        """What was recorded when the version was registered; None when our training did not register it."""
+        row = self.rows(select(model_version_detail).where(model_version_detail.c.id == entry_id))[0]
+        if row.registered_at is None:
+            return None
+        return Registration(row.digest, row.signature, row.trainer, row.feature_hash, row.metrics, row.lineage)
 
     def families(self) -> set[str]:
-        """Names of all families in which a version was ever moved."""
-        return {row.name for row in self._rows(select(families.c.name))}
+        """Names of all families in which anything was ever recorded."""
+        return {row.name for row in self.rows(select(families.c.name))}
 
     def productions(self) -> dict[str, Entry]:
         """The version in Production of each family that has one."""
-        query = _ENTRIES.where(model_version_detail.c.status == Stage.PRODUCTION.status)
-        return {row.family: _entry(row) for row in self._rows(query)}
+        query = ENTRIES.where(model_version_detail.c.status == Stage.PRODUCTION.status)
+        return {row.family: entry(row) for row in self.rows(query)}
 
     def production(self, family: str) -> Entry | None:
         """The family's version in Production."""
         condition = and_(
             model_version_detail.c.family == family, model_version_detail.c.status == Stage.PRODUCTION.status
         )
-        rows = self._rows(_ENTRIES.where(condition))
-        return _entry(rows[0]) if rows else None
+        rows = self.rows(ENTRIES.where(condition))
+        return entry(rows[0]) if rows else None
 
     def previous(self, family: str) -> Entry | None:
         """The version that served in Production before the present one did."""
@@ -165,37 +120,65 @@ class Journal:
             promotion_event.c.family == family,
             promotion_event.c.from_status == Stage.PRODUCTION.status,
             promotion_event.c.version_id != (current.id if current else -1),
+            MOVES,
         )
-        rows = self._rows(left.order_by(promotion_event.c.id.desc()).limit(1))
+        rows = self.rows(left.order_by(promotion_event.c.sequence.desc()).limit(1))
         if not rows:
             return None
-        return _entry(self._rows(_ENTRIES.where(model_version_detail.c.id == rows[0].version_id))[0])
+        return entry(self.rows(ENTRIES.where(model_version_detail.c.id == rows[0].version_id))[0])
 
-    def history(self, family: str | None = None, *, limit: int | None = None) -> list[Event]:
-        """Recorded moves, newest first."""
-        query = _EVENTS if family is None else _EVENTS.where(promotion_event.c.family == family)
-        return [_event(row) for row in self._rows(query.order_by(promotion_event.c.id.desc()).limit(limit))]
+    def history(
+        self,
+        family: str | None = None,
+        *,
+        version_id: int | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+    ) -> list[Event]:
+        """Recorded acts, newest first.
 
-    def arrival(self, family: str, stage: Stage) -> Event | None:
-        """The newest move into `stage` of a version that is still there."""
-        query = _EVENTS.where(
+        Args:
+            family: Only of this family.
+            version_id: Only of the version with this `Entry.id`.
+            since: Not before.
+            until: Before.
+            limit: At most so many.
+        """
+        query = EVENTS
+        for condition in (
+            promotion_event.c.family == family if family is not None else None,
+            promotion_event.c.version_id == version_id if version_id is not None else None,
+            promotion_event.c.at >= since if since else None,
+            promotion_event.c.at < until if until else None,
+        ):
+            query = query if condition is None else query.where(condition)
+        return [event(row) for row in self.rows(query.order_by(promotion_event.c.sequence.desc()).limit(limit))]
+
+    def arrival(self, family: str, stage: Stage, version_id: int | None = None) -> Event | None:
+        """The newest move into `stage` of a version that is still there; of one version when its id is given."""
+        query = EVENTS.where(
             promotion_event.c.family == family,
             promotion_event.c.to_status == stage.status,
             model_version_detail.c.status == stage.status,
+            MOVES,
         )
-        rows = self._rows(query.order_by(promotion_event.c.id.desc()).limit(1))
-        return _event(rows[0]) if rows else None
+        if version_id is not None:
+            query = query.where(promotion_event.c.version_id == version_id)
+        rows = self.rows(query.order_by(promotion_event.c.sequence.desc()).limit(1))
+        return event(rows[0]) if rows else None
 
-    def production_at(self, family: str, moment: datetime) -> Event | None:
-        """The move that had put the version into Production which served at `moment`; None when none served."""
-        query = _EVENTS.where(
+    def production_at(self, family: str, at: datetime) -> Event | None:
+        """The move that had put the version into Production which served at a time; None when none served."""
+        query = EVENTS.where(
             promotion_event.c.family == family,
-            promotion_event.c.at <= moment,
+            promotion_event.c.at <= at,
             (promotion_event.c.to_status == Stage.PRODUCTION.status)
             | (promotion_event.c.from_status == Stage.PRODUCTION.status),
-        ).order_by(promotion_event.c.id.desc())
-        rows = self._rows(query.limit(1))
-        return _event(rows[0]) if rows and rows[0].to_status == Stage.PRODUCTION.status else None
+            MOVES,
+        ).order_by(promotion_event.c.sequence.desc())
+        rows = self.rows(query.limit(1))
+        return event(rows[0]) if rows and rows[0].to_status == Stage.PRODUCTION.status else None
 
     def pending(self, family: str | None = None) -> list[Pending]:
         """Operations MLflow does not show completely yet, oldest first."""
@@ -203,20 +186,122 @@ class Journal:
         query = query if family is None else query.where(outbox.c.family == family)
         return [
             Pending(row.id, row.family, row.operation, row.created_at, row.attempts, row.error)
-            for row in self._rows(query)
+            for row in self.rows(query)
         ]
+
+    def changed_by_hand(self, family: str) -> list[tuple[Entry, Stage]]:
+        """Versions whose row says another stage than their newest event: somebody wrote SQL.
+
+        Returns:
+            Each with the stage that was recorded for it.
+        """
+        last = (
+            select(promotion_event.c.to_status)
+            .where(promotion_event.c.version_id == model_version_detail.c.id, MOVES)
+            .order_by(promotion_event.c.sequence.desc())
+            .limit(1)
+            .scalar_subquery()
+        )
+        query = ENTRIES.add_columns(last.label("recorded")).where(model_version_detail.c.family == family)
+        found = [(entry(row), Stage.parse(row.recorded or Stage.NONE.status)) for row in self.rows(query)]
+        return [(version, recorded) for version, recorded in found if version.stage is not recorded]
+
+    def report(self, report_id: int) -> StoredReport:
+        """A kept gate report."""
+        return _stored(self.rows(select(gate_report).where(gate_report.c.id == report_id))[0])
+
+    def reports(self, version: Known, *, limit: int | None = None) -> list[StoredReport]:
+        """Kept gate reports of a version, newest first."""
+        query = select(gate_report).where(
+            gate_report.c.model == version.model, gate_report.c.mlflow_version == version.number
+        )
+        return [_stored(row) for row in self.rows(query.order_by(gate_report.c.id.desc()).limit(limit))]
 
     # Writing
 
+    def register(
+        self, family: str, versions: Sequence[tuple[Known, Registration]], *, actor: str, semver: str | None
+    ) -> str:
+        """Record what was trained together: every version under the same semantic version.
+
+        Args:
+            family: Whose versions.
+            versions: Each with what is known of it.
+            actor: Who trained.
+            semver: The semantic version; None for the next minor one of the family.
+
+        Returns:
+            The semantic version.
+
+        Raises:
+            UsageError: `semver` is taken.
+        """
+        now, operation = clock.now(), uuid4().hex
+        try:
+            with self.database.write() as connection:
+                lock_family(connection, family, now)
+                taken = connection.execute(
+                    select(model_version_detail.c.version).where(model_version_detail.c.family == family)
+                )
+                given = semver or next_minor(taken.scalars())
+                for version, registration in versions:
+                    row = version_row(connection, family, version)
+                    values = {
+                        "version": given,
+                        "run_id": version.run_id,
+                        "registered_at": now,
+                        **{name: getattr(registration, name) for name in Registration.__slots__},
+                    }
+                    _update(connection, row.id, values)
+                    append_event(
+                        connection,
+                        family=family,
+                        operation=operation,
+                        version_id=row.id,
+                        statuses=(row.status, row.status),
+                        authority=Authority("register", actor, f"trained as {given}"),
+                        at=now,
+                        details={
+                            "model": version.model,
+                            "number": version.number,
+                            "version": given,
+                            "digest": registration.digest,
+                            "registration": digest({n: getattr(registration, n) for n in Registration.__slots__}),
+                            "trainer": registration.trainer,
+                        },
+                    )
+        except IntegrityError as error:
+            raise UsageError(f"{family!r} has a version {semver} already: choose another --semver") from error
+        return given
+
+    def require_free(self, family: str, semver: str) -> None:
+        """Look before a long training.
+
+        Raises:
+            UsageError: The family has this semantic version already.
+        """
+        query = select(model_version_detail.c.id).where(
+            model_version_detail.c.family == family, model_version_detail.c.version == semver
+        )
+        if self.rows(query):
+            raise UsageError(f"{family!r} has a version {semver} already: choose another --semver")
+
     def save_report(
-        self, *, family: str, version: ModelVersion, target: Stage, passed: bool, report: Mapping[str, Any], actor: str
+        self,
+        *,
+        family: str,
+        version: Known,
+        target: Stage,
+        passed: bool,
+        report: Mapping[str, Any],
+        evidence: str,
+        actor: str,
     ) -> int:
         """Keep a gate report, refused ones included.
 
         Returns:
             The report's id.
         """
-        canonical = json.dumps(report, sort_keys=True, separators=(",", ":"))
         values = {
             "family": family,
             "model": version.model,
@@ -224,12 +309,31 @@ class Journal:
             "target": target.status,
             "passed": passed,
             "report": report,
-            "digest": hashlib.sha256(canonical.encode()).hexdigest(),
+            "digest": digest(report),
+            "evidence": evidence,
             "actor": actor,
-            "created_at": datetime.now(UTC),
+            "created_at": clock.now(),
         }
-        with self._database.write() as connection:
-            return _insert(connection, gate_report, values)
+        with self.database.write() as connection:
+            return insert(connection, gate_report, values)
+
+    def record(self, family: str, version: Known, authority: Authority) -> str:
+        """Record an act that moves nothing: a refusal, a quarantine, a task; returns the operation's id."""
+        now, operation = clock.now(), uuid4().hex
+        with self.database.write() as connection:
+            lock_family(connection, family, now)
+            row = version_row(connection, family, version)
+            append_event(
+                connection,
+                family=family,
+                operation=operation,
+                version_id=row.id,
+                statuses=(row.status, row.status),
+                authority=authority,
+                at=now,
+                details=identity(row, version.model),
+            )
+        return operation
 
     def move(
         self, family: str, changes: Sequence[Change], authority: Authority, *, expected_production: int | None
@@ -250,11 +354,10 @@ class Journal:
         Raises:
             ProductionMoved: Another version is in Production than expected, so the evidence is out of date.
         """
-        now = datetime.now(UTC)
-        operation = uuid4().hex
+        now, operation = clock.now(), uuid4().hex
         try:
-            with self._database.write() as connection:
-                _lock_family(connection, family, now)
+            with self.database.write() as connection:
+                lock_family(connection, family, now)
                 self._compare(connection, family, expected_production)
                 for change in changes:
                     _apply(connection, change, family=family, authority=authority, operation=operation, now=now)
@@ -263,9 +366,42 @@ class Journal:
             raise ProductionMoved(_MOVED.format(family=family, now="another version")) from error
         return operation
 
+    def settle(self, family: str, found: Sequence[tuple[Entry, Stage]], authority: Authority, *, keep: bool) -> str:
+        """Make rows that somebody changed by SQL and the events agree again.
+
+        Args:
+            family: Whose versions.
+            found: What `changed_by_hand` returned.
+            authority: By whom and why.
+            keep: Whether the rows are right, and events follow them; otherwise the rows go back.
+
+        Returns:
+            The operation's id.
+        """
+        now, operation = clock.now(), uuid4().hex
+        with self.database.write() as connection:
+            lock_family(connection, family, now)
+            # The version that returns to Production comes last: until then the place must be empty.
+            for version, recorded in sorted(found, key=lambda item: item[1] is Stage.PRODUCTION):
+                row = version_row(connection, family, version)
+                if not keep:
+                    _update(connection, row.id, {"status": recorded.status})
+                append_event(
+                    connection,
+                    family=family,
+                    operation=operation,
+                    version_id=row.id,
+                    statuses=(recorded.status, version.stage.status if keep else recorded.status),
+                    authority=authority,
+                    at=now,
+                    details={**identity(row, version.model), "found": version.stage.status},
+                )
+            connection.execute(outbox.insert().values(family=family, operation=operation, created_at=now))
+        return operation
+
     def mark_done(self, pending: Iterable[Pending]) -> None:
         """MLflow shows these operations now."""
-        self._update_outbox(pending, done_at=datetime.now(UTC), error=None)
+        self._update_outbox(pending, done_at=clock.now(), error=None)
 
     def mark_failed(self, pending: Iterable[Pending], error: str) -> None:
         """MLflow could not be told; keep why."""
@@ -275,7 +411,7 @@ class Journal:
         ids = [item.id for item in pending]
         if not ids:
             return
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             connection.execute(
                 outbox.update().where(outbox.c.id.in_(ids)).values(attempts=outbox.c.attempts + 1, **values)
             )
@@ -285,14 +421,15 @@ class Journal:
         condition = and_(
             model_version_detail.c.family == family, model_version_detail.c.status == Stage.PRODUCTION.status
         )
-        row = connection.execute(_ENTRIES.where(condition)).first()
+        row = connection.execute(ENTRIES.where(condition)).first()
         if (row.id if row else None) != expected:
-            raise ProductionMoved(_MOVED.format(family=family, now=_entry(row) if row else "no version"))
+            raise ProductionMoved(_MOVED.format(family=family, now=entry(row) if row else "no version"))
 
-    def _rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
-        if not self._database.exists:
+    def rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        """What a query finds; nothing when there is no journal yet."""
+        if not self.database.exists:
             return []
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return connection.execute(query).all()
 
 
@@ -300,104 +437,54 @@ _MOVED = (
     "{now} is in Production of {family!r} now, not the version this check compared with; nothing moved, check again"
 )
 
-_ENTRIES = select(model_version_detail, model_registry.c.name).join_from(model_version_detail, model_registry)
 
-_EVENTS = (
-    select(promotion_event, model_registry.c.name, model_version_detail.c.mlflow_version)
-    .join(model_version_detail, promotion_event.c.version_id == model_version_detail.c.id)
-    .join(model_registry)
-)
-
-
-def _entry(row: Row[Any]) -> Entry:
-    return Entry(
+def _stored(row: Row[Any]) -> StoredReport:
+    return StoredReport(
         id=row.id,
-        model=row.name,
-        number=row.mlflow_version,
-        stage=Stage.parse(row.status),
-        run_id=row.run_id,
-        digest=row.digest,
-        approver=row.approver,
-        reason=row.reason,
-        promoted_at=row.promoted_at,
-    )
-
-
-def _event(row: Row[Any]) -> Event:
-    return Event(
-        id=row.id,
-        operation=row.operation,
         family=row.family,
-        model=row.name,
+        model=row.model,
         number=row.mlflow_version,
-        action=row.action,
-        from_stage=Stage.parse(row.from_status),
-        to_stage=Stage.parse(row.to_status),
+        target=Stage.parse(row.target),
+        passed=row.passed,
+        report=row.report,
+        digest=row.digest,
+        evidence=row.evidence,
         actor=row.actor,
-        reason=row.reason,
-        gate_report_id=row.gate_report_id,
-        at=row.at,
+        created_at=row.created_at,
     )
 
 
-def _lock_family(connection: Connection, family: str, now: datetime) -> None:
-    """Take the family's row, creating it the first time; others wait for the end of this transaction."""
-    locked = select(families.c.name).where(families.c.name == family).with_for_update()
-    if connection.execute(locked).first() is None:
-        connection.execute(families.insert().values(name=family, created_at=now))
+def _update(connection: Connection, version_id: int, values: Mapping[str, Any]) -> None:
+    connection.execute(model_version_detail.update().where(model_version_detail.c.id == version_id).values(values))
 
 
 def _apply(
     connection: Connection, change: Change, *, family: str, authority: Authority, operation: str, now: datetime
 ) -> None:
     version = change.version
-    version_id, old = _detail(connection, family, version)
-    values: dict[str, Any] = {"status": change.to.status, "approver": authority.actor, "reason": authority.reason}
-    if change.digest:
+    row = version_row(connection, family, version)
+    values: dict[str, Any] = {
+        "status": change.to.status,
+        "approver": authority.approver or authority.actor,
+        "reason": authority.reason,
+    }
+    if change.digest and row.digest is None:
         values["digest"] = change.digest
+    if change.known_bad:
+        values["known_bad"] = change.known_bad
     if change.to is Stage.PRODUCTION:
         values |= {"promoted_at": now, "deprecated_at": None}
-    elif old is Stage.PRODUCTION:
+    elif row.status == Stage.PRODUCTION.status:
         values["deprecated_at"] = now
-    connection.execute(model_version_detail.update().where(model_version_detail.c.id == version_id).values(values))
-    connection.execute(
-        promotion_event.insert().values(
-            operation=operation,
-            family=family,
-            version_id=version_id,
-            action=authority.action,
-            from_status=old.status,
-            to_status=change.to.status,
-            actor=authority.actor,
-            reason=authority.reason,
-            gate_report_id=authority.gate_report_id,
-            at=now,
-        )
+    _update(connection, row.id, values)
+    marks = {"known_bad": change.known_bad} if change.known_bad else {}
+    append_event(
+        connection,
+        family=family,
+        operation=operation,
+        version_id=row.id,
+        statuses=(row.status, change.to.status),
+        authority=authority,
+        at=now,
+        details={**identity(row, version.model), "digest": change.digest or row.digest, **marks},
     )
-
-
-def _detail(connection: Connection, family: str, version: Known) -> tuple[int, Stage]:
-    """The row of a version and where it is, written the first time the version is heard of."""
-    model = connection.execute(select(model_registry.c.id).where(model_registry.c.name == version.model)).first()
-    model_id = model.id if model else _insert(connection, model_registry, {"name": version.model, "family": family})
-    row = connection.execute(
-        select(model_version_detail.c.id, model_version_detail.c.status).where(
-            model_version_detail.c.model_id == model_id, model_version_detail.c.mlflow_version == version.number
-        )
-    ).first()
-    if row:
-        return int(row.id), Stage.parse(row.status)
-    values = {
-        "model_id": model_id,
-        "family": family,
-        "mlflow_version": version.number,
-        "version": str(version.number),
-        "status": Stage.NONE.status,
-        "run_id": version.run_id,
-    }
-    return _insert(connection, model_version_detail, values), Stage.NONE
-
-
-def _insert(connection: Connection, table: Table, values: Mapping[str, Any]) -> int:
-    key = connection.execute(table.insert().values(values)).inserted_primary_key
-    return int(key[0]) if key else 0

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from promotion.config import FamilyConfig, family_of
 from promotion.gates import GateReport
-from promotion.journal import Event, Journal
+from promotion.glance import changed_rows
+from promotion.journal import Journal
+from promotion.records import Entry, Event
 from promotion.registry import ModelVersion, RegisteredModel
 from promotion.stages import Stage
+
+Semvers = Mapping[tuple[str, int], str]
+"""Semantic versions by registered model and MLflow's number."""
 
 HIDDEN_TAGS = ("promotion.", "mlflow.")
 """Prefixes of bookkeeping tags, which listings leave out."""
 
 
-def model_lines(models: Sequence[RegisteredModel]) -> list[str]:
-    """Each registered model with its newest version per stage and their tags."""
+def model_lines(models: Sequence[RegisteredModel], semvers: Semvers = MappingProxyType({})) -> list[str]:
+    """Each registered model with its newest version per stage, their semantic versions and their tags."""
     lines: list[str] = []
     for model in models:
         lines += ["", f"📦 {model.name}"]
@@ -25,6 +31,8 @@ def model_lines(models: Sequence[RegisteredModel]) -> list[str]:
         for version in sorted(model.versions, key=lambda item: -item.number):
             icon = "🏆" if version.stage is Stage.PRODUCTION else "📌"
             lines.append(f"   {icon} Version {version.number} - Stage: {version.stage}")
+            if semver := semvers.get((version.model, version.number)):
+                lines.append(f"      Semantic version: {semver}")
             lines += [f"      Tag: {key} = {value}" for key, value in shown_tags(version).items()]
     return lines
 
@@ -34,7 +42,9 @@ def shown_tags(version: ModelVersion) -> dict[str, str]:
     return {key: value for key, value in sorted(version.tags.items()) if not key.startswith(HIDDEN_TAGS)}
 
 
-def model_documents(models: Iterable[RegisteredModel]) -> list[dict[str, Any]]:
+def model_documents(
+    models: Iterable[RegisteredModel], semvers: Semvers = MappingProxyType({})
+) -> list[dict[str, Any]]:
     """The listing as plain data."""
     return [
         {
@@ -43,6 +53,7 @@ def model_documents(models: Iterable[RegisteredModel]) -> list[dict[str, Any]]:
             "versions": [
                 {
                     "version": version.number,
+                    "semantic_version": semvers.get((version.model, version.number)),
                     "stage": version.stage.value,
                     "status": version.status,
                     "run_id": version.run_id,
@@ -58,29 +69,53 @@ def model_documents(models: Iterable[RegisteredModel]) -> list[dict[str, Any]]:
 def disagreements(
     models: Sequence[RegisteredModel], journal: Journal, configs: Mapping[str, FamilyConfig]
 ) -> list[str]:
-    """Where MLflow does not show what the journal holds, one line each, with what to do."""
+    """Where rows, events and MLflow say different things, one line each, with what to do."""
     pending = {item.family: item for item in journal.pending()}
     lines = [
         f"⏳ {family}: a move recorded at {item.created_at:%Y-%m-%d %H:%M:%S} UTC is not shown by MLflow yet"
         f"{f' ({item.error})' if item.error else ''}; python scripts/promote-model.py --reconcile finishes it"
         for family, item in pending.items()
     ]
+    productions = journal.productions()
+    by_hand = changed_rows(journal)
+    for family, found in by_hand.items():
+        seen = "; ".join(hand_lines(found))
+        lines.append(_outside(family, f"by SQL: {seen}", configs, is_emptied=family not in productions))
     shown: dict[str, list[ModelVersion]] = {}
     for model in models:
         config = family_of(model.name, dict(configs))
         family = config.family if config else model.name
         shown.setdefault(family, []).extend(item for item in model.versions if item.stage is Stage.PRODUCTION)
-    productions = journal.productions()
     for family, versions in shown.items():
         entry = productions.get(family)
         held = {(entry.model, entry.number)} if entry else set()
-        if family not in pending and {(item.model, item.number) for item in versions} != held and journal.knows(family):
+        is_explained = family in pending or family in by_hand
+        if not is_explained and {(item.model, item.number) for item in versions} != held and journal.knows(family):
             seen = ", ".join(str(item) for item in versions) or "no version"
-            lines.append(
-                f"⚠️ {family}: changed outside: MLflow shows {seen} in Production, the journal holds {entry or 'none'}; "
-                "the next promotion, or python scripts/promote-model.py --reconcile, takes it over"
-            )
+            what = f": MLflow shows {seen} in Production, the journal holds {entry or 'none'}"
+            lines.append(_outside(family, what, configs))
     return lines
+
+
+def hand_lines(by_hand: Sequence[tuple[Entry, Stage]]) -> list[str]:
+    """What somebody changed by SQL, one line a version."""
+    return [f"{entry}: its row says {entry.stage}, the events say {recorded}" for entry, recorded in by_hand]
+
+
+def _outside(family: str, what: str, configs: Mapping[str, FamilyConfig], *, is_emptied: bool = False) -> str:
+    config = configs.get(family)
+    restore = f"python scripts/promote-model.py --restore --model {family} --reason WHY puts back what was recorded"
+    if is_emptied:
+        return f"❌ {family}: NO PRODUCTION: changed outside{what}; {restore}"
+    if config and config.approvals:
+        return (
+            f"🔒 {family}: QUARANTINED: changed outside{what}; export and deploy refuse until every approval is given and "
+            f"python scripts/promote-model.py --reconcile --model {family} ratifies it, or {restore}"
+        )
+    return (
+        f"⚠️ {family}: changed outside{what}; the next promotion, or python scripts/promote-model.py --reconcile, "
+        "takes it over"
+    )
 
 
 def gate_lines(report: GateReport) -> list[str]:
@@ -96,16 +131,22 @@ def gate_lines(report: GateReport) -> list[str]:
 
 
 def history_lines(events: Sequence[Event]) -> list[str]:
-    """Recorded moves, one line each."""
-    return [
-        f"{event.at:%Y-%m-%d %H:%M:%S} UTC  {event.model} v{event.number}: {event.from_stage} → {event.to_stage}  "
-        f"({event.action} by {event.actor}: {event.reason})"
-        for event in events
-    ]
+    """Recorded acts, one line each: a move with where from and to, anything else by its name."""
+    return [_event_line(event) for event in events]
+
+
+def _event_line(event: Event) -> str:
+    semver = f" ({event.version})" if event.version != str(event.number) else ""
+    what = f"{event.at:%Y-%m-%d %H:%M:%S} UTC  {event.model} v{event.number}{semver}: "
+    approver = event.details.get("approver")
+    who = f"by {event.actor}" + (f" for {approver}" if approver and approver != event.actor else "")
+    if event.is_move:
+        return f"{what}{event.from_stage} → {event.to_stage}  ({event.action} {who}: {event.reason})"
+    return f"{what}{event.action}  ({who}: {event.reason})"
 
 
 def event_documents(events: Sequence[Event]) -> list[dict[str, Any]]:
-    """Recorded moves as plain data."""
+    """Recorded acts as plain data."""
     return [
         {
             "id": event.id,
@@ -113,6 +154,7 @@ def event_documents(events: Sequence[Event]) -> list[dict[str, Any]]:
             "family": event.family,
             "model": event.model,
             "version": event.number,
+            "semantic_version": event.version,
             "action": event.action,
             "from": event.from_stage.value,
             "to": event.to_stage.value,
@@ -120,6 +162,7 @@ def event_documents(events: Sequence[Event]) -> list[dict[str, Any]]:
             "reason": event.reason,
             "gate_report_id": event.gate_report_id,
             "at": event.at.isoformat(),
+            "details": dict(event.details),
         }
         for event in events
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import socket
+from collections.abc import Iterable
 
 
 def actor() -> str:
@@ -21,3 +22,19 @@ def actor() -> str:
     except (KeyError, OSError):
         user = f"uid {os.getuid()}"
     return f"{user}@{socket.gethostname()}"
+
+
+def person(name: str) -> str:
+    """A name as it is compared: `John.Doe@company.com` and `john.doe@laptop` are one person."""
+    return name.strip().lower().partition("@")[0]
+
+
+def persons(names: Iterable[str]) -> set[str]:
+    """Names as they are compared, blank ones left out."""
+    return {person(name) for name in names if name.strip()}
+
+
+def trainers(account: str, commit_author: str | None, ci_accounts: Iterable[str]) -> list[str]:
+    """The persons behind a training: who caused it and who wrote the code, never a CI account; empty when unknown."""
+    machines = persons(ci_accounts)
+    return sorted({name for name in (account, commit_author) if name and name.strip() and person(name) not in machines})

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from promotion.errors import RegistryBroken, UnknownModel
-from promotion.journal import Entry, Journal
+from promotion.journal import Journal
+from promotion.records import Entry
 from promotion.registry import ModelVersion, Registry
 from promotion.representer import retry_projection
 from promotion.stages import Stage

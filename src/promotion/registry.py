@@ -104,6 +104,12 @@ class Registry(Protocol):
     def delete_tag(self, name: str, number: int, key: str) -> None:
         """Remove one version tag; removing an absent one is no error."""
 
+    def delete_version(self, name: str, number: int) -> None:
+        """Remove one version with its tags and aliases for good; removing an absent one is no error.
+
+        Its files stay where they are: MLflow deletes them with the run that made them.
+        """
+
 
 def open_registry(settings: Settings) -> Registry:
     """The registry behind `settings.registry_uri`; nothing is contacted yet."""

@@ -110,6 +110,14 @@ class ClientRegistry:
             with self._translated():
                 self._client.delete_model_version_tag(name, str(number), key)
 
+    def delete_version(self, name: str, number: int) -> None:
+        """Remove one version with its tags and aliases for good; removing an absent one is no error."""
+        try:
+            with self._translated():
+                self._client.delete_model_version(name, str(number))
+        except _NotThere:
+            self.model(name)
+
     @cached_property
     def _client(self) -> Any:
         """MLflow's client; the database is tried first, because MLflow alone waits 100 s for one that is down."""

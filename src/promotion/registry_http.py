@@ -40,6 +40,10 @@ class NotThere(Exception):
     """The server knows the endpoint but not the thing asked for (RESOURCE_DOES_NOT_EXIST)."""
 
 
+class NotOffered(RegistryBroken):
+    """The server has no such endpoint: it is older than whoever asks, or something else than MLflow answers."""
+
+
 class _MayPass(Exception):
     """Wraps an error that another try may not meet."""
 
@@ -74,6 +78,7 @@ class MlflowServer:
 
         Raises:
             NotThere: The server has no such resource.
+            NotOffered: The server has no such endpoint.
             RegistryError: Everything else that fails, as the subclass that says how.
         """
         return self._patiently(lambda: self._once("GET", endpoint, params=parameters))
@@ -163,7 +168,7 @@ class MlflowServer:
             kind = RegistryForbidden
             remedy = f"{who} is known but may not do this; ask the server's admin for the permission"
         elif status in _NOT_OFFERED:
-            kind, text = RegistryBroken, "the server does not offer this endpoint"
+            kind, text = NotOffered, "the server does not offer this endpoint"
             remedy = "it is older than MLflow 2.3, or MLFLOW_TRACKING_URI has a wrong path"
         elif response.is_redirect:
             kind, text = RegistryBroken, f"a redirect to {without_password(response.headers['location'])}"

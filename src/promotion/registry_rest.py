@@ -105,6 +105,13 @@ class RestRegistry:
         except NotThere:
             self.version(name, number)
 
+    def delete_version(self, name: str, number: int) -> None:
+        """Remove one version with its tags and aliases for good; removing an absent one is no error."""
+        try:
+            self._server.send("DELETE", "model-versions/delete", name=name, version=str(number))
+        except NotThere:
+            self.model(name)
+
     def _of_version(self, endpoint: str, name: str, number: int) -> Json:
         try:
             return self._server.get(endpoint, name=name, version=str(number))

@@ -162,6 +162,11 @@ class SqliteRegistry:
         if key in self.version(name, number).tags:
             self._writable(name, number).delete_tag(name, number, key)
 
+    def delete_version(self, name: str, number: int) -> None:
+        """Remove one version with its tags and aliases for good; removing an absent one is no error."""
+        if number in {version.number for version in self.versions(name)}:
+            self._writable(name, number).delete_version(name, number)
+
     @cached_property
     def _client(self) -> ClientRegistry:
         from promotion.registry_client import ClientRegistry

@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration; a journal at this revision is used without loading the migration engine."""
 
 metadata = MetaData()
@@ -79,6 +79,10 @@ model_version_detail = Table(
     Column("reason", Text),
     Column("promoted_at", UtcDateTime),
     Column("deprecated_at", UtcDateTime),
+    Column("signature", Text),
+    Column("trainer", String(256)),
+    Column("registered_at", UtcDateTime),
+    Column("known_bad", Text),
     UniqueConstraint("model_id", "mlflow_version"),
     UniqueConstraint("model_id", "version"),
     CheckConstraint("status IN ('none', 'staging', 'production', 'archived')", name="known_status"),
@@ -97,6 +101,7 @@ gate_report = Table(
     Column("digest", String(64), nullable=False),
     Column("actor", String(256), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("evidence", String(64)),
 )
 
 promotion_event = Table(
@@ -113,6 +118,42 @@ promotion_event = Table(
     Column("reason", Text, nullable=False),
     Column("gate_report_id", ForeignKey("gate_report.id")),
     Column("at", UtcDateTime, nullable=False),
+    Column("sequence", Integer, nullable=False, unique=True),
+    Column("details", Text, nullable=False),
+    Column("previous_hash", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+)
+
+approval = Table(
+    "approval",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("version_id", ForeignKey("model_version_detail.id"), nullable=False, index=True),
+    Column("role", String(64), nullable=False),
+    Column("approver", String(256), nullable=False),
+    Column("approved", Boolean, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("artifact_digest", String(64), nullable=False),
+    Column("evidence", String(64), nullable=False),
+    Column("gate_report_id", ForeignKey("gate_report.id"), nullable=False),
+    Column("statement", Text, nullable=False),
+    Column("signature", Text),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+
+incident = Table(
+    "incident",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("version_id", ForeignKey("model_version_detail.id"), nullable=False, index=True),
+    Column("severity", String(16), nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("opened_by", String(256), nullable=False),
+    Column("opened_at", UtcDateTime, nullable=False),
+    Column("closed_by", String(256)),
+    Column("closed_at", UtcDateTime),
+    Column("resolution", Text),
 )
 
 outbox = Table(

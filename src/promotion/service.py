@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from promotion.adoption import Difference, compare, production_alias
-from promotion.artifacts import artifact_digest, local_artifact
-from promotion.config import FamilyConfig, family_of
+from promotion.config import family_of
 from promotion.errors import (
-    ArtifactMissing,
-    ArtifactUnsafe,
-    DataError,
     GateRefused,
-    JournalError,
     NothingToDo,
     ProjectionIncomplete,
-    PromotionError,
-    RegistryError,
-    UnknownFamily,
-    UnknownModel,
-    UnknownVersion,
+    Quarantined,
 )
-from promotion.evidence import Evaluation, Evaluator
-from promotion.gates import Context, GateReport, run_gates
-from promotion.journal import Authority, Change, Entry, Journal
-from promotion.projection import project
-from promotion.registry import ModelVersion, Registry
+from promotion.gates import BETTER, GateReport, run_gates
+from promotion.gathering import Gatherer
+from promotion.people import person, persons
+from promotion.reconciler import Reconciler
+from promotion.records import Authority, Change, Entry
+from promotion.registry import ModelVersion
 from promotion.stages import Stage
 
 
@@ -47,6 +39,16 @@ class Plan:
     production: Entry | None
     report: GateReport
 
+    @property
+    def to(self) -> Stage:
+        """Where it wants to go."""
+        return self.report.target
+
+    def to_staging(self) -> Plan:
+        """The same evidence for a move to Staging, where nobody asks whether the champion is beaten."""
+        kept = tuple(gate for gate in self.report.results if gate.name != BETTER)
+        return replace(self, report=replace(self.report, target=Stage.STAGING, results=kept))
+
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
@@ -54,297 +56,253 @@ class Promotion:
 
     Attributes:
         plan: What was checked.
-        to: Where the candidate is now.
         operation: The journal's id of the move.
         unprojected: Why MLflow does not show it completely; empty when it does.
     """
 
     plan: Plan
-    to: Stage
     operation: str
     unprojected: str = ""
 
+    @property
+    def to(self) -> Stage:
+        """Where the candidate is now."""
+        return self.plan.to
 
-def refusal(plan: Plan) -> GateRefused:
-    """The error that says why a candidate may not enter Production; names every gate that refused."""
-    reasons = "; ".join(f"{gate.name}: {gate.measured}, required {gate.required}" for gate in plan.report.refusals)
-    return GateRefused(f"{plan.candidate} may not enter Production: {reasons}", report=plan.report.as_json())
+    def require_shown(self, **details: Any) -> None:
+        """Fail with the exit code that says so where MLflow does not show the move.
 
-
-class PromotionService:
-    """Moves versions of every family.
-
-    Args:
-        journal: Decides who is where.
-        registry: MLflow, which follows.
-        configs: Families by name.
-        evaluator: Gives the evaluator of a configured family.
-        report: Told every step, in the order they happen.
-    """
-
-    def __init__(
-        self,
-        journal: Journal,
-        registry: Registry,
-        configs: Mapping[str, FamilyConfig],
-        evaluator: Callable[[FamilyConfig], Evaluator],
-        report: Callable[[str], None] = lambda _line: None,
-    ) -> None:
-        self.journal = journal
-        self.registry = registry
-        self.configs = dict(configs)
-        self._evaluator = evaluator
-        self._report = report
-
-    # The move
-
-    def check(self, candidate: ModelVersion) -> Plan:
-        """Gather the evidence and ask every gate; changes nothing.
+        Args:
+            details: What `--json` adds to the message.
 
         Raises:
-            NothingToDo: The candidate is in Production already.
+            ProjectionIncomplete: The move is recorded, but MLflow lags behind.
+        """
+        if self.unprojected:
+            raise ProjectionIncomplete(
+                f"{self.plan.candidate} is in {self.to} in the journal, but {self.unprojected}; "
+                "run python scripts/promote-model.py --reconcile when MLflow is well again",
+                **details,
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Mover:
+    """Who moves a version, and why.
+
+    Attributes:
+        actor: The account behind the process.
+        reason: Goes into the record.
+        approver: The person who answers for it, when that is not the actor.
+        override: Whether to move in spite of gates that refuse: break-glass, with a reason.
+    """
+
+    actor: str
+    reason: str
+    approver: str | None = None
+    override: bool = False
+
+    @property
+    def person(self) -> str:
+        """Who answers for it."""
+        return self.approver or self.actor
+
+
+def refusal(plan: Plan, mover: Mover | None = None) -> GateRefused:
+    """The error that says why a candidate may not move; names every gate that refused."""
+    reasons = "; ".join(
+        f"{gate.name}: {gate.measured}, required {gate.required}" + (f" ({gate.why})" if gate.why else "")
+        for gate in plan.report.refusals
+    )
+    firm = [gate.name for gate in plan.report.refusals if not gate.overridable]
+    beyond = f"; nobody may override: {', '.join(firm)}" if mover and mover.override and firm else ""
+    return GateRefused(f"{plan.candidate} may not enter {plan.to}: {reasons}{beyond}", report=plan.report.as_json())
+
+
+@dataclass(slots=True)
+class PromotionService(Reconciler):
+    """Moves versions of every family.
+
+    Attributes:
+        gatherer: Finds the evidence.
+    """
+
+    gatherer: Gatherer
+
+    def check(
+        self,
+        candidate: ModelVersion,
+        to: Stage = Stage.PRODUCTION,
+        *,
+        from_stage: Stage | None = None,
+        is_rollback: bool = False,
+    ) -> Plan:
+        """Gather the evidence and ask every gate; changes nothing.
+
+        Args:
+            candidate: The version that wants to move.
+            to: Staging or Production.
+            from_stage: Where the caller says it is; None when nothing was said.
+            is_rollback: Whether it served before and comes back: integrity and schema are asked, not quality.
+
+        Raises:
+            NothingToDo: The candidate is there already.
             RegistryError: The registry or the artifact store fails.
         """
         family = self.family(candidate.model)
         production = self.journal.production(family)
-        if production and (production.model, production.number) == (candidate.model, candidate.number):
-            message = f"{candidate} is in Production already: nothing to do"
-            raise NothingToDo(message)
-        context = self._gather(candidate, production, family_of(candidate.model, self.configs))
+        entry = self.journal.entry(candidate.model, candidate.number)
+        if entry and entry.stage is to:
+            raise NothingToDo(f"{candidate} is in {to} already: nothing to do")
+        context = self.gatherer.gather(
+            family,
+            candidate,
+            family_of(candidate.model, self.configs),
+            target=to,
+            from_stage=from_stage,
+            is_rollback=is_rollback,
+        )
         return Plan(family, candidate, production, run_gates(family, context))
 
-    def promote(self, plan: Plan, *, actor: str, reason: str) -> Promotion:
-        """Move a checked version into Production if every gate let it; a refused candidate's report is kept.
+    def promote(self, plan: Plan, mover: Mover) -> Promotion:
+        """Move a checked version if every gate let it; a refused candidate's report is kept.
 
         Raises:
-            GateRefused: A gate said no.
+            GateRefused: A gate said no, or the mover may not move versions into this stage.
             ProductionMoved: Production changed since the check.
             PromotionError: Something failed before the commit; nothing moved.
         """
-        if not plan.report.passed:
-            self.keep_report(plan, Stage.PRODUCTION, actor)
-            raise refusal(plan)
-        return self.commit(plan, Stage.PRODUCTION, actor=actor, reason=reason)
+        self._require_access(plan, mover)
+        if not plan.report.passed and not self._is_overridden(plan, mover):
+            raise self.refuse(plan, mover)
+        return self.commit(plan, mover)
 
-    def commit(self, plan: Plan, to: Stage, *, actor: str, reason: str) -> Promotion:
+    def refuse(self, plan: Plan, mover: Mover) -> GateRefused:
+        """Record what the gates said no to; returns the error that says so."""
+        names = [gate.name for gate in plan.report.refusals]
+        report_id = self.keep_report(plan, mover.actor)
+        authority = Authority("refuse", mover.actor, mover.reason, report_id, mover.approver, {"refused": names})
+        self.journal.record(plan.family, plan.candidate, authority)
+        return refusal(plan, mover)
+
+    def commit(
+        self,
+        plan: Plan,
+        mover: Mover,
+        *,
+        action: str | None = None,
+        known_bad: str | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> Promotion:
         """Record the checked move and bring MLflow after it.
+
+        Args:
+            plan: What was checked.
+            mover: By whom and why.
+            action: What the record calls it; by default what the stage suggests.
+            known_bad: Why the version that leaves Production must not serve again.
+            details: What else belongs to the record.
 
         Raises:
             ProductionMoved: Production is not the version the plan compared with.
             JournalError: The journal cannot be written; nothing moved.
         """
+        overridden = [gate.name for gate in plan.report.refusals]
         with self.journal.family_lock(plan.family):
-            report_id = self.keep_report(plan, to, actor)
-            changes = [Change(plan.candidate, to, plan.report.digest)]
-            if plan.production and to is Stage.PRODUCTION:
-                changes.insert(0, Change(plan.production, Stage.ARCHIVED))
-            self._report(f"committing {plan.candidate} to {to}")
+            report_id = self.keep_report(plan, mover.actor)
+            changes = [Change(plan.candidate, plan.to, plan.report.digest)]
+            if plan.production and plan.to is Stage.PRODUCTION:
+                changes.insert(0, Change(plan.production, Stage.ARCHIVED, known_bad=known_bad))
+            self.report(f"committing {plan.candidate} to {plan.to}")
+            recorded = {"report": report_id, "evidence": plan.report.evidence, **(details or {})}
+            authority = Authority(
+                action or ("promote" if plan.to is Stage.PRODUCTION else "stage"),
+                mover.actor,
+                mover.reason,
+                report_id,
+                mover.approver,
+                recorded | ({"override": overridden} if overridden else {}),
+            )
             operation = self.journal.move(
                 plan.family,
                 changes,
-                Authority("promote" if to is Stage.PRODUCTION else "stage", actor, reason, report_id),
+                authority,
                 expected_production=plan.production.id if plan.production else None,
             )
-            self._report(f"journal: {plan.candidate} is in {to}")
-            unprojected = self._project(plan.family)
-        return Promotion(plan, to, operation, unprojected)
+            self.report(f"journal: {plan.candidate} is in {plan.to}")
+            unprojected = self.follow(plan.family)
+        self.on_moved(self.report)
+        return Promotion(plan, operation, unprojected)
 
-    def keep_report(self, plan: Plan, target: Stage, actor: str) -> int:
+    def keep_report(self, plan: Plan, actor: str) -> int:
         """Record what the gates found, refusals included; returns the report's id."""
         return self.journal.save_report(
             family=plan.family,
             version=plan.candidate,
-            target=target,
+            target=plan.to,
             passed=plan.report.passed,
             report=plan.report.as_json(),
+            evidence=plan.report.evidence,
             actor=actor,
         )
 
-    # Keeping journal and MLflow together
-
-    def synchronise(self, family: str, *, repair: bool = False) -> str:
-        """Finish what an interrupted command left, or take over what was changed in MLflow.
-
-        Args:
-            family: Whose versions.
-            repair: Write aliases and tags again even where no version was moved.
-
-        Returns:
-            Why MLflow still does not show everything; empty when it does.
-
-        Raises:
-            RegistryError: MLflow cannot be read; nothing was changed.
-            JournalError: The journal cannot be used; nothing was changed.
-        """
-        with self.journal.family_lock(family):
-            if self.journal.pending(family):
-                self._report(f"{family}: finishing a move that MLflow does not show yet")
-                self._read(family)
-                return self._project(family)
-            difference = self._compare(family)
-            if not difference.changes:
-                return self._project(family) if repair and self.journal.knows(family) else ""
-            known = self.journal.knows(family)
-            for line in difference.lines:
-                self._report(f"{family}: {'changed outside' if known else 'found'}: {line}")
-            authority = Authority(
-                "adopt" if known else "genesis",
-                "mlflow",
-                "changed in MLflow outside the journal" if known else "stages found when the journal began",
-            )
-            current = self.journal.production(family)
-            self.journal.move(
-                family, difference.changes, authority, expected_production=current.id if current else None
-            )
-            return self._project(family)
-
-    def outside_changes(self, family: str) -> list[str]:
-        """What MLflow shows and the journal does not hold, one line each; changes nothing."""
-        if self.journal.pending(family):
-            return []
-        return list(self._compare(family).lines)
-
-    def reconcile(self, family: str | None = None) -> None:
+    def reconcile(self, mover: Mover, family: str | None = None) -> None:
         """Bring journal and MLflow together for one family, or for all that are known.
 
+        What somebody moved outside in a family that asks for approvals is ratified when all of them are given and the
+        gates pass; otherwise it stays quarantined.
+
         Raises:
+            Quarantined: A change made outside is not taken over.
+            GateRefused: All approvals were given, but another gate refuses; what was recorded is back in place.
             ProjectionIncomplete: MLflow still does not show everything.
         """
-        families = [family] if family else self.known_families()
-        incomplete = [problem for name in families if (problem := self.synchronise(name, repair=True))]
+        incomplete, quarantined = [], []
+        for name in [family] if family else self.known_families():
+            try:
+                problem = self.synchronise(name, repair=True)
+            except Quarantined as error:
+                newcomer = self._ratifiable(name)
+                if newcomer is None:
+                    quarantined.append(error)
+                    continue
+                problem = self._ratify(newcomer, mover).unprojected
+            if problem:
+                incomplete.append(problem)
+        if quarantined:
+            raise Quarantined("; ".join(map(str, quarantined)), found=[error.details for error in quarantined])
         if incomplete:
             raise ProjectionIncomplete("; ".join(incomplete))
 
-    # Names
-
-    def family(self, model: str) -> str:
-        """The family of a registered model; without configuration the model is its own family."""
-        config = family_of(model, self.configs)
-        return config.family if config else model
-
-    def known_families(self) -> list[str]:
-        """Configured families, those the journal has moved, and those that MLflow shows in a stage."""
-        staged = {
-            self.family(model.name)
-            for model in self.registry.models()
-            if any(version.stage is not Stage.NONE for version in model.versions)
-        }
-        return sorted(staged | self.journal.families() | set(self.configs))
-
-    def require_family(self, family: str) -> str:
-        """Accept the name of a configured family, or of a registered model without one.
-
-        Raises:
-            UnknownFamily: It is neither.
-        """
-        if family in self.configs:
-            return family
-        try:
-            self.registry.model(family)
-        except UnknownModel as error:
-            known = ", ".join(sorted(self.configs)) or "none"
-            message = f"unknown family {family!r}: neither configured (families: {known}) nor a registered model"
-            raise UnknownFamily(message) from error
-        return self.family(family)
-
-    def candidate(self, model: str, number: int | None = None) -> ModelVersion:
-        """A version by number, or the newest one of a registered model.
-
-        Raises:
-            UnknownModel: No such registered model.
-            UnknownVersion: No such version, or the model has none.
-        """
-        if number is not None:
-            return self.registry.version(model, number)
-        versions = self.registry.versions(model)
-        if not versions:
-            message = f"registered model {model!r} has no versions: train one first"
-            raise UnknownVersion(message)
-        return versions[0]
-
-    def models(self, family: str) -> set[str]:
-        """Names of the registered models that belong to a family, those included that other tools registered."""
+    def _ratifiable(self, family: str) -> ModelVersion | None:
+        """The version somebody put into Production outside, if every approval for it is given and still counts."""
         config = self.configs.get(family)
+        outsider = self.outsider(family)
+        if config is None or config.approvals is None or outsider is None:
+            return None
+        entry = self.journal.entry(outsider.model, outsider.number)
+        if entry is None or not self.gatherer.is_approved(config, entry):
+            return None
+        return self.registry.version(outsider.model, outsider.number)
+
+    def _ratify(self, newcomer: ModelVersion, mover: Mover) -> Promotion:
+        family = self.family(newcomer.model)
+        self.report(f"{family}: every approval of {newcomer} is given: checking it as any other candidate")
+        with suppress(ProjectionIncomplete):
+            self.restore(family, actor=mover.actor, reason=f"before ratifying {newcomer}: {mover.reason}")
+        return self.promote(self.check(self.registry.version(newcomer.model, newcomer.number)), mover)
+
+    def _require_access(self, plan: Plan, mover: Mover) -> None:
+        config = self.configs.get(plan.family)
         if config is None:
-            return {family}
-        if "{algorithm}" not in config.registered_model:
-            return {config.registered_model}
-        return {model.name for model in self.registry.models() if config.owns(model.name)}
+            return
+        allowed = config.access.production if plan.to is Stage.PRODUCTION else config.access.staging
+        if allowed is not None and person(mover.person) not in persons(allowed):
+            raise GateRefused(
+                f"{mover.person} may not move versions of {plan.family!r} into {plan.to}: "
+                f"access names {', '.join(allowed) or 'nobody'}"
+            )
 
-    # Inside
-
-    def _gather(self, candidate: ModelVersion, production: Entry | None, config: FamilyConfig | None) -> Context:
-        recorded = {(e.model, e.number): e.digest for e in self.journal.entries(self.family(candidate.model))}
-        digest, evaluation, problem = self._measure(candidate.model, candidate.number, config)
-        against: Evaluation | None = None
-        production_problem = ""
-        difference = None
-        if config and production:
-            _, against, production_problem = self._measure(production.model, production.number, config)
-            if evaluation and against:
-                difference = self._evaluator(config).difference(evaluation, against, config.selection_metric)
-        return Context(
-            config=config,
-            candidate=candidate,
-            digest=digest,
-            artifact_problem=problem,
-            recorded_digest=recorded.get((candidate.model, candidate.number)),
-            evaluation=evaluation,
-            production=production,
-            production_evaluation=against,
-            difference=difference,
-            production_problem=f"Production ({production}) cannot be re-scored: {production_problem}"
-            if production_problem
-            else "",
-        )
-
-    def _measure(
-        self, model: str, number: int, config: FamilyConfig | None
-    ) -> tuple[str | None, Evaluation | None, str]:
-        """Digest and score one version; a model that is broken is evidence, a store that is down is a failure."""
-        digest = None
-        try:
-            with local_artifact(self.registry, self.registry.version(model, number)) as folder:
-                digest = artifact_digest(folder)
-                return digest, self._evaluator(config).evaluate(folder) if config else None, ""
-        except (ArtifactMissing, ArtifactUnsafe) as error:
-            return digest, None, str(error)
-        except (RegistryError, DataError):
-            raise
-        except PromotionError as error:
-            return digest, None, str(error)
-
-    def _compare(self, family: str) -> Difference:
-        versions, aliases = self._read(family)
-        alias = production_alias(aliases, self.journal.production(family))
-        return compare(self.journal.entries(family), versions, alias)
-
-    def _read(self, family: str) -> tuple[list[ModelVersion], dict[str, Mapping[str, int]]]:
-        versions: list[ModelVersion] = []
-        aliases: dict[str, Mapping[str, int]] = {}
-        for name in sorted(self.models(family)):
-            try:
-                aliases[name] = self.registry.model(name).aliases
-                versions += self.registry.versions(name)
-            except UnknownModel:
-                continue
-        return versions, aliases
-
-    def _project(self, family: str) -> str:
-        pending = self.journal.pending(family)
-        try:
-            problem = "; ".join(project(family, self.models(family), self.journal, self.registry, self._report))
-            if problem:
-                self.journal.mark_failed(pending, problem)
-            else:
-                self.journal.mark_done(pending)
-                self._report(f"{family}: MLflow shows what the journal holds")
-        except JournalError as error:
-            # Its own words say that nothing moved; and a second attempt would wait for the same lock once more.
-            problem = f"the journal could not note that MLflow was told: {getattr(error.__cause__, 'orig', error)}"
-        except PromotionError as error:
-            # The move is recorded: whatever fails from here on is an unfinished projection, never a failed promotion.
-            problem = f"MLflow could not be told: {error}"
-            with suppress(JournalError):
-                self.journal.mark_failed(pending, problem)
-        return problem
+    @staticmethod
+    def _is_overridden(plan: Plan, mover: Mover) -> bool:
+        return mover.override and all(gate.overridable for gate in plan.report.refusals)

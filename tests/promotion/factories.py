@@ -20,9 +20,12 @@ import pytest
 from promotion.config import FamilyConfig
 from promotion.database import Database
 from promotion.errors import ArtifactRefused, RegistryBroken, RegistryUnreachable
-from promotion.evidence import Evaluation, Interval
-from promotion.journal import Authority, Change, Journal, Known
+from promotion.evidence import Evaluation, Interval, Measurement
+from promotion.gathering import Gatherer
+from promotion.journal import Journal
+from promotion.records import Authority, Change, Entry, Known
 from promotion.registry import ModelVersion, Registry, open_registry
+from promotion.reviews import Reviews
 from promotion.service import PromotionService
 from promotion.settings import Settings
 from promotion.stages import Stage
@@ -43,6 +46,25 @@ def a_version(
     """A version as the registry would describe it; `minutes` says how long after the start it was last moved."""
     moved = START + timedelta(minutes=minutes)
     return ModelVersion(model, number, stage, status, "file:///nowhere", f"run-{number}", START, moved, tags or {})
+
+
+def an_entry(model: str = "churn", number: int = 1, stage: Stage = Stage.NONE, **changes: Any) -> Entry:
+    """A version as the journal would know it; its row has the version's number."""
+    known: dict[str, Any] = {
+        "id": number,
+        "version": f"1.{number - 1}.0",
+        "run_id": None,
+        "digest": None,
+        "trainer": None,
+        "known_bad": None,
+        "feature_hash": None,
+        "approver": "anna",
+        "reason": "held",
+        "registered_at": None,
+        "promoted_at": None,
+        "deprecated_at": None,
+    }
+    return Entry(model=model, number=number, stage=stage, **(known | changes))
 
 
 def a_journal(folder: Path, **options: Any) -> Journal:
@@ -86,6 +108,26 @@ class Scored:
 
 class ScoreFileEvaluator:
     """Reads a model's metrics from `scores.json` in its artifact."""
+
+    feature_hash = "f" * 64
+
+    def load(self, artifact: Path) -> None:
+        """Refuse what cannot be scored."""
+        self.evaluate(artifact)
+
+    def measure(self, artifact: Path) -> Measurement:
+        """Costs as the scores name them."""
+        scores = self.evaluate(artifact).metrics
+        return Measurement(scores.get("latency", 1.0), 0.5, scores.get("memory", 100.0), scores.get("cpu", 1.0), 200)
+
+    def schema_problems(self, artifact: Path) -> list[str]:
+        """What the file `schema_problems.txt` says."""
+        path = artifact / "schema_problems.txt"
+        return path.read_text().splitlines() if path.is_file() else []
+
+    def data_problems(self) -> list[str]:
+        """None."""
+        return []
 
     def evaluate(self, artifact: Path) -> Scored:
         """The metrics written there, or a refusal."""
@@ -199,12 +241,15 @@ class Store:
         **database: Any,
     ) -> PromotionService:
         """The promotion service on this store."""
+        journal = Journal(Database(self.settings.database_url, **database))
+        chosen = cast("Registry", registry or self.registry)
+        signers = self.home / "config" / "allowed_signers"
         return PromotionService(
-            Journal(Database(self.settings.database_url, **database)),
-            cast("Registry", registry or self.registry),
+            journal,
+            chosen,
             {config.family: config for config in configs},
-            lambda _config: ScoreFileEvaluator(),
-            report,
+            Gatherer(journal, Reviews(journal), chosen, lambda _config: ScoreFileEvaluator(), signers),
+            report=report,
         )
 
     @property

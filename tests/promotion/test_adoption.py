@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from tests.promotion.factories import Store, a_family, a_version
+from tests.promotion.factories import Store, a_family, a_version, an_entry
 
 from promotion.adoption import compare, production_alias
-from promotion.journal import Entry
+from promotion.records import Entry
 from promotion.registry import ModelVersion
+from promotion.service import Mover
 from promotion.stages import Stage
 
 NONE, STAGING, PRODUCTION, ARCHIVED = Stage
 
 
 def _entry(model: str, number: int, stage: Stage) -> Entry:
-    return Entry(number, model, number, stage, None, None, "anna", "held", None)
+    return an_entry(model, number, stage)
 
 
 def _moves(entries: list[Entry], versions: list[ModelVersion], alias: tuple[str, int] | None = None) -> list[str]:
@@ -154,7 +155,7 @@ def family(store: Store) -> Store:
     store.register("tiny-linear", roc_auc=0.90)
     store.register("tiny-linear", roc_auc=0.91)
     store.register("tiny-forest", roc_auc=0.92)
-    service.promote(service.check(service.candidate("tiny-linear", 1)), actor="anna", reason="first")
+    service.promote(service.check(service.candidate("tiny-linear", 1)), Mover("anna", "first"))
     return store
 
 
@@ -217,7 +218,7 @@ def test_a_deleted_production_leaves_the_family_without_one(family: Store) -> No
 
     assert "" == service.synchronise("tiny")
     assert service.journal.production("tiny") is None
-    promotion = service.promote(service.check(service.candidate("tiny-linear", 2)), actor="ben", reason="repair")
+    promotion = service.promote(service.check(service.candidate("tiny-linear", 2)), Mover("ben", "repair"))
 
     assert "" == promotion.unprojected
     assert {"tiny-linear v2": "Production"} == family.shown()
@@ -227,10 +228,10 @@ def test_a_deleted_production_leaves_the_family_without_one(family: Store) -> No
 def test_a_deleted_predecessor_does_not_stand_in_the_way(family: Store) -> None:
     """When the version that `previous` should name is gone from MLflow, the projection is complete without it."""
     service = family.service(a_family())
-    service.promote(service.check(service.candidate("tiny-linear", 2)), actor="ben", reason="better")
+    service.promote(service.check(service.candidate("tiny-linear", 2)), Mover("ben", "better"))
     family.client.delete_model_version("tiny-linear", "1")
 
-    service.reconcile("tiny")
+    service.reconcile(Mover("anna", "tidy"), "tiny")
 
     assert [] == service.journal.pending()
     assert {"tiny-linear@production": "2"} == family.aliases()

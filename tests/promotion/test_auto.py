@@ -10,7 +10,7 @@ from tests.promotion.factories import Store, a_family, a_version, rows
 from promotion.auto import auto_families, best_candidate, for_each_family, metric_tag, promote_best, rehearse_best
 from promotion.config import FamilyConfig
 from promotion.errors import GateRefused, NothingToDo, PromotionError, RegistryUnreachable
-from promotion.service import Promotion
+from promotion.service import Mover, Promotion
 from promotion.stages import Stage
 
 BEST = {"best_model": "true", "roc_auc": "0.9000"}
@@ -19,7 +19,7 @@ MONDAY, TUESDAY = {"promotion.round": "2026-01-05T08:00:00"}, {"promotion.round"
 
 def _auto(store: Store, config: FamilyConfig | None = None) -> Promotion:
     config = config or a_family()
-    return promote_best(store.service(config), config, actor="jenkins", reason="nightly")
+    return promote_best(store.service(config), config, Mover("jenkins", "nightly"))
 
 
 # Which one
@@ -129,8 +129,7 @@ def test_the_best_version_is_promoted(store: Store) -> None:
     promotion = promote_best(
         store.service(config),
         config,
-        actor="jenkins",
-        reason="nightly",
+        Mover("jenkins", "nightly"),
         on_found=lambda version: heard.append(str(version)),
         on_checked=lambda plan: heard.append(plan.report.passed),
     )
@@ -156,7 +155,7 @@ def test_a_candidate_that_is_not_better_leaves_the_champion(store: Store, not_be
     assert ({"tiny-forest@staging": "1"} if stage == "Staging" else {}) == {
         alias: number for alias, number in store.aliases().items() if "staging" in alias
     }
-    assert [1, 0] == [row[5] for row in rows(store.home / "promotion.db")["gate_report"]]
+    assert [1, int(stage == "Staging")] == [row[5] for row in rows(store.home / "promotion.db")["gate_report"]]
 
 
 def test_a_candidate_in_staging_already_is_not_moved_again(store: Store) -> None:

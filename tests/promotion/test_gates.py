@@ -7,15 +7,15 @@ import math
 from dataclasses import replace
 
 import pytest
-from tests.promotion.factories import Scored, a_family, a_version
+from tests.promotion.factories import START, Scored, a_family, a_version, an_entry
 
 from promotion.config import FamilyConfig
 from promotion.evidence import Interval
 from promotion.gates import ARTIFACT, BETTER, READY, Context, GateResult, run_gates
-from promotion.journal import Entry
 from promotion.stages import Stage
 
-PRODUCTION = Entry(1, "tiny-linear", 1, Stage.PRODUCTION, None, None, "anna", "first", None)
+SOUND = ["safe files", "feature schema", "model runs"]
+PRODUCTION = an_entry("tiny-linear", 1, Stage.PRODUCTION)
 
 
 def _context(config: FamilyConfig | None = None, roc_auc: float = 0.9, **changes: object) -> Context:
@@ -23,7 +23,9 @@ def _context(config: FamilyConfig | None = None, roc_auc: float = 0.9, **changes
     evidence = Context(
         config=config or a_family(),
         candidate=a_version("tiny-forest", 2),
+        now=START,
         digest="ab" * 32,
+        is_loaded=True,
         evaluation=Scored({"roc_auc": roc_auc}),
     )
     return replace(evidence, **changes)  # type: ignore[arg-type]
@@ -50,7 +52,7 @@ def test_a_first_version_needs_its_thresholds_only() -> None:
 
     assert report.passed
     assert [] == report.refusals
-    assert [READY, ARTIFACT, "roc_auc", BETTER] == [result.name for result in report.results]
+    assert [READY, ARTIFACT, *SOUND, "roc_auc", BETTER] == [result.name for result in report.results]
     assert ("no Production yet", "first version: thresholds only") == (
         report.results[-1].measured,
         report.results[-1].required,
@@ -160,7 +162,7 @@ def test_only_not_better_means_sound_but_beaten() -> None:
 @pytest.mark.parametrize("status", ["PENDING_REGISTRATION", "FAILED_REGISTRATION", ""])
 def test_a_version_that_is_not_ready_is_refused(status: str) -> None:
     """An unfinished or failed registration blocks, for models without configuration too."""
-    context = Context(config=None, candidate=a_version(status=status), digest="ab" * 32)
+    context = Context(config=None, candidate=a_version(status=status), now=START, digest="ab" * 32)
 
     assert [READY] == [result.name for result in run_gates("churn", context).refusals]
 
@@ -178,7 +180,7 @@ def test_an_artifact_that_changed_since_it_was_recorded_is_refused(recorded: str
 
 def test_a_model_without_configuration_is_asked_two_things() -> None:
     """READY and files present; nothing is loaded or compared."""
-    context = Context(config=None, candidate=a_version(), digest="ab" * 32, production=PRODUCTION)
+    context = Context(config=None, candidate=a_version(), now=START, digest="ab" * 32, production=PRODUCTION)
 
     report = run_gates("churn", context)
 

@@ -11,7 +11,8 @@ import pytest
 from tests.promotion.factories import ANNA, a_journal, a_version, promote, rows
 
 from promotion.errors import ProductionMoved
-from promotion.journal import Authority, Change, Event, Journal
+from promotion.journal import Journal
+from promotion.records import Authority, Change, Event
 from promotion.stages import Stage
 
 
@@ -214,7 +215,13 @@ def test_a_gate_report_is_kept_with_its_digest(journal: Journal, tmp_path: Path)
     reports = [{"a": 1, "b": [2]}, {"b": [2], "a": 1}, {"a": 1, "b": [3]}]
     ids = [
         journal.save_report(
-            family="churn", version=a_version(), target=Stage.PRODUCTION, passed=False, report=report, actor="anna"
+            family="churn",
+            version=a_version(),
+            target=Stage.PRODUCTION,
+            passed=False,
+            report=report,
+            evidence="e" * 64,
+            actor="anna",
         )
         for report in reports
     ]

@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.promotion.factories import ANNA, Scored, a_family, a_journal, a_version, promote
+from tests.promotion.factories import ANNA, START, Scored, a_family, a_journal, a_version, promote
 
 from promotion.config import FamilyConfig
 from promotion.gates import Context, run_gates
-from promotion.journal import Change
 from promotion.listing import (
     disagreements,
     event_documents,
@@ -20,6 +19,7 @@ from promotion.listing import (
     model_lines,
     shown_tags,
 )
+from promotion.records import Change
 from promotion.registry import RegisteredModel
 from promotion.stages import Stage
 
@@ -59,12 +59,22 @@ def test_bookkeeping_tags_are_left_out() -> None:
 
 def test_gates_are_a_table_with_the_reason_of_each_refusal() -> None:
     """Columns line up; a refused gate says why."""
-    context = Context(config=a_family(), candidate=a_version(), digest="ab" * 32, evaluation=Scored({"roc_auc": 0.7}))
+    context = Context(
+        config=a_family(),
+        candidate=a_version(),
+        now=START,
+        digest="ab" * 32,
+        is_loaded=True,
+        evaluation=Scored({"roc_auc": 0.7}),
+    )
 
     assert [
         "Gates for churn v1:",
         "   ✅ version ready           READY                required: READY",
         "   ✅ artifact present        sha256 abababababab  required: files",
+        "   ✅ safe files              nothing found        required: no pickle, no escaping path",
+        "   ✅ feature schema          hash None            required: the family's columns",
+        "   ✅ model runs              scores 60 rows       required: loads and scores",
         f"   ❌ roc_auc                 0.7000               required: {'≥ 0.8':<30}  roc_auc misses its bound",
         "   ✅ better than Production  no Production yet    required: first version: thresholds only",
     ] == gate_lines(run_gates("tiny", context))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.promotion.factories import Store, Watched, a_family
 
-from promotion.service import PromotionService
-from promotion.stages import Stage
+from promotion.service import Mover, PromotionService
 
 ALL = {"churn v1", "churn v2", "churn v3"}
 
@@ -14,7 +13,7 @@ ALL = {"churn v1", "churn v2", "churn v3"}
 def _promote(service: PromotionService, model: str, number: int) -> str:
     """Promote without asking whether it is better; returns what MLflow does not show."""
     plan = service.check(service.candidate(model, number))
-    return service.commit(plan, Stage.PRODUCTION, actor="anna", reason="tested").unprojected
+    return service.commit(plan, Mover("anna", "tested")).unprojected
 
 
 @pytest.fixture
@@ -94,7 +93,7 @@ def test_a_healthy_store_later_shows_the_stages_and_loses_the_tags(churn: Store)
     registry = Watched(churn.registry)
     said: list[str] = []
 
-    churn.service(registry=registry, report=said.append).reconcile("churn")
+    churn.service(registry=registry, report=said.append).reconcile(Mover("anna", "tidy"), "churn")
 
     assert "churn: finishing a move that MLflow does not show yet" == said[0]
     assert ["churn v2 → Production", "churn v1 → Archived"] == registry.stages
@@ -122,7 +121,7 @@ def test_two_moves_on_a_broken_store_end_with_the_newest(churn: Store) -> None:
     assert {"churn@production": "3", "churn@previous": "2"} == churn.aliases()
     assert ["Archived", "Archived", "Production"] == [churn.tags("churn", number)["stage"] for number in (1, 2, 3)]
 
-    churn.service().reconcile("churn")
+    churn.service().reconcile(Mover("anna", "tidy"), "churn")
 
     assert "Production" == churn.shown().pop("churn v3")
     assert 1 == list(churn.shown().values()).count("Production")
@@ -136,17 +135,17 @@ def test_a_registry_that_is_gone_after_the_commit_is_told_later(churn: Store) ->
     assert "MLflow could not be told: http://mlflow: no connection" == problem
     assert {"churn v1": "Production"} == churn.shown()
 
-    churn.service().reconcile()
+    churn.service().reconcile(Mover("anna", "tidy"))
 
     assert {"churn v1": "Archived", "churn v2": "Production"} == churn.shown()
 
 
 def test_reconciling_twice_writes_nothing_the_second_time(churn: Store) -> None:
     """What MLflow shows already is not written again."""
-    churn.service().reconcile("churn")
+    churn.service().reconcile(Mover("anna", "tidy"), "churn")
     before = churn.rows()
 
-    churn.service().reconcile("churn")
+    churn.service().reconcile(Mover("anna", "tidy"), "churn")
 
     assert before == churn.rows()
 
@@ -155,6 +154,6 @@ def test_a_lost_alias_is_put_back(churn: Store) -> None:
     """Somebody removed `production`: no version moved, so reconciling restores the alias."""
     churn.client.delete_registered_model_alias("churn", "production")
 
-    churn.service().reconcile("churn")
+    churn.service().reconcile(Mover("anna", "tidy"), "churn")
 
     assert {"churn@production": "1"} == churn.aliases()

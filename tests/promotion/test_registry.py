@@ -129,6 +129,16 @@ def test_tags_are_written_and_removed(registry: Registry) -> None:
     assert {"best_model": "false"} == registry.version("linear", 2).tags
 
 
+def test_a_deleted_version_is_gone_with_its_aliases(registry: Registry) -> None:
+    """Deleting takes one version and what points at it, nothing else; deleting it again is no error."""
+    for _ in range(2):
+        registry.delete_version("forest", 2)
+    assert ["forest v4", "forest v3", "forest v1"] == names(registry.versions("forest"))
+    assert {} == registry.model("forest").aliases
+    with pytest.raises(UnknownVersion, match=r"^forest has no version 2: it has 4, 3, 1$"):
+        registry.version("forest", 2)
+
+
 @pytest.mark.parametrize(
     "ask",
     [
@@ -140,6 +150,7 @@ def test_tags_are_written_and_removed(registry: Registry) -> None:
         lambda registry: registry.delete_alias("forrest", "production"),
         lambda registry: registry.set_tag("forrest", 1, "a", "b"),
         lambda registry: registry.delete_tag("forrest", 1, "a"),
+        lambda registry: registry.delete_version("forrest", 1),
     ],
 )
 def test_an_unknown_model_is_named_with_what_exists(registry: Registry, ask: Callable[[Registry], object]) -> None:

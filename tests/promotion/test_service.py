@@ -24,13 +24,13 @@ from promotion.errors import (
     UnknownModel,
     UnknownVersion,
 )
-from promotion.service import Promotion, PromotionService
+from promotion.service import Mover, Promotion, PromotionService
 from promotion.settings import REPOSITORY
 from promotion.stages import Stage
 
 
 def _promote(service: PromotionService, model: str, number: int | None = None) -> Promotion:
-    return service.promote(service.check(service.candidate(model, number)), actor="anna", reason="tested")
+    return service.promote(service.check(service.candidate(model, number)), Mover("anna", "tested"))
 
 
 @pytest.fixture
@@ -64,13 +64,14 @@ def test_a_worse_version_is_refused_and_its_report_kept(tiny: Store) -> None:
     """The refusal says both values; neither MLflow nor the journal's state changes."""
     service = tiny.service(a_family())
     _promote(service, "tiny-linear", 1)
-    shown, entries = rows(tiny.home / "mlflow.db"), service.journal.entries()
+    shown, production = rows(tiny.home / "mlflow.db"), service.journal.production("tiny")
 
     with pytest.raises(GateRefused, match=r"tiny-forest v1 may not enter Production: .* 0\.8500 against 0\.9000"):
         _promote(service, "tiny-forest", 1)
 
     assert shown == rows(tiny.home / "mlflow.db")
-    assert entries == service.journal.entries()
+    assert production == service.journal.production("tiny")
+    assert "refuse" == service.journal.history("tiny", limit=1)[0].action
     assert [True, False] == [bool(row[5]) for row in rows(tiny.home / "promotion.db")["gate_report"]]
 
 
@@ -106,7 +107,7 @@ def test_a_plan_made_before_somebody_else_promoted_is_refused(tiny: Store) -> No
     shown, entries = rows(tiny.home / "mlflow.db"), service.journal.entries()
 
     with pytest.raises(ProductionMoved, match="tiny-linear v2 is in Production of 'tiny' now"):
-        service.promote(plan, actor="anna", reason="too late")
+        service.promote(plan, Mover("anna", "too late"))
 
     assert shown == rows(tiny.home / "mlflow.db")
     assert entries == service.journal.entries()
@@ -203,7 +204,7 @@ def test_a_registry_down_after_the_commit_is_no_failed_promotion(tiny: Store) ->
 
     assert "MLflow could not be told" in promotion.unprojected
     with pytest.raises(ProjectionIncomplete, match="no connection"):
-        service.reconcile()
+        service.reconcile(Mover("anna", "tidy"))
     assert 2 == service.journal.pending()[0].attempts
 
 
@@ -217,7 +218,7 @@ def test_a_journal_locked_before_the_commit_moves_nothing(tiny: Store) -> None:
     with closing(sqlite3.connect(tiny.home / "promotion.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(JournalLocked):
-            service.promote(plan, actor="anna", reason="now")
+            service.promote(plan, Mover("anna", "now"))
 
     assert before == tiny.rows()
 
@@ -235,7 +236,7 @@ def test_a_journal_locked_after_the_commit_is_no_failed_promotion(tiny: Store) -
 
     assert "locked" in promotion.unprojected
     assert {"tiny-linear v1": "Production"} == tiny.shown()
-    tiny.service().reconcile()
+    tiny.service().reconcile(Mover("anna", "tidy"))
     assert [] == tiny.service().journal.pending()
 
 
@@ -245,7 +246,7 @@ def test_two_at_once_are_one_after_the_other(tiny: Store) -> None:
     plan = other.check(other.candidate("tiny-linear", 1))
 
     with service.journal.family_lock("tiny-linear"), pytest.raises(JournalLocked, match="has been moving"):
-        other.promote(plan, actor="ben", reason="me too")
+        other.promote(plan, Mover("ben", "me too"))
 
 
 def test_every_step_is_reported_in_order(tiny: Store) -> None:
@@ -272,11 +273,12 @@ def test_a_process_killed_after_the_commit_is_finished_by_the_next_one(tiny: Sto
     program = (
         "import os\n"
         "from models.promotions import open_promotions\n"
+        "from promotion.service import Mover\n"
         "from promotion.settings import Settings\n"
         "die = lambda line: os.kill(os.getpid(), 9) if line.startswith('journal: ') else None\n"
         "service = open_promotions(Settings.from_environment(), report=die)\n"
         "plan = service.check(service.candidate('tiny-linear', 1))\n"
-        "service.promote(plan, actor='anna', reason='killed')\n"
+        "service.promote(plan, Mover('anna', 'killed'))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=REPOSITORY / "src", env=dict(os.environ), capture_output=True, check=False
@@ -284,7 +286,7 @@ def test_a_process_killed_after_the_commit_is_finished_by_the_next_one(tiny: Sto
     assert (-signal.SIGKILL, b"") == (done.returncode, done.stderr)
     assert {} == tiny.shown()
 
-    tiny.service().reconcile()
+    tiny.service().reconcile(Mover("anna", "tidy"))
 
     assert {"tiny-linear v1": "Production"} == tiny.shown()
     assert [] == tiny.service().journal.pending()

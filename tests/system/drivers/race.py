@@ -20,7 +20,7 @@ if __name__ == "__main__":
 
 from models.promotions import open_promotions
 from promotion.errors import ProjectionIncomplete, PromotionError
-from promotion.service import PromotionService
+from promotion.service import Mover, PromotionService
 from promotion.settings import Settings
 
 RACERS = 4
@@ -40,7 +40,7 @@ def run(orders: Connection, barrier: Barrier, model: str) -> None:
             if release == "promote":
                 barrier.wait(PATIENCE)
             started = time.monotonic()
-            promotion = service.promote(plan, actor=f"racer {number}", reason="a race")
+            promotion = service.promote(plan, Mover(f"racer {number}", "a race"))
             code, error = (ProjectionIncomplete.exit_code if promotion.unprojected else 0), promotion.unprojected
         except PromotionError as refused:
             code, error = refused.exit_code, f"{type(refused).__name__}: {refused}"

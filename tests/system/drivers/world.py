@@ -10,7 +10,8 @@ from functools import cached_property
 from pathlib import Path
 
 from promotion.database import Database
-from promotion.journal import Event, Journal
+from promotion.journal import Journal
+from promotion.records import Event
 from promotion.stages import Stage
 
 MODEL = "churn"

@@ -1,0 +1,57 @@
+"""The hash chain over the journal's events: each event's hash covers its content and the hash before it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+GENESIS = "0" * 64
+"""What stands for the hash before the first event."""
+
+
+def moment(at: datetime) -> str:
+    """A time as it enters a hash: UTC, microseconds, ISO 8601."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+FIELDS = (
+    "sequence",
+    "operation",
+    "family",
+    "version_id",
+    "action",
+    "from_status",
+    "to_status",
+    "actor",
+    "reason",
+    "gate_report_id",
+    "at",
+    "details",
+)
+"""What of an event enters its hash, in this order; `at` as `moment` spells it, `details` as the text it is."""
+
+
+def link(previous_hash: str, content: Iterable[str | int | None]) -> str:
+    """SHA-256 of an event: the JSON array of the hash before it and of `FIELDS`, UTF-8, no spaces.
+
+    Args:
+        previous_hash: Hash of the event before it, `GENESIS` for the first.
+        content: The values of `FIELDS`.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    text = json.dumps([previous_hash, *content], ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def canonical(document: object) -> str:
+    """JSON that is the same for the same content: keys sorted, no spaces; what JSON does not know is spelt as text."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), default=str)
+
+
+def digest(document: object) -> str:
+    """SHA-256 of `canonical`, 64 hexadecimal digits."""
+    return hashlib.sha256(canonical(document).encode()).hexdigest()

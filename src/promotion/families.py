@@ -1,0 +1,114 @@
+"""Families, registered models and versions by the names people give them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from promotion.config import FamilyConfig, family_of
+from promotion.errors import UnknownFamily, UnknownModel, UnknownVersion, UsageError
+from promotion.journal import Journal
+from promotion.records import Entry
+from promotion.registry import ModelVersion, Registry
+from promotion.semver import parse_version
+from promotion.stages import Stage
+
+
+@dataclass(slots=True)
+class Families:
+    """Finds what a name means.
+
+    Attributes:
+        journal: Decides who is where.
+        registry: MLflow, which follows.
+        configs: Families by name.
+        report: Told every step, in the order they happen.
+    """
+
+    journal: Journal
+    registry: Registry
+    configs: dict[str, FamilyConfig]
+    report: Callable[[str], None] = field(default=lambda _line: None, kw_only=True)
+
+    def family(self, model: str) -> str:
+        """The family of a registered model; without configuration the model is its own family."""
+        config = family_of(model, self.configs)
+        return config.family if config else model
+
+    def known_families(self) -> list[str]:
+        """Configured families, those the journal has moved, and those that MLflow shows in a stage."""
+        staged = {
+            self.family(model.name)
+            for model in self.registry.models()
+            if any(version.stage is not Stage.NONE for version in model.versions)
+        }
+        return sorted(staged | self.journal.families() | set(self.configs))
+
+    def require_family(self, family: str) -> str:
+        """Accept the name of a configured family, or of a registered model without one.
+
+        Raises:
+            UnknownFamily: It is neither.
+        """
+        if family in self.configs:
+            return family
+        try:
+            self.registry.model(family)
+        except UnknownModel as error:
+            known = ", ".join(sorted(self.configs)) or "none"
+            message = f"unknown family {family!r}: neither configured (families: {known}) nor a registered model"
+            raise UnknownFamily(message) from error
+        return self.family(family)
+
+    def candidate(self, model: str, version: int | str | None = None) -> ModelVersion:
+        """A version by MLflow's number or by its semantic version, or the newest one of a registered model.
+
+        Raises:
+            UsageError: The text is no version.
+            UnknownModel: No such registered model.
+            UnknownVersion: No such version, or the model has none.
+        """
+        if version is not None:
+            named = parse_version(version)
+            if isinstance(named, int):
+                return self.registry.version(model, named)
+            return self.registry.version(model, self._semantic(model, named).number)
+        versions = self.registry.versions(model)
+        if not versions:
+            message = f"registered model {model!r} has no versions: train one first"
+            raise UnknownVersion(message)
+        return versions[0]
+
+    def registered_model(self, name: str) -> str:
+        """A registered model by its own name, or by its family's where the family has no other.
+
+        Raises:
+            UnknownModel: It is neither.
+            UsageError: The family has several registered models.
+        """
+        if name not in self.configs or self.configs[name].owns(name):
+            return name
+        models = sorted(self.models(name))
+        if not models:
+            raise UnknownModel(f"family {name!r} has no registered model yet: train one first")
+        if len(models) > 1:
+            raise UsageError(f"family {name!r} has several registered models: name one of {', '.join(models)}")
+        return models[0]
+
+    def models(self, family: str) -> set[str]:
+        """Names of the registered models that belong to a family, those included that other tools registered."""
+        config = self.configs.get(family)
+        if config is None:
+            return {family}
+        if "{algorithm}" not in config.registered_model:
+            return {config.registered_model}
+        return {model.name for model in self.registry.models() if config.owns(model.name)}
+
+    def _semantic(self, model: str, version: str) -> Entry:
+        entry = self.journal.entry(model, version)
+        if entry is None:
+            self.registry.model(model)
+            known = [e.version for e in self.journal.entries(self.family(model)) if e.model == model]
+            listed = ", ".join(sorted(known)) or "none"
+            raise UnknownVersion(f"{model} has no version {version}: the journal knows {listed}")
+        return entry

@@ -1,0 +1,82 @@
+"""Gates: each asks one question about a candidate and answers with what it measured."""
+
+from __future__ import annotations
+
+from promotion.gates import artifact, cost, governance, quality
+from promotion.gates.report import (
+    APPROVALS,
+    ARTIFACT,
+    BETTER,
+    READY,
+    Context,
+    Gate,
+    GateReport,
+    GateResult,
+    evidence_digest,
+)
+from promotion.stages import Stage
+
+__all__ = [
+    "APPROVALS",
+    "ARTIFACT",
+    "BETTER",
+    "READY",
+    "Context",
+    "Gate",
+    "GateReport",
+    "GateResult",
+    "run_gates",
+]
+
+
+def run_gates(family: str, context: Context) -> GateReport:
+    """Ask every gate the family's configuration names; none is skipped because another one refused."""
+    evaluation = context.evaluation
+    results = tuple(gate(context) for gate in _gates(context))
+    evidence = evidence_digest(family, context, results)
+    if context.config and context.target is Stage.PRODUCTION and not context.is_rollback:
+        results += tuple(gate(context) for gate in governance.approvals_gate(context.config, evidence))
+    return GateReport(
+        family=family,
+        candidate=str(context.candidate),
+        version=context.entry.version if context.entry else str(context.candidate.number),
+        target=context.target,
+        production=str(context.production) if context.production else None,
+        results=results,
+        metrics=dict(evaluation.metrics) if evaluation else {},
+        production_metrics=dict(context.production_evaluation.metrics) if context.production_evaluation else {},
+        difference=context.difference,
+        data_sha256=evaluation.data_sha256 if evaluation else None,
+        digest=context.digest,
+        evidence=evidence,
+    )
+
+
+def _gates(context: Context) -> list[Gate]:
+    """What is asked: integrity always; for a move onwards, all that is known before the comparison; then the rest."""
+    config = context.config
+    integrity: list[Gate] = [artifact.ready, artifact.present_and_unchanged]
+    integrity += artifact.signature_gates(config, is_signed=context.is_signed)
+    if context.entry and context.entry.known_bad:
+        integrity.append(governance.not_known_bad)
+    if config is None:
+        return integrity
+    transition = governance.transition_gates(config, context)
+    sound = [*transition, *integrity, artifact.harmless, artifact.feature_schema, artifact.runs]
+    if context.is_rollback:
+        return sound
+    sound += [
+        *artifact.size_gates(config),
+        *artifact.completeness_gates(config),
+        *([quality.data_quality] if config.gates.data_quality else []),
+        *quality.threshold_gates(config),
+        *cost.cost_gates(config),
+    ]
+    if context.target is Stage.STAGING:
+        return sound
+    return [
+        *sound,
+        *quality.better_gates(config),
+        *governance.staging_gates(config),
+        *governance.governance_gates(config),
+    ]

@@ -1,0 +1,130 @@
+"""Gates on a version's files: there, unchanged, signed, harmless, complete, and made for the family's columns."""
+
+from __future__ import annotations
+
+from promotion.config import FamilyConfig
+from promotion.gates.report import ARTIFACT, READY, Context, Gate, GateResult
+
+MODEL_CARD = "MODEL_CARD.md"
+_MEGABYTE = 1e6
+_SHOWN = 12
+
+
+def ready(context: Context) -> GateResult:
+    """MLflow has finished registering it."""
+    status = context.candidate.status
+    passed = status == "READY"
+    why = "" if passed else "its registration has not finished or failed"
+    return GateResult(READY, passed, status, "READY", why, overridable=False)
+
+
+def present_and_unchanged(context: Context) -> GateResult:
+    """The files are there, and what they were when the journal recorded them first."""
+    if context.digest is None:
+        return GateResult(
+            ARTIFACT, passed=False, measured="none", required="files", why=context.artifact_problem, overridable=False
+        )
+    measured = f"sha256 {context.digest[:_SHOWN]}"
+    if context.recorded_digest not in {None, context.digest}:
+        return GateResult(
+            ARTIFACT,
+            passed=False,
+            measured=measured,
+            required=f"sha256 {str(context.recorded_digest)[:_SHOWN]}",
+            why="the artifact changed after the journal recorded it",
+            overridable=False,
+        )
+    return GateResult(ARTIFACT, passed=True, measured=measured, required="files")
+
+
+def signature_gates(config: FamilyConfig | None, *, is_signed: bool) -> list[Gate]:
+    """Whether the signature made at registration vouches for every file; asked where one exists or must."""
+    needed = config is not None and config.gates.signature == "required"
+    if not needed and not is_signed:
+        return []
+    required = "valid signature"
+
+    def gate(context: Context) -> GateResult:
+        if not context.is_signed:
+            why = "it was not registered by our training, so nobody vouches for its files: train it again"
+            return GateResult("signature", passed=False, measured="none", required=required, why=why, overridable=False)
+        broken = context.signature_problem
+        measured = "broken" if broken else "valid"
+        return GateResult("signature", not broken, measured, required, broken, overridable=False)
+
+    return [gate]
+
+
+def harmless(context: Context) -> GateResult:
+    """Nothing in it would run code when loaded, and no path in it leads outside."""
+    found = context.unsafe
+    measured = "nothing found" if not found else f"{len(found)} found"
+    return GateResult(
+        "safe files", not found, measured, "no pickle, no escaping path", "; ".join(found), overridable=False
+    )
+
+
+def runs(context: Context) -> GateResult:
+    """It loads, of allowed types only, and answers the family's test rows."""
+    measured = "no"
+    if context.is_loaded:
+        measured = f"scores {context.evaluation.rows} rows" if context.evaluation else "loads (no rows to score)"
+    why = "" if context.is_loaded else context.artifact_problem
+    return GateResult("model runs", context.is_loaded, measured, "loads and scores", why, overridable=False)
+
+
+def size_gates(config: FamilyConfig) -> list[Gate]:
+    """The artifact is small enough to deploy."""
+    limit = config.gates.artifact_size_mb
+    if limit is None:
+        return []
+    required = f"< {limit:g} MB"
+
+    def gate(context: Context) -> GateResult:
+        megabytes = sum(context.files.values()) / _MEGABYTE
+        passed = bool(context.files) and megabytes < limit
+        return GateResult(
+            "artifact size", passed, f"{megabytes:.2f} MB", required, "" if passed else "it is missing or too large"
+        )
+
+    return [gate]
+
+
+def completeness_gates(config: FamilyConfig) -> list[Gate]:
+    """Every required file is there and not empty; a model card, where families ask for one."""
+    gates: list[Gate] = []
+    if config.gates.required_artifacts:
+        gates.append(_files_gate("required artifacts", config.gates.required_artifacts))
+    if config.gates.documentation:
+        gates.append(_files_gate("documentation", [MODEL_CARD]))
+    return gates
+
+
+def _files_gate(name: str, wanted: list[str]) -> Gate:
+    def gate(context: Context) -> GateResult:
+        missing = [file for file in wanted if not context.files.get(file)]
+        measured = f"{len(wanted) - len(missing)} of {len(wanted)}"
+        why = f"missing or empty: {', '.join(missing)}" if missing else ""
+        return GateResult(name, not missing, measured, ", ".join(wanted), why)
+
+    return gate
+
+
+def feature_schema(context: Context) -> GateResult:
+    """The version takes the family's columns, and these are the approved ones."""
+    config = context.config
+    view = config.feature_view if config else None
+    problems = list(context.schema_problems)
+    trained_on = context.entry.feature_hash if context.entry else None
+    if trained_on and context.feature_hash and trained_on != context.feature_hash and view:
+        problems.append(
+            f"it was trained on schema {trained_on[:_SHOWN]}, the family's is {context.feature_hash[:_SHOWN]}"
+        )
+    if view and context.feature_hash != view.hash:
+        problems.append(
+            f"the family's columns have changed since view {view.name!r} was approved by {view.approved_by} "
+            f"on {view.approved_on}: approve the new hash {context.feature_hash} in feature_view"
+        )
+    measured = f"hash {str(context.feature_hash)[:_SHOWN]}" if not problems else f"{len(problems)} problems"
+    required = f"view {view.name} {view.hash[:_SHOWN]}" if view else "the family's columns"
+    return GateResult("feature schema", not problems, measured, required, "; ".join(problems))

@@ -1,0 +1,106 @@
+"""Gates on how good a version is: thresholds on its metrics, and the comparison with the champion."""
+
+from __future__ import annotations
+
+import math
+
+from promotion.config import FamilyConfig
+from promotion.evidence import Evaluation
+from promotion.gates.report import BETTER, Context, Gate, GateResult
+from promotion.policy import BetterThanProduction, Threshold
+from promotion.records import Entry
+
+
+def threshold_gates(config: FamilyConfig) -> list[Gate]:
+    """One gate for each bounded metric."""
+    return [_threshold_gate(metric, threshold) for metric, threshold in config.gates.thresholds.items()]
+
+
+def better_gates(config: FamilyConfig) -> list[Gate]:
+    """The comparison on the selection metric, and one for each other metric that may not fall."""
+    rule = config.gates.better_than_production
+    return [
+        _better_gate(config.selection_metric, rule),
+        *(_not_lower_gate(metric, loss) for metric, loss in rule.also.items()),
+    ]
+
+
+def data_quality(context: Context) -> GateResult:
+    """The data the version is judged by keeps its contract and is fit to learn from."""
+    problems = context.data_problems
+    measured = "no problems" if not problems else f"{len(problems)} problems"
+    return GateResult("data quality", not problems, measured, "contract kept, checks passed", "; ".join(problems))
+
+
+def _threshold_gate(metric: str, threshold: Threshold) -> Gate:
+    bounds = [
+        (sign, bound, fits)
+        for sign, bound, fits in (
+            ("≥", threshold.minimum, float.__ge__),
+            ("≤", threshold.maximum, float.__le__),
+            ("<", threshold.below, float.__lt__),
+        )
+        if bound is not None
+    ]
+    required = " and ".join(f"{sign} {bound:g}" for sign, bound, _ in bounds)
+
+    def gate(context: Context) -> GateResult:
+        value = context.evaluation.metrics.get(metric) if context.evaluation else None
+        if value is None or not math.isfinite(value):
+            measured = "not measured" if value is None else str(value)
+            reason = context.artifact_problem if context.evaluation is None else ""
+            why = reason or f"{metric} is missing or not a finite number"
+            return GateResult(metric, passed=False, measured=measured, required=required, why=why)
+        passed = all(fits(float(value), float(bound)) for _, bound, fits in bounds)
+        return GateResult(metric, passed, f"{value:.4f}", required, "" if passed else f"{metric} misses its bound")
+
+    return gate
+
+
+def _better_gate(metric: str, rule: BetterThanProduction) -> Gate:
+    strict = rule.policy == "strictly_greater"
+    gain = f" by more than {rule.minimum_gain:g}" if rule.minimum_gain else ""
+    required = f"{metric} > Production{gain}" if strict else f"{metric} not worse than Production by {rule.margin:g}"
+
+    def gate(context: Context) -> GateResult:
+        if context.production is None:
+            return GateResult(
+                BETTER, passed=True, measured="no Production yet", required="first version: thresholds only"
+            )
+        difference = context.difference
+        if difference is None or context.evaluation is None or context.production_evaluation is None:
+            why = context.production_problem or context.artifact_problem or "it could not be scored"
+            return GateResult(BETTER, passed=False, measured="not compared", required=required, why=why)
+        measured = (
+            f"{context.evaluation.metrics[metric]:.4f} against {context.production_evaluation.metrics[metric]:.4f} "
+            f"({difference.value:+.4f}, 95 % {difference.low:+.4f} … {difference.high:+.4f})"
+        )
+        passed = difference.value > rule.minimum_gain if strict else difference.low >= -rule.margin
+        why = "" if passed else _not_better(context.production, context.evaluation)
+        return GateResult(BETTER, bool(passed), measured, required, why)
+
+    return gate
+
+
+def _not_lower_gate(metric: str, loss: float) -> Gate:
+    required = f"≥ Production − {loss:g}" if loss else "≥ Production"
+    name = f"{metric} kept"
+
+    def gate(context: Context) -> GateResult:
+        if context.production is None:
+            return GateResult(
+                name, passed=True, measured="no Production yet", required="first version: thresholds only"
+            )
+        ours, theirs = (
+            (scored.metrics.get(metric, math.nan) if scored else math.nan)
+            for scored in (context.evaluation, context.production_evaluation)
+        )
+        passed = math.isfinite(ours) and math.isfinite(theirs) and ours >= theirs - loss
+        why = "" if passed else f"{metric} falls below what {context.production} reaches on the same rows"
+        return GateResult(name, passed, f"{ours:.4f} against {theirs:.4f}", required, why)
+
+    return gate
+
+
+def _not_better(production: Entry, evaluation: Evaluation) -> str:
+    return f"{production} stays: it does at least as well on the same {evaluation.rows} rows"

@@ -1,0 +1,196 @@
+"""What gates are asked about and how they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from promotion.chain import digest
+from promotion.config import FamilyConfig
+from promotion.evidence import Evaluation, Interval, Measurement
+from promotion.records import Approval, Entry, Incident
+from promotion.registry import ModelVersion
+from promotion.stages import Stage
+
+READY = "version ready"
+ARTIFACT = "artifact present"
+BETTER = "better than Production"
+APPROVALS = "approvals"
+TRANSITION = "legal transition"
+
+_DIGITS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """One gate's answer.
+
+    Attributes:
+        name: The gate.
+        passed: Whether the candidate may pass.
+        measured: What was found, as text for people.
+        required: What was expected, as text for people.
+        why: One sentence when refused, or a remark.
+        overridable: Whether a person may break the glass; never where the artifact itself cannot be trusted.
+    """
+
+    name: str
+    passed: bool
+    measured: str
+    required: str
+    why: str = ""
+    overridable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The evidence gathered for one candidate.
+
+    Attributes:
+        config: The family's configuration; None for a registered model without one.
+        candidate: The version that wants to move.
+        target: Where to.
+        is_rollback: Whether it served before and comes back.
+        from_stage: Where the caller says it is; None when nothing was said.
+        now: UTC.
+        entry: The candidate as the journal knows it.
+        digest: sha256 of its artifact now; None when there is no artifact.
+        artifact_problem: Why there is no artifact, or why it could not be scored.
+        recorded_digest: The digest the journal recorded earlier, if any.
+        is_signed: Whether a signature was recorded.
+        signature_problem: Why the signature does not vouch for the files.
+        unsafe: What in the files is dangerous to load.
+        files: Sizes of its files in bytes, by relative path.
+        is_loaded: Whether the model could be loaded.
+        evaluation: The candidate scored now.
+        measurement: What it costs to run; None when it was not measured.
+        measurement_problem: Why it could not be measured.
+        schema_problems: Where its signature does not fit the family's columns.
+        feature_hash: Of the family's columns now.
+        data_problems: What is wrong with the data.
+        production: The version in Production.
+        production_evaluation: Production scored now on the same rows.
+        difference: Candidate minus Production on the selection metric.
+        production_problem: Why Production could not be scored, or is not what was recorded.
+        staged_at: Since when the candidate has been in Staging.
+        incidents: Open ones of the candidate.
+        approvals: All recorded ones of the candidate, oldest first.
+        verify_approval: Says what is wrong with an approval's signature; empty when nothing is.
+    """
+
+    config: FamilyConfig | None
+    candidate: ModelVersion
+    now: datetime
+    target: Stage = Stage.PRODUCTION
+    is_rollback: bool = False
+    from_stage: Stage | None = None
+    entry: Entry | None = None
+    digest: str | None = None
+    artifact_problem: str = ""
+    recorded_digest: str | None = None
+    is_signed: bool = False
+    signature_problem: str = ""
+    unsafe: tuple[str, ...] = ()
+    files: Mapping[str, int] = field(default_factory=dict)
+    is_loaded: bool = False
+    evaluation: Evaluation | None = None
+    measurement: Measurement | None = None
+    measurement_problem: str = ""
+    schema_problems: tuple[str, ...] = ()
+    feature_hash: str | None = None
+    data_problems: tuple[str, ...] = ()
+    production: Entry | None = None
+    production_evaluation: Evaluation | None = None
+    difference: Interval | None = None
+    production_problem: str = ""
+    staged_at: datetime | None = None
+    incidents: tuple[Incident, ...] = ()
+    approvals: tuple[Approval, ...] = ()
+    verify_approval: Callable[[Approval], str] = lambda _approval: ""
+
+
+Gate = Callable[[Context], GateResult]
+
+
+@dataclass(frozen=True, slots=True)
+class GateReport:
+    """The answers of all gates, every refusal included.
+
+    Attributes:
+        family: Whose candidate.
+        candidate: Model and number.
+        version: Semantic version, or the number.
+        target: Where it wants to go.
+        production: What it was compared with.
+        results: One a gate.
+        metrics: The candidate's, scored now.
+        production_metrics: Production's on the same rows.
+        difference: Candidate minus Production on the selection metric.
+        data_sha256: Of the data file.
+        digest: sha256 of the artifact.
+        evidence: sha256 over what does not vary between two runs of the gates; approvals are bound to it.
+    """
+
+    family: str
+    candidate: str
+    version: str
+    target: Stage
+    production: str | None
+    results: tuple[GateResult, ...]
+    metrics: Mapping[str, float]
+    production_metrics: Mapping[str, float]
+    difference: Interval | None
+    data_sha256: str | None
+    digest: str | None
+    evidence: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether every gate passed."""
+        return all(result.passed for result in self.results)
+
+    @property
+    def refusals(self) -> list[GateResult]:
+        """The gates that said no."""
+        return [result for result in self.results if not result.passed]
+
+    @property
+    def only_not_better(self) -> bool:
+        """Whether the candidate is sound in itself and merely does not beat Production."""
+        return [result.name for result in self.refusals] == [BETTER]
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as plain data."""
+        return {**asdict(self), "passed": self.passed}
+
+
+def evidence_digest(family: str, context: Context, results: tuple[GateResult, ...]) -> str:
+    """SHA-256 over what an approver approves: the artifact, the rivals, the data, the metrics and what was required.
+
+    Latency, days and whatever else differs between two runs of the same gates stays outside, and so do the approvals
+    and where the caller says the version is.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    evaluation, rival = context.evaluation, context.production_evaluation
+    return digest(
+        {
+            "family": family,
+            "candidate": str(context.candidate),
+            "artifact": context.digest,
+            "production": str(context.production) if context.production else None,
+            "data": evaluation.data_sha256 if evaluation else None,
+            "metrics": _rounded(evaluation.metrics) if evaluation else None,
+            "production_metrics": _rounded(rival.metrics) if rival else None,
+            "required": [
+                [result.name, result.required] for result in results if result.name not in {APPROVALS, TRANSITION}
+            ],
+        }
+    )
+
+
+def _rounded(metrics: Mapping[str, float]) -> dict[str, str]:
+    return {name: f"{value:.{_DIGITS}f}" for name, value in metrics.items()}

@@ -1,0 +1,214 @@
+"""The key this installation signs with, and the public keys whose signatures it believes.
+
+One EC P-256 key serves both kinds of signature: model-signing reads its PEM file, and so does ssh-keygen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from promotion.errors import SigningFailed
+
+if TYPE_CHECKING:
+    # Only names for the type checker: the library is loaded when a key is used.
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+
+_KEY_FILE = "signing-key.pem"
+_CURVES = ("secp256r1", "secp384r1", "secp521r1")
+_TRUSTED_SUFFIXES = frozenset({".pem", ".pub"})
+_GROUP_AND_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Where the keys are; nothing is read or written before one is used.
+
+    Attributes:
+        private_key: PEM file of the signing key.
+        given: Somebody else provides `private_key` (a Jenkins credential), so it is never created here.
+        trusted_folder: Holds the only public keys believed, one a file; None believes the own key and no other.
+    """
+
+    private_key: Path
+    given: bool = False
+    trusted_folder: Path | None = None
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Read `PROMOTION_SIGNING_KEY`, `PROMOTION_KEYS`, `XDG_CONFIG_HOME` and `PROMOTION_TRUSTED_KEYS`.
+
+        Each is optional; without any, the key is `~/.config/promotion-layer/signing-key.pem` and trusts itself.
+
+        Raises:
+            SigningFailed: No home folder is known, and no variable says where the keys are.
+        """
+        given = os.environ.get("PROMOTION_SIGNING_KEY")
+        trusted = os.environ.get("PROMOTION_TRUSTED_KEYS")
+        return cls(
+            private_key=Path(given) if given else _default_folder() / _KEY_FILE,
+            given=bool(given),
+            trusted_folder=Path(trusted) if trusted else None,
+        )
+
+    def signing_key(self) -> Path:
+        """The private key's file, created on first use: 0600, in a folder 0700, whole or not at all.
+
+        Of several processes that create it at once, one wins and all use its key.
+
+        Raises:
+            SigningFailed: It is missing though given, cannot be created, is open to others, or is no EC key.
+        """
+        if not self.private_key.exists():
+            if self.given:
+                raise SigningFailed(f"PROMOTION_SIGNING_KEY: {self.private_key} does not exist: expected a PEM file")
+            _create(self.private_key)
+        _require_private(self.private_key)
+        public_key_of(self.private_key)
+        return self.private_key
+
+    def trusted(self) -> Mapping[str, bytes]:
+        """The public keys whose signatures are believed: key id to PEM text; empty where no key was made yet.
+
+        Raises:
+            SigningFailed: The folder is missing or empty, or a file in it is no EC public key.
+        """
+        if self.trusted_folder is None:
+            if not self.given and not self.private_key.exists():
+                return {}
+            keys = [public_key_of(self.signing_key())]
+        else:
+            keys = [_read_public_key(path) for path in _trusted_files(self.trusted_folder)]
+        return {key_id(pem): pem for pem in map(_pem, keys)}
+
+
+def key_id(pem: bytes) -> str:
+    """A public key's name in bundles: what `sha256sum` says of its PEM file, 64 hexadecimal digits."""
+    return hashlib.sha256(pem).hexdigest()
+
+
+def public_pem(private_key: Path) -> bytes:
+    """The public half as PEM text: the content of a file for another installation's `PROMOTION_TRUSTED_KEYS`.
+
+    Raises:
+        SigningFailed: The file cannot be read, has a passphrase, or is no EC key.
+    """
+    return _pem(public_key_of(private_key))
+
+
+def ssh_public_key(private_key: Path) -> str:
+    """The public half as OpenSSH writes it (type and base64): what follows the name in `allowed_signers`.
+
+    Raises:
+        SigningFailed: The file cannot be read, has a passphrase, or is no EC key.
+    """
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    return public_key_of(private_key).public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode("ascii")
+
+
+def public_key_of(private_key: Path) -> EllipticCurvePublicKey:
+    """The public half of a PEM file.
+
+    Raises:
+        SigningFailed: The file cannot be read, has a passphrase, or is no EC key.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        key = load_pem_private_key(private_key.read_bytes(), password=None)
+    except OSError as error:
+        raise SigningFailed(f"{private_key}: the signing key cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError) as error:
+        raise SigningFailed(
+            f"{private_key}: not a signing key: expected an EC P-256 key in a PEM file, without a passphrase "
+            "(openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256)"
+        ) from error
+    if not isinstance(key, EllipticCurvePrivateKey):
+        raise SigningFailed(f"{private_key}: expected an EC P-256 key, found another kind")
+    return _supported(key.public_key(), private_key)
+
+
+def _default_folder() -> Path:
+    if named := os.environ.get("PROMOTION_KEYS"):
+        return Path(named)
+    try:
+        configuration = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    except RuntimeError as error:
+        raise SigningFailed("no home folder for the signing key: set PROMOTION_KEYS to a private folder") from error
+    return configuration / "promotion-layer"
+
+
+def _create(path: Path) -> None:
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The draft is exclusive and 0600; the link makes it appear finished, and only where no other key is.
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-key-") as draft:
+            draft.write(text)
+            draft.flush()
+            os.fsync(draft.fileno())
+            os.link(draft.name, path)
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise SigningFailed(
+            f"{path}: the signing key cannot be created ({error.strerror}): set PROMOTION_KEYS to a private folder"
+        ) from error
+
+
+def _require_private(path: Path) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & _GROUP_AND_OTHERS:
+        raise SigningFailed(
+            f"{path}: the signing key is open to others (mode {mode:04o}, expected 0600): chmod 600 {path}; "
+            "if others could have read it, delete it and trust a new one"
+        )
+
+
+def _trusted_files(folder: Path) -> list[Path]:
+    try:
+        files = sorted(path for path in folder.iterdir() if path.suffix in _TRUSTED_SUFFIXES)
+    except OSError as error:
+        raise SigningFailed(f"PROMOTION_TRUSTED_KEYS: {folder}: {error.strerror}: expected a folder") from error
+    if not files:
+        raise SigningFailed(f"PROMOTION_TRUSTED_KEYS: {folder}: no *.pem or *.pub file in it: no signature is believed")
+    return files
+
+
+def _read_public_key(path: Path) -> EllipticCurvePublicKey:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key, load_ssh_public_key
+
+    try:
+        text = path.read_bytes()
+        key = load_pem_public_key(text) if text.startswith(b"-----BEGIN") else load_ssh_public_key(text)
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        raise SigningFailed(f"{path}: not a public key: expected an EC P-256 key as PEM or OpenSSH line") from error
+    if not isinstance(key, EllipticCurvePublicKey):
+        raise SigningFailed(f"{path}: expected an EC P-256 public key, found another kind")
+    return _supported(key, path)
+
+
+def _supported(key: EllipticCurvePublicKey, path: Path) -> EllipticCurvePublicKey:
+    if key.curve.name not in _CURVES:
+        raise SigningFailed(f"{path}: the curve {key.curve.name} is not supported: expected P-256, P-384 or P-521")
+    return key
+
+
+def _pem(key: EllipticCurvePublicKey) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

@@ -1,0 +1,112 @@
+"""Recognise a pickle by what an unpickler would do with the bytes, whatever the file is called; nothing is unpickled.
+
+Pickles of protocol 2 and later start with their protocol's number. Older ones, and those written to hide, do not: their
+opcodes are followed with the arities of `pickletools`, as an unpickler would follow them, up to the first that it would
+refuse. Ordinary text falls over within a few opcodes. An argument is only skipped, never decoded, because an unpickler
+accepts arguments that `pickletools.genops` refuses, and whoever hides a pickle would start with one.
+"""
+
+from __future__ import annotations
+
+import mmap
+import pickletools
+import re
+import struct
+
+_OPCODES = {ord(opcode.code): opcode for opcode in pickletools.opcodes}
+# The protocol, and an opcode behind it: raw numbers may start with the same two bytes.
+_START = re.compile(rb"\x80[\x02-\x05][" + re.escape(bytes(_OPCODES)) + rb"]")
+_IMPORTS = frozenset({"GLOBAL", "STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"})
+_CALLS = frozenset({"REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD"})
+# Nothing but torch's own unpickler knows persistent ids, and its pickles start with their protocol.
+_REFUSED = frozenset({"PERSID", "BINPERSID"})
+_TWO_LINES = frozenset({"GLOBAL", "INST"})
+# What could be a module, and a name in one: prose after a `c` or `(i` is not, nor a heading underlined with hyphens.
+_MODULE, _NAME = re.compile(rb"[\w.\x80-\xff-]+\n"), re.compile(rb"[\w.\x80-\xff]+\n")
+_LENGTHS = {
+    pickletools.TAKEN_FROM_ARGUMENT1: "<B",
+    pickletools.TAKEN_FROM_ARGUMENT4: "<i",
+    pickletools.TAKEN_FROM_ARGUMENT4U: "<I",
+    pickletools.TAKEN_FROM_ARGUMENT8U: "<Q",
+}
+
+
+def is_pickle(data: bytes | mmap.mmap) -> bool:
+    """Whether an unpickler would load these bytes, or import and call something before it stumbles.
+
+    Args:
+        data: A file's content from its first byte; what follows the pickle does not matter.
+    """
+    return _START.match(data) is not None or _Walk(data).loads()
+
+
+class _Walk:
+    """An unpickler without objects: it knows how many are on the stack, and where the marks are."""
+
+    def __init__(self, data: bytes | mmap.mmap) -> None:
+        self._data = data
+        self._at = 0
+        # Objects above each mark; the last is the present stack.
+        self._stacks = [0]
+
+    def loads(self) -> bool:
+        """Whether it calls something imported, or ends with something imported or with the last byte."""
+        imported = False
+        while self._at < len(self._data):
+            opcode = _OPCODES.get(self._data[self._at])
+            self._at += 1
+            if opcode is None or opcode.name in _REFUSED or not self._skip_argument(opcode) or not self._pop(opcode):
+                return False
+            imported = imported or opcode.name in _IMPORTS
+            if imported and opcode.name in _CALLS:
+                return True
+            if opcode.name == "STOP":
+                return imported or not self._data[self._at :].strip()
+            self._push(opcode)
+        return False
+
+    def _skip_argument(self, opcode: pickletools.OpcodeInfo) -> bool:
+        """Whether the argument is all there, and a name where one is imported."""
+        if opcode.arg is None:
+            return True
+        if opcode.arg.n == pickletools.UP_TO_NEWLINE:
+            if opcode.name in _TWO_LINES:
+                return all(part.fullmatch(self._line()) for part in (_MODULE, _NAME))
+            return self._line().endswith(b"\n")
+        length = opcode.arg.n
+        if form := _LENGTHS.get(length):
+            size = struct.calcsize(form)
+            prefix = self._data[self._at : self._at + size]
+            if len(prefix) < size:
+                return False
+            (following,) = struct.unpack(form, prefix)
+            length = size + following
+        self._at += length
+        return length >= 0 and self._at <= len(self._data)
+
+    def _line(self) -> bytes:
+        start, end = self._at, self._data.find(b"\n", self._at)
+        self._at = len(self._data) if end < 0 else end + 1
+        return self._data[start : self._at]
+
+    def _pop(self, opcode: pickletools.OpcodeInfo) -> bool:
+        """Whether the stack holds what the opcode takes."""
+        taken = opcode.stack_before
+        if pickletools.markobject in taken or (opcode.name == "POP" and not self._stacks[-1]):
+            # Everything above the last mark goes, and the mark; what lies below it is taken as usual.
+            if len(self._stacks) == 1:
+                return False
+            above = self._stacks.pop()
+            if opcode.name == "OBJ" and not above:
+                return False
+            taken = taken[: taken.index(pickletools.markobject)] if pickletools.markobject in taken else []
+        if self._stacks[-1] < len(taken):
+            return False
+        self._stacks[-1] -= len(taken)
+        return True
+
+    def _push(self, opcode: pickletools.OpcodeInfo) -> None:
+        if opcode.name == "MARK":
+            self._stacks.append(0)
+        elif opcode.name != "POP_MARK":
+            self._stacks[-1] += len(opcode.stack_after)

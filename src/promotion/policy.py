@@ -1,0 +1,212 @@
+"""What a family asks of a version before, while and after it serves: gates, approvals, access, rollback, retention."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+class Strict(BaseModel):
+    """A part of a family's file: unknown keys and wrong types are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Threshold(Strict):
+    """An inclusive bound on one metric; `below` is an exclusive one."""
+
+    minimum: float | None = None
+    maximum: float | None = None
+    below: float | None = None
+
+    @model_validator(mode="after")
+    def _bounds_something(self) -> Threshold:
+        if self.minimum is None and self.maximum is None and self.below is None:
+            message = "a threshold needs minimum, maximum or below"
+            raise ValueError(message)
+        return self
+
+
+class BetterThanProduction(Strict):
+    """How the candidate must compare with Production, both scored now on the same rows.
+
+    Attributes:
+        policy: `strictly_greater`: the candidate's metric is better by more than `minimum_gain`. `not_worse`: the lower
+            end of the paired bootstrap interval of the difference stays above `-margin`.
+        minimum_gain: What a strictly better candidate must gain, in units of the metric.
+        margin: Tolerated loss for `not_worse`, in units of the metric.
+        also: Other metrics that may not fall below Production's by more than the loss given for each.
+    """
+
+    policy: Literal["strictly_greater", "not_worse"] = "strictly_greater"
+    minimum_gain: Annotated[float, Field(ge=0)] = 0.0
+    margin: Annotated[float, Field(ge=0)] = 0.0
+    also: dict[str, Annotated[float, Field(ge=0)]] = {}
+
+
+class Cpu(Strict):
+    """CPU time at a load: at `requests_per_second` one-row requests, at most `share` of a pod's `cores`."""
+
+    share: Share = 0.8
+    requests_per_second: Positive = 10.0
+    cores: Positive = 1.0
+
+
+class StagingDays(Strict):
+    """How long a version is watched in Staging: at least `minimum` days; more than `typical` is remarked upon."""
+
+    minimum: Annotated[float, Field(ge=0)] = 7.0
+    typical: Annotated[float, Field(ge=0)] = 14.0
+
+
+class Gates(Strict):
+    """The evidence a version needs; a gate whose key is absent is not asked.
+
+    Attributes:
+        thresholds: Bounds by metric.
+        better_than_production: Comparison with the champion.
+        signature: `required`: an artifact without a valid signature is refused. `checked`: only a broken one is.
+        staging: Time in Staging before Production; when given, Production is entered from Staging only.
+        latency_p95_ms: Largest 95th percentile of one-row latency, milliseconds.
+        artifact_size_mb: The artifact is smaller than this, 10^6 bytes.
+        peak_memory_mb: Peak resident memory is smaller than this, 10^6 bytes.
+        cpu: CPU time at a load.
+        data_quality: Whether the data must pass its quality checks.
+        required_artifacts: Files every artifact must hold.
+        documentation: Whether the artifact must bring a model card.
+        incidents: Whether an open critical incident keeps a version out of Production.
+        monitoring: Whether drift monitoring must be configured.
+        rollback_plan: Whether there must be a proven version to go back to.
+    """
+
+    thresholds: dict[str, Threshold] = {}
+    better_than_production: BetterThanProduction = BetterThanProduction()
+    signature: Literal["required", "checked"] = "checked"
+    staging: StagingDays | None = None
+    latency_p95_ms: Positive | None = None
+    artifact_size_mb: Positive | None = None
+    peak_memory_mb: Positive | None = None
+    cpu: Cpu | None = None
+    data_quality: bool = False
+    required_artifacts: list[Name] = []
+    documentation: bool = False
+    incidents: bool = False
+    monitoring: bool = False
+    rollback_plan: bool = False
+
+
+class FeatureView(Strict):
+    """The approved feature schema: whoever changes the columns approves a new hash in the same review.
+
+    Attributes:
+        name: Of the view.
+        hash: sha256 over names, logical types and constraints of the feature columns.
+        approved_by: Who approved it.
+        approved_on: When, ISO 8601 date.
+    """
+
+    name: Name
+    hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    approved_by: Name
+    approved_on: Annotated[date, Field(strict=False)]
+
+
+class Approvals(Strict):
+    """Who must agree before a version enters Production.
+
+    Attributes:
+        roles: Every role must approve, each by a different person.
+        expire_days: How long an approval counts.
+        signed: Whether an approval must carry a signature of a key in `allowed_signers`.
+        approvers: By role, who may speak for it; a role that is not listed is open to anyone.
+        ci_accounts: Accounts that are no persons: the trainer behind them is the commit's author.
+    """
+
+    roles: Annotated[list[Name], Field(min_length=1)]
+    expire_days: Positive = 30.0
+    signed: bool = False
+    approvers: dict[str, list[Name]] = {}
+    ci_accounts: list[Name] = ["jenkins"]
+
+    @model_validator(mode="after")
+    def _roles_are_known(self) -> Approvals:
+        unknown = sorted(set(self.approvers) - set(self.roles))
+        if unknown:
+            message = f"approvers of unknown roles: {', '.join(unknown)}"
+            raise ValueError(message)
+        return self
+
+
+class Access(Strict):
+    """Who may move versions into a stage; without a list anybody. Names are claims, unless approvals are signed."""
+
+    staging: list[Name] | None = None
+    production: list[Name] | None = None
+
+
+class Rollback(Strict):
+    """A guard against going back and forth: a second rollback within `cool_down_hours` needs `--force`."""
+
+    cool_down_hours: Annotated[float, Field(ge=0)] = 24.0
+
+
+class Retention(Strict):
+    """How long a version that has served is kept after it left Production, for compliance and rollback."""
+
+    days: Annotated[int, Field(ge=1)] = 365
+
+
+class Alert(Strict):
+    """When a level is reached; drops are absolute differences of the metric from its value at promotion."""
+
+    accuracy_drop: Share | None = None
+    error_rate: Share | None = None
+    latency_ms: Positive | None = None
+
+
+class Monitoring(Strict):
+    """What is watched in Production and when somebody is told.
+
+    Attributes:
+        drift: Whether inputs and predictions are compared with their reference.
+        critical: Tells everybody.
+        warning: Tells the team.
+        rollback: Takes the version back.
+    """
+
+    drift: bool = True
+    critical: Alert = Alert(accuracy_drop=0.05, error_rate=0.02)
+    warning: Alert = Alert(accuracy_drop=0.02, latency_ms=200.0)
+    rollback: Alert = Alert(accuracy_drop=0.10, error_rate=0.05, latency_ms=500.0)
+
+
+class Review(Strict):
+    """When the rules themselves are looked at again.
+
+    Attributes:
+        criteria_days: Days between reviews of the promotion criteria.
+        performance_days: Days after a promotion until its performance is reviewed.
+        process_days: Days between reviews of the whole process.
+        last_criteria: Date of the last criteria review.
+        last_process: Date of the last process review.
+    """
+
+    criteria_days: Annotated[int, Field(ge=1)] = 30
+    performance_days: Annotated[int, Field(ge=1)] = 90
+    process_days: Annotated[int, Field(ge=1)] = 365
+    last_criteria: Annotated[date, Field(strict=False)] | None = None
+    last_process: Annotated[date, Field(strict=False)] | None = None
+
+
+class Contacts(Strict):
+    """Whom a promotion or a rollback concerns, and what they read then."""
+
+    stakeholders: list[Name] = []
+    runbooks: dict[str, Name] = {}
+    serving_url: str | None = None
