@@ -11,10 +11,16 @@ _TIMEOUT_SECONDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """The checked-out commit; `dirty` when tracked files differ from it."""
+    """The checked-out commit; `dirty` when tracked files differ from it.
+
+    Attributes:
+        sha: 40 hexadecimal digits.
+        author: E-mail address of who wrote it.
+    """
 
     sha: str
     dirty: bool
+    author: str = ""
 
 
 def current_commit(folder: Path) -> Commit | None:
@@ -22,7 +28,8 @@ def current_commit(folder: Path) -> Commit | None:
     sha = _git(folder, "rev-parse", "HEAD")
     if sha is None:
         return None
-    return Commit(sha, dirty=bool(_git(folder, "status", "--porcelain", "--untracked-files=no")))
+    dirty = bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
+    return Commit(sha, dirty, author=_git(folder, "show", "--no-patch", "--format=%ae", sha) or "")
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -12,8 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from promotion.artifacts import local_artifact
 from promotion.config import family_of, load_configs
-from promotion.errors import PromotionError, UnknownModel, UnknownVersion, UsageError
+from promotion.database import Database
+from promotion.errors import PromotionError, Quarantined, UnknownModel, UnknownVersion, UsageError
+from promotion.journal import Journal
+from promotion.records import Entry
 from promotion.registry import ModelVersion, RegisteredModel, Registry, open_registry
+from promotion.semver import is_semantic
 from promotion.settings import Settings
 from promotion.stages import Stage
 
@@ -45,7 +49,7 @@ def load_model(name: str, stage: str | int = Stage.PRODUCTION) -> Model:
 
     Args:
         name: A family or a registered model.
-        stage: A stage in any case, or a version number.
+        stage: A stage in any case, or a version: MLflow's number or the semantic version.
 
     Returns:
         A family's model as the fitted pipeline, raw rows go in; a model without configuration as `mlflow.pyfunc` loads
@@ -98,7 +102,7 @@ def get_model_info(name: str, version: str | int | None = None) -> dict[str, Any
     """
     registry = open_registry(Settings.from_environment())
     if version is not None:
-        found = find_version(registry, name, int(version) if str(version).isdecimal() else version)
+        found = find_version(registry, name, version)
         return _describe(found, "current_stage")
     found_versions = [item for model in _models_of(registry, name) for item in registry.versions(model.name)]
     found_versions.sort(key=lambda item: item.created_at, reverse=True)
@@ -111,15 +115,54 @@ def list_registered_models() -> list[str]:
 
 
 def find_version(registry: Registry, name: str, stage: str | int) -> ModelVersion:
-    """The one version a name and a stage (or a version number) mean; raises as `load_model`."""
+    """The one version a name and a stage (or a version) mean; raises as `load_model`."""
     models = _models_of(registry, name)
     if str(stage).isdecimal():
         return _by_number(registry, models, name, int(stage))
+    if is_semantic(str(stage)):
+        return _by_semantic_version(registry, models, name, str(stage))
     try:
         wanted = Stage.parse(str(stage))
     except ValueError as error:
-        raise UsageError(f"{error}, or a version number") from error
+        raise UsageError(f"{error}, or a version such as 3 or 1.2.0") from error
+    if wanted is Stage.PRODUCTION and (approved := _approved_production(name, models)):
+        return registry.version(approved.model, approved.number)
     return _by_stage(registry, models, name, wanted)
+
+
+def _journal() -> Journal:
+    return Journal(Database(Settings.from_environment().database_url))
+
+
+def _approved_production(name: str, models: Sequence[RegisteredModel]) -> Entry | None:
+    """What serves in a family that asks for approvals: the journal's word, whatever somebody chose in MLflow.
+
+    Raises:
+        Quarantined: Somebody wrote SQL into the journal.
+        EmptyStage: Nothing serves.
+    """
+    configs = load_configs(Settings.from_environment().config_folder)
+    config = configs.get(name) or family_of(models[0].name, configs)
+    journal = _journal()
+    if config is None or config.approvals is None or not journal.knows(config.family):
+        return None
+    if by_hand := journal.changed_by_hand(config.family):
+        lines = "; ".join(f"{entry} was moved from {was} to {entry.stage} by SQL" for entry, was in by_hand)
+        raise Quarantined(f"{config.family!r} is quarantined: {lines}; python scripts/promote-model.py --reconcile")
+    entry = journal.production(config.family)
+    if entry is None or entry.model not in {model.name for model in models}:
+        raise EmptyStage(f"no version of {name!r} is in Production: the journal {journal.name} decides, not MLflow")
+    return entry
+
+
+def _by_semantic_version(
+    registry: Registry, models: Sequence[RegisteredModel], name: str, version: str
+) -> ModelVersion:
+    journal = _journal()
+    entries = [entry for model in models if (entry := journal.entry(model.name, version))]
+    if not entries:
+        raise UnknownVersion(f"no registered model of {name!r} has a version {version} in the journal {journal.name}")
+    return _only([registry.version(entry.model, entry.number) for entry in entries], f"version {version} of {name!r}")
 
 
 def _models_of(registry: Registry, name: str) -> Sequence[RegisteredModel]:

@@ -30,7 +30,7 @@ SHOWN = 20
 
 @command()
 @click.option("--model-name", required=True, help="A family or one of its registered models.")
-@click.option("--stage", default="Production", show_default=True, help="A stage, or a version number.")
+@click.option("--stage", default="Production", show_default=True, help="A stage, or a version: 3 or 1.2.0.")
 @click.option("--input", "source", type=click.Path(path_type=Path), help="CSV with the family's feature columns.")
 @click.option("--output", type=click.Path(path_type=Path), help="CSV to write, with the version that made it.")
 @click.option("--rows", default=5, show_default=True, type=click.IntRange(min=1), help="Sample rows without --input.")

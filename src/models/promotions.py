@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
+from promotion.checkpoints import checkpoint_folder, leave_checkpoint
 from promotion.config import FamilyConfig, load_configs
 from promotion.database import Database
 from promotion.evidence import Evaluator
+from promotion.gathering import Gatherer
 from promotion.journal import Journal
+from promotion.keys import Keys
 from promotion.registry import open_registry
+from promotion.reviews import Reviews
 from promotion.service import PromotionService
 from promotion.settings import Settings
+from promotion.signatures import allowed_signers
 
 
 def open_promotions(settings: Settings, report: Callable[[str], None] = lambda _line: None) -> PromotionService:
@@ -32,4 +38,12 @@ def open_promotions(settings: Settings, report: Callable[[str], None] = lambda _
             "⚠️ the registry is remote, the journal is a local SQLite file: every workspace would decide for itself; "
             "set PROMOTION_DATABASE_URL to a database where the registry is"
         )
-    return PromotionService(journal, open_registry(settings), load_configs(settings.config_folder), evaluator, report)
+    registry = open_registry(settings)
+    return PromotionService(
+        journal,
+        registry,
+        load_configs(settings.config_folder),
+        Gatherer(journal, Reviews(journal), registry, evaluator, allowed_signers(settings)),
+        report=report,
+        on_moved=partial(leave_checkpoint, journal, checkpoint_folder(settings), Keys.from_environment),
+    )

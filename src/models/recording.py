@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,11 +12,19 @@ from typing import Any
 from models.datasets import Dataset, Partition, feature_schema_hash
 from models.evaluation import METRICS, FloatArray
 from models.lineage import Commit, current_commit
+from models.model_card import Facts, model_card
 from models.packaging import log_and_register
 from models.selection import Examined
+from promotion.artifacts import artifact_digest
 from promotion.auto import BEST_TAG, ROUND_TAG
 from promotion.config import FamilyConfig
 from promotion.evidence import Interval
+from promotion.integrity import sign_artifact
+from promotion.journal import Journal
+from promotion.keys import Keys
+from promotion.people import actor, trainers
+from promotion.policy import Approvals
+from promotion.records import Registration
 from promotion.settings import REPOSITORY, Settings
 
 
@@ -31,6 +39,7 @@ class CandidateResult:
         model: Registered model.
         version: Number of the registered version.
         run_id: MLflow run that holds params, metrics and pictures.
+        registration: What the journal is told of it.
     """
 
     algorithm: str
@@ -39,6 +48,12 @@ class CandidateResult:
     model: str
     version: int
     run_id: str
+    registration: Registration
+
+    @property
+    def number(self) -> int:
+        """The registered version's number, by the name the journal uses."""
+        return self.version
 
 
 class Round:
@@ -53,12 +68,19 @@ class Round:
     Attributes:
         timestamp: UTC, ISO 8601 with microseconds; names the round.
         commit: Of the code; None outside a git repository.
+        trainers: The persons behind the training; empty when unknown.
     """
 
     def __init__(self, config: FamilyConfig, dataset: Dataset, part: Partition, experiment: str) -> None:
         self.timestamp = datetime.now(UTC).isoformat(timespec="microseconds")
         self.commit = current_commit(REPOSITORY)
+        self.trainers = trainers(
+            actor(),
+            self.commit.author if self.commit else None,
+            config.approvals.ci_accounts if config.approvals else Approvals.model_fields["ci_accounts"].default,
+        )
         self._config = config
+        self._dataset = dataset
         self._part = part
         self._experiment = experiment
         self._tags = {
@@ -72,13 +94,13 @@ class Round:
             self._tags["git_dirty"] = str(self.commit.dirty).lower()
 
     def log(self, algorithm: str, examined: Examined, folds: Mapping[str, FloatArray]) -> CandidateResult:
-        """Write one candidate's run and register its version."""
+        """Write one candidate's run, sign its files and register its version."""
         import mlflow
 
-        config = self._config
-        test = examined.test
+        config, test = self._config, examined.test
         params = {"algorithm": algorithm, **examined.model.named_steps["estimator"].get_params(deep=False)}
         tags = {name: f"{test[name].value:.4f}" for name in ("roc_auc", config.selection_metric)}
+        seal = _Seal(Keys.from_environment())
         with mlflow.start_run(experiment_id=self._experiment, run_name=algorithm, tags=self._tags) as run:
             mlflow.log_params(params)
             version = log_and_register(
@@ -88,18 +110,87 @@ class Round:
                 config.model_name(algorithm),
                 self._part.train_features,
                 tags | {ROUND_TAG: self.timestamp},
+                card=model_card(config, self._facts(algorithm, params, test, folds)),
+                on_saved=seal,
             )
-            mlflow.log_metrics(_metrics(folds, test))
+            metrics = _metrics(folds, examined)
+            mlflow.log_metrics(metrics)
             with tempfile.TemporaryDirectory() as folder:
                 for name, picture in examined.pictures.items():
                     (Path(folder) / name).write_bytes(picture)
                 mlflow.log_artifacts(folder)
-        return CandidateResult(algorithm, folds, test, config.model_name(algorithm), version, run.info.run_id)
+        run_id = run.info.run_id
+        registration = Registration(
+            digest=seal.digest,
+            signature=seal.signature,
+            trainer=",".join(self.trainers) or None,
+            feature_hash=feature_schema_hash(config),
+            metrics=metrics,
+            lineage=self._lineage(run_id, params),
+        )
+        return CandidateResult(algorithm, folds, test, config.model_name(algorithm), version, run_id, registration)
+
+    def register(self, journal: Journal, results: Sequence[CandidateResult], semver: str | None) -> str:
+        """Tell the journal what was registered, all under one semantic version; returns it.
+
+        Raises:
+            UsageError: `semver` is taken.
+            JournalError: The journal cannot be written.
+        """
+        known = [(result, result.registration) for result in results]
+        return journal.register(self._config.family, known, actor=actor(), semver=semver)
+
+    def _facts(
+        self, algorithm: str, params: Mapping[str, Any], test: Mapping[str, Interval], folds: Mapping[str, FloatArray]
+    ) -> Facts:
+        return Facts(
+            algorithm=algorithm,
+            params={name: value for name, value in params.items() if name != "algorithm"},
+            cross_validation=folds,
+            test=test,
+            data_sha256=self._dataset.sha256,
+            train_rows=len(self._part.train_target),
+            test_rows=len(self._part.test_target),
+            trainer=", ".join(self.trainers),
+            timestamp=self.timestamp,
+            commit=self.commit,
+        )
+
+    def _lineage(self, run_id: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        config = self._config
+        return {
+            "run_id": run_id,
+            "round": self.timestamp,
+            "git_commit": self.commit.sha if self.commit else None,
+            "git_dirty": self.commit.dirty if self.commit else None,
+            "git_author": self.commit.author if self.commit else None,
+            "data_path": config.data.path,
+            "data_url": config.data.url,
+            "data_sha256": self._dataset.sha256,
+            "split": config.split.model_dump(),
+            "params": {name: str(value) for name, value in params.items()},
+        }
 
 
-def _metrics(folds: Mapping[str, FloatArray], test: Mapping[str, Interval]) -> dict[str, float]:
-    logged: dict[str, float] = {}
+class _Seal:
+    """Digests and signs a version's files the moment they are complete, before anybody else can touch them."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self.digest = ""
+        self.signature: str | None = None
+
+    def __call__(self, folder: Path) -> None:
+        """Look at the complete folder."""
+        self.digest = artifact_digest(folder)
+        self.signature = sign_artifact(folder, self._keys)
+
+
+def _metrics(folds: Mapping[str, FloatArray], examined: Examined) -> dict[str, float]:
+    test = examined.test
+    logged = {f"train_{name}": value for name, value in examined.train.items()}
     for name in METRICS:
+        logged[f"test_{name}"] = test[name].value
         logged[f"cv_{name}_mean"] = float(folds[name].mean())
         logged[f"cv_{name}_std"] = float(folds[name].std(ddof=1))
         logged[name] = test[name].value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import shutil
 import subprocess
@@ -59,7 +60,13 @@ def _trained_home(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=REPOSITORY / "src",
-        env={"PROMOTION_HOME": str(home), "PATH": "/usr/bin:/bin", "MLFLOW_DISABLE_TELEMETRY": "true"},
+        env={
+            "PROMOTION_HOME": str(home),
+            "PROMOTION_KEYS": str(home / "keys"),
+            "PROMOTION_ACTOR": "tess@lab.example",
+            "PATH": "/usr/bin:/bin",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -71,7 +78,9 @@ def _trained_home(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def trained(_trained_home: Path, store: Store) -> Store:
-    """That training, in the test's own home."""
-    shutil.copy(_trained_home / "mlflow.db", store.home)
+    """That training, in the test's own home: MLflow, journal and signing key."""
+    for name in ("mlflow.db", "promotion.db"):
+        shutil.copy(_trained_home / name, store.home)
+    shutil.copytree(_trained_home / "keys", os.environ["PROMOTION_KEYS"], dirs_exist_ok=True)
     shutil.copy(_trained_home / "config" / "heart-disease.yaml", store.home / "config")
     return store

@@ -18,7 +18,11 @@ from models.model_registry import (
     load_model,
 )
 from promotion.config import load_config
+from promotion.database import Database
 from promotion.errors import PromotionError, UnknownModel, UnknownVersion, UsageError
+from promotion.journal import Journal
+from promotion.records import Authority, Change, Registration
+from promotion.registry import open_registry
 from promotion.settings import Settings
 from promotion.stages import Stage
 
@@ -173,3 +177,48 @@ def test_a_pickle_of_others_is_refused_unless_allowed(
         load_model("churn", 1)
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "true")
     assert hasattr(load_model("churn", 1), "predict")
+
+
+def test_a_family_with_approvals_serves_what_the_journal_holds(settings: Settings, register: Register) -> None:
+    """A version that somebody moved in MLflow's user interface past the approvals is not the one that is loaded."""
+    path = settings.config_folder / "heart-disease.yaml"
+    path.write_text(path.read_text() + "\napprovals: {roles: [business]}\n")
+    for _ in range(2):
+        register(LOGISTIC)
+    registry = open_registry(settings)
+    journal = Journal(Database(settings.database_url))
+    first = registry.version(LOGISTIC, 1)
+    journal.move(
+        "heart-disease",
+        [Change(first, Stage.PRODUCTION)],
+        Authority("promote", "anna", "approved"),
+        expected_production=None,
+    )
+    for number, stage in ((1, Stage.ARCHIVED), (2, Stage.PRODUCTION)):
+        registry.set_stage(LOGISTIC, number, stage)
+
+    assert "1" == get_model_version("heart-disease")
+
+    (entry,) = journal.entries("heart-disease")
+    journal.move(
+        "heart-disease",
+        [Change(entry, Stage.ARCHIVED)],
+        Authority("archive", "anna", "bad"),
+        expected_production=entry.id,
+    )
+    with pytest.raises(EmptyStage, match=r"the journal .* decides, not MLflow"):
+        get_model_version("heart-disease")
+
+
+def test_a_semantic_version_is_as_good_as_a_number(settings: Settings, register: Register) -> None:
+    """The journal says which number it is; an unknown one is a usage error that names the journal."""
+    register(LOGISTIC)
+    registration = Registration("d" * 64, None, "tess", "f" * 64, {}, {})
+    version = open_registry(settings).version(LOGISTIC, 1)
+    Journal(Database(settings.database_url)).register(
+        "heart-disease", [(version, registration)], actor="tess", semver="2.3.0"
+    )
+
+    assert "1" == get_model_version(LOGISTIC, stage="2.3.0")
+    with pytest.raises(UnknownVersion, match=r"has a version 2\.4\.0"):
+        get_model_version(LOGISTIC, stage="2.4.0")

@@ -1,0 +1,201 @@
+"""Validate a registered version and move it to Staging; move a reviewed one to Production."""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    import sys
+    from pathlib import Path
+
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    import project_environment
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from promotion.console import command, echo, talk
+from promotion.errors import GateRefused, ProjectionIncomplete, UsageError
+from promotion.people import actor
+from promotion.settings import Settings
+from promotion.stages import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from promotion.config import FamilyConfig
+    from promotion.service import Mover, Plan, Promotion, PromotionService
+
+    Say = Callable[[str], None]
+
+
+@command()
+@click.option("--model-name", default="rossmann-ensemble", show_default=True, help="A registered model.")
+@click.option("--version", help="MLflow's number or the semantic version; by default the newest that fits.")
+@click.option("--threshold", type=float, help="Another bound on the metric; a looser one needs --reason.")
+@click.option("--no-auto-promote", is_flag=True, help="Validate only; the version stays where it is.")
+@click.option("--promote-to-production", is_flag=True, help="Move the version in Staging to Production.")
+@click.option("--approver", help="Who answers for it; by default whoever runs this.")
+@click.option("--reason", help="Why; goes into the record.")
+@click.option("--json", "as_json", is_flag=True, help="Data on standard output, as JSON.")
+def main(
+    model_name: str,
+    version: str | None,
+    threshold: float | None,
+    no_auto_promote: bool,  # noqa: FBT001  # click passes flags by name
+    promote_to_production: bool,  # noqa: FBT001
+    approver: str | None,
+    reason: str | None,
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Validate the newest version in stage None on the holdout rows and move it to Staging if it is good enough.
+
+    With --promote-to-production the version in Staging goes to Production and the one there is archived; naming an
+    archived --version brings that one back, which is recorded as a rollback.
+
+    Exit codes: 0 done, 1 failed and nothing moved, 2 usage or configuration, 3 refused, 4 Production moved meanwhile,
+    5 nothing to do, 6 moved but not shown by MLflow yet.
+    """
+    if promote_to_production and (threshold is not None or no_auto_promote):
+        raise UsageError("--threshold and --no-auto-promote belong to validation, not to --promote-to-production")
+    from models.promotions import open_promotions
+    from models.validation import model_of, with_threshold
+    from promotion.service import Mover
+
+    settings = Settings.from_environment()
+    service = open_promotions(settings, talk)
+    model, config = model_of(service, model_name)
+    mover = Mover(actor(), reason or "passed validation", approver)
+    if threshold is not None:
+        config, waived = with_threshold(config, threshold)
+        if waived and not reason:
+            raise UsageError(f"--threshold {threshold:g} is looser than configured ({waived}): say why with --reason")
+        service.configs[config.family] = config
+        mover = replace(mover, waived=(waived,) if waived else ())
+    service.synchronise(config.family)
+    say = talk if as_json else echo
+    if promote_to_production:
+        mover = replace(mover, reason=reason or "promoted after manual review")
+        moved = _promote(service, model, version, mover, say)
+    else:
+        plan = _validate(service, settings, config, model, version, say)
+        if no_auto_promote:
+            _stay(service, plan, mover, as_json=as_json)
+            return
+        moved = _stage(service, plan, mover, say)
+    if as_json:
+        echo(json.dumps(_document(moved), default=str))
+    if moved.unprojected:
+        raise ProjectionIncomplete(
+            f"{moved.plan.candidate} is in {moved.to} in the journal, but {moved.unprojected}; "
+            "run python scripts/promote-model.py --reconcile when MLflow is well again"
+        )
+
+
+def _validate(
+    service: PromotionService, settings: Settings, config: FamilyConfig, model: str, version: str | None, say: Say
+) -> Plan:
+    """Score the version on the holdout, say what came out, and keep it in its run."""
+    from models.validation import bound_text, newest_in, remember
+    from promotion.listing import gate_lines
+
+    candidate = service.candidate(model, version) if version else newest_in(service, model, Stage.NONE)
+    say(f"Loading model version {candidate.number}...")
+    say("Evaluating on holdout validation set...")
+    plan = service.check(candidate, Stage.STAGING)
+    report = plan.report
+    bounds = config.gates.thresholds
+    for metric in bounds or report.metrics:
+        value = report.metrics.get(metric)
+        say(f"Validation {_label(metric)}: {'not measured' if value is None else f'{value:.4f}'}")
+    missed = [gate.name for gate in report.refusals if gate.name in bounds]
+    if len(bounds) == 1:
+        (needed,) = (bound_text(bound) for bound in bounds.values())
+    else:
+        needed = ", ".join(f"{_label(metric)} {bound_text(bound)}" for metric, bound in bounds.items())
+    if bounds:
+        say(f"✗ Performance misses threshold ({needed})" if missed else f"✓ Performance meets threshold ({needed})")
+    for line in gate_lines(report):
+        talk(line)
+    remember(settings, candidate, report.metrics, report.data_sha256)
+    return plan
+
+
+def _stage(service: PromotionService, plan: Plan, mover: Mover, say: Say) -> Promotion:
+    if plan.report.passed:
+        say("Promoting to Staging...")
+    else:
+        say(f"✗ Model version {plan.candidate.number} stays in {plan.candidate.stage}")
+    moved = service.promote(plan, mover)
+    say(f"✓ Model version {plan.candidate.number} promoted to Staging")
+    return moved
+
+
+def _stay(service: PromotionService, plan: Plan, mover: Mover, *, as_json: bool) -> None:
+    """End a validation that was asked not to move anything."""
+    from promotion.service import refusal
+
+    service.keep_report(plan, mover.actor)
+    if not plan.report.passed:
+        raise refusal(plan)
+    if as_json:
+        echo(json.dumps({"exit_code": 0, "report": plan.report.as_json()}, default=str))
+    else:
+        echo(f"✓ Model version {plan.candidate.number} may go to Staging; it stays in {plan.candidate.stage}")
+
+
+def _promote(service: PromotionService, model: str, version: str | None, mover: Mover, say: Say) -> Promotion:
+    """Move a staged version to Production, or bring an archived one back."""
+    from models.validation import newest_in
+    from promotion.listing import gate_lines
+    from promotion.rollback import rollback
+
+    candidate = service.candidate(model, version) if version else newest_in(service, model, Stage.STAGING)
+    entry = service.journal.entry(candidate.model, candidate.number)
+    stage = entry.stage if entry else candidate.stage
+    production = service.journal.production(service.family(model))
+    say(f"Loading {stage} model (version {candidate.number})...")
+    if stage is Stage.NONE:
+        raise GateRefused(
+            f"{candidate} was not validated: it is in stage None; validate first: "
+            f"python src/models/validate_model.py --model-name {model} --version {candidate.number}"
+        )
+    if production:
+        say(f"Archiving current Production model (version {production.number})...")
+    say(f"Promoting version {candidate.number} to Production...")
+    if stage is Stage.ARCHIVED:
+        moved = rollback(service, model, str(candidate.number), mover)
+    else:
+        plan = service.check(candidate, from_stage=Stage.STAGING)
+        for line in gate_lines(plan.report):
+            talk(line)
+        moved = service.promote(plan, mover)
+    say(f"✓ Model version {candidate.number} is now in Production")
+    if production:
+        say(f"✓ Previous Production model (version {production.number}) archived")
+    return moved
+
+
+def _document(moved: Promotion) -> dict[str, Any]:
+    plan = moved.plan
+    return {
+        "exit_code": ProjectionIncomplete.exit_code if moved.unprojected else 0,
+        "model": plan.candidate.model,
+        "version": plan.candidate.number,
+        "semantic_version": plan.report.version,
+        "to": moved.to.value,
+        "archived": str(plan.production) if plan.production and moved.to is Stage.PRODUCTION else None,
+        "operation": moved.operation,
+        "unprojected": moved.unprojected,
+        "report": plan.report.as_json(),
+    }
+
+
+def _label(metric: str) -> str:
+    """A metric as the console writes it: abbreviations in capitals, words as they are."""
+    return {"roc_auc": "ROC-AUC", "rmspe": "RMSPE", "f1": "F1"}.get(metric, metric)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""`src/models/validate_model.py`: what it prints, what it moves, and how it ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from tests.commands.conftest import LOGISTIC
+from tests.promotion.factories import Store
+
+from models.validate_model import main
+
+Validate = Callable[..., Result]
+
+
+@pytest.fixture
+def validate(monkeypatch: pytest.MonkeyPatch) -> Validate:
+    """Call the command in this process, for the trained model; acts as anna."""
+    monkeypatch.setenv("PROMOTION_ACTOR", "anna")
+    return lambda *arguments: CliRunner().invoke(main, ["--model-name", LOGISTIC, *arguments])
+
+
+def _bound(store: Store, **threshold: float) -> None:
+    path = store.home / "config" / "heart-disease.yaml"
+    document = yaml.safe_load(path.read_text())
+    document["gates"]["thresholds"] = {"roc_auc": threshold}
+    path.write_text(yaml.safe_dump(document))
+
+
+def test_a_good_version_goes_to_staging_then_to_production(trained: Store, validate: Validate) -> None:
+    """The newest version in None is validated and staged; the staged one goes to Production, each as documented."""
+    staged, promoted = validate(), validate("--promote-to-production", "--approver", "ben", "--reason", "reviewed")
+
+    assert [
+        "Loading model version 2...",
+        "Evaluating on holdout validation set...",
+        "Validation ROC-AUC: 0.9665",
+        "✓ Performance meets threshold (≥ 0.80)",
+        "Promoting to Staging...",
+        "✓ Model version 2 promoted to Staging",
+    ] == staged.stdout.splitlines(), staged.stderr
+    assert [
+        "Loading Staging model (version 2)...",
+        "Promoting version 2 to Production...",
+        "✓ Model version 2 is now in Production",
+    ] == promoted.stdout.splitlines(), promoted.stderr
+    assert {f"{LOGISTIC} v2": "Production"} == trained.shown()
+    event = trained.service().journal.history(limit=1)[0]
+    assert ("anna", "ben", "reviewed") == (event.actor, event.details["approver"], event.reason)
+
+
+def test_what_was_found_is_kept_in_the_run(trained: Store, validate: Validate) -> None:
+    """Metrics, time and data version are in MLflow; with --no-auto-promote nothing moves."""
+    result = validate("--no-auto-promote")
+    version = trained.client.get_model_version(LOGISTIC, "2")
+    run = trained.client.get_run(version.run_id)
+
+    assert 0 == result.exit_code, result.stderr
+    assert "0.9665" == f"{run.data.metrics['validation_roc_auc']:.4f}"
+    assert {"validated_at", "validation_data_sha256"} <= set(run.data.tags)
+    assert {} == trained.shown()
+
+
+def test_a_version_that_misses_the_threshold_stays(trained: Store, validate: Validate) -> None:
+    """Exit 3 with the measured figure; the refusal is on record."""
+    _bound(trained, minimum=0.97)
+
+    result = validate()
+
+    assert 3 == result.exit_code
+    assert "✗ Performance misses threshold (≥ 0.97)" in result.stdout
+    assert "0.9665, required ≥ 0.97" in result.stderr.splitlines()[-1]
+    assert {} == trained.shown()
+    assert "refuse" == trained.service().journal.history(limit=1)[0].action
+
+
+def test_a_looser_threshold_needs_a_reason_and_is_an_override(trained: Store, validate: Validate) -> None:
+    """Without --reason exit 2; with it the record says what was waived."""
+    _bound(trained, minimum=0.97)
+
+    refused = validate("--threshold", "0.95")
+    accepted = validate("--threshold", "0.95", "--reason", "the pilot needs any model")
+
+    assert 2 == refused.exit_code
+    assert "say why with --reason" in refused.stderr
+    assert 0 == accepted.exit_code, accepted.stderr
+    event = trained.service().journal.history(limit=1)[0]
+    assert ["roc_auc ≥ 0.95 instead of ≥ 0.97"] == event.details["override"]
+
+
+def test_an_exclusive_bound_excludes_itself(trained: Store, validate: Validate) -> None:
+    """`below` is strict, also when it is given on the command line."""
+    _bound(trained, below=0.99)
+    value = json.loads(validate("--no-auto-promote", "--json").stdout)["report"]["metrics"]["roc_auc"]
+
+    assert 3 == validate("--no-auto-promote", "--threshold", repr(value)).exit_code
+
+
+def test_nothing_to_validate_and_nothing_to_promote(trained: Store, validate: Validate) -> None:
+    """Exit 5 names the stages; a version that was never validated is not promoted: exit 3."""
+    unvalidated = validate("--promote-to-production", "--version", "2")
+    empty = validate("--promote-to-production")
+    validate()
+    again = validate()
+
+    assert 3 == unvalidated.exit_code
+    assert "validate first" in unvalidated.stderr
+    assert 5 == empty.exit_code
+    assert f"no version of '{LOGISTIC}' is in stage Staging: v2 None\n" == empty.stderr
+    assert 5 == again.exit_code
+    assert "is in stage None: v2 Staging" in again.stderr
+
+
+def test_a_family_without_configuration_is_refused(trained: Store) -> None:
+    """Nobody says how to validate it: exit 2."""
+    result = CliRunner().invoke(main, ["--model-name", "churn"])
+
+    assert 2 == result.exit_code
+    assert "no configuration says how to validate 'churn'" in result.stderr
