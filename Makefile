@@ -65,6 +65,11 @@ pipeline: $(RUNTIME) ## Download, train, list, promote, list, predict, for MODEL
 	@echo "         python src/models/predict.py --model-name $(MODEL) --input rows.csv --output predictions.csv"
 	@echo "         docs/MODEL-PROMOTION.md                             promoting by hand, from Jenkins, going back"
 
+.PHONY: run
+run: $(RUNTIME) ## Train iris-classifier from params.yaml and let it challenge Production
+	@$(PY) scripts/download-data.py --model iris-classifier
+	@$(PY) src/models/train.py --model iris-classifier --promote --strict
+
 .PHONY: test
 test: $(DEVELOPMENT) ## Run the unit tests (ARGS="-k name" picks some)
 	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)

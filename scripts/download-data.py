@@ -19,7 +19,7 @@ import click
 from models.datasets import Dataset, load_dataset
 from models.download import Provided, provide
 from models.transfer import Progress
-from promotion.config import load_config
+from promotion.config import FamilyConfig, load_config
 from promotion.console import command, echo, talk
 from promotion.settings import Settings
 
@@ -35,7 +35,8 @@ def main(family: str, force: bool, offline: bool, as_json: bool) -> None:
     """Bring a family's data into place.
 
     A file that is there with the configured sha256 is used as it is. Otherwise the configured URL is fetched; without
-    network the verified file that came with the repository is used. At the end the data contract is checked.
+    network the verified file that came with the repository is used. Where the config names a generator instead, it
+    writes a missing file, and never replaces one. At the end the data contract is checked.
     """
     settings = Settings.from_environment()
     config = load_config(settings.config_folder, family)
@@ -45,9 +46,9 @@ def main(family: str, force: bool, offline: bool, as_json: bool) -> None:
         talk(f"⚠️ {provided.reason}", colour="yellow")
     dataset = load_dataset(config, settings.home)
     if as_json:
-        echo(json.dumps(_report(family, provided, dataset, config.data.licence), indent=2))
+        echo(json.dumps(_report(provided, dataset, config), indent=2))
         return
-    for line in _lines(provided, dataset, config.data.path):
+    for line in _lines(provided, dataset, config):
         echo(line)
     if config.data.licence:
         echo(f"   Source: {config.data.licence}")
@@ -55,29 +56,36 @@ def main(family: str, force: bool, offline: bool, as_json: bool) -> None:
     talk(f"Next: python src/models/train.py{option}")
 
 
-def _lines(provided: Provided, dataset: Dataset, name: str) -> Iterator[str]:
-    how = {"cached": "cached", "fetched": "downloaded", "kept": "not reachable, using the bundled file"}[
-        provided.origin
-    ]
-    checked = "verified" if provided.verified else "not verified, the config names no data.sha256"
-    yield f"✅ {name}: {how}, {checked} (sha256 {provided.sha256})"
-    rows, features = dataset.features.shape
-    yield f"✅ Data contract kept: {rows:,} rows × {features + 1} columns, {dataset.target.mean():.1%} positive"
+def _lines(provided: Provided, dataset: Dataset, config: FamilyConfig) -> Iterator[str]:
+    how = {
+        "cached": "cached",
+        "fetched": "downloaded",
+        "kept": "not reachable, using the bundled file",
+        "generated": f"written by the generator {config.data.generator}",
+    }[provided.origin]
+    checked = "verified" if provided.verified else "no data.sha256 in the config to verify it with"
+    yield f"✅ {config.data.path}: {how}, {checked} (sha256 {provided.sha256})"
+    classes = ", ".join(f"{count:,} {name}" for name, count in _by_class(dataset, config).items())
+    yield f"✅ Data contract kept: {len(dataset.target):,} rows × {len(config.data.columns)} columns ({classes})"
 
 
-def _report(family: str, provided: Provided, dataset: Dataset, licence: str) -> dict[str, object]:
-    rows, features = dataset.features.shape
+def _by_class(dataset: Dataset, config: FamilyConfig) -> dict[str, int]:
+    """How many rows there are of each class."""
+    return {name: int((dataset.target == index).sum()) for index, name in enumerate(config.classes)}
+
+
+def _report(provided: Provided, dataset: Dataset, config: FamilyConfig) -> dict[str, object]:
     return {
-        "family": family,
+        "family": config.family,
         "path": str(provided.path),
         "origin": provided.origin,
         "reason": provided.reason,
         "verified": provided.verified,
         "sha256": provided.sha256,
-        "rows": rows,
-        "columns": features + 1,
-        "positive_rows": int(dataset.target.sum()),
-        "licence": licence,
+        "rows": len(dataset.target),
+        "columns": len(config.data.columns),
+        "rows_by_class": _by_class(dataset, config),
+        "licence": config.data.licence,
     }
 
 

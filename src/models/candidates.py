@@ -5,8 +5,9 @@ Preprocessing is part of the pipeline, so what is registered, scored and served 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 from sklearn.compose import ColumnTransformer
@@ -16,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from promotion.config import FamilyConfig
+from promotion.config import FamilyConfig, ParameterValue
 from promotion.errors import ConfigError
 
 
@@ -61,15 +62,38 @@ def build_pipeline(config: FamilyConfig, algorithm: str) -> Pipeline:
         known = ", ".join(ALGORITHMS)
         raise ConfigError(f"{place}: unknown algorithm; expected one of {known}")
     choice = ALGORITHMS[algorithm]
-    params = {"random_state": config.split.seed, **config.candidates[algorithm].params}
+    params = config.candidates[algorithm].params
+    estimator = build_estimator(algorithm, {"random_state": config.split.seed, **params}, f"{place}.params")
+    return Pipeline([("preprocessing", _preprocessing(config, scaled=choice.scaled)), ("estimator", estimator)])
+
+
+def build_estimator(algorithm: str, params: Mapping[str, ParameterValue], place: str) -> Any:
+    """The bare estimator, unfitted, with every hyper-parameter checked.
+
+    Args:
+        algorithm: One of `ALGORITHMS`.
+        params: Hyper-parameters by scikit-learn's names.
+        place: File and key they come from, for the message.
+
+    Raises:
+        ConfigError: A hyper-parameter does not exist, or its value is of the wrong type or out of range.
+    """
+    known = signature(ALGORITHMS[algorithm].estimator).parameters
+    for name, value in params.items():
+        if name not in known:
+            expected = ", ".join(known)
+            raise ConfigError(f"{place}: {name}: unknown parameter of {algorithm}; expected one of {expected}")
+        if isinstance(value, bool) and not isinstance(known[name].default, bool):
+            # Python counts true as 1, and so would scikit-learn: a forest of one tree.
+            raise ConfigError(f"{place}: {name}: expected a number or a text, found {str(value).lower()}")
     try:
-        estimator = choice.estimator(**params)
+        estimator = ALGORITHMS[algorithm].estimator(**params)
         # scikit-learn checks values only when it fits; a wrong one is a mistake in the file, not in the data.
         estimator._validate_params()  # noqa: SLF001
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         summary = " ".join(str(error).split())
-        raise ConfigError(f"{place}.params: {summary}") from error
-    return Pipeline([("preprocessing", _preprocessing(config, scaled=choice.scaled)), ("estimator", estimator)])
+        raise ConfigError(f"{place}: {summary}") from error
+    return estimator
 
 
 def _preprocessing(config: FamilyConfig, *, scaled: bool) -> ColumnTransformer:

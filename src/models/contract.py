@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pandera.pandas import Check, DataFrameSchema
 
 SHOWN_ROWS = 3
+_NO_VALUES = {"identifier", "ignored"}
 _DUPLICATE = "repeats an earlier row"
 _STRUCTURE = {
     "column_in_dataframe": "missing; add it",
@@ -45,20 +46,23 @@ class _Violation:
 def checked(text: pd.DataFrame, columns: dict[str, Column], path: Path, *, unique_rows: bool) -> pd.DataFrame:
     """Turn text cells into numbers, or refuse with every violation at once.
 
+    A label becomes its position. Identifiers and ignored columns hold nothing to compute with and are left out.
+
     Args:
         text: Cells as text, empty ones NaN; the index holds line numbers.
         columns: Every column the file must have, and no others.
         path: The file, for the message.
-        unique_rows: Whether two identical rows are a violation.
+        unique_rows: Whether two rows that differ in their identifier alone, or not at all, are a violation.
 
     Returns:
-        The same cells as float64, missing ones NaN, rows numbered from 0.
+        The cells as float64, missing ones NaN, rows numbered from 0.
 
     Raises:
         DataError: One line for each broken rule: column, rule, count, first offending lines and the column's hint.
     """
-    numbers = text.apply(pd.to_numeric, errors="coerce").replace([np.inf, -np.inf], np.nan).astype(np.float64)
-    shape, values = _contract(columns, text, unique_rows=unique_rows)
+    valued = {name: column for name, column in columns.items() if name in text and column.type not in _NO_VALUES}
+    numbers = pd.DataFrame({name: _numbers(text[name], column) for name, column in valued.items()}, index=text.index)
+    shape, values = _contract(columns, valued, unique_rows=unique_rows)
     violations = [*_violations(shape, text, text, columns), *_violations(values, numbers, text, columns)]
     if violations:
         lines = [str(violation) for violation in violations]
@@ -70,7 +74,16 @@ def checked(text: pd.DataFrame, columns: dict[str, Column], path: Path, *, uniqu
     return checked_rows
 
 
-def _contract(columns: dict[str, Column], text: pd.DataFrame, *, unique_rows: bool) -> tuple[DataFrameSchema, ...]:
+def _numbers(cells: pd.Series, column: Column) -> pd.Series:
+    if column.labels is not None:
+        cells = cells.map({label: position for position, label in enumerate(column.labels)})
+    numbers: pd.Series = pd.to_numeric(cells, errors="coerce").replace([np.inf, -np.inf], np.nan).astype(np.float64)
+    return numbers
+
+
+def _contract(
+    columns: dict[str, Column], valued: dict[str, Column], *, unique_rows: bool
+) -> tuple[DataFrameSchema, ...]:
     """The pandera schemas of a file: one for its shape, while cells are text, one for the values of its numbers."""
     import pandera.pandas as pandera
 
@@ -79,11 +92,7 @@ def _contract(columns: dict[str, Column], text: pd.DataFrame, *, unique_rows: bo
         {name: pandera.Column(checks=_shape_checks(column), nullable=True) for name, column in columns.items()},
         strict=True,
     ), pandera.DataFrameSchema(
-        {
-            name: pandera.Column(checks=_value_checks(column), nullable=True)
-            for name, column in columns.items()
-            if name in text
-        },
+        {name: pandera.Column(checks=_value_checks(column), nullable=True) for name, column in valued.items()},
         checks=[whole_rows] if unique_rows else [],
     )
 
@@ -98,11 +107,16 @@ def _shape_checks(column: Column) -> list[Check]:
     def is_number(cells: pd.Series) -> pd.Series:
         return pd.Series(np.isfinite(pd.to_numeric(cells, errors="coerce").astype(np.float64)), index=cells.index)
 
+    if column.type == "ignored":
+        return []
     allowed = f"at most {100 * column.max_missing:g} % of the cells may be empty"
-    return [
-        pandera.Check(is_present, error=allowed if column.max_missing else "must not be empty", ignore_na=False),
-        pandera.Check(is_number, error="must be a number"),
-    ]
+    present = pandera.Check(is_present, error=allowed if column.max_missing else "must not be empty", ignore_na=False)
+    if column.type == "identifier":
+        return [present, pandera.Check(lambda cells: ~cells.duplicated(), error="repeats an earlier identifier")]
+    if column.labels is not None:
+        labels = ", ".join(column.labels)
+        return [present, pandera.Check.isin(column.labels, error=f"must be one of {labels}")]
+    return [present, pandera.Check(is_number, error="must be a number")]
 
 
 def _value_checks(column: Column) -> list[Check]:

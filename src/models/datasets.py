@@ -13,7 +13,7 @@ import pandas as pd
 
 from models.contract import checked
 from promotion.config import FamilyConfig
-from promotion.errors import ConfigError, DataError
+from promotion.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Dataset:
 
     Attributes:
         features: Rows × `len(config.features)`, all float64, missing cells NaN, columns in `config.features` order.
-        target: Per row 1 for the positive class and 0 otherwise, int64.
+        target: Class of each row, a position in `config.classes`, int64; 1 is a binary task's positive class.
         sha256: Digest of the file's bytes, the very bytes the rows were read from.
         path: The file.
     """
@@ -51,12 +51,8 @@ def load_dataset(config: FamilyConfig, home: Path) -> Dataset:
         home: The project's home folder.
 
     Raises:
-        ConfigError: The config does not say from which target value on a row is positive.
         DataError: The file is missing, unreadable or breaks the contract; every broken rule has a line of its own.
     """
-    if config.target.positive_above is None:
-        key = f"config/{config.family}.yaml: target.positive_above"
-        raise ConfigError(f"{key}: missing; say above which value a row is positive")
     path = home / config.data.path
     content = _read_bytes(path)
     # A row without target cannot be learned from, whatever share of missing cells its column allows.
@@ -65,14 +61,22 @@ def load_dataset(config: FamilyConfig, home: Path) -> Dataset:
     frame = checked(_parse(content, path), columns, path, unique_rows=not config.data.allow_duplicates)
     return Dataset(
         features=frame[config.features],
-        target=(frame[config.target.column] > config.target.positive_above).to_numpy(dtype=np.int64),
+        target=_classes(frame[config.target.column], config),
         sha256=hashlib.sha256(content).hexdigest(),
         path=path,
     )
 
 
+def _classes(values: pd.Series, config: FamilyConfig) -> np.ndarray:
+    if config.task == "binary-classification":
+        return (values > config.target.positive_above).to_numpy(dtype=np.int64)
+    # The contract has turned labels into positions; codes are still what the file says.
+    codes = config.data.columns[config.target.column].codes or range(len(config.classes))
+    return pd.Index(codes, dtype=np.float64).get_indexer(pd.Index(values)).astype(np.int64)
+
+
 def read_rows(config: FamilyConfig, path: Path) -> pd.DataFrame:
-    """Read rows to predict on: the family's feature columns under the same contract, the target column optional.
+    """Read rows to predict on: the family's feature columns under the same contract, its other columns optional.
 
     Two people may have the same measurements, so identical rows are fine here; and a share says nothing about a handful
     of rows, so a column that may miss some cells may miss all of them.
@@ -83,7 +87,8 @@ def read_rows(config: FamilyConfig, path: Path) -> pd.DataFrame:
     Raises:
         DataError: The file is missing, unreadable or breaks the contract.
     """
-    text = _parse(_read_bytes(path), path).drop(columns=config.target.column, errors="ignore")
+    others = [name for name in config.data.columns if name not in config.features]
+    text = _parse(_read_bytes(path), path).drop(columns=others, errors="ignore")
     columns = {name: config.data.columns[name] for name in config.features}
     lenient = {
         name: column.model_copy(update={"max_missing": float(column.max_missing > 0)})
@@ -109,10 +114,11 @@ def split(dataset: Dataset, config: FamilyConfig) -> Partition:
             stratify=dataset.target,
         )
     except ValueError as error:
-        rows = f"{len(dataset.target)} rows, {dataset.target.sum()} of them positive"
+        counts = np.bincount(dataset.target, minlength=len(config.classes))
+        rows = ", ".join(f"{count} of class {name!r}" for name, count in zip(config.classes, counts, strict=True))
         raise DataError(
-            f"{dataset.path}: {rows}, cannot be split with test_size {config.split.test_size}:"
-            " both classes are needed on both sides; add rows"
+            f"{dataset.path}: {len(dataset.target)} rows, {rows}, cannot be split with test_size "
+            f"{config.split.test_size}: every class is needed on both sides; add rows"
         ) from error
     return Partition(*parts)
 

@@ -1,4 +1,4 @@
-"""Bring a family's file into `data/`, verified, with or without a network."""
+"""Bring a family's file into `data/`: verified from its URL, with or without a network, or written by its generator."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 from models.datasets import file_sha256
+from models.sources import describe_invention, make_missing
 from models.transfer import STANDARD_PATIENCE, Patience, Progress, SourceUnavailable, fetch
 from promotion.config import FamilyConfig
 from promotion.errors import DataError
+
+Origin = Literal["cached", "fetched", "kept", "generated"]
 
 
 @dataclass(frozen=True)
@@ -21,14 +24,16 @@ class Provided:
         sha256: Digest of its bytes.
         verified: Whether the config names that digest; False when it names none.
         origin: `cached`: it was there and nothing was asked. `fetched`: it came from the URL just now.
-            `kept`: the URL did not yield it, so the verified file that was there stays.
-        reason: For `kept`, why the URL did not yield it; for `fetched`, what was wrong with the file it replaced.
+            `kept`: the URL did not yield it, so the verified file that was there stays. `generated`: it was written
+            just now by the generator the config names.
+        reason: For `kept`, why the URL did not yield it; for `fetched`, what was wrong with the file it replaced; and
+            what the rows are wherever a generator invented them.
     """
 
     path: Path
     sha256: str
     verified: bool
-    origin: Literal["cached", "fetched", "kept"]
+    origin: Origin
     reason: str | None = None
 
 
@@ -46,7 +51,7 @@ def provide(
     Args:
         config: The family; `data.path` is relative to `home`.
         home: The project's home folder.
-        force: Fetch even when the verified file is there.
+        force: Fetch even when the verified file is there; a file that has no URL is never replaced.
         offline: Contact nobody.
         progress: Called while bytes arrive.
         patience: Time-outs and attempts.
@@ -55,11 +60,13 @@ def provide(
         DataError: There is no verified file, or what the URL yielded has another digest; what was there is kept.
     """
     target = home / config.data.path
+    present_as: Origin = "cached" if make_missing(config, home) is None else "generated"
     present = file_sha256(target) if target.exists() else None
     expected = config.data.sha256
     usable = present is not None and expected in {None, present}
     if usable and (offline or not force or config.data.url is None):
-        return Provided(target, str(present), expected is not None, "cached")
+        note = describe_invention(config, str(present)) or None
+        return Provided(target, str(present), expected is not None, present_as, note)
     state = f"its sha256 is {present}, expected {expected}" if present else "it is missing"
     if config.data.url is None:
         raise DataError(

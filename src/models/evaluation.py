@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata, t
+from scipy.stats import rankdata
 
-from models.datasets import load_dataset, split
+from models.datasets import feature_schema_hash, load_dataset, split
+from models.measuring import measure
+from models.schema import data_problems, schema_problems
 from promotion.config import FamilyConfig
 from promotion.errors import PromotionError
-from promotion.evidence import Evaluation, Interval
+from promotion.evidence import Evaluation, Interval, Measurement
 
 METRICS = ("roc_auc", "accuracy", "precision", "recall", "f1")
 RESAMPLES = 2000
@@ -24,37 +26,64 @@ SHUFFLES = 5
 CONFIDENCE = 0.95
 # scikit-learn's predict() gives an exact tie to the first class, hence "above" and not "at least".
 DECISION_THRESHOLD = 0.5
-# Numbers held at once while resampling: 16 MB an array, whatever the number of rows.
+# Rows drawn at once while resampling: 16 MB an array of numbers, whatever the number of rows.
 _BLOCK = 2_000_000
+_BINARY = 2
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 
 def scores(target: IntArray, probability: FloatArray) -> dict[str, FloatArray]:
-    """Every metric, along the last axis.
+    """Every metric, along the axis of the rows.
 
     ROC-AUC is the Mann-Whitney statistic of the ranks, ties counted half (Hanley & McNeil 1982, Radiology 143:29-36).
     A metric whose denominator is zero is 0, as with scikit-learn's `zero_division=0`; ROC-AUC is then NaN.
 
+    Of several classes each is held against the rest, and every metric but the accuracy is the plain mean over the
+    classes (macro average; for ROC-AUC: Provost & Domingos 2000). A binary task is the case where one class, the
+    positive one, is looked at.
+
     Args:
-        target: 0 or 1, shape (..., rows).
-        probability: Of the positive class, shape (..., rows).
+        target: Class of each row, shape (..., rows).
+        probability: Of the positive class, shape (..., rows); or of every class, shape (..., rows, classes).
 
     Returns:
         Arrays of shape (...), dimensionless, by the names in `METRICS`.
     """
-    positive = target == 1
-    predicted = probability > DECISION_THRESHOLD
+    by_class = probability.ndim > target.ndim
+    chosen = predicted_class(probability, by_class=by_class)
+    ranked = np.moveaxis(probability, -1, 0) if by_class else probability[np.newaxis]
+    classes = (np.arange(len(ranked)) if by_class else np.array([1])).reshape(-1, *[1] * target.ndim)
+    against_rest = _one_against_rest(target == classes, chosen == classes, ranked)
+    values = {name: each.mean(axis=0) for name, each in against_rest.items()}
+    values["accuracy"] = np.asarray((target == chosen).mean(axis=-1))
+    return {name: values[name] for name in METRICS}
+
+
+def predicted_class(probability: FloatArray, *, by_class: bool) -> IntArray:
+    """The class a model with these probabilities answers, as scikit-learn's `predict` does.
+
+    Args:
+        probability: Of the positive class, any shape; or of every class along the last axis.
+        by_class: Which of the two.
+    """
+    if by_class:
+        return np.asarray(probability.argmax(axis=-1), dtype=np.int64)
+    return np.asarray(probability > DECISION_THRESHOLD, dtype=np.int64)
+
+
+def _one_against_rest(
+    positive: NDArray[np.bool_], predicted: NDArray[np.bool_], ranked: FloatArray
+) -> dict[str, FloatArray]:
     positives = positive.sum(axis=-1)
     negatives = positive.shape[-1] - positives
     true_positives = (positive & predicted).sum(axis=-1)
-    rank_sum = (rankdata(probability, axis=-1) * positive).sum(axis=-1)
+    rank_sum = (rankdata(ranked, axis=-1) * positive).sum(axis=-1)
     precision = _ratio(true_positives, predicted.sum(axis=-1))
     recall = _ratio(true_positives, positives)
     return {
         "roc_auc": _ratio(rank_sum - positives * (positives + 1) / 2, positives * negatives, empty=math.nan),
-        "accuracy": np.asarray((positive == predicted).mean(axis=-1)),
         "precision": precision,
         "recall": recall,
         "f1": _ratio(2 * precision * recall, precision + recall),
@@ -65,8 +94,8 @@ def intervals(target: IntArray, probability: FloatArray, seed: int) -> dict[str,
     """Every metric with its stratified percentile-bootstrap interval (Efron & Tibshirani 1993, chapter 13).
 
     Args:
-        target: 0 or 1, shape (rows,).
-        probability: Of the positive class, shape (rows,).
+        target: Class of each row, shape (rows,).
+        probability: Of the positive class, shape (rows,); or of every class, shape (rows, classes).
         seed: Of the resampling.
     """
     drawn = [scores(target[rows], probability[rows]) for rows in _resamples(target, seed)]
@@ -76,68 +105,45 @@ def intervals(target: IntArray, probability: FloatArray, seed: int) -> dict[str,
     }
 
 
-def paired_difference(target: IntArray, first: FloatArray, second: FloatArray, metric: str, seed: int) -> Interval:
-    """First minus second with its paired stratified bootstrap interval: both are scored on the same drawn rows.
+def paired_differences(target: IntArray, first: FloatArray, second: FloatArray, seed: int) -> dict[str, Interval]:
+    """First minus second with paired stratified bootstrap intervals: both are scored on the same drawn rows.
 
     Args:
-        target: 0 or 1, shape (rows,).
-        first: Probability of the positive class by one model, shape (rows,).
+        target: Class of each row, shape (rows,).
+        first: Probability by one model, of the positive class or of every class, as for `intervals`.
         second: The same by the other model.
-        metric: One of `METRICS`.
         seed: Of the resampling.
+
+    Returns:
+        By the names in `METRICS`.
     """
-    drawn = [
-        scores(target[rows], first[rows])[metric] - scores(target[rows], second[rows])[metric]
-        for rows in _resamples(target, seed)
-    ]
-    value = scores(target, first)[metric] - scores(target, second)[metric]
-    return _interval(float(value), np.concatenate(drawn))
+    drawn = [_gains(target[rows], first[rows], second[rows]) for rows in _resamples(target, seed)]
+    return {
+        name: _interval(float(value), np.concatenate([block[name] for block in drawn]))
+        for name, value in _gains(target, first, second).items()
+    }
 
 
-@dataclass(frozen=True, slots=True)
-class FoldComparison:
-    """Two candidates compared over the same cross-validation folds.
-
-    Attributes:
-        difference: Mean of first minus second, with its 95 % interval.
-        p_value: Two-sided, of no difference.
-    """
-
-    difference: Interval
-    p_value: float
-
-    @property
-    def is_significant(self) -> bool:
-        """Whether the folds tell the two apart at the 5 % level."""
-        return self.p_value < 1 - CONFIDENCE
+def paired_difference(target: IntArray, first: FloatArray, second: FloatArray, metric: str, seed: int) -> Interval:
+    """One of `paired_differences`."""
+    return paired_differences(target, first, second, seed)[metric]
 
 
-def compare_folds(first: FloatArray, second: FloatArray, folds: int) -> FoldComparison:
-    """Corrected resampled t-test of two candidates over repeated cross-validation.
+def _gains(target: IntArray, first: FloatArray, second: FloatArray) -> dict[str, FloatArray]:
+    ours, theirs = scores(target, first), scores(target, second)
+    return {name: ours[name] - theirs[name] for name in METRICS}
 
-    Folds share training rows, so their scores are not independent and a plain t-test finds differences that are not
-    there. Nadeau & Bengio (2003, Machine Learning 52:239-281) scale the variance by 1/J + n_test/n_train; for
-    repeated k-fold see Bouckaert & Frank (2004, PAKDD, LNCS 3056:3-12).
+
+def probability_of(model: Any, features: Any, classes: int) -> FloatArray:
+    """What the model thinks of each row.
 
     Args:
-        first: One score a fold, shape (J,).
-        second: The same folds, shape (J,).
-        folds: k of the k-fold: n_test/n_train is 1/(k - 1).
-    """
-    differences = first - second
-    mean = float(differences.mean())
-    error = math.sqrt((1 / differences.size + 1 / (folds - 1)) * float(differences.var(ddof=1)))
-    freedom = differences.size - 1
-    if error == 0:
-        return FoldComparison(Interval(mean, mean, mean), p_value=float(mean == 0))
-    margin = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
-    return FoldComparison(
-        Interval(mean, mean - margin, mean + margin), p_value=float(2 * t.sf(abs(mean) / error, freedom))
-    )
+        model: Fitted pipeline that takes raw rows.
+        features: Data frame, rows × columns.
+        classes: Number of classes of the task.
 
-
-def positive_probability(model: Any, features: Any) -> FloatArray:
-    """The model's probability of the positive class, shape (rows,).
+    Returns:
+        Probability of the positive class of two, shape (rows,); of every class of more, shape (rows, classes).
 
     Raises:
         PromotionError: The model has no probabilities, does not take these columns, or answers something not finite.
@@ -147,15 +153,17 @@ def positive_probability(model: Any, features: Any) -> FloatArray:
     except Exception as error:
         summary = " ".join(str(error).split())
         raise PromotionError(f"the model cannot score the test rows: {type(error).__name__}: {summary}") from error
-    if answer.shape != (len(features), 2) or not np.isfinite(answer).all():
+    if answer.shape != (len(features), classes) or not np.isfinite(answer).all():
         raise PromotionError(
-            f"the model cannot score the test rows: expected finite probabilities of shape ({len(features)}, 2), "
-            f"got shape {answer.shape}"
+            f"the model cannot score the test rows: expected finite probabilities of shape ({len(features)}, "
+            f"{classes}), got shape {answer.shape}"
         )
-    return answer[:, 1]
+    return answer[:, 1] if classes == _BINARY else answer
 
 
-def permutation_losses(model: Any, features: Any, target: IntArray, metric: str, seed: int) -> FloatArray:
+def permutation_losses(
+    model: Any, features: Any, target: IntArray, *, classes: int, metric: str, seed: int
+) -> FloatArray:
     """What shuffling one column costs (Breiman 2001, Machine Learning 45:5-32).
 
     All shuffles of a column are scored in one call, which for a small table is several times as fast as one by one.
@@ -163,7 +171,8 @@ def permutation_losses(model: Any, features: Any, target: IntArray, metric: str,
     Args:
         model: Fitted pipeline that takes raw rows.
         features: Data frame, rows × columns.
-        target: 0 or 1, shape (rows,).
+        target: Class of each row, shape (rows,).
+        classes: Number of classes of the task.
         metric: One of `METRICS`.
         seed: Of the shuffling.
 
@@ -172,13 +181,14 @@ def permutation_losses(model: Any, features: Any, target: IntArray, metric: str,
     """
     random = np.random.default_rng(seed)
     orders = np.array([random.permutation(len(target)) for _ in range(SHUFFLES)])
-    untouched = scores(target, positive_probability(model, features))[metric]
+    untouched = scores(target, probability_of(model, features, classes))[metric]
     repeated = features.iloc[np.tile(np.arange(len(target)), SHUFFLES)]
     losses = []
     for column in features.columns:
         shuffled = repeated.assign(**{column: features[column].to_numpy()[orders].ravel()})
-        probability = positive_probability(model, shuffled).reshape(SHUFFLES, -1)
-        losses.append(untouched - scores(np.broadcast_to(target, probability.shape), probability)[metric])
+        probability = probability_of(model, shuffled, classes)
+        repeats = probability.reshape(SHUFFLES, len(target), *probability.shape[1:])
+        losses.append(untouched - scores(np.broadcast_to(target, orders.shape), repeats)[metric])
     return np.array(losses)
 
 
@@ -215,7 +225,7 @@ class HoldoutEvaluator:
         from models.packaging import load_artifact
 
         features, target, data_sha256 = self._holdout
-        probability = positive_probability(load_artifact(artifact), features)
+        probability = probability_of(load_artifact(artifact), features, len(self._config.classes))
         metrics = {name: float(value) for name, value in scores(target, probability).items()}
         return HoldoutEvaluation(metrics, len(target), data_sha256, probability)
 
@@ -241,6 +251,29 @@ class HoldoutEvaluator:
             self._config.split.seed,
         )
 
+    @property
+    def feature_hash(self) -> str:
+        """Fingerprint of the feature view."""
+        return feature_schema_hash(self._config)
+
+    def load(self, artifact: Path) -> None:
+        """Load the model under `artifact` and do nothing with it; raises as `evaluate` does for the artifact."""
+        from models.packaging import load_artifact
+
+        load_artifact(artifact)
+
+    def measure(self, artifact: Path) -> Measurement:
+        """What one-row requests cost with the model under `artifact`; see `models.measuring`."""
+        return measure(artifact, self._holdout[0])
+
+    def schema_problems(self, artifact: Path) -> list[str]:
+        """Where the signature of the model under `artifact` differs from the family's features."""
+        return schema_problems(self._config, artifact)
+
+    def data_problems(self) -> list[str]:
+        """What is wrong with the family's data."""
+        return data_problems(self._config, self._home)
+
     @cached_property
     def _holdout(self) -> tuple[Any, IntArray, str]:
         dataset = load_dataset(self._config, self._home)
@@ -257,11 +290,11 @@ def _ratio(numerator: Any, denominator: Any, empty: float = 0.0) -> FloatArray:
 def _resamples(target: IntArray, seed: int) -> Iterator[IntArray]:
     """Row numbers drawn with replacement within each class, in blocks of shape (resamples, rows)."""
     random = np.random.default_rng(seed)
-    classes = [np.flatnonzero(target == value) for value in (0, 1)]
+    classes = [np.flatnonzero(target == value) for value in np.unique(target)]
     size = max(1, _BLOCK // target.size)
     for start in range(0, RESAMPLES, size):
         count = min(size, RESAMPLES - start)
-        yield np.concatenate([random.choice(rows, (count, rows.size)) for rows in classes if rows.size], axis=1)
+        yield np.concatenate([random.choice(rows, (count, rows.size)) for rows in classes], axis=1)
 
 
 def _interval(value: float, drawn: FloatArray) -> Interval:

@@ -6,9 +6,8 @@ Here `TRUSTED_TYPES` decides, on the way out and on the way in.
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,22 +17,33 @@ import skops.io
 import yaml
 from skops.io.exceptions import UntrustedTypesFoundException
 
+from models.schema import signature_types
 from models.trees import find_unsafe_tree
+from models.uploading import Place, open_place
+from promotion.artifacts import MODEL_CARD
 from promotion.config import FamilyConfig
 from promotion.errors import ArtifactRefused
+from promotion.scanning import PICKLE_SUFFIXES
 
 # What our pipelines hold beyond the types skops itself vouches for (estimators, arrays, dtypes).
 TRUSTED_TYPES = frozenset({"numpy.dtype", "sklearn.tree._tree.Tree"})
 # What loading and scoring imports; exact, so that a served model computes what was evaluated.
 REQUIREMENTS = ("mlflow", "scikit-learn", "skops", "pandas", "numpy", "scipy")
-PICKLE_SUFFIXES = frozenset({".pkl", ".pickle", ".joblib", ".cloudpickle", ".dill"})
 EXAMPLE_ROWS = 3
 
 
 def log_and_register(
-    run: Any, model: Any, config: FamilyConfig, name: str, features: Any, tags: Mapping[str, str]
+    run: Any,
+    model: Any,
+    config: FamilyConfig,
+    name: str,
+    features: Any,
+    tags: Mapping[str, str],
+    *,
+    card: str,
+    on_saved: Callable[[Path], None],
 ) -> int:
-    """Log a fitted model into an MLflow run and register it, with its tags, as a new version of `name`.
+    """Save a fitted model, show the folder to the caller, and register exactly those bytes as a new version of `name`.
 
     Requirements are given, so MLflow starts no process to infer them; and what MLflow would do after saving (load the
     model again and answer the example, announce itself on the console) is left to the tests.
@@ -44,39 +54,39 @@ def log_and_register(
         config: The family; its data contract is the signature.
         name: Registered model.
         features: Data frame whose first rows are the input example.
-        tags: Of the version; they exist as soon as the version does.
+        tags: Of the version, read after `on_saved`; they exist as soon as the version does.
+        card: Markdown for `MODEL_CARD.md`.
+        on_saved: Called once with the complete folder, before anything is uploaded; what it raises ends the work with
+            nothing registered, what it adds to the folder belongs to the version.
 
     Returns:
         The version's number.
 
     Raises:
         ArtifactRefused: The model holds a type outside `TRUSTED_TYPES`.
+        RegistryError: The tracking server does not say what it offers.
     """
     import mlflow
-    from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
 
     client = mlflow.MlflowClient()
-    logged = client.create_logged_model(run.info.experiment_id, name="model", source_run_id=run.info.run_id)
-    description = Model(
-        artifact_path=logged.artifact_location,
-        run_id=run.info.run_id,
-        model_uuid=logged.model_id,
-        model_id=logged.model_id,
-    )
+    place = open_place(client, run)
+    identity = {"model_uuid": place.model_id, "model_id": place.model_id} if place.model_id else {}
+    description = Model(artifact_path=place.location, run_id=run.info.run_id, **identity)
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / "model"
         _save(model, config, features, folder, description)
-        client.log_model_artifacts(logged.model_id, str(folder))
-    client.finalize_logged_model(logged.model_id, "READY")
-    client.log_outputs(run.info.run_id, [LoggedModelOutput(logged.model_id, step=0)])
-    return _register(client, name, logged, run, tags)
+        (folder / MODEL_CARD).write_text(card, encoding="utf-8")
+        on_saved(folder)
+        place.upload(folder)
+    return _register(client, name, place, run, tags)
 
 
 def _save(model: Any, config: FamilyConfig, features: Any, folder: Path, description: Any) -> None:
     import mlflow.sklearn
     from mlflow.exceptions import MlflowException
 
+    whole = [name for name, kind in signature_types(config).items() if kind == "long"]
     try:
         mlflow.sklearn.save_model(
             model,
@@ -86,7 +96,7 @@ def _save(model: Any, config: FamilyConfig, features: Any, folder: Path, descrip
             skops_trusted_types=sorted(TRUSTED_TYPES),
             pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
             signature=_signature(config),
-            input_example=features.head(EXAMPLE_ROWS).astype(dict.fromkeys(_whole_numbers(config), "int64")),
+            input_example=features.head(EXAMPLE_ROWS).astype(dict.fromkeys(whole, "int64")),
         )
     except MlflowException as error:
         if isinstance(error.__context__, UntrustedTypesFoundException):
@@ -95,27 +105,16 @@ def _save(model: Any, config: FamilyConfig, features: Any, folder: Path, descrip
 
 
 def _signature(config: FamilyConfig) -> Any:
-    """The data contract as MLflow checks it: every column required, whole numbers long, the rest double.
-
-    MLflow refuses whole numbers for a double and fractions for a long. A column that may miss cells is a double: only
-    there does a missing cell have a value (NaN).
-    """
+    """The data contract as MLflow checks it: every column required; MLflow refuses whole numbers for a double."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
-    whole = _whole_numbers(config)
-    inputs = [ColSpec(DataType.long if name in whole else DataType.double, name) for name in config.features]
+    inputs = [ColSpec(DataType[kind], name) for name, kind in signature_types(config).items()]
     return ModelSignature(Schema(inputs), Schema([TensorSpec(np.dtype(np.int64), (-1,))]))
 
 
-def _whole_numbers(config: FamilyConfig) -> list[str]:
-    columns = config.data.columns
-    return [name for name in config.features if columns[name].type != "number" and columns[name].max_missing == 0]
-
-
-def _register(client: Any, name: str, logged: Any, run: Any, tags: Mapping[str, str]) -> int:
+def _register(client: Any, name: str, place: Place, run: Any, tags: Mapping[str, str]) -> int:
     from mlflow.exceptions import MlflowException
-    from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
     try:
         client.create_registered_model(name)
@@ -123,13 +122,10 @@ def _register(client: Any, name: str, logged: Any, run: Any, tags: Mapping[str, 
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     registered = client.create_model_version(
-        name, logged.model_uri, run.info.run_id, tags=dict(tags), await_creation_for=None, model_id=logged.model_id
+        name, place.source, run.info.run_id, tags=dict(tags), await_creation_for=None, model_id=place.model_id
     )
     number = int(registered.version)
-    # The user interface finds a logged model's versions here.
-    client.set_logged_model_tags(
-        logged.model_id, {MLFLOW_MODEL_VERSIONS: json.dumps([{"name": name, "version": number}])}
-    )
+    place.link(name, number)
     return number
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,23 +18,33 @@ BLUE, GREY, INK = "#1f5fa8", "#9aa3ad", "#22282e"
 DOTS_PER_INCH = 120
 # Share from which on the matrix is too dark for dark text.
 _DARK = 0.5
+_LINES = ("-", "--", ":", "-.")
 
 
-def draw_roc_curve(title: str, target: NDArray[np.int64], probability: NDArray[np.float64], area: Interval) -> bytes:
-    """Draw the ROC curve as PNG.
+def draw_roc_curve(
+    title: str, target: NDArray[np.int64], probability: NDArray[np.float64], area: Interval, classes: list[str]
+) -> bytes:
+    """Draw the ROC curve as PNG: of a binary task the positive class's, of several classes one curve each.
 
     Args:
         title: First line of the title.
-        target: 0 or 1, shape (rows,).
-        probability: Of the positive class, shape (rows,).
-        area: Area under the curve with its interval.
+        target: Class of each row, shape (rows,).
+        probability: Of the positive class, shape (rows,); or of every class, shape (rows, classes).
+        area: Area under the curve with its interval; of several classes their mean.
+        classes: What the classes mean.
     """
-    false_positive_rate, true_positive_rate, _ = roc_curve(target, probability, drop_intermediate=False)
     figure, axes = _figure(5.2, 5.0)
     axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="chance")
     label = f"AUC {area.value:.4f}  (95 % {area.low:.3f} – {area.high:.3f})"
-    axes.plot(false_positive_rate, true_positive_rate, color=BLUE, linewidth=2, label=label)
-    axes.fill_between(false_positive_rate, true_positive_rate, color=BLUE, alpha=0.08, linewidth=0)
+    if probability.ndim == target.ndim:
+        false_positive_rate, true_positive_rate, _ = roc_curve(target, probability, drop_intermediate=False)
+        axes.plot(false_positive_rate, true_positive_rate, color=BLUE, linewidth=2, label=label)
+        axes.fill_between(false_positive_rate, true_positive_rate, color=BLUE, alpha=0.08, linewidth=0)
+    else:
+        for index, (name, style) in enumerate(zip(classes, cycle(_LINES), strict=False)):
+            rates = roc_curve(target == index, probability[:, index], drop_intermediate=False)
+            axes.plot(*rates[:2], color=BLUE, linestyle=style, linewidth=1.8, label=f"{name} against the rest")
+        axes.plot([], [], " ", label=f"mean {label}")
     axes.set(xlabel="False positive rate", ylabel="True positive rate", xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
     axes.set_title(f"{title}\nROC curve, {len(target)} test rows")
     axes.set_aspect("equal")
@@ -42,27 +53,27 @@ def draw_roc_curve(title: str, target: NDArray[np.int64], probability: NDArray[n
 
 
 def draw_confusion_matrix(
-    title: str, target: NDArray[np.int64], predicted: NDArray[np.int64], positive_label: str
+    title: str, target: NDArray[np.int64], predicted: NDArray[np.int64], classes: list[str]
 ) -> bytes:
     """Draw the confusion matrix as PNG: counts, and shares of each true class.
 
     Args:
         title: First line of the title.
-        target: 0 or 1, shape (rows,).
-        predicted: 0 or 1, shape (rows,).
-        positive_label: What class 1 means.
+        target: Class of each row, shape (rows,).
+        predicted: Class the model answers, shape (rows,).
+        classes: What the classes mean.
     """
-    counts = confusion_matrix(target, predicted, labels=[0, 1])
+    positions = range(len(classes))
+    counts = confusion_matrix(target, predicted, labels=positions)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    labels = [f"not {positive_label}", positive_label]
     figure, axes = _figure(5.2, 4.8)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         share = shares[row, column]
         text = f"{count}\n{share:.0%}"
         axes.text(column, row, text, ha="center", va="center", size=13, color="white" if share > _DARK else INK)
-    axes.set_xticks([0, 1], labels)
-    axes.set_yticks([0, 1], labels, rotation=90, va="center")
+    axes.set_xticks(positions, classes)
+    axes.set_yticks(positions, classes, rotation=90, va="center")
     axes.set(xlabel="Predicted", ylabel="True")
     axes.spines[:].set_visible(False)
     axes.set_title(f"{title}\nConfusion matrix, {len(target)} test rows")

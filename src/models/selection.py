@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from sklearn.base import clone
@@ -19,12 +20,12 @@ from sklearn.pipeline import Pipeline
 
 from models.datasets import Partition
 from models.evaluation import (
-    DECISION_THRESHOLD,
     METRICS,
     FloatArray,
     intervals,
     permutation_losses,
-    positive_probability,
+    predicted_class,
+    probability_of,
     scores,
 )
 from promotion.config import FamilyConfig
@@ -41,11 +42,13 @@ class Examined:
 
     Attributes:
         model: The fitted pipeline.
+        train: By metric, on the training part: what the model makes of rows it has learned from.
         test: By metric, on the test part, with its 95 % bootstrap interval.
         pictures: PNG files by name.
     """
 
     model: Pipeline
+    train: Mapping[str, float]
     test: Mapping[str, Interval]
     pictures: Mapping[str, bytes]
 
@@ -65,15 +68,16 @@ def cross_validate(
         DataError: There are fewer training rows of a class than folds.
     """
     plan = config.cross_validation
-    smallest = int(np.bincount(part.train_target, minlength=2).min())
+    smallest = int(np.bincount(part.train_target, minlength=len(config.classes)).min())
     if smallest < plan.folds:
         raise DataError(
-            f"{config.data.path}: {smallest} training rows of the rarer class, cross-validation with "
+            f"{config.data.path}: {smallest} training rows of the rarest class, cross-validation with "
             f"{plan.folds} folds needs one in each: add rows or lower cross_validation.folds"
         )
     splitter = RepeatedStratifiedKFold(n_splits=plan.folds, n_repeats=plan.repeats, random_state=config.split.seed)
     folds = list(splitter.split(part.train_features, part.train_target))
-    tasks = [delayed(_score_fold)(model, part, *fold) for model in candidates.values() for fold in folds]
+    classes = len(config.classes)
+    tasks = [delayed(_score_fold)(model, part, classes, *fold) for model in candidates.values() for fold in folds]
     collected = _in_parallel(tasks, "cross-validating", progress)
     size = len(folds)
     return {
@@ -86,11 +90,14 @@ def cross_validate(
 
 
 def _score_fold(
-    model: Pipeline, part: Partition, learn: NDArray[np.int64], check: NDArray[np.int64]
+    model: Pipeline, part: Partition, classes: int, learn: NDArray[np.int64], check: NDArray[np.int64]
 ) -> dict[str, float]:
     fitted = clone(model).fit(part.train_features.iloc[learn], part.train_target[learn])
-    probability = positive_probability(fitted, part.train_features.iloc[check])
-    return {metric: float(value) for metric, value in scores(part.train_target[check], probability).items()}
+    return _score(fitted, part.train_features.iloc[check], part.train_target[check], classes)
+
+
+def _score(model: Pipeline, features: pd.DataFrame, target: NDArray[np.int64], classes: int) -> dict[str, float]:
+    return {metric: float(value) for metric, value in scores(target, probability_of(model, features, classes)).items()}
 
 
 def examine(
@@ -105,18 +112,19 @@ def _examine(config: FamilyConfig, algorithm: str, model: Pipeline, part: Partit
     from models.pictures import draw_confusion_matrix, draw_importance, draw_roc_curve
 
     title, metric, target = config.model_name(algorithm), config.selection_metric, part.test_target
+    names, seed = config.classes, config.split.seed
     fitted = clone(model).fit(part.train_features, part.train_target)
-    probability = positive_probability(fitted, part.test_features)
-    test = intervals(target, probability, config.split.seed)
-    importances = permutation_losses(fitted, part.test_features, target, metric, config.split.seed)
-    predicted = (probability > DECISION_THRESHOLD).astype(np.int64)
-    positive = f"{config.target.column} > {config.target.positive_above:g}"
+    train = _score(fitted, part.train_features, part.train_target, len(names))
+    probability = probability_of(fitted, part.test_features, len(names))
+    test = intervals(target, probability, seed)
+    importances = permutation_losses(fitted, part.test_features, target, classes=len(names), metric=metric, seed=seed)
+    predicted = predicted_class(probability, by_class=probability.ndim > target.ndim)
     pictures = {
-        "roc_curve.png": draw_roc_curve(title, target, probability, test["roc_auc"]),
-        "confusion_matrix.png": draw_confusion_matrix(title, target, predicted, positive),
+        "roc_curve.png": draw_roc_curve(title, target, probability, test["roc_auc"], names),
+        "confusion_matrix.png": draw_confusion_matrix(title, target, predicted, names),
         "permutation_importance.png": draw_importance(title, config.features, importances, metric),
     }
-    return Examined(fitted, test, pictures)
+    return Examined(fitted, train, test, pictures)
 
 
 def _in_parallel(tasks: list[Any], name: str, progress: Progress) -> list[Any]:

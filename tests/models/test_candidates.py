@@ -67,7 +67,11 @@ def test_same_seed_same_model(config: FamilyConfig) -> None:
     ("algorithm", "params", "expected"),
     [
         ("perceptron", {}, "candidates.perceptron: unknown algorithm; expected one of logistic_regression,"),
-        ("random_forest", {"trees": 3}, "candidates.random_forest.params: .*unexpected keyword argument 'trees'"),
+        (
+            "random_forest",
+            {"trees": 3},
+            "candidates.random_forest.params: trees: unknown parameter of random_forest; expected one of n_estimators,",
+        ),
         ("random_forest", {"n_estimators": -1}, "candidates.random_forest.params: .*n_estimators"),
     ],
 )

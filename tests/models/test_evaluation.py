@@ -16,14 +16,15 @@ from models.evaluation import (
     FloatArray,
     HoldoutEvaluator,
     IntArray,
-    compare_folds,
     intervals,
     paired_difference,
     permutation_losses,
-    positive_probability,
+    probability_of,
     scores,
 )
+from models.folds import compare_folds
 from models.packaging import TRUSTED_TYPES
+from models.sources import make_missing
 from promotion.config import FamilyConfig, load_config
 from promotion.errors import ArtifactRefused, PromotionError
 from promotion.settings import REPOSITORY
@@ -57,6 +58,84 @@ def test_many_resamples_at_once() -> None:
     for name, block in scores(targets, probabilities).items():
         alone = [float(scores(targets[i], probabilities[i])[name]) for i in range(3)]
         assert pytest.approx(alone) == block.tolist()
+
+
+def rows_of_three(seed: int, count: int = 60) -> tuple[IntArray, FloatArray]:
+    """A target of three classes, and probabilities that know something about it, some of them tied."""
+    random = np.random.default_rng(seed)
+    target = random.integers(0, 3, count)
+    weight = np.round(random.random((count, 3)), 1) + 0.05 + 0.5 * np.eye(3)[target]
+    return target, weight / weight.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_several_classes_are_averaged_as_by_scikit_learn(seed: int) -> None:
+    """Each class against the rest, and the plain mean over the classes, ties included."""
+    target, probability = rows_of_three(seed)
+    predicted = probability.argmax(axis=1)
+    expected = {
+        "roc_auc": reference.roc_auc_score(target, probability, multi_class="ovr", average="macro"),
+        "accuracy": reference.accuracy_score(target, predicted),
+        "precision": reference.precision_score(target, predicted, average="macro"),
+        "recall": reference.recall_score(target, predicted, average="macro"),
+        "f1": reference.f1_score(target, predicted, average="macro"),
+    }
+    assert pytest.approx(expected) == {name: float(value) for name, value in scores(target, probability).items()}
+
+
+def test_many_resamples_of_several_classes_at_once() -> None:
+    """Scoring a block of resamples gives each row's own score, for several classes too."""
+    drawn = [rows_of_three(seed) for seed in range(3)]
+    targets, probabilities = (np.array(arrays) for arrays in zip(*drawn, strict=True))
+    for name, block in scores(targets, probabilities).items():
+        assert pytest.approx([float(scores(*one)[name]) for one in drawn]) == block.tolist()
+
+
+def test_intervals_and_differences_of_several_classes() -> None:
+    """Intervals surround their value; a model does not differ from itself and differs from noise."""
+    target, probability = rows_of_three(1, count=300)
+    for interval in intervals(target, probability, 42).values():
+        assert interval.low < interval.value < interval.high
+    same = paired_difference(target, probability, probability, "f1", 42)
+    assert (0.0, 0.0, 0.0) == (same.value, same.low, same.high)
+    noise = np.random.default_rng(0).dirichlet([1, 1, 1], 300)
+    assert paired_difference(target, probability, noise, "roc_auc", 42).low > 0
+
+
+def test_a_class_without_rows_has_no_area() -> None:
+    """Where a class does not occur, ROC-AUC is NaN and the others count its zero."""
+    _, probability = rows_of_three(2)
+    target = np.zeros(len(probability), dtype=np.int64)
+    found = scores(target, probability)
+    assert math.isnan(found["roc_auc"])
+    assert float(found["recall"]) == pytest.approx(float(found["accuracy"]) / 3)
+
+
+def test_importance_for_several_classes(iris: tuple[FamilyConfig, Path]) -> None:
+    """Shuffling a petal's measure costs accuracy, as scikit-learn's permutation importance says."""
+    config, home = iris
+    part = split(load_dataset(config, home), config)
+    model = build_pipeline(config, "random_forest").fit(part.train_features, part.train_target)
+    ours = permutation_losses(model, part.train_features, part.train_target, classes=3, metric="accuracy", seed=42)
+    expected = permutation_importance(
+        model, part.train_features, part.train_target, scoring="accuracy", n_repeats=5, random_state=0
+    ).importances_mean
+    assert (4, 5) == ours.shape
+    assert pytest.approx(expected, abs=0.05) == ours.mean(axis=1)
+
+
+def test_holdout_of_several_classes(iris: tuple[FamilyConfig, Path], tmp_path: Path) -> None:
+    """A registered iris model is scored on the 30 test rows; one with other classes is refused."""
+    config, home = iris
+    part = split(load_dataset(config, home), config)
+    model = build_pipeline(config, "random_forest").fit(part.train_features, part.train_target)
+    mlflow.sklearn.save_model(model, tmp_path / "model", pip_requirements=[], skops_trusted_types=sorted(TRUSTED_TYPES))
+    evaluator = HoldoutEvaluator(config, home)
+    scored = evaluator.evaluate(tmp_path / "model")
+    assert (30, "0.9333") == (scored.rows, f"{scored.metrics['accuracy']:.4f}")
+    assert 0.0 == evaluator.difference(scored, scored, "accuracy").value
+    with pytest.raises(PromotionError, match=r"of shape \(30, 2\), got shape \(30, 3\)"):
+        probability_of(model, part.test_features, classes=2)
 
 
 def test_nothing_to_divide_by() -> None:
@@ -106,7 +185,7 @@ def test_permutation_losses_are_scikit_learns(config: FamilyConfig) -> None:
     """Shuffling a column costs what scikit-learn's permutation importance says, up to the luck of the shuffles."""
     part = split(load_dataset(config, REPOSITORY), config)
     model = build_pipeline(config, "logistic_regression").fit(part.train_features, part.train_target)
-    ours = permutation_losses(model, part.train_features, part.train_target, "roc_auc", 42)
+    ours = permutation_losses(model, part.train_features, part.train_target, classes=2, metric="roc_auc", seed=42)
     expected = permutation_importance(
         model, part.train_features, part.train_target, scoring="roc_auc", n_repeats=5, random_state=0
     ).importances_mean
@@ -129,6 +208,14 @@ def test_corrected_resampled_t_test() -> None:
 @pytest.fixture(scope="module")
 def config() -> FamilyConfig:
     return load_config(REPOSITORY / "config", "heart-disease")
+
+
+@pytest.fixture(scope="module")
+def iris(tmp_path_factory: pytest.TempPathFactory) -> tuple[FamilyConfig, Path]:
+    """The iris family, and a home with its file."""
+    family, home = load_config(REPOSITORY / "config", "iris-classifier"), tmp_path_factory.mktemp("iris")
+    make_missing(family, home)
+    return family, home
 
 
 @pytest.fixture(scope="module")
@@ -188,4 +275,4 @@ def test_model_that_does_not_fit_the_rows(config: FamilyConfig) -> None:
     part = split(load_dataset(config, REPOSITORY), config)
     model = build_pipeline(config, "logistic_regression").fit(part.train_features, part.train_target)
     with pytest.raises(PromotionError, match=r"cannot score the test rows: ValueError: .*thal"):
-        positive_probability(model, part.test_features.drop(columns="thal"))
+        probability_of(model, part.test_features.drop(columns="thal"), classes=2)
