@@ -10,18 +10,20 @@ if __name__ == "__main__":
     import project_environment
 
 import json
+import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from promotion.console import command, echo, talk
-from promotion.errors import ProjectionIncomplete, UsageError
+from promotion.errors import NothingToDo, ProjectionIncomplete, UsageError
 from promotion.people import actor
 from promotion.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from promotion.config import FamilyConfig
     from promotion.registry import ModelVersion
@@ -33,123 +35,191 @@ LIST_RULE = "=" * 80
 HEADING_RULE = "=" * 40
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The command line; the options are described at `main`."""
+
+    name: str | None
+    version: str | None
+    action: str | None
+    family: str | None
+    keep: int
+    yes: bool
+    at: datetime | None
+    reason: str | None
+    dry_run: bool
+    as_json: bool
+
+    @property
+    def say(self) -> Say:
+        """Where the documents' output goes: standard output belongs to the data when that was asked for."""
+        return talk if self.as_json else echo
+
+
 @command()
 @click.argument("name", required=False)
-@click.argument("version", required=False, type=click.IntRange(min=1))
+@click.argument("version", required=False)
 @click.option("--list", "action", flag_value="list", help="List the registered models.")
 @click.option("--auto", "action", flag_value="auto", help="Promote the best model of the newest training.")
 @click.option("--history", "action", flag_value="history", help="Who moved what, when, why.")
 @click.option("--reconcile", "action", flag_value="reconcile", help="Finish and adopt: make MLflow and journal agree.")
+@click.option(
+    "--restore", "action", flag_value="restore", help="Put back what was recorded: undo changes made outside."
+)
+@click.option("--cleanup", "action", flag_value="cleanup", help="Delete old versions that nothing needs; asks first.")
 @click.option("--model", "family", metavar="FAMILY", help="Only this family.")
+@click.option(
+    "--keep", type=click.IntRange(min=1), default=3, show_default=True, help="With --cleanup: newest versions to keep."
+)
+@click.option("--yes", is_flag=True, help="With --cleanup: do not ask.")
 @click.option(
     "--at", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), help="With --history: who served then (UTC)."
 )
 @click.option("--reason", help="Why; goes into the record.")
 @click.option("--dry-run", is_flag=True, help="Run the gates, change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Data on standard output, as JSON.")
-def main(
-    name: str | None,
-    version: int | None,
-    action: str | None,
-    family: str | None,
-    at: datetime | None,
-    reason: str | None,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
+def main(**options: Any) -> None:
     """Promote registered models so that exactly one version of a family is in Production.
 
-    NAME promotes the newest version of a registered model, NAME VERSION that one.
+    NAME promotes the newest version of a registered model, NAME VERSION that one: MLflow's number (3) or the semantic
+    version (1.2.0).
 
     Exit codes: 0 done, 1 failed and nothing moved, 2 usage or configuration, 3 blocked by a gate, 4 Production moved
     meanwhile, 5 nothing to do, 6 promoted but not shown by MLflow yet (--reconcile finishes).
     """
-    if (name is None) == (action is None):
-        raise UsageError("say either NAME [VERSION] or one of --list, --auto, --history, --reconcile (see --help)")
+    asked = Asked(**options)
+    if (asked.name is None) == (asked.action is None):
+        raise UsageError(
+            f"say either NAME [VERSION] or one of {', '.join(f'--{name}' for name in ACTIONS)} (see --help)"
+        )
     settings = Settings.from_environment()
-    if action == "list":
-        _list(settings, family, as_json=as_json)
+    if asked.action == "list":
+        _list(settings, asked)
         return
     from models.promotions import open_promotions
 
     service = open_promotions(settings, report=talk)
-    if family:
-        service.require_family(family)
-    if action == "history":
-        _history(service, family, at, as_json=as_json)
-    elif action == "reconcile":
-        _reconcile(service, family, as_json=as_json)
-    elif action == "auto":
-        _auto(service, family, reason or "best model of the newest training", dry_run=dry_run, as_json=as_json)
-    elif name:
-        _promote_named(service, name, version, reason or "promoted by hand", dry_run=dry_run, as_json=as_json)
+    if asked.family:
+        service.require_family(asked.family)
+    ACTIONS.get(asked.action or "", _promote_named)(service, asked)
 
 
-def _list(settings: Settings, family: str | None, *, as_json: bool) -> None:
+def _list(settings: Settings, asked: Asked) -> None:
     from promotion.config import load_configs
     from promotion.database import Database
+    from promotion.glance import semantic_versions
     from promotion.journal import Journal
     from promotion.listing import disagreements, model_documents, model_lines
     from promotion.registry import open_registry
 
     configs = load_configs(settings.config_folder)
     models = open_registry(settings).models()
-    if family:
+    if family := asked.family:
         config = configs.get(family)
         models = [model for model in models if (config.owns(model.name) if config else model.name == family)]
         if not models and config is None:
             raise UsageError(f"unknown family {family!r}: neither configured nor a registered model")
-    if as_json:
-        echo(json.dumps(model_documents(models), indent=2))
+    journal = Journal(Database(settings.database_url))
+    semvers = semantic_versions(journal, [(item.model, item.number) for model in models for item in model.versions])
+    if asked.as_json:
+        echo(json.dumps(model_documents(models, semvers), indent=2))
     else:
         echo("📋 Registered Models:")
         echo(LIST_RULE)
-        echo("\n".join(model_lines(models)))
+        echo("\n".join(model_lines(models, semvers)))
         if not models:
             talk(f"no registered models at {settings.registry_uri}: train first (python src/models/train.py)")
-    for line in disagreements(models, Journal(Database(settings.database_url)), configs):
-        talk(line, colour="yellow")
+    for line in disagreements(models, journal, configs):
+        talk(line, colour="yellow" if line.startswith(("⚠️", "⏳")) else "red")
 
 
-def _history(service: PromotionService, family: str | None, at: datetime | None, *, as_json: bool) -> None:
+def _history(service: PromotionService, asked: Asked) -> None:
     from promotion.listing import event_documents, history_lines
 
-    if at:
-        moment = at.replace(tzinfo=UTC)
-        families = [family] if family else sorted({event.family for event in service.journal.history()})
+    if asked.at:
+        moment = asked.at.replace(tzinfo=UTC)
+        families = [asked.family] if asked.family else sorted(service.journal.families())
         events = [event for name in families if (event := service.journal.production_at(name, moment))]
     else:
-        events = service.journal.history(family)
-    if as_json:
+        events = service.journal.history(asked.family)
+    if asked.as_json:
         echo(json.dumps(event_documents(events), indent=2))
         return
     for line in history_lines(events):
         echo(line)
     if not events:
-        talk(f"nothing in Production at {at:%Y-%m-%d %H:%M:%S} UTC" if at else "nothing was moved yet")
+        talk(f"nothing in Production at {asked.at:%Y-%m-%d %H:%M:%S} UTC" if asked.at else "nothing was moved yet")
 
 
-def _reconcile(service: PromotionService, family: str | None, *, as_json: bool) -> None:
-    service.reconcile(family)
-    if as_json:
+def _reconcile(service: PromotionService, asked: Asked) -> None:
+    from promotion.service import Mover
+
+    service.reconcile(Mover(actor(), asked.reason or "reconciled"), asked.family)
+    if asked.as_json:
         echo(json.dumps({"exit_code": 0, "message": "MLflow shows what the journal holds"}, indent=2))
     else:
         echo("✅ MLflow shows what the journal holds")
 
 
-def _auto(service: PromotionService, family: str | None, reason: str, *, dry_run: bool, as_json: bool) -> None:
+def _restore(service: PromotionService, asked: Asked) -> None:
+    family = asked.family
+    if not family or not asked.reason:
+        raise UsageError("--restore puts one family back and goes into the record: say --model FAMILY and --reason WHY")
+    family = service.family(family)
+    if asked.dry_run:
+        found = service.outside_changes(family)
+    else:
+        found = service.restore(family, actor=actor(), reason=asked.reason)
+    for line in found:
+        asked.say(f"   found: {line}")
+    asked.say(f"✅ {family}: {'nothing changed (dry run)' if asked.dry_run else 'what was recorded is back in place'}")
+    if asked.as_json:
+        echo(json.dumps({"exit_code": 0, "dry_run": asked.dry_run, "family": family, "found": found}, indent=2))
+
+
+def _clean_up(service: PromotionService, asked: Asked) -> None:
+    from promotion.retention import clean_up, cleanup_lines, review_families, verdict_document
+
+    if not (asked.yes or asked.dry_run or sys.stdin.isatty()):
+        raise UsageError("--cleanup deletes versions and there is no terminal to ask on: see --dry-run, then add --yes")
+    found = review_families(service, asked.family, asked.keep, synchronise=not asked.dry_run)
+    for line in cleanup_lines(found, asked.keep):
+        asked.say(line)
+    doomed = [verdict for verdict in found if not verdict.kept]
+    if not doomed:
+        raise NothingToDo("nothing to clean up")
+    if not asked.dry_run:
+        if not asked.yes and not click.confirm(f"Delete {len(doomed)} versions from MLflow for good?", err=True):
+            raise NothingToDo("not confirmed: nothing was deleted")
+        doomed = clean_up(service, doomed, asked.keep, actor=actor(), reason=asked.reason or "cleaned up")
+    asked.say(f"✅ {len(doomed)} versions {'would be deleted (dry run)' if asked.dry_run else 'deleted from MLflow'}")
+    talk("   the journal keeps their record, storage their files: mlflow runs delete, then mlflow gc, frees the space")
+    if asked.as_json:
+        lists = {"deleted": doomed, "kept": [verdict for verdict in found if verdict.kept]}
+        echo(json.dumps({"exit_code": 0, "dry_run": asked.dry_run, **lists}, indent=2, default=verdict_document))
+
+
+def _auto(service: PromotionService, asked: Asked) -> None:
     from promotion.auto import auto_families, for_each_family
 
+    families = auto_families(service.configs, asked.family, talk)
+
     def act(config: FamilyConfig) -> None:
-        _auto_family(service, config, reason, dry_run=dry_run, as_json=as_json)
+        # Of several families one that was never trained is a line, not a page of headings.
+        if len(families) > 1 and not any(config.owns(model.name) for model in service.registry.models()):
+            raise NothingToDo(
+                f"no version is registered: train first (python src/models/train.py --model {config.family})"
+            )
+        _auto_family(service, config, asked)
 
-    for_each_family(auto_families(service.configs, family, talk), act, on_failure=talk)
+    for_each_family(families, act, on_failure=talk)
 
 
-def _auto_family(service: PromotionService, config: FamilyConfig, reason: str, *, dry_run: bool, as_json: bool) -> None:
+def _auto_family(service: PromotionService, config: FamilyConfig, asked: Asked) -> None:
     from promotion.auto import metric_tag, promote_best, rehearse_best
+    from promotion.service import Mover
 
-    say = talk if as_json else echo
+    say = asked.say
     label = config.selection_metric.upper().replace("_", "-")
 
     def found(candidate: ModelVersion) -> None:
@@ -157,44 +227,44 @@ def _auto_family(service: PromotionService, config: FamilyConfig, reason: str, *
         _say_found(candidate, say)
 
     def checked(plan: Plan) -> None:
-        _say_checked(plan, say, dry_run=dry_run)
+        _say_checked(plan, say, dry_run=asked.dry_run)
 
-    if not as_json:
+    if not asked.as_json:
         _show_registry(service, config, "Before Promotion")
     for line in ["", HEADING_RULE, "🏆 Auto-Promoting Best Model", HEADING_RULE, "", "🔍 Searching for best model..."]:
         say(line)
-    if dry_run:
+    if asked.dry_run:
         _say_outside_changes(service, config.family)
         plan = rehearse_best(service, config, found, checked)
-        _finish_rehearsal(plan, as_json=as_json)
+        _finish_rehearsal(plan, as_json=asked.as_json)
         return
-    promotion = promote_best(service, config, actor=actor(), reason=reason, on_found=found, on_checked=checked)
-    _say_promoted(promotion, say, as_json=as_json)
-    if not as_json:
+    mover = Mover(actor(), asked.reason or "best model of the newest training")
+    promotion = promote_best(service, config, mover, on_found=found, on_checked=checked)
+    _say_promoted(promotion, say, as_json=asked.as_json)
+    if not asked.as_json:
         _show_registry(service, config, "After Promotion")
     _require_projected(promotion)
 
 
-def _promote_named(
-    service: PromotionService, name: str, version: int | None, reason: str, *, dry_run: bool, as_json: bool
-) -> None:
-    from promotion.service import refusal
+def _promote_named(service: PromotionService, asked: Asked) -> None:
+    from promotion.service import Mover, refusal
 
-    say = talk if as_json else echo
-    candidate = service.candidate(name, version)
+    say = asked.say
+    candidate = service.candidate(str(asked.name), asked.version)
+    family = service.family(candidate.model)
     _say_found(candidate, say)
-    if dry_run:
-        _say_outside_changes(service, service.family(name))
+    if asked.dry_run:
+        _say_outside_changes(service, family)
     else:
-        service.synchronise(service.family(name))
+        service.synchronise(family)
     plan = service.check(candidate)
-    _say_checked(plan, say, dry_run=dry_run)
-    if not dry_run:
-        promotion = service.promote(plan, actor=actor(), reason=reason)
-        _say_promoted(promotion, say, as_json=as_json)
+    _say_checked(plan, say, dry_run=asked.dry_run)
+    if not asked.dry_run:
+        promotion = service.promote(plan, Mover(actor(), asked.reason or "promoted by hand"))
+        _say_promoted(promotion, say, as_json=asked.as_json)
         _require_projected(promotion)
     elif plan.report.passed:
-        _finish_rehearsal(plan, as_json=as_json)
+        _finish_rehearsal(plan, as_json=asked.as_json)
     else:
         raise refusal(plan)
 
@@ -268,6 +338,15 @@ def _show_registry(service: PromotionService, config: FamilyConfig, moment: str)
     for line in lines:
         echo(line)
 
+
+ACTIONS: Mapping[str, Callable[..., None]] = {
+    "list": _list,
+    "auto": _auto,
+    "history": _history,
+    "reconcile": _reconcile,
+    "restore": _restore,
+    "cleanup": _clean_up,
+}
 
 if __name__ == "__main__":
     main()

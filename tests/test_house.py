@@ -21,10 +21,10 @@ from promotion.settings import REPOSITORY
 Run = Callable[..., subprocess.CompletedProcess[str]]
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
 TEXT = "\n".join(path.read_text(encoding="utf-8") for path in DOCUMENTS)
-NAMED = sorted(set(re.findall(r"python ((?:scripts|src|benchmarks)/[\w/-]+\.py)", TEXT)))
+NAMED = sorted(set(re.findall(r"python ((?:scripts|src|mlops|benchmarks)/[\w/-]+\.py)", TEXT)))
 COMMANDS = sorted(
     str(path.relative_to(REPOSITORY))
-    for folder in ("scripts", "src/models")
+    for folder in ("scripts", "src/models", "mlops/registry")
     for path in (REPOSITORY / folder).glob("*.py")
     if "import project_environment" in path.read_text(encoding="utf-8")
 )

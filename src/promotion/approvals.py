@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from promotion.chain import canonical, moment
 from promotion.people import person, persons
@@ -50,7 +51,7 @@ def standing(
         now: UTC.
         verify: Says what is wrong with an approval's signature; empty when nothing is.
     """
-    newest = {approval.role: approval for approval in approvals}
+    newest = {approval.role: approval for approval in sorted(approvals, key=_stated_at)}
     trainers = persons(entry.trainer.split(",")) if entry and entry.trainer else set()
     result = Standing({}, {})
     spoken: dict[str, str] = {}
@@ -105,12 +106,21 @@ def misstatement(approval: Approval, entry: Entry | None) -> str:
         "comment": approval.comment,
         "expires": moment(approval.expires_at),
     }
-    try:
-        stated = dict(json.loads(approval.statement))
-    except (ValueError, TypeError):
-        stated = {}
+    stated = _stated(approval)
     differing = [name for name, value in claimed.items() if stated.get(name) != value]
     return f"the approval of {approval.approver} is not what was stated: {', '.join(differing)}" if differing else ""
+
+
+def _stated(approval: Approval) -> Mapping[str, Any]:
+    try:
+        return dict(json.loads(approval.statement))
+    except (ValueError, TypeError):
+        return {}
+
+
+def _stated_at(approval: Approval) -> str:
+    """When it was said, by the statement: a copied row is not newer than the word it was copied from."""
+    return str(_stated(approval).get("at", ""))
 
 
 def may_speak(policy: Approvals, role: str, speaker: str) -> bool:

@@ -16,6 +16,9 @@ from promotion.errors import ArtifactMissing, ArtifactUnsafe
 from promotion.registry import ModelVersion, Registry, without_password
 from promotion.registry_failures import registry_error
 
+MODEL_CARD = "MODEL_CARD.md"
+"""The file in a version's folder that says what the version is."""
+
 # Bounds for MLflow's downloads; its own defaults retry for minutes.
 _DOWNLOAD_LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 

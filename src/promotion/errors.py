@@ -16,6 +16,7 @@ PromotionError                1  failed, nothing moved
 │   ├── RegistryUnauthorised  1  401: credentials missing or wrong
 │   ├── RegistryForbidden     1  403: credentials valid, permission missing
 │   ├── RegistryBroken        1  5xx, or an exception inside the store
+│   │   └── NotOffered        1  the server has no such endpoint
 │   ├── ArtifactMissing       1  a version's files are not where the registry says
 │   └── ArtifactUnsafe        1  a version's files reach outside their folder
 ├── JournalError              1  the journal's database cannot be read or written
@@ -107,6 +108,10 @@ class RegistryForbidden(RegistryError):
 
 class RegistryBroken(RegistryError):
     """The tracking server or store failed inside (5xx, or an exception such as RepresenterError)."""
+
+
+class NotOffered(RegistryBroken):
+    """The server has no such endpoint: it is older than whoever asks, or something else than MLflow answers."""
 
 
 class ArtifactMissing(RegistryError):

@@ -10,7 +10,8 @@ from promotion.config import FamilyConfig, family_of
 from promotion.gates import GateReport
 from promotion.glance import changed_rows
 from promotion.journal import Journal
-from promotion.records import Entry, Event
+from promotion.reconciler import hand_lines
+from promotion.records import Event
 from promotion.registry import ModelVersion, RegisteredModel
 from promotion.stages import Stage
 
@@ -42,9 +43,7 @@ def shown_tags(version: ModelVersion) -> dict[str, str]:
     return {key: value for key, value in sorted(version.tags.items()) if not key.startswith(HIDDEN_TAGS)}
 
 
-def model_documents(
-    models: Iterable[RegisteredModel], semvers: Semvers = MappingProxyType({})
-) -> list[dict[str, Any]]:
+def model_documents(models: Iterable[RegisteredModel], semvers: Semvers = MappingProxyType({})) -> list[dict[str, Any]]:
     """The listing as plain data."""
     return [
         {
@@ -80,7 +79,7 @@ def disagreements(
     by_hand = changed_rows(journal)
     for family, found in by_hand.items():
         seen = "; ".join(hand_lines(found))
-        lines.append(_outside(family, f"by SQL: {seen}", configs, is_emptied=family not in productions))
+        lines.append(_outside(family, f" by SQL: {seen}", configs, is_emptied=family not in productions))
     shown: dict[str, list[ModelVersion]] = {}
     for model in models:
         config = family_of(model.name, dict(configs))
@@ -97,11 +96,6 @@ def disagreements(
     return lines
 
 
-def hand_lines(by_hand: Sequence[tuple[Entry, Stage]]) -> list[str]:
-    """What somebody changed by SQL, one line a version."""
-    return [f"{entry}: its row says {entry.stage}, the events say {recorded}" for entry, recorded in by_hand]
-
-
 def _outside(family: str, what: str, configs: Mapping[str, FamilyConfig], *, is_emptied: bool = False) -> str:
     config = configs.get(family)
     restore = f"python scripts/promote-model.py --restore --model {family} --reason WHY puts back what was recorded"
@@ -109,8 +103,8 @@ def _outside(family: str, what: str, configs: Mapping[str, FamilyConfig], *, is_
         return f"❌ {family}: NO PRODUCTION: changed outside{what}; {restore}"
     if config and config.approvals:
         return (
-            f"🔒 {family}: QUARANTINED: changed outside{what}; export and deploy refuse until every approval is given and "
-            f"python scripts/promote-model.py --reconcile --model {family} ratifies it, or {restore}"
+            f"🔒 {family}: QUARANTINED: changed outside{what}; export and deploy refuse until every approval is given "
+            f"and python scripts/promote-model.py --reconcile --model {family} ratifies it, or {restore}"
         )
     return (
         f"⚠️ {family}: changed outside{what}; the next promotion, or python scripts/promote-model.py --reconcile, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from promotion.errors import RegistryBroken, UnknownModel
+from promotion.errors import NotOffered, RegistryBroken, UnknownModel
 from promotion.journal import Journal
 from promotion.records import Entry
 from promotion.registry import ModelVersion, Registry
@@ -99,6 +99,11 @@ class _Projection:
                 present = self.registry.model(model).aliases
                 for alias, target in targets.items():
                     self._point(model, alias, present.get(alias), target)
+        except NotOffered:
+            # Where stages are shown, a server that is too old for aliases shows all it can.
+            self.report("the server offers no aliases: consumers load models:/<name>/Production")
+            if self.problems:
+                self.problems.append("the server offers no aliases either")
         except RegistryBroken as error:
             self.problems.append(f"MLflow could not write an alias: {error}")
 

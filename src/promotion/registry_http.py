@@ -14,6 +14,7 @@ from requests.auth import AuthBase, HTTPBasicAuth
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_before_delay, wait_exponential_jitter
 
 from promotion.errors import (
+    NotOffered,
     RegistryBroken,
     RegistryError,
     RegistryForbidden,
@@ -38,10 +39,6 @@ Json = Mapping[str, Any]
 
 class NotThere(Exception):
     """The server knows the endpoint but not the thing asked for (RESOURCE_DOES_NOT_EXIST)."""
-
-
-class NotOffered(RegistryBroken):
-    """The server has no such endpoint: it is older than whoever asks, or something else than MLflow answers."""
 
 
 class _MayPass(Exception):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -57,7 +57,7 @@ class _Facts:
     """What is known of a family beside its versions, by row of the journal or by model and number."""
 
     entries: Mapping[Place, Entry]
-    previous: Place | None
+    way_back: Collection[Place]
     ended: Mapping[int, datetime]
     begun: Collection[int]
     approved: Collection[int]
@@ -72,8 +72,8 @@ def review(service: Reconciler, family: str, keep: int) -> list[Verdict]:
     """Decide about every version of a family; changes nothing.
 
     Kept are the newest `keep` of each registered model and, however old: what is in Production or Staging, in the
-    journal or in MLflow; the version a rollback returns to; the best of the newest training; what an alias points at;
-    what has an open incident or an approval under way; and whatever has served or was archived, until the family's
+    journal or in MLflow; the versions a rollback may return to; the best of the newest training; what an alias points
+    at; what has an open incident or an approval under way; and whatever has served or was archived, until the family's
     `retention.days` have passed since.
 
     Args:
@@ -102,9 +102,28 @@ def review(service: Reconciler, family: str, keep: int) -> list[Verdict]:
     return verdicts
 
 
-def clean_up(
-    service: Reconciler, family: str, keep: int, agreed: Iterable[Verdict], *, actor: str, reason: str
-) -> list[Verdict]:
+def review_families(service: Reconciler, family: str | None, keep: int, *, synchronise: bool) -> list[Verdict]:
+    """Decide about every version of one family, or of all that the registry has.
+
+    Args:
+        service: Knows journal, registry and configuration.
+        family: None for all.
+        keep: As for `review`.
+        synchronise: Whether to take over, first, what was changed outside; a rehearsal changes nothing.
+
+    Raises:
+        Quarantined: Somebody moved versions of a family past its rules; until that is settled nothing is deleted.
+    """
+    models = [family] if family else [model.name for model in service.registry.models()]
+    verdicts: list[Verdict] = []
+    for name in sorted({service.family(model) for model in models}):
+        if synchronise:
+            service.synchronise(name)
+        verdicts += review(service, name, keep)
+    return verdicts
+
+
+def clean_up(service: Reconciler, agreed: Iterable[Verdict], keep: int, *, actor: str, reason: str) -> list[Verdict]:
     """Delete from MLflow what was agreed and may still be deleted now.
 
     Each deletion is recorded first, with where the files are, because MLflow forgets that; rows and events stay for
@@ -112,9 +131,8 @@ def clean_up(
 
     Args:
         service: Moves and records.
-        family: Whose versions.
-        keep: As for `review`.
         agreed: What somebody said yes to.
+        keep: As for `review`.
         actor: Who.
         reason: Why.
 
@@ -126,23 +144,18 @@ def clean_up(
         RegistryError: MLflow failed; what was deleted until then stays deleted.
     """
     if clock.is_set():
-        raise UsageError(
-            f"{clock.VARIABLE} is set: a rehearsal deletes nothing; use --dry-run, or unset {clock.VARIABLE}"
-        )
+        raise UsageError(f"{clock.VARIABLE} is set: a rehearsal deletes nothing; unset it, or look with --dry-run")
     wanted = {_place(verdict.version) for verdict in agreed if not verdict.kept}
     deleted: list[Verdict] = []
-    with service.journal.family_lock(family):
-        # Between the question and the answer somebody may have promoted one of them.
-        for verdict in review(service, family, keep):
-            version = verdict.version
-            if verdict.kept or _place(version) not in wanted:
-                continue
-            if not verdict.is_begun:
-                where = {"source": version.source, "run": version.run_id}
-                service.journal.record(family, version, Authority(ACTION, actor, reason, details=where))
-            service.registry.delete_version(version.model, version.number)
-            service.report(f"{verdict} deleted from MLflow")
-            deleted.append(verdict)
+    for family in sorted({service.family(model) for model, _ in wanted}):
+        with service.journal.family_lock(family):
+            # Between the question and the answer somebody may have promoted one of them.
+            for verdict in review(service, family, keep):
+                if not verdict.kept and _place(verdict.version) in wanted:
+                    _delete(service, family, verdict, Authority(ACTION, actor, reason))
+                    deleted.append(verdict)
+    if deleted:
+        service.on_moved(service.report)
     return deleted
 
 
@@ -172,6 +185,15 @@ def verdict_document(verdict: Verdict) -> dict[str, Any]:
     }
 
 
+def _delete(service: Reconciler, family: str, verdict: Verdict, authority: Authority) -> None:
+    version = verdict.version
+    if not verdict.is_begun:
+        where = {"source": version.source, "run": version.run_id}
+        service.journal.record(family, version, replace(authority, details=where))
+    service.registry.delete_version(version.model, version.number)
+    service.report(f"{verdict} deleted from MLflow")
+
+
 def _place(version: ModelVersion | Entry) -> Place:
     return version.model, version.number
 
@@ -196,7 +218,7 @@ def _facts(
     journal = service.journal
     config = service.configs.get(family)
     now = clock.now()
-    previous = journal.previous(family)
+    entries = journal.entries(family)
     acts = _acts(journal, family)
     approved = (
         select(approval.c.version_id)
@@ -205,8 +227,8 @@ def _facts(
     )
     newest = max((version.tags.get(ROUND_TAG, "") for version in versions), default="")
     return _Facts(
-        entries={_place(entry): entry for entry in journal.entries(family)},
-        previous=_place(previous) if previous else None,
+        entries={_place(entry): entry for entry in entries},
+        way_back=_way_back(journal, family, entries, {row.version_id: row.served for row in acts if row.served}),
         ended={row.version_id: row.ended for row in acts if row.ended},
         begun={row.version_id for row in acts if row.cleaned == row.newest},
         approved={row.version_id for row in journal.rows(approved)},
@@ -223,7 +245,7 @@ def _facts(
 
 
 def _acts(journal: Journal, family: str) -> Sequence[Row[Any]]:
-    """Of each version: its newest event, its newest cleanup, and when it last entered or left Production or Archived.
+    """Of each version its newest event and cleanup, when it entered or left Production or Archived, when it served.
 
     Events are asked, not the rows' timestamps: events cannot be edited.
     """
@@ -235,10 +257,20 @@ def _acts(journal: Journal, family: str) -> Sequence[Row[Any]]:
             func.max(event.sequence).label("newest"),
             func.max(case((event.action == ACTION, event.sequence))).label("cleaned"),
             func.max(case((touched, event.at))).label("ended"),
+            func.max(case((MOVES & (event.from_status == Stage.PRODUCTION.status), event.sequence))).label("served"),
         )
         .where(event.family == family)
         .group_by(event.version_id)
     )
+
+
+def _way_back(journal: Journal, family: str, entries: Sequence[Entry], served: Mapping[int, int]) -> set[Place]:
+    """Who served before the present version, and, should that one be known bad, who served before it."""
+    previous = journal.previous(family)
+    sound = [entry for entry in entries if entry.id in served and not entry.known_bad]
+    elsewhere = [entry for entry in sound if entry.stage is not Stage.PRODUCTION]
+    last = max(elsewhere, key=lambda entry: served[entry.id], default=None)
+    return {_place(entry) for entry in (previous, last) if entry}
 
 
 def _protection(version: ModelVersion, entry: Entry | None, facts: _Facts) -> str:
@@ -246,7 +278,7 @@ def _protection(version: ModelVersion, entry: Entry | None, facts: _Facts) -> st
     rules: tuple[Callable[[], str], ...] = (
         lambda: f"in {version.stage}" if version.stage in _ACTIVE else "",
         lambda: f"in {entry.stage}, says the journal" if entry and entry.stage in _ACTIVE else "",
-        lambda: "a rollback returns to it" if _place(version) == facts.previous else "",
+        lambda: "a rollback returns to it" if _place(version) in facts.way_back else "",
         lambda: "the best of the newest training" if _place(version) in facts.best else "",
         lambda: f"alias {', '.join(facts.aliases[_place(version)])}" if _place(version) in facts.aliases else "",
         lambda: "it has an open incident" if _place(version) in facts.incidents else "",

@@ -95,12 +95,14 @@ class Mover:
         reason: Goes into the record.
         approver: The person who answers for it, when that is not the actor.
         override: Whether to move in spite of gates that refuse: break-glass, with a reason.
+        waived: What else was waived, in words, such as a looser threshold; recorded like an override.
     """
 
     actor: str
     reason: str
     approver: str | None = None
     override: bool = False
+    waived: tuple[str, ...] = ()
 
     @property
     def person(self) -> str:
@@ -207,7 +209,7 @@ class PromotionService(Reconciler):
             ProductionMoved: Production is not the version the plan compared with.
             JournalError: The journal cannot be written; nothing moved.
         """
-        overridden = [gate.name for gate in plan.report.refusals]
+        overridden = [*(gate.name for gate in plan.report.refusals), *mover.waived]
         with self.journal.family_lock(plan.family):
             report_id = self.keep_report(plan, mover.actor)
             changes = [Change(plan.candidate, plan.to, plan.report.digest)]

@@ -15,6 +15,7 @@ from tests.commands.conftest import FOREST, LOGISTIC, Promote
 from tests.conftest import Run
 from tests.promotion.factories import Store, read_only, small_disk
 
+from promotion.service import Mover
 from promotion.settings import Settings
 from promotion.stages import Stage
 
@@ -42,7 +43,7 @@ def _churn_home(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     store = Store(Settings(home, uri, uri, f"sqlite:///{home / 'promotion.db'}"), home / "artifacts")
     store.register("churn")
     store.register("churn")
-    store.service().promote(store.service().check(store.registry.version("churn", 1)), actor="anna", reason="first")
+    store.service().promote(store.service().check(store.registry.version("churn", 1)), Mover("anna", "first"))
     return home
 
 

@@ -11,6 +11,7 @@ from tests.commands.conftest import FOREST, LOGISTIC, Promote
 from tests.conftest import Run
 from tests.promotion.factories import Store, rows
 
+from promotion.service import Mover
 from promotion.settings import REPOSITORY
 from promotion.stages import Stage
 
@@ -141,7 +142,7 @@ def test_list_shows_a_move_that_mlflow_does_not_show_yet(churn: Store, promote: 
     plan = churn.service().check(churn.registry.version("churn", 1))
     registry_free = churn.service()
     registry_free.registry.set_stage = _refuse  # type: ignore[method-assign, assignment]
-    registry_free.promote(plan, actor="anna", reason="tested")
+    registry_free.promote(plan, Mover("anna", "tested"))
 
     result = promote("--list")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from promotion.artifacts import MODEL_CARD
 from promotion.config import FamilyConfig
 from promotion.gates.report import ARTIFACT, READY, Context, Gate, GateResult
 
-MODEL_CARD = "MODEL_CARD.md"
 _MEGABYTE = 1e6
 _SHOWN = 12
 

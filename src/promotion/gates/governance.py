@@ -16,9 +16,9 @@ _DAY = timedelta(days=1)
 def not_known_bad(context: Context) -> GateResult:
     """Nobody took it back before because it was bad."""
     reason = context.entry.known_bad if context.entry else None
-    return GateResult(
-        "not known bad", not reason, "known bad" if reason else "nothing known", "nothing known", reason or ""
-    )
+    measured = "known bad" if reason else "nothing known"
+    why = f"{reason}; only promote_model.py --override-gates --reason WHY puts it back" if reason else ""
+    return GateResult("not known bad", not reason, measured, "nothing known", why)
 
 
 def transition_gates(config: FamilyConfig, context: Context) -> list[Gate]:

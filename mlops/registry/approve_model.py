@@ -1,0 +1,139 @@
+"""Record what a reviewer says of a version, for or against, or list whose word is still missing."""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    import sys
+    from pathlib import Path
+
+    sys.path[0] = str(Path(__file__).resolve().parents[2] / "src")
+    import project_environment
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from promotion.console import command, echo, talk
+from promotion.errors import UsageError
+from promotion.people import actor
+from promotion.settings import Settings
+
+if TYPE_CHECKING:
+    from promotion.approving import Approving, Opinion
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@command()
+@click.option("--model-name", required=True, metavar="NAME", help="Registered model, or a family that has just one.")
+@click.option("--version", required=True, metavar="VERSION", help="Semantic version (1.2.0) or MLflow's number.")
+@click.option("--role", help="In which role, as the family's configuration names them.")
+@click.option("--approver", metavar="WHO", help="Who says so.")
+@click.option("--reject", is_flag=True, help="Against the version.")
+@click.option("--comment", help="What was looked at.")
+@click.option("--sign", "key", type=FILE, metavar="KEY", help="Sign with this SSH key right here.")
+@click.option("--print-statement", is_flag=True, help="Print the text to sign elsewhere; nothing is recorded.")
+@click.option("--statement", type=FILE, help="What --print-statement printed.")
+@click.option("--signature", type=FILE, help="Its signature, as ssh-keygen wrote it.")
+@click.option("--list", "is_listing", is_flag=True, help="Only show what is given and what is missing.")
+@click.option("--json", "as_json", is_flag=True, help="Data on standard output, as JSON.")
+def main(
+    model_name: str,
+    version: str,
+    role: str | None,
+    approver: str | None,
+    reject: bool,
+    comment: str | None,
+    key: Path | None,
+    print_statement: bool,
+    statement: Path | None,
+    signature: Path | None,
+    is_listing: bool,
+    as_json: bool,
+) -> None:
+    """Approve or reject a version's way into Production, bound to its artifact and to what the gates find now.
+
+    Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 this person may not say it, or the signature is not
+    theirs, 5 it is in Production already.
+    """
+    opinion = None if is_listing else _opinion(role, approver, comment, is_approved=not reject)
+    if (statement is None) != (signature is None) or (statement and (key or print_statement)):
+        raise UsageError("--statement and --signature belong together, and replace --sign and --print-statement")
+    from models.promotions import open_promotions
+    from promotion.approving import Approving
+
+    service = open_promotions(Settings.from_environment(), report=talk)
+    candidate = service.candidate(service.registered_model(model_name), version)
+    if not (is_listing or print_statement):
+        service.synchronise(service.family(candidate.model))
+    approving = Approving(service, service.check(candidate))
+    if opinion and print_statement:
+        _print(approving.statement(opinion))
+        return
+    if opinion:
+        if statement and signature:
+            approving.record_signed(opinion, actor(), statement=_text(statement), signature=_text(signature))
+        else:
+            approving.record_now(opinion, actor(), key=key)
+    _show(approving, opinion, as_json=as_json)
+
+
+def _opinion(role: str | None, approver: str | None, comment: str | None, *, is_approved: bool) -> Opinion:
+    from promotion.approving import Opinion
+
+    if role is None or approver is None or comment is None:
+        raise UsageError("say --role, --approver and --comment, or --list (see --help)")
+    return Opinion(role, approver, is_approved, comment)
+
+
+def _print(statement: str) -> None:
+    """To the byte: a line break at the end would be signed as well."""
+    from promotion.approvals import NAMESPACE
+
+    click.echo(statement, nl=False)
+    talk()
+    talk("to sign it, save it as statement.json (… --print-statement > statement.json), then:")
+    talk(f"   ssh-keygen -Y sign -f ~/.ssh/id_ed25519 -n {NAMESPACE} statement.json")
+    talk("and repeat this command with --statement statement.json --signature statement.json.sig")
+
+
+def _show(approving: Approving, opinion: Opinion | None, *, as_json: bool) -> None:
+    from promotion.approving import standing_document, standing_lines
+    from promotion.gates import APPROVALS
+
+    plan, standing = approving.plan, approving.standing()
+    refused = [gate for gate in plan.report.refusals if gate.name != APPROVALS]
+    message = f"Approvals of {plan.candidate} ({plan.report.version}): {len(standing.given)} of "
+    message += f"{len(approving.policy.roles)}"
+    if opinion:
+        decision = "approved" if opinion.approved else "rejected"
+        message = f"{plan.candidate} ({plan.report.version}) {decision} by {opinion.approver} for {opinion.role}"
+    if as_json:
+        document = {
+            "exit_code": 0,
+            "message": message,
+            **standing_document(standing),
+            "refused": {gate.name: gate.why or gate.measured for gate in refused},
+        }
+        echo(json.dumps(document, default=str))
+        return
+    echo(f"✅ {message}" if opinion else message)
+    for line in standing_lines(standing):
+        echo(line)
+    for gate in refused:
+        talk(
+            f"also missing: {gate.name}: {gate.measured}, required {gate.required} {gate.why}".rstrip(), colour="yellow"
+        )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not readable as text: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

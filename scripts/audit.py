@@ -1,0 +1,180 @@
+"""Prove that the journal still says what was recorded, show who did what and why, export it for an auditor."""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    import sys
+    from pathlib import Path
+
+    sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
+    import project_environment
+
+import json
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from promotion.console import command, echo, talk
+from promotion.errors import UsageError
+from promotion.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
+_SHOWN = 100
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@command()
+@click.argument("action", type=click.Choice(["verify", "show", "export"]))
+@click.option("--model", "family", metavar="FAMILY", help="show, export: only this family.")
+@click.option("--version", help="show: only this version of the family, by number or semantic version.")
+@click.option("--since", type=_MOMENT, help="show: not before (UTC).")
+@click.option("--until", type=_MOMENT, help="show: before (UTC).")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=_SHOWN, show_default=True, help="show: the newest so many."
+)
+@click.option("--output", type=_FILE, help="export: the file to write, JSON lines.")
+@click.option("--export", "exported", type=_FILE, help="verify: an exported file instead of the database.")
+@click.option("--checkpoints", type=_FOLDER, help="verify, export: where they are [PROMOTION_CHECKPOINTS].")
+@click.option("--keys", type=_FOLDER, help="verify: the public keys that are believed [PROMOTION_TRUSTED_KEYS].")
+@click.option("--json", "as_json", is_flag=True, help="Data on standard output, as JSON.")
+def main(  # noqa: PLR0913  # one for each option
+    action: str,
+    family: str | None,
+    version: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    limit: int,
+    output: Path | None,
+    exported: Path | None,
+    checkpoints: Path | None,
+    keys: Path | None,
+    as_json: bool,
+) -> None:
+    """Look behind the journal: verify that nobody changed it, show its events, export it.
+
+    Exit codes: 0 sound, or shown, or exported; 1 cannot be read; 2 usage; 3 verify found something wrong.
+    """
+    settings = Settings.from_environment()
+    if action == "verify":
+        _verify(settings, exported, checkpoints, keys, as_json=as_json)
+    elif action == "show":
+        _show(settings, family, version, (since, until), limit, as_json=as_json)
+    else:
+        _export(settings, family, output, checkpoints, as_json=as_json)
+
+
+def _verify(
+    settings: Settings, exported: Path | None, checkpoints: Path | None, keys: Path | None, *, as_json: bool
+) -> None:
+    from promotion.audit import verify
+    from promotion.audit.export import ExportSource
+    from promotion.audit.listing import report_lines
+    from promotion.audit.records import JournalSource
+    from promotion.checkpoints import checkpoint_folder, read_checkpoints
+    from promotion.database import Database
+    from promotion.journal import Journal
+    from promotion.keys import Keys
+
+    known = Keys.from_environment()
+    trusted = (replace(known, trusted_folder=keys) if keys else known).trusted()
+    found, unreadable = read_checkpoints(checkpoints or checkpoint_folder(settings))
+    source = ExportSource(exported) if exported else JournalSource(Journal(Database(settings.database_url)))
+    with _progress() as progress:
+        report = verify(source, found, trusted, unreadable=unreadable, progress=progress)
+    exit_code = 0 if report.is_sound else 3
+    if as_json:
+        echo(json.dumps({"exit_code": exit_code, **report.as_json()}, indent=2))
+    else:
+        echo("\n".join(report_lines(report)))
+    if exit_code:
+        talk(f"the journal is NOT sound: {report.count} findings; keep it and its checkpoints as they are", "red")
+        click.get_current_context().exit(exit_code)
+
+
+def _show(
+    settings: Settings,
+    family: str | None,
+    version: str | None,
+    period: tuple[datetime | None, datetime | None],
+    limit: int,
+    *,
+    as_json: bool,
+) -> None:
+    from promotion.audit.listing import entries_of, event_document, event_line
+    from promotion.database import Database
+    from promotion.journal import Journal
+
+    if version and not family:
+        raise UsageError("--version needs --model: say of which family")
+    journal = Journal(Database(settings.database_url))
+    if family and family not in journal.families():
+        raise UsageError(f"unknown family {family!r}: nothing of it was ever recorded in {journal.name}")
+    since, until = (moment and moment.replace(tzinfo=UTC) for moment in period)
+    wanted = [entry.id for entry in entries_of(journal, family, version)] if family and version else [None]
+    events = [
+        event
+        for version_id in wanted
+        for event in journal.history(family, version_id=version_id, since=since, until=until, limit=limit)
+    ]
+    events = sorted(events, key=lambda event: -event.sequence)[:limit]
+    if as_json:
+        echo(json.dumps([event_document(event) for event in events], indent=2))
+    for event in [] if as_json else events:
+        echo(event_line(event))
+    if not events:
+        talk("nothing was recorded there")
+    elif len(events) == limit:
+        talk(f"the newest {limit}; --limit shows more")
+
+
+def _export(
+    settings: Settings, family: str | None, output: Path | None, checkpoints: Path | None, *, as_json: bool
+) -> None:
+    from promotion.audit.export import export
+    from promotion.audit.records import JournalSource
+    from promotion.checkpoints import checkpoint_folder, read_checkpoints
+    from promotion.database import Database
+    from promotion.journal import Journal
+
+    if output is None:
+        raise UsageError("export needs --output FILE")
+    journal = Journal(Database(settings.database_url))
+    if family and family not in journal.families():
+        raise UsageError(f"unknown family {family!r}: nothing of it was ever recorded in {journal.name}")
+    found, unreadable = read_checkpoints(checkpoints or checkpoint_folder(settings))
+    for problem in unreadable:
+        talk(f"⚠️ left out: {problem}", "yellow")
+    events = export(JournalSource(journal, family), found, output, family=family)
+    if as_json:
+        document = {"exit_code": 0, "file": str(output), "events": events, "checkpoints": len(found)}
+        echo(json.dumps(document))
+    else:
+        echo(f"✅ {output}: {events:,} events and {len(found)} checkpoints of {journal.name}")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int], None]]:
+    """On a terminal, how far it is; elsewhere nothing."""
+    if not sys.stderr.isatty():
+        yield lambda _events: None
+        return
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = TextColumn("verifying"), MofNCompleteColumn(), TextColumn("events"), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task("verify", total=None)
+        yield lambda events: shown.update(task, completed=events)
+
+
+if __name__ == "__main__":
+    main()

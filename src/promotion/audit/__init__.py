@@ -1,0 +1,111 @@
+"""Whether the journal still says what was recorded: the chain, the checkpoints, and the tables beside the events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from promotion.audit.claims import Claims
+from promotion.audit.findings import Finding, Findings
+from promotion.audit.following import Chain
+from promotion.audit.records import EVENT, Source
+from promotion.checkpoints import UNSIGNED, VALID, Checkpoint, counted, judge
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """What an audit found.
+
+    Attributes:
+        source: What was read.
+        events: How many.
+        sequence: Of the last event; 0 when there is none.
+        hash: Of the last event; note it down, and a later audit can be held against it.
+        checkpoints: How many there are of each kind.
+        vouched: Up to which event the newest checkpoint with a valid signature vouches for the chain.
+        findings: What is wrong, the first thousand.
+        count: How much is wrong.
+    """
+
+    source: str
+    events: int
+    sequence: int
+    hash: str
+    checkpoints: Mapping[str, int]
+    vouched: int
+    findings: Sequence[Finding]
+    count: int
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.count
+
+    @property
+    def notes(self) -> list[str]:
+        """What this audit could not see."""
+        notes = []
+        if unsigned := self.checkpoints.get(UNSIGNED):
+            notes.append(f"{unsigned} unsigned: worth nothing against somebody who can write to their folder")
+        if not self.vouched and self.events:
+            notes.append("no checkpoint with a valid signature: a chain that was rewritten whole would not be seen")
+        elif self.vouched < self.sequence:
+            notes.append(
+                f"events {self.vouched + 1} to {self.sequence} came after the newest signed checkpoint: "
+                "only their own hashes vouch for them"
+            )
+        return notes
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as plain data."""
+        return {**asdict(self), "sound": self.is_sound, "notes": self.notes}
+
+
+def verify(
+    source: Source,
+    checkpoints: Sequence[Checkpoint],
+    trusted: Mapping[str, bytes],
+    *,
+    unreadable: Sequence[str] = (),
+    progress: Callable[[int], None] = lambda _events: None,
+) -> AuditReport:
+    """Read every record once, in bounded memory, and say what is not as it was recorded.
+
+    Args:
+        source: A journal, or an exported file.
+        checkpoints: What the chain is held against, beside those that the source brings.
+        trusted: Public keys whose checkpoints are believed, from `Keys.trusted`.
+        unreadable: Why files among the checkpoints could not be read, one line each.
+        progress: Told now and then how many events were read.
+
+    Raises:
+        JournalError: The database cannot be read.
+        DataError: The exported file cannot be read.
+        SigningFailed: ssh-keygen is missing.
+    """
+    findings = Findings()
+    for problem in unreadable:
+        findings.add("checkpoint", "checkpoint", problem)
+    judged = judge(dict.fromkeys([*checkpoints, *source.checkpoints]), trusted)
+    chain, claims = Chain(judged, findings), Claims(findings)
+    for kind, rows in source.records():
+        if kind == EVENT:
+            chain.follow(rows)
+            claims.hear(rows)
+            progress(chain.count)
+        else:
+            claims.compare(kind, rows)
+    chain.finish()
+    claims.finish()
+    vouched = (checkpoint.sequence for checkpoint, standing in judged if standing == VALID)
+    return AuditReport(
+        source=source.name,
+        events=chain.count,
+        sequence=chain.sequence,
+        hash=chain.hash,
+        checkpoints=counted(judged),
+        vouched=max(vouched, default=0),
+        findings=findings.kept,
+        count=findings.count,
+    )

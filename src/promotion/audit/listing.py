@@ -1,0 +1,70 @@
+"""Events and audit reports as lines for people and as plain data for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from promotion.audit import AuditReport
+from promotion.chain import moment
+from promotion.errors import UsageError
+from promotion.journal import Journal
+from promotion.records import Entry, Event
+
+_SHOWN_DIGITS = 12
+
+
+def entries_of(journal: Journal, family: str, version: str) -> list[Entry]:
+    """A family's versions by MLflow's integer or by semantic version; algorithms trained together share the latter.
+
+    Raises:
+        UsageError: There is none.
+    """
+    found = [entry for entry in journal.entries(family) if version in {str(entry.number), entry.version}]
+    if not found:
+        raise UsageError(f"the journal knows no version {version} of {family!r}: audit.py show --model {family} lists")
+    return found
+
+
+def event_line(event: Event) -> str:
+    """Who did what to which version, why and on what evidence; an override comes first."""
+    details = event.details
+    overridden = f"⚠️ OVERRIDE of {', '.join(details['override'])}: " if details.get("override") else ""
+    semver = f" ({event.version})" if event.version != str(event.number) else ""
+    moved = f": {event.from_stage} → {event.to_stage}" if event.is_move else ""
+    on_behalf = f", answered for by {details['approver']}" if "approver" in details else ""
+    rehearsed = "; CLOCK SET BY HAND" if "clock" in details else ""
+    return (
+        f"{event.sequence:>6}  {event.at:%Y-%m-%d %H:%M:%S} UTC  {event.model} v{event.number}{semver}{moved}  "
+        f"{overridden}{event.action} by {event.actor}{on_behalf}: {event.reason}{_evidence(event)}{rehearsed}"
+    )
+
+
+def _evidence(event: Event) -> str:
+    if event.gate_report_id is None:
+        return ""
+    evidence = event.details.get("evidence")
+    return f" [gate report {event.gate_report_id}{f', evidence {evidence[:_SHOWN_DIGITS]}' if evidence else ''}]"
+
+
+def event_document(event: Event) -> dict[str, Any]:
+    """An event as plain data."""
+    stages = {"from_stage": event.from_stage.value, "to_stage": event.to_stage.value}
+    return asdict(event) | stages | {"at": moment(event.at), "details": dict(event.details)}
+
+
+def report_lines(report: AuditReport) -> Sequence[str]:
+    """The report, each finding and each thing it could not see on a line of its own."""
+    end = f", the last one {report.sequence} with hash {report.hash}" if report.events else ""
+    checkpoints = ", ".join(f"{count} {standing}" for standing, count in report.checkpoints.items()) or "none"
+    lines = [
+        f"🔍 {report.source}",
+        f"   events: {report.events:,}{end}",
+        f"   checkpoints: {checkpoints}",
+        *(f"   ⚠️ {note}" for note in report.notes),
+        *(f"❌ {finding}" for finding in report.findings),
+    ]
+    if unshown := report.count - len(report.findings):
+        lines.append(f"❌ and {unshown:,} more like these")
+    return lines if report.count else [*lines, "✅ the journal is sound: every record is as it was made"]

@@ -1,0 +1,136 @@
+"""Pages for people: self-contained HTML that a browser shows, a printer prints and Jenkins archives.
+
+Nothing is fetched when a page is opened: style and figures are inside, scripts there are none, and a content security
+policy in the page says so to the browser.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from functools import cache
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from promotion.errors import PromotionError
+from promotion.integrity import signed_by
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+FOLDER = Path(__file__).parent
+_SHOWN_DIGITS = 12
+_LINKED = {"http", "https", "mailto"}
+
+
+def render(template: str, **facts: Any) -> str:
+    """Fill a template of this folder; everything is escaped, and a fact the template misses is an error.
+
+    Args:
+        template: Its file name.
+        facts: What it shows, by the template's names.
+    """
+    return _environment().get_template(template).render(**facts)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a page or a table whole or not at all; the folder is made where it is missing.
+
+    Args:
+        path: Where to.
+        text: The content; line ends are written as they are.
+
+    Raises:
+        PromotionError: It cannot be written.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(
+            "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8", newline=""
+        ) as file:
+            temporary = Path(file.name)
+            file.write(text)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise PromotionError(
+            f"{path}: cannot be written: {error.strerror}; name another place with --output"
+        ) from error
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"utc": utc, "day": day, "digits": digits, "number": number, "flat": flat, "signer": signer}
+    return environment
+
+
+def utc(at: datetime) -> str:
+    """A moment to the second, as every page spells it."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def day(on: date) -> str:
+    """A date as every page spells it."""
+    return f"{on:%Y-%m-%d}"
+
+
+def digits(digest: str | None) -> str:
+    """The first digits of a digest, enough to tell two apart."""
+    return digest[:_SHOWN_DIGITS] if digest else "—"
+
+
+def number(value: float, spelling: str) -> str:
+    """A number in Python's format, with a real minus sign."""
+    return f"{value:{spelling}}".replace("-", "\N{MINUS SIGN}")
+
+
+def flat(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Nested facts as lines: `{"data": {"sha256": "ab"}}` becomes `{"data sha256": "ab"}`; empty ones are left out."""
+    lines: dict[str, str] = {}
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            lines |= {f"{name} {inner}": text for inner, text in flat(value).items()}
+        elif isinstance(value, list | tuple):
+            lines[name] = ", ".join(map(str, value))
+        elif value is not None:
+            lines[name] = str(value)
+    return {name.replace("_", " "): text for name, text in lines.items() if text}
+
+
+def signer(signature: str | None) -> str:
+    """Whose key signed an artifact, in words."""
+    if not signature:
+        return "not signed"
+    try:
+        return f"by key {signed_by(signature)}"
+    except PromotionError as error:
+        return str(error)
+
+
+def link(target: str, page: Path, home: Path) -> str:
+    """What a link on a page leads to; empty when it must not be one.
+
+    Args:
+        target: An address, or a file relative to the project's home.
+        page: Where the page will be.
+        home: The project's home.
+    """
+    scheme = urlsplit(target).scheme
+    if scheme:
+        return target if scheme in _LINKED else ""
+    return os.path.relpath(home / target, page.parent)

@@ -1,0 +1,173 @@
+"""How a version goes: back to the one that served before it, or, as a rejected candidate, aside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from promotion import clock
+from promotion.errors import GateRefused, NothingToDo, ProductionMoved, UnknownModel, UnknownVersion
+from promotion.policy import Rollback
+from promotion.records import Authority, Change, Entry
+from promotion.registry import ModelVersion
+from promotion.service import Mover, Plan, Promotion, PromotionService
+from promotion.stages import Stage
+
+ACTION = "rollback"
+"""What the record calls it."""
+
+
+def rollback(
+    service: PromotionService,
+    name: str,
+    to_version: int | str | None,
+    mover: Mover,
+    *,
+    force: bool = False,
+    keep_version_good: bool = False,
+    on_checked: Callable[[Plan], None] = lambda _plan: None,
+) -> Promotion:
+    """Put a version back into Production that served there before, proven to run before anything moves.
+
+    The family's list of who may promote is not asked: whoever may run commands may take a bad version back.
+
+    Args:
+        service: Moves versions.
+        name: The registered model, or the family.
+        to_version: Which version; None for the one that served before the present one and is not known bad.
+        mover: Who asks, and why; the reason becomes what is known against the version that leaves.
+        force: Whether to go on although the family was rolled back a short while ago.
+        keep_version_good: Whether nothing is held against the version that leaves: something else had failed.
+        on_checked: Told what the gates found.
+
+    Raises:
+        NothingToDo: The version is in Production already.
+        GateRefused: There is nothing to go back to, a gate said no, or the family was rolled back a short while ago.
+        Quarantined: Somebody moved versions past the rules; that has to be settled first.
+        ProductionMoved: Production changed since the check.
+        PromotionError: Something failed before the commit; nothing moved.
+    """
+    family = service.require_family(name)
+    service.synchronise(family)
+    leaving = service.journal.production(family)
+    target = _predecessor(service, family, leaving) if to_version is None else _named(service, name, to_version)
+    if leaving and (target.model, target.number) == (leaving.model, leaving.number):
+        raise NothingToDo(f"{leaving} is in {Stage.PRODUCTION} already: nothing to do")
+    _require_served(service, family, target)
+    if not force:
+        _require_calm(service, family)
+    plan = service.check(target, is_rollback=True)
+    on_checked(plan)
+    if (plan.production and plan.production.id) != (leaving and leaving.id):
+        now = plan.production or "no version"
+        raise ProductionMoved(f"{now} is in Production of {family!r} now, not {leaving or 'none'}: nothing moved")
+    if not plan.report.passed:
+        raise service.refuse(plan, mover)
+    return service.commit(
+        plan,
+        mover,
+        action=ACTION,
+        known_bad=None if keep_version_good else mover.reason,
+        details={"forced": True} if force else {},
+    )
+
+
+def archive(service: PromotionService, version: ModelVersion, mover: Mover, *, from_stage: Stage | None = None) -> str:
+    """Put a version aside that is not in Production: a candidate that was rejected.
+
+    Args:
+        service: Moves versions.
+        version: Which.
+        mover: Who asks, and why.
+        from_stage: Where the caller says it is; None when nothing was said.
+
+    Returns:
+        Why MLflow does not show it yet; empty when it does.
+
+    Raises:
+        GateRefused: It is in Production, or not where the caller says.
+        NothingToDo: It is archived already.
+    """
+    family = service.family(version.model)
+    with service.journal.family_lock(family):
+        entry = service.journal.entry(version.model, version.number)
+        stage = entry.stage if entry else Stage.NONE
+        if stage is Stage.ARCHIVED:
+            raise NothingToDo(f"{version} is in {stage} already: nothing to do")
+        if stage is Stage.PRODUCTION:
+            raise GateRefused(
+                f"{version} serves in Production and does not leave it without a successor: promote another version, "
+                f"or python mlops/registry/rollback_model.py --model-name {version.model} --reason WHY"
+            )
+        if from_stage is not None and stage is not from_stage:
+            raise GateRefused(f"{version} is in {stage}, not in {from_stage}: nothing moved")
+        current = service.journal.production(family)
+        service.journal.move(
+            family,
+            [Change(version, Stage.ARCHIVED)],
+            Authority("archive", mover.actor, mover.reason, approver=mover.approver),
+            expected_production=current.id if current else None,
+        )
+        service.report(f"journal: {version} is in {Stage.ARCHIVED}")
+        unprojected = service.follow(family)
+    service.on_moved(service.report)
+    return unprojected
+
+
+def served_before(service: PromotionService, family: str, leaving: Entry | None) -> list[Entry]:
+    """The versions that served in Production before the present one, the one that left it last first."""
+    found: dict[tuple[str, int], Entry] = {}
+    for event in service.journal.history(family):
+        key = event.model, event.number
+        if event.from_stage is Stage.PRODUCTION and event.is_move and key not in found:
+            entry = service.journal.entry(*key)
+            if entry and (leaving is None or entry.id != leaving.id):
+                found[key] = entry
+    return list(found.values())
+
+
+def _predecessor(service: PromotionService, family: str, leaving: Entry | None) -> ModelVersion:
+    """The version that served before; what is known bad is passed over, what was deleted is not: a person decides."""
+    known = served_before(service, family, leaving)
+    for entry in known:
+        if entry.known_bad:
+            service.report(f"{entry} is passed over: known bad: {entry.known_bad}")
+            continue
+        try:
+            return service.registry.version(entry.model, entry.number)
+        except (UnknownModel, UnknownVersion) as error:
+            others = ", ".join(f"{other.model} {other.version}" for other in known if other is not entry) or "none"
+            raise GateRefused(
+                f"{entry} served before, but MLflow has it no more; name another one with --to-version "
+                f"(others that served: {others})"
+            ) from error
+    bad = f" that is not known bad ({len(known)} are)" if known else ""
+    raise GateRefused(
+        f"no version of {family!r} served before{bad}: there is nothing to go back to; promote a fixed one"
+    )
+
+
+def _named(service: PromotionService, name: str, to_version: int | str) -> ModelVersion:
+    return service.candidate(service.registered_model(name), to_version)
+
+
+def _require_served(service: PromotionService, family: str, target: ModelVersion) -> None:
+    entry = service.journal.entry(target.model, target.number)
+    moves = service.journal.history(family, version_id=entry.id) if entry else []
+    if not any(Stage.PRODUCTION in {event.from_stage, event.to_stage} for event in moves if event.is_move):
+        raise GateRefused(
+            f"{target} never served in Production, so it is no version to go back to; "
+            f"python mlops/registry/promote_model.py --model-name {target.model} promotes it"
+        )
+
+
+def _require_calm(service: PromotionService, family: str) -> None:
+    config = service.configs.get(family)
+    hours = (config.rollback if config else Rollback()).cool_down_hours
+    recent = service.journal.history(family, since=clock.now() - timedelta(hours=hours)) if hours else []
+    last = next((event for event in recent if event.action == ACTION), None)
+    if last:
+        raise GateRefused(
+            f"{family!r} was rolled back at {last.at:%Y-%m-%d %H:%M} UTC already ({last.reason}): a second rollback "
+            f"within {hours:g} hours goes back and forth; find out what is wrong, or repeat the command with --force"
+        )

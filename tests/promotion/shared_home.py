@@ -1,0 +1,52 @@
+"""One home for many tests, put back to a kept state before each: MLflow takes seconds to open a database anew."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from tests.promotion.factories import Store
+
+from promotion.settings import Settings
+
+DATABASES = ("mlflow.db", "promotion.db")
+ARTIFACTS = "artifacts"
+
+
+class SharedHome:
+    """A home with MLflow's tables in it.
+
+    Args:
+        folder: Where to make it.
+        empty_store: MLflow's tables in a SQLite file.
+    """
+
+    def __init__(self, folder: Path, empty_store: Path) -> None:
+        home = folder / "home"
+        (home / "config").mkdir(parents=True)
+        (home / ARTIFACTS).mkdir()
+        shutil.copy(empty_store, home / "mlflow.db")
+        uri = f"sqlite:///{home / 'mlflow.db'}"
+        self._kept = folder / "kept"
+        self.store = Store(Settings(home, uri, uri, f"sqlite:///{home / 'promotion.db'}"), home / ARTIFACTS)
+        self.store.service().journal.families()
+        self.keep("empty")
+
+    def keep(self, name: str) -> None:
+        """Remember the present state."""
+        shutil.copytree(self.store.home, self._kept / name)
+
+    def back_to(self, name: str) -> Store:
+        """Put a kept state back; the databases by SQLite's own means, for somebody may have them open."""
+        kept, home = self._kept / name, self.store.home
+        for file in DATABASES:
+            if not (kept / file).exists():
+                (home / file).unlink(missing_ok=True)
+                continue
+            with closing(sqlite3.connect(kept / file)) as source, closing(sqlite3.connect(home / file)) as target:
+                source.backup(target)
+        shutil.rmtree(home / ARTIFACTS)
+        shutil.copytree(kept / ARTIFACTS, home / ARTIFACTS)
+        return self.store
