@@ -8,9 +8,8 @@ from typing import Literal
 
 from promotion.auto import promote_best
 from promotion.config import FamilyConfig
-from promotion.errors import NothingToDo, ProjectionIncomplete, PromotionError, RegistryError
+from promotion.errors import NothingToDo, ProjectionIncomplete, PromotionError
 from promotion.service import Mover, Plan, PromotionService
-from promotion.settings import Settings
 from promotion.stages import Stage
 
 Scenario = Literal["A", "B", "C"]
@@ -89,41 +88,26 @@ def describe(outcome: Outcome, config: FamilyConfig) -> Iterator[str]:
         yield f"  difference {difference.value:+.4f}, 95 % interval {interval} (paired bootstrap)"
 
 
-def changed_data(outcome: Outcome, service: PromotionService, settings: Settings) -> str | None:
+def changed_rows(outcome: Outcome, service: PromotionService, config: FamilyConfig) -> str | None:
     """Why the figure stored when Production was trained is not the one to compare with; None when it might be.
 
     Args:
         outcome: Of the attempt.
-        service: Knows which run made the version in Production.
-        settings: Where the run is.
+        service: Its journal knows what the version in Production was trained on.
+        config: The family.
     """
     if outcome.plan is None or outcome.plan.production is None or outcome.plan.report.data_sha256 is None:
         return None
     champion, now = outcome.plan.production, outcome.plan.report.data_sha256
-    try:
-        then = _trained_on(service.registry.version(champion.model, champion.number).run_id, settings)
-    except RegistryError as error:
-        return (
-            f"what {champion} was trained on cannot be read: {error}; it was scored again, its stored figure not used"
-        )
-    if then == now:
+    registration = service.journal.registration(champion.id)
+    lineage = registration.lineage if registration else {}
+    then = lineage.get("data_sha256")
+    if then == now and lineage.get("split") == config.split.model_dump():
         return None
-    was = f"data with sha256 {then[:12]}" if then else "unknown data"
+    what = (
+        "another split of the same file" if then == now else f"data with sha256 {then[:12]}" if then else "unknown data"
+    )
     return (
-        f"{champion} was trained on {was}, the file now has {now[:12]}: its stored figure says nothing about these "
+        f"{champion} was trained on {what}, the file now has {now[:12]}: its stored figure says nothing about these "
         "rows, so it was scored again on them; some of them it may have learned from"
     )
-
-
-def _trained_on(run_id: str | None, settings: Settings) -> str | None:
-    """The digest of the data a run learned from; None when there is no run, or it does not say."""
-    import mlflow
-
-    from models.tracking import quiet, readable_failures
-
-    if run_id is None:
-        return None
-    with quiet(), readable_failures(settings.tracking_uri):
-        client = mlflow.MlflowClient(settings.tracking_uri, settings.registry_uri)
-        digest: str | None = client.get_run(run_id).data.tags.get("data_sha256")
-    return digest

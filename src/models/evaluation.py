@@ -106,16 +106,13 @@ def intervals(target: IntArray, probability: FloatArray, seed: int) -> dict[str,
 
 
 def paired_differences(target: IntArray, first: FloatArray, second: FloatArray, seed: int) -> dict[str, Interval]:
-    """First minus second with paired stratified bootstrap intervals: both are scored on the same drawn rows.
+    """First minus second, every metric, with paired stratified bootstrap intervals: same drawn rows for both.
 
     Args:
         target: Class of each row, shape (rows,).
         first: Probability by one model, of the positive class or of every class, as for `intervals`.
         second: The same by the other model.
         seed: Of the resampling.
-
-    Returns:
-        By the names in `METRICS`.
     """
     drawn = [_gains(target[rows], first[rows], second[rows]) for rows in _resamples(target, seed)]
     return {

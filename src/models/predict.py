@@ -15,6 +15,7 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 import click
+import numpy as np
 import pandas as pd
 
 from models.datasets import load_dataset, read_rows, split
@@ -26,6 +27,7 @@ from promotion.registry import ModelVersion, open_registry
 from promotion.settings import Settings
 
 SHOWN = 20
+_BINARY = 2
 
 
 @command()
@@ -78,12 +80,16 @@ def predict(model: Model, features: pd.DataFrame) -> pd.DataFrame:
         features: Raw rows that keep the family's contract.
 
     Returns:
-        By the rows' index: `prediction` (0 or 1), and `probability` of the positive class when the model gives one.
+        By the rows' index: `prediction` (the class's position), and `probability` when the model gives one: of the
+        positive class of two, of the predicted class of more.
     """
     result = pd.DataFrame({"prediction": model.predict(features)}, index=features.index)
     score: Any = getattr(model, "predict_proba", None)
     if score is not None:
-        result["probability"] = score(features)[:, 1].round(4)
+        probability = np.asarray(score(features))
+        # Of two classes the second is the positive one; of more, the one that was predicted is what people ask about.
+        shown = probability[:, 1] if probability.shape[1] == _BINARY else probability.max(axis=1)
+        result["probability"] = shown.round(4)
     return result.rename_axis("row")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -155,7 +154,11 @@ def _facts(service: PromotionService, plan: Plan, entry: Entry | None) -> list[F
             "artifact sha256": production.digest or "",
             "test data sha256": (plan.report.data_sha256 or "") if plan.report.production_metrics else "",
         }
-    names: Sequence[str] = list(dict.fromkeys([*_ORDER, *ours, *theirs]))
+    shared = {name for name in ours if name.startswith(_PARAMETER) and ours[name] == theirs.get(name)}
+    if shared:
+        listed = ", ".join(f"{name.removeprefix(_PARAMETER)} {ours[name]}" for name in ours if name in shared)
+        ours["parameters, the others"] = theirs["parameters, the others"] = listed
+    names = [name for name in dict.fromkeys([*_ORDER, *ours, *theirs]) if name not in shared]
     found = [
         Fact(name, ours.get(name, ""), theirs.get(name, ""), name in _DIGESTS or name.endswith("sha256"))
         for name in names
@@ -163,6 +166,7 @@ def _facts(service: PromotionService, plan: Plan, entry: Entry | None) -> list[F
     return [fact for fact in found if fact.candidate or fact.production]
 
 
+_PARAMETER = "params "
 _DIGESTS = {"run", "feature schema", "signature", "git commit"}
 _ORDER = (
     "registered model",

@@ -93,8 +93,21 @@ class Round:
             self._tags |= {"mlflow.source.git.commit": self.commit.sha, "git_commit": self.commit.sha}
             self._tags["git_dirty"] = str(self.commit.dirty).lower()
 
-    def log(self, algorithm: str, examined: Examined, folds: Mapping[str, FloatArray]) -> CandidateResult:
-        """Write one candidate's run, sign its files and register its version."""
+    def log(
+        self,
+        algorithm: str,
+        examined: Examined,
+        folds: Mapping[str, FloatArray],
+        others: Mapping[str, Mapping[str, FloatArray]],
+    ) -> CandidateResult:
+        """Write one candidate's run, sign its files and register its version.
+
+        Args:
+            algorithm: Name in the family's configuration.
+            examined: The fitted candidate.
+            folds: By metric, its score on each fold.
+            others: The same of the candidates that are not registered, by algorithm.
+        """
         import mlflow
 
         config, test = self._config, examined.test
@@ -114,7 +127,7 @@ class Round:
                 on_saved=seal,
             )
             metrics = _metrics(folds, examined)
-            mlflow.log_metrics(metrics)
+            mlflow.log_metrics(metrics | _beaten(others))
             with tempfile.TemporaryDirectory() as folder:
                 for name, picture in examined.pictures.items():
                     (Path(folder) / name).write_bytes(picture)
@@ -196,6 +209,15 @@ def _metrics(folds: Mapping[str, FloatArray], examined: Examined) -> dict[str, f
         logged[name] = test[name].value
         logged[f"{name}_low"], logged[f"{name}_high"] = test[name].low, test[name].high
     return logged
+
+
+def _beaten(others: Mapping[str, Mapping[str, FloatArray]]) -> dict[str, float]:
+    """What the candidates reached that lost the cross-validation and have no run of their own."""
+    return {
+        f"not_registered.{algorithm}.cv_{metric}_mean": float(scores.mean())
+        for algorithm, folds in others.items()
+        for metric, scores in folds.items()
+    }
 
 
 def crown(config: FamilyConfig, settings: Settings, best: CandidateResult, round_: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import binomtest, rankdata
 
 from models.datasets import Partition
 from models.evaluation import (
@@ -24,7 +24,7 @@ from promotion.pages.charts import Bar, Chart, Series
 
 SHOWN_ROWS = 20
 # Below this many rows in a bin its share of positives says next to nothing.
-_BIN_ROWS = 20
+_BIN_ROWS = 12
 _BINS = 10
 _ROLES = ("candidate", "production")
 _NAMES = {"candidate": "candidate", "production": "Production"}
@@ -195,8 +195,7 @@ def _calibration(config: FamilyConfig, target: IntArray, whole: dict[str, FloatA
 def _bins(positive: np.ndarray, given: FloatArray) -> tuple[list[tuple[float, float]], list[Bar]]:
     """Rows in bins of about equal size, tied probabilities together: mean probability, share of positives, interval."""
     count = max(2, min(_BINS, len(given) // _BIN_ROWS))
-    edges = np.unique(np.quantile(given, np.linspace(0, 1, count + 1)[1:-1]))
-    bins = np.searchsorted(edges, given, side="right")
+    bins = ((rankdata(given) - 0.5) / len(given) * count).astype(np.int64)
     points, bars = [], []
     for number in np.unique(bins):
         rows = bins == number

@@ -58,6 +58,10 @@ def main(family: str, semver: str | None, as_json: bool, promote: bool, strict: 
         for _ in starting:
             pass
         result = train(config, settings, progress, semver=semver)
+    from models.uploading import old_server_notice
+
+    if notice := old_server_notice(settings.tracking_uri):
+        talk(notice)
     if result.invented:
         talk(f"⚠️ {result.invented}", colour="yellow")
     if not as_json:
@@ -86,12 +90,13 @@ def _finish(
     if config.metadata is not None:
         echo(f"\n{config.metadata}: written")
     if outcome is None:
-        echo(f"\nNext: {NEXT_COMMAND}")
+        by_hand = f"python src/models/validate_model.py --model-name {result.candidates[0].model}"
+        echo(f"\nNext: {NEXT_COMMAND if config.promotion == 'auto' else by_hand}")
 
 
 def _promote(config: FamilyConfig, settings: Settings, tell: Callable[[str], None]) -> Outcome:
     """Make the attempt of `promote-model.py --auto`; whatever comes of it, training has succeeded."""
-    from models.challenge import Outcome, challenge, changed_data, describe
+    from models.challenge import Outcome, challenge, changed_rows, describe
     from models.promotions import open_promotions
     from promotion.people import actor
     from promotion.service import Mover
@@ -101,7 +106,7 @@ def _promote(config: FamilyConfig, settings: Settings, tell: Callable[[str], Non
         outcome = challenge(service, config, Mover(actor(), "train.py --promote"))
         for line in describe(outcome, config):
             tell(line)
-        if note := changed_data(outcome, service, settings):
+        if note := changed_rows(outcome, service, config):
             talk(f"⚠️ {note}", colour="yellow")
     except PromotionError as error:
         outcome = Outcome(None, None, None, error)

@@ -86,6 +86,7 @@ def train(config: FamilyConfig, settings: Settings, progress: Progress, *, semve
     """
     config = with_params_file(config, settings.home)
     journal = Journal(Database(settings.database_url))
+    journal.prepare()
     if semver is not None:
         journal.require_free(config.family, require_semantic(semver))
     candidates = build_candidates(config)
@@ -111,7 +112,8 @@ def train(config: FamilyConfig, settings: Settings, progress: Progress, *, semve
     results = []
     with quiet(), readable_failures(settings.tracking_uri):
         for algorithm in registered:
-            results.append(training.log(algorithm, examined[algorithm], folds[algorithm]))
+            others = {name: folds[name] for name in ranking if name not in registered}
+            results.append(training.log(algorithm, examined[algorithm], folds[algorithm], others))
             progress("logging and registering", len(results), len(registered))
         given = training.register(journal, results, semver)
         crown(config, settings, results[0], training.timestamp)

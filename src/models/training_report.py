@@ -40,6 +40,7 @@ def as_json(result: TrainingResult) -> dict[str, Any]:
     return {
         "family": result.family,
         "round": result.round,
+        "semantic_version": result.semver,
         "selection_metric": result.metric,
         "train_rows": result.rows[0],
         "test_rows": result.rows[1],
@@ -112,7 +113,7 @@ def _verdict(result: TrainingResult) -> Iterator[str]:
         yield sentence
     versions = f"{count} versions" if count > 1 else "1 version"
     yield ""
-    yield f"✅ Registered {versions}; {best.model} v{best.version} is tagged best_model=true."
+    yield f"✅ Registered {versions} as {result.semver}; {best.model} v{best.version} is tagged best_model=true."
 
 
 def _folds_as_json(folds: Mapping[str, FloatArray]) -> dict[str, dict[str, float]]:

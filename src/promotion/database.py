@@ -56,11 +56,18 @@ class Database:
 
     @property
     def exists(self) -> bool:
-        """Whether there is a journal at all; asking creates nothing."""
+        """Whether there is a journal at all; asking creates none, but brings an older one up to date."""
+        if self._current:
+            return True
         if self.file and not self.file.is_file():
             return False
         with self.read() as connection:
-            return inspect(connection).has_table("promotion_event")
+            present, revision = inspect(connection).has_table("promotion_event"), _revision(connection)
+        if present and revision != REVISION:
+            with self.write():
+                pass
+        self._current = present
+        return present
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -138,8 +145,14 @@ class Database:
                     f"the journal {self.name} failed: {error.strerror}; check that its folder exists and is writable"
                 ) from error
         with self._engine.begin() as connection:
-            if _revision(connection) == REVISION:
+            revision = _revision(connection)
+            if revision == REVISION:
                 return
+            if revision and revision > REVISION:
+                raise JournalError(
+                    f"the journal {self.name} was written by a newer version of this project (schema {revision}, "
+                    f"this one knows {REVISION}): update; nothing moved"
+                )
             if self.backend == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('promotion:migrate', 0))"))
             from alembic import command

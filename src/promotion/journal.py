@@ -219,6 +219,11 @@ class Journal:
 
     # Writing
 
+    def prepare(self) -> None:
+        """Create or migrate the schema: a journal that cannot be written is better known before a long training."""
+        with self.database.write():
+            pass
+
     def register(
         self, family: str, versions: Sequence[tuple[Known, Registration]], *, actor: str, semver: str | None
     ) -> str:

@@ -13,7 +13,7 @@ from promotion import clock
 from promotion.chain import FIELDS, GENESIS, canonical, link, moment
 from promotion.records import Authority, Entry, Event, Known
 from promotion.schema import family as families
-from promotion.schema import model_registry, model_version_detail, promotion_event
+from promotion.schema import gate_report, model_registry, model_version_detail, promotion_event
 from promotion.stages import Stage
 
 ENTRIES = (
@@ -118,6 +118,10 @@ def append_event(
     ).first()
     sequence, previous = (last.sequence + 1, last.hash) if last else (1, GENESIS)
     rehearsal = {"clock": "set by hand"} if clock.is_set() else {}
+    evidence = {}
+    if authority.gate_report_id is not None:
+        kept = select(gate_report.c.digest).where(gate_report.c.id == authority.gate_report_id)
+        evidence = {"report_digest": connection.execute(kept).scalar_one()}
     approver = {"approver": authority.approver} if authority.approver else {}
     from_status, to_status = statuses
     values: dict[str, Any] = {
@@ -132,7 +136,7 @@ def append_event(
         "reason": authority.reason,
         "gate_report_id": authority.gate_report_id,
         "at": moment(at),
-        "details": canonical({**approver, **authority.details, **details, **rehearsal}),
+        "details": canonical({**approver, **evidence, **authority.details, **details, **rehearsal}),
     }
     linked = link(previous, (values[name] for name in FIELDS))
     connection.execute(promotion_event.insert().values(values | {"at": at, "previous_hash": previous, "hash": linked}))

@@ -14,15 +14,11 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 from mlflow.tracking import MlflowClient
+from tests.commands.governed_home import governed_home
 from tests.promotion.factories import Store
-from tests.promotion.shared_home import ARTIFACTS, SharedHome
+from tests.promotion.shared_home import SharedHome
 
-from models.promotions import open_promotions
-from promotion.artifacts import artifact_digest
-from promotion.records import Registration
-from promotion.service import Mover
 from promotion.settings import REPOSITORY, Settings
-from promotion.stages import Stage
 
 Promote = Callable[..., Result]
 LOGISTIC, FOREST = "heart-disease-logistic_regression", "heart-disease-random_forest"
@@ -92,46 +88,9 @@ def trained(_trained_home: Path, store: Store) -> Store:
     return store
 
 
-GOVERNED = "alzheimer_classifier"
-
-
 @pytest.fixture(scope="session")
 def _governed_home(empty_store: Path, fitted_model: Path, tmp_path_factory: pytest.TempPathFactory) -> SharedHome:
-    """A family under all rules that need no waiting: 1.0.0 and 1.1.0 served, 1.2.0 entered Staging on 1 December.
-
-    The model is a small one, under the documented name; tina trained all three.
-    """
-    made = SharedHome(tmp_path_factory.mktemp("governed"), empty_store)
-    store = made.store
-    shutil.copytree(REPOSITORY / "data", store.home / "data", dirs_exist_ok=True)
-    config = yaml.safe_load((REPOSITORY / "config" / "heart-disease.yaml").read_text())
-    config |= {"family": GOVERNED, "registered_model": GOVERNED, "promotion": "manual"}
-    path = store.home / "config" / f"{GOVERNED}.yaml"
-    path.write_text(yaml.safe_dump(config))
-    rules = {"staging": {"minimum": 7.0}, "incidents": True, "better_than_production": {"policy": "not_worse"}}
-    roles = ["data-science", "devops", "business", "security"]
-    strict = config | {"gates": config["gates"] | rules, "approvals": {"roles": roles}}
-    strict["contacts"] = {"stakeholders": ["ds-team@duetmind.ai"]}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PROMOTION_CLOCK", "2026-11-01T09:00:00")
-        service = open_promotions(store.settings)
-        for number, version in enumerate(("1.0.0", "1.1.0", "1.2.0"), start=1):
-            artifact = store.home / ARTIFACTS / version
-            shutil.copytree(fitted_model, artifact)
-            if number == 1:
-                store.client.create_registered_model(GOVERNED)
-            store.client.create_model_version(GOVERNED, source=str(artifact))
-            known = service.candidate(GOVERNED, number)
-            facts = Registration(artifact_digest(artifact), None, "tina", "f" * 64, {}, {})
-            service.journal.register(GOVERNED, [(known, facts)], actor="tina", semver=version)
-        mover = Mover("anna", "before the rules")
-        changes = [(1, Stage.PRODUCTION), (2, Stage.PRODUCTION), (3, Stage.STAGING)]
-        for number, stage in changes:
-            patch.setenv("PROMOTION_CLOCK", f"2026-12-01T09:0{number}:00")
-            service.commit(service.check(service.candidate(GOVERNED, number), stage), mover)
-    path.write_text(yaml.safe_dump(strict))
-    made.keep("staged")
-    return made
+    return governed_home(tmp_path_factory.mktemp("governed"), empty_store, fitted_model)
 
 
 @pytest.fixture

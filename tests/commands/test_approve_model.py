@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.commands.conftest import GOVERNED, Promote
+from tests.commands.conftest import Promote
+from tests.commands.governed_home import GOVERNED
 from tests.conftest import Run
 from tests.promotion.factories import Store
 

@@ -9,7 +9,8 @@ import subprocess
 import sys
 
 import pytest
-from tests.commands.conftest import GOVERNED, Promote
+from tests.commands.conftest import Promote
+from tests.commands.governed_home import GOVERNED
 from tests.promotion.factories import Store
 
 from promotion.settings import REPOSITORY

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from tests.commands.conftest import GOVERNED, Promote
+from tests.commands.conftest import Promote
+from tests.commands.governed_home import GOVERNED
 from tests.promotion.factories import Store
 
 NAMED = ("--model-name", GOVERNED)

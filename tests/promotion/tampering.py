@@ -13,7 +13,7 @@ from tests.promotion.factories import a_version
 
 from promotion import clock
 from promotion.approvals import Word
-from promotion.chain import FIELDS, GENESIS, link
+from promotion.chain import FIELDS, GENESIS, digest, link
 from promotion.checkpoints import leave_checkpoint
 from promotion.journal import Journal
 from promotion.keys import Keys
@@ -190,13 +190,17 @@ HANDIWORK = {
         """UPDATE gate_report SET report = '{"passed": true, "metrics": {"roc_auc": 0.99}}' WHERE id = 1""",
         r"gate report 1 \(churn v1\): its content is not what its digest was made of",
     ),
+    "report with its digest": (
+        """UPDATE gate_report SET report = '{"passed": true}', digest = '%s' WHERE id = 1""" % digest({"passed": True}),
+        "gate report 1: not the one that event 3 relies on",
+    ),
     "report's verdict": (
         "UPDATE gate_report SET evidence = 'dddd' WHERE id = 1",
         "gate report 1: not the one that event 3 relies on",
     ),
     "approver": (
-        "UPDATE approval SET approver = 'mallory' WHERE id = 1",
-        r"approval 1 \(business, mallory\): approver not as in its statement",
+        "UPDATE approval SET approver = 'mallory' WHERE id = 2",
+        r"approval 2 \(business, mallory\): approver not as in its statement",
     ),
     "statement": (
         "UPDATE approval SET statement = '{}' WHERE id = 1",

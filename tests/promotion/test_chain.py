@@ -18,6 +18,7 @@ import promotion
 from promotion.audit import verify
 from promotion.audit.records import JournalSource
 from promotion.chain import FIELDS, GENESIS, canonical, digest, link, moment
+from promotion.errors import JournalError
 from promotion.schema import REVISION, promotion_event
 
 CONTENT = (1, "op", "churn", 7, "promote", "none", "production", "Änne", "better", None, "2026-01-01T00:00:00", "{}")
@@ -133,3 +134,20 @@ def _as_it_was(path: Path) -> None:
                 connection.execute(text(statement), {"number": number, "family": family})
     engine.dispose()
     assert "0001" != REVISION
+
+
+def test_a_journal_of_an_older_version_is_brought_up_to_date_by_the_first_command_that_reads(tmp_path: Path) -> None:
+    """Nobody has to write first, which a promotion that reads first could not."""
+    _as_it_was(tmp_path / "promotion.db")
+
+    assert {"churn", "fraud"} == set(a_journal(tmp_path).productions())
+
+
+def test_a_journal_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    """An old checkout says so in one line instead of misreading what it does not know."""
+    _as_it_was(tmp_path / "promotion.db")
+    with closing(sqlite3.connect(tmp_path / "promotion.db", isolation_level=None)) as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+
+    with pytest.raises(JournalError, match="written by a newer version of this project"):
+        a_journal(tmp_path).productions()

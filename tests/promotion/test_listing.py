@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from promotion.listing import (
     model_lines,
     shown_tags,
 )
-from promotion.records import Change
+from promotion.records import Authority, Change, Registration
 from promotion.registry import RegisteredModel
 from promotion.stages import Stage
 
@@ -44,6 +46,20 @@ def test_versions_are_listed_newest_first_with_an_icon_for_production() -> None:
         "   (no versions)",
     ] == lines
     assert [] == model_lines([])
+
+
+def test_a_semantic_version_stands_below_the_number() -> None:
+    """Only versions that have one get the line; programs get it too."""
+    models = [_model("churn", Stage.PRODUCTION, Stage.NONE)]
+    semvers = {("churn", 1): "1.2.0"}
+
+    assert [
+        "   📌 Version 2 - Stage: None",
+        "   🏆 Version 1 - Stage: Production",
+        "      Semantic version: 1.2.0",
+    ] == model_lines(models, semvers)[2:]
+    (document,) = model_documents(models, semvers)
+    assert {2: None, 1: "1.2.0"} == {v["version"]: v["semantic_version"] for v in document["versions"]}
 
 
 def test_bookkeeping_tags_are_left_out() -> None:
@@ -92,6 +108,69 @@ def test_history_reads_as_sentences_and_as_data(tmp_path: Path) -> None:
     (document,) = event_documents([event])
     assert document == json.loads(json.dumps(document))
     assert ("None", "Production", event.at.isoformat()) == (document["from"], document["to"], document["at"])
+
+
+def test_history_names_what_moves_nothing(tmp_path: Path) -> None:
+    """An approval or a refusal is told by its name, with the semantic version and the person behind the account."""
+    journal = a_journal(tmp_path)
+    known = Registration("a" * 64, None, "anna", "f" * 64, {}, {})
+    journal.register("churn", [(a_version(), known)], actor="anna", semver="1.2.0")
+    said = Authority("approve", "jenkins", "devops: it deploys", approver="dora")
+    journal.record("churn", a_version(), said)
+
+    lines = [line.partition(" UTC  ")[2] for line in history_lines(journal.history())]
+
+    assert [
+        "churn v1 (1.2.0): approve  (by jenkins for dora: devops: it deploys)",
+        "churn v1 (1.2.0): register  (by anna: trained as 1.2.0)",
+    ] == lines
+    assert ("1.2.0", "dora") == (
+        (newest := event_documents(journal.history())[0])["semantic_version"],
+        newest["details"]["approver"],
+    )
+
+
+GOVERNED = {"tiny": a_family(approvals={"roles": ["devops"]})}
+
+
+def _by_hand(folder: Path, statement: str) -> None:
+    with closing(sqlite3.connect(folder / "promotion.db", isolation_level=None)) as database:
+        database.execute(statement)
+
+
+@pytest.mark.parametrize(("configs", "word"), [(CONFIGS, "takes it over"), (GOVERNED, "QUARANTINED")])
+def test_a_row_set_by_sql_is_told_with_what_follows(
+    tmp_path: Path, configs: dict[str, FamilyConfig], word: str
+) -> None:
+    """One line, although MLflow disagrees as well; with approvals it says that export and deploy refuse."""
+    journal = a_journal(tmp_path)
+    promote(journal, "tiny", a_version("tiny-linear"))
+    journal.record("tiny", a_version("tiny-linear", 2), ANNA)
+    journal.mark_done(journal.pending())
+    for statement in ("'archived' WHERE mlflow_version = 1", "'production' WHERE mlflow_version = 2"):
+        _by_hand(tmp_path, f"UPDATE model_version_detail SET status = {statement}")  # noqa: S608
+
+    (line,) = disagreements([_model("tiny-linear", Stage.PRODUCTION)], journal, configs)
+
+    assert "changed outside by SQL: tiny-linear v2: its row says Production, the events say None" in line
+    assert word in line
+
+
+@pytest.mark.parametrize("configs", [CONFIGS, GOVERNED], ids=["without approvals", "with approvals"])
+def test_an_emptied_production_is_the_loudest_line(tmp_path: Path, configs: dict[str, FamilyConfig]) -> None:
+    """Whoever was taken out is named with the command that brings it back; a recorded archiving is no such case."""
+    journal = a_journal(tmp_path)
+    promote(journal, "tiny", a_version("tiny-linear"))
+    promote(journal, "churn", a_version())
+    archived = [Change(a_version(), Stage.ARCHIVED)]
+    journal.move("churn", archived, ANNA, expected_production=2)
+    journal.mark_done(journal.pending())
+    _by_hand(tmp_path, "UPDATE model_version_detail SET status = 'archived'")
+
+    (line,) = disagreements([_model("tiny-linear", Stage.PRODUCTION)], journal, configs)
+
+    assert line.startswith("❌ tiny: NO PRODUCTION: changed outside by SQL: tiny-linear v1: its row says Archived")
+    assert "--restore --model tiny --reason WHY" in line
 
 
 @pytest.mark.parametrize(

@@ -144,13 +144,10 @@ def test_restoring_puts_back_what_was_recorded(store: Store, how: str) -> None:
     assert f"{MODEL} v1" == _serving(service)
     assert {f"{MODEL} v1": "Production"} == store.shown()
     assert {f"{MODEL}@production": "1"} == store.aliases()
-    newest = service.journal.history("tiny")[0]
-    assert ("restore", "olga", "not reviewed", lines) == (
-        newest.action,
-        newest.actor,
-        newest.reason,
-        newest.details["found"],
-    )
+    events = service.journal.history("tiny", limit=2)
+    assert {("restore", "olga", "not reviewed")} == {(event.action, event.actor, event.reason) for event in events}
+    found = [event.details["found"] for event in events]
+    assert {"SQL": ["archived", "production"], "MLflow": [lines, lines]}[how] == found
     service.require_sound("tiny")
     with pytest.raises(NothingToDo, match="nothing to restore"):
         service.restore("tiny", actor="olga", reason="again")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.promotion.factories import Store, Watched, a_family, rows
+from tests.promotion.shared_home import SharedHome
 
 from promotion import clock
 from promotion.auto import BEST_TAG, ROUND_TAG
@@ -20,12 +22,26 @@ from promotion.stages import Stage
 LONG_AGO, YEAR_LATER = "2020-01-01T00:00:00", "2021-02-01T00:00:00"
 
 
-@pytest.fixture
-def churn(store: Store) -> Store:
-    """A model without configuration, six versions."""
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> SharedHome:
+    """An empty registry, and one with six versions of a model without configuration."""
+    made = SharedHome(tmp_path_factory.mktemp("retention"), empty_store)
     for _ in range(6):
-        store.register("churn")
-    return store
+        made.store.register("churn")
+    made.keep("six")
+    return made
+
+
+@pytest.fixture
+def store(shared: SharedHome) -> Store:
+    """The empty registry."""
+    return shared.back_to("empty")
+
+
+@pytest.fixture
+def churn(shared: SharedHome) -> Store:
+    """The model with six versions."""
+    return shared.back_to("six")
 
 
 def _kept(verdicts: list[Verdict]) -> dict[int, str]:

@@ -71,8 +71,8 @@ class Governed:
     def type(self, *statements: str, is_transaction: bool = True) -> list[str]:
         """What somebody types into psql; returns what the server refused."""
         refused = []
-        where = {"host": self.server, "user": "postgres", "dbname": self.database}
-        with closing(psycopg.connect(**where, autocommit=not is_transaction)) as session:
+        where = f"host={self.server} user=postgres dbname={self.database}"
+        with closing(psycopg.connect(where, autocommit=not is_transaction)) as session:
             for statement in statements:
                 try:
                     session.execute(statement.encode())

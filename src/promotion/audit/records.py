@@ -106,9 +106,14 @@ class JournalSource:
         keys = [query.selected_columns[name] for name in names]
         if end := ends.get(kind):
             query = query.where(tuple_(*keys) > tuple(end[COLUMNS[kind].index(name)] for name in names))
-        rows: Sequence[Row] = connection.execute(query.order_by(*keys)).all()
-        if kind != EVENT:  # of an event nothing is a time or JSON here, and there are millions
-            rows = [_plain(row) for row in rows]
+        result = connection.execute(query.order_by(*keys))
+        rows: Sequence[Row]
+        if kind == EVENT and result.cursor is not None:
+            # Nothing of an event is a time or JSON here, and there are millions: the driver's own rows will do.
+            rows = result.cursor.fetchall()
+            result.close()
+        else:
+            rows = [_plain(row) for row in result]
         if rows:
             ends[kind] = rows[-1]
         return rows

@@ -33,10 +33,15 @@ HEAVY = (
     "filelock",
     "mlflow.tracking",
     "models.promotions",
+    "models.evaluation",
+    "models.packaging",
+    "promotion.afterwards",
+    "promotion.approving",
     "promotion.console",
     "promotion.registry_client",
     "promotion.registry_rest",
     "promotion.registry_sqlite",
+    "promotion.rollback",
     "promotion.service",
 )
 
@@ -175,13 +180,13 @@ def _at_reports(moment: Tell) -> None:
 
     def started(self: PromotionService, *arguments: Any, **named: Any) -> None:
         begin(self, *arguments, **named)
-        tell = self._report
+        tell = self.report
 
         def report(line: str) -> None:
             tell(line)
             moment(line)
 
-        self._report = report
+        self.report = report
 
     PromotionService.__init__ = started  # type: ignore[method-assign]
 

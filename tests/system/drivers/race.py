@@ -1,7 +1,7 @@
 """Let long-lived processes promote versions of one registered model at the same moment, round after round.
 
-Each line on standard input is a round: `{"numbers": [...], "release": "promote" | "whole"}`, one version for each
-process. The answer, one line of JSON, says of each process how its promotion ended and how long it took.
+Each line on standard input is a round: `{"numbers": [...], "release": "promote" | "whole" | "rollback"}`, one version
+for each process. The answer, one line of JSON, says of each process how its promotion ended and how long it took.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ if __name__ == "__main__":
 
 from models.promotions import open_promotions
 from promotion.errors import ProjectionIncomplete, PromotionError
-from promotion.service import Mover, PromotionService
+from promotion.rollback import rollback
+from promotion.service import Mover, Plan, Promotion, PromotionService
 from promotion.settings import Settings
 
 RACERS = 4
@@ -36,11 +37,15 @@ def run(orders: Connection, barrier: Barrier, model: str) -> None:
         try:
             if release == "whole":
                 barrier.wait(PATIENCE)
-            plan = _check(service, model, number)
-            if release == "promote":
-                barrier.wait(PATIENCE)
-            started = time.monotonic()
-            promotion = service.promote(plan, Mover(f"racer {number}", "a race"))
+            mover = Mover(f"racer {number}", "a race")
+            if release == "rollback":
+                promotion = _back(service, model, number, mover, barrier)
+            else:
+                plan = _check(service, model, number)
+                if release == "promote":
+                    barrier.wait(PATIENCE)
+                started = time.monotonic()
+                promotion = service.promote(plan, mover)
             code, error = (ProjectionIncomplete.exit_code if promotion.unprojected else 0), promotion.unprojected
         except PromotionError as refused:
             code, error = refused.exit_code, f"{type(refused).__name__}: {refused}"
@@ -53,6 +58,15 @@ def _check(service: PromotionService, model: str, number: int) -> Any:
     candidate = service.candidate(model, number)
     service.synchronise(service.family(model))
     return service.check(candidate)
+
+
+def _back(service: PromotionService, model: str, number: int, mover: Mover, barrier: Barrier) -> Promotion:
+    """A rollback that waits for the others when its target is proven."""
+
+    def checked(_plan: Plan) -> None:
+        barrier.wait(PATIENCE)
+
+    return rollback(service, model, number, mover, force=True, keep_version_good=True, on_checked=checked)
 
 
 def main(model: str) -> None:

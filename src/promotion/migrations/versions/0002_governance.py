@@ -66,6 +66,7 @@ def upgrade() -> None:
     # Counting and paging the events of one version, and what stands in a status, must not read the whole table.
     op.create_index("promotion_event_version", "promotion_event", ["version_id", "sequence"])
     op.create_index("promotion_event_family_sequence", "promotion_event", ["family", "sequence"])
+    op.create_index("promotion_event_arrival", "promotion_event", ["family", "to_status", "sequence"])
     op.create_index("promotion_event_at", "promotion_event", ["at"])
     op.create_index("model_version_detail_status", "model_version_detail", ["family", "status"])
     op.create_index("gate_report_version", "gate_report", ["model", "mlflow_version"])
