@@ -1,4 +1,4 @@
-"""How a model becomes files and comes back: skops only, and no type is trusted because the files say so.
+"""How a model becomes files and comes back: skops or native boosters, no type is trusted because the files say so.
 
 MLflow loads a skops model with the trusted types its own MLmodel file lists, so a crafted model can trust itself.
 Here `TRUSTED_TYPES` decides, on the way out and on the way in.
@@ -7,7 +7,8 @@ Here `TRUSTED_TYPES` decides, on the way out and on the way in.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ TRUSTED_TYPES = frozenset({"numpy.dtype", "sklearn.tree._tree.Tree"})
 # What loading and scoring imports; exact, so that a served model computes what was evaluated.
 REQUIREMENTS = ("mlflow", "scikit-learn", "skops", "pandas", "numpy", "scipy")
 EXAMPLE_ROWS = 3
+ENSEMBLE = Path("artifacts", "ensemble")
+"""Folder in a version's files that holds a sales ensemble."""
 
 
 def log_and_register(
@@ -43,10 +46,7 @@ def log_and_register(
     card: str,
     on_saved: Callable[[Path], None],
 ) -> int:
-    """Save a fitted model, show the folder to the caller, and register exactly those bytes as a new version of `name`.
-
-    Requirements are given, so MLflow starts no process to infer them; and what MLflow would do after saving (load the
-    model again and answer the example, announce itself on the console) is left to the tests.
+    """Register a fitted pipeline as a new version of `name`; see `publish`.
 
     Args:
         run: The MLflow run.
@@ -66,6 +66,37 @@ def log_and_register(
         ArtifactRefused: The model holds a type outside `TRUSTED_TYPES`.
         RegistryError: The tracking server does not say what it offers.
     """
+    return publish(run, name, tags, save=partial(_save, model, config, features), card=card, on_saved=on_saved)
+
+
+def publish(
+    run: Any,
+    name: str,
+    tags: Mapping[str, str],
+    *,
+    save: Callable[[Path, Any], None],
+    card: str,
+    on_saved: Callable[[Path], None],
+) -> int:
+    """Save a model, show the folder to the caller, and register exactly those bytes as a new version of `name`.
+
+    Requirements are given, so MLflow starts no process to infer them; and what MLflow would do after saving (load the
+    model again and answer the example, announce itself on the console) is left to the tests.
+
+    Args:
+        run: The MLflow run.
+        name: Registered model.
+        tags: Of the version, read after `on_saved`; they exist as soon as the version does.
+        save: Writes the model into a folder that does not exist yet, under the MLflow `Model` it is given.
+        card: Markdown for `MODEL_CARD.md`.
+        on_saved: As for `log_and_register`.
+
+    Returns:
+        The version's number.
+
+    Raises:
+        RegistryError: The tracking server does not say what it offers.
+    """
     import mlflow
     from mlflow.models import Model
 
@@ -75,7 +106,7 @@ def log_and_register(
     description = Model(artifact_path=place.location, run_id=run.info.run_id, **identity)
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent) / "model"
-        _save(model, config, features, folder, description)
+        save(folder, description)
         (folder / MODEL_CARD).write_text(card, encoding="utf-8")
         on_saved(folder)
         place.upload(folder)
@@ -94,7 +125,7 @@ def _save(model: Any, config: FamilyConfig, features: Any, folder: Path, descrip
             mlflow_model=description,
             serialization_format=mlflow.sklearn.SERIALIZATION_FORMAT_SKOPS,
             skops_trusted_types=sorted(TRUSTED_TYPES),
-            pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
+            pip_requirements=pinned(REQUIREMENTS),
             signature=_signature(config),
             input_example=features.head(EXAMPLE_ROWS).astype(dict.fromkeys(whole, "int64")),
         )
@@ -102,6 +133,11 @@ def _save(model: Any, config: FamilyConfig, features: Any, folder: Path, descrip
         if isinstance(error.__context__, UntrustedTypesFoundException):
             raise ArtifactRefused(f"{config.family}: types outside our allow-list: {error.__context__}") from error
         raise
+
+
+def pinned(packages: Iterable[str]) -> list[str]:
+    """The packages with exactly the versions that are installed here."""
+    return [f"{package}=={version(package)}" for package in packages]
 
 
 def _signature(config: FamilyConfig) -> Any:
@@ -130,12 +166,19 @@ def _register(client: Any, name: str, place: Place, run: Any, tags: Mapping[str,
 
 
 def load_artifact(folder: Path) -> Any:
-    """Load the scikit-learn model in a model folder, without MLflow and without trusting the folder.
+    """Load the model in a model folder, without MLflow, without running its code and without trusting the folder.
+
+    Returns:
+        A scikit-learn pipeline, or a sales ensemble from its native booster files.
 
     Raises:
         ArtifactRefused: MLmodel is missing or malformed, the model is not a skops file inside the folder, a pickle lies
             beside it, or it holds a type outside `TRUSTED_TYPES` or a malformed tree.
     """
+    if (folder / ENSEMBLE).is_dir():
+        from models.forecast.ensemble import Ensemble
+
+        return Ensemble.load(folder / ENSEMBLE)
     flavour = _sklearn_flavour(folder / "MLmodel")
     pickles = sorted(path.name for path in folder.rglob("*") if path.suffix.lower() in PICKLE_SUFFIXES)
     if pickles or flavour.get("serialization_format") != "skops":

@@ -33,7 +33,7 @@ def draw_roc_curve(
         area: Area under the curve with its interval; of several classes their mean.
         classes: What the classes mean.
     """
-    figure, axes = _figure(5.2, 5.0)
+    figure, axes = new_figure(5.2, 5.0)
     axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="chance")
     label = f"AUC {area.value:.4f}  (95 % {area.low:.3f} – {area.high:.3f})"
     if probability.ndim == target.ndim:
@@ -49,7 +49,7 @@ def draw_roc_curve(
     axes.set_title(f"{title}\nROC curve, {len(target)} test rows")
     axes.set_aspect("equal")
     axes.legend(loc="lower right", frameon=False)
-    return _png(figure)
+    return as_png(figure)
 
 
 def draw_confusion_matrix(
@@ -66,7 +66,7 @@ def draw_confusion_matrix(
     positions = range(len(classes))
     counts = confusion_matrix(target, predicted, labels=positions)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure, axes = _figure(5.2, 4.8)
+    figure, axes = new_figure(5.2, 4.8)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         share = shares[row, column]
@@ -77,7 +77,7 @@ def draw_confusion_matrix(
     axes.set(xlabel="Predicted", ylabel="True")
     axes.spines[:].set_visible(False)
     axes.set_title(f"{title}\nConfusion matrix, {len(target)} test rows")
-    return _png(figure)
+    return as_png(figure)
 
 
 def draw_importance(title: str, features: list[str], importances: NDArray[np.float64], metric: str) -> bytes:
@@ -90,7 +90,7 @@ def draw_importance(title: str, features: list[str], importances: NDArray[np.flo
         metric: Name of the metric lost.
     """
     order = np.argsort(importances.mean(axis=1))
-    figure, axes = _figure(6.2, 1.6 + 0.28 * len(features))
+    figure, axes = new_figure(6.2, 1.6 + 0.28 * len(features))
     axes.barh(
         [features[index] for index in order],
         importances.mean(axis=1)[order],
@@ -103,10 +103,10 @@ def draw_importance(title: str, features: list[str], importances: NDArray[np.flo
     axes.set(xlabel=f"Loss of {metric} when the column is shuffled (mean ± std of {importances.shape[1]})")
     axes.tick_params(axis="y", length=0)
     axes.set_title(f"{title}\nPermutation importance on the test rows")
-    return _png(figure)
+    return as_png(figure)
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
     """One set of axes, sides in inches; pyplot, which would keep the figure alive, is not involved."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
@@ -115,7 +115,8 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _png(figure: Figure) -> bytes:
+def as_png(figure: Figure) -> bytes:
+    """The finished picture, every title in the house style."""
     for axes in figure.axes:
         axes.title.set(size=11, color=INK)
     buffer = BytesIO()

@@ -28,6 +28,10 @@ def open_promotions(settings: Settings, report: Callable[[str], None] = lambda _
     """
 
     def evaluator(config: FamilyConfig) -> Evaluator:
+        if config.is_forecast:
+            from models.forecast.evaluator import ForecastEvaluator
+
+            return ForecastEvaluator(config, settings.home)
         from models.evaluation import HoldoutEvaluator
 
         return HoldoutEvaluator(config, settings.home)

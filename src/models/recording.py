@@ -113,7 +113,7 @@ class Round:
         config, test = self._config, examined.test
         params = {"algorithm": algorithm, **examined.model.named_steps["estimator"].get_params(deep=False)}
         tags = {name: f"{test[name].value:.4f}" for name in ("roc_auc", config.selection_metric)}
-        seal = _Seal(Keys.from_environment())
+        seal = Seal(Keys.from_environment())
         with mlflow.start_run(experiment_id=self._experiment, run_name=algorithm, tags=self._tags) as run:
             mlflow.log_params(params)
             version = log_and_register(
@@ -185,7 +185,7 @@ class Round:
         }
 
 
-class _Seal:
+class Seal:
     """Digests and signs a version's files the moment they are complete, before anybody else can touch them."""
 
     def __init__(self, keys: Keys) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from promotion.config import FamilyConfig
+from promotion.config import Column, FamilyConfig
 from promotion.errors import DataError
 
 if TYPE_CHECKING:
@@ -24,13 +24,15 @@ MAXIMUM_DUPLICATE_SHARE = 0.05
 def signature_types(config: FamilyConfig) -> dict[str, str]:
     """The MLflow type of each feature column: `long` for whole numbers that are never missing, `double` otherwise.
 
-    Only a double can hold a missing cell (NaN).
+    Only a double can hold a missing cell (NaN). Labels and dates are texts, a date in ISO 8601.
     """
-    columns = config.data.columns
-    return {
-        name: "long" if columns[name].type != "number" and columns[name].max_missing == 0 else "double"
-        for name in config.features
-    }
+    return {name: _signature_type(config.data.columns[name]) for name in config.features}
+
+
+def _signature_type(column: Column) -> str:
+    if column.type in {"label", "date"}:
+        return "string"
+    return "long" if column.type != "number" and column.max_missing == 0 else "double"
 
 
 def schema_problems(config: FamilyConfig, artifact: Path) -> list[str]:

@@ -25,6 +25,8 @@ from promotion.policy import (
 
 _MULTICLASS = 3
 Fraction = Annotated[float, Field(ge=0, le=1)]
+LOWER_IS_BETTER = frozenset({"rmspe"})
+"""Metrics that measure an error."""
 ParameterValue = bool | int | float | str | None
 
 
@@ -32,8 +34,9 @@ class Column(Strict):
     """What one column may hold.
 
     Attributes:
-        type: `number`, `integer`, `code` (one of `codes`, an integer), or, for the target only, `label` (one of
-            `labels`, a text). An `identifier` names a row, uniquely; `ignored` only has to be there: no features both.
+        type: `number`, `integer`, `code` (one of `codes`, an integer), or `label` (one of `labels`, a text): of the
+            target, or in a forecast. A `date`, only in a forecast. An `identifier` names a row, uniquely; `ignored`
+            only has to be there: no features both.
         minimum: Smallest allowed value, inclusive.
         maximum: Largest allowed value, inclusive.
         codes: The allowed values of a `code` column.
@@ -44,7 +47,7 @@ class Column(Strict):
         hint: What to tell a person whose file breaks the rule.
     """
 
-    type: Literal["number", "integer", "code", "label", "identifier", "ignored"]
+    type: Literal["number", "integer", "code", "label", "date", "identifier", "ignored"]
     minimum: float | None = None
     maximum: float | None = None
     codes: list[int] | None = None
@@ -124,6 +127,40 @@ class Candidate(Strict):
     params: dict[str, ParameterValue] = Field(default_factory=dict)
 
 
+class Forecast(Strict):
+    """How daily sales are foretold; see `models.forecast`.
+
+    Attributes:
+        stores: CSV file with one line a store, relative to the project's home.
+        horizon_days: Days a forecast reaches; the last so many days of the data are the holdout.
+        folds: Windows of that length before the holdout, on which rounds and weights are chosen.
+        origin_offsets: Shifts in days of the past origins that are learned from; each gives every day once more.
+        half_life_days: Age at which a day counts half.
+        warm_up_days: History a store's past must have before it is learned from.
+        fold_rows: Rows a fold learns from, at most.
+        final_rows: Rows the final fit learns from, at most.
+        sample_rows: Both of them with `--sample`.
+        rounds: Rounds of boosting, at most.
+        patience: Rounds without gain after which a fold stops.
+        seed: Of everything random.
+        invented_stores: How many stores the generator makes up where there are no files.
+    """
+
+    stores: str
+    horizon_days: Annotated[int, Field(ge=1)] = 42
+    folds: Annotated[int, Field(ge=1)] = 3
+    origin_offsets: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
+    half_life_days: Annotated[float, Field(gt=0)] = 1000.0
+    warm_up_days: Annotated[int, Field(ge=1)] = 182
+    fold_rows: Annotated[int, Field(ge=1000)] = 250_000
+    final_rows: Annotated[int, Field(ge=1000)] = 800_000
+    sample_rows: Annotated[int, Field(ge=1000)] = 40_000
+    rounds: Annotated[int, Field(ge=1)] = 800
+    patience: Annotated[int, Field(ge=1)] = 60
+    seed: int = 42
+    invented_stores: Annotated[int, Field(ge=1)] = 120
+
+
 class FamilyConfig(Strict):
     """Everything a family needs; a new family is a CSV and one such file.
 
@@ -144,19 +181,21 @@ class FamilyConfig(Strict):
         review: When the rules are looked at again.
         contacts: Whom it concerns.
         numeric: Feature columns that are measured; all others are categories and become one-hot columns.
+        forecast: How sales are foretold, of a forecast; no other family has it.
         params_file: YAML file relative to the project's home that overlays the single candidate's hyper-parameters.
         metadata: JSON file relative to the project's home that describes the version each training registered.
     """
 
     family: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    task: Literal["binary-classification", "multiclass-classification"]
+    task: Literal["binary-classification", "multiclass-classification", "sales-forecast"]
     registered_model: str
     promotion: Literal["auto", "manual"] = "manual"
     not_better: Literal["stay", "staging"] = "stay"
-    selection_metric: Literal["roc_auc", "accuracy", "precision", "recall", "f1"]
+    selection_metric: Literal["roc_auc", "accuracy", "precision", "recall", "f1", "rmspe"]
     data: Data
     target: Target
-    numeric: list[str]
+    numeric: list[str] = []
+    forecast: Forecast | None = None
     split: Split = Split()
     cross_validation: CrossValidation = CrossValidation()
     candidates: Annotated[dict[str, Candidate], Field(min_length=1)]
@@ -182,7 +221,8 @@ class FamilyConfig(Strict):
 
     @model_validator(mode="after")
     def _columns_have_their_role(self) -> FamilyConfig:
-        if unfit := [name for name in self.features if self.data.columns[name].type == "label"]:
+        unfit = [name for name in self.features if self.data.columns[name].type in {"label", "date"}]
+        if unfit and not self.is_forecast:
             message = f"column {unfit[0]!r}: only the target may be of type label; give features codes"
             raise ValueError(message)
         if strange := [name for name in self.numeric if name not in self.features]:
@@ -192,7 +232,11 @@ class FamilyConfig(Strict):
 
     @model_validator(mode="after")
     def _target_suits_the_task(self) -> FamilyConfig:
-        if self.task == "binary-classification":
+        if self.is_forecast:
+            if self.target.positive_above is not None or self.numeric:
+                message = "a forecast has neither target.positive_above nor numeric; remove them"
+                raise ValueError(message)
+        elif self.task == "binary-classification":
             if self.target.positive_above is None:
                 message = "target.positive_above: missing; say above which value a row is positive"
                 raise ValueError(message)
@@ -205,11 +249,29 @@ class FamilyConfig(Strict):
         return self
 
     @model_validator(mode="after")
+    def _sections_suit_the_task(self) -> FamilyConfig:
+        if self.is_forecast != (self.forecast is not None):
+            message = "forecast: a family of task sales-forecast has this section, no other one has"
+            raise ValueError(message)
+        if self.is_forecast != (self.selection_metric in LOWER_IS_BETTER):
+            message = f"selection_metric: {self.selection_metric!r} does not measure task {self.task}"
+            raise ValueError(message)
+        if self.is_forecast and self.registers_every_candidate:
+            message = "registered_model: a forecast registers one ensemble of its candidates, so without {algorithm}"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
     def _one_file_overlays_one_candidate(self) -> FamilyConfig:
         if self.params_file is not None and len(self.candidates) != 1:
             message = f"params_file: overlays a single candidate, found {len(self.candidates)}; keep one of both"
             raise ValueError(message)
         return self
+
+    @property
+    def is_forecast(self) -> bool:
+        """Whether the family foretells sales; otherwise it tells classes apart."""
+        return self.task == "sales-forecast"
 
     @property
     def features(self) -> list[str]:

@@ -183,7 +183,7 @@ class Gatherer:
                     found.signature_problem = _problem(_verify_files, folder, signature)
                 if config is None or evaluator is None:
                     return found
-                found.unsafe = tuple(scan(folder))
+                found.unsafe = tuple(scan(folder, code_is_vouched=found.is_signed and not found.signature_problem))
                 found.schema_problems = tuple(evaluator.schema_problems(folder))
                 if found.unsafe:
                     found.problem = "it is not loaded: " + "; ".join(found.unsafe)

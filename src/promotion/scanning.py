@@ -29,6 +29,8 @@ from promotion.pickles import is_pickle
 PICKLE_SUFFIXES = frozenset({".pkl", ".pickle", ".joblib", ".cloudpickle", ".dill"})
 # Who may turn the files into a model: MLflow's own flavours (pyfunc's own loader unpickles), and this project.
 _TRUSTED_LOADER = re.compile(r"(?:mlflow\.(?!pyfunc\b)\w+|models)(?:\.\w+)*")
+# MLflow's loader of models from code; a pickle instead of the code would lie under the other key.
+_CODE_LOADER, _PICKLED = "mlflow.pyfunc.model", "python_model"
 # Keys by which MLflow imports Python that lies in the artifact.
 _CODE_KEYS = frozenset({"code", "model_code_path"})
 _OUTSIDE = re.compile(r"[/\\~]|[A-Za-z][\w+.-]*:[/\\]|(?:.*[/\\])?\.\.(?:[/\\]|$)", re.DOTALL)
@@ -39,11 +41,13 @@ _MAX_UNPACKED_BYTES = 1024**3
 _CHUNK_BYTES = 1024**2
 
 
-def problems(folder: Path) -> list[str]:
+def problems(folder: Path, *, code_is_vouched: bool = False) -> list[str]:
     """Everything dangerous in a model artifact, one line each, in the order of the paths.
 
     Args:
         folder: The model artifact; without an MLmodel file it is scanned just the same.
+        code_is_vouched: Whether a trusted signature covers every file: Python inside is then what was registered, and a
+            model from code is no danger. Nothing else is allowed by it, least of all a pickle.
 
     Returns:
         Empty when nothing was found. Each line starts with the path below `folder`; an archive's member follows a `!`.
@@ -51,7 +55,7 @@ def problems(folder: Path) -> list[str]:
     Raises:
         ArtifactUnsafe: The folder, or one in it, is missing or cannot be listed.
     """
-    scan = _Scan()
+    scan = _Scan(code_is_vouched=code_is_vouched)
     for path in entries(folder):
         name, mode = path.relative_to(folder).as_posix(), path.lstat().st_mode
         if stat.S_ISREG(mode):
@@ -83,8 +87,9 @@ def entries(folder: Path) -> Iterator[Path]:
 class _Scan:
     """Collects what is found, and bounds what is unpacked on the way."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, code_is_vouched: bool) -> None:
         self.found: list[str] = []
+        self._code_is_vouched = code_is_vouched
         self._budget = _MAX_UNPACKED_BYTES
 
     def report(self, name: str, reason: str) -> None:
@@ -144,16 +149,18 @@ class _Scan:
         """Judge MLflow's description of the model: the paths it names, and the code it would run."""
         try:
             flavours = yaml.safe_load(path.read_text(encoding="utf-8"))["flavors"]
-            loader = flavours.get("python_function", {}).get("loader_module")
+            function = flavours.get("python_function", {})
+            loader = function.get("loader_module")
+            is_vouched = self._code_is_vouched and loader == _CODE_LOADER and _PICKLED not in function
         except (ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError, RecursionError) as error:
             self.report(path.name, f"is not an MLmodel file: {type(error).__name__}")
             return
         for place, value in _leaves(flavours):
             if isinstance(value, str) and _OUTSIDE.match(value):
                 self.report(path.name, f"flavors.{place}: {value!r} leads out of the artifact")
-            if value and not _CODE_KEYS.isdisjoint(place.split(".")):
+            if value and not is_vouched and not _CODE_KEYS.isdisjoint(place.split(".")):
                 self.report(path.name, f"flavors.{place}: {value!r} is Python that would run when the model is loaded")
-        if loader is not None and not _TRUSTED_LOADER.fullmatch(str(loader)):
+        if loader is not None and not is_vouched and not _TRUSTED_LOADER.fullmatch(str(loader)):
             self.report(path.name, f"flavors.python_function.loader_module: {loader!r} is not a loader we trust")
 
 

@@ -64,7 +64,8 @@ def build_features(rows: pd.DataFrame, stores: pd.DataFrame, history: History, o
     if (origins >= days).any():
         message = "an origin must lie before the day it is used for"
         raise ValueError(message)
-    lines = history.positions(rows["Store"].to_numpy(dtype=np.int64))
+    asked, lines = np.unique(history.positions(rows["Store"].to_numpy(dtype=np.int64)), return_inverse=True)
+    history = history.of_stores(asked)
     known = calendar_features(days) | _attributes(rows, stores, days)
     known["horizon"] = (days - origins).astype(np.float32)
     parts: list[tuple[NDArray[np.intp], dict[str, Floats]]] = []
@@ -145,14 +146,10 @@ class _Past:
         columns |= self._of_season(line, days, stores)
         columns |= self._of_day_in_month(line, day_of_month)
         columns["since_reopening"] = np.minimum(days - self._reopened()[line], _YEAR)
-        base = cells["mean_26w"] + columns["level_56d"] - self._shift()[line]
+        base = cells["mean_52w"] + columns["level_56d"]
         relative = {f"{name}_to_base": value - base for name, value in cells.items()}
         named = relative | columns | {"base": base, "expected": base}
         return {name: np.asarray(value, dtype=np.float32) for name, value in named.items()}
-
-    def _shift(self) -> NDArray[np.float64]:
-        """How the 26-week means lie above the 52-week means, which the levels are measured from."""
-        return np.nanmean((self._means[26] - self._means[52])[:, :, :].reshape(len(self._log_sales), -1), axis=1)
 
     def _expected(self, mean: Floats, promo: NDArray[np.int8]) -> Floats:
         place = np.tile(np.arange(7), _WEEKS)

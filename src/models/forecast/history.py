@@ -71,6 +71,16 @@ class History:
             self, log_sales=self.log_sales[:, :width], promo=self.promo[:, :width], school=self.school[:, :width]
         )
 
+    def of_stores(self, lines: NDArray[np.intp]) -> History:
+        """The same history of some stores, given by their lines in ascending order."""
+        return replace(
+            self,
+            stores=self.stores[lines],
+            log_sales=self.log_sales[lines],
+            promo=self.promo[lines],
+            school=self.school[lines],
+        )
+
     def positions(self, stores: NDArray[np.int64]) -> NDArray[np.intp]:
         """Line of each store in the arrays.
 
@@ -86,7 +96,7 @@ class History:
         return found
 
     def save(self, path: Path) -> None:
-        """Write a NumPy archive without objects; sales are kept in euros, rounded to cents by float32."""
+        """Write a NumPy archive without objects."""
         arrays: dict[str, Any] = {name: np.asarray(getattr(self, name)) for name in _FIELDS}
         np.savez_compressed(path, allow_pickle=False, **arrays)
 

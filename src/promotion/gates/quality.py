@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from promotion.config import FamilyConfig
+from promotion.config import LOWER_IS_BETTER, FamilyConfig
 from promotion.evidence import Evaluation
 from promotion.gates.report import BETTER, Context, Gate, GateResult
 from promotion.policy import BetterThanProduction, Threshold
@@ -60,7 +60,12 @@ def _threshold_gate(metric: str, threshold: Threshold) -> Gate:
 def _better_gate(metric: str, rule: BetterThanProduction) -> Gate:
     strict = rule.policy == "strictly_greater"
     gain = f" by more than {rule.minimum_gain:g}" if rule.minimum_gain else ""
-    required = f"{metric} > Production{gain}" if strict else f"{metric} not worse than Production by {rule.margin:g}"
+    is_error = metric in LOWER_IS_BETTER
+    required = (
+        f"{metric} {'<' if is_error else '>'} Production{gain}"
+        if strict
+        else f"{metric} not worse than Production by {rule.margin:g}"
+    )
 
     def gate(context: Context) -> GateResult:
         if context.production is None:
@@ -75,7 +80,8 @@ def _better_gate(metric: str, rule: BetterThanProduction) -> Gate:
             f"{context.evaluation.metrics[metric]:.4f} against {context.production_evaluation.metrics[metric]:.4f} "
             f"({difference.value:+.4f}, 95 % {difference.low:+.4f} … {difference.high:+.4f})"
         )
-        passed = difference.value > rule.minimum_gain if strict else difference.low >= -rule.margin
+        gained, worst = (-difference.value, -difference.high) if is_error else (difference.value, difference.low)
+        passed = gained > rule.minimum_gain if strict else worst >= -rule.margin
         why = "" if passed else _not_better(context.production, context.evaluation)
         return GateResult(BETTER, bool(passed), measured, required, why)
 
@@ -83,7 +89,9 @@ def _better_gate(metric: str, rule: BetterThanProduction) -> Gate:
 
 
 def _not_lower_gate(metric: str, loss: float) -> Gate:
-    required = f"≥ Production − {loss:g}" if loss else "≥ Production"
+    is_error = metric in LOWER_IS_BETTER
+    sign, direction = ("≤", "+") if is_error else ("≥", "−")
+    required = f"{sign} Production {direction} {loss:g}" if loss else f"{sign} Production"
     name = f"{metric} kept"
 
     def gate(context: Context) -> GateResult:
@@ -95,8 +103,9 @@ def _not_lower_gate(metric: str, loss: float) -> Gate:
             (scored.metrics.get(metric, math.nan) if scored else math.nan)
             for scored in (context.evaluation, context.production_evaluation)
         )
-        passed = math.isfinite(ours) and math.isfinite(theirs) and ours >= theirs - loss
-        why = "" if passed else f"{metric} falls below what {context.production} reaches on the same rows"
+        lost = ours - theirs if is_error else theirs - ours
+        passed = math.isfinite(lost) and lost <= loss
+        why = "" if passed else f"{metric} is worse than what {context.production} reaches on the same rows"
         return GateResult(name, passed, f"{ours:.4f} against {theirs:.4f}", required, why)
 
     return gate

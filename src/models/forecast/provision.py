@@ -1,0 +1,75 @@
+"""Both Rossmann files in place: the user's own, or invented ones that say so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from models.datasets import file_sha256
+from models.forecast.data import forecast_of, sales_files
+from promotion.config import FamilyConfig
+from promotion.errors import ConfigError, DataError
+
+GENERATOR = "rossmann"
+_MARK = "invented.json"
+INVENTED = "rows invented by a seeded generator, no real stores: put Kaggle's train.csv and store.csv in their place"
+
+
+def provide_sales(config: FamilyConfig, home: Path) -> bool:
+    """Invent both files if neither is there and the configuration names the generator; files that are there stay.
+
+    Returns:
+        Whether files were written.
+
+    Raises:
+        ConfigError: The configuration names another generator.
+        DataError: Only one of the two files is there, or they cannot be written.
+    """
+    plan = forecast_of(config)
+    sales, stores = sales_files(config, home)
+    present = [path for path in (sales, stores) if path.exists()]
+    if len(present) == 1:
+        absent = stores if present == [sales] else sales
+        raise DataError(
+            f"{absent}: missing beside {present[0]}: both come from the same source; bring it, or remove both"
+        )
+    if present or config.data.generator is None:
+        return False
+    if config.data.generator != GENERATOR:
+        key = f"config/{config.family}.yaml: data.generator"
+        raise ConfigError(f"{key}: {config.data.generator!r} makes no sales; expected {GENERATOR!r}")
+    from models.forecast.generator import invent_sales
+
+    invented = invent_sales(plan.invented_stores, seed=plan.seed)
+    try:
+        for path, table in ((stores, invented.store), (sales, invented.train)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(table, path)
+        digests = {path.name: file_sha256(path) for path in (sales, stores)}
+        (sales.parent / _MARK).write_text(json.dumps(digests, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise DataError(
+            f"{sales.parent}: cannot be written: {error.strerror}; make room or give write access"
+        ) from error
+    return True
+
+
+def describe_sales_invention(config: FamilyConfig, home: Path) -> str:
+    """Say so if the family's files are the ones its generator wrote; empty for any others."""
+    paths = sales_files(config, home)
+    try:
+        digests = json.loads((paths[0].parent / _MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    if any(digests.get(path.name) != file_sha256(path) for path in paths):
+        return ""
+    return f"{config.data.path}: {INVENTED}"
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    """Write a CSV whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    table.to_csv(part, index=False, lineterminator="\n")
+    part.replace(path)

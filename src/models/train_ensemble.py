@@ -1,0 +1,154 @@
+"""Train LightGBM, XGBoost and CatBoost on daily sales, weigh them, and register the ensemble."""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    import sys
+    from pathlib import Path
+
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    import project_environment
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from promotion.config import FamilyConfig, load_config
+from promotion.console import command, echo, fit, talk
+from promotion.errors import ConfigError
+from promotion.settings import Settings
+
+if TYPE_CHECKING:
+    from models.forecast.training import EnsembleResult
+
+DEFAULT_FAMILY = "rossmann-ensemble"
+_TENTHS = 10
+
+Progress = Callable[[str, int, int], None]
+
+
+@command()
+@click.option("--model", "family", default=DEFAULT_FAMILY, show_default=True, help="Family: config/<family>.yaml.")
+@click.option("--sample", is_flag=True, help="Learn from few rows: minutes become seconds, the model is worse.")
+@click.option("--semver", help="Semantic version of what is registered; the next minor one by default.")
+@click.option("--json", "as_json", is_flag=True, help="Data on standard output, as JSON.")
+def main(family: str, sample: bool, semver: str | None, as_json: bool) -> None:  # noqa: FBT001  # click passes flags by name
+    """Train the boosters on past sales, choose rounds and weights on earlier windows, register the ensemble.
+
+    The last 42 days are the holdout: nothing is learned from them.
+
+    Exit codes: 0 done, 1 failed (bad data, MLflow unreachable), 2 usage or configuration.
+    """
+    settings = Settings.from_environment()
+    config = load_config(settings.config_folder, family)
+    if not config.is_forecast:
+        raise ConfigError(
+            f"config/{family}.yaml: task {config.task} has no ensemble: python src/models/train.py --model {family}"
+        )
+    from models.forecast.training import train_ensemble
+
+    say = talk if as_json else echo
+    with _progress() as progress:
+        result = train_ensemble(
+            config, settings, sample=sample, semver=semver, progress=progress, report=lambda stage: _say(stage, say)
+        )
+    say("Registering model to MLflow Model Registry...")
+    say(f"✓ Model registered: {result.recorded.model} version {result.recorded.number}")
+    if as_json:
+        echo(json.dumps(_as_json(result), indent=2))
+        return
+    for line in _verdict(config, result):
+        talk(line)
+
+
+def _say(stage: str, say: Callable[[str], None]) -> None:
+    say("Creating ensemble... ✓" if stage == "ensemble" else f"Training {stage}... ✓")
+
+
+def _verdict(config: FamilyConfig, result: EnsembleResult) -> Iterator[str]:
+    """What the figures say, for the person who trained."""
+    from models.forecast.boosters import BOOSTERS
+
+    if result.invented:
+        yield f"⚠️ {result.invented}"
+    weights = result.learned.ensemble.weights
+    yield "Weights: " + ", ".join(f"{BOOSTERS[name].title} {weight:.3f}" for name, weight in weights.items())
+    scores = result.learned.cross_validation()
+    folds = ", ".join(f"{value:.4f}" for value in scores["ensemble"])
+    yield f"RMSPE on the {len(scores['ensemble'])} windows that chose rounds and weights, newest first: {folds}"
+    interval = result.interval
+    yield (
+        f"RMSPE on the holdout, {result.learned.window.label}, never learned from: {interval.value:.4f} "
+        f"(95 % {interval.low:.4f} – {interval.high:.4f}, {result.holdout_rows} days with sales)"
+    )
+    bound = config.gates.thresholds.get("rmspe")
+    if bound is not None and bound.below is not None and interval.value >= bound.below:
+        yield f"The gate asks for less than {bound.below:g}: validation will refuse this version"
+    option = "" if config.family == DEFAULT_FAMILY else f" --model-name {config.registered_model}"
+    yield f"Next: python src/models/validate_model.py{option}"
+
+
+def _as_json(result: EnsembleResult) -> dict[str, Any]:
+    ensemble = result.learned.ensemble
+    return {
+        "model": result.recorded.model,
+        "version": result.recorded.number,
+        "semantic_version": result.recorded.semver,
+        "run_id": result.recorded.run_id,
+        "round": result.recorded.timestamp,
+        "weights": dict(ensemble.weights),
+        "rounds": {member.name: member.rounds for member in ensemble.members},
+        "cross_validation": result.learned.cross_validation(),
+        "folds": [fold.window.label for fold in next(iter(result.learned.folds.values()))],
+        "holdout": {
+            "window": result.learned.window.label,
+            "rows": result.holdout_rows,
+            **result.holdout,
+            "rmspe_low": result.interval.low,
+            "rmspe_high": result.interval.high,
+        },
+        "train_rows": result.learned.rows,
+        "invented": bool(result.invented),
+    }
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """A bar for each booster on a terminal; elsewhere a line at each tenth."""
+    fit(sys.stderr)
+    if not sys.stderr.isatty():
+        yield _talk_each_tenth()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(title: str, done: int, total: int) -> None:
+            if title not in tasks:
+                tasks[title] = bars.add_task(title, total=total)
+            bars.update(tasks[title], completed=done, total=total)
+
+        yield show
+
+
+def _talk_each_tenth() -> Progress:
+    told: dict[str, int] = {}
+
+    def show(title: str, done: int, total: int) -> None:
+        tenth = _TENTHS * done // total
+        if done == 1 or tenth > told.get(title, 0):
+            told[title] = tenth
+            talk(f"{title}: round {done} of at most {total}")
+
+    return show
+
+
+if __name__ == "__main__":
+    main()
