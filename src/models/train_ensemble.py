@@ -101,7 +101,7 @@ def _as_json(result: EnsembleResult) -> dict[str, Any]:
         "run_id": result.recorded.run_id,
         "round": result.recorded.timestamp,
         "weights": dict(ensemble.weights),
-        "rounds": {member.name: member.rounds for member in ensemble.members},
+        "rounds": {member.name: member.booster.rounds for member in ensemble.members},
         "cross_validation": result.learned.cross_validation(),
         "folds": [fold.window.label for fold in next(iter(result.learned.folds.values()))],
         "holdout": {
@@ -111,7 +111,6 @@ def _as_json(result: EnsembleResult) -> dict[str, Any]:
             "rmspe_low": result.interval.low,
             "rmspe_high": result.interval.high,
         },
-        "train_rows": result.learned.rows,
         "invented": bool(result.invented),
     }
 

@@ -127,6 +127,19 @@ class Candidate(Strict):
     params: dict[str, ParameterValue] = Field(default_factory=dict)
 
 
+class View(Strict):
+    """How one booster of a forecast looks at the past; members that look differently err differently.
+
+    Attributes:
+        origin_offset: Shift in days of the origins it learns from.
+        learns: `deviation`: how far sales lie from the store's own weekday and promotion means. `level`: sales
+            themselves.
+    """
+
+    origin_offset: Annotated[int, Field(ge=0)] = 0
+    learns: Literal["deviation", "level"] = "deviation"
+
+
 class Forecast(Strict):
     """How daily sales are foretold; see `models.forecast`.
 
@@ -134,7 +147,7 @@ class Forecast(Strict):
         stores: CSV file with one line a store, relative to the project's home.
         horizon_days: Days a forecast reaches; the last so many days of the data are the holdout.
         folds: Windows of that length before the holdout, on which rounds and weights are chosen.
-        origin_offsets: Shifts in days of the past origins that are learned from; each gives every day once more.
+        views: By candidate, how it looks at the past; those that are not named look in the plain way.
         half_life_days: Age at which a day counts half.
         warm_up_days: History a store's past must have before it is learned from.
         fold_rows: Rows a fold learns from, at most.
@@ -149,7 +162,7 @@ class Forecast(Strict):
     stores: str
     horizon_days: Annotated[int, Field(ge=1)] = 42
     folds: Annotated[int, Field(ge=1)] = 3
-    origin_offsets: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
+    views: dict[str, View] = Field(default_factory=dict)
     half_life_days: Annotated[float, Field(gt=0)] = 1000.0
     warm_up_days: Annotated[int, Field(ge=1)] = 182
     fold_rows: Annotated[int, Field(ge=1000)] = 250_000
@@ -194,7 +207,7 @@ class FamilyConfig(Strict):
     selection_metric: Literal["roc_auc", "accuracy", "precision", "recall", "f1", "rmspe"]
     data: Data
     target: Target
-    numeric: list[str] = []
+    numeric: list[str] = Field(default_factory=list)
     forecast: Forecast | None = None
     split: Split = Split()
     cross_validation: CrossValidation = CrossValidation()
@@ -255,6 +268,10 @@ class FamilyConfig(Strict):
             raise ValueError(message)
         if self.is_forecast != (self.selection_metric in LOWER_IS_BETTER):
             message = f"selection_metric: {self.selection_metric!r} does not measure task {self.task}"
+            raise ValueError(message)
+        unknown = sorted(set(self.forecast.views) - set(self.candidates)) if self.forecast else []
+        if unknown:
+            message = f"forecast.views: {unknown[0]!r} is no candidate"
             raise ValueError(message)
         if self.is_forecast and self.registers_every_candidate:
             message = "registered_model: a forecast registers one ensemble of its candidates, so without {algorithm}"

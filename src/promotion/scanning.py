@@ -30,7 +30,7 @@ PICKLE_SUFFIXES = frozenset({".pkl", ".pickle", ".joblib", ".cloudpickle", ".dil
 # Who may turn the files into a model: MLflow's own flavours (pyfunc's own loader unpickles), and this project.
 _TRUSTED_LOADER = re.compile(r"(?:mlflow\.(?!pyfunc\b)\w+|models)(?:\.\w+)*")
 # MLflow's loader of models from code; a pickle instead of the code would lie under the other key.
-_CODE_LOADER, _PICKLED = "mlflow.pyfunc.model", "python_model"
+_CODE_LOADER, _PICKLED = "mlflow.pyfunc.loaders.code_model", "python_model"
 # Keys by which MLflow imports Python that lies in the artifact.
 _CODE_KEYS = frozenset({"code", "model_code_path"})
 _OUTSIDE = re.compile(r"[/\\~]|[A-Za-z][\w+.-]*:[/\\]|(?:.*[/\\])?\.\.(?:[/\\]|$)", re.DOTALL)

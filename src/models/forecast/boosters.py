@@ -202,7 +202,7 @@ class XGBoost(Booster):
                 data,
                 num_boost_round=fit.rounds,
                 evals=watched,
-                evals_result=curves,  # type: ignore[arg-type]  # its stub knows only one of the two forms it fills in
+                evals_result=curves,
                 early_stopping_rounds=fit.patience if watched else None,
                 verbose_eval=False,
                 callbacks=[_Report()],

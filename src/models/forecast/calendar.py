@@ -39,7 +39,7 @@ def calendar_features(days: Days) -> dict[str, Floats]:
     holidays = _holidays(int(dates.year.min()) - 1, int(dates.year.max()) + 1)
     after = np.searchsorted(holidays, unique, side="left")
     columns = (
-        dates.weekday,
+        dates.day_of_week,
         dates.day,
         dates.days_in_month - dates.day,
         dates.month,

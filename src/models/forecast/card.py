@@ -14,6 +14,8 @@ from models.lineage import Commit
 from promotion.config import FamilyConfig
 from promotion.evidence import Interval
 
+_UNKNOWN = "not recorded"
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -50,58 +52,77 @@ def ensemble_card(config: FamilyConfig, facts: Facts) -> str:
     Returns:
         Markdown (CommonMark with tables), ending in a line break.
     """
-    learned, plan = facts.learned, facts.plan
-    members = learned.ensemble.members
-    scores = learned.cross_validation()
-    folds = [fold.window.label for fold in next(iter(learned.folds.values()))]
-    weights = learned.ensemble.weights
-    commit = "not recorded"
+    plan = facts.plan
+    commit = _UNKNOWN
     if facts.commit is not None:
         commit = facts.commit.sha + (", with uncommitted changes" if facts.commit.dirty else "")
-    blocks = [
-        f"# Model card: {config.registered_model}",
-        f"## Purpose\n\nForecasts the daily sales of known stores, in euros, up to {plan.horizon} days ahead. A closed "
-        "store sells 0. It is no forecast of customers, nor of stores it has not seen.",
-        "## Algorithm\n\n"
-        + _table(
-            ("member", "weight", "rounds", "hyper-parameters"),
-            (
-                (
-                    BOOSTERS[member.name].title,
-                    f"{weights[member.name]:.4f}",
-                    str(member.rounds),
-                    ", ".join(f"{name}={value}" for name, value in plan.params[member.name].items()),
-                )
-                for member in members
-            ),
-        )
-        + f"\n\nThe forecasts of the members are added with these weights. Each member learned "
-        f"{learned.rows} past days, as they looked {plan.horizon} days or less before; their target is ln(1 + sales) "
-        "against the store's own weekday and promotion means.",
-        "## How good it is\n\nRMSPE is sqrt(mean(((sales - forecast) / sales)²)); days without sales are ignored.\n\n"
-        + _table(
-            ("window", *[BOOSTERS[name].title for name in learned.folds], "ensemble"),
-            ((label, *[f"{of[place]:.4f}" for of in scores.values()]) for place, label in enumerate(folds)),
-        )
-        + "\n\nThese windows chose rounds and weights, so they flatter a little. Nothing was learned from the holdout, "
-        f"{learned.window.label}: RMSPE {facts.holdout['rmspe']:.4f} (95 % {facts.interval.low:.4f} – "
-        f"{facts.interval.high:.4f}, stores drawn) on {facts.holdout_rows} days with sales, mean error "
-        f"{100 * facts.holdout['bias']:+.1f} %.",
-        f"## Data\n\n- File: `{config.data.path}`\n- SHA-256 of both files: `{facts.data.sha256}`\n"
-        f"- Stores: {len(learned.ensemble.history.stores)}\n- Days: until {_date(learned.ensemble.history.last_day)}; "
-        f"learned from until {_date(learned.ensemble.learned_until)}\n- Licence: {config.data.licence or 'not recorded'}",
-        "## Limits\n\n" + "\n".join(f"- {limit}" for limit in _limits(facts)),
-        f"## Provenance\n\n- Trained by: {facts.trainer or 'not recorded'}\n- Trained at: {facts.timestamp}\n"
-        f"- Commit: {commit}",
-    ]
+    sections = {
+        "Purpose": f"Forecasts the daily sales of known stores, in euros, up to {plan.horizon} days ahead. A closed "
+        "store sells 0. It forecasts neither customers nor stores it has not seen.",
+        "Algorithm": _algorithm(facts),
+        "How good it is": _worth(facts),
+        "Data": _data(config, facts),
+        "Limits": "\n".join(f"- {limit}" for limit in _limits(facts)),
+        "Provenance": f"- Trained by: {facts.trainer or _UNKNOWN}\n- Trained at: {facts.timestamp}\n- Commit: {commit}",
+    }
+    blocks = [f"# Model card: {config.registered_model}"]
+    blocks += [f"## {title}\n\n{body}" for title, body in sections.items()]
     return "\n\n".join(blocks) + "\n"
+
+
+def _algorithm(facts: Facts) -> str:
+    learned, plan = facts.learned, facts.plan
+    rows = (
+        (
+            BOOSTERS[member.name].title,
+            f"{learned.ensemble.weights[member.name]:.4f}",
+            str(member.booster.rounds),
+            ", ".join(f"{name}={value}" for name, value in plan.params[member.name].items()),
+        )
+        for member in learned.ensemble.members
+    )
+    return _table(("member", "weight", "rounds", "hyper-parameters"), rows) + (
+        f"\n\nThe members' forecasts are added with these weights. Each member learned past days as they "
+        f"looked {plan.horizon} days or less before: ln(1 + sales), or how far it lies from the store's "
+        "own weekday and promotion means."
+    )
+
+
+def _worth(facts: Facts) -> str:
+    learned, holdout, interval = facts.learned, facts.holdout, facts.interval
+    scores = learned.cross_validation()
+    folds = [fold.window.label for fold in next(iter(learned.folds.values()))]
+    titles = [BOOSTERS[name].title for name in learned.folds]
+    table = _table(
+        ("window", *titles, "ensemble"),
+        ((label, *(f"{of[place]:.4f}" for of in scores.values())) for place, label in enumerate(folds)),
+    )
+    return (
+        "RMSPE is sqrt(mean(((sales - forecast) / sales)²)); days without sales are ignored.\n\n"
+        f"{table}\n\nThese windows chose rounds and weights, so they flatter a little. Nothing was learned from the "
+        f"holdout, {learned.window.label}: RMSPE {holdout['rmspe']:.4f} (95 % {interval.low:.4f} – "
+        f"{interval.high:.4f}, stores drawn) on {facts.holdout_rows} days with sales, mean error "
+        f"{100 * holdout['bias']:+.1f} %."
+    )
+
+
+def _data(config: FamilyConfig, facts: Facts) -> str:
+    ensemble = facts.learned.ensemble
+    items = {
+        "File": f"`{config.data.path}`",
+        "SHA-256 of both files": f"`{facts.data.sha256}`",
+        "Stores": str(len(ensemble.history.stores)),
+        "Days": f"until {_date(ensemble.history.last_day)}; learned from until {_date(ensemble.learned_until)}",
+        "Licence": config.data.licence or _UNKNOWN,
+    }
+    return "\n".join(f"- {name}: {value}" for name, value in items.items())
 
 
 def _limits(facts: Facts) -> Iterable[str]:
     if facts.invented:
         yield f"The rows are invented ({facts.invented}): no figure here says anything about real stores."
     yield (
-        f"A day more than {facts.plan.horizon} days behind the last known one is answered, but nothing above says how well."
+        f"A day more than {facts.plan.horizon} days behind the last known one is answered; nothing above says how well."
     )
     yield "What no calendar knows (weather, a competitor's opening, construction works) is not in it."
     yield "Stores that were closed for long, or are new, are forecast from little."

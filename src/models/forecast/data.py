@@ -7,30 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
 
+from models.forecast.rows import INPUT_COLUMNS, STORE_COLUMNS, checked_rows, refuse_broken
 from promotion.config import FamilyConfig, Forecast
 from promotion.errors import ConfigError, DataError
 
-_SHOWN = 3
-STORE_COLUMNS = (
-    "Store",
-    "StoreType",
-    "Assortment",
-    "CompetitionDistance",
-    "CompetitionOpenSinceMonth",
-    "CompetitionOpenSinceYear",
-    "Promo2",
-    "Promo2SinceWeek",
-    "Promo2SinceYear",
-    "PromoInterval",
-)
-# What a row to predict must bring; the store table and the history say the rest.
-INPUT_COLUMNS = ("Store", "Date", "Open", "Promo", "StateHoliday", "SchoolHoliday")
 _DTYPES: dict[str, Any] = {"StateHoliday": "string"}
-_CODES = {"Open": (0, 1), "Promo": (0, 1), "SchoolHoliday": (0, 1), "StateHoliday": ("0", "a", "b", "c")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,65 +70,13 @@ def read_sales(sales: Path, stores: Path) -> Sales:
     rows = _read(sales, [*INPUT_COLUMNS, "Sales"])
     table = _read(stores, list(STORE_COLUMNS))[list(STORE_COLUMNS)]
     rows = checked_rows(rows, table, sales)
-    _refuse(sales, [("Sales", "must be 0 or more euros, and a number", ~(rows["Sales"] >= 0))])
+    refuse_broken(sales, [("Sales", "must be 0 or more euros, and a number", ~(rows["Sales"] >= 0))])
     repeated = rows.duplicated(["Store", "Date"])
-    _refuse(sales, [("Store and Date", "the same store and day stands there twice", repeated)])
+    refuse_broken(sales, [("Store and Date", "the same store and day stands there twice", repeated)])
     digest = hashlib.sha256(sales.read_bytes())
     digest.update(stores.read_bytes())
     ordered = rows[[*INPUT_COLUMNS, "Sales"]].sort_values(["Date", "Store"], ignore_index=True)
     return Sales(ordered, table, digest.hexdigest())
-
-
-def checked_rows(rows: pd.DataFrame, stores: pd.DataFrame, place: Path | str) -> pd.DataFrame:
-    """Bring rows into the form the features need, or say everything that is wrong with them.
-
-    An empty `Open` counts as open, as in Kaggle's own test file.
-
-    Args:
-        rows: `INPUT_COLUMNS` in any spelling of their types; further columns are kept.
-        stores: Kaggle's store table.
-        place: Where the rows come from, for the message.
-
-    Raises:
-        DataError: One line a broken rule.
-    """
-    missing = [name for name in INPUT_COLUMNS if name not in rows]
-    if missing:
-        raise DataError(f"{place}: missing columns {', '.join(missing)}; a row needs {', '.join(INPUT_COLUMNS)}")
-    if rows.empty:
-        raise DataError(f"{place}: no rows")
-    tidy = rows.assign(
-        Date=pd.to_datetime(rows["Date"], errors="coerce", format="ISO8601"),
-        Open=rows["Open"].fillna(1),
-        StateHoliday=_letters(rows["StateHoliday"]),
-    )
-    broken = [("Date", "must be a date such as 2015-07-31", tidy["Date"].isna())]
-    broken.append(("Store", "must be in the store table", ~tidy["Store"].isin(stores["Store"])))
-    for name, codes in _CODES.items():
-        allowed = ", ".join(str(code) for code in codes)
-        broken.append((name, f"must be one of {allowed}", ~tidy[name].isin(codes)))
-    _refuse(place, broken)
-    whole = dict.fromkeys(("Store", "Open", "Promo", "SchoolHoliday"), np.int64)
-    return tidy.astype(whole)
-
-
-def _letters(values: pd.Series) -> pd.Series:
-    """Kaggle writes no holiday as 0, as text or as a number."""
-    if is_numeric_dtype(values):
-        return values.map({0: "0"})
-    return values.astype("string").replace({"0.0": "0"})
-
-
-def _refuse(place: Path | str, broken: list[tuple[str, str, pd.Series]]) -> None:
-    lines = []
-    for column, rule, wrong in broken:
-        at = np.flatnonzero(wrong.to_numpy(dtype=bool))
-        if at.size:
-            shown = ", ".join(str(row + 2) for row in at[:_SHOWN])
-            lines.append(f"column {column!r} {rule}: {at.size} of {len(wrong)} rows, first: line {shown}")
-    if lines:
-        summary = f"{place} breaks the data contract: "
-        raise DataError(summary + lines[0] if len(lines) == 1 else "\n- ".join([summary, *lines]))
 
 
 def _read(path: Path, columns: list[str]) -> pd.DataFrame:

@@ -12,9 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.forecast.boosters import BOOSTERS, Booster
-from models.forecast.data import STORE_COLUMNS, checked_rows
-from models.forecast.features import build_features
+from models.forecast.features import Features, build_features
 from models.forecast.history import Days, History, day_numbers
+from models.forecast.rows import STORE_COLUMNS, checked_rows
 from models.forecast.windows import origins_of
 from promotion.errors import ArtifactRefused
 
@@ -27,12 +27,36 @@ Euros = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """A booster and what its answers mean.
+
+    Attributes:
+        booster: Fitted.
+        learns_level: Whether it answers ln(1 + sales); otherwise how far that lies from the features' base.
+    """
+
+    booster: Booster
+    learns_level: bool
+
+    @property
+    def name(self) -> str:
+        """The booster's name."""
+        return self.booster.name
+
+    def forecast(self, features: Features) -> Euros:
+        """Sales in euros, shape (rows,)."""
+        answer = self.booster.predict(features.table)
+        euros: Euros = np.maximum(np.expm1(answer if self.learns_level else features.base + answer), 0)
+        return euros
+
+
+@dataclass(frozen=True, slots=True)
 class Ensemble:
     """Forecasts daily sales of known stores.
 
     Attributes:
         members: Fitted boosters.
-        weights: By member; they carry the correction for percentage errors, so they need not add up to 1.
+        weights: By member; they add up to 1.
         history: Everything known when the model was made. Features of a day inside it use only what lies before that
             day's own window, so the model may be examined on its last days honestly.
         stores: Kaggle's store table.
@@ -40,7 +64,7 @@ class Ensemble:
         learned_until: Last day the boosters have learned from, days since 1970-01-01.
     """
 
-    members: Sequence[Booster]
+    members: Sequence[Member]
     weights: Mapping[str, float]
     history: History
     stores: pd.DataFrame
@@ -73,10 +97,9 @@ class Ensemble:
         for start in range(0, is_open.size, _CHUNK_ROWS):
             at = is_open[start : start + _CHUNK_ROWS]
             part = tidy.iloc[at]
-            for name, forecast in member_forecasts(
-                self.members, part, self.stores, self.history, self.origins(day_numbers(part["Date"]))
-            ).items():
-                answers[name][at] = forecast
+            features = build_features(part, self.stores, self.history, self.origins(day_numbers(part["Date"])))
+            for member in self.members:
+                answers[member.name][at] = member.forecast(features)
         return answers
 
     def origins(self, days: Days) -> Days:
@@ -87,13 +110,14 @@ class Ensemble:
         """Write native booster files, the history without objects, the store table as CSV and the rest as JSON."""
         folder.mkdir(parents=True, exist_ok=True)
         for member in self.members:
-            member.save(folder)
+            member.booster.save(folder)
         self.history.save(folder / _HISTORY)
         self.stores.to_csv(folder / _STORES, index=False)
         facts = {
             "format": _FORMAT,
             "weights": {member.name: self.weights[member.name] for member in self.members},
-            "rounds": {member.name: member.rounds for member in self.members},
+            "rounds": {member.name: member.booster.rounds for member in self.members},
+            "learns_level": {member.name: member.learns_level for member in self.members},
             "horizon_days": self.horizon,
             "learned_until": str(np.datetime64(self.learned_until, "D")),
         }
@@ -115,7 +139,7 @@ class Ensemble:
                 np.datetime64(facts["learned_until"], "D"),
                 facts["format"],
             )
-            members = [BOOSTERS[name].load(folder) for name in weights]
+            members = [Member(BOOSTERS[name].load(folder), bool(facts["learns_level"][name])) for name in weights]
             stores = pd.read_csv(folder / _STORES)[list(STORE_COLUMNS)]
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             summary = f"{type(error).__name__}: {error}"
@@ -124,11 +148,3 @@ class Ensemble:
             raise ArtifactRefused(f"{path}: format {kind!r}, this code reads {_FORMAT}: use the commit of the version")
         history = History.load(folder / _HISTORY)
         return cls(members, weights, history, stores, horizon, int(until.astype(np.int64)))
-
-
-def member_forecasts(
-    members: Sequence[Booster], rows: pd.DataFrame, stores: pd.DataFrame, history: History, origins: Days
-) -> dict[str, Euros]:
-    """What each booster forecasts for open days, in euros."""
-    features = build_features(rows, stores, history, origins)
-    return {member.name: np.expm1(features.base + member.predict(features.table)) for member in members}

@@ -1,4 +1,4 @@
-"""The model as MLflow loads it anywhere ("models from code"): this file and the folder beside it go into each version."""
+"""The model as MLflow loads it anywhere ("models from code"): this file goes into each version."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SalesEnsemble(PythonModel):  # type: ignore[misc]  # MLflow ships no types
         """Read the boosters from their native files."""
         self._ensemble = Ensemble.load(Path(context.artifacts["ensemble"]))
 
-    def predict(self, context: Any, model_input: Any, params: Any = None) -> pd.Series:  # noqa: ARG002  # MLflow's
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.Series:  # noqa: ARG002  # MLflow's
         """Forecast sales in euros."""
         return pd.Series(self._ensemble.predict(model_input), index=model_input.index, name="Sales")
 

@@ -12,9 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.datasets import feature_schema_hash
-from models.forecast.data import INPUT_COLUMNS, forecast_of, load_sales
+from models.forecast.data import forecast_of, load_sales
 from models.forecast.ensemble import Ensemble
 from models.forecast.history import day_numbers
+from models.forecast.rows import INPUT_COLUMNS
 from models.forecast.scoring import rmspe, squared_errors
 from models.forecast.windows import holdout
 from models.measuring import measure

@@ -1,13 +1,14 @@
-"""One function makes the features at training, validation and prediction; nothing a store sold after the origin is in.
+"""One function makes the features at training, validation and prediction; nothing sold after the origin is in.
 
-A forecast is issued at the end of a day, its *origin*, for the days behind it. `build_features` cuts the history at each
-row's origin before anything is computed, and looks at the row's own store only: a target inside the horizon, or another
-store's, cannot move a feature.
+A forecast is issued at the end of a day, its *origin*, for the days behind it. `build_features` cuts the history at
+each row's origin before anything is computed, and looks at the row's own store only: a target inside the horizon, or
+another store's, cannot move a feature.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,8 +37,8 @@ class Features:
 
     Attributes:
         table: One line a row, float32; NaN where the past says nothing.
-        base: ln(1 + sales) expected from the store's own weekday and promotion means and its recent level, shape (rows,);
-            boosters learn what is left.
+        base: ln(1 + sales) expected from the store's own weekday and promotion means and its recent level, shape
+            (rows,); boosters learn what is left.
     """
 
     table: pd.DataFrame
@@ -86,7 +87,7 @@ def build_features(rows: pd.DataFrame, stores: pd.DataFrame, history: History, o
 def _attributes(rows: pd.DataFrame, stores: pd.DataFrame, days: Days) -> dict[str, Floats]:
     """What the row and the store table say: promotions, holidays, kind of store, competition."""
     table = stores.set_index("Store")
-    line = table.index.get_indexer(rows["Store"])
+    line = table.index.get_indexer(pd.Index(rows["Store"]))
 
     def of_store(column: pd.Series) -> Floats:
         values = np.append(column.to_numpy(dtype=np.float32), np.float32(np.nan))
@@ -218,7 +219,8 @@ class _Past:
         long = self._open & (gap > _CLOSURE_DAYS)
         long[:, 1:] &= before[:, :-1] >= 0
         last = np.where(long, np.arange(_DAYS), -_YEAR).max(axis=1)
-        return self._origin - _DAYS + 1 + last
+        reopened: Days = self._origin - _DAYS + 1 + last
+        return reopened
 
     def _column(self, days: Days) -> Days:
         return days - self._origin + _DAYS - 1
@@ -272,7 +274,7 @@ def _cell_means(sales: Floats, is_open: NDArray[np.bool_], promo: NDArray[np.int
     return means
 
 
-def _last_days(values: NDArray, missing: np.generic) -> NDArray:
+def _last_days(values: NDArray[Any], missing: np.generic) -> NDArray[Any]:
     """The last `_DAYS` columns, filled up on the left."""
     lacking = max(0, _DAYS - values.shape[1])
     return np.pad(values[:, -_DAYS:], ((0, 0), (lacking, 0)), constant_values=missing)
@@ -287,4 +289,5 @@ def _mean(running: _Running, start: int, stop: int) -> NDArray[np.float64]:
 
 
 def _ratio(total: NDArray[np.float64], count: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    quotient: NDArray[np.float64] = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return quotient

@@ -7,6 +7,7 @@ slowly drifting factors, with noise of a few percent, as a chain of drugstores m
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ _GAP = tuple(int(np.datetime64(day, "D").astype(np.int64)) for day in ("2014-07-
 _GAP_SHARE = 180 / 1115
 _INTERVALS = np.array(["Jan,Apr,Jul,Oct", "Feb,May,Aug,Nov", "Mar,Jun,Sept,Dec"], dtype=object)
 _WEEKDAY = np.log([1.17, 1.03, 0.98, 0.98, 1.03, 0.87, 1.05])
-_SUNDAY = 6
+_SATURDAY, _SUNDAY = 5, 6
 _YEAR_DAYS = 365.25
 
 FloatArray = NDArray[np.float64]
@@ -66,8 +67,9 @@ def invent_sales(stores: int = 200, days: int = ALL_DAYS, seed: int = 42) -> Inv
     customers = np.rint(sales / (basket * np.exp(random.normal(0, 0.04, (stores, days))))).astype(np.int64)
     newest_first = slice(None, None, -1)
 
-    def column(values: NDArray, dtype: object = np.int64) -> NDArray:
-        return np.broadcast_to(values, (stores, days)).T[newest_first].reshape(-1).astype(dtype)
+    def column(values: NDArray[Any], dtype: Any = np.int64) -> NDArray[Any]:
+        flat: NDArray[Any] = np.broadcast_to(values, (stores, days)).T[newest_first].reshape(-1).astype(dtype)
+        return flat
 
     recorded = np.ones((stores, days), dtype=bool)
     gone = random.choice(stores, round(_GAP_SHARE * stores), replace=False)
@@ -81,9 +83,7 @@ def invent_sales(stores: int = 200, days: int = ALL_DAYS, seed: int = 42) -> Inv
             "Customers": column(customers),
             "Open": column(is_open),
             "Promo": column(promo),
-            "StateHoliday": pd.Categorical.from_codes(
-                column(np.searchsorted(["0", "a", "b", "c"], holiday)), ["0", "a", "b", "c"]
-            ),
+            "StateHoliday": pd.Categorical(column(holiday, "U1"), categories=["0", "a", "b", "c"]),
             "SchoolHoliday": column(school),
         }
     )
@@ -96,7 +96,7 @@ def _store_table(stores: int, random: np.random.Generator) -> pd.DataFrame:
     competition = random.random(stores) < 0.68
     promo2 = random.random(stores) < 0.51
 
-    def only(where: NDArray[np.bool_], values: NDArray) -> FloatArray:
+    def only(where: NDArray[np.bool_], values: NDArray[Any]) -> FloatArray:
         return np.where(where, values.astype(np.float64), np.nan)
 
     return pd.DataFrame(
@@ -110,7 +110,7 @@ def _store_table(stores: int, random: np.random.Generator) -> pd.DataFrame:
             "Promo2": promo2.astype(np.int64),
             "Promo2SinceWeek": only(promo2, random.integers(1, 51, stores)),
             "Promo2SinceYear": only(promo2, random.integers(2009, 2015, stores)),
-            "PromoInterval": np.where(promo2, random.choice(_INTERVALS, stores, p=[0.59, 0.23, 0.18]), None),
+            "PromoInterval": pd.Series(random.choice(_INTERVALS, stores, p=[0.59, 0.23, 0.18])).where(promo2),
         }
     )
 
@@ -119,7 +119,8 @@ def _promo(weekday: Days, random: np.random.Generator) -> NDArray[np.bool_]:
     """Monday to Friday of every other week, with a week moved now and then."""
     week = np.cumsum(weekday == 0)
     turns = (np.arange(week.max() + 1) % 2 == 0) ^ (random.random(week.max() + 1) < 0.05)
-    return turns[week] & (weekday < 5)  # noqa: PLR2004  # Monday to Friday
+    promoted: NDArray[np.bool_] = turns[week] & (weekday < _SATURDAY)
+    return promoted
 
 
 def _school(day: Days, random: np.random.Generator) -> NDArray[np.bool_]:
@@ -137,14 +138,14 @@ def _school(day: Days, random: np.random.Generator) -> NDArray[np.bool_]:
             | ((of_year >= autumn) & (of_year < autumn + 12))
         )
     weekday = calendar_features(day)["weekday"]
-    return np.array(regions) & (weekday < 5)  # noqa: PLR2004  # schools have no Saturdays
+    return np.array(regions) & (weekday < _SATURDAY)
 
 
 def _holidays(calendar: dict[str, NDArray[np.float32]]) -> NDArray[np.str_]:
     """Kaggle's letters: a public holiday, b Easter, c Christmas, 0 none."""
     is_holiday = calendar["since_holiday"] == 0
     is_easter = np.isin(calendar["from_easter"], (-2, 1))
-    is_christmas = (calendar["month"] == 12) & (calendar["day_of_month"] >= 25)  # noqa: PLR2004  # December 25 and 26
+    is_christmas = (calendar["month"] == 12) & (calendar["day_of_month"] >= 25)
     return np.where(is_holiday, np.where(is_easter, "b", np.where(is_christmas, "c", "a")), "0")
 
 
@@ -181,12 +182,13 @@ def _log_sales(
     angle = 2 * np.pi * (day % _YEAR_DAYS) / _YEAR_DAYS
     for harmonic in (1, 2):
         season += each(0.02, 0.02) * np.cos(harmonic * angle) + each(0.0, 0.02) * np.sin(harmonic * angle)
-    december = np.where(calendar["month"] == 12, (calendar["day_of_month"] - 1) / 23, 0).clip(0, 1)  # noqa: PLR2004
+    december = np.where(calendar["month"] == 12, (calendar["day_of_month"] - 1) / 23, 0).clip(0, 1)
     season += december * each(0.32, 0.08)
     before = np.where(calendar["until_holiday"] <= 1, 0.16, np.where(calendar["until_holiday"] == 2, 0.08, 0.0))
     payday = np.where((calendar["days_to_month_end"] <= 1) | (calendar["day_of_month"] <= 3), 1.0, 0.0)
     calendar_part = before + payday * each(0.06, 0.02) + school * each(0.02, 0.02)
-    return level + drift + week + promoted + season + calendar_part + _competition(store, day) + _promo2(store, day)
+    total: FloatArray = level + drift + week + promoted + season + calendar_part
+    return total + _competition(store, day) + _promo2(store, day)
 
 
 def _competition(store: pd.DataFrame, day: Days) -> FloatArray:

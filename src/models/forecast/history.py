@@ -62,7 +62,7 @@ class History:
     @property
     def last_day(self) -> int:
         """The last day anything is known of."""
-        return self.first_day + self.log_sales.shape[1] - 1
+        return self.first_day + int(self.log_sales.shape[1]) - 1
 
     def until(self, day: int) -> History:
         """The same history as it was known at the end of `day`."""

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from models.forecast.boosters import BOOSTERS, Booster, Fit, Sample
 from models.forecast.data import Sales
-from models.forecast.ensemble import Ensemble
+from models.forecast.ensemble import Ensemble, Member
 from models.forecast.features import Features, build_features
 from models.forecast.history import History, day_numbers
-from models.forecast.scoring import best_scale, fit_weights, rmspe
+from models.forecast.scoring import fit_weights, rmspe
 from models.forecast.windows import Window, folds_before, holdout, training_rows
+from promotion.config import View
 
 # Days further off than this, in ln(sales), are accidents: they count, but not with all their distance.
 _FARTHEST = 0.5
@@ -33,7 +34,6 @@ class Plan:
     Attributes:
         horizon: Days a forecast reaches.
         folds: Windows before the final one on which weights and rounds are chosen.
-        offsets: Shifts of the training origins, days.
         half_life: Days after which a row counts half.
         warm_up: Days of history before the first origin.
         fold_rows: Rows a fold learns from, at most; drawn at random.
@@ -43,11 +43,11 @@ class Plan:
         seed: Of everything random.
         threads: A booster may use.
         params: Each booster's own parameters, by name.
+        views: How each booster looks at the past, by name.
     """
 
     horizon: int
     folds: int
-    offsets: Sequence[int]
     half_life: float
     warm_up: int
     fold_rows: int
@@ -57,6 +57,7 @@ class Plan:
     seed: int
     threads: int
     params: Mapping[str, Mapping[str, Any]]
+    views: Mapping[str, View]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,22 +85,15 @@ class Learned:
         ensemble: Ready to predict.
         window: Nothing in it was learned from.
         folds: By booster, one entry a fold, newest first.
-        scales: By booster, the factor that makes its own RMSPE smallest on the folds.
-        rows: Rows of the final fit.
     """
 
     ensemble: Ensemble
     window: Window
     folds: Mapping[str, Sequence[FoldForecast]]
-    scales: Mapping[str, float]
-    rows: int
 
     def cross_validation(self) -> dict[str, list[float]]:
-        """RMSPE by member and of the ensemble, one number a fold, newest first; every member has its own scale."""
-        scores = {
-            name: [rmspe(fold.sales, self.scales[name] * fold.forecast) for fold in folds]
-            for name, folds in self.folds.items()
-        }
+        """RMSPE by member and of the ensemble, one number a fold, newest first."""
+        scores = {name: [rmspe(fold.sales, fold.forecast) for fold in folds] for name, folds in self.folds.items()}
         weights = self.ensemble.weights
         scores["ensemble"] = [
             rmspe(fold[0].sales, sum((weights[each.booster.name] * each.forecast for each in fold), np.zeros(1)))
@@ -132,7 +126,6 @@ class Learner:
         self._sold = data.rows[data.rows["Sales"] > 0].reset_index(drop=True)
         self._days = day_numbers(self._sold["Date"])
         self.history = History.of(data.rows)
-        self._tables: dict[tuple[int, int], tuple[Features, pd.DataFrame, NDArray[np.float64]]] = {}
         self._folds: dict[tuple[str, Window], FoldForecast] = {}
 
     def learn(self, window: Window | None = None) -> Learned:
@@ -163,9 +156,7 @@ class Learner:
             horizon=self._plan.horizon,
             learned_until=window.origin,
         )
-        scales = {name: best_scale(sales, forecast) for name, forecast in pooled.items()}
-        rows = len(self._table(window.origin, self._plan.final_rows)[1])
-        return Learned(ensemble, window, folds, scales, rows)
+        return Learned(ensemble, window, folds)
 
     def sold_in(self, window: Window) -> pd.DataFrame:
         """The rows with sales inside a window."""
@@ -176,47 +167,47 @@ class Learner:
         if key not in self._folds:
             rows = self.sold_in(window)
             features = build_features(rows, self._stores, self.history, np.full(len(rows), window.origin))
+            stop = Sample(features.table, self._target(name, rows, features), np.ones(len(rows)))
+            learn = self._sample(name, window.origin, self._plan.fold_rows)
+            member = self._train(name, learn, stop, self._plan.rounds)
             sales = rows["Sales"].to_numpy(dtype=np.float64)
-            stop = Sample(features.table, _target(sales, features), np.ones(len(rows)))
-            learn = self._sample(window.origin, self._plan.fold_rows)
-            booster = self._train(name, learn, stop, self._plan.rounds)
-            forecast = np.expm1(features.base + booster.predict(features.table))
-            self._folds[key] = FoldForecast(window, booster, sales, forecast)
+            self._folds[key] = FoldForecast(window, member.booster, sales, member.forecast(features))
         return self._folds[key]
 
-    def _final(self, name: str, window: Window, folds: Sequence[FoldForecast]) -> Booster:
+    def _final(self, name: str, window: Window, folds: Sequence[FoldForecast]) -> Member:
         rounds = max(1, round(float(np.mean([fold.booster.rounds for fold in folds]))))
-        return self._train(name, self._sample(window.origin, self._plan.final_rows), None, rounds)
+        return self._train(name, self._sample(name, window.origin, self._plan.final_rows), None, rounds)
 
-    def _train(self, name: str, learn: Sample, stop: Sample | None, rounds: int) -> Booster:
+    def _train(self, name: str, learn: Sample, stop: Sample | None, rounds: int) -> Member:
         plan, kind = self._plan, BOOSTERS[name]
         fit = Fit(plan.params[name], rounds, plan.patience, plan.seed, plan.threads)
-        return kind.train(learn, stop, fit, lambda done: self._progress(kind.title, done, rounds))
+        booster = kind.train(learn, stop, fit, lambda done: self._progress(kind.title, done, rounds))
+        return Member(booster, learns_level=self._view(name).learns == "level")
 
-    def _sample(self, last_known: int, most: int) -> Sample:
-        features, rows, weight = self._table(last_known, most)
-        return Sample(features.table, _target(rows["Sales"].to_numpy(dtype=np.float64), features), weight)
+    def _sample(self, name: str, last_known: int, most: int) -> Sample:
+        """What a booster learns from when nothing behind `last_known` is known."""
+        plan = self._plan
+        past = training_rows(
+            self._sold,
+            last_known,
+            horizon=plan.horizon,
+            offset=self._view(name).origin_offset,
+            first_origin=self.history.first_day + plan.warm_up,
+        )
+        chosen = np.arange(len(past.rows))
+        if chosen.size > most:
+            chosen = np.sort(np.random.default_rng(plan.seed).choice(chosen, most, replace=False))
+        rows = past.rows.iloc[chosen]
+        features = build_features(rows, self._stores, self.history, past.origins[chosen])
+        weight = np.exp2(-past.age[chosen] / plan.half_life)
+        return Sample(features.table, self._target(name, rows, features), weight)
 
-    def _table(self, last_known: int, most: int) -> tuple[Features, pd.DataFrame, NDArray[np.float64]]:
-        key = (last_known, most)
-        if key not in self._tables:
-            plan = self._plan
-            past = training_rows(
-                self._sold,
-                last_known,
-                horizon=plan.horizon,
-                offsets=plan.offsets,
-                first_origin=self.history.first_day + plan.warm_up,
-            )
-            chosen = np.arange(len(past.rows))
-            if chosen.size > most:
-                chosen = np.sort(np.random.default_rng(plan.seed).choice(chosen, most, replace=False))
-            rows = past.rows.iloc[chosen]
-            features = build_features(rows, self._stores, self.history, past.origins[chosen])
-            self._tables[key] = (features, rows, np.exp2(-past.age[chosen] / plan.half_life))
-        return self._tables[key]
+    def _target(self, name: str, rows: pd.DataFrame, features: Features) -> NDArray[np.float64]:
+        """What a booster learns of each row."""
+        deviation = np.log1p(rows["Sales"].to_numpy(dtype=np.float64)) - features.base
+        near = np.clip(deviation, -_FARTHEST, _FARTHEST)
+        target: NDArray[np.float64] = features.base + near if self._view(name).learns == "level" else near
+        return target
 
-
-def _target(sales: Euros, features: Features) -> NDArray[np.float64]:
-    """What a booster learns: how far ln(1 + sales) lies from what the store's own means say."""
-    return np.clip(np.log1p(sales) - features.base, -_FARTHEST, _FARTHEST)
+    def _view(self, name: str) -> View:
+        return self._plan.views.get(name, View())

@@ -1,4 +1,4 @@
-"""How the ensemble becomes one MLflow model: native booster files, code instead of a pickle, everything it needs beside it."""
+"""How the ensemble becomes one MLflow model: native booster files, and code instead of a pickle."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from models.schema import signature_types
 from promotion.config import FamilyConfig
 
 # What loading and predicting imports; exact, so that a served model computes what was evaluated.
-REQUIREMENTS = ("mlflow", "lightgbm", "xgboost-cpu", "catboost", "pandas", "numpy", "scipy", "scikit-learn")
+REQUIREMENTS = ("mlflow", "lightgbm", "xgboost-cpu", "catboost", "pandas", "numpy", "scipy", "python-dateutil")
 _PANDAS = {"long": "int64", "double": "float64", "string": "object"}
+_MODEL = "ensemble_model.py"
 _HERE = Path(__file__).resolve().parent
 # Modules the model itself is made of; how it learns stays at home.
-_MODULES = ("__init__", "boosters", "calendar", "data", "ensemble", "features", "history", "windows")
+_MODULES = ("__init__", "boosters", "calendar", "ensemble", "features", "history", "rows", "windows")
 
 
 def save_ensemble(
@@ -28,9 +29,9 @@ def save_ensemble(
 ) -> None:
     """Write the ensemble as MLflow model "from code".
 
-    `artifacts/ensemble/` holds native files, `code/` the modules that read them, so that `mlflow.pyfunc.load_model` works where
-    this project is not installed. Whoever has the project loads with `models.packaging.load_artifact`, which runs none
-    of the code in the folder.
+    `artifacts/ensemble/` holds native files, `code/` the modules that read them, so that `mlflow.pyfunc.load_model`
+    works where this project is not installed. Whoever has the project loads with `models.packaging.load_artifact`,
+    which runs none of the code in the folder.
 
     Args:
         ensemble: Fitted.
@@ -46,7 +47,7 @@ def save_ensemble(
         ensemble.save(files)
         mlflow.pyfunc.save_model(
             folder,
-            python_model=str(_HERE / "ensemble_model.py"),
+            python_model=str(_HERE / _MODEL),
             artifacts={ENSEMBLE.name: str(files)},
             code_paths=_code(Path(scratch)),
             mlflow_model=description,
@@ -55,7 +56,9 @@ def save_ensemble(
             input_example=_as_signature(example, config),
         )
     # Where the files were on this machine is nobody's business, and leads out of the folder.
-    description.flavors["python_function"]["artifacts"][ENSEMBLE.name]["uri"] = ENSEMBLE.as_posix()
+    flavour = description.flavors["python_function"]
+    flavour["artifacts"][ENSEMBLE.name]["uri"] = ENSEMBLE.as_posix()
+    flavour["model_code_path"] = _MODEL
     description.save(str(folder / "MLmodel"))
 
 

@@ -15,10 +15,11 @@ import yaml
 
 from models.datasets import feature_schema_hash
 from models.forecast.card import Facts, ensemble_card
-from models.forecast.data import INPUT_COLUMNS, Sales
+from models.forecast.data import Sales
 from models.forecast.learning import Learned, Plan
 from models.forecast.packaging import save_ensemble
 from models.forecast.pictures import draw_error_by_store, draw_learning_curves
+from models.forecast.rows import INPUT_COLUMNS
 from models.lineage import Commit, current_commit
 from models.packaging import EXAMPLE_ROWS, publish
 from models.recording import Seal
@@ -191,11 +192,12 @@ def _log_pictures(model: str, outcome: Outcome) -> None:
 
 def _params(outcome: Outcome) -> dict[str, str]:
     plan = outcome.plan
-    shared = ("horizon", "folds", "offsets", "half_life", "warm_up", "fold_rows", "final_rows", "patience", "seed")
+    shared = ("horizon", "folds", "half_life", "warm_up", "fold_rows", "final_rows", "patience", "seed")
     params = {name: str(getattr(plan, name)) for name in shared}
+    params |= {f"{name}.{key}": str(value) for name, view in plan.views.items() for key, value in view}
     for member in outcome.learned.ensemble.members:
         params |= {f"{member.name}.{name}": str(value) for name, value in plan.params[member.name].items()}
-        params[f"{member.name}.rounds"] = str(member.rounds)
+        params[f"{member.name}.rounds"] = str(member.booster.rounds)
         params[f"{member.name}.weight"] = f"{outcome.learned.ensemble.weights[member.name]:.6f}"
     return params
 

@@ -35,10 +35,11 @@ def squared_errors(sales: FloatArray, forecast: FloatArray) -> FloatArray:
 
 
 def fit_weights(sales: FloatArray, forecasts: FloatArray) -> FloatArray:
-    """Weights of several forecasts whose weighted sum has a small RMSPE.
+    """Weights of several forecasts whose weighted mean has a small RMSPE.
 
-    Non-negative least squares (Lawson & Hanson 1974, chapter 23) on the ratios forecast / sales, whose target is 1, drawn
-    halfway towards equal weights, then scaled by `best_scale`. So the weights need not add up to 1.
+    Non-negative least squares (Lawson & Hanson 1974, chapter 23) on the ratios forecast / sales, whose target is 1,
+    scaled to add up to 1 and drawn halfway towards equal weights. A common factor is not fitted: the level of one
+    window says nothing about the level of the next.
 
     Args:
         sales: Euros, all above zero, shape (rows,).
@@ -47,18 +48,6 @@ def fit_weights(sales: FloatArray, forecasts: FloatArray) -> FloatArray:
     Returns:
         Shape (members,).
     """
-    ratios = forecasts / sales[:, None]
-    fitted, _ = nnls(ratios, np.ones(len(sales)))
-    members = forecasts.shape[1]
-    shares = _TOWARDS_EQUAL * fitted / fitted.sum() + (1 - _TOWARDS_EQUAL) / members
-    weights: FloatArray = shares * best_scale(sales, forecasts @ shares)
+    fitted, _ = nnls(forecasts / sales[:, None], np.ones(len(sales)))
+    weights: FloatArray = _TOWARDS_EQUAL / forecasts.shape[1] + (1 - _TOWARDS_EQUAL) * fitted / fitted.sum()
     return weights
-
-
-def best_scale(sales: FloatArray, forecast: FloatArray) -> float:
-    """The factor by which a forecast's RMSPE is smallest: Σr / Σr² with r = forecast / sales.
-
-    A model of the logarithm aims at the median; percentage errors punish forecasts above it more than those below.
-    """
-    ratio = forecast / sales
-    return float(ratio.sum() / (ratio @ ratio))

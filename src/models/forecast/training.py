@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from models.forecast.boosters import BOOSTERS
-from models.forecast.data import INPUT_COLUMNS, forecast_of, load_sales
+from models.forecast.data import forecast_of, load_sales
 from models.forecast.evaluator import rmspe_interval, score
 from models.forecast.learning import Learned, Learner, Plan
 from models.forecast.provision import describe_sales_invention, provide_sales
 from models.forecast.recording import Outcome, Recorded, record
+from models.forecast.rows import INPUT_COLUMNS
 from promotion.config import FamilyConfig
 from promotion.database import Database
 from promotion.errors import ConfigError
@@ -65,7 +66,6 @@ def plan_of(config: FamilyConfig, *, sample: bool = False) -> Plan:
     plan = Plan(
         horizon=section.horizon_days,
         folds=section.folds,
-        offsets=section.origin_offsets,
         half_life=section.half_life_days,
         warm_up=section.warm_up_days,
         fold_rows=section.fold_rows,
@@ -75,6 +75,7 @@ def plan_of(config: FamilyConfig, *, sample: bool = False) -> Plan:
         seed=section.seed,
         threads=len(os.sched_getaffinity(0)),
         params={name: candidate.params for name, candidate in config.candidates.items()},
+        views=section.views,
     )
     return replace(plan, fold_rows=section.sample_rows, final_rows=section.sample_rows) if sample else plan
 

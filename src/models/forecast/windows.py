@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,28 +70,21 @@ class TrainingRows:
     age: Days
 
 
-def training_rows(
-    rows: pd.DataFrame, last_known: int, *, horizon: int, offsets: Sequence[int], first_origin: int
-) -> TrainingRows:
-    """Every day with sales until `last_known`, once an offset, each with an origin as a real forecast would have.
+def training_rows(rows: pd.DataFrame, last_known: int, *, horizon: int, offset: int, first_origin: int) -> TrainingRows:
+    """Every day with sales until `last_known`, each with an origin as a real forecast would have.
 
     Args:
         rows: Days with sales; later ones are left out.
         last_known: Last day that may be learned from.
         horizon: Days a forecast reaches.
-        offsets: Shifts of the windows, days: the same day is then learned from several distances.
+        offset: Shift of the windows, days: with another one the same day is learned from another distance. The days
+            behind the newest origin are learned too, though their window is not over.
         first_origin: Earlier origins know too little and are left out.
     """
     days = day_numbers(rows["Date"])
-    chosen, origins = [], []
-    for offset in offsets:
-        at = np.flatnonzero(days <= last_known - offset)
-        starts = origins_of(days[at], last_known - offset, horizon)
-        kept = starts >= first_origin
-        chosen.append(at[kept])
-        origins.append(starts[kept])
-    order = np.concatenate(chosen)
-    return TrainingRows(rows.iloc[order], np.concatenate(origins), last_known - days[order])
+    origins = origins_of(days, last_known - offset, horizon)
+    kept = np.flatnonzero((days <= last_known) & (origins >= first_origin))
+    return TrainingRows(rows.iloc[kept], origins[kept], last_known - days[kept])
 
 
 def _date(day: int) -> str:
