@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +15,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 from mlflow.tracking import MlflowClient
+from tests.conftest import OURS
 from tests.forecast.conftest import make_sales
 
 from models.forecast.provision import provide_sales
@@ -20,45 +23,65 @@ from models.forecast.recording import dvc_hash
 from models.packaging import load_artifact
 from models.train_ensemble import main
 from models.validate_model import main as validate_main
+from promotion.artifacts import artifact_digest
 from promotion.config import load_config
 from promotion.errors import DataError
 from promotion.scanning import problems
 from promotion.settings import REPOSITORY, Settings
 
 FAMILY = "rossmann-ensemble"
-Run = Callable[..., Result]
 
 
-@pytest.fixture
-def quick(settings: Settings) -> Settings:
-    """The family in a test's own home, made small: six stores, few rounds, a threshold that suits them."""
-    change(settings, rounds=40, invented_stores=6, folds=2)
-    return settings
+@dataclass(frozen=True)
+class Trained:
+    """A home in which the family was trained once, and what the command said."""
+
+    settings: Settings
+    said: Result
+
+    @property
+    def artifact(self) -> Path:
+        """Folder of the registered version."""
+        return next(self.settings.artifact_folder.rglob("MLmodel")).parent
 
 
-def change(settings: Settings, *, below: float = 0.2, **values: int) -> None:
-    path = settings.config_folder / f"{FAMILY}.yaml"
+def _make_small(home: Path) -> None:
+    """Six stores, few rounds, and a threshold that suits them."""
+    path = home / "config" / f"{FAMILY}.yaml"
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    document["forecast"] |= values
-    document["gates"]["thresholds"]["rmspe"] = {"below": below}
+    document["forecast"] |= {"rounds": 40, "invented_stores": 6, "folds": 2}
+    document["gates"]["thresholds"]["rmspe"] = {"below": 0.2}
     for name, rate in (("lightgbm", "learning_rate"), ("xgboost", "eta"), ("catboost", "learning_rate")):
         document["candidates"][name]["params"][rate] = 0.15
-    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def trained(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+    home = tmp_path_factory.mktemp("forecast")
+    shutil.copytree(REPOSITORY / "config", home / "config")
+    shutil.copy(empty_store, home / "mlflow.db")
+    _make_small(home)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in OURS:
+            patch.delenv(name, raising=False)
+        patch.setenv("PROMOTION_HOME", str(home))
+        patch.setenv("PROMOTION_KEYS", str(home / "keys"))
+        said = CliRunner().invoke(main, ["--sample"])
+        yield Trained(Settings.from_environment(), said)
 
 
 @pytest.fixture
-def train(quick: Settings, monkeypatch: pytest.MonkeyPatch) -> Run:
+def at_home(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Trained:
+    monkeypatch.setenv("PROMOTION_HOME", str(trained.settings.home))
+    monkeypatch.setenv("PROMOTION_KEYS", str(trained.settings.home / "keys"))
     monkeypatch.setenv("PROMOTION_ACTOR", "anna")
-    return lambda *arguments: CliRunner().invoke(main, ["--sample", *arguments])
+    return trained
 
 
-def _artifact(settings: Settings) -> Path:
-    return next(settings.artifact_folder.rglob("MLmodel")).parent
-
-
-def test_the_documents_lines_are_printed_and_the_version_is_complete(train: Run, quick: Settings) -> None:
+def test_the_documents_lines_are_printed_and_the_version_is_complete(at_home: Trained) -> None:
     """Standard output is the document's; run, version, signature, card and journal hold what they should."""
-    result = train()
+    result, quick = at_home.said, at_home.settings
 
     assert 0 == result.exit_code, result.output
     assert [
@@ -78,17 +101,16 @@ def test_the_documents_lines_are_printed_and_the_version_is_complete(train: Run,
     assert {"learning_curves.png", "error_by_store.png"} == {
         item.path for item in client.list_artifacts(run.info.run_id)
     }
-    folder = _artifact(quick)
+    folder = at_home.artifact
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert {"MODEL_CARD.md", "conda.yaml", "requirements.txt", "artifacts/ensemble/catboost.cbm"} <= files
     assert not {name for name in files if name.endswith((".pkl", ".joblib", ".pickle"))}
     assert str(quick.home) not in (folder / "MLmodel").read_text().replace(str(quick.artifact_folder), "")
 
 
-def test_code_in_the_model_needs_a_signature(train: Run, quick: Settings) -> None:
+def test_code_in_the_model_needs_a_signature(at_home: Trained, tmp_path: Path) -> None:
     """The scanner refuses Python in an artifact, unless a trusted signature vouches for it; a pickle it never takes."""
-    train()
-    folder = _artifact(quick)
+    folder = shutil.copytree(at_home.artifact, tmp_path / "copy")
 
     assert 3 == len(problems(folder))
     assert [] == problems(folder, code_is_vouched=True)
@@ -96,10 +118,10 @@ def test_code_in_the_model_needs_a_signature(train: Run, quick: Settings) -> Non
     assert 1 == len(problems(folder, code_is_vouched=True))
 
 
-def test_the_model_runs_without_the_project(train: Run, quick: Settings, tmp_path: Path) -> None:
-    """`mlflow.pyfunc.load_model` finds all code in the version and answers what our own loader answers."""
-    train()
-    folder = _artifact(quick)
+def test_the_model_runs_without_the_project(at_home: Trained, tmp_path: Path) -> None:
+    """`mlflow.pyfunc.load_model` finds all code in the version, answers what our loader answers, leaves no trace."""
+    folder = at_home.artifact
+    before = artifact_digest(folder)
     rows = make_sales().rows.tail(40).drop(columns="Sales")
     rows = rows.assign(Date=rows["Date"].dt.strftime("%Y-%m-%d"), Open=rows["Open"].astype(float))
     rows.to_json(tmp_path / "rows.json", orient="records")
@@ -120,15 +142,19 @@ def test_the_model_runs_without_the_project(train: Run, quick: Settings, tmp_pat
     )
 
     assert 0 == done.returncode, done.stderr
+    assert before == artifact_digest(folder)
     answers, file = done.stdout.splitlines()
     assert str(folder) in file
     expected = load_artifact(folder).predict(rows)
     assert pytest.approx(list(expected), rel=1e-9) == list(json.loads(answers).values())
 
 
-def test_json_holds_what_came_out(train: Run) -> None:
+@pytest.mark.system
+def test_json_holds_what_came_out(settings: Settings) -> None:
     """--json: data alone on standard output, the document's lines beside it."""
-    result = train("--json", "--semver", "2.1.0")
+    _make_small(settings.home)
+
+    result = CliRunner().invoke(main, ["--sample", "--json", "--semver", "2.1.0"])
 
     document = json.loads(result.stdout)
     assert ("2.1.0", 1, True) == (document["semantic_version"], document["version"], document["invented"])
@@ -136,7 +162,7 @@ def test_json_holds_what_came_out(train: Run) -> None:
     assert "Training LightGBM... ✓" in result.stderr
 
 
-def test_another_task_is_sent_to_the_other_command(quick: Settings) -> None:
+def test_another_task_is_sent_to_the_other_command(home: Path) -> None:
     """A family that tells classes apart has no ensemble."""
     result = CliRunner().invoke(main, ["--model", "heart-disease"])
 
@@ -144,15 +170,15 @@ def test_another_task_is_sent_to_the_other_command(quick: Settings) -> None:
     assert "src/models/train.py --model heart-disease" in result.stderr
 
 
-def test_one_file_without_the_other_is_refused(quick: Settings) -> None:
+def test_one_file_without_the_other_is_refused(home: Path) -> None:
     """Kaggle's train.csv beside an invented store table would be nonsense."""
-    config = load_config(quick.config_folder, FAMILY)
-    path = quick.home / config.data.path
+    config = load_config(home / "config", FAMILY)
+    path = home / config.data.path
     path.parent.mkdir(parents=True)
     path.write_text("Store,Date\n", encoding="utf-8")
 
     with pytest.raises(DataError, match=r"store\.csv: missing beside"):
-        provide_sales(config, quick.home)
+        provide_sales(config, home)
 
 
 def test_dvc_names_the_data(tmp_path: Path) -> None:
@@ -165,14 +191,13 @@ def test_dvc_names_the_data(tmp_path: Path) -> None:
     assert "abc123.dir" == dvc_hash(data, tmp_path)
 
 
-def test_what_was_trained_is_validated_and_promoted(train: Run, quick: Settings) -> None:
+def test_what_was_trained_is_validated_and_promoted(at_home: Trained) -> None:
     """The version goes to Staging by its RMSPE on the holdout, and to Production by hand."""
-    train()
     runner = CliRunner()
 
     staged, promoted = runner.invoke(validate_main, []), runner.invoke(validate_main, ["--promote-to-production"])
 
-    figure = f"{MlflowClient(quick.tracking_uri).get_model_version(FAMILY, '1').tags['rmspe']}"
+    figure = MlflowClient(at_home.settings.tracking_uri).get_model_version(FAMILY, "1").tags["rmspe"]
     assert [
         "Loading model version 1...",
         "Evaluating on holdout validation set...",

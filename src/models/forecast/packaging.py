@@ -60,6 +60,13 @@ def save_ensemble(
     flavour["artifacts"][ENSEMBLE.name]["uri"] = ENSEMBLE.as_posix()
     flavour["model_code_path"] = _MODEL
     description.save(str(folder / "MLmodel"))
+    _keep_bytecode_out(folder)
+
+
+def _keep_bytecode_out(folder: Path) -> None:
+    """Put an empty file where Python would leave bytecode: who loads the model must not change what was signed."""
+    for place in {path.parent for path in folder.rglob("*.py")}:
+        (place / "__pycache__").touch()
 
 
 def _code(scratch: Path) -> list[str]:

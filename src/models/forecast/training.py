@@ -74,7 +74,7 @@ def plan_of(config: FamilyConfig, *, sample: bool = False) -> Plan:
         patience=section.patience,
         seed=section.seed,
         threads=len(os.sched_getaffinity(0)),
-        params={name: candidate.params for name, candidate in config.candidates.items()},
+        params={name: config.candidates[name].params for name in BOOSTERS if name in config.candidates},
         views=section.views,
     )
     return replace(plan, fold_rows=section.sample_rows, final_rows=section.sample_rows) if sample else plan
