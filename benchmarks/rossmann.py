@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import click
 import numpy as np
@@ -40,8 +41,17 @@ from promotion.config import FamilyConfig, load_config
 from promotion.settings import REPOSITORY, Settings
 
 FAMILY = "rossmann-ensemble"
-_PLAIN = {"num_leaves": 63, "learning_rate": 0.05, "subsample": 0.8, "subsample_freq": 1, "colsample_bytree": 0.8}
-_PLAIN_ROUNDS = 600
+_PLAIN: dict[str, Any] = {
+    "n_estimators": 600,
+    "num_leaves": 63,
+    "learning_rate": 0.05,
+    "subsample": 0.8,
+    "subsample_freq": 1,
+    "colsample_bytree": 0.8,
+    "random_state": 0,
+    "n_jobs": 1,
+    "verbose": -1,
+}
 
 
 @click.command()
@@ -93,7 +103,7 @@ def _plain(data: Sales, window: Window, rows: pd.DataFrame) -> float:
     from lightgbm import LGBMRegressor
 
     past = data.rows[(data.rows["Sales"] > 0) & (day_numbers(data.rows["Date"]) <= window.origin)]
-    model = LGBMRegressor(n_estimators=_PLAIN_ROUNDS, random_state=0, n_jobs=1, verbose=-1, **_PLAIN)
+    model = LGBMRegressor(**_PLAIN)
     model.fit(_plain_features(past, data.stores), np.log(past["Sales"]))
     return rmspe(rows["Sales"].to_numpy(dtype=float), np.exp(model.predict(_plain_features(rows, data.stores))))
 

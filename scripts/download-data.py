@@ -24,6 +24,7 @@ from promotion.console import command, echo, talk
 from promotion.settings import Settings
 
 DEFAULT_FAMILY = "heart-disease"
+FORECAST = "rossmann-ensemble"
 
 
 @command()
@@ -40,6 +41,9 @@ def main(family: str, force: bool, offline: bool, as_json: bool) -> None:
     """
     settings = Settings.from_environment()
     config = load_config(settings.config_folder, family)
+    if config.is_forecast:
+        _provide_sales(config, settings, offline=offline, as_json=as_json)
+        return
     with _progress(config.data.path) as progress:
         provided = provide(config, settings.home, force=force, offline=offline, progress=progress)
     if provided.reason:
@@ -54,6 +58,45 @@ def main(family: str, force: bool, offline: bool, as_json: bool) -> None:
         echo(f"   Source: {config.data.licence}")
     option = "" if family == DEFAULT_FAMILY else f" --model {family}"
     talk(f"Next: python src/models/train.py{option}")
+
+
+def _provide_sales(config: FamilyConfig, settings: Settings, *, offline: bool, as_json: bool) -> None:
+    """Bring both files of a forecasting family into place: Kaggle's, or invented ones."""
+    from models.forecast.data import load_sales, sales_files
+    from models.forecast.kaggle import credentials
+    from models.forecast.provision import describe_sales_invention, fetch_sales, provide_sales
+
+    if not offline and credentials() is None and not sales_files(config, settings.home)[0].exists():
+        talk(
+            "No Kaggle account: set KAGGLE_USERNAME and KAGGLE_KEY (or ~/.kaggle/kaggle.json) to fetch the real files",
+            colour="yellow",
+        )
+    if not offline and fetch_sales(config, settings.home):
+        how = "downloaded from Kaggle"
+    else:
+        how = "written by the generator" if provide_sales(config, settings.home) else "cached"
+    invented = describe_sales_invention(config, settings.home)
+    if invented:
+        talk(f"⚠️ {invented}", colour="yellow")
+    data = load_sales(config, settings.home)
+    first, last = (f"{day:%Y-%m-%d}" for day in (data.rows["Date"].min(), data.rows["Date"].max()))
+    if as_json:
+        report = {
+            "family": config.family,
+            "paths": [str(path) for path in sales_files(config, settings.home)],
+            "origin": how,
+            "invented": bool(invented),
+            "sha256": data.sha256,
+            "rows": len(data.rows),
+            "stores": len(data.stores),
+            "first_day": first,
+            "last_day": last,
+        }
+        echo(json.dumps(report, indent=2))
+        return
+    echo(f"✅ {config.data.path} and its store table: {how} (sha256 of both {data.sha256})")
+    echo(f"✅ Data contract kept: {len(data.rows):,} days of {len(data.stores):,} stores, {first} to {last}")
+    talk(f"Next: python src/models/train_ensemble.py{'' if config.family == FORECAST else f' --model {config.family}'}")
 
 
 def _lines(provided: Provided, dataset: Dataset, config: FamilyConfig) -> Iterator[str]:

@@ -144,7 +144,8 @@ class Forecast(Strict):
     """How daily sales are foretold; see `models.forecast`.
 
     Attributes:
-        stores: CSV file with one line a store, relative to the project's home.
+        stores: CSV file with one line a store, relative to the project's home, beside the sales.
+        kaggle: Competition that holds both files, which `download-data.py` fetches with the user's account.
         horizon_days: Days a forecast reaches; the last so many days of the data are the holdout.
         folds: Windows of that length before the holdout, on which rounds and weights are chosen.
         views: By candidate, how it looks at the past; those that are not named look in the plain way.
@@ -160,6 +161,7 @@ class Forecast(Strict):
     """
 
     stores: str
+    kaggle: str | None = None
     horizon_days: Annotated[int, Field(ge=1)] = 42
     folds: Annotated[int, Field(ge=1)] = 3
     views: dict[str, View] = Field(default_factory=dict)

@@ -35,10 +35,10 @@ def _same(first: Features, second: Features) -> bool:
     return first.table.equals(second.table) and bool(np.array_equal(first.base, second.base))
 
 
-def _with_sales(sales: Sales, where: np.ndarray, values: object) -> Sales:
-    changed = sales.rows.copy()
-    changed.loc[where, "Sales"] = values
-    return replace(sales, rows=changed)
+def _with_sales(sales: Sales, where: np.ndarray, values: int | np.ndarray) -> Sales:
+    sold = sales.rows["Sales"].to_numpy().copy()
+    sold[where] = values
+    return replace(sales, rows=sales.rows.assign(Sales=sold))
 
 
 def test_targets_inside_the_horizon_move_no_feature(sales: Sales, held: pd.DataFrame, window: Window) -> None:

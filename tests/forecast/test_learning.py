@@ -120,7 +120,7 @@ def test_a_wrong_parameter_is_named(sales: Sales) -> None:
 def test_wrong_rows_are_refused(learned: Learned, held: pd.DataFrame, column: str, value: object, message: str) -> None:
     """Rows that break their contract are named with column, rule and line."""
     rows = held.head(3).astype({column: object})
-    rows.loc[rows.index[1], column] = value
+    rows[column] = [rows[column].iloc[0], value, rows[column].iloc[2]]
 
     with pytest.raises(DataError, match=message):
         learned.ensemble.predict(rows)

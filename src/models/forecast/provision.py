@@ -9,12 +9,30 @@ import pandas as pd
 
 from models.datasets import file_sha256
 from models.forecast.data import forecast_of, sales_files
+from models.forecast.kaggle import credentials, fetch_competition
 from promotion.config import FamilyConfig
 from promotion.errors import ConfigError, DataError
 
 GENERATOR = "rossmann"
 _MARK = "invented.json"
 INVENTED = "rows invented by a seeded generator, no real stores: put Kaggle's train.csv and store.csv in their place"
+
+
+def fetch_sales(config: FamilyConfig, home: Path) -> bool:
+    """Fetch both files from Kaggle if neither is there, the configuration names a competition and there is an account.
+
+    Returns:
+        Whether files were fetched.
+
+    Raises:
+        DataError: Kaggle refuses, or does not answer.
+    """
+    plan, account = forecast_of(config), credentials()
+    files = sales_files(config, home)
+    if plan.kaggle is None or account is None or any(path.exists() for path in files):
+        return False
+    fetch_competition(plan.kaggle, [path.name for path in files], files[0].parent, account)
+    return True
 
 
 def provide_sales(config: FamilyConfig, home: Path) -> bool:
