@@ -24,6 +24,7 @@ from models.tracking import connect, quiet, readable_failures
 from models.workers import stop_workers
 from promotion.config import FamilyConfig, ParameterValue
 from promotion.database import Database
+from promotion.errors import ConfigError
 from promotion.journal import Journal
 from promotion.semver import require_semantic
 from promotion.settings import Settings
@@ -80,10 +81,14 @@ def train(config: FamilyConfig, settings: Settings, progress: Progress, *, semve
         semver: Semantic version of what is registered; the next minor one by default.
 
     Raises:
-        ConfigError: A candidate or one of its hyper-parameters does not exist, in the family's file or its params file.
+        ConfigError: A candidate or one of its hyper-parameters does not exist, in the family's file or its params file;
+            or the family foretells sales.
         DataError: The data is missing or breaks its contract; training does not start.
         RegistryError: MLflow does not take what was trained; no version of this training is tagged best.
     """
+    if config.is_forecast:
+        option = f" --model {config.family}"
+        raise ConfigError(f"config/{config.family}.yaml: foretells sales: python src/models/train_ensemble.py{option}")
     config = with_params_file(config, settings.home)
     journal = Journal(Database(settings.database_url))
     journal.prepare()
