@@ -9,7 +9,7 @@ from models.forecast.data import Sales
 from models.forecast.generator import invent_sales
 from models.forecast.learning import Learned, Learner, Plan
 from models.forecast.rows import INPUT_COLUMNS
-from promotion.config import View
+from promotion.forecasting import View
 
 STORES = 6
 

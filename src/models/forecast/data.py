@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 
 from models.forecast.rows import INPUT_COLUMNS, STORE_COLUMNS, checked_rows, refuse_broken
-from promotion.config import FamilyConfig, Forecast
+from promotion.config import FamilyConfig
 from promotion.errors import ConfigError, DataError
+from promotion.forecasting import Forecast
 
 _DTYPES: dict[str, Any] = {"StateHoliday": "string"}
 

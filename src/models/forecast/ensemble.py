@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.forecast.boosters import BOOSTERS, Booster
+from models.forecast.booster import Booster
+from models.forecast.boosters import BOOSTERS
 from models.forecast.features import Features, build_features
 from models.forecast.history import Days, History, day_numbers
 from models.forecast.rows import STORE_COLUMNS, checked_rows

@@ -10,14 +10,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models.forecast.boosters import BOOSTERS, Booster, Fit, Sample
+from models.forecast.booster import Booster, Fit, Sample
+from models.forecast.boosters import BOOSTERS
 from models.forecast.data import Sales
 from models.forecast.ensemble import Ensemble, Member
 from models.forecast.features import Features, build_features
 from models.forecast.history import History, day_numbers
 from models.forecast.scoring import fit_weights, rmspe
 from models.forecast.windows import Window, folds_before, holdout, training_rows
-from promotion.config import View
+from promotion.forecasting import View
 
 # Days further off than this, in ln(sales), are accidents: they count, but not with all their distance.
 _FARTHEST = 0.5
