@@ -77,7 +77,9 @@ def _say(report: Compliance, page: Path, spreadsheet: Path) -> None:
 
     for alert in report.alerts:
         talk(f"⚠️ {alert}", colour="yellow")
-    figures = ", ".join(f"{number:,} {what}" for number, what, _ in tiles(report) if number)
+    figures = ", ".join(
+        f"{number:,} {what[:-1] if number == 1 else what}" for number, what, _ in tiles(report) if number
+    )
     echo(f"📋 Compliance {report.month}: {figures or 'nothing was recorded'}")
     echo(f"✅ {page}")
     echo(f"✅ {spreadsheet}")

@@ -211,6 +211,8 @@ class PromotionService(Reconciler):
         """
         overridden = [*(gate.name for gate in plan.report.refusals), *mover.waived]
         with self.journal.family_lock(plan.family):
+            # A cleanup may have deleted it since the check; what is gone must not serve.
+            self.registry.version(plan.candidate.model, plan.candidate.number)
             report_id = self.keep_report(plan, mover.actor)
             changes = [Change(plan.candidate, plan.to, plan.report.digest)]
             if plan.production and plan.to is Stage.PRODUCTION:

@@ -70,8 +70,8 @@ def churn(store: Store, _churn_home: Path) -> Store:
         (["--auto"], 5, "no version of 'heart-disease' is tagged best_model=true: train first"),
         ([], 2, "say either NAME [VERSION] or one of --list"),
         (["churn", "--auto"], 2, "say either NAME [VERSION] or one of --list"),
-        (["churn", "0"], 2, "0 is not in the range"),
-        (["churn", "latest"], 2, "'latest' is not a valid integer"),
+        (["churn", "0"], 2, "'0' is no version: expected MLflow's number (3) or a semantic version (1.2.0)"),
+        (["churn", "latest"], 2, "'latest' is no version: expected MLflow's number (3) or a semantic"),
         (["--history", "--at", "yesterday"], 2, "'yesterday' does not match"),
     ],
 )
