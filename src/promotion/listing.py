@@ -52,7 +52,7 @@ def model_documents(models: Iterable[RegisteredModel], semvers: Semvers = Mappin
             "versions": [
                 {
                     "version": version.number,
-                    "semantic_version": semvers.get((version.model, version.number)),
+                    "semver": semvers.get((version.model, version.number)),
                     "stage": version.stage.value,
                     "status": version.status,
                     "run_id": version.run_id,
@@ -148,7 +148,7 @@ def event_documents(events: Sequence[Event]) -> list[dict[str, Any]]:
             "family": event.family,
             "model": event.model,
             "version": event.number,
-            "semantic_version": event.version,
+            "semver": event.version,
             "action": event.action,
             "from": event.from_stage.value,
             "to": event.to_stage.value,

@@ -370,7 +370,7 @@ def test_a_semantic_version_is_as_good_as_a_number(named: Store, promote: Promot
     assert "   🏆 Version 1 - Stage: Production\n      Semantic version: 1.2.0\n" in listed
     assert 1 == listed.count("Semantic version")
     assert ["1.2.0", None] == [
-        version["semantic_version"]
+        version["semver"]
         for version in sorted(json.loads(promote("--list", "--json").stdout)[0]["versions"], key=lambda v: v["version"])
     ]
     assert "churn v1 (1.2.0): None → Production" in promote("--history").stdout

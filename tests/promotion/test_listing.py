@@ -59,7 +59,7 @@ def test_a_semantic_version_stands_below_the_number() -> None:
         "      Semantic version: 1.2.0",
     ] == model_lines(models, semvers)[2:]
     (document,) = model_documents(models, semvers)
-    assert {2: None, 1: "1.2.0"} == {v["version"]: v["semantic_version"] for v in document["versions"]}
+    assert {2: None, 1: "1.2.0"} == {v["version"]: v["semver"] for v in document["versions"]}
 
 
 def test_bookkeeping_tags_are_left_out() -> None:
@@ -125,7 +125,7 @@ def test_history_names_what_moves_nothing(tmp_path: Path) -> None:
         "churn v1 (1.2.0): register  (by anna: trained as 1.2.0)",
     ] == lines
     assert ("1.2.0", "dora") == (
-        (newest := event_documents(journal.history())[0])["semantic_version"],
+        (newest := event_documents(journal.history())[0])["semver"],
         newest["details"]["approver"],
     )
 
