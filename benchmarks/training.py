@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -88,12 +89,12 @@ def _train(side: str) -> None:
     from models import packaging, recording
     from models.train import main as train
 
-    log = packaging.log_and_register if side == "ours" else _log_by_default
+    log: Callable[..., int] = packaging.log_and_register if side == "ours" else _log_by_default
     seconds: list[float] = []
 
-    def timed(*arguments: Any) -> int:
+    def timed(*arguments: Any, **named: Any) -> int:
         start = time.perf_counter()
-        version = log(*arguments)
+        version = log(*arguments, **named)
         seconds.append(time.perf_counter() - start)
         return version
 
@@ -102,7 +103,7 @@ def _train(side: str) -> None:
     click.echo(f"{_MARK} {sum(seconds)}", err=True)
 
 
-def _log_by_default(_run: Any, model: Any, _config: Any, name: str, _features: Any, _tags: Any) -> int:
+def _log_by_default(_run: Any, model: Any, _config: Any, name: str, _features: Any, _tags: Any, **_rest: Any) -> int:
     import mlflow.sklearn
 
     from models.packaging import TRUSTED_TYPES

@@ -9,6 +9,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
     import project_environment
 
+import gc
 import json
 import re
 from pathlib import Path
@@ -77,11 +78,15 @@ def _say(report: Compliance, page: Path, spreadsheet: Path) -> None:
 
     for alert in report.alerts:
         talk(f"⚠️ {alert}", colour="yellow")
-    figures = ", ".join(f"{number:,} {what}" for number, what, _ in tiles(report) if number)
+    figures = ", ".join(
+        f"{number:,} {what[:-1] if number == 1 else what}" for number, what, _ in tiles(report) if number
+    )
     echo(f"📋 Compliance {report.month}: {figures or 'nothing was recorded'}")
     echo(f"✅ {page}")
     echo(f"✅ {spreadsheet}")
 
 
 if __name__ == "__main__":
+    # Looking for cycles among a hundred thousand small records, which have none, takes as long as making them.
+    gc.disable()
     main()

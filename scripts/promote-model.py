@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from promotion.console import command, echo, talk
-from promotion.errors import NothingToDo, ProjectionIncomplete, UsageError
+from promotion.errors import NothingToDo, UsageError
 from promotion.people import actor
 from promotion.settings import Settings
 
@@ -46,6 +46,7 @@ class Asked:
     keep: int
     yes: bool
     at: datetime | None
+    limit: int
     reason: str | None
     dry_run: bool
     as_json: bool
@@ -74,6 +75,9 @@ class Asked:
 @click.option("--yes", is_flag=True, help="With --cleanup: do not ask.")
 @click.option(
     "--at", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), help="With --history: who served then (UTC)."
+)
+@click.option(
+    "--limit", default=100, show_default=True, type=click.IntRange(min=1), help="With --history: the newest so many."
 )
 @click.option("--reason", help="Why; goes into the record.")
 @click.option("--dry-run", is_flag=True, help="Run the gates, change nothing.")
@@ -141,12 +145,14 @@ def _history(service: PromotionService, asked: Asked) -> None:
         families = [asked.family] if asked.family else sorted(service.journal.families())
         events = [event for name in families if (event := service.journal.production_at(name, moment))]
     else:
-        events = service.journal.history(asked.family)
+        events = service.journal.history(asked.family, limit=asked.limit)
     if asked.as_json:
         echo(json.dumps(event_documents(events), indent=2))
         return
     for line in history_lines(events):
         echo(line)
+    if len(events) == asked.limit and not asked.at:
+        talk(f"the newest {asked.limit}; --limit shows more")
     if not events:
         talk(f"nothing in Production at {asked.at:%Y-%m-%d %H:%M:%S} UTC" if asked.at else "nothing was moved yet")
 
@@ -240,10 +246,10 @@ def _auto_family(service: PromotionService, config: FamilyConfig, asked: Asked) 
         return
     mover = Mover(actor(), asked.reason or "best model of the newest training")
     promotion = promote_best(service, config, mover, on_found=found, on_checked=checked)
-    _say_promoted(promotion, say, as_json=asked.as_json)
+    _say_promoted(promotion, say)
     if not asked.as_json:
         _show_registry(service, config, "After Promotion")
-    _require_projected(promotion)
+    _finish_promotion(promotion, as_json=asked.as_json)
 
 
 def _promote_named(service: PromotionService, asked: Asked) -> None:
@@ -261,8 +267,8 @@ def _promote_named(service: PromotionService, asked: Asked) -> None:
     _say_checked(plan, say, dry_run=asked.dry_run)
     if not asked.dry_run:
         promotion = service.promote(plan, Mover(actor(), asked.reason or "promoted by hand"))
-        _say_promoted(promotion, say, as_json=asked.as_json)
-        _require_projected(promotion)
+        _say_promoted(promotion, say)
+        _finish_promotion(promotion, as_json=asked.as_json)
     elif plan.report.passed:
         _finish_rehearsal(plan, as_json=asked.as_json)
     else:
@@ -290,25 +296,11 @@ def _say_checked(plan: Plan, say: Say, *, dry_run: bool) -> None:
         say(f"🚀 Promoting version {plan.candidate.number} to Production...")
 
 
-def _say_promoted(promotion: Promotion, say: Say, *, as_json: bool) -> None:
+def _say_promoted(promotion: Promotion, say: Say) -> None:
     plan = promotion.plan
     say(f"✅ Successfully promoted {plan.candidate} to Production!")
     if plan.production:
         talk(f"   {plan.production} was archived; python scripts/promote-model.py --history tells the story")
-    if as_json:
-        document = {
-            "exit_code": ProjectionIncomplete.exit_code if promotion.unprojected else 0,
-            "family": plan.family,
-            "model": plan.candidate.model,
-            "version": plan.candidate.number,
-            "from": plan.candidate.stage.value,
-            "to": promotion.to.value,
-            "archived": str(plan.production) if plan.production else None,
-            "operation": promotion.operation,
-            "unprojected": promotion.unprojected,
-            "report": plan.report.as_json(),
-        }
-        echo(json.dumps(document))
 
 
 def _finish_rehearsal(plan: Plan, *, as_json: bool) -> None:
@@ -318,12 +310,10 @@ def _finish_rehearsal(plan: Plan, *, as_json: bool) -> None:
         echo(f"✅ {plan.candidate} may enter Production (dry run: nothing changed)")
 
 
-def _require_projected(promotion: Promotion) -> None:
-    if promotion.unprojected:
-        raise ProjectionIncomplete(
-            f"{promotion.plan.candidate} is in Production in the journal, but {promotion.unprojected}; "
-            "run python scripts/promote-model.py --reconcile when MLflow is well again",
-        )
+def _finish_promotion(promotion: Promotion, *, as_json: bool) -> None:
+    promotion.require_shown(**promotion.as_json())
+    if as_json:
+        echo(json.dumps({"exit_code": 0, **promotion.as_json()}, default=str))
 
 
 def _show_registry(service: PromotionService, config: FamilyConfig, moment: str) -> None:

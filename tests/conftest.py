@@ -51,7 +51,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mlflow.tracking import MlflowClient
 
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_registered_models()
+    MlflowClient(f"sqlite:///{path}", f"sqlite:///{path}").search_registered_models()
     return path
 
 
@@ -93,7 +93,7 @@ def register(settings: Settings, fitted_model: Path) -> Register:
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
-    client = MlflowClient(settings.tracking_uri)
+    client = MlflowClient(settings.tracking_uri, settings.registry_uri)
 
     def call(name: str, stage: Stage = Stage.NONE, source: Path = fitted_model) -> int:
         try:

@@ -124,7 +124,9 @@ def _show(approving: Approving, opinion: Opinion | None, *, as_json: bool) -> No
         echo(line)
     for gate in refused:
         talk(
-            f"also missing: {gate.name}: {gate.measured}, required {gate.required} {gate.why}".rstrip(), colour="yellow"
+            f"also missing: {gate.name}: {gate.measured}, required {gate.required}"
+            + (f"; {gate.why}" if gate.why else ""),
+            colour="yellow",
         )
 
 

@@ -104,18 +104,7 @@ def _finish(service: PromotionService, promotion: Promotion, *, as_json: bool) -
     plan = promotion.plan
     items = after_promotion(service, promotion) if promotion.to is Stage.PRODUCTION else []
     message = f"{plan.candidate} ({plan.report.version}) is in {promotion.to}"
-    document = {
-        "family": plan.family,
-        "model": plan.candidate.model,
-        "version": plan.candidate.number,
-        "semver": plan.report.version,
-        "to": promotion.to.value,
-        "archived": str(plan.production) if plan.production and promotion.to is Stage.PRODUCTION else None,
-        "overridden": [gate.name for gate in plan.report.refusals],
-        "operation": promotion.operation,
-        "checklist": checklist_document(items),
-        "report": plan.report.as_json(),
-    }
+    document = promotion.as_json() | {"checklist": checklist_document(items)}
     if not as_json:
         echo(f"✅ {message}")
         if document["archived"]:

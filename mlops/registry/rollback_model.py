@@ -75,16 +75,10 @@ def _finish(service: PromotionService, promotion: Promotion, *, reason: str | No
     plan = promotion.plan
     items = after_rollback(service, promotion)
     message = f"{plan.candidate} ({plan.report.version}) is back in {promotion.to}"
-    document = {
-        "family": plan.family,
-        "model": plan.candidate.model,
-        "version": plan.candidate.number,
-        "semver": plan.report.version,
+    document = promotion.as_json() | {
         "left": str(plan.production) if plan.production else None,
         "known_bad": bool(plan.production and reason),
-        "operation": promotion.operation,
         "checklist": checklist_document(items),
-        "report": plan.report.as_json(),
     }
     if not as_json:
         echo(f"✅ {message}")

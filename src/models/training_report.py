@@ -40,7 +40,7 @@ def as_json(result: TrainingResult) -> dict[str, Any]:
     return {
         "family": result.family,
         "round": result.round,
-        "semantic_version": result.semver,
+        "semver": result.semver,
         "selection_metric": result.metric,
         "train_rows": result.rows[0],
         "test_rows": result.rows[1],

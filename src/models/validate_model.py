@@ -11,12 +11,12 @@ if __name__ == "__main__":
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from promotion.console import command, echo, talk
-from promotion.errors import GateRefused, ProjectionIncomplete, UsageError
+from promotion.errors import GateRefused, UsageError
 from promotion.people import actor
 from promotion.settings import Settings
 from promotion.stages import Stage
@@ -84,13 +84,9 @@ def main(
             _stay(service, plan, mover, as_json=as_json)
             return
         moved = _stage(service, plan, mover, say)
+    moved.require_shown(**moved.as_json())
     if as_json:
-        echo(json.dumps(_document(moved), default=str))
-    if moved.unprojected:
-        raise ProjectionIncomplete(
-            f"{moved.plan.candidate} is in {moved.to} in the journal, but {moved.unprojected}; "
-            "run python scripts/promote-model.py --reconcile when MLflow is well again"
-        )
+        echo(json.dumps({"exit_code": 0, **moved.as_json()}, default=str))
 
 
 def _validate(
@@ -175,21 +171,6 @@ def _promote(service: PromotionService, model: str, version: str | None, mover: 
     if production:
         say(f"✓ Previous Production model (version {production.number}) archived")
     return moved
-
-
-def _document(moved: Promotion) -> dict[str, Any]:
-    plan = moved.plan
-    return {
-        "exit_code": ProjectionIncomplete.exit_code if moved.unprojected else 0,
-        "model": plan.candidate.model,
-        "version": plan.candidate.number,
-        "semantic_version": plan.report.version,
-        "to": moved.to.value,
-        "archived": str(plan.production) if plan.production and moved.to is Stage.PRODUCTION else None,
-        "operation": moved.operation,
-        "unprojected": moved.unprojected,
-        "report": plan.report.as_json(),
-    }
 
 
 def _label(metric: str) -> str:

@@ -36,7 +36,7 @@ ROLLBACK = "rollback"
 OUTSIDE = ("quarantine", "restore", "adopt", "genesis")
 """What is recorded of changes that were made past the journal."""
 _SAID = ("approve", "reject")
-_INCIDENTS = ("incident", "incident closed")
+_NAMED = {*_SAID, *OUTSIDE, "incident", "incident closed", "refuse", "register", "stage", "cleanup"}
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,15 @@ class Compliance:
 
     def of(self, *actions: str) -> list[Act]:
         """The acts of some kinds, in order."""
-        return [act for act in self.acts if _is_any(act, *actions)]
+        found = [act for action in actions for act in self._by_action.get(action, [])]
+        return sorted(found, key=lambda act: act.event.sequence)
+
+    @cached_property
+    def _by_action(self) -> dict[str, list[Act]]:
+        grouped: dict[str, list[Act]] = {}
+        for act in self.acts:
+            grouped.setdefault(act.event.action, []).append(act)
+        return grouped
 
     @property
     def reviewed(self) -> list[Act]:
@@ -117,7 +125,7 @@ class Compliance:
         """What happened past the journal, and what was done about it."""
         return self.of(*OUTSIDE)
 
-    @property
+    @cached_property
     def rehearsals(self) -> list[Act]:
         """Records made under a clock that was set by hand."""
         return [act for act in self.acts if act.is_rehearsal]
@@ -126,22 +134,23 @@ class Compliance:
     def others(self) -> list[Act]:
         """What has no section of its own, so that nothing is left out."""
         shown = {
-            id(act) for operation in (*self.overrides, *self.promotions, *self.rollbacks) for act in operation.acts
+            act.event.sequence
+            for operation in (*self.overrides, *self.promotions, *self.rollbacks)
+            for act in operation.acts
         }
-        named = (*_SAID, *OUTSIDE, *_INCIDENTS, "refuse", "register", "stage", "cleanup")
-        return [act for act in self.acts if id(act) not in shown and not _is_any(act, *named)]
+        return [act for act in self.of(*(self._by_action.keys() - _NAMED)) if act.event.sequence not in shown]
 
     @property
     def vacancies(self) -> list[Tenure]:
         """Times without any version in Production after there had been one."""
         return [tenure for tenure in self.tenures if tenure.entry is None]
 
-    @property
+    @cached_property
     def overdue(self) -> list[Due]:
         """Reviews that should have been done."""
         return [due for due in self.reviews if due.on < self.covered_until.date()]
 
-    @property
+    @cached_property
     def alerts(self) -> list[str]:
         """What must not be overlooked, one sentence each, the worst first."""
         altered = [snapshot for snapshot in self.snapshots if snapshot.is_altered]

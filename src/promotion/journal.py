@@ -386,8 +386,10 @@ class Journal:
         now, operation = clock.now(), uuid4().hex
         with self.database.write() as connection:
             lock_family(connection, family, now)
-            # The version that returns to Production comes last: until then the place must be empty.
-            for version, recorded in sorted(found, key=lambda item: item[1] is Stage.PRODUCTION):
+            settled = [(version, recorded, version.stage if keep else recorded) for version, recorded in found]
+            # The version that ends in Production comes last: a row needs the place empty, and of an operation's events
+            # the newest says who serves.
+            for version, recorded, stage in sorted(settled, key=lambda item: item[2] is Stage.PRODUCTION):
                 row = version_row(connection, family, version)
                 if not keep:
                     _update(connection, row.id, {"status": recorded.status})
@@ -396,7 +398,7 @@ class Journal:
                     family=family,
                     operation=operation,
                     version_id=row.id,
-                    statuses=(recorded.status, version.stage.status if keep else recorded.status),
+                    statuses=(recorded.status, stage.status),
                     authority=authority,
                     at=now,
                     details={**identity(row, version.model), "found": version.stage.status},

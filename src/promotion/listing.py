@@ -52,7 +52,7 @@ def model_documents(models: Iterable[RegisteredModel], semvers: Semvers = Mappin
             "versions": [
                 {
                     "version": version.number,
-                    "semantic_version": semvers.get((version.model, version.number)),
+                    "semver": semvers.get((version.model, version.number)),
                     "stage": version.stage.value,
                     "status": version.status,
                     "run_id": version.run_id,
@@ -113,15 +113,15 @@ def _outside(family: str, what: str, configs: Mapping[str, FamilyConfig], *, is_
 
 
 def gate_lines(report: GateReport) -> list[str]:
-    """The gate report as a table: every gate with what it measured and required."""
-    rows = [
-        ("✅" if gate.passed else "❌", gate.name, gate.measured, gate.required, gate.why) for gate in report.results
-    ]
-    name, measured, required = (max(len(row[column]) for row in rows) for column in (1, 2, 3))
-    return [f"Gates for {report.candidate}:"] + [
-        f"   {icon} {row[0]:<{name}}  {row[1]:<{measured}}  required: {row[2]:<{required}}  {row[3]}".rstrip()
-        for icon, *row in rows
-    ]
+    """The gate report as a table: every gate with what it measured and required, and below it why it refused."""
+    name, measured = (max(len(getattr(gate, field)) for gate in report.results) for field in ("name", "measured"))
+    lines = [f"Gates for {report.candidate}:"]
+    for gate in report.results:
+        icon = "✅" if gate.passed else "❌"
+        lines.append(f"   {icon} {gate.name:<{name}}  {gate.measured:<{measured}}  required: {gate.required}")
+        if gate.why:
+            lines.append(f"      → {gate.why}")
+    return lines
 
 
 def history_lines(events: Sequence[Event]) -> list[str]:
@@ -148,7 +148,7 @@ def event_documents(events: Sequence[Event]) -> list[dict[str, Any]]:
             "family": event.family,
             "model": event.model,
             "version": event.number,
-            "semantic_version": event.version,
+            "semver": event.version,
             "action": event.action,
             "from": event.from_stage.value,
             "to": event.to_stage.value,

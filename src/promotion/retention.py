@@ -178,7 +178,7 @@ def verdict_document(verdict: Verdict) -> dict[str, Any]:
     return {
         "model": version.model,
         "version": version.number,
-        "semantic_version": verdict.semver,
+        "semver": verdict.semver,
         "stage": version.stage.value,
         "run_id": version.run_id,
         "kept": verdict.kept or None,

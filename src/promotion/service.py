@@ -69,6 +69,23 @@ class Promotion:
         """Where the candidate is now."""
         return self.plan.to
 
+    def as_json(self) -> dict[str, Any]:
+        """The move as plain data."""
+        plan = self.plan
+        return {
+            "family": plan.family,
+            "model": plan.candidate.model,
+            "version": plan.candidate.number,
+            "semver": plan.report.version,
+            "from": plan.candidate.stage.value,
+            "to": self.to.value,
+            "archived": str(plan.production) if plan.production and self.to is Stage.PRODUCTION else None,
+            "overridden": [gate.name for gate in plan.report.refusals],
+            "operation": self.operation,
+            "unprojected": self.unprojected,
+            "report": plan.report.as_json(),
+        }
+
     def require_shown(self, **details: Any) -> None:
         """Fail with the exit code that says so where MLflow does not show the move.
 
@@ -211,6 +228,8 @@ class PromotionService(Reconciler):
         """
         overridden = [*(gate.name for gate in plan.report.refusals), *mover.waived]
         with self.journal.family_lock(plan.family):
+            # A cleanup may have deleted it since the check; what is gone must not serve.
+            self.registry.version(plan.candidate.model, plan.candidate.number)
             report_id = self.keep_report(plan, mover.actor)
             changes = [Change(plan.candidate, plan.to, plan.report.digest)]
             if plan.production and plan.to is Stage.PRODUCTION:

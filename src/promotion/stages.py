@@ -29,9 +29,9 @@ class Stage(StrEnum):
         Raises:
             ValueError: `text` is none of the four stages.
         """
-        for stage in cls:
-            if stage.status == text.strip().lower():
-                return stage
-        expected = ", ".join(cls)
-        message = f"unknown stage {text!r}: expected one of {expected}"
-        raise ValueError(message)
+        try:
+            return cls(text.strip().capitalize())
+        except ValueError as error:
+            expected = ", ".join(cls)
+            message = f"unknown stage {text!r}: expected one of {expected}"
+            raise ValueError(message) from error

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import runpy
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +16,8 @@ from tests.commands.governed_home import governed_home
 from tests.promotion.factories import Store
 from tests.promotion.shared_home import SharedHome
 
+from models.training import train
+from promotion.config import load_config
 from promotion.settings import REPOSITORY, Settings
 
 Promote = Callable[..., Result]
@@ -50,30 +50,17 @@ def _trained_home(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -
     config["cross_validation"] = {"folds": 2, "repeats": 1}
     path.write_text(yaml.safe_dump(config))
     shutil.copy(empty_store, home / "mlflow.db")
-    client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    uri = f"sqlite:///{home / 'mlflow.db'}"
+    client = MlflowClient(uri, uri)
     client.create_registered_model(LOGISTIC)
     client.create_model_version(LOGISTIC, source=str(home / "data"))
-    program = (
-        "from models.training import train; from promotion.config import load_config\n"
-        "from promotion.settings import Settings\n"
-        "settings = Settings.from_environment()\n"
-        "train(load_config(settings.config_folder, 'heart-disease'), settings, lambda *_progress: None)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=REPOSITORY / "src",
-        env={
-            "PROMOTION_HOME": str(home),
-            "PROMOTION_KEYS": str(home / "keys"),
-            "PROMOTION_ACTOR": "tess@lab.example",
-            "PATH": "/usr/bin:/bin",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert 0 == done.returncode, done.stderr
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PROMOTION_HOME", str(home))
+        environment.setenv("PROMOTION_KEYS", str(home / "keys"))
+        environment.setenv("PROMOTION_ACTOR", "tess@lab.example")
+        environment.setenv("LOKY_MAX_CPU_COUNT", "1")  # a process of its own would import everything once more
+        settings = Settings.from_environment()
+        train(load_config(settings.config_folder, "heart-disease"), settings, lambda *_progress: None)
     client.delete_model_version(LOGISTIC, "1")
     return home
 

@@ -25,7 +25,7 @@ def test_an_approval_is_recorded_and_what_else_refuses_is_said(governed: Store, 
     assert "✅ alzheimer_classifier v3 (1.2.0) approved by anna@company.com for devops" in result.stdout
     assert "✅ devops: anna@company.com, until 2027-01-04 09:00 UTC: it deploys" in result.stdout
     assert "❌ security: nobody yet" in result.stdout
-    assert "also missing: days in Staging: 4.0 days, required ≥ 7 days wait until" in result.stderr
+    assert "also missing: days in Staging: 4.0 days, required ≥ 7 days; wait until" in result.stderr
 
 
 def test_the_listing_writes_nothing(governed: Store, governance: Promote) -> None:

@@ -62,16 +62,20 @@ def churn(store: Store, _churn_home: Path) -> Store:
         (["chrun", "1"], 2, "no registered model 'chrun': the registry has churn"),
         (["churn", "9"], 2, "churn has no version 9: it has 2, 1"),
         (["churn", "1"], 5, "churn v1 is in Production already: nothing to do"),
-        (["--auto", "--model", "heart"], 2, "unknown family 'heart': neither configured (families: heart-disease)"),
+        (
+            ["--auto", "--model", "heart"],
+            2,
+            "unknown family 'heart': neither configured (families: alzheimer_classifier, heart-disease, ",
+        ),
         (["--list", "--model", "heart"], 2, "unknown family 'heart': neither configured nor a registered model"),
         (["--history", "--model", "heart"], 2, "unknown family 'heart'"),
         (["--reconcile", "--model", "heart"], 2, "unknown family 'heart'"),
         (["--auto", "--model", "churn"], 5, "'churn' is promoted by hand"),
-        (["--auto"], 5, "no version of 'heart-disease' is tagged best_model=true: train first"),
+        (["--auto"], 5, "no version is registered: train first (python src/models/train.py --model heart-disease)"),
         ([], 2, "say either NAME [VERSION] or one of --list"),
         (["churn", "--auto"], 2, "say either NAME [VERSION] or one of --list"),
-        (["churn", "0"], 2, "0 is not in the range"),
-        (["churn", "latest"], 2, "'latest' is not a valid integer"),
+        (["churn", "0"], 2, "'0' is no version: expected MLflow's number (3) or a semantic version (1.2.0)"),
+        (["churn", "latest"], 2, "'latest' is no version: expected MLflow's number (3) or a semantic"),
         (["--history", "--at", "yesterday"], 2, "'yesterday' does not match"),
     ],
 )
@@ -108,11 +112,11 @@ def test_no_models_at_all(store: Store, promote: Promote, arguments: list[str], 
 def test_a_version_that_is_not_ready(churn: Store, promote: Promote, status: str) -> None:
     """An unfinished registration is blocked by a gate."""
     churn.sql(f"UPDATE model_versions SET status = '{status}' WHERE version = 2")  # noqa: S608
-    shown, entries = churn.shown(), churn.service().journal.entries()
+    shown, serving = churn.shown(), churn.service().journal.productions()
 
     _refused(promote("churn", "2"), 3, f"churn v2 may not enter Production: version ready: {status}, required READY")
 
-    assert (shown, entries) == (churn.shown(), churn.service().journal.entries())
+    assert (shown, serving) == (churn.shown(), churn.service().journal.productions())
 
 
 @pytest.mark.parametrize(

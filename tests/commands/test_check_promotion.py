@@ -22,7 +22,7 @@ def test_what_is_missing_is_said_exactly(governed: Store, governance: Promote) -
     result = governance("check_promotion", *NAMED)
 
     assert 3 == result.exit_code, result.output
-    assert re.search(r"❌ days in Staging +4\.0 days +required: ≥ 7 days +wait until", result.stdout)
+    assert re.search(r"❌ days in Staging +4\.0 days +required: ≥ 7 days\n +→ wait until", result.stdout)
     assert "wait until 2026-12-08 09:03 UTC" in result.stdout
     assert "0 of 4" in result.stdout
     for role in ("data-science", "devops", "business", "security"):

@@ -41,7 +41,7 @@ def test_the_documented_line(month: Path, report: Report) -> None:
 
     folder = month / "reports" / "compliance"
     assert 0 == result.exit_code, result.output
-    assert result.stdout.startswith("📋 Compliance 2026-10: 3 promotions, 1 overrides, 1 rollbacks, 1 refusals")
+    assert result.stdout.startswith("📋 Compliance 2026-10: 3 promotions, 1 override, 1 rollback, 1 refusal,")
     assert [f"✅ {folder / 'compliance-2026-10.html'}", f"✅ {folder / 'compliance-2026-10.csv'}"] == (
         result.stdout.splitlines()[1:]
     )

@@ -100,6 +100,7 @@ def test_missing_file_is_downloaded(home: Path, source: tuple[str, Path]) -> Non
     assert ["heart-disease.csv"] == [path.name for path in data(home).parent.iterdir()]
 
 
+@pytest.mark.system
 def test_force_without_network_uses_the_bundled_file(home: Path) -> None:
     """`--force` without network says so, uses the verified file and exits 0; the report as JSON says it too."""
     done = run(home, "--force", "--json")
@@ -113,6 +114,7 @@ def test_force_without_network_uses_the_bundled_file(home: Path) -> None:
     assert "Connection refused" in report["reason"]
 
 
+@pytest.mark.system
 def test_no_verified_file_and_no_network_is_a_failure(home: Path) -> None:
     """Without network and with another file in place the exit code is 1, in one line, and the file stays."""
     data(home).write_text("age\n1\n", encoding="utf-8")

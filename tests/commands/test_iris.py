@@ -52,7 +52,7 @@ def train(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Train:
 
 
 def stages(settings: Settings) -> dict[int, str]:
-    found = MlflowClient(settings.tracking_uri).search_model_versions(f"name = '{MODEL}'")
+    found = MlflowClient(settings.tracking_uri, settings.registry_uri).search_model_versions(f"name = '{MODEL}'")
     return {int(version.version): version.current_stage for version in found}
 
 
@@ -91,6 +91,7 @@ def test_the_three_experiments(train: Train, settings: Settings) -> None:
     assert (False, "Staging") == (metadata(settings)["promoted_to_production"], metadata(settings)["stage"])
 
 
+@pytest.mark.system
 def test_better_takes_the_place(train: Train, settings: Settings) -> None:
     """A better version goes to Production and the old one is archived; the record has the documented keys and types."""
     assert 0 == train(max_depth=1, n_estimators=2).exit_code
@@ -104,7 +105,7 @@ def test_better_takes_the_place(train: Train, settings: Settings) -> None:
     assert list(DOCUMENTED) == list(found)[: len(DOCUMENTED)]
     assert DOCUMENTED == {key: type(found[key]) for key in DOCUMENTED}
     assert found.keys() >= LINEAGE
-    run = MlflowClient(settings.tracking_uri).get_run(found["run_id"])
+    run = MlflowClient(settings.tracking_uri, settings.registry_uri).get_run(found["run_id"])
     expected = {
         "model_name": MODEL,
         "version": 2,
@@ -123,6 +124,7 @@ def test_better_takes_the_place(train: Train, settings: Settings) -> None:
     assert pytest.approx(28 / 30) == found["test_accuracy"]
 
 
+@pytest.mark.system
 def test_other_rows_than_production_learned_from(train: Train, settings: Settings) -> None:
     """Where the file changed since, Production is scored again on the new rows, and that is said."""
     assert 0 == train(n_estimators=3).exit_code
@@ -146,6 +148,7 @@ def test_training_alone(train: Train, settings: Settings) -> None:
     assert (False, "None", None) == (found["promoted_to_production"], found["stage"], found["scenario"])
 
 
+@pytest.mark.system
 def test_json(train: Train) -> None:
     """With --json standard output is one document, the record included; the scenario is told on standard error."""
     answer = train("--json", n_estimators=3)
@@ -154,6 +157,7 @@ def test_json(train: Train) -> None:
     assert "Scenario A" in answer.stderr
 
 
+@pytest.mark.system
 def test_a_refusal_is_a_failure_only_if_asked(train: Train, settings: Settings) -> None:
     """With --strict, as `make run` has it, a refusing gate ends the command with code 3; the record is written."""
     edit_config(settings, gates={"thresholds": {"accuracy": {"minimum": 0.99}}})

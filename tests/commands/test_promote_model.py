@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +17,7 @@ from tests.commands.conftest import FOREST, LOGISTIC, Promote
 from tests.conftest import Run
 from tests.promotion.factories import Store, rows
 
+from promotion.records import Registration
 from promotion.service import Mover
 from promotion.settings import REPOSITORY
 from promotion.stages import Stage
@@ -199,7 +206,7 @@ def test_an_unchanged_retrain_is_not_better(trained: Store, promote: Promote) ->
 
 
 def test_auto_rehearsed_creates_nothing(trained: Store, promote: Promote) -> None:
-    """`--dry-run` runs the gates and leaves no journal behind."""
+    """`--dry-run` runs the gates and writes nothing, neither to MLflow nor to the journal."""
     before = trained.rows()
 
     result = promote("--auto", "--dry-run")
@@ -207,7 +214,6 @@ def test_auto_rehearsed_creates_nothing(trained: Store, promote: Promote) -> Non
     assert (0, True) == (result.exit_code, "may enter Production (dry run: nothing changed)" in result.stdout)
     assert "🚀" not in result.stdout
     assert before == trained.rows()
-    assert not (trained.home / "promotion.db").exists()
 
 
 def test_auto_as_json(trained: Store, promote: Promote) -> None:
@@ -260,16 +266,19 @@ def test_a_refused_version_exits_3(trained: Store, promote: Promote) -> None:
     result = promote(LOGISTIC)
 
     assert 3 == result.exit_code
-    assert f"{LOGISTIC} v3 may not enter Production: roc_auc: not measured" in result.stderr.splitlines()[-1]
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith(f"{LOGISTIC} v3 may not enter Production: ")
+    assert "roc_auc: not measured" in last
     assert before == rows(trained.home / "mlflow.db")
 
 
-def test_a_rehearsed_refusal_exits_3_and_leaves_no_journal(trained: Store, promote: Promote) -> None:
+def test_a_rehearsed_refusal_exits_3_and_records_nothing(trained: Store, promote: Promote) -> None:
     """`--dry-run` answers with the exit code of the real thing."""
     trained.register(LOGISTIC)
+    before = trained.rows()
 
     assert 3 == promote(LOGISTIC, "3", "--dry-run").exit_code
-    assert not (trained.home / "promotion.db").exists()
+    assert before == trained.rows()
 
 
 def test_an_incomplete_projection_exits_6(churn: Store, promote: Promote, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,6 +348,160 @@ def test_reconcile_adopts_a_promotion_made_in_the_user_interface(churn: Store, p
     assert "changed outside: churn v2" in result.stderr
     assert "adopt by mlflow" in promote("--history").stdout
     assert "" == promote("--list").stderr
+
+
+@pytest.fixture
+def named(churn: Store) -> Store:
+    """Version 1 was registered by a training as 1.2.0, the others by other tools."""
+    version = churn.registry.version("churn", 1)
+    digest = str(churn.service().check(version).report.digest)
+    known = Registration(digest, None, "anna", "f" * 64, {}, {})
+    churn.service().journal.register("churn", [(version, known)], actor="anna", semver="1.2.0")
+    return churn
+
+
+def test_a_semantic_version_is_as_good_as_a_number(named: Store, promote: Promote) -> None:
+    """`1.2.0` finds MLflow's version 1, and stands beside the number wherever that is shown."""
+    result = promote("churn", "1.2.0")
+
+    assert 0 == result.exit_code, result.stderr
+    assert {"churn v1": "Production"} == named.shown()
+    listed = promote("--list").stdout
+    assert "   🏆 Version 1 - Stage: Production\n      Semantic version: 1.2.0\n" in listed
+    assert 1 == listed.count("Semantic version")
+    assert ["1.2.0", None] == [
+        version["semver"]
+        for version in sorted(json.loads(promote("--list", "--json").stdout)[0]["versions"], key=lambda v: v["version"])
+    ]
+    assert "churn v1 (1.2.0): None → Production" in promote("--history").stdout
+
+
+@pytest.mark.parametrize("text", ["1.2", "latest", "0", "1.2.0-rc1"])
+def test_a_text_that_is_no_version_is_refused(churn: Store, promote: Promote, text: str) -> None:
+    """One line says what a version looks like."""
+    result = promote("churn", text)
+
+    assert 2 == result.exit_code
+    assert f"{text!r} is no version: expected MLflow's number (3) or a semantic version (1.2.0)" in result.stderr
+
+
+def test_an_unknown_semantic_version_names_the_known_ones(named: Store, promote: Promote) -> None:
+    """As for numbers: what there is, in one line, exit 2."""
+    result = promote("churn", "1.3.0")
+
+    assert 2 == result.exit_code
+    assert result.stderr.startswith("churn has no version 1.3.0: the journal knows 1.2.0")
+
+
+# Changes made by SQL, --restore
+
+
+def _by_hand(store: Store, statement: str) -> None:
+    with closing(sqlite3.connect(store.home / "promotion.db", isolation_level=None)) as database:
+        database.execute(statement)
+
+
+def test_an_emptied_production_is_loud_and_can_be_restored(churn: Store, promote: Promote) -> None:
+    """SQL archived the old version and promoted none: every command says so until it is restored on request."""
+    promote("churn", "1")
+    _by_hand(churn, "UPDATE model_version_detail SET status = 'archived'")
+
+    for result in (promote("--reconcile"), promote("churn", "2")):
+        assert 3 == result.exit_code
+        assert "'churn' has NO PRODUCTION: churn v1: its row says Archived, the events say Production" in result.stderr
+    listed = promote("--list")
+    assert "❌ churn: NO PRODUCTION: changed outside by SQL: churn v1" in listed.stderr
+    assert "--restore --model churn --reason WHY" in listed.stderr
+
+    restored = promote("--restore", "--model", "churn", "--reason", "a misspelt version")
+
+    assert 0 == restored.exit_code, restored.stderr
+    assert [
+        "   found: churn v1: its row says Archived, the events say Production",
+        "✅ churn: what was recorded is back in place",
+    ] == restored.stdout.splitlines()
+    assert ("", 0) == (promote("--list").stderr, promote("--reconcile").exit_code)
+    assert "churn v1: restore  (by anna: a misspelt version)" in promote("--history").stdout
+    assert 5 == promote("--restore", "--model", "churn", "--reason", "again").exit_code
+
+
+def test_a_rehearsed_restore_changes_nothing(churn: Store, promote: Promote) -> None:
+    """`--dry-run` shows what was found, as data too."""
+    promote("churn", "1")
+    _by_hand(churn, "UPDATE model_version_detail SET status = 'archived'")
+    before = churn.rows()
+
+    result = promote("--restore", "--model", "churn", "--reason", "looking", "--dry-run", "--json")
+
+    document = json.loads(result.stdout)
+    assert (0, True, 1) == (document["exit_code"], document["dry_run"], len(document["found"]))
+    assert before == churn.rows()
+
+
+@pytest.mark.parametrize("arguments", [["--reason", "why"], ["--model", "churn"]])
+def test_restore_needs_a_family_and_a_reason(churn: Store, promote: Promote, arguments: list[str]) -> None:
+    """It goes into the record, so nobody restores everything without a word."""
+    result = promote("--restore", *arguments)
+
+    assert 2 == result.exit_code
+    assert "say --model FAMILY and --reason WHY" in result.stderr
+
+
+# --cleanup
+
+
+def test_cleanup_without_a_terminal_wants_yes(churn: Store, promote: Promote) -> None:
+    """A pipeline cannot be asked: one line, exit 2, nothing deleted."""
+    result = promote("--cleanup", "--keep", "1")
+
+    assert (2, 1) == (result.exit_code, len(result.stderr.splitlines()))
+    assert "add --yes" in result.stderr
+    assert 3 == len(churn.registry.versions("churn"))
+
+
+def test_cleanup_deletes_and_keeps_the_record(churn: Store, promote: Promote) -> None:
+    """What goes and what stays is said first, the history remembers; again is nothing to do."""
+    promote("churn", "1")
+
+    result = promote("--cleanup", "--keep", "1", "--yes", "--reason", "disk")
+
+    assert 0 == result.exit_code, result.stderr
+    assert "   📌 churn v1 - kept: in Production" in result.stdout
+    assert "✅ 1 versions deleted from MLflow" in result.stdout
+    assert "mlflow gc" in result.stderr
+    assert [3, 1] == [version.number for version in churn.registry.versions("churn")]
+    assert "churn v2: cleanup  (by anna: disk)" in promote("--history").stdout
+    assert 5 == promote("--cleanup", "--keep", "1", "--yes").exit_code
+
+
+def test_cleanup_rehearsed_as_json(churn: Store, promote: Promote) -> None:
+    """What would be deleted and what stays, and why, as data; nothing is written, not even a journal."""
+    before = churn.rows()
+
+    result = promote("--cleanup", "--keep", "2", "--dry-run", "--json")
+
+    document = json.loads(result.stdout)
+    assert (0, True) == (document["exit_code"], document["dry_run"])
+    assert [("churn", 1)] == [(version["model"], version["version"]) for version in document["deleted"]]
+    assert ["among the newest 2"] * 2 == [version["kept"] for version in document["kept"]]
+    assert before == churn.rows()
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), [("n", 5, [3, 2, 1]), ("y", 0, [3])])
+def test_cleanup_asks_on_a_terminal(churn: Store, answer: str, code: int, left: list[int]) -> None:
+    """A person sees the list and answers; no is the default."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, str(REPOSITORY / "scripts" / "promote-model.py"), "--cleanup", "--keep", "1"]
+    os.write(ours, f"{answer}\n".encode())
+    done = subprocess.run(
+        command, stdin=theirs, capture_output=True, text=True, check=False, timeout=100, encoding="utf-8"
+    )
+    for end in (ours, theirs):
+        os.close(end)
+
+    assert code == done.returncode, done.stderr
+    assert "Delete 2 versions from MLflow for good? [y/N]" in done.stderr
+    assert left == [version.number for version in churn.registry.versions("churn")]
 
 
 # The console

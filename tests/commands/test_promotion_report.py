@@ -74,14 +74,14 @@ def test_as_json_it_is_one_document(governed: Store, report: Report, tmp_path: P
     ],
 )
 def test_what_cannot_be_reported(
-    governed: Store, report: Report, name: str, version: str, exit_code: int, message: str
+    governed: Store, report: Report, tmp_path: Path, name: str, version: str, exit_code: int, message: str
 ) -> None:
     """One line and the documented exit code, no page."""
-    result = report("--model-name", name, "--version", version)
+    result = report("--model-name", name, "--version", version, "--output", str(tmp_path / "page.html"))
 
     assert (exit_code, 1) == (result.exit_code, len(result.stderr.splitlines())), result.output
     assert message in result.stderr
-    assert not (governed.home / "reports").exists()
+    assert [] == list(tmp_path.iterdir())
 
 
 def test_a_page_that_cannot_be_written_is_one_line(governed: Store, report: Report, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ def quick(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return settings
 
 
+@pytest.mark.system
 def test_table(run: Run, quick: Settings, tmp_path: Path) -> None:
     """The command shows every candidate with its interval, one best, how sure the choice is, and the next step.
 
@@ -45,6 +46,7 @@ def test_table(run: Run, quick: Settings, tmp_path: Path) -> None:
     assert {"home", "keys"} == {path.name for path in tmp_path.iterdir()}
 
 
+@pytest.mark.system
 def test_json_and_promote(run: Run, quick: Settings) -> None:
     """With --json standard output is one document with one best; with --promote that one goes to Production."""
     answer = run(TRAIN, "--json", "--promote")
@@ -57,6 +59,7 @@ def test_json_and_promote(run: Run, quick: Settings) -> None:
     assert f"promoted {document['candidates'][0]['model']} v1 to Production" in answer.stderr
 
 
+@pytest.mark.system
 def test_failing_promotion_on_an_ascii_console(run: Run, quick: Settings, tmp_path: Path) -> None:
     """A promotion that fails is said plainly and fails no training; a console without UTF-8 gets plain ASCII."""
     path = quick.config_folder / "heart-disease.yaml"

@@ -173,6 +173,7 @@ def test_rows_take_turns() -> None:
     assert [1, 2, 3, 1, 2, 3] == asked[:6]
 
 
+@pytest.mark.system
 def test_model_that_does_not_fit_the_rows(fitted_model: Path, rows: pd.DataFrame) -> None:
     """A model that fails on a row is one line with its reason."""
     with pytest.raises(

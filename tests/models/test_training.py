@@ -76,7 +76,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> tupl
     shutil.copytree(REPOSITORY / "data", home / "data")
     shutil.copy(empty_store, home / "mlflow.db")
     uri = f"sqlite:///{home / 'mlflow.db'}"
-    settings = Settings(home=home, tracking_uri=uri, registry_uri=uri, database_url="sqlite://")
+    settings = Settings(
+        home=home, tracking_uri=uri, registry_uri=uri, database_url=f"sqlite:///{home / 'promotion.db'}"
+    )
     return train(quick(load_config(REPOSITORY / "config", "heart-disease")), settings, silent), settings
 
 
@@ -149,9 +151,9 @@ def test_commit(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("1")
     git("add", "file")
     git("commit", "-m", "first")
-    assert Commit(git("rev-parse", "HEAD"), dirty=False) == current_commit(tmp_path)
+    assert Commit(git("rev-parse", "HEAD"), dirty=False, author="t@localhost") == current_commit(tmp_path)
     (tmp_path / "file").write_text("2")
-    assert Commit(git("rev-parse", "HEAD"), dirty=True) == current_commit(tmp_path)
+    assert Commit(git("rev-parse", "HEAD"), dirty=True, author="t@localhost") == current_commit(tmp_path)
 
 
 def test_artifacts_stay_at_home(trained: tuple[TrainingResult, Settings]) -> None:
@@ -185,6 +187,7 @@ def test_raw_rows_through_mlflow(trained: tuple[TrainingResult, Settings]) -> No
         assert 3 == len(model.input_example)
 
 
+@pytest.mark.system
 def test_second_training_takes_the_tag_over(two: FamilyConfig, settings: Settings) -> None:
     """After a second training one version of the family is best, of the newest round; strangers keep their tags."""
     train(two, settings, silent)
@@ -197,6 +200,7 @@ def test_second_training_takes_the_tag_over(two: FamilyConfig, settings: Setting
     assert [("stranger", 1), (second.candidates[0].model, 2)] == sorted(best(settings), key=lambda item: item[1])
 
 
+@pytest.mark.system
 def test_crash_before_the_end(two: FamilyConfig, settings: Settings) -> None:
     """When training dies before all are registered, the old best keeps its tag and the new round has none."""
     first = train(two, settings, silent)
@@ -211,6 +215,7 @@ def test_crash_before_the_end(two: FamilyConfig, settings: Settings) -> None:
     assert [(first.candidates[0].model, 1)] == best(settings)
 
 
+@pytest.mark.system
 def test_two_trainings_at_once(two: FamilyConfig, settings: Settings) -> None:
     """Two trainings that finish together leave one best version, not two and not none."""
     code = (

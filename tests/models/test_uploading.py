@@ -75,7 +75,7 @@ def test_refused_after_saving(publish: Publish, settings: Settings) -> None:
 def test_logged_model_belongs_to_its_run(publish: Publish, settings: Settings) -> None:
     """MLflow shows the files as the run's model output, READY, and links the version."""
     number = publish(lambda _folder: None)
-    client = mlflow.MlflowClient(settings.tracking_uri)
+    client = mlflow.MlflowClient(settings.tracking_uri, settings.registry_uri)
     version = client.get_model_version(NAME, str(number))
     logged = client.get_logged_model(version.source.removeprefix("models:/"))
     outputs = client.get_run(version.run_id).outputs.model_outputs

@@ -194,7 +194,7 @@ class Store:
         """MLflow's own client."""
         from mlflow.tracking import MlflowClient
 
-        return MlflowClient(self.settings.tracking_uri)
+        return MlflowClient(self.settings.tracking_uri, self.settings.registry_uri)
 
     def register(self, model: str, tags: Mapping[str, str] | None = None, **scores: float) -> int:
         """Make a version whose artifact is a file of scores; returns its number."""

@@ -161,6 +161,7 @@ ATTACKS: dict[str, tuple[Callable[[Connection], None], str]] = {
 }
 """What is done, and a finding that must result."""
 
+_PASSED = digest({"passed": True})
 HANDIWORK = {
     "status": (
         "UPDATE model_version_detail SET status = 'staging' WHERE mlflow_version = 2",
@@ -191,7 +192,7 @@ HANDIWORK = {
         r"gate report 1 \(churn v1\): its content is not what its digest was made of",
     ),
     "report with its digest": (
-        """UPDATE gate_report SET report = '{"passed": true}', digest = '%s' WHERE id = 1""" % digest({"passed": True}),
+        f"""UPDATE gate_report SET report = '{{"passed": true}}', digest = '{_PASSED}' WHERE id = 1""",  # noqa: S608
         "gate report 1: not the one that event 3 relies on",
     ),
     "report's verdict": (

@@ -123,6 +123,7 @@ def test_a_row_that_claims_more_than_was_stated_is_exposed(changes: dict[str, An
 
 def test_a_statement_about_another_version_does_not_count() -> None:
     """Signed for version 2, put under version 3."""
+    assert "is not what was stated: number" in _standing(_approval(), entry=replace(ENTRY, number=3)).missing["science"]
     assert "number" in misstatement(_approval(), replace(ENTRY, number=3))
 
 

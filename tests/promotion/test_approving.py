@@ -78,7 +78,7 @@ def test_with_every_role_the_gate_opens(store: Store) -> None:
     plan = service.check(service.candidate(MODEL, "1.2.0"), from_stage=Stage.STAGING)
 
     assert plan.report.passed
-    assert "2 of 2: science (anna), devops (dora)" == plan.report.results[-1].measured
+    assert ("2 of 2", "science: anna; devops: dora") == (plan.report.results[-1].measured, plan.report.results[-1].why)
 
 
 def test_a_changed_artifact_voids_it(store: Store) -> None:

@@ -144,6 +144,18 @@ def test_a_time_without_production_is_shown_and_alarmed(journal: Journal, scribe
     assert ["archive"] == [act.event.action for act in report.others]
 
 
+def test_before_its_first_version_a_family_misses_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its story begins with the first promotion, not with an alarm."""
+    journal = a_journal(tmp_path)
+    scribe = Scribe(journal, monkeypatch)
+    scribe.at(10)
+    promote(journal, HEART, a_version(f"{HEART}-random_forest", 1))
+    report = collect(journal, {}, OCTOBER)
+
+    assert [(10, "1")] == [(t.since.day, t.entry and t.entry.version) for t in report.tenures]
+    assert [] == report.alerts
+
+
 def test_a_promoted_version_is_shown_as_it_was(report: Compliance) -> None:
     """Metrics of gates and training, schema, lineage, checksum, and whether they still are what was recorded."""
     snapshot = next(item for item in report.snapshots if item.act.version == "1.2.0")

@@ -59,7 +59,7 @@ def test_a_semantic_version_stands_below_the_number() -> None:
         "      Semantic version: 1.2.0",
     ] == model_lines(models, semvers)[2:]
     (document,) = model_documents(models, semvers)
-    assert {2: None, 1: "1.2.0"} == {v["version"]: v["semantic_version"] for v in document["versions"]}
+    assert {2: None, 1: "1.2.0"} == {v["version"]: v["semver"] for v in document["versions"]}
 
 
 def test_bookkeeping_tags_are_left_out() -> None:
@@ -91,7 +91,8 @@ def test_gates_are_a_table_with_the_reason_of_each_refusal() -> None:
         "   ✅ safe files              nothing found        required: no pickle, no escaping path",
         "   ✅ feature schema          hash None            required: the family's columns",
         "   ✅ model runs              scores 60 rows       required: loads and scores",
-        f"   ❌ roc_auc                 0.7000               required: {'≥ 0.8':<30}  roc_auc misses its bound",
+        "   ❌ roc_auc                 0.7000               required: ≥ 0.8",
+        "      → roc_auc misses its bound",
         "   ✅ better than Production  no Production yet    required: first version: thresholds only",
     ] == gate_lines(run_gates("tiny", context))
 
@@ -125,7 +126,7 @@ def test_history_names_what_moves_nothing(tmp_path: Path) -> None:
         "churn v1 (1.2.0): register  (by anna: trained as 1.2.0)",
     ] == lines
     assert ("1.2.0", "dora") == (
-        (newest := event_documents(journal.history())[0])["semantic_version"],
+        (newest := event_documents(journal.history())[0])["semver"],
         newest["details"]["approver"],
     )
 

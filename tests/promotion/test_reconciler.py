@@ -11,6 +11,7 @@ import pytest
 from tests.promotion.factories import Store, a_family
 from tests.promotion.shared_home import SharedHome
 
+from promotion import clock
 from promotion.approving import Approving, Opinion
 from promotion.config import FamilyConfig
 from promotion.errors import GateRefused, NothingToDo, Quarantined
@@ -131,6 +132,9 @@ def test_a_family_without_approvals_adopts(store: Store, how: str) -> None:
     newest = service.journal.history("tiny")[0]
     assert ("adopt", {"SQL": "database", "MLflow": "mlflow"}[how]) == (newest.action, newest.actor)
     assert [] == service.outside_changes("tiny")
+    served = service.journal.production_at("tiny", clock.now())
+    assert served is not None
+    assert 2 == served.number
 
 
 @pytest.mark.parametrize("how", ["SQL", "MLflow"])

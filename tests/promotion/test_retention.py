@@ -305,7 +305,7 @@ def test_decisions_read_as_lines_and_as_data(churn: Store) -> None:
         f"   ❌ churn v2 - to be deleted (registered {made}, stage None)",
         "   📌 churn v1 - kept: in Production",
     ] == cleanup_lines(verdicts, 4)
-    assert {"model": "churn", "version": 2, "kept": None, "semantic_version": "2"}.items() <= verdict_document(
+    assert {"model": "churn", "version": 2, "kept": None, "semver": "2"}.items() <= verdict_document(
         verdicts[4]
     ).items()
 

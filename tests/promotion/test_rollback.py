@@ -24,7 +24,7 @@ from promotion.errors import (
     UnknownFamily,
 )
 from promotion.rollback import archive, rollback
-from promotion.service import Mover, Plan, Promotion, PromotionService
+from promotion.service import Mover, Promotion, PromotionService
 from promotion.stages import Stage
 
 MODEL = "tiny-linear"
@@ -321,16 +321,22 @@ def test_a_quarantined_family_says_what_to_do_first(served: Store) -> None:
         _back(served.service(a_family(approvals={"roles": ["science"]})))
 
 
-def test_production_that_moves_during_the_check_is_not_rolled_back(served: Store) -> None:
-    """Somebody promotes while the predecessor is proven: their version is not the one that was to leave."""
+@pytest.mark.parametrize("moment", ["before the check", "after the check"])
+def test_production_that_moves_meanwhile_is_not_rolled_back(
+    served: Store, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody promotes while the predecessor is chosen or proven: their version is not the one that was to leave."""
     served.register(MODEL, roc_auc=0.99)
     service, other = served.service(a_family()), served.service(a_family())
 
-    def meanwhile(_plan: Plan) -> None:
+    def meanwhile(*_arguments: object) -> None:
         _serve(other, 4)
 
+    if moment == "before the check":
+        monkeypatch.setattr("promotion.rollback._require_calm", meanwhile)
+    options: dict[str, Any] = {"on_checked": meanwhile} if moment == "after the check" else {}
     with pytest.raises(ProductionMoved):
-        _back(service, on_checked=meanwhile)
+        _back(service, **options)
 
     assert "Production" == served.shown()["tiny-linear v4"]
 

@@ -126,6 +126,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path, model_folder: Path) ->
     service = open_promotions(Settings(made.home, made.tracking_uri, made.tracking_uri, made.database_url))
     for number in range(1, 6):
         service.promote(service.check(service.candidate(made.model, number)), Mover("test", "in turn"))
+    service.journal.database._engine.dispose()
     with closing(made):
         yield made
 

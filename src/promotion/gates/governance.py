@@ -122,9 +122,9 @@ def approvals_gate(config: FamilyConfig, evidence: str) -> list[Gate]:
             now=context.now,
             verify=context.verify_approval,
         )
-        given = ", ".join(f"{role} ({approval.approver})" for role, approval in found.given.items())
-        measured = f"{len(found.given)} of {len(policy.roles)}" + (f": {given}" if given else "")
-        why = "; ".join(f"{role}: {problem}" for role, problem in found.missing.items())
+        measured = f"{len(found.given)} of {len(policy.roles)}"
+        given = [f"{role}: {approval.approver}" for role, approval in found.given.items()]
+        why = "; ".join([*given, *(f"{role}: {problem}" for role, problem in found.missing.items())])
         return GateResult(APPROVALS, not found.missing, measured, ", ".join(policy.roles), why)
 
     return [gate]

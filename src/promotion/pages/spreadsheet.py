@@ -12,7 +12,8 @@ from promotion.compliance import Compliance
 from promotion.compliance_facts import Act
 
 # What a spreadsheet program may take for a formula (OWASP, CSV injection).
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA = frozenset("=+-@\t\r\n")
+_AS_JSON = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 
 COLUMNS: dict[str, Callable[[Act], Any]] = {
     "sequence": lambda act: act.event.sequence,
@@ -36,7 +37,7 @@ COLUMNS: dict[str, Callable[[Act], Any]] = {
     "gate_report_digest": lambda act: act.report.digest if act.report else "",
     "gate_report_passed": lambda act: str(act.report.passed).lower() if act.report else "",
     "evidence": lambda act: (act.report.evidence or "") if act.report else "",
-    "details": lambda act: json.dumps(dict(act.event.details), sort_keys=True, ensure_ascii=False),
+    "details": lambda act: _AS_JSON(act.event.details),
     "hash": lambda act: act.event.hash,
 }
 """Header and content of each column; docs/COMPLIANCE.md says what they mean."""
@@ -65,4 +66,4 @@ def table(report: Compliance) -> str:
 
 def harmless(cell: Any) -> Any:
     """A cell that no spreadsheet program runs."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in _FORMULA else cell
