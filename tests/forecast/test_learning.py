@@ -76,6 +76,21 @@ def test_every_row_is_answered_on_its_own(learned: Learned, held: pd.DataFrame) 
     np.testing.assert_array_equal(together[places], apart)
 
 
+def test_a_store_without_a_past_does_not_stop_the_others(sales: Sales, learned: Learned) -> None:
+    """A store that opens inside the holdout is not learned from, not scored, and named when somebody asks for it."""
+    before = (sales.rows["Store"] == 5) & (day_numbers(sales.rows["Date"]) <= learned.window.origin)
+    young = replace(sales, rows=sales.rows.assign(Sales=sales.rows["Sales"].where(~before, 0)))
+    learner = Learner(young, quick_plan(folds=1, rounds=5))
+
+    ensemble = learner.learn().ensemble
+
+    rows = learner.sold_in(learned.window)
+    assert 5 not in set(rows["Store"])
+    assert np.isfinite(ensemble.predict(rows)).all()
+    with pytest.raises(DataError, match="store 5 had no sales"):
+        ensemble.predict(young.rows[(young.rows["Store"] == 5) & (young.rows["Sales"] > 0)])
+
+
 def test_files_give_the_same_forecasts(learned: Learned, held: pd.DataFrame, tmp_path: Path) -> None:
     """Saved in native formats and read back, no forecast changes."""
     learned.ensemble.save(tmp_path / "ensemble")

@@ -17,7 +17,7 @@ from models.forecast.features import Features, build_features
 from models.forecast.history import Days, History, day_numbers
 from models.forecast.rows import STORE_COLUMNS, checked_rows
 from models.forecast.windows import origins_of
-from promotion.errors import ArtifactRefused
+from promotion.errors import ArtifactRefused, DataError
 
 _FORMAT = 1
 _FACTS, _HISTORY, _STORES = "ensemble.json", "history.npz", "stores.csv"
@@ -99,6 +99,12 @@ class Ensemble:
             at = is_open[start : start + _CHUNK_ROWS]
             part = tidy.iloc[at]
             features = build_features(part, self.stores, self.history, self.origins(day_numbers(part["Date"])))
+            if np.isnan(features.base).any():
+                row = part[np.isnan(features.base)].iloc[0]
+                raise DataError(
+                    f"store {row['Store']} had no sales before {row['Date']:%Y-%m-%d} could be forecast: leave its "
+                    "rows out, or train on data that holds some"
+                )
             for member in self.members:
                 answers[member.name][at] = member.forecast(features)
         return answers

@@ -17,7 +17,7 @@ from models.forecast.ensemble import Ensemble
 from models.forecast.history import day_numbers
 from models.forecast.rows import INPUT_COLUMNS
 from models.forecast.scoring import rmspe, squared_errors
-from models.forecast.windows import holdout
+from models.forecast.windows import holdout, sold_rows
 from models.measuring import measure
 from models.packaging import load_artifact
 from models.schema import schema_problems
@@ -36,7 +36,8 @@ class Holdout:
     """The last days of the data.
 
     Attributes:
-        rows: Days with sales; the Sales column is taken off before a model sees them.
+        rows: Days with sales, of stores that sold something before; the Sales column is taken off before a model
+            sees them.
         sales: Euros, shape (rows,).
         sha256: Digest of the data.
     """
@@ -179,7 +180,7 @@ class ForecastEvaluator:
         data = load_sales(self._config, self._home)
         days = day_numbers(data.rows["Date"])
         window = holdout(int(days.max()), forecast_of(self._config).horizon_days)
-        rows = data.rows[window.holds(days) & (data.rows["Sales"] > 0)]
+        rows = sold_rows(data.rows, window)
         return Holdout(rows, rows["Sales"].to_numpy(dtype=np.float64), data.sha256)
 
 

@@ -38,7 +38,7 @@ class Features:
     Attributes:
         table: One line a row, float32; NaN where the past says nothing.
         base: ln(1 + sales) expected from the store's own weekday and promotion means and its recent level, shape
-            (rows,); boosters learn what is left.
+            (rows,); boosters learn what is left. NaN for a store without sales before the origin.
     """
 
     table: pd.DataFrame
@@ -136,7 +136,7 @@ class _Past:
         self._plain_running = _Running(residual, self._open & (promo == 0))
         self._squares = _Running(residual**2, self._open)
         self._school = _Running(residual, self._open & (school == 1))
-        self._residual = np.where(self._open, residual, np.nan)
+        self._residual = residual
 
     def features(self, line: NDArray[np.intp], days: Days, promo: Days, day_of_month: Floats) -> dict[str, Floats]:
         """Columns of the rows: `line` is their store's line, `days` what is predicted."""
@@ -199,11 +199,12 @@ class _Past:
         bucket = np.minimum((np.arange(1, 32) - 1) // 5, _MONTHLY_BUCKETS - 1)
         dates = pd.to_datetime(np.arange(self._origin - _YEAR + 1, self._origin + 1), unit="D")
         which = bucket[dates.day.to_numpy() - 1]
-        recent = self._residual[:, -_YEAR:]
+        recent, opened = self._residual[:, -_YEAR:], self._open[:, -_YEAR:]
+        # Masked rows of full length keep the order of adding, so the last bit, the same for any set of stores.
         table = np.stack(
             [
-                np.nansum(recent[:, which == number], axis=1)
-                / (np.isfinite(recent[:, which == number]).sum(axis=1) + _LEVEL_PRIOR_DAYS)
+                np.where(which == number, recent, 0.0).sum(axis=1)
+                / ((opened & (which == number)).sum(axis=1) + _LEVEL_PRIOR_DAYS)
                 for number in range(_MONTHLY_BUCKETS)
             ],
             axis=1,

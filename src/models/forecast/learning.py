@@ -17,7 +17,7 @@ from models.forecast.ensemble import Ensemble, Member
 from models.forecast.features import Features, build_features
 from models.forecast.history import History, day_numbers
 from models.forecast.scoring import fit_weights, rmspe
-from models.forecast.windows import Window, folds_before, holdout, training_rows
+from models.forecast.windows import Window, folds_before, holdout, sold_rows, training_rows
 from promotion.forecasting import View
 
 # Days further off than this, in ln(sales), are accidents: they count, but not with all their distance.
@@ -125,7 +125,6 @@ class Learner:
         self._report = report
         self._stores = data.stores
         self._sold = data.rows[data.rows["Sales"] > 0].reset_index(drop=True)
-        self._days = day_numbers(self._sold["Date"])
         self.history = History.of(data.rows)
         self._folds: dict[tuple[str, Window], FoldForecast] = {}
 
@@ -160,8 +159,8 @@ class Learner:
         return Learned(ensemble, window, folds)
 
     def sold_in(self, window: Window) -> pd.DataFrame:
-        """The rows with sales inside a window."""
-        return self._sold[window.holds(self._days)]
+        """The rows of a window that a forecast can be judged on."""
+        return sold_rows(self._sold, window)
 
     def _fold(self, name: str, window: Window) -> FoldForecast:
         key = (name, window)
@@ -201,7 +200,9 @@ class Learner:
         rows = past.rows.iloc[chosen]
         features = build_features(rows, self._stores, self.history, past.origins[chosen])
         weight = np.exp2(-past.age[chosen] / plan.half_life)
-        return Sample(features.table, self._target(name, rows, features), weight)
+        target = self._target(name, rows, features)
+        usable = np.isfinite(target)
+        return Sample(features.table[usable], target[usable], weight[usable])
 
     def _target(self, name: str, rows: pd.DataFrame, features: Features) -> NDArray[np.float64]:
         """What a booster learns of each row."""

@@ -44,6 +44,14 @@ def folds_before(window: Window, count: int) -> list[Window]:
     return [Window(window.origin - k * length, window.origin - (k - 1) * length) for k in range(1, count + 1)]
 
 
+def sold_rows(rows: pd.DataFrame, window: Window) -> pd.DataFrame:
+    """The rows of a window that a forecast can be judged on: with sales, of stores that had sales before."""
+    days = day_numbers(rows["Date"])
+    sold = (rows["Sales"] > 0).to_numpy()
+    known = rows["Store"][sold & (days <= window.origin)].unique()
+    return rows[window.holds(days) & sold & rows["Store"].isin(known).to_numpy()]
+
+
 def origins_of(days: Days, last_known: int, horizon: int) -> Days:
     """The origin of each day's forecast: days behind the known ones are predicted from all that is known.
 
