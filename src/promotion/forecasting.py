@@ -55,4 +55,4 @@ class Forecast(Strict):
     rounds: Annotated[int, Field(ge=1)] = 800
     patience: Annotated[int, Field(ge=1)] = 60
     seed: int = 42
-    invented_stores: Annotated[int, Field(ge=1)] = 120
+    invented_stores: Annotated[int, Field(ge=1)] = 60
