@@ -48,7 +48,7 @@ class Forecast(Strict):
     folds: Annotated[int, Field(ge=1)] = 3
     views: dict[str, View] = Field(default_factory=dict)
     half_life_days: Annotated[float, Field(gt=0)] = 1000.0
-    warm_up_days: Annotated[int, Field(ge=1)] = 182
+    warm_up_days: Annotated[int, Field(ge=1)] = 56
     fold_rows: Annotated[int, Field(ge=1000)] = 250_000
     final_rows: Annotated[int, Field(ge=1000)] = 800_000
     sample_rows: Annotated[int, Field(ge=1000)] = 40_000

@@ -8,7 +8,7 @@ from scipy.optimize import nnls
 
 FloatArray = NDArray[np.float64]
 # How far the fitted weights are drawn towards equal ones: few windows cannot tell similar boosters apart.
-_TOWARDS_EQUAL = 0.5
+_TOWARDS_EQUAL = 0.75
 
 
 def rmspe(sales: FloatArray, forecast: FloatArray) -> float:
@@ -38,8 +38,8 @@ def fit_weights(sales: FloatArray, forecasts: FloatArray) -> FloatArray:
     """Weights of several forecasts whose weighted mean has a small RMSPE.
 
     Non-negative least squares (Lawson & Hanson 1974, chapter 23) on the ratios forecast / sales, whose target is 1,
-    scaled to add up to 1 and drawn halfway towards equal weights. A common factor is not fitted: the level of one
-    window says nothing about the level of the next.
+    scaled to add up to 1 and drawn three quarters of the way towards equal weights. A common factor is not fitted: the
+    level of one window says nothing about the level of the next.
 
     Args:
         sales: Euros, all above zero, shape (rows,).
