@@ -113,7 +113,7 @@ def _data(config: FamilyConfig, facts: Facts) -> str:
         "SHA-256 of both files": f"`{facts.data.sha256}`",
         "Stores": str(len(ensemble.history.stores)),
         "Days": f"until {_date(ensemble.history.last_day)}; learned from until {_date(ensemble.learned_until)}",
-        "Licence": config.data.licence or _UNKNOWN,
+        "Licence": "none needed, the rows are invented" if facts.invented else config.data.licence or _UNKNOWN,
     }
     return "\n".join(f"- {name}: {value}" for name, value in items.items())
 

@@ -13,7 +13,9 @@ from models.forecast.scoring import rmspe
 from models.pictures import BLUE, GREY, INK, as_png, new_figure
 
 _STYLES = ("-", "--", ":")
-_NAMED = 5
+_NAMED = 3
+# The first rounds of a member that learns the level would press all others onto the axis.
+_SHOWN_ABOVE_BEST = 1.5
 
 
 def draw_learning_curves(title: str, folds: Mapping[str, Sequence[FoldForecast]]) -> bytes:
@@ -28,6 +30,8 @@ def draw_learning_curves(title: str, folds: Mapping[str, Sequence[FoldForecast]]
         curve, kept = of[0].booster.curve, of[0].booster.rounds
         axes.plot(np.arange(1, len(curve) + 1), curve, color=BLUE, linestyle=style, label=BOOSTERS[name].title)
         axes.plot(kept, curve[kept - 1], "o", color=INK, markersize=5)
+    lowest = min(min(of[0].booster.curve) for of in folds.values())
+    axes.set_ylim(0.97 * lowest, _SHOWN_ABOVE_BEST * lowest)
     axes.set(xlabel="Rounds of boosting", ylabel="Root mean square error of ln(1 + sales)")
     window = next(iter(folds.values()))[0].window
     axes.set_title(f"{title}\nLearning curves, fold {window.label}")
