@@ -24,7 +24,7 @@ import project_environment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from promotion.service import Mover, PromotionService
+    from promotion.service import PromotionService
 
 SIZES = (1, 10, 100, 500)
 """Registered models; each has `VERSIONS` versions."""
@@ -85,12 +85,15 @@ def _grow(home: Path, models: int) -> None:
 
 def _promote_in_turn(service: PromotionService, versions: Iterator[int]) -> tuple[list[float], list[float]]:
     """Promote one version after the other of the same model; milliseconds by the clock and of the processor, each."""
+    from promotion.service import Mover
+
+    mover = Mover("benchmark", "measured")
     clock, processor = [], []
     for number in itertools.islice(versions, PROMOTIONS):
         start, busy = time.perf_counter(), time.process_time()
         service.synchronise("model-0")
         plan = service.check(service.candidate("model-0", number))
-        service.promote(plan, Mover("benchmark", "measured"))
+        service.promote(plan, mover)
         clock.append((time.perf_counter() - start) * 1000)
         processor.append((time.process_time() - busy) * 1000)
     return clock, processor

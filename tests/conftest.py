@@ -24,15 +24,20 @@ OURS = (
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No test talks to the developer's stores, to another test's, uses their keys, or sends usage data anywhere."""
-    for name in OURS:
-        monkeypatch.delenv(name, raising=False)
+    _forget()
     monkeypatch.setenv("PROMOTION_KEYS", str(tmp_path / "keys"))
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     yield
-    # MLflow keeps the URIs that training sets for the whole process, where its clients pick them up.
+    _forget()
+
+
+def _forget() -> None:
+    """Training in this process leaves URIs in MLflow and in the environment, where the next test finds them."""
     if mlflow := sys.modules.get("mlflow"):
         mlflow.set_tracking_uri(None)
         mlflow.set_registry_uri(None)
+    for name in OURS:
+        os.environ.pop(name, None)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ class Reconciler(Families):
     """Compares the journal's rows, its events and MLflow, and makes them agree where it may.
 
     Attributes:
-        on_moved: Called after each recorded move with whom to tell what it does.
+        on_moved: Called after each recorded move, when MLflow was told, with whom to tell what it does.
     """
 
     on_moved: Callable[[Callable[[str], None]], None] = field(default=lambda _report: None, kw_only=True)
@@ -83,7 +83,6 @@ class Reconciler(Families):
                 for change in self._compare(family).changes:
                     self.journal.record(family, change.version, authority)
             unprojected = self.follow(family)
-        self.on_moved(self.report)
         if unprojected:
             raise ProjectionIncomplete(f"{family}: restored in the journal, but {unprojected}")
         return lines
@@ -122,12 +121,13 @@ class Reconciler(Families):
                 self.report(f"{family}: MLflow shows what the journal holds")
         except JournalError as error:
             # Its own words say that nothing moved; and a second attempt would wait for the same lock once more.
-            problem = f"the journal could not note that MLflow was told: {getattr(error.__cause__, 'orig', error)}"
+            return f"the journal could not note that MLflow was told: {getattr(error.__cause__, 'orig', error)}"
         except PromotionError as error:
             # The move is recorded: whatever fails from here on is an unfinished projection, never a failed promotion.
             problem = f"MLflow could not be told: {error}"
             with suppress(JournalError):
                 self.journal.mark_failed(pending, problem)
+        self.on_moved(self.report)
         return problem
 
     def _has_approvals(self, family: str) -> bool:

@@ -109,9 +109,7 @@ def archive(service: PromotionService, version: ModelVersion, mover: Mover, *, f
             expected_production=current.id if current else None,
         )
         service.report(f"journal: {version} is in {Stage.ARCHIVED}")
-        unprojected = service.follow(family)
-    service.on_moved(service.report)
-    return unprojected
+        return service.follow(family)
 
 
 def served_before(service: PromotionService, family: str, leaving: Entry | None) -> list[Entry]:

@@ -252,7 +252,6 @@ class PromotionService(Reconciler):
             )
             self.report(f"journal: {plan.candidate} is in {plan.to}")
             unprojected = self.follow(plan.family)
-        self.on_moved(self.report)
         return Promotion(plan, operation, unprojected)
 
     def keep_report(self, plan: Plan, actor: str) -> int:

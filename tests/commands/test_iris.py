@@ -66,6 +66,7 @@ def edit_config(settings: Settings, **changes: object) -> None:
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
 
 
+@pytest.mark.system
 def test_the_three_experiments(train: Train, settings: Settings) -> None:
     """What really comes out: the first version serves; shallow trees and twice as many trees go to Staging.
 

@@ -88,6 +88,7 @@ def interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Interpreter:
     return lambda line: monkeypatch.setattr(sys, "executable", start_with(tmp_path / "python", line))
 
 
+@pytest.mark.system
 def test_real_model_is_measured(witnessed: Witnessed) -> None:
     """A registered pipeline yields plausible figures in their units, whatever its libraries print meanwhile."""
     found = witnessed.measurement
@@ -98,17 +99,20 @@ def test_real_model_is_measured(witnessed: Witnessed) -> None:
     assert 30 <= found.requests <= BLOCKS * BLOCK_REQUESTS
 
 
+@pytest.mark.system
 def test_only_what_scoring_needs_is_loaded(witnessed: Witnessed) -> None:
     """The measuring process holds neither MLflow nor plots nor databases, whose memory is not the model's."""
     assert {"sklearn", "pandas"} == {"sklearn", "pandas"} & witnessed.modules
     assert set() == {"mlflow", "matplotlib", "sqlalchemy", "pandera", "requests"} & witnessed.modules
 
 
+@pytest.mark.system
 def test_every_thread_pool_has_one_thread(witnessed: Witnessed) -> None:
     """The figures are one core's: no library computes with a second thread."""
     assert {1} == {*witnessed.threads, witnessed.cores}
 
 
+@pytest.mark.system
 def test_credentials_stay_here(witnessed: Witnessed) -> None:
     """The process that runs a model does not get the registry's password."""
     assert "PATH" in witnessed.environment

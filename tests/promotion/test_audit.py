@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import threading
@@ -15,6 +16,7 @@ from tests.promotion.tampering import ATTACKS, EVENTS, HANDIWORK, fill, past_the
 from promotion.audit import AuditReport, verify
 from promotion.audit.export import ExportSource, export
 from promotion.audit.records import JournalSource
+from promotion.chain import digest
 from promotion.checkpoints import read_checkpoints
 from promotion.errors import DataError, UsageError
 from promotion.journal import Journal
@@ -115,6 +117,18 @@ def test_rows_that_contradict_the_events_are_found(journal: Journal, keys: Keys,
     report = audited(journal, keys, tmp_path / "nowhere")
 
     assert [line for line in map(str, report.findings) if re.search(finding, line)], report.findings
+
+
+def test_a_report_exchanged_with_its_digest_is_found(journal: Journal, keys: Keys, tmp_path: Path) -> None:
+    """Recomputing the digest does not help: the event that relies on the report holds it too."""
+    content = {"passed": True}
+    with past_the_triggers(url(tmp_path)) as connection:
+        statement = "UPDATE gate_report SET report = :report, digest = :digest WHERE id = 1"
+        connection.execute(text(statement), {"report": json.dumps(content), "digest": digest(content)})
+
+    found = [str(finding) for finding in audited(journal, keys, tmp_path / "nowhere").findings]
+
+    assert [line for line in found if "gate report 1: not the one that event 3 relies on" in line], found
 
 
 def test_a_version_written_past_the_journal_is_found(journal: Journal, keys: Keys, tmp_path: Path) -> None:
