@@ -94,7 +94,8 @@ mlflow-ui: $(RUNTIME) ## MLflow's UI on PORT, on the local store
 .PHONY: requirements
 requirements: $(DEVELOPMENT) ## Compile requirements*.txt from pyproject.toml (ARGS=--upgrade renews them)
 	@$(COMPILE) $(ARGS) pyproject.toml -o requirements.txt
-	@$(COMPILE) $(ARGS) pyproject.toml --extra dev -c requirements.txt -o requirements-dev.txt
+	@$(COMPILE) $(ARGS) pyproject.toml --extra dev --group serving -c requirements.txt -o requirements-dev.txt
+	@$(COMPILE) $(ARGS) --group serving -c requirements.txt -o requirements-serving.txt
 
 .PHONY: bench
 bench: $(DEVELOPMENT) ## Run the side-by-side measurements
