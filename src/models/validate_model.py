@@ -61,29 +61,22 @@ def main(
         raise UsageError("--no-auto-promote belongs to validation, not to --promote-to-production")
     from models.promotions import open_promotions
     from models.registry_moves import stage_of, usual_reason
-    from models.validation import model_of, newest_in, with_threshold
+    from models.validation import model_of, newest_in
     from promotion.service import Mover
 
     settings = Settings.from_environment()
     service = open_promotions(settings, talk)
     model, config = model_of(service, model_name)
-    waived: tuple[str, ...] = ()
-    if threshold is not None:
-        config, looser = with_threshold(config, threshold)
-        if looser and not reason:
-            raise UsageError(f"--threshold {threshold:g} is looser than configured ({looser}): say why with --reason")
-        service.configs[config.family] = config
-        waived = (looser,) if looser else ()
+    config, waived = _bounded(config, threshold, reason)
+    service.configs[config.family] = config
     service.synchronise(config.family)
     say = talk if as_json else echo
-    target = Stage.PRODUCTION if promote_to_production else Stage.STAGING
-    candidate = (
-        service.candidate(model, version)
-        if version
-        else newest_in(service, model, Stage.STAGING if promote_to_production else Stage.NONE)
-    )
+    source, target = (Stage.STAGING, Stage.PRODUCTION) if promote_to_production else (Stage.NONE, Stage.STAGING)
+    candidate = service.candidate(model, version) if version else newest_in(service, model, source)
     stage = stage_of(service, candidate)
     mover = Mover(actor(), reason or usual_reason(stage, target), approver, waived=waived)
+    if waived:
+        talk(f"🚨 THRESHOLD WAIVED by {mover.person}: {waived[0]}. Why: {mover.reason}", colour="red")
     if promote_to_production:
         if stage is Stage.ARCHIVED and threshold is not None:
             raise UsageError(f"{candidate} is archived: bringing it back asks for no threshold; leave --threshold out")
@@ -97,6 +90,18 @@ def main(
     moved.require_shown(**moved.as_json())
     if as_json:
         echo(json.dumps({"exit_code": 0, **moved.as_json()}, default=str))
+
+
+def _bounded(config: FamilyConfig, threshold: float | None, reason: str | None) -> tuple[FamilyConfig, tuple[str, ...]]:
+    """The family with the bound asked for, and what that waives."""
+    from models.validation import with_threshold
+
+    if threshold is None:
+        return config, ()
+    bounded, looser = with_threshold(config, threshold)
+    if looser and not reason:
+        raise UsageError(f"--threshold {threshold:g} is looser than configured ({looser}): say why with --reason")
+    return bounded, (looser,) if looser else ()
 
 
 def _validate(

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.promotion.factories import Store
+from tests.promotion.shared_home import SharedHome
 
+from models import model_registry
 from models.datasets import load_dataset, split
 from models.model_registry import (
     AmbiguousStage,
@@ -35,7 +38,7 @@ from promotion.errors import (
 from promotion.journal import Journal
 from promotion.records import Authority, Change, Registration
 from promotion.registry import open_registry
-from promotion.settings import Settings
+from promotion.settings import REPOSITORY, Settings
 from promotion.stages import Stage
 
 Register = Callable[..., int]
@@ -151,6 +154,15 @@ def test_information_about_one_version_and_about_all(register: Register) -> None
     assert [("2", "Production"), ("1", "None")] == [(item["version"], item["stage"]) for item in everything["versions"]]
 
 
+def test_every_name_and_error_is_in_the_document() -> None:
+    """docs/MODEL-REGISTRY.md says what may be called and what may go wrong."""
+    text = (REPOSITORY / "docs" / "MODEL-REGISTRY.md").read_text(encoding="utf-8")
+    described = {*model_registry.__all__} - {"Model", "find_version", "load_version"}
+    described |= {error.__name__ for error in GateRefused.__subclasses__()}
+
+    assert set() == {name for name in described if f"`{name}`" not in text and f"{name}(" not in text}
+
+
 def test_registered_models_are_listed_by_name(register: Register) -> None:
     """Every registered model, configured or not."""
     register(FOREST)
@@ -236,21 +248,31 @@ def test_a_semantic_version_is_as_good_as_a_number(settings: Settings, register:
         get_model_version(LOGISTIC, stage="2.4.0")
 
 
+@pytest.fixture(scope="module")
+def _shared(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> SharedHome:
+    made = SharedHome(tmp_path_factory.mktemp("churn"), empty_store)
+    for _ in range(3):
+        made.store.register("churn")
+    made.store.move("churn", 1, Stage.PRODUCTION)
+    made.store.service().synchronise("churn")
+    made.keep("serving")
+    return made
+
+
 @pytest.fixture
-def churn(register: Register, monkeypatch: pytest.MonkeyPatch) -> Register:
+def churn(_shared: SharedHome, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A registered model without configuration: v1 in Production, v2 and v3 nowhere; anna acts."""
+    store = _shared.back_to("serving")
+    monkeypatch.setenv("PROMOTION_HOME", str(store.home))
     monkeypatch.setenv("PROMOTION_ACTOR", "anna")
-    register("churn", Stage.PRODUCTION)
-    register("churn")
-    register("churn")
-    return register
+    return store
 
 
 def _stages() -> list[str]:
     return [version["stage"] for version in reversed(get_model_info("churn")["versions"])]
 
 
-def test_a_version_goes_the_documented_way_and_back(churn: Register, settings: Settings) -> None:
+def test_a_version_goes_the_documented_way_and_back(churn: Store) -> None:
     """Staged, promoted, and by promoting the archived one taken back: numbers, texts, stages in any case."""
     staged = promote_model("churn", 2, "staging", reason="new prices")
     promoted = promote_model(model_name="churn", version="2", stage="PRODUCTION", archive_existing=True, approver="ben")
@@ -260,14 +282,14 @@ def test_a_version_goes_the_documented_way_and_back(churn: Register, settings: S
     assert Moved("churn", 2, Stage.STAGING, Stage.PRODUCTION, "promote", "churn v1") == promoted
     assert Moved("churn", 1, Stage.ARCHIVED, Stage.PRODUCTION, "rollback", "churn v2") == back
     assert ["Production", "Archived", "None"] == _stages()
-    journal = Journal(Database(settings.database_url))
+    journal = churn.service().journal
     assert ["rollback", "rollback", "promote", "promote", "stage"] == [e.action for e in journal.history(limit=5)]
     left = journal.entry("churn", 2)
     assert left is not None
     assert "answers nonsense" == left.known_bad
 
 
-def test_the_reason_is_in_the_record_and_in_the_description(churn: Register, settings: Settings) -> None:
+def test_the_reason_is_in_the_record_and_in_the_description(churn: Store) -> None:
     """Each move adds its line; who answers for it is named."""
     promote_model("churn", 2, "Staging", reason="new prices")
     promote_model("churn", 2, "Production", reason="reviewed with sales", approver="ben")
@@ -275,11 +297,11 @@ def test_the_reason_is_in_the_record_and_in_the_description(churn: Register, set
     first, second = get_model_info("churn", 2)["description"].split("\n\n")
     assert first.endswith(" UTC, Staging, stage by anna: new prices")
     assert second.endswith(" UTC, Production, promote by anna for ben: reviewed with sales")
-    event = Journal(Database(settings.database_url)).history(limit=1)[0]
+    event = churn.service().journal.history(limit=1)[0]
     assert ("anna", "ben", "reviewed with sales") == (event.actor, event.details["approver"], event.reason)
 
 
-def test_an_occupied_production_stays_when_it_must_not_be_archived(churn: Register) -> None:
+def test_an_occupied_production_stays_when_it_must_not_be_archived(churn: Store) -> None:
     """archive_existing=False: a family has one Production, so the newcomer waits; exit code 3 in a command."""
     promote_model("churn", 2, "Staging")
 
@@ -290,14 +312,15 @@ def test_an_occupied_production_stays_when_it_must_not_be_archived(churn: Regist
     assert ["Production", "Staging", "None"] == _stages()
 
 
-def test_an_empty_production_is_entered_without_archiving(register: Register) -> None:
+def test_an_empty_production_is_entered_without_archiving(churn: Store) -> None:
     """archive_existing=False asks for nothing where nothing serves."""
-    register("churn", Stage.STAGING)
+    churn.register("demand")
+    promote_model("demand", 1, "Staging")
 
-    assert Stage.PRODUCTION is promote_model("churn", 1, "Production", archive_existing=False).stage
+    assert Stage.PRODUCTION is promote_model("demand", 1, "Production", archive_existing=False).stage
 
 
-def test_a_rejected_version_is_put_aside(churn: Register) -> None:
+def test_a_rejected_version_is_put_aside(churn: Store) -> None:
     """Archived takes whatever does not serve; what serves needs a successor."""
     assert Moved("churn", 3, Stage.NONE, Stage.ARCHIVED, "archive") == promote_model(
         "churn", 3, "archived", reason="biased"
@@ -323,7 +346,7 @@ def test_a_rejected_version_is_put_aside(churn: Register) -> None:
     ],
 )
 def test_what_cannot_be_done_is_a_named_error_and_moves_nothing(
-    churn: Register, version: str | int, stage: str, error: type[PromotionError], message: str
+    churn: Store, version: str | int, stage: str, error: type[PromotionError], message: str
 ) -> None:
     """Each says what was found and what to do."""
     with pytest.raises(error, match=message):

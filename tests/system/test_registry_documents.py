@@ -25,7 +25,7 @@ import requests
 from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 from tests.conftest import OURS
-from tests.forecast.small_family import FAMILY, make_small
+from tests.forecast.small_family import FAMILY, make_small, one_core
 from tests.promotion.factories import Store
 
 from models.train_ensemble import main as train
@@ -286,8 +286,9 @@ def walk(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Walk:
     shutil.copy(empty_store, place.home / "mlflow.db")
     (place.home / "src").symlink_to(REPOSITORY / "src")
     make_small(place.home)
-    _serve_two(place)
-    printed = {REGISTRATION: place.bash(_console(REGISTRATION)[0])}
+    with one_core():
+        _serve_two(place)
+        printed = {REGISTRATION: place.bash(_console(REGISTRATION)[0])}
     printed[VALIDATION] = place.bash(VALIDATE_LATEST)
     reviewed = place.copy("reviewed")
     printed[PROMOTION] = place.bash(PROMOTE_STAGING)
