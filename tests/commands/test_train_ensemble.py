@@ -167,7 +167,7 @@ def test_sales_of_the_last_days_reach_nothing_that_is_learned(trained: Trained, 
     assert first.weights == second.weights
     np.testing.assert_array_equal(first.predict(asked), second.predict(asked))
     uris = (trained.settings.tracking_uri, settings.tracking_uri)
-    figures = {MlflowClient(uri).get_model_version(FAMILY, "1").tags["rmspe"] for uri in uris}
+    figures = {MlflowClient(uri, uri).get_model_version(FAMILY, "1").tags["rmspe"] for uri in uris}
     assert 2 == len(figures), "the holdout itself is another one"
 
 
