@@ -233,6 +233,7 @@ def test_what_was_trained_is_validated_and_promoted(at_home: Trained) -> None:
 
 
 @pytest.mark.system
+@pytest.mark.timeout(600)
 def test_the_documented_flow_completes_on_a_fresh_machine(settings: Settings, tmp_path: Path) -> None:
     """With nothing but the repository: train, validate, promote, train again, promote that, roll back; as processes."""
 

@@ -33,7 +33,7 @@ from models.validate_model import main as validate
 from promotion.config import load_config
 from promotion.settings import REPOSITORY, Settings
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 # The first document: console blocks with what they print, and what a person types.
 REGISTRATION = """\
