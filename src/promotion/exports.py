@@ -16,6 +16,9 @@ from promotion.errors import ArtifactRefused, ArtifactTampered, SignatureRefused
 from promotion.keys import Keys
 from promotion.signatures import EXPORT, sign, signers_file, verify
 
+Engine = Literal["onnx", "native"]
+"""What answers: an ONNX graph, or the registered files themselves."""
+
 FORMAT = 1
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
@@ -39,7 +42,7 @@ class Manifest:
         gate_report: Digest of the gate report of its last promotion; None when there was none.
         git_sha: Commit of the training; None when unknown.
         task: Kind of learning problem.
-        engine: What answers: `onnx`, or `native` for the registered files themselves.
+        engine: What answers.
         files: Path below the folder, with slashes, to sha256; every file but the manifest and its signature.
     """
 
@@ -54,7 +57,7 @@ class Manifest:
     gate_report: str | None
     git_sha: str | None
     task: str
-    engine: Literal["onnx", "native"]
+    engine: Engine
     files: Mapping[str, str]
 
     def __str__(self) -> str:
@@ -93,7 +96,7 @@ class Export:
     Attributes:
         folder: Where it is.
         manifest: What it holds.
-        digest: sha256 of `manifest.json`, and with it of every file: what an image's label `io.promotion.manifest` says.
+        digest: sha256 of `manifest.json`, and with it of every file; an image's label `io.promotion.manifest`.
     """
 
     folder: Path
