@@ -92,7 +92,7 @@ def version_to_export(service: PromotionService, config: FamilyConfig, name: str
     service.require_sound(family)
     if not stage.isdecimal() and not is_semantic(stage):
         service.synchronise(family)
-        if Stage.parse(stage) is Stage.PRODUCTION:
+        if stage.lower() == Stage.PRODUCTION.value.lower():
             entry = service.journal.production(family)
             if entry is None or (config.owns(name) and name not in {family, entry.model}):
                 serving = f"{entry} is" if entry else "nothing is; promote a version first"
