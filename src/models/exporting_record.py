@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from models.evaluation import METRICS
+from models.packaging import TRUSTED_TYPES
 from promotion.config import FamilyConfig
 from promotion.evidence import Interval
 from promotion.exports import FORMAT, Engine, Manifest
@@ -33,13 +34,14 @@ def manifest_of(journal: Journal, config: FamilyConfig, version: ModelVersion, d
         model=version.model,
         version=version.number,
         semver=entry.version if entry and is_semantic(entry.version) else None,
-        run_id=version.run_id or (entry.run_id if entry else None),
+        run_id=version.run_id or (entry.run_id if entry else None) or "",
         stage=(entry.stage if entry else version.stage).value,
         artifact_digest=digest,
         gate_report=_last_report(journal, config, entry),
         git_sha=registration.lineage.get("git_commit") if registration else None,
         task=config.task,
         engine=engine,
+        trusted=sorted(TRUSTED_TYPES) if engine == "native" else [],
         files={},
     )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -36,13 +36,14 @@ class Manifest:
         model: Registered model.
         version: MLflow's number.
         semver: Semantic version; None where nobody gave one.
-        run_id: Run that made it; None when it was not trained under MLflow.
+        run_id: Run that made it; empty when it was not trained under MLflow.
         stage: Where the version was when it was exported.
         artifact_digest: sha256 of the registered files, see `promotion.artifacts.artifact_digest`.
         gate_report: Digest of the gate report of its last promotion; None when there was none.
         git_sha: Commit of the training; None when unknown.
         task: Kind of learning problem.
         engine: What answers.
+        trusted: Types a native model's file may hold beyond what skops itself vouches for.
         files: Path below the folder, with slashes, to sha256; every file but the manifest and its signature.
     """
 
@@ -51,13 +52,14 @@ class Manifest:
     model: str
     version: int
     semver: str | None
-    run_id: str | None
+    run_id: str
     stage: str
     artifact_digest: str
     gate_report: str | None
     git_sha: str | None
     task: str
     engine: Engine
+    trusted: Sequence[str]
     files: Mapping[str, str]
 
     def __str__(self) -> str:

@@ -20,13 +20,14 @@ def a_manifest() -> Manifest:
         model="churn",
         version=3,
         semver=None,
-        run_id=None,
+        run_id="",
         stage="Production",
         artifact_digest="a" * 64,
         gate_report=None,
         git_sha=None,
         task="binary-classification",
         engine="onnx",
+        trusted=[],
         files={},
     )
 
