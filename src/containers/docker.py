@@ -60,21 +60,17 @@ def docker(*arguments: str, seconds: float = _SECONDS) -> str:
     Raises:
         DockerFailed: It is missing, fails, or does not end in time.
     """
-    try:
-        done = subprocess.run(  # noqa: S603  # a list of arguments, no shell
-            [_command(), *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=seconds,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise DockerFailed(f"docker {arguments[0]} gave no answer in {seconds:g} s: is the engine busy?") from error
-    if done.returncode:
-        raise _failed(arguments, done.stderr.splitlines())
-    return done.stdout.rstrip("\n")
+    return _call(arguments, seconds).stdout.rstrip("\n")
+
+
+def logs(container: str, lines: int) -> str:
+    """The last lines of a container's log, of both its streams.
+
+    Raises:
+        DockerFailed: The engine does not answer.
+    """
+    done = _call(("logs", "--tail", str(lines), container), _SECONDS)
+    return (done.stdout + done.stderr).rstrip("\n")
 
 
 def follow(arguments: Sequence[str], content: bytes, report: Callable[[str], None]) -> None:
@@ -130,6 +126,24 @@ def inspect(reference: str) -> Image:
         user=config.get("User") or "",
         digests=tuple(found.get("RepoDigests") or ()),
     )
+
+
+def _call(arguments: Sequence[str], seconds: float) -> subprocess.CompletedProcess[str]:
+    try:
+        done = subprocess.run(  # noqa: S603  # a list of arguments, no shell
+            [_command(), *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=seconds,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DockerFailed(f"docker {arguments[0]} gave no answer in {seconds:g} s: is the engine busy?") from error
+    if done.returncode:
+        raise _failed(arguments, done.stderr.splitlines())
+    return done
 
 
 def _command() -> str:
