@@ -1,4 +1,4 @@
-"""The engine for models that do not convert to ONNX; only the image built for them holds scikit-learn, skops and pandas."""
+"""The engine for models that do not convert to ONNX; only their image holds scikit-learn, skops and pandas."""
 
 from __future__ import annotations
 
