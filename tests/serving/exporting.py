@@ -16,6 +16,7 @@ from skl2onnx.common.data_types import FloatTensorType
 from models.candidates import build_pipeline
 from models.datasets import Partition, load_dataset, split
 from models.packaging import TRUSTED_TYPES
+from models.sources import make_missing
 from promotion.config import FamilyConfig, load_config
 from promotion.settings import REPOSITORY
 
@@ -25,6 +26,7 @@ ROWS = 20
 def fit(family: str, algorithm: str, home: Path = REPOSITORY) -> tuple[FamilyConfig, Partition, Any]:
     """The family's config, its data and the fitted pipeline."""
     config = load_config(home / "config", family)
+    make_missing(config, home)
     parts = split(load_dataset(config, home), config)
     return config, parts, build_pipeline(config, algorithm).fit(parts.train_features, parts.train_target)
 
