@@ -42,14 +42,16 @@ class Served:
 
     url: str
     answering: Answering
+    session: requests.Session
 
     def post(self, path: str, content: object, **headers: str) -> requests.Response:
         """Send JSON, or text as it is."""
         body = {"data": content} if isinstance(content, str | bytes) else {"json": content}
-        return requests.post(self.url + path, headers=headers, timeout=10, **body)  # type: ignore[arg-type]
+        return self.session.post(self.url + path, headers=headers, timeout=10, **body)
 
     def get(self, path: str, **headers: str) -> requests.Response:
-        return requests.get(self.url + path, headers=headers, timeout=10)
+        """Ask for a document."""
+        return self.session.get(self.url + path, headers=headers, timeout=10)
 
 
 def _fitted(tmp_path_factory: pytest.TempPathFactory, family: str, algorithm: str, **options: Any) -> Fitted:
@@ -98,7 +100,7 @@ def _serve(started: list[uvicorn.Server], variables: dict[str, str], engine: Any
     while not server.started and time.monotonic() < deadline:
         time.sleep(0.005)
     started.append(server)
-    return Served(f"http://127.0.0.1:{listener.getsockname()[1]}", answering)
+    return Served(f"http://127.0.0.1:{listener.getsockname()[1]}", answering, requests.Session())
 
 
 def _stop(started: list[uvicorn.Server]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -94,3 +95,11 @@ def classes(response: requests.Response) -> list[int]:
     if "outputs" in content:
         return list(content["outputs"][0]["data"])
     return [item["class"] if isinstance(item, dict) else item for item in content["predictions"]]
+
+
+def eventually(check: Callable[[], bool]) -> bool:
+    """Whether it comes true within five seconds."""
+    deadline = time.monotonic() + 5
+    while not (true := check()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return true

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import socket
 from typing import Any
 
+import numpy as np
 import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 from tests.serving import exporting
 from tests.serving.conftest import Fitted, Serve, Served
-from tests.serving.requests_by_protocol import Row, predict
+from tests.serving.requests_by_protocol import Row, eventually, predict
 
+from serving.engines import Prediction
 from serving.rows import Matrix
 
 
@@ -74,7 +77,7 @@ def test_requests_are_counted_by_template(serve: Serve, linear: Fitted, row: Row
     served = serve(linear.folder)
     for path in ("/a", "/b", "/v2/models/heart-disease/ready"):
         served.get(path)
-    requests.request("BREW", f"{served.url}/predict", timeout=10)
+    requests.request("PROPFIND", f"{served.url}/predict", timeout=10)
     predict(served, [row, row])
     predict(served, [{**row, "cp": 0, "sex": None}])
     found = samples(served)
@@ -144,14 +147,12 @@ class Broken:
     def __init__(self, *, silently: bool) -> None:
         self.silently = silently
 
-    def predict(self, matrix: Matrix) -> Any:
-        import numpy as np
-
-        from serving.engines import Prediction
-
+    def predict(self, matrix: Matrix) -> Prediction:
+        """Raise, or answer NaN."""
         if not self.silently:
             raise RuntimeError("secret detail of the server")
-        return Prediction(np.zeros(1, np.int64), np.full((1, 2), np.nan, np.float32))
+        rows = matrix.shape[1]
+        return Prediction(np.zeros(rows, np.int64), np.full((rows, 2), np.nan, np.float32))
 
 
 @pytest.mark.parametrize("silently", [False, True])
@@ -167,6 +168,16 @@ def test_our_own_failure_leaks_nothing(silently: bool, serve: Serve, linear: Fit
         "request_id": response.headers["X-Request-Id"],
     } == response.json()
     assert 1 == samples(served)["http_requests_total", ("POST", "/predict", "500")]
+
+
+def test_a_client_that_goes_away_is_no_failure(serve: Serve, linear: Fitted) -> None:
+    """Half a body and then nothing: counted under a status of its own, not as an error of the server."""
+    served = serve(linear.folder)
+    port = int(served.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+
+    assert eventually(lambda: ("http_requests_total", ("POST", "/predict", "499")) in samples(served))
 
 
 def test_readiness_ends_before_the_server_does(serve: Serve, linear: Fitted) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -22,6 +23,7 @@ from tests.serving.requests_by_protocol import Row
 from promotion.settings import REPOSITORY
 
 READY_SECONDS = 20
+ABSENT = {"mlflow", "sklearn", "skops", "pandas", "scipy", "sqlalchemy", "models", "promotion"}
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -75,8 +77,6 @@ def start() -> Iterator[Start]:
 @pytest.mark.system
 def test_requests_in_flight_are_finished(start: Start, linear: Fitted, row: Row) -> None:
     """Asked to stop while a request is half sent: it is answered, then the process ends with 0."""
-    import json
-
     process, port = start(linear.folder)
     body = json.dumps(row).encode()
     head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -139,6 +139,7 @@ def test_probes_are_answered_while_batches_are_scored(start: Start, forest: Fitt
     assert slowest < 0.5
 
 
+@pytest.mark.system
 def test_the_health_check_tells_ready_from_not(start: Start, linear: Fitted) -> None:
     """What the image's HEALTHCHECK runs: 0 when ready, 1 with one line when nobody answers."""
     _process, port = start(linear.folder)
@@ -149,6 +150,7 @@ def test_the_health_check_tells_ready_from_not(start: Start, linear: Fitted) -> 
     assert ["not ready"] == [line.partition(":")[0] for line in absent.stderr.splitlines()]
 
 
+@pytest.mark.system
 def test_exit_codes_of_what_cannot_start(linear: Fitted, tmp_path: Path) -> None:
     """2 and one line for the environment or a taken port, 3 and one line for a changed folder."""
     folder = shutil.copytree(linear.folder, tmp_path / "model")
@@ -164,12 +166,13 @@ def test_exit_codes_of_what_cannot_start(linear: Fitted, tmp_path: Path) -> None
 
 
 def test_the_server_imports_nothing_of_training(linear: Fitted) -> None:
-    """The image has no MLflow, no scikit-learn, no pandas, no pickle tools; and `/metrics` is not allowed to need them."""
+    """The image has no MLflow, no scikit-learn and no pandas."""
     program = (
-        "import sys, os\nfrom serving.settings import Settings\nfrom serving.scoring import Scorer\n"
-        "from serving.answering import Answering\nfrom serving.application import build_application\nimport serving.__main__\n"
+        "import os, sys\nimport serving.__main__\n"
+        "from serving.settings import Settings\nfrom serving.scoring import Scorer\n"
+        "from serving.answering import Answering\nfrom serving.application import build_application\n"
         "settings = Settings.from_environment(os.environ)\nbuild_application(Answering(settings, Scorer(settings)))\n"
-        "print(sorted({'mlflow', 'sklearn', 'skops', 'pandas', 'scipy', 'sqlalchemy', 'models', 'promotion'} & set(sys.modules)))"
+        f"print(sorted({ABSENT!r} & set(sys.modules)))"
     )
     result = subprocess.run(
         [sys.executable, "-c", program],

@@ -101,7 +101,7 @@ def test_a_number_that_is_not_allowed_is_named(
     assert (1, field, value, allowed) == (problem["row"], problem["field"], problem["value"], problem["allowed"])
 
 
-OTHERS = [
+OTHERS: list[tuple[str, object, str]] = [
     ("age", None, "a whole number from 1 to 120 years"),
     ("age", "sixty", "a whole number from 1 to 120 years"),
     ("sex", True, "0 or 1"),

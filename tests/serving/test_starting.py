@@ -12,6 +12,7 @@ import pytest
 from tests.serving import exporting
 from tests.serving.conftest import Fitted
 
+from serving.__main__ import main
 from serving.errors import ConfigurationError, ExportRefused
 from serving.export import Feature, read_export
 from serving.model import load_model
@@ -22,7 +23,7 @@ def test_defaults_are_the_images() -> None:
     """An empty variable counts as unset."""
     settings = Settings.from_environment({"API_KEY": "", "PORT": ""})
 
-    assert (Path("/model"), "0.0.0.0", 8080) == (settings.model, settings.host, settings.port)
+    assert (Path("/model"), 8080) == (settings.model, settings.port)
     assert (10_000, 16 * 2**20, 20, "info") == (
         settings.max_batch,
         settings.max_body_bytes,
@@ -130,7 +131,7 @@ def test_a_graph_of_another_model_is_refused(linear: Fitted, tmp_path: Path) -> 
     schema = json.loads((folder / "schema.json").read_text())
     edit("schema.json", features=schema["features"][1:])(folder)
 
-    with pytest.raises(ExportRefused, match="expected the columns of schema.json"):
+    with pytest.raises(ExportRefused, match=r"expected the columns of schema\.json"):
         load_model(read_export(folder), "champion")
     (folder / "model.onnx").write_text("no graph")
     edit("schema.json")(folder)
@@ -161,3 +162,14 @@ def test_a_manifest_may_not_trust_what_it_likes(native: Fitted, tmp_path: Path) 
 def test_what_is_allowed_in_words(feature: dict[str, Any], words: str) -> None:
     """As refusals and documents say it."""
     assert words == Feature(name="x", **feature).allowed
+
+
+@pytest.mark.parametrize(("variable", "value", "code"), [("PORT", "x", 2), ("MODEL_DIR", "/nowhere", 3)])
+def test_what_cannot_start_says_so_in_one_line(
+    variable: str, value: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command's exit code says whether the environment or the folder is wrong."""
+    monkeypatch.setenv(variable, value)
+
+    assert code == main()
+    assert 1 == len(capsys.readouterr().err.splitlines())
