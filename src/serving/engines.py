@@ -65,7 +65,7 @@ class OnnxEngine:
 
     def predict(self, matrix: Matrix) -> Prediction:
         """Score rows."""
-        columns = matrix[:, :, np.newaxis]
+        columns = matrix.astype(np.float32)[:, :, np.newaxis]
         classes, probabilities = self._session.run(
             ["label", "probabilities"], dict(zip(self._names, columns, strict=True))
         )

@@ -18,7 +18,7 @@ from pydantic_core import CoreSchema, ErrorDetails, SchemaValidator, ValidationE
 from serving.errors import Problem, Refusal
 from serving.export import Feature, Schema
 
-Matrix = npt.NDArray[np.float32]
+Matrix = npt.NDArray[np.float64]
 """Features by rows, contiguous; NaN where a value is missing."""
 
 Column = Sequence[object] | npt.NDArray[np.float64]
@@ -101,7 +101,7 @@ class RowReader:
         if len(counts) > 1:
             raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "the columns have different lengths")
         self.check_count(count := counts.pop())
-        matrix = np.empty((len(self._features), count), dtype=np.float32)
+        matrix = np.empty((len(self._features), count), dtype=np.float64)
         for position, (name, feature) in enumerate(self._features.items()):
             matrix[position] = self._column(feature, columns[name])
         return matrix
@@ -121,7 +121,7 @@ class RowReader:
 
     def _matrix(self, rows: list[dict[str, float | None]]) -> Matrix:
         self.check_count(len(rows))
-        values = np.array(list(map(self._values, rows)), dtype=np.float32)
+        values = np.array(list(map(self._values, rows)), dtype=np.float64)
         return np.ascontiguousarray(values.T)
 
     def _column(self, feature: Feature, values: Column) -> npt.NDArray[np.float64]:
