@@ -101,10 +101,11 @@ def test_predictions_are_counted_by_class_and_probability(serve: Serve, linear: 
     found = samples(served)
     classes = linear.pipeline.predict(linear.rows)
     probabilities = linear.pipeline.predict_proba(linear.rows)[:, 1]
+    negative, positive = served.answering.reader.schema.labels
     place = ("heart-disease-logistic_regression", "champion", "3")
 
-    assert 2 * sum(classes == 1) == found["predictions_total", ("1", *place)]
-    assert 2 * sum(classes == 0) == found["predictions_total", ("0", *place)]
+    assert 2 * sum(classes == 1) == found["predictions_total", (positive, *place)]
+    assert 2 * sum(classes == 0) == found["predictions_total", (negative, *place)]
     assert 2 * sum(probabilities <= 0.3) == found["prediction_probability_bucket", ("0.3", "champion", "3")]
     assert 2 * len(rows) == found["prediction_probability_count", ("champion", "3")]
     assert pytest.approx(2 * sum(probabilities), abs=1e-3) == found["prediction_probability_sum", ("champion", "3")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -181,15 +182,11 @@ def test_the_ends_of_a_split(percent: str, role: str, serve: Serve, linear: Fitt
 
 def test_only_versions_of_one_contract_are_compared(linear: Fitted, tmp_path: Path) -> None:
     """A challenger that allows other values would be asked what it was not made for."""
-    import shutil
-
     other = shutil.copytree(linear.folder, tmp_path / "other")
     schema = json.loads((other / "schema.json").read_text())
     schema["features"][0]["maximum"] = 110
     exporting.write(other / "schema.json", schema)
-    manifest = json.loads((other / "manifest.json").read_text())
-    (other / "manifest.json").unlink()
-    exporting.sign(other, manifest)
+    exporting.reseal(other)
     settings = Settings.from_environment({"MODEL_DIR": str(linear.folder), "SHADOW_MODEL": str(other)})
 
     with pytest.raises(ConfigurationError, match="has other features than heart-disease-logistic_regression 3"):

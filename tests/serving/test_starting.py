@@ -78,9 +78,7 @@ def edit(name: str, **changes: Any) -> Change:
         content = json.loads((folder / name).read_text())
         exporting.write(folder / name, {**content, **changes})
         if name != "manifest.json":
-            manifest = json.loads((folder / "manifest.json").read_text())
-            (folder / "manifest.json").unlink()
-            exporting.sign(folder, manifest)
+            exporting.reseal(folder)
 
     return change
 
