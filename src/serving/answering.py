@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.model import Model
-from serving.protocols import JSON_TYPE, Read
+from serving.protocols import Body, Read
 from serving.rows import RowReader
 from serving.scoring import Scorer, Ticket
 from serving.settings import Settings
@@ -56,14 +57,13 @@ class Answering:
             ticket = _ticket(request)
             model = choose(request, ticket.key) if choose else self.scorer.choose(ticket.key)
             body = await read_body(request, self.settings.max_body_bytes)
-            media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
             if len(body) <= INLINE_BYTES:
-                content = self._content(read, model, ticket, body, media_type)
+                content, headers = self._content(read, model, ticket, body, request.headers)
             else:
-                work = (self._content, read, model, ticket, body, media_type)
-                content = await asyncio.get_running_loop().run_in_executor(self._threads, *work)
-            headers = {"x-model-version": str(model.manifest.version), "x-model-role": model.role}
-            return Response(content, headers=headers, media_type=JSON_TYPE)
+                work = partial(self._content, read, model, ticket, body, request.headers)
+                content, headers = await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            told = {"x-model-version": str(model.manifest.version), "x-model-role": model.role}
+            return Response(content, headers={**headers, **told})
 
         return answer
 
@@ -72,8 +72,8 @@ class Answering:
         self._threads.shutdown()
         self.scorer.close(self.settings.shutdown_seconds)
 
-    def _content(self, read: Read, model: Model, ticket: Ticket, body: bytes, media_type: str) -> bytes:
-        matrix, write = read(body, media_type)
+    def _content(self, read: Read, model: Model, ticket: Ticket, body: bytes, headers: Mapping[str, str]) -> Body:
+        matrix, write = read(body, headers)
         return write(model, self.scorer.score(model, matrix, ticket), ticket.request_id)
 
 

@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from serving.answering import Answering
@@ -17,6 +17,9 @@ from serving.routes.inference import inference_routes
 from serving.routes.operations import operation_routes
 from serving.routes.predictions import prediction_routes
 from serving.surroundings import Observed, error, refused
+
+CLIENT_CLOSED_REQUEST = 499
+"""nginx's status for a client that does not wait; HTTP has none."""
 
 
 def build_application(answering: Answering) -> Observed:
@@ -39,7 +42,7 @@ def build_application(answering: Answering) -> Observed:
         description=f"{manifest.model}, version {manifest.version}: predicts {answering.reader.schema.target}.",
         lifespan=lifespan,
         redoc_url=None,
-        exception_handlers={Refusal: refuse, HTTPException: _http_error, Exception: _failure},
+        exception_handlers={Refusal: refuse, HTTPException: _http_error, ClientDisconnect: _gone, Exception: _failure},
     )
     for routes in (prediction_routes, inference_routes, operation_routes):
         app.include_router(routes(answering))
@@ -52,6 +55,11 @@ async def _http_error(request: Request, exception: Exception) -> Response:
     answer = error(request, HTTPStatus(exception.status_code), str(exception.detail))
     answer.headers.update(exception.headers or {})
     return answer
+
+
+async def _gone(_request: Request, _exception: Exception) -> Response:
+    """The client went away before its request was complete: nobody reads this, but it is not our failure."""
+    return Response(status_code=CLIENT_CLOSED_REQUEST)
 
 
 async def _failure(request: Request, _exception: Exception) -> Response:

@@ -60,7 +60,7 @@ class Background:
                 self._on_loss(rows)
                 # A full disk fails thousands of times a minute; it is said once until something works again.
                 if not self._failing:
-                    LOGGER.error("%s: %s: %s", self._thread.name, type(error).__name__, error)
+                    LOGGER.warning("%s: %s: %s", self._thread.name, type(error).__name__, error)
                 self._failing = True
             finally:
                 with self._lock:

@@ -11,8 +11,6 @@ from serving.errors import ExportRefused
 from serving.export import Export
 from serving.rows import Matrix
 
-INPUT_RANK = 2
-
 
 class Prediction(NamedTuple):
     """What a model says.
@@ -67,21 +65,8 @@ class OnnxEngine:
 
     def predict(self, matrix: Matrix) -> Prediction:
         """Score rows."""
-        columns = matrix[:, :, np.newaxis]
+        columns = matrix.astype(np.float32)[:, :, np.newaxis]
         classes, probabilities = self._session.run(
             ["label", "probabilities"], dict(zip(self._names, columns, strict=True))
         )
         return Prediction(classes.reshape(-1), probabilities)
-
-
-def load_engine(export: Export) -> Engine:
-    """The engine the manifest names.
-
-    Raises:
-        ExportRefused: The model cannot be loaded, or the image lacks what it needs.
-    """
-    if export.manifest.engine == "onnx":
-        return OnnxEngine(export)
-    from serving.native import NativeEngine
-
-    return NativeEngine(export)

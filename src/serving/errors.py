@@ -63,7 +63,7 @@ class Problem:
         return f"row {self.row}: {self.field} {said}; allowed: {self.allowed}{advice}"
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer, not a failure of the server
+class Refusal(Exception):
     """The request gets this status.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from serving.engines import Engine, Prediction, load_engine
+from serving.engines import Engine, OnnxEngine, Prediction
 from serving.errors import ConfigurationError, ExportRefused
 from serving.export import Export, Manifest, Schema
 from serving.rows import Matrix, RowReader
@@ -59,7 +59,7 @@ def load_model(export: Export, role: Role) -> Model:
     Raises:
         ExportRefused: It cannot be loaded, or answers differently.
     """
-    model = Model(role, export.manifest, export.data_schema, load_engine(export))
+    model = Model(role, export.manifest, export.data_schema, _load_engine(export))
     place = f"{export.folder}/expected.json"
     matrix = RowReader(export.data_schema, max(1, len(export.expected.rows))).from_rows(export.expected.rows)
     classes, probabilities = model.predict(matrix)
@@ -70,8 +70,8 @@ def load_model(export: Export, role: Role) -> Model:
     worst = int(differences.argmax())
     if differences[worst] > TOLERANCE or (classes != np.array(export.expected.labels)).any():
         raise ExportRefused(
-            f"{place}: the model answers differently here: probabilities by up to {differences[worst]:.2g} (row {worst}, "
-            f"at most {TOLERANCE:g}); do not serve it, export it again"
+            f"{place}: the model answers differently here: probabilities by up to {differences[worst]:.2g} "
+            f"(row {worst}, at most {TOLERANCE:g}); do not serve it, export it again"
         )
     return model
 
@@ -92,6 +92,15 @@ def check_alike(champion: Model, challenger: Model) -> None:
         )
         if ours != theirs:
             raise ConfigurationError(
-                f"the challenger {challenger.manifest.model} {challenger.manifest.version} has other {name} than "
-                f"{champion.manifest.model} {champion.manifest.version}; only versions with one contract can be compared"
+                f"the challenger {challenger.manifest.model} {challenger.manifest.version} has other {name} "
+                f"than {champion.manifest.model} {champion.manifest.version}; only versions with one contract compare"
             )
+
+
+def _load_engine(export: Export) -> Engine:
+    """The engine the manifest names; scikit-learn is only imported for a model that needs it."""
+    if export.manifest.engine == "onnx":
+        return OnnxEngine(export)
+    from serving.native import NativeEngine
+
+    return NativeEngine(export)

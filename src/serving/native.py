@@ -1,4 +1,4 @@
-"""The engine for models that do not convert to ONNX; only the image built for them holds scikit-learn, skops and pandas."""
+"""The engine for models that do not convert to ONNX; only their image holds scikit-learn, skops and pandas."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class NativeEngine:
         """Score rows; the class is the most probable one, as in the ONNX graph."""
         import pandas as pd
 
-        frame = pd.DataFrame(matrix.T.astype(np.float64), columns=list(self._names))
+        frame = pd.DataFrame(matrix.T, columns=list(self._names))
         probabilities = np.asarray(self._pipeline.predict_proba(frame))
         classes = np.asarray(self._pipeline.predict(frame), dtype=np.int64)
         return Prediction(classes, probabilities.astype(np.float32))

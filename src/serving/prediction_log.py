@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -75,7 +76,9 @@ class PredictionLog:
     def close(self, seconds: float) -> None:
         """Write what is queued, for that long at most, and close the file."""
         self._background.close(seconds)
-        self._file.close()
+        # What a full disk did not take is counted already.
+        with suppress(OSError):
+            self._file.close()
 
     def _write(self, scored: Scored) -> None:
         self._file.emit(makeLogRecord({"msg": "\n".join(_lines(scored))}))

@@ -18,8 +18,11 @@ from pydantic_core import CoreSchema, ErrorDetails, SchemaValidator, ValidationE
 from serving.errors import Problem, Refusal
 from serving.export import Feature, Schema
 
-Matrix = npt.NDArray[np.float32]
+Matrix = npt.NDArray[np.float64]
 """Features by rows, contiguous; NaN where a value is missing."""
+
+Column = Sequence[object] | npt.NDArray[np.float64]
+"""The values of one feature, as they came."""
 
 LARGEST = float(np.finfo(np.float32).max)
 SHOWN_PROBLEMS = 20
@@ -87,7 +90,7 @@ class RowReader:
         except ValidationError as error:
             raise self._refusal(error) from None
 
-    def from_columns(self, columns: Mapping[str, Sequence[object]]) -> Matrix:
+    def from_columns(self, columns: Mapping[str, Column]) -> Matrix:
         """Lists of equal length by column, in any order; NaN counts as missing where that is allowed.
 
         Raises:
@@ -98,15 +101,9 @@ class RowReader:
         if len(counts) > 1:
             raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "the columns have different lengths")
         self.check_count(count := counts.pop())
-        matrix = np.empty((len(self._features), count), dtype=np.float32)
+        matrix = np.empty((len(self._features), count), dtype=np.float64)
         for position, (name, feature) in enumerate(self._features.items()):
-            values = columns[name]
-            if feature.nullable:
-                values = [None if value != value else value for value in values]  # noqa: PLR0124 - only NaN differs
-            try:
-                matrix[position] = self._columns[name].validate_python(values)
-            except ValidationError as error:
-                raise self._refusal(error, name) from None
+            matrix[position] = self._column(feature, columns[name])
         return matrix
 
     def check_count(self, count: int) -> None:
@@ -124,8 +121,26 @@ class RowReader:
 
     def _matrix(self, rows: list[dict[str, float | None]]) -> Matrix:
         self.check_count(len(rows))
-        values = np.array([self._values(row) for row in rows], dtype=np.float32)
+        values = np.array(list(map(self._values, rows)), dtype=np.float64)
         return np.ascontiguousarray(values.T)
+
+    def _column(self, feature: Feature, values: Column) -> npt.NDArray[np.float64]:
+        """The checked numbers: numpy accepts a good column at once; pydantic-core, the authority, names what is bad.
+
+        Raises:
+            Refusal: 422.
+        """
+        numbers = values if isinstance(values, np.ndarray) else _numbers(values)
+        if numbers is not None and accepts(feature, numbers):
+            return numbers
+        cells = values.tolist() if isinstance(values, np.ndarray) else values
+        if feature.nullable:
+            cells = [None if cell != cell else cell for cell in cells]  # noqa: PLR0124 - only NaN differs
+        try:
+            checked = self._columns[feature.name].validate_python(cells)
+        except ValidationError as error:
+            raise self._refusal(error, feature.name) from None
+        return np.array(checked, dtype=np.float64)
 
     def _check_names(self, names: Mapping[str, object]) -> None:
         problems = [self._problem("missing", 0, name, None) for name in self._features if name not in names]
@@ -163,11 +178,36 @@ class RowReader:
     def _problem(self, kind: str, row: int, field: str, value: object) -> Problem:
         feature = self._features.get(field)
         if feature is None:
-            return Problem("unknown", row, _shown(field), None, f"the columns {', '.join(self._features)}")
+            return Problem("unknown", row, field[:SHOWN_CHARACTERS], None, f"the columns {', '.join(self._features)}")
         reason = "null" if value is None and kind != "missing" else REASONS.get(kind, "type")
         return Problem(
             reason, row, field, None if reason == "missing" else _shown(value), feature.allowed, feature.hint
         )
+
+
+def _numbers(values: Sequence[object]) -> npt.NDArray[np.float64] | None:
+    """The values if all are JSON numbers; numpy itself would take booleans and text as well."""
+    if not set(map(type, values)) <= {int, float}:
+        return None
+    try:
+        return np.array(values, dtype=np.float64)
+    except OverflowError:
+        return None
+
+
+def accepts(feature: Feature, numbers: npt.NDArray[np.float64]) -> bool:
+    """Whether every number is one the column takes; NaN is a missing value."""
+    missing = np.isnan(numbers)
+    if missing.any():
+        if not feature.nullable:
+            return False
+        numbers = numbers[~missing]
+    if feature.codes:
+        return bool(np.isin(numbers, feature.codes).all())
+    low = -LARGEST if feature.minimum is None else feature.minimum
+    high = LARGEST if feature.maximum is None else feature.maximum
+    whole = feature.type != "integer" or bool((numbers == np.floor(numbers)).all())
+    return whole and bool(((numbers >= low) & (numbers <= high)).all())
 
 
 def _cell(feature: Feature) -> CoreSchema:
@@ -175,13 +215,12 @@ def _cell(feature: Feature) -> CoreSchema:
 
     63.0 is the whole number 63: clients whose columns may miss values have no integers.
     """
-    whole = {"multiple_of": 1.0} if feature.type == "integer" else {}
     number: CoreSchema = core_schema.float_schema(
         strict=True,
         allow_inf_nan=False,
         ge=-LARGEST if feature.minimum is None else feature.minimum,
         le=LARGEST if feature.maximum is None else feature.maximum,
-        **whole,
+        multiple_of=1.0 if feature.type == "integer" else None,
     )
     if feature.codes:
         any_number = core_schema.float_schema(strict=True, allow_inf_nan=False)
@@ -193,6 +232,8 @@ def _cell(feature: Feature) -> CoreSchema:
 
 def _shown(value: object) -> object:
     """The value as JSON can carry it back, shortened: a text of a megabyte is not echoed."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         text = str(value)
         return value if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"

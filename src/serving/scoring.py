@@ -9,7 +9,7 @@ from serving.background import Background
 from serving.engines import Prediction
 from serving.export import read_export
 from serving.metrics import Metrics
-from serving.model import Model, check_alike, load_model
+from serving.model import Model, Role, check_alike, load_model
 from serving.prediction_log import PredictionLog, Scored, share
 from serving.rows import Matrix
 from serving.settings import Settings
@@ -49,7 +49,7 @@ class Scorer:
         self.challenger: Model | None = None
         self._percent = settings.challenger_percent
         if settings.challenger is not None:
-            role = "shadow" if self._percent is None else "challenger"
+            role: Role = "shadow" if self._percent is None else "challenger"
             self.challenger = load_model(read_export(settings.challenger), role)
             check_alike(self.champion, self.challenger)
         self.models = [model for model in (self.champion, self.challenger) if model is not None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import logging
 import re
 import time
 from http import HTTPStatus
@@ -18,6 +19,7 @@ from serving.metrics import Metrics
 
 SAFE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 UNMATCHED = "unmatched"
+LOGGER = logging.getLogger(__name__)
 
 
 class Observed:
@@ -41,17 +43,24 @@ class Observed:
         scope["request_id"] = request_id = _request_id(scope)
         header = (b"x-request-id", request_id.encode())
         status = int(HTTPStatus.INTERNAL_SERVER_ERROR)
+        complete = False
 
         async def send_observed(message: Message) -> None:
-            nonlocal status
+            nonlocal status, complete
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message.get("headers", ()), header]
             await send(message)
+            complete = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         self._metrics.begin()
         try:
             await self._app(scope, receive, send_observed)
+        except Exception:
+            LOGGER.exception("request %s failed", request_id)
+            # The client has its 500: the connection stays good for the next request.
+            if not complete:
+                raise
         finally:
             # Routing notes the route in the scope; an unknown path has none.
             route = getattr(scope.get("route"), "path", UNMATCHED)

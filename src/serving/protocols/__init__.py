@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -13,22 +13,31 @@ from serving.errors import Refusal
 from serving.model import Model
 from serving.rows import Matrix
 
-Write = Callable[[Model, Prediction, str], bytes]
-"""Turns model, prediction and request id into the body of the answer."""
+Body = tuple[bytes, dict[str, str]]
+"""A body and the headers that describe it."""
 
-Read = Callable[[bytes, str], tuple[Matrix, Write]]
-"""Turns body and media type into rows and the way to answer them; raises `Refusal`."""
+Write = Callable[[Model, Prediction, str], Body]
+"""Turns model, prediction and request id into the answer."""
+
+Read = Callable[[bytes, Mapping[str, str]], tuple[Matrix, Write]]
+"""Turns body and headers into rows and the way to answer them; raises `Refusal`."""
 
 JSON_TYPE = "application/json"
+JSON_HEADERS = {"content-type": JSON_TYPE}
 
 
-def require_json(media_type: str) -> None:
+def media_type(headers: Mapping[str, str]) -> str:
+    """The media type without parameters, in lower case; empty if there is none."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def require_json(headers: Mapping[str, str]) -> None:
     """Refuse other bodies; without a type a body counts as JSON.
 
     Raises:
         Refusal: 415.
     """
-    if media_type not in {"", JSON_TYPE}:
+    if media_type(headers) not in {"", JSON_TYPE}:
         raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Content-Type must be {JSON_TYPE}")
 
 

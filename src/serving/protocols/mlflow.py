@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
+
+from pydantic_core import to_json
 
 from serving.engines import Prediction
 from serving.errors import Refusal
 from serving.model import Model
-from serving.protocols import Write, read_object, require_json
+from serving.protocols import JSON_HEADERS, Body, Write, media_type, read_object, require_json
 from serving.rows import Matrix, RowReader
 
 CSV_TYPE = "text/csv"
@@ -32,15 +33,15 @@ class MlflowProtocol:
         readers: tuple[Callable[[object], Matrix], ...] = (self._split, self._list, self._list, self._inputs)
         self._forms = dict(zip(FORMS, readers, strict=True))
 
-    def read(self, body: bytes, media_type: str) -> tuple[Matrix, Write]:
+    def read(self, body: bytes, headers: Mapping[str, str]) -> tuple[Matrix, Write]:
         """Rows in any of the forms.
 
         Raises:
             Refusal: 400 not one of them, 413, 415, or 422 a value that is not allowed.
         """
-        if media_type == CSV_TYPE:
+        if media_type(headers) == CSV_TYPE:
             return self._csv(body), _write
-        require_json(media_type)
+        require_json(headers)
         content = read_object(body)
         if content.pop("params", None):
             raise Refusal(HTTPStatus.BAD_REQUEST, "params: this model takes none")
@@ -92,8 +93,8 @@ class MlflowProtocol:
         return self._reader.from_columns(dict(zip(names, zip(*rows, strict=True), strict=True)))
 
 
-def _write(_model: Model, prediction: Prediction, _request_id: str) -> bytes:
-    return json.dumps({"predictions": prediction.classes.tolist()}).encode()
+def _write(_model: Model, prediction: Prediction, _request_id: str) -> Body:
+    return to_json({"predictions": prediction.classes.tolist()}), JSON_HEADERS
 
 
 def _only(value: object) -> object:

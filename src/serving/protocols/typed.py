@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from serving.engines import Prediction
 from serving.export import Feature, Schema
 from serving.model import Model
-from serving.protocols import Write, require_json
+from serving.protocols import JSON_HEADERS, Body, Write, require_json
 from serving.rows import Matrix, RowReader
 
 
@@ -30,16 +31,16 @@ class TypedProtocol:
             for position, label in enumerate(quoted)
         ]
 
-    def read(self, body: bytes, media_type: str) -> tuple[Matrix, Write]:
+    def read(self, body: bytes, headers: Mapping[str, str]) -> tuple[Matrix, Write]:
         """Rows from an object, or from `{"rows": [...]}`.
 
         Raises:
             Refusal: As the reader's, or 415.
         """
-        require_json(media_type)
+        require_json(headers)
         return self._reader.from_json(body), self._write
 
-    def _write(self, model: Model, prediction: Prediction, request_id: str) -> bytes:
+    def _write(self, model: Model, prediction: Prediction, request_id: str) -> Body:
         manifest, templates = model.manifest, self._rows
         head = {"family": manifest.family, "model": manifest.model, "version": manifest.version, "role": model.role}
         triples = zip(
@@ -50,7 +51,7 @@ class TypedProtocol:
         )
         rows = ",".join([templates[position] % (score, *row) for position, score, row in triples])
         start = json.dumps(head, ensure_ascii=False)[:-1]
-        return f'{start},"predictions":[{rows}],"request_id":"{request_id}"}}'.encode()
+        return f'{start},"predictions":[{rows}],"request_id":"{request_id}"}}'.encode(), JSON_HEADERS
 
 
 def row_schema(schema: Schema) -> dict[str, Any]:

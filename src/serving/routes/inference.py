@@ -29,8 +29,10 @@ def inference_routes(answering: Answering) -> APIRouter:
 
     @router.get("/v2")
     async def server_metadata(request: Request) -> JSONResponse:
-        """The server, and which extensions it speaks: none."""
-        return JSONResponse({"name": "promotion-layer", "version": request.app.version, "extensions": []})
+        """The server, and which extensions it speaks."""
+        return JSONResponse(
+            {"name": "promotion-layer", "version": request.app.version, "extensions": ["binary_tensor_data"]}
+        )
 
     @router.get("/v2/health/live")
     async def live() -> JSONResponse:
