@@ -171,9 +171,10 @@ def _models_of(registry: Registry, name: str) -> Sequence[RegisteredModel]:
         return [registry.model(name)]
     owned = [model for model in registry.models() if config.owns(model.name)]
     if not owned:
+        script = "train_ensemble" if config.is_forecast else "train"
         raise UnknownModel(
             f"family {name!r} has no registered model at {registry.uri}: "
-            f"train it first (python src/models/train.py --model {name})"
+            f"train it first (python src/models/{script}.py --model {name})"
         )
     return owned
 
