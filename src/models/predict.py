@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from models.asked import AskedRows
     from models.batch import Done, Progress
-    from promotion.registry import ModelVersion, Registry
+    from promotion.registry import ModelVersion
 
     Days = tuple[date | None, date | None]
 
@@ -51,11 +51,17 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 @click.option("--output", type=_PATH, help="CSV or Parquet to write, and beside it .json: which version made it.")
 @click.option("--start-date", "start", type=_DAY, help="First day, of a sales forecast.")
 @click.option("--end-date", "end", type=_DAY, help="Last day, of a sales forecast.")
-@click.option("--rows", type=click.IntRange(min=1), help=f"Sample rows without --input and --output.  [default: {_SAMPLE}]")
-@click.option("--engine", type=click.Choice(["pandas", "spark"]), default="pandas", show_default=True, help="Who computes.")
-@click.option("--compare", nargs=2, metavar="A B", help="Review two stages or versions, such as Staging Production.")
+@click.option(
+    "--rows", type=click.IntRange(min=1), help=f"Sample rows without --input and --output.  [default: {_SAMPLE}]"
+)
+@click.option(
+    "--engine", type=click.Choice(["pandas", "spark"]), default="pandas", show_default=True, help="Who computes."
+)
+@click.option(
+    "--compare", nargs=2, metavar="A B", help="Review A, which would replace B: stages, versions, or MODEL/VERSION."
+)
 @click.option("--json", "as_json", is_flag=True, help="What --output's .json or the review says, on standard output.")
-def main(
+def main(  # noqa: PLR0913  # click passes options one by one
     *,
     model_name: str,
     stage: str,
@@ -71,28 +77,43 @@ def main(
     """Predict with the version in Production, or in another stage.
 
     Without --input the rows are the family's own: of a classification the test split, of a sales forecast the last 42
-    days of the data; no model has learned from either, and the actual value is shown beside. --start-date and --end-date
-    choose other days, also behind the data, where the plan of the same weekday 52 weeks before is assumed. A forecast
-    without --output goes to reports/predictions/. Rows are numbered as in the file, from 0.
+    days of the data; no model has learned from either, and the actual value is shown beside. --start-date and
+    --end-date choose other days, also behind the data, where the plan of the same weekday 52 weeks before is assumed.
+    A forecast without --output goes to reports/predictions/. Rows are numbered as in the file, from 0.
 
     Exit codes: 0 done, 1 failed and nothing written, 2 usage or configuration.
     """
+    settings = Settings.from_environment()
+    days = start.date() if start else None, end.date() if end else None
+    if compare is None:
+        _predict(settings, model_name, stage, source, output, days, rows, engine, as_json=as_json)
+        return
+    if source or any(days) or rows or engine != "pandas":
+        raise UsageError("--compare takes the family's own rows: leave --input, dates, --rows and --engine out")
+    _review(settings, model_name, compare, output, as_json=as_json)
+
+
+def _predict(  # noqa: PLR0913  # what the options say
+    settings: Settings,
+    model_name: str,
+    stage: str,
+    source: Path | None,
+    output: Path | None,
+    days: Days,
+    rows: int | None,
+    engine: str,
+    *,
+    as_json: bool,
+) -> None:
+    """Predict, and say what came out."""
+    from models.batch import default_output, run
     from models.model_registry import find_version
     from promotion.registry import open_registry
 
-    settings = Settings.from_environment()
     registry = open_registry(settings)
-    days = start.date() if start else None, end.date() if end else None
-    if compare:
-        if source or any(days) or rows or engine != "pandas":
-            raise UsageError("--compare takes the family's own rows: leave --input, dates, --rows and --engine out")
-        _review(settings, registry, [find_version(registry, model_name, each) for each in compare], output, as_json)
-        return
     version = find_version(registry, model_name, stage)
     config = _config(settings, version)
     asked = _asked(config, settings, source, days, rows or (None if output else _SAMPLE))
-    from models.batch import default_output, run
-
     is_shown = output is None
     if output is None and config.is_forecast:
         output = default_output(settings, version)
@@ -108,6 +129,12 @@ def main(
         talk(f"{output}: {done.rows} predictions of {version} ({version.stage}) written, and {output.name}.json")
     if done.unlogged:
         talk(f"⚠️ The predictions are valid, but MLflow has no record of them: {done.unlogged}", colour="yellow")
+
+
+def _place(model_name: str, place: str) -> tuple[str, str]:
+    """A model and its stage or version: `Staging`, or `heart-disease-random_forest/1` where families have several."""
+    model, _, stage = place.rpartition("/")
+    return model or model_name, stage
 
 
 def _config(settings: Settings, version: ModelVersion) -> FamilyConfig:
@@ -145,13 +172,16 @@ def _show(done: Done, title: str) -> None:
 
 
 def _review(
-    settings: Settings, registry: Registry, versions: list[ModelVersion], output: Path | None, as_json: bool
+    settings: Settings, model_name: str, places: tuple[str, str], output: Path | None, *, as_json: bool
 ) -> None:
     """Write the review of two versions of one family, and say what it found."""
+    from models.model_registry import find_version
     from models.review import review
+    from promotion.registry import open_registry
 
-    config = _config(settings, versions[0])
-    page, document, lines = review(registry, settings, config, *versions, output=output)
+    registry = open_registry(settings)
+    first, second = (find_version(registry, *_place(model_name, each)) for each in places)
+    page, document, lines = review(registry, settings, _config(settings, first), first, second, output=output)
     if as_json:
         echo(json.dumps(document, indent=2, ensure_ascii=False))
     else:

@@ -78,7 +78,9 @@ def _session() -> Any:
         )
     except (PySparkException, OSError) as error:
         summary = " ".join(str(error).split())
-        raise SparkMissing(f"--engine spark cannot start Spark, which needs Java 17: set JAVA_HOME ({summary})") from error
+        raise SparkMissing(
+            f"--engine spark cannot start Spark, which needs Java 17: set JAVA_HOME ({summary})"
+        ) from error
     session.sparkContext.setLogLevel("ERROR")
     return session
 
@@ -117,7 +119,7 @@ def _answer(session: Any, model: Path, rows: pd.DataFrame) -> pd.DataFrame:
         found = frame.select(_ROW, predict(struct(*columns)).alias("answer")).select(_ROW, "answer.*").toArrow()
     except PySparkException as error:
         raise PromotionError(f"Spark failed: {_summary(error)}") from error
-    answers = found.to_pandas().sort_values(_ROW).drop(columns=_ROW).set_axis(rows.index)
+    answers: pd.DataFrame = found.to_pandas().sort_values(_ROW).drop(columns=_ROW).set_axis(rows.index)
     if answers["probability"].isna().all():
         return answers[["prediction"]]
     return answers.astype({"prediction": "int64"})
