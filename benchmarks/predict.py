@@ -31,7 +31,7 @@ import pandas as pd
 from models.answers import answer
 from models.batch import Done, run
 from models.forecast.asked import SalesFileRows, Span
-from models.forecast.data import forecast_of
+from models.forecast.data import forecast_of, load_sales
 from models.forecast.ensemble import Ensemble
 from models.forecast.features import build_features
 from models.forecast.history import day_numbers
@@ -47,6 +47,7 @@ from promotion.registry import open_registry
 from promotion.settings import REPOSITORY, Settings
 
 FAMILY = "rossmann-ensemble"
+_WARM_UP_DAYS = 100
 
 
 @click.command()
@@ -74,7 +75,7 @@ def main(stores: int, rows: int, rounds: int) -> None:
         version = find_version(registry, FAMILY, 1)
         with local_artifact(registry, version) as artifact:
             model = Ensemble.load(artifact / ENSEMBLE)
-        kept = pd.read_csv(home / config.data.path, dtype={"StateHoliday": "string"}).tail(rows)
+        kept = _newest(load_sales(config, home).rows, rows)
         sources = [home / "rows.csv", home / "rows.parquet"]
         kept.to_csv(sources[0], index=False)
         kept.to_parquet(sources[1], index=False)
@@ -99,6 +100,14 @@ def main(stores: int, rows: int, rounds: int) -> None:
             target = home / f"whole{source.suffix}"
             whole = [_seconds(partial(_command, settings, config, source, target)) for _ in range(rounds)]
             _print(f"read, load, predict, write {source.suffix}", median(whole), f"{median(whole) / bare:.3f} x")
+
+
+def _newest(data: pd.DataFrame, count: int) -> pd.DataFrame:
+    """So many rows with enough past to be forecast, the newest first; the newest once more where there are too few."""
+    days = day_numbers(data["Date"])
+    known = data[days > days.min() + _WARM_UP_DAYS].iloc[::-1]
+    dated = known.assign(Date=known["Date"].dt.strftime("%Y-%m-%d"))
+    return pd.concat([dated] * (1 + count // len(dated)), ignore_index=True).head(count)
 
 
 def _baseline(model: Ensemble, tidy: pd.DataFrame) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -167,6 +167,10 @@ class TableFile:
         return self
 
     def __exit__(self, *_failure: object) -> None:
+        if self._parquet is not None:
+            # Its footer may not find room; the table is thrown away or complete, so nobody needs to know.
+            with suppress(OSError, ValueError):
+                self._parquet.close()
         self._file.close()
         for part in self._parts:
             part.unlink(missing_ok=True)
