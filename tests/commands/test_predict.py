@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -345,3 +346,17 @@ def other_model(tmp_path_factory: pytest.TempPathFactory, fitted_model: Path) ->
     (file,) = folder.glob("*.skops")
     skops.io.dump(forest.fit(parts.train_features, parts.train_target), file)
     return folder
+
+
+def test_spark_is_an_extra(
+    register: Register, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without PySpark one line says how to install it; nothing is written."""
+    register(LOGISTIC, Stage.PRODUCTION)
+    monkeypatch.setitem(sys.modules, "pyspark.errors", None)
+
+    result = predict("--engine", "spark", "--output", str(tmp_path / "out.csv"))
+
+    assert 2 == result.exit_code
+    assert '--engine spark needs PySpark: pip install -e ".[spark]"\n' == result.stderr
+    assert [] == list(tmp_path.glob("*out.csv*"))
