@@ -49,6 +49,9 @@ from promotion.settings import REPOSITORY, Settings
 FAMILY = "rossmann-ensemble"
 _WARM_UP_DAYS = 100
 
+Cost = tuple[float, float]
+"""Seconds, and seconds of processor time."""
+
 
 @click.command()
 @click.option("--stores", default=1115, show_default=True, help="Invented stores.")
@@ -84,22 +87,21 @@ def main(stores: int, rows: int, rounds: int) -> None:
         print(f"{len(tidy):,} rows, {(tidy['Open'] == 1).sum():,} of them open, {stores} stores; {members}")
         baseline, engine = [], []
         for _ in range(rounds):
-            baseline.append(_seconds(partial(_baseline, model, tidy)))
-            engine.append(_seconds(partial(_engine, model, tidy)))
-        bare = median(baseline)
-        _print("features and boosters' own predict", bare)
-        _print("default engine, from memory", median(engine), f"{median(engine) / bare:.3f} x")
+            baseline.append(_cost(partial(_baseline, model, tidy)))
+            engine.append(_cost(partial(_engine, model, tidy)))
+        _print("features and boosters' own predict", baseline)
+        _print("default engine, from memory", engine, baseline)
         for source in sources:
             reading = partial(_read, SalesFileRows(source, Span()), model)
-            _print(f"read and check {source.suffix}", median(_seconds(reading) for _ in range(rounds)))
+            _print(f"read and check {source.suffix}", [_cost(reading) for _ in range(rounds)])
         found = pd.concat(_answered(model, tidy))
         for suffix in (".csv", ".parquet"):
             writing = partial(_write, found, home / f"out{suffix}")
-            _print(f"write {suffix}", median(_seconds(writing) for _ in range(rounds)))
+            _print(f"write {suffix}", [_cost(writing) for _ in range(rounds)])
         for source in sources:
             target = home / f"whole{source.suffix}"
-            whole = [_seconds(partial(_command, settings, config, source, target)) for _ in range(rounds)]
-            _print(f"read, load, predict, write {source.suffix}", median(whole), f"{median(whole) / bare:.3f} x")
+            whole = [_cost(partial(_command, settings, config, source, target)) for _ in range(rounds)]
+            _print(f"read, load, predict, write {source.suffix}", whole, baseline)
 
 
 def _newest(data: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -156,15 +158,20 @@ def _command(settings: Settings, config: FamilyConfig, source: Path, target: Pat
     )
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    begin = time.perf_counter()
+def _cost(work: Callable[[], object]) -> Cost:
+    begin, used = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - begin
+    return time.perf_counter() - begin, time.process_time() - used
 
 
-def _print(name: str, seconds: float, note: str = "") -> None:
+def _print(name: str, costs: list[Cost], bare: list[Cost] | None = None) -> None:
+    seconds, cpu = (median(each) for each in zip(*costs, strict=True))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"{name:<38}{seconds:8.2f} s  {memory:6.2f} GB peak so far  {note}", flush=True)
+    line = f"{name:<38}{seconds:8.2f} s {cpu:8.2f} s of processor time {memory:6.2f} GB peak so far"
+    if bare is not None:
+        ratios = (mine / median(theirs) for mine, theirs in zip((seconds, cpu), zip(*bare, strict=True), strict=True))
+        line += "  x {:.3f}, of processor time x {:.3f}".format(*ratios)
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

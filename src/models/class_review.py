@@ -17,7 +17,7 @@ from promotion.settings import Settings
 SHARE = 0.10
 """A class whose share of the answers differs by more from its share of the rows is answered with a bias."""
 FLIPS = 0.05
-"""More changed answers than this share of the rows are worth a look."""
+"""More changed answers than this share of the rows have to be better ones."""
 _QUANTILES = (0.05, 0.5, 0.95)
 
 
@@ -112,11 +112,12 @@ def _changes(config: FamilyConfig, target: Any, first: Any, second: Any) -> list
 
 def _agrees(changes: list[dict[str, Any]], rows: int) -> Check:
     changed = sum(row["rows"] for row in changes)
+    now, before = (sum(row[key] for row in changes) for key in ("now_right", "was_right"))
     says = f"{1 - changed / rows:.1%} of {rows:,} rows get the same answer, {changed} another one"
     if changed:
-        right = [sum(row[key] for row in changes) for key in ("now_right", "was_right")]
-        says += f": of these it is right in {right[0]}, the other was in {right[1]}"
-    return Check("Answers stay what they were", YES if changed <= FLIPS * rows else NO, says)
+        says += f": of these it is right in {now}, the other was in {before}"
+    is_fine = changed <= FLIPS * rows or now > before
+    return Check("Few answers change, or for the better", YES if is_fine else NO, says)
 
 
 def _change_table(changes: list[dict[str, Any]]) -> Table:

@@ -105,6 +105,29 @@ def test_a_table_appears_with_its_origin(suffix: str, tmp_path: Path) -> None:
     assert 2 == len(list(tmp_path.iterdir()))
 
 
+def test_what_needs_quotes_is_quoted(tmp_path: Path) -> None:
+    """Commas, quotes and line ends come back as they were; days are days, every digit is there."""
+    rows = pd.DataFrame(
+        {
+            "text": ["a,b", 'say "x"', "two\nlines", "plain"],
+            "day": pd.to_datetime(["2015-07-31"] * 4),
+            "number": [0.1 + 0.2, 1e-20, 1e300, float("nan")],
+            "empty": [None] * 4,
+        }
+    )
+
+    with TableFile(tmp_path / "out.csv") as table:
+        table.write(rows[3:])
+        table.write(rows[:3])
+        table.publish({})
+
+    found = pd.read_csv(tmp_path / "out.csv")
+    assert ["plain", "a,b", 'say "x"', "two\nlines"] == list(found["text"])
+    assert {"2015-07-31"} == set(found["day"])
+    assert list(rows["number"][:3]) == list(found["number"][1:])
+    assert found["empty"].isna().all()
+
+
 def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     """Half a table replaces nothing, and no hidden file stays behind."""
     path = written(tmp_path / "out.csv", "before\n")
