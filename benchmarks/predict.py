@@ -109,7 +109,8 @@ def _newest(data: pd.DataFrame, count: int) -> pd.DataFrame:
     days = day_numbers(data["Date"])
     known = data[days > days.min() + _WARM_UP_DAYS].iloc[::-1]
     dated = known.assign(Date=known["Date"].dt.strftime("%Y-%m-%d"))
-    return pd.concat([dated] * (1 + count // len(dated)), ignore_index=True).head(count)
+    found: pd.DataFrame = pd.concat([dated] * (1 + count // len(dated)), ignore_index=True).head(count)
+    return found
 
 
 def _baseline(model: Ensemble, tidy: pd.DataFrame) -> None:

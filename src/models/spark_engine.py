@@ -79,7 +79,7 @@ def _session() -> Any:
     except (PySparkException, OSError) as error:
         summary = " ".join(str(error).split())
         raise SparkMissing(
-            f"--engine spark cannot start Spark, which needs Java 17: set JAVA_HOME ({summary})"
+            f"--engine spark cannot start Spark, which needs Java 17 or newer: set JAVA_HOME ({summary})"
         ) from error
     session.sparkContext.setLogLevel("ERROR")
     return session

@@ -179,7 +179,7 @@ def test_days_far_behind_what_a_version_knows_are_said(sales: Sales, learned: Le
     ],
 )
 def test_rows_that_break_the_contract_are_named(
-    changes: dict[str, object], says: str, sales: Sales, learned: Learned, tmp_path: Path
+    changes: dict[str, int | str], says: str, sales: Sales, learned: Learned, tmp_path: Path
 ) -> None:
     """File, column, rule and line."""
     path = tmp_path / "rows.csv"
@@ -222,7 +222,7 @@ def biased(learned: Learned, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_checklist_finds_a_bias(shop: Settings, register: Register, artifact: Path, biased: Path) -> None:
-    """A Staging version that overestimates by two fifths is worse, biased in every store type, and says so everywhere."""
+    """A Staging version that overestimates by two fifths is worse and biased, and every line says so."""
     register(FAMILY, Stage.PRODUCTION, artifact)
     register(FAMILY, Stage.STAGING, biased)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,9 +94,8 @@ def review_forecasts(
         raise DataError(
             f"{config.data.path}: no row of the last {plan.horizon_days} days that both versions can forecast"
         )
-    inputs = rows[list(INPUT_COLUMNS)]
+    inputs, sales = rows[list(INPUT_COLUMNS)], rows["Sales"].to_numpy(dtype=np.float64)
     kinds = rows["Store"].map(data.stores.set_index("Store")["StoreType"])
-    sales = rows["Sales"].to_numpy(dtype=np.float64)
     both = _Both(rows.assign(type=kinds), sales, first.predict(inputs), second.predict(inputs), plan.seed)
     seen = [name for name, model in zip(names, (first, second), strict=True) if model.learned_until > window.origin]
     notes += [f"{name} has learned from some of these days: its figures flatter it" for name in seen]
@@ -135,9 +134,8 @@ def _stores(model: Ensemble) -> set[int]:
 
 
 def _measures(both: _Both) -> list[Measure]:
-    root = both.pair(squared_errors, of_root=True)
     return [
-        Measure("RMSPE", *root, lower_is_better=True, decides=True),
+        Measure("RMSPE", *both.pair(squared_errors, of_root=True), lower_is_better=True, decides=True),
         Measure("MAPE", *both.pair(lambda sales, said: np.abs(said / sales - 1), of_root=False), lower_is_better=True),
         Measure("bias", *both.pair(_ratio, of_root=False)[:2], difference=None),
     ]
@@ -211,13 +209,14 @@ def _group_table(anchor: str, title: str, rows: list[dict[str, Any]]) -> Table:
     return Table(anchor, title, note, columns, rows, drawn=("first_bias", "second_bias"))
 
 
-def _records(rows: pd.DataFrame, origin: int) -> Mapping[int, float]:
-    """Each store's best day before the holdout, euros."""
+def _records(rows: pd.DataFrame, origin: int) -> pd.Series:
+    """Each store's best day before the holdout, euros, by store."""
     past = rows[day_numbers(rows["Date"]) <= origin]
-    return {int(store): float(best) for store, best in past.groupby("Store")["Sales"].max().items()}
+    best: pd.Series = past.groupby("Store")["Sales"].max()
+    return best
 
 
-def _anomalies(both: _Both, records: Mapping[int, float]) -> pd.DataFrame:
+def _anomalies(both: _Both, records: pd.Series) -> pd.DataFrame:
     record = both.rows["Store"].map(records).to_numpy(dtype=np.float64)
     error = _ratio(both.sales, both.first)
     with np.errstate(divide="ignore", invalid="ignore"):
