@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from serving.errors import Refusal
 from serving.model import Model
 from serving.protocols import Body, Read
 from serving.rows import RowReader
 from serving.scoring import Scorer, Ticket
 from serving.settings import Settings
-from serving.surroundings import KeyCheck, read_body
+from serving.surroundings import KeyCheck, failed, read_body, refused
 
 INLINE_BYTES = 16 * 1024
 """Up to this size a request is answered at once; a larger one in a thread, so that others need not wait for it."""
 
 THREADS = 2
+CLIENT_CLOSED_REQUEST = 499
+"""nginx's status for a client that did not wait; HTTP has none, and it is no failure of ours."""
+
+LOGGER = logging.getLogger(__name__)
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -53,6 +59,18 @@ class Answering:
         """
 
         async def answer(request: Request) -> Response:
+            try:
+                return await predict(request)
+            except Refusal as refusal:
+                self.scorer.metrics.reject({(problem.row, problem.reason) for problem in refusal.problems})
+                return refused(request, refusal)
+            except ClientDisconnect:
+                return Response(status_code=CLIENT_CLOSED_REQUEST)
+            except Exception:
+                LOGGER.exception("request %s failed", request.scope["request_id"])
+                return failed(request)
+
+        async def predict(request: Request) -> Response:
             self._key.check(request)
             ticket = _ticket(request)
             model = choose(request, ticket.key) if choose else self.scorer.choose(ticket.key)
