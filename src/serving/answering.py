@@ -17,12 +17,15 @@ from serving.protocols import Body, Read
 from serving.rows import RowReader
 from serving.scoring import Scorer, Ticket
 from serving.settings import Settings
-from serving.surroundings import KeyCheck, failed, read_body, refused
+from serving.surroundings import KeyCheck, declared_length, failed, read_body, refused
 
 INLINE_BYTES = 16 * 1024
 """Up to this size a request is answered at once; a larger one in a thread, so that others need not wait for it."""
 
 THREADS = 2
+LARGE_BODIES = 8
+"""So many large bodies are in memory at most; further clients wait before theirs are read."""
+
 CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that did not wait; HTTP has none, and it is no failure of ours."""
 
@@ -49,6 +52,7 @@ class Answering:
         self.ready = True
         self._key = KeyCheck(settings.api_key)
         self._threads = ThreadPoolExecutor(THREADS, "batch")
+        self._large = asyncio.Semaphore(LARGE_BODIES)
 
     def endpoint(self, read: Read, choose: Callable[[Request, str], Model] | None = None) -> Endpoint:
         """The endpoint of a protocol.
@@ -74,12 +78,15 @@ class Answering:
             self._key.check(request)
             ticket = _ticket(request)
             model = choose(request, ticket.key) if choose else self.scorer.choose(ticket.key)
-            body = await read_body(request, self.settings.max_body_bytes)
-            if len(body) <= INLINE_BYTES:
+            limit = self.settings.max_body_bytes
+            if 0 < (declared_length(request) or 0) <= INLINE_BYTES:
+                body = await read_body(request, limit)
                 content, headers = self._content(read, model, ticket, body, request.headers)
             else:
-                work = partial(self._content, read, model, ticket, body, request.headers)
-                content, headers = await asyncio.get_running_loop().run_in_executor(self._threads, work)
+                async with self._large:
+                    body = await read_body(request, limit)
+                    work = partial(self._content, read, model, ticket, body, request.headers)
+                    content, headers = await asyncio.get_running_loop().run_in_executor(self._threads, work)
             told = {"x-model-version": str(model.manifest.version), "x-model-role": model.role}
             return Response(content, headers={**headers, **told})
 
