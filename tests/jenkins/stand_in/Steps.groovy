@@ -1,4 +1,6 @@
+import groovy.io.FileType
 import groovy.json.JsonSlurper
+import java.nio.file.FileSystems
 
 /** Each step, imitated as far as a build's outcome depends on it; `sh` is not imitated, it runs. */
 class Steps {
@@ -219,6 +221,9 @@ class Steps {
     }
 
     private List<File> matching(String pattern) {
-        return new FileNameFinder().getFileNames(build.workspace.path, pattern).collect { new File(it) }
+        def matcher = FileSystems.default.getPathMatcher("glob:${build.workspace.path}/${pattern}")
+        List<File> found = []
+        build.workspace.eachFileRecurse(FileType.FILES) { file -> if (matcher.matches(file.toPath())) { found.add(file) } }
+        return found
     }
 }
