@@ -22,11 +22,11 @@ ANNA: dict[str, str] = {"_class": USER, "userId": "anna", "userName": "Anna"}
 PUSH: dict[str, str] = {"_class": "com.cloudbees.jenkins.GitHubPushCause", "shortDescription": "a push by bob"}
 CREDENTIALS: dict[str, dict[str, str]] = {
     "promotion-database-url": {"kind": "string", "value": "postgresql+psycopg://pipeline:SECRET1@db/promotion"},
-    "promotion-signing-key": {"kind": "file", "value": "/tmp/secretFiles/SECRET2/signing-key.pem"},
+    "promotion-signing-key": {"kind": "file", "value": "/agent/tmp/SECRET2/signing-key.pem"},
     "mlflow": {"kind": "usernamePassword", "username": "pipeline", "password": "SECRET3"},
     "image-registry": {"kind": "usernamePassword", "username": "robot", "password": "SECRET4"},
-    "kubeconfig-staging": {"kind": "file", "value": "/tmp/secretFiles/SECRET5/staging"},
-    "kubeconfig-production": {"kind": "file", "value": "/tmp/secretFiles/SECRET6/production"},
+    "kubeconfig-staging": {"kind": "file", "value": "/agent/tmp/SECRET5/staging"},
+    "kubeconfig-production": {"kind": "file", "value": "/agent/tmp/SECRET6/production"},
 }
 PROMOTED = "heart-disease-logistic_regression v2"
 GREEN = {
@@ -43,7 +43,7 @@ def a_plan(**changes: Any) -> dict[str, Any]:
     """What `pipeline-plan.py` says of a family in full health."""
     candidate = {
         "name": PROMOTED,
-        "model": PROMOTED.split()[0],
+        "model": "heart-disease-logistic_regression",
         "version": "1.1.0",
         "stage": "none",
         "refused": [],
@@ -86,7 +86,7 @@ class Scenario:
     agent: Mapping[str, str] = field(default_factory=dict)
     more: Mapping[str, Any] = field(default_factory=dict)
 
-    def prepare(self, folder: Path) -> dict[str, Any]:
+    def prepare(self, folder: Path, jenkinsfile: Path = JENKINSFILE) -> dict[str, Any]:
         """Lay out workspace and programs; returns the scenario as the stand-in reads it."""
         workspace, programs = folder / "workspace", folder / "bin"
         (workspace / ".venv" / "bin").mkdir(parents=True)
@@ -98,6 +98,7 @@ class Scenario:
             program.chmod(0o755)
         return {
             "name": self.name,
+            "jenkinsfile": str(jenkinsfile),
             "workspace": str(workspace),
             "params": dict(self.params),
             "causes": list(self.causes),
@@ -119,7 +120,9 @@ class Scenario:
 
 def _scripted(program: str, answers: Mapping[str, str]) -> str:
     """A program that answers by its command line; the longest part that fits decides."""
-    cases = "\n".join(f"*{shlex.quote(part)}*) {lines} ;;" for part, lines in sorted(answers.items(), key=_longest_first))
+    cases = "\n".join(
+        f"*{shlex.quote(part)}*) {lines} ;;" for part, lines in sorted(answers.items(), key=_longest_first)
+    )
     return f'#!/bin/sh\necho "{program} $*"  >&2\ncase "{program} $*" in\n{cases}\nesac\n'
 
 
@@ -176,7 +179,7 @@ class Outcome:
         return any(part in command for command in self.commands)
 
 
-def execute(folder: Path, scenarios: Sequence[dict[str, Any]], jenkinsfile: Path = JENKINSFILE) -> dict[str, Outcome]:
+def execute(folder: Path, scenarios: Sequence[dict[str, Any]]) -> dict[str, Outcome]:
     """Run builds one after the other in one Java process.
 
     Raises:
@@ -188,12 +191,12 @@ def execute(folder: Path, scenarios: Sequence[dict[str, Any]], jenkinsfile: Path
     assert groovy, "groovy is missing: apt-get install groovy"
     home = {"JAVA_HOME": str(JAVA_17)} if JAVA_17.exists() else {}
     done = subprocess.run(
-        [groovy, "-cp", str(FOLDER / "stand_in"), str(FOLDER / "harness.groovy"), *map(str, (jenkinsfile, questions, results))],
+        [groovy, "-cp", str(FOLDER / "stand_in"), str(FOLDER / "harness.groovy"), str(questions), str(results)],
         env={**os.environ, **home, "JAVA_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"},
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=280,
     )
     assert 0 == done.returncode, done.stdout + done.stderr
     return {document["name"]: Outcome(document) for document in json.loads(results.read_text())}

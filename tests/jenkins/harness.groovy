@@ -1,7 +1,7 @@
 /*
- * Our stand-in for Jenkins, which cannot run in a test: executes a Jenkinsfile, one build for each scenario.
+ * Our stand-in for Jenkins, which cannot run in a test: executes Jenkinsfiles, one build for each scenario.
  *
- *     groovy -cp tests/jenkins/stand_in tests/jenkins/harness.groovy Jenkinsfile scenarios.json results.json
+ *     groovy -cp tests/jenkins/stand_in tests/jenkins/harness.groovy scenarios.json results.json
  *
  * README.md beside this file says what is imitated and what is not.
  */
@@ -14,19 +14,21 @@ CompilerConfiguration configuration = new CompilerConfiguration()
 configuration.scriptBaseClass = 'JenkinsScript'
 configuration.addCompilationCustomizers(new Structure())
 ClassLoader here = this.class.classLoader
-String source = new File(args[0]).getText('UTF-8')
-Class jenkinsfile = null
-Throwable unreadable = null
-try {
-    jenkinsfile = new GroovyClassLoader(here, configuration).parseClass(source, 'WorkflowScript')
-} catch (Unknown | MultipleCompilationErrorsException refused) {
-    unreadable = refused
+Map<String, Object> compiled = [:].withDefault { path ->
+    try {
+        return new GroovyClassLoader(here, configuration).parseClass(new File(path).getText('UTF-8'), 'WorkflowScript')
+    } catch (Unknown | MultipleCompilationErrorsException refused) {
+        return refused
+    }
 }
 
-List results = new JsonSlurper().parse(new File(args[1]), 'UTF-8').collect { scenario ->
+List results = new JsonSlurper().parse(new File(args[0]), 'UTF-8').collect { scenario ->
     Build build = new Build(scenario)
-    Throwable broken = unreadable
-    if (jenkinsfile) {
+    def jenkinsfile = compiled[scenario.jenkinsfile as String]
+    Throwable broken = null
+    if (jenkinsfile instanceof Throwable) {
+        broken = jenkinsfile
+    } else {
         Binding binding = new Binding()
         binding.setVariable('$build', build)
         binding.setVariable('$steps', new Steps(build))
@@ -47,4 +49,4 @@ List results = new JsonSlurper().parse(new File(args[1]), 'UTF-8').collect { sce
     }
     return build.asMap(broken)
 }
-new File(args[2]).setText(JsonOutput.toJson(results), 'UTF-8')
+new File(args[1]).setText(JsonOutput.toJson(results), 'UTF-8')

@@ -16,14 +16,15 @@ class Steps {
         errors.join()
         if (output && !given.returnStdout) { build.say(output.trim()) }
         build.steps.last().status = status
-        build.steps.last().secrets = build.overlays.collectMany { it.keySet() }.findAll { build.secrets.contains(build.environment()[it]) }.sort()
+        Map<String, String> seen = build.environment()
+        build.steps.last().actor = seen.PROMOTION_ACTOR
+        build.steps.last().secrets = seen.findAll { build.secrets.contains(it.value) }.keySet().sort()
         if (given.returnStatus) { return status }
         if (status != 0) { throw new StepFailed("script returned exit code ${status}") }
         return given.returnStdout ? output : null
     }
 
     private Process start(String script) {
-        build.say("+ ${script}")
         ProcessBuilder builder = new ProcessBuilder('/bin/sh', '-xe', '-c', script)
         builder.environment().clear()
         builder.environment().putAll(build.environment())
