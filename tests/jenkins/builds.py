@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ CREDENTIALS: dict[str, dict[str, str]] = {
     "kubeconfig-staging": {"kind": "file", "value": "/agent/tmp/SECRET5/staging"},
     "kubeconfig-production": {"kind": "file", "value": "/agent/tmp/SECRET6/production"},
 }
+REAL = f'script=$1; shift; exec {shlex.quote(sys.executable)} {shlex.quote(str(REPOSITORY))}/$script "$@"'
+"""Answers with this repository's own command."""
 PROMOTED = "heart-disease-logistic_regression v2"
 GREEN = {
     "pipeline-plan.py": "cat plan.json",
@@ -74,6 +77,7 @@ class Scenario:
         credentials: What Jenkins holds.
         agent: More environment variables of the agent.
         more: Other keys of the scenario file.
+        repository: What `checkout scm` clones; the workspace is empty before.
     """
 
     name: str
@@ -85,15 +89,17 @@ class Scenario:
     credentials: Mapping[str, Any] = field(default_factory=lambda: CREDENTIALS)
     agent: Mapping[str, str] = field(default_factory=dict)
     more: Mapping[str, Any] = field(default_factory=dict)
+    repository: Path | None = None
 
     def prepare(self, folder: Path, jenkinsfile: Path = JENKINSFILE) -> dict[str, Any]:
         """Lay out workspace and programs; returns the scenario as the stand-in reads it."""
         workspace, programs = folder / "workspace", folder / "bin"
-        (workspace / ".venv" / "bin").mkdir(parents=True)
-        programs.mkdir()
-        (workspace / "plan.json").write_text(json.dumps(self.plan))
+        programs.mkdir(parents=True)
+        workspace.mkdir()
         answers = GREEN | dict(self.commands)
-        for program in (workspace / ".venv/bin/python", programs / "make", programs / "docker"):
+        if self.repository is None:
+            (workspace / "plan.json").write_text(json.dumps(self.plan))
+        for program in (programs / "python", programs / "make", programs / "docker"):
             program.write_text(_scripted(program.name, answers))
             program.chmod(0o755)
         return {
@@ -114,6 +120,7 @@ class Scenario:
                 "BUILD_URL": "https://jenkins.test/job/promotion/42/",
                 **self.agent,
             },
+            "repository": str(self.repository) if self.repository else None,
             **self.more,
         }
 

@@ -36,7 +36,7 @@ class Steps {
     def checkout(Map given, Closure body) {
         if (given.scm != 'scm') { throw new Unknown('checkout: only the scm of the job is known') }
         String repository = build.scenario.repository
-        if (repository) {
+        if (repository && !new File(build.workspace, '.git').exists()) {
             Process git = ['git', 'clone', '--quiet', repository, build.workspace.path].execute()
             if (git.waitFor() != 0) { throw new StepFailed("git clone: ${git.errorStream.text}") }
         }
