@@ -61,6 +61,7 @@ class Outlook:
             "family": self.config.family,
             "promotion": self.config.promotion,
             "approvals": self.config.approvals is not None,
+            "signed": self.config.approvals is not None and self.config.approvals.signed,
             "online": not self.config.is_forecast,
             "production": str(self.production) if self.production else None,
             "candidate": found

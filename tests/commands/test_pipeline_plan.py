@@ -42,6 +42,7 @@ def test_a_family_that_was_never_trained_has_nothing(store: Store, plan: Plan) -
         "family": "heart-disease",
         "promotion": "auto",
         "approvals": False,
+        "signed": False,
         "online": True,
         "production": None,
         "candidate": None,

@@ -56,6 +56,7 @@ def a_plan(**changes: Any) -> dict[str, Any]:
         "family": "heart-disease",
         "promotion": "auto",
         "approvals": False,
+        "signed": False,
         "online": True,
         "production": PROMOTED,
         "candidate": candidate,

@@ -88,6 +88,7 @@ SCENARIOS = [
     governed("aborted", answers=BOTH | {"promotion-security": {"by": "sam", "abort": True}}),
     governed("nobody answers", answers={}),
     governed("pushed", causes=[PUSH], commands={AUTO: "exit 5"}),
+    governed("signed elsewhere", plan=GOVERNED | {"signed": True}, commands={AUTO: "exit 5"}),
     governed("too early", plan=GOVERNED | {"candidate": GOVERNED["candidate"] | {"refused": ["days in Staging"]}}),
     governed("approved before", plan=GOVERNED | {"candidate": GOVERNED["candidate"] | {"missing": []}}, answers={}),
 ]
@@ -325,9 +326,9 @@ def test_abort_or_silence_stops_the_build(builds: Builds, name: str) -> None:
     assert (name == "aborted") == build.ran("approve_model.py")
 
 
-@pytest.mark.parametrize("name", ["pushed", "too early"])
+@pytest.mark.parametrize("name", ["pushed", "too early", "signed elsewhere"])
 def test_nobody_is_asked_in_vain(builds: Builds, name: str) -> None:
-    """Not in a build that a commit started, not while something else keeps the version back."""
+    """Not in a build that a commit started, not where words must be signed, not while something else refuses."""
     assert ([], "SUCCESS") == (builds[name].steps("input"), builds[name].result)
     assert not builds[name].ran("promote_model.py")
 

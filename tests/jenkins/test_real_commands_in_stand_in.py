@@ -39,7 +39,7 @@ def credentials(folder: Path, database: Path) -> dict[str, dict[str, str]]:
 
 
 def test_a_commit_becomes_production(tmp_path: Path) -> None:
-    """Clone, download, train, validate and promote for real; the record names the CI account, the trainer the author."""
+    """Clone, download, train, validate, promote for real: lists before and after, a checkpoint, a page for reviewers."""
     workspace = tmp_path / "build" / "workspace"
     commands = real("download-data.py", "train.py", "promote-model.py --auto --model", "--dry-run", line=PYTHON)
     commands |= real("pipeline-plan.py", "promotion-report.py", line=PYTHON)
