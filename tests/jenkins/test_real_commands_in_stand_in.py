@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from pathlib import Path
 
 import pytest
 from tests.commands.governed_home import GOVERNED, governed_home
-from tests.jenkins.builds import CREDENTIALS, PUSH, Scenario, execute
+from tests.jenkins.builds import CREDENTIALS, PUSH, REAL, Scenario, execute
 
+from promotion.keys import Keys
 from promotion.reviews import Reviews
 from promotion.settings import REPOSITORY
 
@@ -18,7 +18,6 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 ROLES = {"data-science": "dana", "devops": "olaf", "business": "bea", "security": "sam"}
 PYTHON = f'exec {shlex.quote(sys.executable)} "$@"'
-OURS = f'script=$1; shift; exec {shlex.quote(sys.executable)} {shlex.quote(str(REPOSITORY))}/$script "$@"'
 
 
 def real(*names: str, line: str) -> dict[str, str]:
@@ -28,10 +27,7 @@ def real(*names: str, line: str) -> dict[str, str]:
 def credentials(folder: Path, database: Path) -> dict[str, dict[str, str]]:
     """Those of a team whose journal is a file: real values where the commands use them."""
     key = folder / "signing-key.pem"
-    if not key.exists():
-        from promotion.keys import Keys
-
-        Keys(key).signing_key()
+    Keys(key).signing_key()
     return CREDENTIALS | {
         "promotion-database-url": {"kind": "string", "value": f"sqlite:///{database}"},
         "promotion-signing-key": {"kind": "file", "value": str(key)},
@@ -73,7 +69,7 @@ def test_answers_become_approvals(empty_store: Path, fitted_model: Path, tmp_pat
         f"promotion-{role}": {"by": who, "values": {"DECISION": "approve", "COMMENT": f"{role} looked at it"}}
         for role, who in ROLES.items()
     }
-    commands = real("pipeline-plan.py", "approve_model.py", "promote_model.py", line=OURS)
+    commands = real("pipeline-plan.py", "approve_model.py", "promote_model.py", line=REAL)
     agent = {"PROMOTION_HOME": str(store.home), "PROMOTION_CLOCK": "2026-12-09T09:00:00"}
     known = credentials(tmp_path, store.home / "promotion.db")
     given = Scenario("approved", commands, params={"MODEL": GOVERNED}, answers=answers, agent=agent, credentials=known)
@@ -87,7 +83,7 @@ def test_answers_become_approvals(empty_store: Path, fitted_model: Path, tmp_pat
     assert ("alzheimer_classifier v3", "anna") == (str(journal.production(GOVERNED)), entry.approver)
     recorded = {item.role: (item.approver, item.comment) for item in Reviews(journal).approvals(entry)}
     assert {role: (who, f"{role} looked at it") for role, who in ROLES.items()} == recorded
-    assert json.dumps("jenkins-promotion-42").strip('"') in str(entry.reason)
+    assert "jenkins-promotion-42" == entry.reason
 
 
 def test_a_denial_becomes_a_rejection(empty_store: Path, fitted_model: Path, tmp_path: Path) -> None:
@@ -98,7 +94,7 @@ def test_a_denial_becomes_a_rejection(empty_store: Path, fitted_model: Path, tmp
         for role, who in ROLES.items()
     }
     answers["promotion-security"] = {"by": "sam", "values": {"DECISION": "reject", "COMMENT": "an old library"}}
-    commands = real("pipeline-plan.py", "approve_model.py", "promote_model.py", line=OURS)
+    commands = real("pipeline-plan.py", "approve_model.py", "promote_model.py", line=REAL)
     agent = {"PROMOTION_HOME": str(store.home), "PROMOTION_CLOCK": "2026-12-09T09:00:00"}
     known = credentials(tmp_path, store.home / "promotion.db")
     given = Scenario("denied", commands, params={"MODEL": GOVERNED}, answers=answers, agent=agent, credentials=known)
