@@ -20,6 +20,9 @@ from serving.settings import Settings
 
 LOGGER = logging.getLogger("serving")
 BACKLOG = 2048
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the minute after which load balancers drop idle connections, so that they never pick a closed one."""
+
 SWITCH_SECONDS = 0.0005
 GARBAGE_THRESHOLD = 50_000
 
@@ -97,6 +100,7 @@ def serve(answering: Answering, listener: socket.socket) -> None:
         lifespan="on",
         access_log=False,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         log_config=None,
         timeout_graceful_shutdown=answering.settings.shutdown_seconds,
     )

@@ -8,32 +8,25 @@ from http import HTTPStatus
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from serving.answering import Answering
 from serving.errors import Refusal
 from serving.routes.inference import inference_routes
 from serving.routes.operations import operation_routes
 from serving.routes.predictions import prediction_routes
-from serving.surroundings import Observed, error, refused
-
-CLIENT_CLOSED_REQUEST = 499
-"""nginx's status for a client that does not wait; HTTP has none."""
+from serving.surroundings import Observed, Shortcut, error, failed, refused
 
 
 def build_application(answering: Answering) -> Observed:
-    """Put the routes together; the first ones are found fastest."""
+    """Put the routes together."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
         answering.close()
-
-    async def refuse(request: Request, refusal: Exception) -> Response:
-        assert isinstance(refusal, Refusal)  # noqa: S101 - registered for this class
-        answering.scorer.metrics.reject({(problem.row, problem.reason) for problem in refusal.problems})
-        return refused(request, refusal)
 
     manifest = answering.scorer.champion.manifest
     app = FastAPI(
@@ -42,11 +35,13 @@ def build_application(answering: Answering) -> Observed:
         description=f"{manifest.model}, version {manifest.version}: predicts {answering.reader.schema.target}.",
         lifespan=lifespan,
         redoc_url=None,
-        exception_handlers={Refusal: refuse, HTTPException: _http_error, ClientDisconnect: _gone, Exception: _failure},
+        exception_handlers={Refusal: _refused, HTTPException: _http_error, Exception: _failure},
     )
-    for routes in (prediction_routes, inference_routes, operation_routes):
-        app.include_router(routes(answering))
-    return Observed(app, answering.scorer.metrics)
+    predictions = prediction_routes(answering)
+    for routes in (predictions, inference_routes(answering), operation_routes(answering)):
+        app.include_router(routes)
+    direct = {route.path: route for route in predictions.routes if isinstance(route, Route)}
+    return Observed(Shortcut(app, direct), answering.scorer.metrics)
 
 
 async def _http_error(request: Request, exception: Exception) -> Response:
@@ -57,11 +52,10 @@ async def _http_error(request: Request, exception: Exception) -> Response:
     return answer
 
 
-async def _gone(_request: Request, _exception: Exception) -> Response:
-    """The client went away before its request was complete: nobody reads this, but it is not our failure."""
-    return Response(status_code=CLIENT_CLOSED_REQUEST)
+async def _refused(request: Request, exception: Exception) -> Response:
+    assert isinstance(exception, Refusal)  # noqa: S101 - registered for this class
+    return refused(request, exception)
 
 
 async def _failure(request: Request, _exception: Exception) -> Response:
-    """Our own mistake: the server's log has the traceback, the client only the identifier to ask with."""
-    return error(request, HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed on this request")
+    return failed(request)

@@ -25,6 +25,9 @@ Column = Sequence[object] | npt.NDArray[np.float64]
 """The values of one feature, as they came."""
 
 LARGEST = float(np.finfo(np.float32).max)
+FEW = 200
+"""Up to so many values, starting numpy costs more than it saves."""
+
 SHOWN_PROBLEMS = 20
 SHOWN_CHARACTERS = 60
 WRAPPED = re.compile(rb'\s*\{\s*"rows"\s*:')
@@ -130,9 +133,10 @@ class RowReader:
         Raises:
             Refusal: 422.
         """
-        numbers = values if isinstance(values, np.ndarray) else _numbers(values)
-        if numbers is not None and accepts(feature, numbers):
-            return numbers
+        if len(values) > FEW:
+            numbers = values if isinstance(values, np.ndarray) else _numbers(values)
+            if numbers is not None and accepts(feature, numbers):
+                return numbers
         cells = values.tolist() if isinstance(values, np.ndarray) else values
         if feature.nullable:
             cells = [None if cell != cell else cell for cell in cells]  # noqa: PLR0124 - only NaN differs

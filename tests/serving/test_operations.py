@@ -171,6 +171,19 @@ def test_our_own_failure_leaks_nothing(silently: bool, serve: Serve, linear: Fit
     assert 1 == samples(served)["http_requests_total", ("POST", "/predict", "500")]
 
 
+def test_a_body_that_does_not_arrive_is_not_waited_for(
+    serve: Serve, linear: Fitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """408, and the connection is closed."""
+    monkeypatch.setattr("serving.surroundings.BODY_SECONDS", 0.05)
+    port = int(serve(linear.folder).url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+
+    assert answer.startswith(b"HTTP/1.1 408")
+
+
 def test_a_client_that_goes_away_is_no_failure(serve: Serve, linear: Fitted) -> None:
     """Half a body and then nothing: counted under a status of its own, not as an error of the server."""
     served = serve(linear.folder)

@@ -272,6 +272,7 @@ def test_a_body_without_length_is_limited_as_well(server: Served) -> None:
 def test_other_media_types_are_refused(path: str, server: Served) -> None:
     """415 before anything is read out of the body."""
     assert 415 == server.post(path, "a: 1", **{"Content-Type": "application/yaml"}).status_code
+    assert 415 == server.post(path, "{}", **{"Content-Encoding": "gzip"}).status_code
 
 
 def test_numpy_accepts_exactly_what_pydantic_accepts(server: Served) -> None:
