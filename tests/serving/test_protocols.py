@@ -128,6 +128,13 @@ def test_what_is_no_number_is_named(
     assert 1000 > len(response.text)
 
 
+@pytest.mark.parametrize("send", [predict, predict_one, records, positions, inference], ids=lambda send: send.__name__)
+@pytest.mark.parametrize("value", ["63", True])
+def test_what_could_be_converted_is_not(send: Send, value: object, server: Served, row: Row) -> None:
+    """A number as text, or true for one, is a mistake of the client's that nobody shall guess about."""
+    assert 422 == send(server, [{**row, "age": value}]).status_code
+
+
 def test_the_contracts_advice_is_passed_on(server: Served, row: Row) -> None:
     """Who sends Kaggle's recoding of `cp` is told so."""
     assert "Kaggle's recoding" in predict(server, [{**row, "cp": 0}]).json()["error"]
