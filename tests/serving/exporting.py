@@ -14,7 +14,8 @@ import skops.io
 
 from models.candidates import build_pipeline
 from models.datasets import Partition, load_dataset, split
-from models.exporting_files import EXPECTED_ROWS, expected_document, schema_document
+from models.exporting import EXPECTED_ROWS
+from models.exporting_files import expected_document, schema_document
 from models.exporting_onnx import translate
 from models.packaging import TRUSTED_TYPES
 from models.sources import make_missing
@@ -50,8 +51,7 @@ def export(
     else:
         (folder / "model").mkdir()
         skops.io.dump(pipeline, folder / "model" / "model.skops")
-    rows = parts.test_features.head(EXPECTED_ROWS)
-    answers = expected_document(config, rows, pipeline.predict(rows), pipeline.predict_proba(rows))
+    answers = expected_document(config, pipeline, parts.test_features, EXPECTED_ROWS)
     write(folder / "schema.json", schema_document(config))
     write(folder / "expected.json", answers)
     seal(
