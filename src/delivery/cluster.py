@@ -26,7 +26,8 @@ _FORWARD_SECONDS = 20
 
 _AWAY = re.compile(
     r"unable to connect to the server|connection refused|did you specify the right host or port|i/o timeout"
-    r"|no such host|TLS handshake timeout|context deadline exceeded|Client\.Timeout|request canceled|unexpected EOF|: EOF"
+    r"|no such host|TLS handshake timeout|context deadline exceeded|Client\.Timeout|request canceled"
+    r"|unexpected EOF|: EOF"
     r"|connection reset by peer|no route to host|network is unreachable|ServiceUnavailable"
     r"|currently unable to handle the request|etcdserver|InternalError|Timeout: request did not complete",
     re.IGNORECASE,

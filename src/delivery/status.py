@@ -121,10 +121,8 @@ def _versions(wanted: Running | None, runs: Running | None) -> list[str]:
     if wanted is None or runs is None:
         if wanted is runs:
             return []
-        return [
-            f"the registry says {wanted.version if wanted else 'no version'}, "
-            f"the cluster runs {runs.version if runs else 'nothing'}"
-        ]
+        says, does = wanted.version if wanted else "no version", runs.version if runs else "nothing"
+        return [f"the registry says {says}, the cluster runs {does}"]
     pairs = [
         ("version", wanted.version, runs.version),
         ("digest", wanted.digest, runs.digest),

@@ -49,6 +49,7 @@ class Rollout:
         template = spec["template"]
         containers = template["spec"]["containers"]
         server = next((item for item in containers if item["name"] == "server"), containers[0])
+        is_seen = status.get("observedGeneration", 0) >= metadata.get("generation", 1)
         return cls(
             annotations=template["metadata"].get("annotations") or {},
             image=server["image"],
@@ -58,8 +59,9 @@ class Rollout:
             ready=status.get("readyReplicas", 0),
             available=status.get("availableReplicas", 0),
             total=status.get("replicas", 0),
-            is_seen=status.get("observedGeneration", 0) >= metadata.get("generation", 1),
-            stopped=_stopped(status.get("conditions", [])),
+            is_seen=is_seen,
+            # Until then the conditions are about the rollout before.
+            stopped=_stopped(status.get("conditions", [])) if is_seen else {},
         )
 
     @property
