@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 @click.option("--status", "is_status", is_flag=True, help="Compare what runs with what the registry says.")
 @click.option("--resume", "is_resuming", is_flag=True, help="Finish a deployment that was interrupted.")
 @click.option("--json", "as_json", is_flag=True, help="Data on standard output, as JSON.")
-def main(
+def main(  # noqa: PLR0913  # one for each option
     family: str,
     environment: str,
     reference: str | None,

@@ -34,7 +34,7 @@ def open_deployer(
     """
     if settings.registry_is_remote and service.journal.database.backend == "sqlite":
         raise UsageError(
-            f"the registry {settings.registry_uri} is shared, the journal {service.journal.name} is a local file: what it "
+            f"the registry {settings.registry_uri} is shared, the journal {service.journal.name} a local file: what it "
             "says of Production may be out of date; set PROMOTION_DATABASE_URL to a database where the registry is"
         )
     return Deployer(service, Cluster(environment.namespace, context), REPOSITORY / "k8s", actor=actor, seconds=seconds)

@@ -13,7 +13,7 @@ from delivery.records import Failure, Target, Verdict
 from delivery.verdicts import hopeless, late, obstacle
 from delivery.views import Pod, Rollout, event_lines
 
-POLL_SECONDS = 2.0
+POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 30.0
 """How long something that may pass may last: the kubelet tries an image three times in it."""
 
