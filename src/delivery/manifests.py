@@ -95,34 +95,23 @@ def _kustomization(folder: str, target: Target, image: Image, operation: str) ->
             {"pairs": {"promotion/version": str(image.version)}, "includeTemplates": True},
         ],
         "patches": [
-            {
-                "target": {"kind": "Deployment"},
-                "patch": json.dumps(
-                    [
-                        {"op": "replace", "path": f"{_CONTAINER}/image", "value": image.reference},
-                        {
-                            "op": "replace",
-                            "path": f"{_CONTAINER}/env/0/valueFrom/secretKeyRef/name",
-                            "value": f"{target.instance}-api-key",
-                        },
-                        {"op": "add", "path": "/metadata/annotations", "value": said},
-                        {"op": "add", "path": "/spec/template/metadata/annotations", "value": said},
-                    ]
-                ),
-            },
-            *(_named(old, new) for old, new in _names(target)),
+            _patch({"name": "model-server"}, {"/metadata/name": target.instance}),
+            # Kustomize finds a canary by the name it had in the base, too; so the Deployment is named last.
+            _patch(
+                {"kind": "Deployment"},
+                {
+                    "/metadata/name": target.name,
+                    f"{_CONTAINER}/image": image.reference,
+                    f"{_CONTAINER}/env/0/valueFrom/secretKeyRef/name": f"{target.instance}-api-key",
+                    "/metadata/annotations": said,
+                    "/spec/template/metadata/annotations": said,
+                },
+            ),
         ],
     }
 
 
-def _names(target: Target) -> list[tuple[str, str]]:
-    names = [("model-server", target.instance)]
-    return [*names, ("model-server-canary", target.name)] if target.track is Track.CANARY else names
-
-
-def _named(old: str, new: str) -> dict[str, Any]:
-    return {
-        "target": {"name": old},
-        "options": {"allowNameChange": True},
-        "patch": json.dumps([{"op": "replace", "path": "/metadata/name", "value": new}]),
-    }
+def _patch(target: dict[str, str], values: dict[str, Any]) -> dict[str, Any]:
+    # "add" also replaces what is there.
+    operations = [{"op": "add", "path": path, "value": value} for path, value in values.items()]
+    return {"target": target, "options": {"allowNameChange": True}, "patch": json.dumps(operations)}
