@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import socket
@@ -18,6 +19,9 @@ from promotion.errors import UsageError
 
 FIELD_MANAGER = "promotion-layer"
 """Owns what we apply; `kubectl get --show-managed-fields` names it."""
+
+IN_CLUSTER = "in-cluster"
+"""What stands for the API server of the cluster we run in ourselves, with a pod's own account."""
 
 _REQUEST_SECONDS = 15
 # More than one request takes, since a command may make several.
@@ -52,7 +56,7 @@ class Cluster:
     context: str | None = None
 
     def server(self) -> str:
-        """URL of the API server, as the kubeconfig names it; `in-cluster` for a pod's own.
+        """URL of the API server, as the kubeconfig names it.
 
         Raises:
             UsageError: kubectl is missing, or the context does not exist.
@@ -61,11 +65,11 @@ class Cluster:
         try:
             shown = json.loads(self._kubectl(arguments))
         except ClusterError as error:
-            if self.context is None and "current-context must exist" in str(error):
-                return "in-cluster"
+            if self.context is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
+                return IN_CLUSTER
             raise UsageError(f"{error}; name a context of the kubeconfig with --context") from error
         clusters = shown.get("clusters") or []
-        return str(clusters[0]["cluster"]["server"]) if clusters else "in-cluster"
+        return str(clusters[0]["cluster"]["server"]) if clusters else IN_CLUSTER
 
     def get(self, *what: str) -> dict[str, Any] | None:
         """An object, or a list of objects, as JSON; None when there is none of that name.

@@ -25,7 +25,7 @@ import json, os, sys
 images = json.load(open(os.environ["SCRIPTED_CLUSTER"]))["images"]
 if sys.argv[1:3] != ["image", "inspect"] or sys.argv[3] not in images:
     sys.exit(f"Error response from daemon: No such image: {sys.argv[-1]}")
-print(json.dumps([{"Config": {"Labels": images[sys.argv[3]]["labels"]}, "RepoDigests": []}]))
+print(json.dumps([{"Config": {"Labels": images[sys.argv[3]]["labels"]}, "RepoDigests": images[sys.argv[3]].get("pushed")}]))
 """
 ROWS = [{"x": 1.0}, {"x": None}]
 PROBABILITIES = [[0.25, 0.75], [0.9, 0.1]]

@@ -114,7 +114,7 @@ def _answer(state: dict[str, Any], words: list[str], flags: list[str]) -> str:
         return json.dumps({"clusters": [{"name": "c", "cluster": {"server": "https://scripted.example:6443"}}]})
     first, last = state.get("away") or (0, -1)
     if first <= len(state["calls"]) <= last:
-        raise Refused("The connection to the server scripted.example:6443 was refused - did you specify the right host?")
+        raise Refused("The connection to the server scripted.example:6443 was refused - did you specify the right host or port?")
     namespace = next(flag.partition("=")[2] for flag in flags if flag.startswith("--namespace="))
     if namespace not in state["objects"]:
         raise Refused(f'Error from server (NotFound): namespaces "{namespace}" not found')
@@ -375,7 +375,11 @@ def _serve(state: dict[str, Any], image: str, ports: str) -> None:
         def log_message(self, *_: Any) -> None:
             pass
 
-    HTTPServer(("127.0.0.1", int(ports.partition(":")[0])), Handler).serve_forever()
+    parent = os.getppid()
+    with HTTPServer(("127.0.0.1", int(ports.partition(":")[0])), Handler) as server:
+        server.timeout = 1.0
+        while os.getppid() == parent:
+            server.handle_request()
 
 
 if __name__ == "__main__":
