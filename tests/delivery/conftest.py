@@ -131,5 +131,3 @@ def second(_shared: SharedHome, cluster: ScriptedCluster) -> Scene:
         state["calls"] = []
     scene.said.clear()
     return scene
-
-

@@ -25,7 +25,8 @@ import json, os, sys
 images = json.load(open(os.environ["SCRIPTED_CLUSTER"]))["images"]
 if sys.argv[1:3] != ["image", "inspect"] or sys.argv[3] not in images:
     sys.exit(f"Error response from daemon: No such image: {sys.argv[-1]}")
-print(json.dumps([{"Config": {"Labels": images[sys.argv[3]]["labels"]}, "RepoDigests": images[sys.argv[3]].get("pushed")}]))
+image = images[sys.argv[3]]
+print(json.dumps([{"Config": {"Labels": image["labels"]}, "RepoDigests": image.get("pushed")}]))
 """
 ROWS = [{"x": 1.0}, {"x": None}]
 PROBABILITIES = [[0.25, 0.75], [0.9, 0.1]]
@@ -140,7 +141,7 @@ class ScriptedCluster:
     def runs(self, name: str, namespace: str = "models-production") -> str | None:
         """The image a Deployment runs."""
         found = self.object(f"deployment/{name}", namespace)
-        return found and found["spec"]["template"]["spec"]["containers"][0]["image"]
+        return str(found["spec"]["template"]["spec"]["containers"][0]["image"]) if found else None
 
     def verbs(self) -> list[str]:
         """What was asked of kubectl, in order."""

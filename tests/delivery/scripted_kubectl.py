@@ -18,6 +18,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -92,8 +93,6 @@ def main() -> int:
     if kill:
         os.kill(os.getppid(), signal.SIGKILL)
         return 1
-    if isinstance(output, int):
-        return output
     (sys.stderr if code else sys.stdout).write(output)
     if words[0] == "diff" and output and not code:
         return 1
@@ -114,13 +113,15 @@ def _answer(state: dict[str, Any], words: list[str], flags: list[str]) -> str:
         return json.dumps({"clusters": [{"name": "c", "cluster": {"server": "https://scripted.example:6443"}}]})
     first, last = state.get("away") or (0, -1)
     if first <= len(state["calls"]) <= last:
-        raise Refused("The connection to the server scripted.example:6443 was refused - did you specify the right host or port?")
+        raise Refused(
+            "The connection to the server scripted.example:6443 was refused - did you specify the right host or port?"
+        )
     namespace = next(flag.partition("=")[2] for flag in flags if flag.startswith("--namespace="))
     if namespace not in state["objects"]:
         raise Refused(f'Error from server (NotFound): namespaces "{namespace}" not found')
     objects = state["objects"][namespace]
-    answers = {
-        "apply": lambda: _apply(state, objects),
+    answers: dict[str, Callable[[], str]] = {
+        "apply": lambda: _apply(objects),
         "diff": lambda: _diff(objects),
         "get": lambda: _get(state, objects, words),
         "rollout": lambda: _undo(objects, words[2].partition("/")[2], flags),
@@ -142,7 +143,7 @@ def _key(document: dict[str, Any]) -> str:
     return f"{document['kind'].lower()}/{document['metadata']['name']}"
 
 
-def _apply(state: dict[str, Any], objects: dict[str, Any]) -> str:
+def _apply(objects: dict[str, Any]) -> str:
     lines = []
     documents = _documents()
     for document in documents:
@@ -212,12 +213,13 @@ def _get(state: dict[str, Any], objects: dict[str, Any], words: list[str]) -> st
         _progress(state, found)
         return json.dumps(found)
     selector = sys.argv[sys.argv.index("--selector") + 1] if "--selector" in sys.argv else ""
-    items = {
+    listed: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "pods": lambda: _pods(state, objects),
         "events": lambda: _events(state, objects),
         "replicasets": lambda: [item for key, item in objects.items() if key.startswith("replicaset/")],
         "endpointslices.discovery.k8s.io": lambda: _slices(state, objects),
-    }[kind]()
+    }
+    items = listed[kind]()
     wanted = dict(part.split("=") for part in selector.split(",")) if selector else {}
     chosen = [item for item in items if wanted.items() <= item["metadata"].get("labels", {}).items()]
     return json.dumps({"kind": "List", "items": chosen})
@@ -268,6 +270,7 @@ def _pods(state: dict[str, Any], objects: dict[str, Any]) -> list[dict[str, Any]
 
 def _pod(deployment: dict[str, Any], behaviour: str, number: int) -> dict[str, Any]:
     template = deployment["spec"]["template"]
+    operation = template["metadata"]["annotations"]["promotion/operation"]
     running = {"running": {"startedAt": START}}
     phase, state, last, restarts = TROUBLES.get(behaviour, ("Running", running, {}, 0))
     is_ready = behaviour not in TROUBLES
@@ -285,7 +288,7 @@ def _pod(deployment: dict[str, Any], behaviour: str, number: int) -> dict[str, A
     return {
         "kind": "Pod",
         "metadata": {
-            "name": f"{deployment['metadata']['name']}-{template['metadata']['annotations']['promotion/operation'][:6]}-{number}",
+            "name": f"{deployment['metadata']['name']}-{operation[:6]}-{number}",
             "labels": template["metadata"]["labels"],
             "annotations": template["metadata"]["annotations"],
         },
@@ -323,7 +326,9 @@ def _slices(state: dict[str, Any], objects: dict[str, Any]) -> list[dict[str, An
             if wanted <= pod["metadata"]["labels"].items()
         ]
         labels = {"kubernetes.io/service-name": service["metadata"]["name"]}
-        found.append({"metadata": {"name": f"{service['metadata']['name']}-x", "labels": labels}, "endpoints": endpoints})
+        found.append(
+            {"metadata": {"name": f"{service['metadata']['name']}-x", "labels": labels}, "endpoints": endpoints}
+        )
     return found
 
 

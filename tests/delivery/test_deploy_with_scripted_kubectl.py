@@ -1,4 +1,7 @@
-"""Deploying through a scripted kubectl: forward, and back with or without the registry. No real cluster here."""
+"""Deploying through a scripted kubectl: forward, and back with or without the registry. No real cluster here.
+
+Each call of kubectl is a process; so most of these run with the system tests.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,7 @@ def test_a_deployment_is_applied_watched_asked_and_recorded(first: Scene) -> Non
     assert "models-production/tiny: 2 rows answered as the registry's model does" in first.said
 
 
+@pytest.mark.system
 def test_the_same_again_is_nothing_to_do(second: Scene) -> None:
     """What runs as the manifests say is not rolled out anew."""
     image = second.image(2)
@@ -43,6 +47,7 @@ def test_the_same_again_is_nothing_to_do(second: Scene) -> None:
     assert 1 == second.cluster.verbs().count("apply")
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("behaviour", "answers", "reason"),
     [
@@ -71,6 +76,7 @@ def test_a_version_that_fails_leaves_cluster_and_registry(
     assert Deployments(second.service.journal).unfinished("tiny", Environment.PRODUCTION) is None
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("behaviour", "reason"),
     [
@@ -93,6 +99,7 @@ def test_an_infrastructure_that_fails_takes_back_the_cluster_only(second: Scene,
     assert State.DEPLOYED is second.deploy(second.image(2)).state
 
 
+@pytest.mark.system
 def test_a_failure_is_explained_by_warnings_and_the_last_lines_of_the_log(second: Scene) -> None:
     """A person reads what the cluster and the server said, without kubectl."""
     with pytest.raises(DeploymentFailed) as failed:
@@ -103,6 +110,7 @@ def test_a_failure_is_explained_by_warnings_and_the_last_lines_of_the_log(second
     assert "wrote: ValueError: weights are damaged" in explanation
 
 
+@pytest.mark.system
 def test_what_may_pass_is_given_time(second: Scene) -> None:
     """An image that becomes available within the patience is deployed after all."""
     second.patience, second.seconds = 30.0, 30.0
@@ -121,7 +129,7 @@ def test_what_may_pass_is_given_time(second: Scene) -> None:
 
 def test_without_a_predecessor_production_ends_empty_and_loud(first: Scene) -> None:
     """The first version ever fails: nothing runs, nothing is in Production, and both are said."""
-    with pytest.raises(DeploymentFailed, match="NOTHING RUNS THERE.*NO VERSION IS IN PRODUCTION"):
+    with pytest.raises(DeploymentFailed, match=r"NOTHING RUNS THERE.*NO VERSION IS IN PRODUCTION"):
         first.deploy(first.image(1, "crash"))
 
     assert (None, None) == (first.cluster.runs("tiny"), first.production())
@@ -140,19 +148,20 @@ def test_the_registry_goes_back_to_what_the_cluster_runs(second: Scene) -> None:
     assert 1 == second.production()
 
 
+@pytest.mark.system
 def test_a_cluster_whose_old_version_may_not_come_back_follows_the_registry(second: Scene) -> None:
-    """Version 1 is known bad, 2 was never deployed: the registry returns to 2, and the cluster ends empty, said loudly."""
-    second.store.sql("SELECT 1")
+    """Version 1 is known bad, 2 was never deployed: the registry returns to 2, the cluster ends empty, said loudly."""
     second.promote(3)
     with second.service.journal.database.write() as connection:
         connection.exec_driver_sql("UPDATE model_version_detail SET known_bad = 'found out' WHERE mlflow_version = 1")
 
-    with pytest.raises(DeploymentFailed, match="no image of it was deployed here, so .* NOTHING RUNS THERE"):
+    with pytest.raises(DeploymentFailed, match=r"no image of it was deployed here, so .* NOTHING RUNS THERE"):
         second.deploy(second.image(3, "crash"))
 
     assert (2, None) == (second.production(), second.cluster.runs("tiny"))
 
 
+@pytest.mark.system
 def test_a_revision_that_is_gone_is_applied_again_from_the_journal(second: Scene) -> None:
     """A history limit that swept the old ReplicaSet away does not stop the way back."""
     before = second.cluster.runs("tiny")
@@ -182,6 +191,7 @@ def test_a_revision_that_is_gone_is_applied_again_from_the_journal(second: Scene
     assert "rollout" not in second.cluster.verbs()
 
 
+@pytest.mark.system
 def test_a_version_that_ran_here_before_is_innocent(second: Scene) -> None:
     """A new image of a version that works is taken back without blaming the version."""
     good = second.image(2)
@@ -208,6 +218,7 @@ def test_a_version_that_left_production_since_the_check_is_not_applied(second: S
     assert "apply" not in second.cluster.verbs()
 
 
+@pytest.mark.system
 def test_somebody_elses_change_during_the_rollout_is_left_alone(second: Scene) -> None:
     """Who changes the Deployment meanwhile has the last word; the attempt ends as overtaken."""
     image = second.image(2, "never ready")
@@ -229,6 +240,7 @@ def test_somebody_elses_change_during_the_rollout_is_left_alone(second: Scene) -
     assert (image.reference, 2, None) == (second.cluster.runs("tiny"), second.production(), second.entry(2).known_bad)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -260,6 +272,7 @@ def test_an_export_that_was_changed_is_refused(second: Scene) -> None:
         second.deploy(image)
 
 
+@pytest.mark.system
 def test_a_canary_runs_beside_the_stable_pods_until_the_version_is_deployed_fully(second: Scene) -> None:
     """The stable Deployment is not touched; the full deployment of the same image removes the canary."""
     before, image = second.cluster.runs("tiny"), second.image(2)
@@ -277,6 +290,7 @@ def test_a_canary_runs_beside_the_stable_pods_until_the_version_is_deployed_full
         second.deploy(image, Track.CANARY)
 
 
+@pytest.mark.system
 def test_a_canary_that_fails_is_removed_and_its_version_taken_back(second: Scene) -> None:
     """Only the canary goes; the registry returns to what the stable pods run."""
     before = second.cluster.runs("tiny")
@@ -292,12 +306,14 @@ def test_a_canary_that_fails_is_removed_and_its_version_taken_back(second: Scene
     assert second.entry(2).known_bad
 
 
+@pytest.mark.system
 def test_a_canary_needs_something_to_run_beside(first: Scene) -> None:
     """Without a stable Deployment there is no Service to share."""
     with pytest.raises(UsageError, match="deploy without --canary first"):
         first.deploy(first.image(1), Track.CANARY)
 
 
+@pytest.mark.system
 def test_staging_takes_the_version_in_staging_and_archives_it_when_it_fails(second: Scene) -> None:
     """A crash is a fact about the version wherever it happens; Production is not concerned."""
     second.promote(3, Stage.STAGING)
@@ -310,6 +326,7 @@ def test_staging_takes_the_version_in_staging_and_archives_it_when_it_fails(seco
     assert second.cluster.runs("tiny", "models-staging") is None
 
 
+@pytest.mark.system
 def test_a_production_version_that_fails_in_staging_keeps_its_place(second: Scene) -> None:
     """An incident is opened, once, and a person decides."""
     for _ in range(2):
@@ -319,6 +336,7 @@ def test_a_production_version_that_fails_in_staging_keeps_its_place(second: Scen
     assert (2, None) == (second.production(), second.entry(2).known_bad)
 
 
+@pytest.mark.system
 def test_an_api_server_that_goes_away_leaves_a_journaled_way_back(second: Scene) -> None:
     """Gone from the middle of the rollout on: what is missing is recorded, said, and finished by --resume."""
     before, image = second.cluster.runs("tiny"), second.image(2)
@@ -326,7 +344,7 @@ def test_an_api_server_that_goes_away_leaves_a_journaled_way_back(second: Scene)
         state["looks"] = 3
         state["away"] = [9, 10**6]
 
-    with pytest.raises(DeploymentFailed, match="the cluster COULD NOT GO BACK YET.*--resume") as failed:
+    with pytest.raises(DeploymentFailed, match=r"the cluster COULD NOT GO BACK YET.*--resume") as failed:
         second.deploy(image)
 
     assert "infrastructure" == failed.value.details["verdict"]

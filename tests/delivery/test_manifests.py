@@ -55,8 +55,10 @@ def test_every_object_is_valid_for_the_supported_versions(version: str) -> None:
 def test_every_selector_finds_the_pods_and_only_those(environment: Environment) -> None:
     """Service, budget and network policy lead to stable and canary pods, each Deployment to its own."""
     stable, canary = (rendered(environment, track) for track in TRACKS)
-    pods = {track: docs["Deployment"]["spec"]["template"]["metadata"]["labels"] for track, docs in
-            zip(TRACKS, (stable, canary), strict=True)}
+    pods = {
+        track: docs["Deployment"]["spec"]["template"]["metadata"]["labels"]
+        for track, docs in zip(TRACKS, (stable, canary), strict=True)
+    }
     shared = [
         stable["Service"]["spec"]["selector"],
         stable["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"],
@@ -68,7 +70,9 @@ def test_every_selector_finds_the_pods_and_only_those(environment: Environment) 
         assert all(found.items() <= labels.items() for labels in pods.values())
     for docs, own, other in ((stable, Track.STABLE, Track.CANARY), (canary, Track.CANARY, Track.STABLE)):
         spec = docs["Deployment"]["spec"]
-        spread = [item["labelSelector"]["matchLabels"] for item in spec["template"]["spec"]["topologySpreadConstraints"]]
+        spread = [
+            item["labelSelector"]["matchLabels"] for item in spec["template"]["spec"]["topologySpreadConstraints"]
+        ]
         for found in (spec["selector"]["matchLabels"], *spread):
             assert found.items() <= pods[own].items()
             assert not found.items() <= pods[other].items()
@@ -79,7 +83,7 @@ def test_every_selector_finds_the_pods_and_only_those(environment: Environment) 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_references_name_what_is_applied(environment: Environment) -> None:
-    """Autoscaler, ConfigMap, ServiceAccount and the Service's port lead somewhere, all in the environment's namespace."""
+    """Autoscaler, ConfigMap, ServiceAccount and the Service's port lead somewhere, all in one namespace."""
     docs = rendered(environment, Track.STABLE)
     pod = docs["Deployment"]["spec"]["template"]["spec"]
     (server,) = pod["containers"]
@@ -138,7 +142,10 @@ def test_pods_meet_the_restricted_standard_and_end_gracefully() -> None:
         security["readOnlyRootFilesystem"],
         security["capabilities"],
     )
-    assert (False, False) == (pod["automountServiceAccountToken"], docs["ServiceAccount"]["automountServiceAccountToken"])
+    assert (False, False) == (
+        pod["automountServiceAccountToken"],
+        docs["ServiceAccount"]["automountServiceAccountToken"],
+    )
     assert {"startupProbe": "/ready", "readinessProbe": "/ready", "livenessProbe": "/health"} == {
         probe: server[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")
     }

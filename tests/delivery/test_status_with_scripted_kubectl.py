@@ -45,6 +45,7 @@ def _scaled_to_nothing(deployment: dict[str, Any]) -> None:
     deployment["spec"]["replicas"] = 0
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("change", "said"),
     [(_other_image, "the cluster runs by/hand:1"), (_scaled_to_nothing, "the rollout is not complete: 0 of 0 pods")],
@@ -59,6 +60,7 @@ def test_what_somebody_changed_by_hand_is_drift(first: Scene, change: Change, sa
     assert said in "; ".join(look(first).drift)
 
 
+@pytest.mark.system
 def test_a_promotion_that_was_not_deployed_is_drift(second: Scene) -> None:
     """Version 2 is in Production, the cluster still runs 1."""
     assert look(second).drift[0] == "version: the registry says tiny-linear v2, the cluster runs tiny-linear v1"

@@ -119,7 +119,14 @@ def test_only_warnings_about_the_deployment_are_shown() -> None:
 
     def event(name: str, reason: str, at: str, kind: str = "Warning") -> dict[str, Any]:
         about = {"kind": "Pod", "name": name}
-        return {"metadata": {}, "type": kind, "reason": reason, "message": "m", "involvedObject": about, "eventTime": at}
+        return {
+            "metadata": {},
+            "type": kind,
+            "reason": reason,
+            "message": "m",
+            "involvedObject": about,
+            "eventTime": at,
+        }
 
     events = [
         event("tiny-5d-x", "Second", "2026-01-02"),

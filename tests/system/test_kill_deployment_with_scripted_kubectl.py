@@ -177,7 +177,11 @@ def test_two_deployments_at_once_are_one_after_the_other(prepared: Scene, tmp_pa
     command = [sys.executable, str(REPOSITORY / DEPLOY), *scene.arguments("good")]
     running = [
         subprocess.Popen(
-            command, env={**os.environ, **scene.environment()}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            env={**os.environ, **scene.environment()},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         for _ in range(2)
     ]
