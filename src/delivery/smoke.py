@@ -94,7 +94,8 @@ def _is_endpoint(cluster: Cluster, deployment: Deployment) -> bool:
         "endpointslices.discovery.k8s.io", f"kubernetes.io/service-name={deployment.target.instance}"
     )
     return any(
-        (endpoint.get("targetRef") or {}).get("name") in pods and endpoint.get("conditions", {}).get("ready", True)
+        (endpoint.get("targetRef") or {}).get("name") in pods
+        and (endpoint.get("conditions") or {}).get("ready") is not False
         for item in slices
         for endpoint in item.get("endpoints") or []
     )

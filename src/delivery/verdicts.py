@@ -18,6 +18,8 @@ _AT_ONCE = frozenset({"InvalidImageName", "ErrImageNeverPull", "CreateContainerC
 _CRASHING = "CrashLoopBackOff"
 # The server's documented exit code for settings it refuses; those come from the cluster's ConfigMap and Secret.
 _REFUSED_SETTINGS = 2
+# Of a server that was told to end: by itself, by SIGKILL, by SIGTERM.
+_STOPPED = frozenset({0, 128 + 9, 128 + 15})
 
 
 def hopeless(pods: Iterable[Pod]) -> Failure | None:
@@ -36,7 +38,7 @@ def hopeless(pods: Iterable[Pod]) -> Failure | None:
 
 
 def obstacle(rollout: Rollout, pods: Sequence[Pod]) -> Failure | None:
-    """What keeps the rollout up and may still pass: a quota, an image that cannot be pulled, no room on any node."""
+    """What keeps the rollout up and may still pass, but seldom does: a quota, an image that cannot be pulled."""
     for reason, message in rollout.stopped.items():
         if reason in {"FailedCreate", "ReplicaSetCreateError"}:
             return _infrastructure(f"pods cannot be made: {message}")
@@ -44,6 +46,12 @@ def obstacle(rollout: Rollout, pods: Sequence[Pod]) -> Failure | None:
         reason, message = pod.waiting
         if reason in BY_RETRYING:
             return _infrastructure(f"{pod.name}: {reason}: {message}")
+    return None
+
+
+def no_room(pods: Sequence[Pod]) -> Failure | None:
+    """What a cluster may settle on its own by adding nodes, so that only the end of the time ends it."""
+    for pod in pods:
         if pod.unscheduled:
             return _infrastructure(f"{pod.name} finds no node: {pod.unscheduled}")
         if pod.evicted:
@@ -59,7 +67,7 @@ def late(rollout: Rollout, pods: Sequence[Pod], seconds: float) -> Failure:
         pods: Those of the new revision.
         seconds: How long it was given.
     """
-    stuck = obstacle(rollout, pods)
+    stuck = obstacle(rollout, pods) or no_room(pods)
     if stuck:
         return stuck
     crashed = [pod for pod in pods if pod.ended and not pod.is_ready]
@@ -79,6 +87,8 @@ def _crash(pod: Pod) -> Failure:
         return Failure(Verdict.VERSION, f"{pod.name} needs more memory than its limit: OOMKilled {times}")
     if code == _REFUSED_SETTINGS:
         return _infrastructure(f"{pod.name} refuses its settings: the server ended with exit code {code}")
+    if code in _STOPPED:
+        return Failure(Verdict.VERSION, f"{pod.name} never gets well: its probes had it stopped {times}")
     return Failure(Verdict.VERSION, f"{pod.name} crashes: the server ended {times}, last with exit code {code}")
 
 

@@ -165,6 +165,7 @@ def _roll(objects: dict[str, Any], key: str, document: dict[str, Any]) -> None:
     kept = known or {"metadata": {"generation": 0, "annotations": {}}, "status": {}}
     changed = known is None or known["spec"] != document["spec"]
     document["status"] = kept["status"]
+    document["looked"] = kept.get("looked", 0)
     document["metadata"]["generation"] = kept["metadata"]["generation"] + changed
     annotations = document["metadata"].setdefault("annotations", {})
     annotations[REVISION] = kept["metadata"]["annotations"].get(REVISION, "0")

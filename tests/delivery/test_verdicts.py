@@ -71,6 +71,7 @@ def test_what_no_waiting_changes(container: dict[str, Any], verdict: Verdict | N
         (a_rollout(), {"state": waiting("Error"), "lastState": ended(1)}, Verdict.VERSION),
         (a_rollout(), {"state": waiting("ContainerCreating")}, Verdict.INFRASTRUCTURE),
         (a_rollout(), {"state": waiting("ErrImagePull")}, Verdict.INFRASTRUCTURE),
+        (a_rollout(), {"state": CRASHING, "lastState": ended(0, "Completed"), "restartCount": 2}, Verdict.VERSION),
         (
             a_rollout({"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "quota"}),
             {"state": {"running": {}}},
@@ -81,6 +82,15 @@ def test_what_no_waiting_changes(container: dict[str, Any], verdict: Verdict | N
 def test_time_is_up(rollout: Rollout, container: dict[str, Any], verdict: Verdict) -> None:
     """Started and never ready is the version's fault, unless anything around it is in the way."""
     assert verdict is late(rollout, [a_pod(**container)], 10).verdict
+
+
+def test_a_cluster_gets_the_whole_time_to_find_room() -> None:
+    """Nodes that are added on demand take minutes: no room is no early end, but the reason when time is up."""
+    scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}
+    pod = Pod.of({"metadata": {"name": "tiny-1"}, "status": {"phase": "Pending", "conditions": [scheduled]}})
+
+    assert obstacle(a_rollout(), [pod]) is None
+    assert "tiny-1 finds no node: 0/3 nodes" == late(a_rollout(), [pod], 10).reason
 
 
 def test_without_any_pod_it_is_the_infrastructure() -> None:
