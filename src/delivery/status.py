@@ -138,7 +138,7 @@ def _versions(wanted: Running | None, runs: Running | None) -> list[str]:
 def _manifest_drift(rollout: Rollout) -> list[str]:
     said = rollout.annotations.get(IMAGE)
     lines = [] if said == rollout.image else [f"image: {said or 'none'} was deployed, the cluster runs {rollout.image}"]
-    if not rollout.is_complete:
+    if not rollout.is_serving:
         lines.append(f"the rollout is not complete: {rollout}")
     lines += [f"{reason}: {message}" for reason, message in rollout.stopped.items()]
     return lines
