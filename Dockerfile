@@ -12,11 +12,13 @@ COPY src/serving /app/serving
 RUN /opt/serving/bin/python -m compileall -q /app
 
 FROM python:3.11-slim
+# onnxruntime reports its use to its maker unless told otherwise.
 ENV PATH=/opt/serving/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONPATH=/app \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    MODEL_DIR=/model
+    MODEL_DIR=/model \
+    ORT_DISABLE_TELEMETRY=1
 COPY --from=packages /opt/serving /opt/serving
 # Belongs to the user below, so that a volume mounted here for PREDICTION_LOG does too.
 COPY --from=packages --chown=10001:10001 /predictions /var/log/predictions

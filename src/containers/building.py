@@ -14,6 +14,9 @@ from promotion.exports import Export, Manifest
 PREFIX = "io.promotion"
 LICENCE = "Apache-2.0"
 _SHA_DIGITS = 12
+_WORD = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*"
+# Docker's grammar: a host with its port, then words in lower case with slashes between them.
+_REPOSITORY = re.compile(rf"(?:[\w.-]+(?::\d+)?/)?{_WORD}(?:/{_WORD})*")
 _PUSH_SECONDS = 900
 
 
@@ -34,7 +37,7 @@ def image_reference(manifest: Manifest, repository: str | None, revision: str) -
         UsageError: The repository brings a tag or a digest along, or is not a name Docker takes.
     """
     name = repository or image_name(manifest.family)
-    if not re.fullmatch(r"[\w.-]+(:\d+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*", name) or name != name.strip("/"):
+    if not _REPOSITORY.fullmatch(name):
         raise UsageError(f"--tag {name}: expected REGISTRY/NAME in lower case and without a tag; the version is added")
     # Docker takes no plus sign, which semantic versions may have.
     version = (manifest.semver or str(manifest.version)).replace("+", "_")

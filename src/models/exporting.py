@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from models.datasets import Dataset, Partition
     from models.exporting_onnx import Parity
 
+EXPECTED_ROWS = 20
 GRAPH = "model.onnx"
 NATIVE = "model"
 """Where the registered files lie in a native export."""
@@ -223,7 +224,6 @@ def _write_documents(
     import pandas as pd
 
     from models.exporting_files import (
-        EXPECTED_ROWS,
         emptied,
         expected_document,
         reference_document,
@@ -233,15 +233,11 @@ def _write_documents(
     rows = part.test_features
     probability = np.asarray(model.predict_proba(rows), dtype=np.float64)
     metrics = recorded_metrics(service.journal, entry) or _measured_now(config, part, probability)
-    empty = emptied(config, rows.head(1))
-    shown = pd.concat([rows.head(EXPECTED_ROWS - len(empty)), empty], ignore_index=True)
-    labels = np.asarray(model.predict(shown), dtype=np.int64)
+    asked = pd.concat([emptied(config, rows.head(1)), rows], ignore_index=True)
     documents = {
         "schema.json": schema_document(config),
         "reference.json": reference_document(config, part.train_features, probability, metrics, dataset.sha256),
-        "expected.json": expected_document(
-            config, shown, labels, np.asarray(model.predict_proba(shown), dtype=np.float64)
-        ),
+        "expected.json": expected_document(config, model, asked, EXPECTED_ROWS),
     }
     for name, document in documents.items():
         (folder / name).write_text(canonical_json(document), encoding="utf-8")

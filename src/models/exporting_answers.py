@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from models.datasets import load_dataset, split
@@ -32,7 +31,7 @@ def registered_answers(
         home: Folder the data's path is relative to.
 
     Returns:
-        `rows`, `labels` and `probabilities` as in an export's `expected.json`, at most `MAXIMUM_ROWS` rows.
+        As `models.exporting_files.expected_document`, at most `MAXIMUM_ROWS` rows.
 
     Raises:
         ArtifactTampered: The registered files are others.
@@ -48,6 +47,4 @@ def registered_answers(
                 f"{version}: its files have sha256 {found[:12]}, expected {digest[:12]}: this is not the version that "
                 "was exported: export it and build the image again"
             )
-        model = load_artifact(folder)
-    labels = np.asarray(model.predict(rows), dtype=np.int64)
-    return expected_document(config, rows, labels, np.asarray(model.predict_proba(rows), dtype=np.float64))
+        return expected_document(config, load_artifact(folder), rows, MAXIMUM_ROWS)

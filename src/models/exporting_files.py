@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from promotion.config import FamilyConfig
 from promotion.evidence import Interval
 
-EXPECTED_ROWS = 20
+TOLERANCE = 1e-5
+"""Largest difference of a probability that is taken for rounding; classes this close are taken for equally likely."""
+
 _BINS = 10
 _BINARY = 2
 
@@ -92,26 +94,41 @@ def reference_document(
     }
 
 
-def expected_document(
-    config: FamilyConfig, rows: pd.DataFrame, labels: NDArray[np.int64], probability: NDArray[np.float64]
-) -> dict[str, Any]:
+def expected_document(config: FamilyConfig, model: Any, rows: pd.DataFrame, limit: int) -> dict[str, Any]:
     """Rows and the registered model's answers, for whoever asks a deployment the same.
+
+    Rows it is undecided about are left out: which of two equally likely classes is named there is a matter of rounding.
 
     Args:
         config: The family.
+        model: Fitted pipeline that takes raw rows.
         rows: Rows × features, missing cells NaN.
-        labels: Class of each row, shape (rows,).
-        probability: Shape (rows, classes).
+        limit: Largest number of rows.
+
+    Returns:
+        `rows`, and for each of them its class in `labels` and one probability a class in `probabilities`.
     """
+    probability = np.asarray(model.predict_proba(rows), dtype=np.float64)
+    shown = np.flatnonzero(decided(probability))[:limit]
     whole = {name for name in config.features if config.data.columns[name].type != "number"}
     return {
         "rows": [
             {name: _cell(value, whole=name in whole) for name, value in zip(config.features, row, strict=True)}
-            for row in rows[config.features].to_numpy(dtype=np.float64)
+            for row in rows[config.features].to_numpy(dtype=np.float64)[shown]
         ],
-        "labels": labels.tolist(),
-        "probabilities": probability.tolist(),
+        "labels": np.asarray(model.predict(rows), dtype=np.int64)[shown].tolist(),
+        "probabilities": probability[shown].tolist(),
     }
+
+
+def decided(probability: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Where a model prefers one class by more than rounding.
+
+    Args:
+        probability: Shape (rows, classes).
+    """
+    best = np.sort(probability, axis=1)
+    return np.asarray(best[:, -1] - best[:, -2] > TOLERANCE)
 
 
 def emptied(config: FamilyConfig, rows: pd.DataFrame) -> pd.DataFrame:

@@ -57,7 +57,7 @@ def call(home: Path, script: str, *arguments: str) -> subprocess.CompletedProces
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=600,
     )
 
 
@@ -75,7 +75,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
         shutil.copytree(REPOSITORY / name, home / name)
     path = home / "config" / f"{FAMILY}.yaml"
     config = yaml.safe_load(path.read_text())
-    config["candidates"] = {"random_forest": {"params": {"n_estimators": 50}}}
+    config["candidates"] = {"random_forest": {"params": {"n_estimators": 20}}}
     config["cross_validation"] = {"folds": 2, "repeats": 1}
     path.write_text(yaml.safe_dump(config))
     last = ""
