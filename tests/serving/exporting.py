@@ -14,7 +14,7 @@ import skops.io
 
 from models.candidates import build_pipeline
 from models.datasets import Partition, load_dataset, split
-from models.exporting_files import EXPECTED_ROWS, expected_document, schema_document
+from models.exporting_files import expected_document, schema_document
 from models.exporting_onnx import translate
 from models.packaging import TRUSTED_TYPES
 from models.sources import make_missing
@@ -22,6 +22,7 @@ from promotion.config import FamilyConfig, load_config
 from promotion.exports import FORMAT, Engine, Manifest, canonical_json
 from promotion.settings import REPOSITORY
 
+EXPECTED_ROWS = 20
 LOGISTIC = "heart-disease-logistic_regression"
 
 
@@ -50,10 +51,8 @@ def export(
     else:
         (folder / "model").mkdir()
         skops.io.dump(pipeline, folder / "model" / "model.skops")
-    rows = parts.test_features.head(EXPECTED_ROWS)
-    answers = expected_document(config, rows, pipeline.predict(rows), pipeline.predict_proba(rows))
     write(folder / "schema.json", schema_document(config))
-    write(folder / "expected.json", answers)
+    write(folder / "expected.json", expected_document(config, pipeline, parts.test_features, EXPECTED_ROWS))
     seal(
         folder,
         Manifest(
