@@ -12,7 +12,6 @@ from delivery.records import Environment, Target, Track
 from delivery.views import Rollout
 from promotion.records import Entry
 from promotion.service import PromotionService
-from promotion.stages import Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +67,8 @@ def status(service: PromotionService, cluster: Cluster, family: str, environment
     found = cluster.get("deployment", target.name)
     beside = cluster.get("deployment", Target(family, environment, Track.CANARY).name)
     rollout = Rollout.of(found) if found else None
-    wanted = _wanted(service, family, environment)
     runs = _running(rollout) if rollout else None
-    chosen = _chosen(wanted, runs)
+    chosen = _chosen(_wanted(service, family, environment, runs), runs)
     drift = [*service.outside_changes(family), *_interrupted(service, family, environment)]
     drift += _versions(chosen, runs)
     if rollout:
@@ -85,15 +83,19 @@ def status(service: PromotionService, cluster: Cluster, family: str, environment
     )
 
 
-def _wanted(service: PromotionService, family: str, environment: Environment) -> list[Running]:
+def _wanted(service: PromotionService, family: str, environment: Environment, runs: Running | None) -> list[Running]:
     entries = [entry for entry in service.journal.entries(family) if entry.stage in environment.stages]
     entries.sort(key=lambda entry: environment.stages.index(entry.stage))
-    return [Running(str(entry), entry.digest or "", _report(service, family, entry)) for entry in entries]
+    return [Running(str(entry), entry.digest or "", _report(service, family, entry, runs)) for entry in entries]
 
 
-def _report(service: PromotionService, family: str, entry: Entry) -> str:
-    arrival = service.journal.arrival(family, Stage(entry.stage), entry.id)
-    return str(arrival.details.get("report_digest", "")) if arrival else ""
+def _report(service: PromotionService, family: str, entry: Entry, runs: Running | None) -> str:
+    """The report of its last move; or that of an earlier one, when a version that came back runs from its old image."""
+    moves = service.journal.history(family, version_id=entry.id)
+    reports = [str(move.details["report_digest"]) for move in moves if move.is_move and "report_digest" in move.details]
+    if runs and runs.gate_report in reports:
+        return runs.gate_report
+    return next(iter(reports), "")
 
 
 def _chosen(wanted: list[Running], runs: Running | None) -> Running | None:
@@ -138,7 +140,7 @@ def _versions(wanted: Running | None, runs: Running | None) -> list[str]:
 def _manifest_drift(rollout: Rollout) -> list[str]:
     said = rollout.annotations.get(IMAGE)
     lines = [] if said == rollout.image else [f"image: {said or 'none'} was deployed, the cluster runs {rollout.image}"]
-    if not rollout.is_complete:
+    if not rollout.is_serving:
         lines.append(f"the rollout is not complete: {rollout}")
     lines += [f"{reason}: {message}" for reason, message in rollout.stopped.items()]
     return lines

@@ -80,6 +80,11 @@ class Rollout:
             and self.available >= self.updated
         )
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether only pods of the newest revision are left and some answer; the autoscaler may be adding more."""
+        return self.is_seen and self.desired > 0 and self.total <= self.updated and self.available > 0
+
     def __str__(self) -> str:
         old = max(self.total - self.updated, 0)
         return f"{self.updated} of {self.desired} pods are new, {self.available} available, {old} old ones left"

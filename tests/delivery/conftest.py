@@ -60,8 +60,11 @@ class Scene:
     def image(self, number: int, behaviour: str = "well", **answers: Any) -> Image:
         """An image of a version."""
         entry = self.entry(number)
-        digest = entry.digest or "0" * 64
-        return self.cluster.image(MODEL, number, digest, family="tiny", behaviour=behaviour, **answers)
+        moves = [event for event in self.service.journal.history("tiny", version_id=entry.id) if event.is_move]
+        report = moves[0].details["report_digest"] if moves else "e" * 64
+        return self.cluster.image(
+            MODEL, number, entry.digest or "0" * 64, family="tiny", behaviour=behaviour, report=report, **answers
+        )
 
     def deploy(
         self, image: Image, track: Track = Track.STABLE, environment: Environment = Environment.PRODUCTION

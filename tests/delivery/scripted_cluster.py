@@ -90,7 +90,15 @@ class ScriptedCluster:
         return self.folder / f"export-{number}"
 
     def image(
-        self, model: str, number: int, digest: str, *, family: str, behaviour: str = "well", **answers: Any
+        self,
+        model: str,
+        number: int,
+        digest: str,
+        *,
+        family: str,
+        behaviour: str = "well",
+        report: str = "e" * 64,
+        **answers: Any,
     ) -> Image:
         """Make an export folder and an image of it.
 
@@ -100,6 +108,7 @@ class ScriptedCluster:
             digest: Of the version's artifact.
             family: Whose version.
             behaviour: How its pods do, see `scripted_kubectl`.
+            report: Digest of the gate report it was exported with.
             answers: What it answers otherwise: `classes`, `probabilities`, `says` (the digest at /version).
         """
         folder = self.export(number)
@@ -119,7 +128,7 @@ class ScriptedCluster:
             "version": str(number),
             "semver": f"1.{number}.0",
             "digest": digest,
-            "gate-report": "e" * 64,
+            "gate-report": report,
             "manifest": hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest(),
         }
         labels = {f"io.promotion.{name}": value for name, value in known.items()}

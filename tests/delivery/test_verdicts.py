@@ -147,3 +147,12 @@ def test_only_warnings_about_the_deployment_are_shown() -> None:
 
     assert ["Pod tiny: First: m", "Pod tiny-5d-x: Second: m"] == event_lines(events, "tiny", limit=5)
     assert ["Pod tiny-5d-x: Second: m"] == event_lines(events, "tiny", limit=1)
+
+
+def test_pods_that_the_autoscaler_is_adding_are_no_drift() -> None:
+    """One of two pods answers and no old one is left: the version serves, though the rollout is not complete."""
+    rollout = a_rollout(replicas=2, updatedReplicas=2, availableReplicas=1)
+
+    assert (True, False) == (rollout.is_serving, rollout.is_complete)
+    assert not a_rollout(replicas=3, updatedReplicas=2, availableReplicas=2).is_serving
+    assert not a_rollout(replicas=2, updatedReplicas=2, availableReplicas=0).is_serving
