@@ -337,6 +337,42 @@ def test_a_production_version_that_fails_in_staging_keeps_its_place(second: Scen
 
 
 @pytest.mark.system
+def test_what_was_interrupted_and_cannot_be_checked_any_more_goes_back(second: Scene) -> None:
+    """The export was replaced meanwhile: --resume ends the attempt without blaming anybody."""
+    before, image = second.cluster.runs("tiny"), second.image(2)
+    deployer, target = second.deployer(), Target("tiny", Environment.PRODUCTION)
+    plan = deployer.check(target, image, second.cluster.export(2))
+    predecessor = deployer._predecessor(plan)
+    deployer.deployments.begin(target, image, plan.entry, predecessor, cluster=deployer.cluster.server(), actor="anna")
+    (second.cluster.export(2) / "manifest.json").write_text("{}")
+
+    with pytest.raises(DeploymentFailed, match="cannot be checked any more"):
+        deployer.resume("tiny", Environment.PRODUCTION, second.cluster.export(2))
+
+    assert (before, 2) == (second.cluster.runs("tiny"), second.production())
+    assert deployer.deployments.unfinished("tiny", Environment.PRODUCTION) is None
+
+
+@pytest.mark.system
+def test_another_image_takes_the_place_of_an_interrupted_one(second: Scene) -> None:
+    """The interrupted attempt is taken back as overtaken, then the new one begins from what is known to work."""
+    good = second.image(2)
+    deployer, target = second.deployer(), Target("tiny", Environment.PRODUCTION)
+    plan = deployer.check(target, good, second.cluster.export(2))
+    begun = deployer.deployments.begin(
+        target, good, plan.entry, deployer._predecessor(plan), cluster=deployer.cluster.server(), actor="anna"
+    )
+    deployer._apply(begun)
+    other = second.image(2)
+
+    done = second.deploy(other)
+
+    assert (State.DEPLOYED, other.reference) == (done.state, second.cluster.runs("tiny"))
+    assert ["deploy", "deploy failed", "deploy undone", "deploy", "deployed"] == second.actions(5)
+    assert ["apply", "rollout", "apply"] == [verb for verb in second.cluster.verbs() if verb in {"apply", "rollout"}]
+
+
+@pytest.mark.system
 def test_an_api_server_that_goes_away_leaves_a_journaled_way_back(second: Scene) -> None:
     """Gone from the middle of the rollout on: what is missing is recorded, said, and finished by --resume."""
     before, image = second.cluster.runs("tiny"), second.image(2)
