@@ -84,6 +84,7 @@ def test_a_deployment_from_plan_to_status(store: Store, cluster: ScriptedCluster
     assert 1 == len(json.loads(status.stdout)["drift"])
 
 
+@pytest.mark.system
 def test_a_failed_version_exits_1_and_explains(store: Store, cluster: ScriptedCluster, deploy: Deploy) -> None:
     """One line of data says whose fault it was; the console shows what cluster and server said."""
     image = an_image(store, cluster, "crash")
