@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -10,6 +10,18 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(min_length=1)]
+Variable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
+"""The name of an environment variable: what it holds is a secret and stands in no file."""
+Duration = Annotated[str, Field(pattern=r"^[1-9][0-9]*[smhd]$")]
+"""A number of seconds, minutes, hours or days: `90s`, `5m`, `6h`, `7d`."""
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def length(duration: Duration) -> timedelta:
+    """How long a duration is."""
+    return timedelta(**{_UNITS[duration[-1]]: int(duration[:-1])})
+
 
 
 class Strict(BaseModel):
@@ -170,6 +182,14 @@ class Alert(Strict):
     latency_ms: Positive | None = None
 
 
+class Routing(Strict):
+    """Which channels hear of which level, by their names in `Monitoring.channels`."""
+
+    critical: list[Name] = ["pagerduty", "slack", "email"]
+    warning: list[Name] = ["slack", "email"]
+    info: list[Name] = ["slack"]
+
+
 class Monitoring(Strict):
     """What is watched in Production and when somebody is told.
 
@@ -178,12 +198,28 @@ class Monitoring(Strict):
         critical: Tells everybody.
         warning: Tells the team.
         rollback: Takes the version back.
+        channels: By name, the environment variable that holds the channel's Apprise URL.
+        routing: Which channels hear of which level.
+        cool_down: How long an alert that lasts is not repeated, and how long one that comes and goes must stay away
+            before it counts as over.
     """
 
     drift: bool = True
     critical: Alert = Alert(accuracy_drop=0.05, error_rate=0.02)
     warning: Alert = Alert(accuracy_drop=0.02, latency_ms=200.0)
     rollback: Alert = Alert(accuracy_drop=0.10, error_rate=0.05, latency_ms=500.0)
+    channels: dict[Name, Variable] = {"pagerduty": "PAGERDUTY_URL", "slack": "SLACK_URL", "email": "EMAIL_URL"}
+    routing: Routing = Routing()
+    cool_down: Duration = "6h"
+
+    @model_validator(mode="after")
+    def _routes_lead_somewhere(self) -> Monitoring:
+        routes = [*self.routing.critical, *self.routing.warning, *self.routing.info]
+        if unknown := sorted(set(routes) - set(self.channels)):
+            known = ", ".join(sorted(self.channels)) or "none"
+            message = f"routing: unknown channel {unknown[0]!r}; channels has {known}"
+            raise ValueError(message)
+        return self
 
 
 class Review(Strict):
