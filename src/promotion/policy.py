@@ -23,7 +23,6 @@ def length(duration: Duration) -> timedelta:
     return timedelta(**{_UNITS[duration[-1]]: int(duration[:-1])})
 
 
-
 class Strict(BaseModel):
     """A part of a family's file: unknown keys and wrong types are refused."""
 
