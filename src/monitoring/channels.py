@@ -15,13 +15,14 @@ from monitoring.messages import Level, Message
 
 if TYPE_CHECKING:
     from apprise import AppriseAsset, AppriseResult, NotifyBase
-    from tenacity import RetryCallState
 
 _THREADS = "alert-channel-"
 _STATUS = re.compile(r"error=(\d{3})\b")
 # A 4xx says that the message or the credentials are wrong, which a second attempt does not change; these do pass.
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
-_TEXT_SHOWN = 1000
+# Limits of PagerDuty's Events API v2, characters.
+_LONGEST_SUMMARY = 1024
+_LONGEST_KEY = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +121,6 @@ class _Round:
             if not answer.accepted:
                 break
 
-    def _is_late(self, _state: RetryCallState) -> bool:
-        """Nobody waits any more: what was taken from now on would be told twice."""
-        return time.monotonic() >= self._deadline
-
     def answered(self) -> list[Answer]:
         """The answers there are; one that is still awaited, and those behind it, did not come."""
         answers = list(self._answers)
@@ -134,10 +131,10 @@ class _Round:
 
     def _deliver(self, message: Message) -> Answer:
         from tenacity import (
+            RetryCallState,
             Retrying,
             retry_if_result,
             stop_after_attempt,
-            stop_any,
             wait_exponential_jitter,
         )
 
@@ -148,8 +145,10 @@ class _Round:
         patience = self._patience
         if not self._url:
             return Answer(accepted=False, problem=f"{self._channel.variable} is not set")
+        tried = stop_after_attempt(patience.attempts)
+        # After the deadline nobody waits any more: what was taken then would be told twice.
         retrying = Retrying(
-            stop=stop_any(stop_after_attempt(patience.attempts), self._is_late),
+            stop=lambda state: tried(state) or time.monotonic() >= self._deadline,
             wait=wait_exponential_jitter(
                 initial=patience.first_wait, max=patience.longest_wait, jitter=patience.first_wait
             ),
@@ -202,9 +201,11 @@ def _notify(service: NotifyBase, message: Message) -> AppriseResult:
     title, body = message.title, message.body
     if isinstance(service, NotifyPagerDuty):
         # A pager shows one line and has its own places for the rest; its key ties the recovery to the incident.
-        title, body = "", message.title[:_TEXT_SHOWN]
+        title, body = "", message.title[:_LONGEST_SUMMARY]
         service.action = "map"
-        service.dedup = message.incident
+        service.dedup = message.incident[-_LONGEST_KEY:]
+        if service.source == service.template_tokens["source"]["default"]:
+            service.source = message.details.get("Family", service.source)
         service.details = {**service.details, **message.details}
         service.click = message.link or service.click
     manager = Apprise(asset=service.asset)

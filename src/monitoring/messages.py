@@ -28,6 +28,7 @@ class Kind(StrEnum):
 
     ALERT = "alert"
     REMINDER = "reminder"
+    EASED = "eased"
     RECOVERY = "recovery"
     ENDED = "ended"
     ANNOUNCEMENT = "announcement"
@@ -70,8 +71,9 @@ class Notice:
         """The word a title begins with."""
         words = {
             Kind.REMINDER: f"STILL {self.level.upper()}",
+            Kind.EASED: f"EASED TO {self.level.upper()}",
             Kind.RECOVERY: "RECOVERED",
-            Kind.ENDED: "ENDED",
+            Kind.ENDED: "ENDED, LEFT PRODUCTION",
             Kind.ANNOUNCEMENT: "NOTICE",
             Kind.TEST: "TEST",
         }
@@ -187,9 +189,9 @@ def _details(notices: Sequence[Notice], guide: Guide) -> dict[str, str]:
 def _extent(notice: Notice) -> dict[str, str]:
     if notice.kind in {Kind.ANNOUNCEMENT, Kind.TEST}:
         return {"When": moment(notice.since)}
-    was = f"{notice.level} until then" if notice.kind.is_over else str(notice.level)
-    figures = f" ({notice.measure})" if notice.measure and not notice.kind.is_over else ""
-    return {"How bad": was + figures, "Since": _period(notice).removeprefix("since ")}
+    words = f"{notice.level} until then" if notice.until else str(notice.level)
+    figures = f" ({notice.measure})" if notice.measure and not notice.until else ""
+    return {"How bad": words + figures, "Since": _period(notice).removeprefix("since ")}
 
 
 def _period(notice: Notice) -> str:

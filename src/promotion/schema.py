@@ -182,7 +182,8 @@ alert = Table(
     Column("opened_at", UtcDateTime, nullable=False),
     Column("seen_at", UtcDateTime, nullable=False),
     Column("told_at", UtcDateTime, nullable=False),
-    Column("healthy_since", UtcDateTime),
+    Column("better_since", UtcDateTime),
+    Column("eased_at", UtcDateTime),
     Column("closed_at", UtcDateTime),
     CheckConstraint("state IN ('open', 'recovered', 'ended', 'announced')", name="known_alert_state"),
 )

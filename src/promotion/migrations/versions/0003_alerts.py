@@ -29,7 +29,8 @@ def upgrade() -> None:
         sa.Column("opened_at", _MOMENT, nullable=False),
         sa.Column("seen_at", _MOMENT, nullable=False),
         sa.Column("told_at", _MOMENT, nullable=False),
-        sa.Column("healthy_since", _MOMENT),
+        sa.Column("better_since", _MOMENT),
+        sa.Column("eased_at", _MOMENT),
         sa.Column("closed_at", _MOMENT),
         sa.CheckConstraint("state IN ('open', 'recovered', 'ended', 'announced')", name="known_alert_state"),
     )
