@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from monitoring.alert_book import Alert, AlertBook, State
+from monitoring.alert_book import AlertBook
+from monitoring.alerts import Alert, State
 from monitoring.messages import Kind, Level, measure
 from promotion.policy import Monitoring, length
 from promotion.records import Entry

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from monitoring.alert_book import ACTOR, Alert, Delivery, Due, State, open_book, version_name
+from monitoring.alert_book import ACTOR, open_book, version_name
 from monitoring.alert_rules import Finding, Rules
+from monitoring.alerts import Alert, Delivery, Due, State
 from monitoring.channels import Answer, Channel, Patience, dispatch, pages
 from monitoring.messages import Guide, Kind, Level, Message, Notice, compose
 from promotion import clock
