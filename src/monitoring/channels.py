@@ -87,6 +87,8 @@ def dispatch(
     Returns:
         By channel an answer for each message, in order.
     """
+    # Before Apprise is imported: it talks while it loads.
+    _silence()
     rounds = {channel: _Round(channel, messages, environment, patience) for channel, messages in post.items()}
     deadline = time.monotonic() + patience.seconds
     for channel, current in rounds.items():
@@ -150,7 +152,7 @@ class _Round:
         retrying = Retrying(
             stop=lambda state: tried(state) or time.monotonic() >= self._deadline,
             wait=wait_exponential_jitter(
-                initial=patience.first_wait, max=patience.longest_wait, jitter=patience.first_wait
+                multiplier=patience.first_wait, max=patience.longest_wait, jitter=patience.first_wait
             ),
             retry=retry_if_result(lambda answer: answer.may_pass),
             retry_error_callback=last,
@@ -172,7 +174,6 @@ class _Round:
 def _open(url: str) -> NotifyBase | None:
     from apprise import Apprise
 
-    _silence()
     return Apprise.instantiate(url, asset=_asset())
 
 
@@ -253,6 +254,7 @@ def _silence() -> None:
     """Keep what libraries log about a delivery, URLs with their tokens, from whoever listens to the root logger."""
     apprise = logging.getLogger("apprise")
     apprise.propagate = False
+    apprise.setLevel(logging.WARNING)  # below, it quotes URLs; the warnings are what we read the status from
     if not apprise.handlers:
         apprise.addHandler(logging.NullHandler())
     for name in ("urllib3.connectionpool", "urllib3.util.retry"):
