@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-from datetime import date
-from typing import Annotated, Literal
+import re
+from datetime import date, timedelta
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(min_length=1)]
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def duration(text: Any) -> Any:
+    """Read `90s`, `5m`, `24h` or `7d` as a time span; what is no text is handed back for pydantic to judge.
+
+    Raises:
+        ValueError: It is a text, but not of that form, or zero.
+    """
+    if not isinstance(text, str):
+        return text
+    found = re.fullmatch(r"(\d{1,6})([smhd])", text.strip())
+    if found is None or not int(found[1]):
+        message = "expected a time span such as 90s, 5m, 24h or 7d"
+        raise ValueError(message)
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+Duration = Annotated[timedelta, BeforeValidator(duration)]
 
 
 class Strict(BaseModel):
@@ -163,11 +183,33 @@ class Retention(Strict):
 
 
 class Alert(Strict):
-    """When a level is reached; drops are absolute differences of the metric from its value at promotion."""
+    """When a level is reached: beyond the bound, not on it.
+
+    Attributes:
+        accuracy_drop: Absolute difference of the accuracy from its value at promotion: 0.90 to 0.85 is a drop of 0.05.
+        rmspe_rise: The same for a forecast's RMSPE, upwards.
+        error_rate: Share of requests answered with a 5xx status.
+        latency_ms: 95th percentile of the latency, milliseconds.
+    """
 
     accuracy_drop: Share | None = None
+    rmspe_rise: Positive | None = None
     error_rate: Share | None = None
     latency_ms: Positive | None = None
+
+
+class DriftLevels(Strict):
+    """From which population stability index on a distribution has moved; a family may leave one out.
+
+    Attributes:
+        info: A moderate shift.
+        warning: A large one.
+        critical: None by default: inputs may move without the predictions getting worse.
+    """
+
+    info: Positive | None = 0.10
+    warning: Positive | None = 0.25
+    critical: Positive | None = None
 
 
 class Monitoring(Strict):
@@ -178,12 +220,31 @@ class Monitoring(Strict):
         critical: Tells everybody.
         warning: Tells the team.
         rollback: Takes the version back.
+        window: How far back one run looks.
+        label_delay: How much further back it looks for rows whose labels have arrived by now.
+        minimum_rows: Rows, and requests, below which nothing is said of drift, values, latency and errors.
+        minimum_labels: Labelled rows below which nothing is said of performance.
+        confidence: How sure it must be that a metric is worse than at promotion at all, before a drop beyond a bound
+            counts: two-sided confidence of the interval that must exclude the value at promotion.
+        psi: When a distribution has drifted.
+        concept_change: Tolerated absolute change of the share of the positive label among rows of one predicted class.
+        missing_rise: Tolerated absolute rise of the share of missing values of a feature.
+        out_of_range: Tolerated share of a feature's values outside what the family's file allows.
     """
 
     drift: bool = True
-    critical: Alert = Alert(accuracy_drop=0.05, error_rate=0.02)
-    warning: Alert = Alert(accuracy_drop=0.02, latency_ms=200.0)
+    critical: Alert = Alert(accuracy_drop=0.05, rmspe_rise=0.05, error_rate=0.02)
+    warning: Alert = Alert(accuracy_drop=0.02, rmspe_rise=0.02, latency_ms=200.0)
     rollback: Alert = Alert(accuracy_drop=0.10, error_rate=0.05, latency_ms=500.0)
+    window: Duration = timedelta(hours=24)
+    label_delay: Duration = timedelta(days=7)
+    minimum_rows: Annotated[int, Field(ge=1)] = 200
+    minimum_labels: Annotated[int, Field(ge=1)] = 100
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    psi: DriftLevels = DriftLevels()
+    concept_change: Share = 0.10
+    missing_rise: Share = 0.05
+    out_of_range: Share = 0.01
 
 
 class Review(Strict):
