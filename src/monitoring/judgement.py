@@ -9,7 +9,7 @@ from statistics import NormalDist
 from typing import Any, Literal
 
 from monitoring.observation import Drift, Observation, Reading
-from promotion.policy import Alert, Monitoring
+from promotion.policy import Alert, Levels, Monitoring
 
 Level = Literal["critical", "warning", "info"]
 LEVELS: tuple[Level, ...] = ("critical", "warning", "info")
@@ -91,6 +91,10 @@ def _bounds(monitoring: Monitoring, name: str) -> list[tuple[Level, float]]:
     return [(level, bound) for level, bound in found if bound is not None]
 
 
+def _levels(levels: Levels) -> list[tuple[Level, float]]:
+    return [(level, bound) for level in LEVELS if (bound := getattr(levels, level)) is not None]
+
+
 def _crossed(value: float, bounds: list[tuple[Level, float]]) -> tuple[Level, float] | None:
     # A drop from 0.90 to 0.85 is 0.05000000000000004 to a computer, and not beyond 0.05 to anybody else.
     return next(((level, bound) for level, bound in bounds if value > bound + 1e-9), None)
@@ -98,7 +102,7 @@ def _crossed(value: float, bounds: list[tuple[Level, float]]) -> tuple[Level, fl
 
 def _performance(observation: Observation, monitoring: Monitoring) -> Iterator[Finding]:
     for name, reading in observation.metrics.items():
-        bounds = _bounds(monitoring, "rmspe_rise" if name in RISING else "accuracy_drop")
+        bounds = _levels(monitoring.rmspe_rise) if name in RISING else _bounds(monitoring, "accuracy_drop")
         if name == "mae":
             continue  # in the target's unit, for which there is no bound that suits every family
         if name not in _LEADING:
@@ -197,11 +201,8 @@ def _service(observation: Observation, monitoring: Monitoring) -> Iterator[Findi
 
 
 def _drifts(observation: Observation, monitoring: Monitoring) -> Iterator[Finding]:
-    levels: list[tuple[Level, float]] = [
-        (level, bound) for level in LEVELS if (bound := getattr(monitoring.psi, level)) is not None
-    ]
     for drift in observation.drift:
-        yield from _drift(observation, monitoring, drift, levels, tests=len(observation.drift))
+        yield from _drift(observation, monitoring, drift, _levels(monitoring.psi), tests=len(observation.drift))
 
 
 def _drift(

@@ -187,28 +187,20 @@ class Alert(Strict):
 
     Attributes:
         accuracy_drop: Absolute difference of the accuracy from its value at promotion: 0.90 to 0.85 is a drop of 0.05.
-        rmspe_rise: The same for a forecast's RMSPE, upwards.
         error_rate: Share of requests answered with a 5xx status.
         latency_ms: 95th percentile of the latency, milliseconds.
     """
 
     accuracy_drop: Share | None = None
-    rmspe_rise: Positive | None = None
     error_rate: Share | None = None
     latency_ms: Positive | None = None
 
 
-class DriftLevels(Strict):
-    """From which population stability index on a distribution has moved; a family may leave one out.
+class Levels(Strict):
+    """Bounds by level; a level without one is never reached."""
 
-    Attributes:
-        info: A moderate shift.
-        warning: A large one.
-        critical: None by default: inputs may move without the predictions getting worse.
-    """
-
-    info: Positive | None = 0.10
-    warning: Positive | None = 0.25
+    info: Positive | None = None
+    warning: Positive | None = None
     critical: Positive | None = None
 
 
@@ -226,22 +218,25 @@ class Monitoring(Strict):
         minimum_labels: Labelled rows below which nothing is said of performance.
         confidence: How sure it must be that a metric is worse than at promotion at all, before a drop beyond a bound
             counts: two-sided confidence of the interval that must exclude the value at promotion.
-        psi: When a distribution has drifted.
+        psi: From which population stability index on a distribution has drifted. Not critical by default: inputs may
+            move without the predictions getting worse.
+        rmspe_rise: Of a forecast: absolute rise of the RMSPE above its value at promotion.
         concept_change: Tolerated absolute change of the share of the positive label among rows of one predicted class.
         missing_rise: Tolerated absolute rise of the share of missing values of a feature.
         out_of_range: Tolerated share of a feature's values outside what the family's file allows.
     """
 
     drift: bool = True
-    critical: Alert = Alert(accuracy_drop=0.05, rmspe_rise=0.05, error_rate=0.02)
-    warning: Alert = Alert(accuracy_drop=0.02, rmspe_rise=0.02, latency_ms=200.0)
+    critical: Alert = Alert(accuracy_drop=0.05, error_rate=0.02)
+    warning: Alert = Alert(accuracy_drop=0.02, latency_ms=200.0)
     rollback: Alert = Alert(accuracy_drop=0.10, error_rate=0.05, latency_ms=500.0)
     window: Duration = timedelta(hours=24)
     label_delay: Duration = timedelta(days=7)
     minimum_rows: Annotated[int, Field(ge=1)] = 200
     minimum_labels: Annotated[int, Field(ge=1)] = 100
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.99
-    psi: DriftLevels = DriftLevels()
+    psi: Levels = Levels(info=0.10, warning=0.25)
+    rmspe_rise: Levels = Levels(warning=0.02, critical=0.05)
     concept_change: Share = 0.10
     missing_rise: Share = 0.05
     out_of_range: Share = 0.01
