@@ -68,6 +68,7 @@ def judge(observation: Observation, monitoring: Monitoring) -> list[Finding]:
         monitoring: The family's bounds.
     """
     found = [
+        *_stage(observation),
         *_performance(observation, monitoring),
         *_concept(observation, monitoring),
         *_service(observation, monitoring),
@@ -98,6 +99,12 @@ def _levels(levels: Levels) -> list[tuple[Level, float]]:
 def _crossed(value: float, bounds: list[tuple[Level, float]]) -> tuple[Level, float] | None:
     # A drop from 0.90 to 0.85 is 0.05000000000000004 to a computer, and not beyond 0.05 to anybody else.
     return next(((level, bound) for level, bound in bounds if value > bound + 1e-9), None)
+
+
+def _stage(observation: Observation) -> Iterator[Finding]:
+    if observation.serves and observation.is_production is False:
+        text = f"{observation} answers, and is not in Production: deploy what is, or find out who deployed this"
+        yield Finding("stage", "warning", "stage", None, None, None, observation.since, observation.rows, text)
 
 
 def _performance(observation: Observation, monitoring: Monitoring) -> Iterator[Finding]:

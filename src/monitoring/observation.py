@@ -111,8 +111,8 @@ class Service:
 
     @property
     def is_blind(self) -> bool:
-        """Whether a source was named and did not answer, which somebody has to hear of."""
-        return self.problem is not None and self.source != "nowhere"
+        """Whether Prometheus was to be asked and could not tell, which somebody has to hear of."""
+        return self.source == "prometheus" and self.problem is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,9 @@ class Observation:
         version: MLflow's number.
         semver: Semantic version; None when unknown.
         role: As it answered: its answer was returned (`champion`, and `challenger` for its share), or not (`shadow`).
-        is_production: Whether the journal has it in Production.
+        is_production: Whether the journal has it in Production; None where the journal knows nothing of the family.
+        serves: Whether it is the one that answers now: the newest rows are its, or it is in Production and there are
+            none. Only of it is anybody told.
         since: Start of the window, UTC.
         until: Its end, UTC.
         rows: Predicted rows in the window.
@@ -190,7 +192,8 @@ class Observation:
     version: int
     semver: str | None
     role: Role
-    is_production: bool
+    is_production: bool | None
+    serves: bool
     since: datetime
     until: datetime
     rows: int
