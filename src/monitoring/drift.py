@@ -28,6 +28,19 @@ def population_stability_index(reference: NDArray[np.int64], live: NDArray[np.in
     return float(((q - p) * np.log(q / p)).sum())
 
 
+def expected_by_chance(reference: NDArray[np.int64], live: NDArray[np.int64]) -> float:
+    """Mean of the index when both sides are drawn from one distribution: (classes - 1) (1 / m + 1 / n).
+
+    To first order the index is then (1 / m + 1 / n) times a chi-square variable with classes - 1 degrees of freedom
+    (Yurdakul & Naranjo 2020, Journal of Risk Model Validation 14(4)).
+
+    Args:
+        reference: Rows of each class, shape (classes,), m together.
+        live: The same of the live rows, n together.
+    """
+    return float((len(reference) - 1) * (1 / max(reference.sum(), 1) + 1 / max(live.sum(), 1)))
+
+
 def homogeneity_p_value(reference: NDArray[np.int64], live: NDArray[np.int64]) -> float:
     """Probability of counts this different when both come from one distribution: Pearson's chi-square test.
 
@@ -73,6 +86,7 @@ def compare(
         name=name,
         of=of,
         psi=population_stability_index(reference[seen], live[seen]) if rows else None,
+        by_chance=expected_by_chance(reference[seen], live[seen]) if rows else 0.0,
         p_value=homogeneity_p_value(reference, live) if rows else None,
         rows=rows,
         reference_rows=int(reference.sum()),
@@ -83,7 +97,7 @@ def compare(
 
 def unknown(name: str, of: Literal["feature", "prediction"], rows: int, *, minimum_rows: int) -> Drift:
     """A distribution without a reference."""
-    return Drift(name, of, None, None, rows, 0, enough=rows >= minimum_rows)
+    return Drift(name, of, None, 0.0, None, rows, 0, enough=rows >= minimum_rows)
 
 
 def _shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -22,6 +22,7 @@ _LEADING = frozenset({"accuracy", "rmspe"})
 _HALF_WIDTH = NormalDist().inv_cdf(0.975)
 # A feature is one of many that are looked at in every run: how unlikely chance must be as the reason.
 _DRIFT_P_VALUE = 0.001
+_WORTH_SAYING = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,18 +225,19 @@ def _drift(
         needed = f"{drift.rows:,} rows, {monitoring.minimum_rows:,} needed"
         yield Finding(key, None, *facts, f"drift of {drift.name}: not enough data, {needed}")
         return
-    crossed = _crossed(drift.psi, levels)
+    # What chance alone adds is taken off, or a small reference would be a drift for ever.
+    crossed = _crossed(drift.psi - drift.by_chance, levels)
     if crossed is None:
         return
     level, bound = crossed
-    text = f"{drift.name} drifted: population stability index {drift.psi:.2f} over {drift.rows:,} rows"
+    chance = f", {drift.by_chance:.2f} of it by chance" if drift.by_chance >= _WORTH_SAYING else ""
+    text = f"{drift.name} drifted: population stability index {drift.psi:.2f}{chance} over {drift.rows:,} rows"
     # Bonferroni: with many features some look odd by chance alone.
     if drift.p_value * tests > _DRIFT_P_VALUE:
-        yield Finding(key, None, *facts, f"{text}; too few rows to tell it from chance (p = {drift.p_value:.2g})")
+        yield Finding(key, None, *facts, f"{text}; too few to be sure (p = {drift.p_value:.2g})")
         return
-    yield Finding(
-        key, level, metric, drift.psi, 0.0, bound, observation.since, drift.rows, f"{text}; {level} beyond {bound:g}"
-    )
+    text = f"{text}; {level} beyond {bound:g}"
+    yield Finding(key, level, metric, drift.psi, 0.0, bound, observation.since, drift.rows, text)
 
 
 def _values(observation: Observation, monitoring: Monitoring) -> Iterator[Finding]:

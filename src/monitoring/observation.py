@@ -49,6 +49,8 @@ class Drift:
         name: The feature, `predicted class` or `probability`.
         of: What is compared.
         psi: Population stability index, dimensionless, 0 for equal shares; None without a reference.
+        by_chance: How large the index is on average when both come from one distribution: with a few hundred rows on
+            either side it is far from 0.
         p_value: Of the chi-square test that both come from one distribution; None as above.
         rows: Live rows compared.
         reference_rows: Reference rows compared.
@@ -59,6 +61,7 @@ class Drift:
     name: str
     of: Literal["feature", "prediction"]
     psi: float | None
+    by_chance: float
     p_value: float | None
     rows: int
     reference_rows: int

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -44,12 +45,15 @@ class Bins:
         """Of a histogram, and the share of rows without a value."""
         found = np.asarray(counts, dtype=np.float64)
         rising = np.unique(np.asarray(edges, dtype=np.float64))
-        if len(found) == len(rising) - 1 or (len(rising) == 1 and len(found) == 1):
-            return cls(_with_missing(found, missing), edges=rising)
-        if not len(found) and not len(rising):
-            return cls(_with_missing(np.zeros(1), 1.0), edges=np.zeros(1))
-        message = f"{len(found)} counts for {len(rising)} edges"
-        raise ValueError(message)
+        if len(found) == 1 and len(rising) == 1:
+            # A column that was constant: any other value is a new one.
+            return cls.coded({str(rising[0]): int(found[0])}, missing)
+        if not len(found):
+            return cls.coded({}, missing)
+        if len(found) != len(rising) - 1:
+            message = f"{len(found)} counts for {len(rising)} edges"
+            raise ValueError(message)
+        return cls(_with_missing(found, missing), edges=rising)
 
     @classmethod
     def coded(cls, counts: Mapping[str, int], missing: float = 0.0) -> Self:
@@ -84,11 +88,9 @@ class Bins:
         if self.edges is None:
             codes = self.codes if self.codes is not None else ()
             return [*(f"{code:g}" for code in codes), "other", "missing"]
-        if len(self.edges) == 1:
-            return ["any", "missing"]
         inner = self.edges[1:-1]
         ends = [f"{edge:.4g}" for edge in inner]
-        between = [f"{low} – {high}" for low, high in zip(ends, ends[1:], strict=False)]
+        between = [f"{low} – {high}" for low, high in pairwise(ends)]
         return [f"< {ends[0]}", *between, f"≥ {ends[-1]}", "missing"] if ends else ["any", "missing"]
 
 
@@ -122,7 +124,7 @@ class Reference:
 
     @cached_property
     def classes(self) -> Bins:
-        """The predicted classes as codes 0, 1, …"""
+        """The predicted classes as codes, from 0."""
         return Bins.coded({str(place): count for place, count in enumerate(self.labels.values())})
 
 
@@ -142,8 +144,8 @@ def read_reference(folder: Path, classes: list[str]) -> Reference:
         document = json.loads((folder / REFERENCE).read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(
-            f"{error.filename}: no export here ({error.strerror}): python scripts/export-model.py --model FAMILY writes "
-            "the statistics that live rows are compared with"
+            f"{error.filename}: no export here ({error.strerror}): python scripts/export-model.py --model FAMILY "
+            "writes the statistics that live rows are compared with"
         ) from error
     except ValueError as error:
         raise DataError(f"{folder}: its JSON cannot be read ({error}): export the version again") from error
