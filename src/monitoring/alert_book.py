@@ -14,10 +14,9 @@ from monitoring.alerts import Alert, Delivery, Due, State
 from monitoring.messages import Kind, Level
 from promotion import clock
 from promotion.journal import Journal
-from promotion.journal_rows import append_event, identity, insert, lock_family
-from promotion.records import Authority, Entry
+from promotion.journal_rows import append_event, identity, insert, lock_family, version_row
+from promotion.records import Authority, Known
 from promotion.schema import alert, alert_delivery, model_registry, model_version_detail
-from promotion.stages import Stage
 
 ACTION = "notify"
 """What the record calls it when somebody is told."""
@@ -42,15 +41,19 @@ class AlertBook:
         self._family = family
         self.now = now
 
+    def version_id(self, version: Known) -> int:
+        """The version's row, made when the journal has not heard of it."""
+        return int(version_row(self._connection, self._family, version).id)
+
     def open_alerts(self) -> list[Alert]:
         """Those that last, oldest first."""
         return self._alerts(alert.c.state == State.OPEN)
 
-    def recent(self, entry: Entry, key: str, since: datetime) -> Alert | None:
+    def recent(self, version_id: int, key: str, since: datetime) -> Alert | None:
         """The alert of this key that was over not longer ago than `since`."""
         found = self._alerts(
             alert.c.state == State.RECOVERED,
-            alert.c.version_id == entry.id,
+            alert.c.version_id == version_id,
             alert.c.key == key,
             alert.c.closed_at > since,
         )
@@ -60,11 +63,13 @@ class AlertBook:
         """Whether this was announced already."""
         return bool(self._alerts(alert.c.state == State.ANNOUNCED, alert.c.key == key))
 
-    def add(self, entry: Entry, key: str, level: Level, finding: Mapping[str, Any], state: State = State.OPEN) -> int:
+    def add(
+        self, version_id: int, key: str, level: Level, finding: Mapping[str, Any], state: State = State.OPEN
+    ) -> int:
         """A new alert; returns its row."""
         values = {
             "family": self._family,
-            "version_id": entry.id,
+            "version_id": version_id,
             "key": key,
             "level": level,
             "state": state,
@@ -202,7 +207,6 @@ _ALERTS: Select[Any] = (
         model_registry.c.name.label("model"),
         model_version_detail.c.mlflow_version,
         model_version_detail.c.version,
-        model_version_detail.c.status,
     )
     .join(model_version_detail, alert.c.version_id == model_version_detail.c.id)
     .join(model_registry, model_version_detail.c.model_id == model_registry.c.id)
@@ -220,7 +224,6 @@ def _alert(row: Row[Any]) -> Alert:
         family=row.family,
         version_id=row.version_id,
         version=version_name(row.model, row.mlflow_version, row.version),
-        serves=row.status == Stage.PRODUCTION.status,
         key=row.key,
         level=Level(row.level),
         state=State(row.state),

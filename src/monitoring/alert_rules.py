@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from monitoring.alert_book import AlertBook
 from monitoring.alerts import Alert, State
 from monitoring.messages import Kind, Level, measure
-from promotion.policy import Monitoring, length
-from promotion.records import Entry
+from promotion.policy import Monitoring
 
 if TYPE_CHECKING:
     from monitoring.observation import Observation
@@ -59,15 +58,15 @@ class Rules:
         self._book = book
         self._policy = policy
 
-    def note(self, entry: Entry, findings: Sequence[Finding], observation: Observation) -> None:
+    def note(self, version_id: int, findings: Sequence[Finding], observation: Observation) -> None:
         """Take over what was found of the version that serves.
 
         Args:
-            entry: The version.
+            version_id: Row of the version.
             findings: What was found.
             observation: What was measured; a check that was not measured changes nothing.
         """
-        lasting = [alert for alert in self._book.open_alerts() if alert.version_id == entry.id]
+        lasting = [alert for alert in self._book.open_alerts() if alert.version_id == version_id]
         bad = {finding.key: finding for finding in findings if finding.level is not None}
         unsaid = {finding.key for finding in findings if finding.level is None}
         measured = _measured(observation) - unsaid
@@ -77,20 +76,22 @@ class Rules:
             elif alert.key in measured:
                 self._is_better(alert, None)
         for key in sorted(bad.keys() - {alert.key for alert in lasting}):
-            self._begins(entry, bad[key])
+            self._begins(version_id, bad[key])
 
-    def end_those_that_left(self) -> None:
-        """An alert of a version that left Production is over, however its version did."""
+    def end_others(self, version_id: int) -> None:
+        """Alerts of versions that serve no more are over, whether these got well or not."""
         for alert in self._book.open_alerts():
-            if not alert.serves:
+            if alert.version_id != version_id:
                 self._book.change(alert, state=State.ENDED, told_at=self._book.now, closed_at=self._book.now)
                 self._book.queue(alert.id, self._hearers(alert), Kind.ENDED)
 
-    def _begins(self, entry: Entry, finding: Finding) -> None:
+    def _begins(self, version_id: int, finding: Finding) -> None:
         level, document = Level(finding.level or Level.INFO), _document(finding)
-        known = self._book.recent(entry, finding.key, self._book.now - length(self._policy.cool_down))
+        known = self._book.recent(version_id, finding.key, self._book.now - self._policy.cool_down)
         if known is None:
-            self._book.queue(self._book.add(entry, finding.key, level, document), self._channels(level), Kind.ALERT)
+            self._book.queue(
+                self._book.add(version_id, finding.key, level, document), self._channels(level), Kind.ALERT
+            )
             return
         self._book.change(
             known,
@@ -106,7 +107,7 @@ class Rules:
         self._book.queue(known.id, self._channels(level), Kind.ALERT)
 
     def _goes_on(self, alert: Alert, finding: Finding) -> None:
-        level, cool_down = Level(finding.level or Level.INFO), length(self._policy.cool_down)
+        level, cool_down = Level(finding.level or Level.INFO), self._policy.cool_down
         if level.rank > alert.level.rank:
             self._is_better(alert, finding)
             return
@@ -124,7 +125,7 @@ class Rules:
         """It is over, or less bad; one that comes and goes has to stay so for the cool-down before anybody is told."""
         since = alert.better_since or self._book.now
         values: dict[str, Any] = {"seen_at": self._book.now, "better_since": since}
-        if alert.flapping and since > self._book.now - length(self._policy.cool_down):
+        if alert.flapping and since > self._book.now - self._policy.cool_down:
             self._book.change(alert, **values)
             return
         values |= {"told_at": self._book.now, "eased_at": self._book.now, "better_since": None, "flapping": False}

@@ -19,7 +19,7 @@ from promotion.config import FamilyConfig
 from promotion.errors import ChannelFailed
 from promotion.journal import Journal
 from promotion.policy import Monitoring
-from promotion.records import Entry, Event
+from promotion.records import Event
 from promotion.rollback import served_before
 
 if TYPE_CHECKING:
@@ -124,7 +124,8 @@ class Alerter:
         """Take over what one run found of one version, and deliver what people do not know yet.
 
         An alert is told when it is new, worse, or lasts longer than the cool-down; when it is better or over; and when
-        its version left Production. Challengers and shadows wake nobody. What was not measured changes nothing.
+        another version answers. Challengers, shadows and versions that answer no more wake nobody. What was not
+        measured changes nothing.
 
         Args:
             findings: Of the version; a check without one is healthy, if it was measured.
@@ -136,12 +137,12 @@ class Alerter:
         Raises:
             JournalError: The journal cannot be written; what was sent is sent again then.
         """
-        entry = self._serving(observation)
         with open_book(self._journal, self._config.family) as book:
-            rules = Rules(book, self._policy)
-            rules.end_those_that_left()
-            if entry is not None:
-                rules.note(entry, findings, observation)
+            if observation.role == "champion" and observation.serves:
+                version_id = book.version_id(_Version(observation.model, observation.version))
+                rules = Rules(book, self._policy)
+                rules.end_others(version_id)
+                rules.note(version_id, findings, observation)
             due = book.claim(self._policy.channels)
         return self._deliver(due, ACTOR)
 
@@ -160,7 +161,7 @@ class Alerter:
         entry = self._journal.entry(event.model, event.number)
         with open_book(self._journal, self._config.family) as book:
             if entry is not None and not book.is_announced(key):
-                alert_id = book.add(entry, key, level, {"text": text}, State.ANNOUNCED)
+                alert_id = book.add(entry.id, key, level, {"text": text}, State.ANNOUNCED)
                 book.queue(alert_id, self._policy.routing.warning, Kind.ANNOUNCEMENT)
             due = book.claim(self._policy.channels)
         return self._deliver(due, event.actor)
@@ -194,14 +195,6 @@ class Alerter:
             with open_book(self._journal, family) as book:
                 book.record(serving.id, f"test of the alert channels of {family}", tested.as_json(), actor)
         return tested
-
-    def _serving(self, observation: Observation) -> Entry | None:
-        """The version observed, when it is the one that serves."""
-        if observation.role != "champion":
-            return None
-        entry = self._journal.production(self._config.family)
-        observed = (observation.model, observation.version)
-        return entry if entry and (entry.model, entry.number) == observed else None
 
     # Telling them
 
@@ -240,12 +233,14 @@ class Alerter:
         if notice.kind is Kind.ANNOUNCEMENT:
             return Guide(self._report, runbook, f"python scripts/promote-model.py --history --model {family}")
         look = f"python scripts/monitor-model.py --model {family} --once"
-        back = self._way_back(notice) if notice.level is Level.CRITICAL and alert.serves else None
+        back = self._way_back(notice, alert) if notice.level is Level.CRITICAL else None
         return Guide(self._report, runbook, back or look)
 
-    def _way_back(self, notice: Notice) -> str | None:
+    def _way_back(self, notice: Notice, alert: Alert) -> str | None:
         """The command that takes the version back; None when no version served before that is not known bad."""
         serving = self._journal.production(self._config.family)
+        if serving is None or serving.id != alert.version_id:
+            return None
         before = served_before(self._journal, self._config.family, serving)
         target = next((entry for entry in before if not entry.known_bad), None)
         if target is None:
@@ -257,6 +252,15 @@ class Alerter:
 
     def _pages(self, channel: Channel) -> bool:
         return pages(self._environment.get(channel.variable, ""))
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """What identifies a version that the journal may not know."""
+
+    model: str
+    number: int
+    run_id: str | None = None
 
 
 def _notice(due: Due) -> Notice:

@@ -30,7 +30,6 @@ class Alert:
         family: Whose version.
         version_id: Row of the version.
         version: As people call it.
-        serves: Whether the version is in Production.
         key: What tells it apart from others of the version.
         level: How bad it is, as people were told last.
         state: Where it stands.
@@ -47,7 +46,6 @@ class Alert:
     family: str
     version_id: int
     version: str
-    serves: bool
     key: str
     level: Level
     state: State

@@ -73,7 +73,7 @@ class Notice:
             Kind.REMINDER: f"STILL {self.level.upper()}",
             Kind.EASED: f"EASED TO {self.level.upper()}",
             Kind.RECOVERY: "RECOVERED",
-            Kind.ENDED: "ENDED, LEFT PRODUCTION",
+            Kind.ENDED: "ENDED, SERVES NO MORE",
             Kind.ANNOUNCEMENT: "NOTICE",
             Kind.TEST: "TEST",
         }

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(min_length=1)]
 Variable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 """The name of an environment variable: what it holds is a secret and stands in no file."""
-Duration = Annotated[str, Field(pattern=r"^[1-9][0-9]*[smhd]$")]
-"""A number of seconds, minutes, hours or days: `90s`, `5m`, `6h`, `7d`."""
-
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-def length(duration: Duration) -> timedelta:
-    """How long a duration is."""
-    return timedelta(**{_UNITS[duration[-1]]: int(duration[:-1])})
+def duration(text: Any) -> Any:
+    """Read `90s`, `5m`, `24h` or `7d` as a time span; what is no text is handed back for pydantic to judge.
+
+    Raises:
+        ValueError: It is a text, but not of that form, or zero.
+    """
+    if not isinstance(text, str):
+        return text
+    found = re.fullmatch(r"(\d{1,6})([smhd])", text.strip())
+    if found is None or not int(found[1]):
+        message = "expected a time span such as 90s, 5m, 24h or 7d"
+        raise ValueError(message)
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+Duration = Annotated[timedelta, BeforeValidator(duration)]
 
 
 class Strict(BaseModel):
@@ -174,7 +185,13 @@ class Retention(Strict):
 
 
 class Alert(Strict):
-    """When a level is reached; drops are absolute differences of the metric from its value at promotion."""
+    """When a level is reached: beyond the bound, not on it.
+
+    Attributes:
+        accuracy_drop: Absolute difference of the accuracy from its value at promotion: 0.90 to 0.85 is a drop of 0.05.
+        error_rate: Share of requests answered with a 5xx status.
+        latency_ms: 95th percentile of the latency, milliseconds.
+    """
 
     accuracy_drop: Share | None = None
     error_rate: Share | None = None
@@ -189,6 +206,14 @@ class Routing(Strict):
     info: list[Name] = ["slack"]
 
 
+class Levels(Strict):
+    """Bounds by level; a level without one is never reached."""
+
+    info: Positive | None = None
+    warning: Positive | None = None
+    critical: Positive | None = None
+
+
 class Monitoring(Strict):
     """What is watched in Production and when somebody is told.
 
@@ -197,6 +222,18 @@ class Monitoring(Strict):
         critical: Tells everybody.
         warning: Tells the team.
         rollback: Takes the version back.
+        window: How far back one run looks.
+        label_delay: How much further back it looks for rows whose labels have arrived by now.
+        minimum_rows: Rows, and requests, below which nothing is said of drift, values, latency and errors.
+        minimum_labels: Labelled rows below which nothing is said of performance.
+        confidence: How sure it must be that a metric is worse than at promotion at all, before a drop beyond a bound
+            counts: two-sided confidence of the interval that must exclude the value at promotion.
+        psi: From which population stability index on a distribution has drifted. Not critical by default: inputs may
+            move without the predictions getting worse.
+        rmspe_rise: Of a forecast: absolute rise of the RMSPE above its value at promotion.
+        concept_change: Tolerated absolute change of the share of the positive label among rows of one predicted class.
+        missing_rise: Tolerated absolute rise of the share of missing values of a feature.
+        out_of_range: Tolerated share of a feature's values outside what the family's file allows.
         channels: By name, the environment variable that holds the channel's Apprise URL.
         routing: Which channels hear of which level.
         cool_down: How long an alert that lasts is not repeated, and how long one that comes and goes must stay away
@@ -207,9 +244,19 @@ class Monitoring(Strict):
     critical: Alert = Alert(accuracy_drop=0.05, error_rate=0.02)
     warning: Alert = Alert(accuracy_drop=0.02, latency_ms=200.0)
     rollback: Alert = Alert(accuracy_drop=0.10, error_rate=0.05, latency_ms=500.0)
+    window: Duration = timedelta(hours=24)
+    label_delay: Duration = timedelta(days=7)
+    minimum_rows: Annotated[int, Field(ge=1)] = 200
+    minimum_labels: Annotated[int, Field(ge=1)] = 100
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    psi: Levels = Levels(info=0.10, warning=0.25)
+    rmspe_rise: Levels = Levels(warning=0.02, critical=0.05)
+    concept_change: Share = 0.10
+    missing_rise: Share = 0.05
+    out_of_range: Share = 0.01
     channels: dict[Name, Variable] = {"pagerduty": "PAGERDUTY_URL", "slack": "SLACK_URL", "email": "EMAIL_URL"}
     routing: Routing = Routing()
-    cool_down: Duration = "6h"
+    cool_down: Duration = timedelta(hours=6)
 
     @model_validator(mode="after")
     def _routes_lead_somewhere(self) -> Monitoring:
