@@ -203,11 +203,8 @@ class Alerter:
         letters: dict[Channel, list[tuple[Message, list[Due]]]] = defaultdict(list)
         for channel_name, items in _grouped(due, lambda item: item.channel).items():
             channel = Channel(channel_name, self._policy.channels.get(channel_name, ""))
-            apart = self._pages(channel)
-            together = _grouped(
-                items, lambda item, apart=apart: (item.id if apart else 0, item.alert.version_id, item.kind.is_over)
-            )
-            letters[channel] = [(self._message(batch), batch) for batch in together.values()]
+            batches = [[item] for item in items] if self._pages(channel) else _grouped(items, _subject).values()
+            letters[channel] = [(self._message(batch), batch) for batch in batches]
         post = {channel: [message for message, _ in batches] for channel, batches in letters.items()}
         answers = dispatch(post, self._environment, self._patience)
         deliveries = [
@@ -276,6 +273,11 @@ def _notice(due: Due) -> Notice:
         alert.closed_at if due.kind.is_over else None,
         str(alert.finding.get("measure", "")),
     )
+
+
+def _subject(due: Due) -> tuple[int, bool, bool]:
+    """What goes into one message."""
+    return due.alert.version_id, due.kind.is_over, due.kind is Kind.ANNOUNCEMENT
 
 
 def _page(family: str, environment: Mapping[str, str]) -> str:

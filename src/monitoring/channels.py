@@ -6,7 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -120,13 +120,14 @@ class _Round:
         for message in self._messages:
             answer = self._deliver(message)
             self._answers.append(answer)
-            if not answer.accepted:
+            # What is down takes nothing else either; one message that is refused says nothing of the next.
+            if answer.may_pass:
                 break
 
     def answered(self) -> list[Answer]:
         """The answers there are; one that is still awaited, and those behind it, did not come."""
         answers = list(self._answers)
-        if len(answers) < len(self._messages) and all(answer.accepted for answer in answers):
+        if len(answers) < len(self._messages) and not any(answer.may_pass for answer in answers):
             answers.append(Answer(accepted=False, attempts=1, problem=f"no answer within {self._patience.seconds:g} s"))
         untried = Answer(accepted=False, problem="not tried, because the message before it was not taken")
         return answers + [untried] * (len(self._messages) - len(answers))
@@ -159,7 +160,7 @@ class _Round:
         )
         answer = retrying(self._attempt, message)
         tries = int(retrying.statistics.get("attempt_number", 1))
-        return Answer(answer.accepted, tries, answer.recipient, answer.problem)
+        return replace(answer, attempts=tries)
 
     def _attempt(self, message: Message) -> Answer:
         try:
