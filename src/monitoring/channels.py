@@ -87,8 +87,8 @@ def dispatch(
     Returns:
         By channel an answer for each message, in order.
     """
-    # Before Apprise is imported: it talks while it loads.
-    _silence()
+    if post:
+        _load()
     rounds = {channel: _Round(channel, messages, environment, patience) for channel, messages in post.items()}
     deadline = time.monotonic() + patience.seconds
     for channel, current in rounds.items():
@@ -249,6 +249,14 @@ def _recipient(service: NotifyBase) -> str:
     if isinstance(service, NotifyEmail):
         return f"{name} to {', '.join(address for _name, address in service.targets)}"
     return name
+
+
+def _load() -> None:
+    """Read Apprise's plugins, which takes a moment that is not the channels' to answer for."""
+    _silence()  # first: it talks while it loads
+    from apprise import Apprise
+
+    Apprise.instantiate("json://localhost", asset=_asset())
 
 
 def _silence() -> None:

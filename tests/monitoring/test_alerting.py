@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -101,13 +102,22 @@ class Watch:
         return [page["event_action"] for page in self.pager.got]
 
 
-@pytest.fixture
-def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
-    """Version 2 serves, version 1 did before; three real receivers."""
-    monkeypatch.setenv(VARIABLE, TEN.isoformat())
-    journal = a_journal(tmp_path)
+@pytest.fixture(scope="module")
+def promoted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A journal in which version 2 serves and version 1 did before."""
+    folder = tmp_path_factory.mktemp("promoted")
+    journal = a_journal(folder)
     promote(journal, "churn", a_version("churn", 1))
     promote(journal, "churn", a_version("churn", 2))
+    return folder / "promotion.db"
+
+
+@pytest.fixture
+def watch(promoted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
+    """That journal, and three real receivers."""
+    monkeypatch.setenv(VARIABLE, TEN.isoformat())
+    shutil.copy(promoted, tmp_path)
+    journal = a_journal(tmp_path)
     with ExitStack() as stack:
         slack, pager = stack.enter_context(receiving()), stack.enter_context(receiving())
         pagerduty_is(pager, monkeypatch)
@@ -310,7 +320,7 @@ def test_what_a_channel_did_not_take_the_next_run_delivers(watch: Watch) -> None
     watch.environment = {
         "SLACK_URL": watch.slack.url,
         "PAGERDUTY_URL": PAGERDUTY,
-        "EMAIL_URL": "mailto://127.0.0.1:9/?from=a@b.c",
+        "EMAIL_URL": "mailto://127.0.0.1:9/?from=a@example.org&to=b@example.org",
     }
     first = watch.tell(found())
     again = watch.tell(found())
@@ -411,7 +421,7 @@ def test_no_secret_is_stored(watch: Watch, tmp_path: Path) -> None:
     """Accepted or not: neither database nor answer holds what the environment does."""
     watch.tell(found())
     watch.environment = {"SLACK_URL": f"json://u:{TOKEN}@127.0.0.1:9/{TOKEN}", "PAGERDUTY_URL": f"pagerduty://{TOKEN}"}
-    told = watch.tell(found("latency"))
+    told = watch.tell(found(), found("latency"))
 
     assert TOKEN.encode() not in (tmp_path / "promotion.db").read_bytes()
     assert 3 == len(told.undelivered)
