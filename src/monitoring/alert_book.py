@@ -42,8 +42,17 @@ class AlertBook:
         self.now = now
 
     def version_id(self, version: Known) -> int:
-        """The version's row, made when the journal has not heard of it."""
-        return int(version_row(self._connection, self._family, version).id)
+        """The version's row; one that answers and that the journal never heard of is recorded as such."""
+        known = (
+            select(model_version_detail.c.id)
+            .join(model_registry, model_version_detail.c.model_id == model_registry.c.id)
+            .where(model_registry.c.name == version.model, model_version_detail.c.mlflow_version == version.number)
+        )
+        row_id = self._connection.execute(known).scalar()
+        if row_id is None:
+            row_id = version_row(self._connection, self._family, version).id
+            self._append(row_id, Authority("observe", ACTOR, "answers requests; the journal had not heard of it"))
+        return int(row_id)
 
     def open_alerts(self) -> list[Alert]:
         """Those that last, oldest first."""
@@ -162,6 +171,9 @@ class AlertBook:
 
     def record(self, version_id: int, title: str, told: Sequence[Mapping[str, Any]], actor: str) -> None:
         """Append to the chain who was told what about a version."""
+        self._append(version_id, Authority(ACTION, actor, title, details={"told": list(told)}))
+
+    def _append(self, version_id: int, authority: Authority) -> None:
         row = self._connection.execute(
             select(model_version_detail, model_registry.c.name)
             .join(model_registry, model_version_detail.c.model_id == model_registry.c.id)
@@ -173,7 +185,7 @@ class AlertBook:
             operation=uuid4().hex,
             version_id=version_id,
             statuses=(row.status, row.status),
-            authority=Authority(ACTION, actor, title, details={"told": list(told)}),
+            authority=authority,
             at=self.now,
             details=identity(row, row.name),
         )

@@ -66,9 +66,17 @@ def receiving(*script: int, delay: float = 0.0) -> Iterator[Receiver]:
             receiver.times.append(time.monotonic())
             hurry.wait(receiver.delay)
             self.send_response(status)
+            if status in range(300, 400):
+                self.send_header("Location", "/login")
             self.end_headers()
             # What Slack's webhooks answer.
             self.wfile.write(b"ok" if status == 200 else b"no")
+
+        def do_GET(self) -> None:
+            """A login page: it answers everybody."""
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"ok")
 
         def log_message(self, *_arguments: Any) -> None:
             """Say nothing."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -22,6 +24,8 @@ from monitoring.alerts import State
 from monitoring.channels import Patience
 from monitoring.judgement import Finding, Level
 from monitoring.observation import Drift, Observation, Reading, Service
+from promotion.audit import verify
+from promotion.audit.records import JournalSource
 from promotion.clock import VARIABLE
 from promotion.errors import ChannelFailed, ConfigError
 from promotion.journal import Journal
@@ -165,9 +169,12 @@ def test_the_message_names_the_command_that_takes_the_version_back(watch: Watch)
 
 
 def test_with_nothing_to_go_back_to_the_command_is_to_look(watch: Watch) -> None:
-    """A version that the journal does not have in Production is told of all the same, without a way back."""
+    """A version that the journal never heard of is told of all the same, without a way back; the journal is sound."""
+    watch.tell(observation=seen(7, is_production=False))
     watch.tell(found(), observation=seen(7, is_production=False))
 
+    assert ["notify", "observe"] == [event.action for event in watch.journal.history("churn")[:2]]
+    assert [] == verify(JournalSource(watch.journal), [], {}).findings
     assert "Run: python scripts/monitor-model.py --model churn --once" in watch.slack.got[0]["message"]
 
 
@@ -245,18 +252,15 @@ def test_not_enough_data_is_neither_an_alarm_nor_an_all_clear(watch: Watch) -> N
 
 
 def test_what_comes_and_goes_is_told_as_over_only_when_it_stays_away(watch: Watch) -> None:
-    """Bad and good by turns, every hour for a day: four messages to each, not twenty-four."""
-    for hour in range(24):
+    """Bad and good by turns every hour: alert, recovery, alert, one reminder, and the recovery when it stayed so."""
+    for hour in range(12):
         watch.tell(*([found()] if hour % 2 == 0 else []))
-    assert ["trigger", "resolve", "trigger"] == watch.pages[:3]
-    assert {"trigger"} == set(watch.pages[3:])
-    reminders = len(watch.pages) - 3
     for _ in range(8):
         watch.tell()
 
-    assert reminders <= 3
-    assert "resolve" == watch.pages[-1]
-    assert 2 == watch.pages.count("resolve")
+    assert ["trigger", "resolve", "trigger", "trigger", "resolve"] == watch.pages
+    marks = [title[1:].split("]")[0] for title in watch.slack.titles]
+    assert ["CRITICAL", "RECOVERED", "CRITICAL", "STILL CRITICAL", "RECOVERED"] == marks
 
 
 def test_several_findings_are_one_message_but_a_page_each(watch: Watch) -> None:
@@ -360,6 +364,21 @@ def test_a_run_that_died_while_it_told_is_finished_by_the_next_one(watch: Watch)
     watch.tell(found())
 
     assert ["[CRITICAL] churn v2: accuracy is 0.8"] == watch.slack.titles
+
+
+def test_two_runs_at_once_tell_once(watch: Watch) -> None:
+    """A scheduled run and a person's meet: one alert, and each channel hears of it once."""
+    alerter, start = watch.alerter(), threading.Barrier(2)
+
+    def run(_number: int) -> Told:
+        start.wait()
+        return alerter.tell([found()], seen())
+
+    with ThreadPoolExecutor(2) as runs:
+        told = list(runs.map(run, range(2)))
+
+    assert [0, 3] == sorted(len(each.deliveries) for each in told)
+    assert (1, 1, 1) == (len(watch.slack.got), len(watch.pager.got), len(watch.mails.mails))
 
 
 def test_a_channel_that_the_file_names_no_more_is_forgotten(watch: Watch) -> None:
