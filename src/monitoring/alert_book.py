@@ -25,6 +25,7 @@ ACTOR = "monitor"
 
 # Longer than any run waits for its channels: then the run that claimed a delivery has died.
 _CLAIM = timedelta(minutes=5)
+_STALE = timedelta(days=7)
 
 
 class AlertBook:
@@ -122,12 +123,16 @@ class AlertBook:
         """Everything that has to be delivered; no other run takes it until this one has answers, or died.
 
         Args:
-            channels: Those that the family's file names; what is due to others is out of date.
+            channels: Those that the family's file names; what is due to others is out of date, as is what nobody took
+                in the week after it was over.
         """
         pending = alert_delivery.c.state == "pending"
         ours = alert_delivery.c.alert_id.in_(select(alert.c.id).where(alert.c.family == self._family))
-        gone = alert_delivery.update().where(pending, ours, alert_delivery.c.channel.not_in(list(channels)))
-        self._connection.execute(gone.values(state="superseded"))
+        long_over = alert_delivery.c.alert_id.in_(select(alert.c.id).where(alert.c.closed_at < self.now - _STALE))
+        unknown = alert_delivery.c.channel.not_in(list(channels))
+        self._connection.execute(
+            alert_delivery.update().where(pending, ours, unknown | long_over).values(state="superseded")
+        )
         unclaimed = alert_delivery.c.claimed_until.is_(None) | (alert_delivery.c.claimed_until <= self.now)
         query = (
             _ALERTS.join(alert_delivery, alert_delivery.c.alert_id == alert.c.id)

@@ -149,8 +149,13 @@ class Alerter:
     def announce(self, event: Event) -> Told:
         """Tell the channels that hear of warnings that a version was promoted, or rolled back; once for each operation.
 
+        A channel whose variable is not set is passed over: not every workspace that promotes has one.
+
         Args:
             event: The move into Production.
+
+        Returns:
+            What was delivered; nothing where no channel is set, or all were told already.
         """
         level = Level.WARNING if event.action == "rollback" else Level.INFO
         before = self._journal.previous(event.family)
@@ -159,10 +164,11 @@ class Alerter:
         )
         key = f"{event.action} {event.operation}"
         entry = self._journal.entry(event.model, event.number)
+        channels = [name for name in self._policy.routing.warning if self._url(name)]
         with open_book(self._journal, self._config.family) as book:
-            if entry is not None and not book.is_announced(key):
+            if entry is not None and channels and not book.is_announced(key):
                 alert_id = book.add(entry.id, key, level, {"text": text}, State.ANNOUNCED)
-                book.queue(alert_id, self._policy.routing.warning, Kind.ANNOUNCEMENT)
+                book.queue(alert_id, channels, Kind.ANNOUNCEMENT)
             due = book.claim(self._policy.channels)
         return self._deliver(due, event.actor)
 
@@ -181,7 +187,7 @@ class Alerter:
         post = {
             channel: [
                 compose([notice], Guide(self._report))
-                for notice in ([opening, closing] if self._pages(channel) else [opening])
+                for notice in ([opening, closing] if pages(self._url(channel.name)) else [opening])
             ]
             for channel in (Channel(*item) for item in self._policy.channels.items())
         }
@@ -203,7 +209,9 @@ class Alerter:
         letters: dict[Channel, list[tuple[Message, list[Due]]]] = defaultdict(list)
         for channel_name, items in _grouped(due, lambda item: item.channel).items():
             channel = Channel(channel_name, self._policy.channels.get(channel_name, ""))
-            batches = [[item] for item in items] if self._pages(channel) else _grouped(items, _subject).values()
+            batches = (
+                [[item] for item in items] if pages(self._url(channel.name)) else _grouped(items, _subject).values()
+            )
             letters[channel] = [(self._message(batch), batch) for batch in batches]
         post = {channel: [message for message, _ in batches] for channel, batches in letters.items()}
         answers = dispatch(post, self._environment, self._patience)
@@ -247,8 +255,8 @@ class Alerter:
             f"--to-version {shlex.quote(target.version)} --reason {shlex.quote(notice.text)}"
         )
 
-    def _pages(self, channel: Channel) -> bool:
-        return pages(self._environment.get(channel.variable, ""))
+    def _url(self, channel: str) -> str:
+        return self._environment.get(self._policy.channels.get(channel, ""), "").strip()
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,7 +222,7 @@ def _notify(service: NotifyBase, message: Message) -> AppriseResult:
 
 def pages(url: str) -> bool:
     """Whether a channel opens incidents, one for each alert, rather than showing messages."""
-    return url.strip().lower().startswith("pagerduty:")
+    return url.lower().startswith("pagerduty:")
 
 
 def _answer(service: NotifyBase, result: AppriseResult) -> Answer:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(min_length=1)]
+ChannelName = Annotated[str, Field(min_length=1, max_length=64)]
 Variable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 """The name of an environment variable: what it holds is a secret and stands in no file."""
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -254,7 +255,7 @@ class Monitoring(Strict):
     concept_change: Share = 0.10
     missing_rise: Share = 0.05
     out_of_range: Share = 0.01
-    channels: dict[Name, Variable] = {"pagerduty": "PAGERDUTY_URL", "slack": "SLACK_URL", "email": "EMAIL_URL"}
+    channels: dict[ChannelName, Variable] = {"pagerduty": "PAGERDUTY_URL", "slack": "SLACK_URL", "email": "EMAIL_URL"}
     routing: Routing = Routing()
     cool_down: Duration = timedelta(hours=6)
 

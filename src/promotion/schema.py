@@ -197,7 +197,7 @@ alert_delivery = Table(
     Column("kind", String(16), nullable=False),
     Column("state", String(16), nullable=False),
     Column("attempts", Integer, nullable=False),
-    Column("recipient", String(256)),
+    Column("recipient", Text),
     Column("title", Text),
     Column("error", Text),
     Column("created_at", UtcDateTime, nullable=False),

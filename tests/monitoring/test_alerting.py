@@ -412,6 +412,27 @@ def test_a_promotion_and_a_rollback_are_announced_once(watch: Watch) -> None:
     assert [f"[NOTICE] churn v1: {text}"] == watch.slack.titles == watch.subjects
 
 
+def test_without_channels_a_promotion_is_announced_to_nobody(watch: Watch) -> None:
+    """Whoever promotes on a machine of their own is not told about channels."""
+    event = watch.journal.arrival("churn", Stage.PRODUCTION)
+    assert event is not None
+    watch.environment = {"REPORTS_URL": "https://ci.example.org"}
+
+    assert [] == watch.alerter().announce(event).deliveries
+    assert [] == deliveries(watch.journal)
+
+
+def test_what_is_long_over_is_not_told_when_a_channel_returns(watch: Watch) -> None:
+    """A channel that is set after weeks does not begin with old stories."""
+    watch.environment = {"PAGERDUTY_URL": PAGERDUTY, "SLACK_URL": watch.slack.url}
+    watch.tell(found())
+    watch.tell()
+    watch.environment = watch.environment | {"EMAIL_URL": watch.mails.url}
+    watch.tell(hours=8 * 24)
+
+    assert [] == watch.subjects
+
+
 def test_a_test_reaches_every_channel_and_leaves_no_incident(watch: Watch) -> None:
     """What a test opens at the pager is closed at once; the record knows that somebody tested."""
     tested = watch.alerter().test("anna")

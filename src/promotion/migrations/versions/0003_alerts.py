@@ -50,7 +50,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(16), nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("attempts", sa.Integer, nullable=False),
-        sa.Column("recipient", sa.String(256)),
+        sa.Column("recipient", sa.Text),
         sa.Column("title", sa.Text),
         sa.Column("error", sa.Text),
         sa.Column("created_at", _MOMENT, nullable=False),
