@@ -19,8 +19,8 @@ from tests.monitoring.receivers import PAGERDUTY, TOKEN, Mailbox, Receiver, mail
 from tests.promotion.factories import ANNA, a_family, a_journal, a_version, promote
 
 from monitoring.alert_book import alert_history
-from monitoring.alerting import Alerter, Told
-from monitoring.alerts import State
+from monitoring.alerting import Alerter
+from monitoring.alerts import State, Told
 from monitoring.channels import Patience
 from monitoring.judgement import Finding, Level
 from monitoring.observation import Drift, Observation, Reading, Service
