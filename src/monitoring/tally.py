@@ -21,6 +21,7 @@ from promotion.config import Column
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+ROLES = ("champion", "challenger", "shadow")
 SKEW_SECONDS = 60
 """How much later than now a row may be stamped: the log goes on while it is read, and clocks differ a little."""
 LATENCY_EDGES = np.logspace(-2, 5, 1401)
@@ -76,7 +77,7 @@ class Tally:
         missing: Rows without a value, of each feature.
         outside: Values outside the allowed range, of each feature.
         values: Rows of each class of values, by feature; empty without a reference.
-        classes: Rows given each class of the target.
+        classes: Rows given each class of the target, and last those given one it does not have.
         probability: Rows of each class of probability; None without a reference.
         latency: Requests of each slice and class of latency.
         first: Time of the oldest row in the window, microseconds since 1970; None without rows.
@@ -106,7 +107,7 @@ class Tally:
             missing=np.zeros(width, dtype=np.int64),
             outside=np.zeros(width, dtype=np.int64),
             values={name: np.zeros_like(bins.counts) for name, bins in reference.features.items()} if reference else {},
-            classes=np.zeros(plan.classes, dtype=np.int64),
+            classes=np.zeros(plan.classes + 1, dtype=np.int64),
             probability=np.zeros_like(reference.probability.counts) if reference else None,
             latency=np.zeros((plan.slices, len(LATENCY_EDGES) + 1), dtype=np.int64),
         )
@@ -157,6 +158,9 @@ class Count:
         self.bad_lines += block.bad_lines
         ours = block.rows.filter(pc.equal(block.rows["family"], plan.family))
         self.other_families += block.rows.num_rows - ours.num_rows
+        told = ours.num_rows
+        ours = ours.filter(pc.is_in(ours["role"], value_set=pa.array(ROLES)))
+        self.bad_lines += told - ours.num_rows
         now, skew = _microseconds(plan.until), SKEW_SECONDS * 1_000_000
         times = _numbers(ours["time"].cast(pa.int64()))
         self.from_the_future += int((times > now + skew).sum())
@@ -191,7 +195,8 @@ def _count(tally: Tally, plan: Plan, reference: Reference | None, rows: pa.Table
     tally.rows += np.bincount(place, minlength=plan.slices)
     _count_features(tally, plan, reference, rows)
     chosen = _numbers(rows["class"])
-    tally.classes += np.bincount(chosen[(chosen >= 0) & (chosen < plan.classes)], minlength=plan.classes)
+    known = (chosen >= 0) & (chosen < plan.classes)
+    tally.classes += np.bincount(np.where(known, chosen, plan.classes), minlength=plan.classes + 1)
     if reference is not None and tally.probability is not None:
         tally.probability += reference.probability.count(_floats(rows["probability"]))
     _count_latency(tally, rows, place)

@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration; a journal at this revision is used without loading the migration engine."""
 
 metadata = MetaData()
@@ -166,4 +166,19 @@ outbox = Table(
     Column("attempts", Integer, nullable=False, default=0),
     Column("error", Text),
     Column("done_at", UtcDateTime, index=True),
+)
+
+monitoring_run = Table(
+    "monitoring_run",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("family", String(256), nullable=False),
+    Column("model", String(256), nullable=False),
+    Column("mlflow_version", Integer, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("level", String(16)),
+    Column("observation", JSON, nullable=False),
+    Column("findings", JSON, nullable=False),
 )
