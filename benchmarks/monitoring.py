@@ -70,6 +70,12 @@ def write_log(config: FamilyConfig, folder: Path, rows: int) -> None:
     known = _known_rows(config)
     _write_export(config, folder / "export", known)
     start = UNTIL - timedelta(hours=24)
+    identity = f'"family": "{FAMILY}", "model": "{MODEL}", "version": {VERSION}, "role": "champion"'
+    names = [json.dumps(name) for name in config.classes]
+    features = [
+        json.dumps({name: None if np.isnan(value) else value for name, value in zip(config.features, row, strict=True)})
+        for row in known.tolist()
+    ]
     with (
         (folder / "predictions.jsonl").open("w", encoding="utf-8") as log,
         (folder / "labels.csv").open("w", encoding="utf-8", newline="") as labels,
@@ -78,32 +84,19 @@ def write_log(config: FamilyConfig, folder: Path, rows: int) -> None:
         writer.writerow(["request_id", "label"])
         for first in range(0, rows, _BATCH):
             count = min(_BATCH, rows - first)
-            drawn = known[random.integers(0, len(known), count)]
+            drawn = random.integers(0, len(known), count)
             probability = random.beta(0.8, 0.8, count)
             chosen = (probability > 0.5).astype(int)  # noqa: PLR2004  # where a class is decided
             label = np.where(random.random(count) < 0.85, chosen, 1 - chosen)  # noqa: PLR2004  # an accuracy
-            ids = random.integers(0, 1 << 62, (count, 2))
+            ids = random.bytes(16 * count).hex()
             for place in range(count):
                 at = start + timedelta(hours=24) * ((first + place) / rows)
-                request = f"{ids[place, 0]:016x}{ids[place, 1]:016x}"
-                line = {
-                    "time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-                    "request_id": request,
-                    "row": 0,
-                    "family": FAMILY,
-                    "model": MODEL,
-                    "version": VERSION,
-                    "role": "champion",
-                    "features": {
-                        name: None if np.isnan(value) else float(value)
-                        for name, value in zip(config.features, drawn[place], strict=True)
-                    },
-                    "class": int(chosen[place]),
-                    "label": config.classes[chosen[place]],
-                    "probability": float(probability[place]),
-                    "latency_ms": 1.5,
-                }
-                log.write(json.dumps(line) + "\n")
+                request = ids[32 * place : 32 * place + 32]
+                log.write(
+                    f'{{"time": "{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z", "request_id": "{request}", '
+                    f'"row": 0, {identity}, "features": {features[drawn[place]]}, "class": {chosen[place]}, '
+                    f'"label": {names[chosen[place]]}, "probability": {probability[place]}, "latency_ms": 1.5}}\n'
+                )
                 writer.writerow([request, label[place]])
 
 

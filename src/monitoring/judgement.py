@@ -152,7 +152,7 @@ def _unsaid(reading: Reading, monitoring: Monitoring) -> str:
         return f"not enough data, {reading.rows:,} labelled rows, {monitoring.minimum_labels:,} needed"
     if reading.value is None:
         return f"the {reading.rows:,} labelled rows cannot tell it"
-    return f"{reading.value:.3f}, and nothing to compare it with: no value at promotion is known"
+    return "nothing to compare with, no value at promotion is known"
 
 
 def _is_sure(reading: Reading, loss: float, confidence: float, *, rising: bool) -> bool:

@@ -117,8 +117,8 @@ def drifts(tally: Tally, plan: Plan, names: Sequence[str], reference: Reference 
         against(name, bins, tally.values[name], bins.labels, is_feature=True)
         for name, bins in reference.features.items()
     ]
-    # The two classes no row of the log can have, "other" and "missing", are there for features only.
-    classes = np.append(tally.classes, [0, 0])
+    # No row is without a class: the place for missing values is there for features only.
+    classes = np.append(tally.classes, 0)
     found.append(against("predicted class", reference.classes, classes, [*names, "other", "missing"], is_feature=False))
     if tally.probability is not None:
         bins = reference.probability

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from monitoring.history import Run
-from monitoring.judgement import Finding, worst
+from monitoring.judgement import LEVELS, Finding, Level, worst
 from monitoring.observation import Drift, Observation
 from monitoring.timeline import Line, Mark, Timeline
 from promotion import clock
@@ -68,7 +68,7 @@ def write_page(
         timelines=timelines(serving, policy) if serving else [],
         drifts=_ranked(serving) if serving else [],
         scale=_scale(serving, policy) if serving else 1.0,
-        bounds=[(level, bound) for level, bound in policy.psi if bound is not None],
+        bounds=_psi_bounds(policy),
         distributions=_distributions(serving, findings) if serving else [],
         judged=[(observation, worst(found), found) for observation, found in judged],
         runs=runs,
@@ -165,9 +165,14 @@ def _ranked(observation: Observation) -> list[Drift]:
     return sorted(observation.drift, key=lambda it: -1.0 if it.psi is None else it.by_chance - it.psi)
 
 
+def _psi_bounds(policy: Monitoring) -> list[tuple[Level, float]]:
+    found = [(level, getattr(policy.psi, level)) for level in reversed(LEVELS)]
+    return [(level, bound) for level, bound in found if bound is not None]
+
+
 def _scale(observation: Observation, policy: Monitoring) -> float:
     """The index at the right end of the bars."""
-    bounds = [1.25 * bound for _, bound in policy.psi if bound is not None]
+    bounds = [1.25 * bound for _, bound in _psi_bounds(policy)]
     return max(0.1, *bounds, *(it.psi for it in observation.drift if it.psi is not None))
 
 
