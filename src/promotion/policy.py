@@ -11,6 +11,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(min_length=1)]
+ChannelName = Annotated[str, Field(min_length=1, max_length=64)]
+Variable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
+"""The name of an environment variable: what it holds is a secret and stands in no file."""
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -196,6 +199,14 @@ class Alert(Strict):
     latency_ms: Positive | None = None
 
 
+class Routing(Strict):
+    """Which channels hear of which level, by their names in `Monitoring.channels`."""
+
+    critical: list[Name] = ["pagerduty", "slack", "email"]
+    warning: list[Name] = ["slack", "email"]
+    info: list[Name] = ["slack"]
+
+
 class Levels(Strict):
     """Bounds by level; a level without one is never reached."""
 
@@ -224,6 +235,10 @@ class Monitoring(Strict):
         concept_change: Tolerated absolute change of the share of the positive label among rows of one predicted class.
         missing_rise: Tolerated absolute rise of the share of missing values of a feature.
         out_of_range: Tolerated share of a feature's values outside what the family's file allows.
+        channels: By name, the environment variable that holds the channel's Apprise URL.
+        routing: Which channels hear of which level.
+        cool_down: How long an alert that lasts is not repeated, and how long one that comes and goes must stay away
+            before it counts as over.
     """
 
     drift: bool = True
@@ -240,6 +255,18 @@ class Monitoring(Strict):
     concept_change: Share = 0.10
     missing_rise: Share = 0.05
     out_of_range: Share = 0.01
+    channels: dict[ChannelName, Variable] = {"pagerduty": "PAGERDUTY_URL", "slack": "SLACK_URL", "email": "EMAIL_URL"}
+    routing: Routing = Routing()
+    cool_down: Duration = timedelta(hours=6)
+
+    @model_validator(mode="after")
+    def _routes_lead_somewhere(self) -> Monitoring:
+        routes = [*self.routing.critical, *self.routing.warning, *self.routing.info]
+        if unknown := sorted(set(routes) - set(self.channels)):
+            known = ", ".join(sorted(self.channels)) or "none"
+            message = f"routing: unknown channel {unknown[0]!r}; channels has {known}"
+            raise ValueError(message)
+        return self
 
 
 class Review(Strict):
