@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from statistics import NormalDist
@@ -80,7 +80,7 @@ def judge(observation: Observation, monitoring: Monitoring) -> list[Finding]:
     return sorted(found, key=lambda finding: rank.get(finding.level, len(LEVELS)))
 
 
-def worst(findings: list[Finding]) -> Level | None:
+def worst(findings: Sequence[Finding]) -> Level | None:
     """The highest level among findings; None when none has one."""
     found = {finding.level for finding in findings}
     return next((level for level in LEVELS if level in found), None)
@@ -152,7 +152,7 @@ def _unsaid(reading: Reading, monitoring: Monitoring) -> str:
         return f"not enough data, {reading.rows:,} labelled rows, {monitoring.minimum_labels:,} needed"
     if reading.value is None:
         return f"the {reading.rows:,} labelled rows cannot tell it"
-    return f"{reading.value:.3f}, and nothing to compare it with: no value at promotion is known"
+    return "nothing to compare with, no value at promotion is known"
 
 
 def _is_sure(reading: Reading, loss: float, confidence: float, *, rising: bool) -> bool:

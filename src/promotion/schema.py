@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0003"
+REVISION = "0004"
 """The newest migration; a journal at this revision is used without loading the migration engine."""
 
 metadata = MetaData()
@@ -204,4 +204,18 @@ alert_delivery = Table(
     Column("claimed_until", UtcDateTime),
     Column("answered_at", UtcDateTime),
     CheckConstraint("state IN ('pending', 'accepted', 'superseded')", name="known_delivery_state"),
+
+monitoring_run = Table(
+    "monitoring_run",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("family", String(256), nullable=False),
+    Column("model", String(256), nullable=False),
+    Column("mlflow_version", Integer, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("level", String(16)),
+    Column("observation", JSON, nullable=False),
+    Column("findings", JSON, nullable=False),
 )
