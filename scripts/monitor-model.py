@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from promotion.config import load_config
+from promotion.config import FamilyConfig, load_config
 from promotion.console import command, echo, talk
 from promotion.database import Database
 from promotion.errors import PromotionError, UsageError
 from promotion.journal import Journal
+from promotion.people import actor
 from promotion.policy import duration
 from promotion.settings import Settings
 
 if TYPE_CHECKING:
     from monitoring.observation import Observation
-    from monitoring.running import Outcome
+    from monitoring.running import Options, Outcome
 
 CRITICAL = 3
 SOURCE = "PREDICTION_LOG_SOURCE"
@@ -73,6 +74,7 @@ def _window(_ctx: click.Context, _parameter: click.Parameter, text: str | None) 
     "--engine", type=click.Choice(["pandas", "spark"]), default="pandas", show_default=True, help="Who counts the log."
 )
 @click.option("--dry-run", is_flag=True, help="Look and say; keep nothing, write no page, tell nobody.")
+@click.option("--test-alert", is_flag=True, help="Only send a test message to every alert channel.")
 @click.option("--json", "as_json", is_flag=True, help="Data on standard output, as JSON; a line a run with --interval.")
 def main(  # noqa: PLR0913  # click passes options one by one
     family: str,
@@ -85,6 +87,7 @@ def main(  # noqa: PLR0913  # click passes options one by one
     *,
     once: bool,
     dry_run: bool,
+    test_alert: bool,
     as_json: bool,
 ) -> None:
     """Compare the version that answers with what it was at promotion, and tell people what is wrong.
@@ -96,12 +99,16 @@ def main(  # noqa: PLR0913  # click passes options one by one
     """
     from monitoring.running import Options
 
+    settings = Settings.from_environment()
+    config = load_config(settings.config_folder, family)
+    journal = Journal(Database(settings.database_url))
+    if test_alert:
+        _test(journal, config, as_json=as_json)
+        return
     if once and interval is not None:
         raise UsageError("--once and --interval exclude each other")
     if source is None:
         raise UsageError(f"no prediction log: name it with --log or {SOURCE}")
-    settings = Settings.from_environment()
-    config = load_config(settings.config_folder, family)
     options = Options(
         source=source,
         window=window,
@@ -111,7 +118,6 @@ def main(  # noqa: PLR0913  # click passes options one by one
         engine=engine,
         dry_run=dry_run,
     )
-    journal = Journal(Database(settings.database_url))
     if interval is None:
         outcome = _look(settings, journal, config, options)
         _say(outcome, as_json=as_json)
@@ -121,10 +127,23 @@ def main(  # noqa: PLR0913  # click passes options one by one
     _watch(interval, lambda: _say(_look(settings, journal, config, options), as_json=as_json))
 
 
-def _look(settings: Settings, journal: Journal, config: Any, options: Any) -> Outcome:
+def _test(journal: Journal, config: FamilyConfig, *, as_json: bool) -> None:
+    from monitoring.alerting import Alerter
+
+    tested = Alerter(journal, config).test(actor())
+    if as_json:
+        echo(json.dumps({"deliveries": tested.as_json()}))
+    else:
+        for line in tested.lines():
+            echo(line)
+    tested.require_accepted()
+
+
+def _look(settings: Settings, journal: Journal, config: FamilyConfig, options: Options) -> Outcome:
+    from monitoring.alerting import Alerter
     from monitoring.running import run
 
-    return run(settings, journal, config, options, None)
+    return run(settings, journal, config, options, Alerter(journal, config).tell)
 
 
 def _watch(interval: int, look: Any) -> None:
@@ -158,6 +177,8 @@ def _say(outcome: Outcome, *, as_json: bool) -> None:
         _say_version(observation, findings)
     if outcome.page is not None:
         echo(f"✅ {outcome.page}")
+    for line in outcome.told.lines() if outcome.told else ():
+        echo(line)
 
 
 def _say_version(observation: Observation, findings: Any) -> None:

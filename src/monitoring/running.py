@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
+from monitoring.alerting import Told
 from monitoring.engines import Engine
 from monitoring.history import earlier, known_versions, record
 from monitoring.judgement import Finding, Level, judge, worst
@@ -25,7 +26,7 @@ from promotion.settings import Settings
 class Tell(Protocol):
     """Whoever tells people what was found."""
 
-    def __call__(self, findings: Sequence[Finding], observation: Observation) -> Any:
+    def __call__(self, findings: Sequence[Finding], observation: Observation) -> Told:
         """Tell what is new; an observation without findings is healthy wherever it has rows enough."""
 
 
@@ -60,13 +61,13 @@ class Outcome:
         observations: Of every version in the window; the one that serves first.
         findings: Of each of them.
         page: The page that was written; None in a dry run.
-        told: What the teller answered; None in a dry run, or when nothing serves.
+        told: What was told to whom; None in a dry run, or when nothing serves.
     """
 
     observations: Sequence[Observation]
     findings: Sequence[Sequence[Finding]]
     page: Path | None = None
-    told: Any = None
+    told: Told | None = None
 
     @property
     def level(self) -> Level | None:
@@ -79,7 +80,12 @@ class Outcome:
             it.as_json() | {"findings": [finding.as_json() for finding in found]}
             for it, found in zip(self.observations, self.findings, strict=True)
         ]
-        return {"level": self.level, "page": str(self.page) if self.page else None, "versions": versions}
+        return {
+            "level": self.level,
+            "page": str(self.page) if self.page else None,
+            "versions": versions,
+            "deliveries": self.told.as_json() if self.told else [],
+        }
 
 
 def default_export(settings: Settings, family: str) -> Path:
@@ -127,14 +133,14 @@ def run(settings: Settings, journal: Journal, config: FamilyConfig, options: Opt
     findings = [judge(observation, policy) for observation in observations]
     if options.dry_run:
         return Outcome(observations, findings)
-    told = None
-    if observations and observations[0].serves:
+    serves = bool(observations) and observations[0].serves
+    if serves:
         record(journal, observations[0], findings[0])
-        if tell is not None:
-            told = tell(findings[0], observations[0])
     path = page_path(settings, config.family)
     judged: list[tuple[Observation, Sequence[Finding]]] = list(zip(observations, findings, strict=True))
+    # Before anybody is told: the message leads to the page.
     write_page(path, config, judged, earlier(journal, config.family, limit=EARLIER), at=watch.until)
+    told = tell(findings[0], observations[0]) if serves and tell is not None else None
     return Outcome(observations, findings, path, told)
 
 

@@ -204,6 +204,7 @@ alert_delivery = Table(
     Column("claimed_until", UtcDateTime),
     Column("answered_at", UtcDateTime),
     CheckConstraint("state IN ('pending', 'accepted', 'superseded')", name="known_delivery_state"),
+)
 
 monitoring_run = Table(
     "monitoring_run",
