@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from monitoring.alert_book import ACTOR, open_book, version_name
-from monitoring.alert_rules import Finding, Rules
+from monitoring.alert_rules import Rules
 from monitoring.alerts import Alert, Delivery, Due, State, Tested, Told
 from monitoring.channels import Channel, Patience, dispatch, pages
 from monitoring.messages import Guide, Kind, Level, Message, Notice, compose
@@ -22,6 +22,7 @@ from promotion.records import Event
 from promotion.rollback import served_before
 
 if TYPE_CHECKING:
+    from monitoring.judgement import Finding
     from monitoring.observation import Observation
 
 REPORTS_URL = "REPORTS_URL"

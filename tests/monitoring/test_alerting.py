@@ -240,6 +240,23 @@ def test_what_was_not_measured_has_not_recovered(watch: Watch, observation: Obse
     assert [State.OPEN] == [alert.state for alert in alert_history(watch.journal, "churn", TEN)]
 
 
+@pytest.mark.parametrize(
+    ("service", "closed"),
+    [
+        (Service(source="prometheus", problem="no connection"), False),
+        (Service(90.0, source="prediction log", enough=True), False),
+        (Service(requests=0, source="prometheus"), True),
+    ],
+    ids=["away", "not asked", "back, without traffic"],
+)
+def test_the_service_is_watched_again_when_prometheus_answers(watch: Watch, service: Service, *, closed: bool) -> None:
+    """That nobody asked it does not mean that it is back."""
+    watch.tell(found("metrics", "warning"))
+    watch.tell(*([found("metrics", "warning")] if service.is_blind else []), observation=seen(service=service))
+
+    assert closed is (watch.slack.titles[-1].startswith("[RECOVERED]"))
+
+
 def test_not_enough_data_is_neither_an_alarm_nor_an_all_clear(watch: Watch) -> None:
     """Nobody hears of it, before an alert nor after one."""
     watch.tell(found(level=None))
