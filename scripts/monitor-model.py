@@ -131,12 +131,11 @@ def _test(journal: Journal, config: FamilyConfig, *, as_json: bool) -> None:
     from monitoring.alerting import Alerter
 
     tested = Alerter(journal, config).test(actor())
-    if as_json:
-        echo(json.dumps({"deliveries": tested.as_json()}))
-    else:
-        for line in tested.lines():
-            echo(line)
+    for line in () if as_json else tested.lines():
+        echo(line)
     tested.require_accepted()
+    if as_json:
+        echo(json.dumps({"exit_code": 0, "deliveries": tested.as_json()}))
 
 
 def _look(settings: Settings, journal: Journal, config: FamilyConfig, options: Options) -> Outcome:

@@ -149,7 +149,7 @@ class Tested:
         """
         failed = [f"{name} ({answer.problem})" for name, answer in self.answers.items() if not answer.accepted]
         if failed:
-            raise ChannelFailed(f"these channels take no alert: {', '.join(failed)}")
+            raise ChannelFailed(f"these channels take no alert: {', '.join(failed)}", deliveries=self.as_json())
         if not self.answers:
             raise ChannelFailed("the family has no channels, so nobody would be told: see monitoring.channels")
 
