@@ -97,14 +97,14 @@ def main(  # noqa: PLR0913  # click passes options one by one
 
     Exit codes: 0 healthy, told, or not enough data to say; 1 failed, 2 usage or configuration, 3 something is critical.
     """
-    from monitoring.running import Options
-
     settings = Settings.from_environment()
     config = load_config(settings.config_folder, family)
     journal = Journal(Database(settings.database_url))
     if test_alert:
         _test(journal, config, as_json=as_json)
         return
+    from monitoring.running import Options
+
     if once and interval is not None:
         raise UsageError("--once and --interval exclude each other")
     if source is None:
