@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 REPORTS_URL = "REPORTS_URL"
 """Where `reports/` is published on the web, if it is; without it messages name the page's path."""
+RUNBOOK = "docs/runbooks/alert.md"
+"""What to do, where the family's file names nothing else under `contacts.runbooks.alert`."""
 
 
 class Alerter:
@@ -168,8 +170,7 @@ class Alerter:
         return compose(notices, self._guide(worst, batch[0].alert))
 
     def _guide(self, notice: Notice, alert: Alert) -> Guide:
-        runbooks = self._config.contacts.runbooks
-        runbook = runbooks.get("alert") or runbooks.get("rollback")
+        runbook = self._config.contacts.runbooks.get("alert", RUNBOOK)
         family = shlex.quote(self._config.family)
         if notice.kind is Kind.ANNOUNCEMENT:
             return Guide(self._report, runbook, f"python scripts/promote-model.py --history --model {family}")

@@ -7,12 +7,14 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from tests.monitoring.receivers import TOKEN, free_port, mailing, receiving
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 TEST = ("scripts/monitor-model.py", "--model", "alzheimer_classifier", "--test-alert")
 
 
+@pytest.mark.system
 def test_every_channel_is_tried_and_each_failure_named(home: Path, run: Run) -> None:
     """One line a channel; exit 1 when one does not take the message, a dead one included, 0 when all do; no secret."""
     with receiving() as team, mailing() as mailbox:
