@@ -23,6 +23,7 @@ PromotionError                1  failed, nothing moved
 │   └── JournalLocked         1  another process holds it for too long
 ├── ChannelFailed             1  an alert channel does not take messages
 ├── GateRefused               3  evidence says no
+│   ├── ProductionOccupied    3  another version serves and must not be archived
 │   └── Quarantined           3  somebody moved a version past the rules: nothing moves until that is settled
 ├── ProductionMoved           4  Production is no longer the version the gates ran against
 ├── NothingToDo               5  no candidate, already there, or not better
@@ -139,6 +140,10 @@ class GateRefused(PromotionError):
     """At least one gate failed; nothing moved."""
 
     exit_code = 3
+
+
+class ProductionOccupied(GateRefused):
+    """Another version is in Production, and whoever asked does not want it archived."""
 
 
 class Quarantined(GateRefused):
