@@ -9,7 +9,7 @@ from promotion import clock
 from promotion.errors import GateRefused, NothingToDo, ProductionMoved, UnknownModel, UnknownVersion
 from promotion.journal import Journal
 from promotion.policy import Rollback
-from promotion.records import Authority, Change, Entry
+from promotion.records import Authority, Change, Entry, Known
 from promotion.registry import ModelVersion
 from promotion.service import Mover, Plan, Promotion, PromotionService
 from promotion.stages import Stage
@@ -110,6 +110,35 @@ def archive(service: PromotionService, version: ModelVersion, mover: Mover, *, f
             expected_production=current.id if current else None,
         )
         service.report(f"journal: {version} is in {Stage.ARCHIVED}")
+        return service.follow(family)
+
+
+def withdraw(service: PromotionService, version: Known, mover: Mover) -> str:
+    """Mark a version as known bad and put it aside wherever it is; Production ends empty when it serves there.
+
+    Args:
+        service: Moves versions.
+        version: Which.
+        mover: Who asks, and why; the reason becomes what is known against it.
+
+    Returns:
+        Why MLflow does not show it yet; empty when it does.
+    """
+    family = service.family(version.model)
+    with service.journal.family_lock(family):
+        entry = service.journal.entry(version.model, version.number)
+        stage = entry.stage if entry else Stage.NONE
+        current = service.journal.production(family)
+        service.journal.move(
+            family,
+            [Change(version, Stage.NONE if stage is Stage.NONE else Stage.ARCHIVED, known_bad=mover.reason)],
+            Authority("withdraw", mover.actor, mover.reason, approver=mover.approver),
+            expected_production=current.id if current else None,
+        )
+        if stage is Stage.PRODUCTION:
+            service.report(
+                f"⚠️ {family!r} has NO PRODUCTION now: {version} was withdrawn, and nothing may take its place"
+            )
         return service.follow(family)
 
 

@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0004"
+REVISION = "0005"
 """The newest migration; a journal at this revision is used without loading the migration engine."""
 
 metadata = MetaData()
@@ -154,6 +154,27 @@ incident = Table(
     Column("closed_by", String(256)),
     Column("closed_at", UtcDateTime),
     Column("resolution", Text),
+)
+
+deployment = Table(
+    "deployment",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("operation", String(32), nullable=False, unique=True),
+    Column("family", ForeignKey("family.name"), nullable=False, index=True),
+    Column("version_id", ForeignKey("model_version_detail.id"), nullable=False, index=True),
+    Column("environment", String(16), nullable=False),
+    Column("track", String(16), nullable=False),
+    Column("cluster", Text, nullable=False),
+    Column("image", Text, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("predecessor", JSON),
+    Column("verdict", String(16)),
+    Column("explanation", JSON),
+    Column("actor", String(256), nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
 )
 
 outbox = Table(

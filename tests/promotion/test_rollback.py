@@ -23,7 +23,7 @@ from promotion.errors import (
     RegistryUnreachable,
     UnknownFamily,
 )
-from promotion.rollback import archive, rollback
+from promotion.rollback import archive, rollback, withdraw
 from promotion.service import Mover, Promotion, PromotionService
 from promotion.stages import Stage
 
@@ -421,3 +421,36 @@ def test_production_is_not_archived_without_a_successor(served: Store) -> None:
     served.register(MODEL, roc_auc=0.99)
     with pytest.raises(GateRefused, match="v4 is in None, not in Staging"):
         archive(service, service.candidate(MODEL, 4), MOVER, from_stage=Stage.STAGING)
+
+
+def test_a_withdrawn_version_leaves_production_empty_and_is_known_bad(served: Store) -> None:
+    """Nothing takes its place; MLflow shows it, the mark stays, and its event is in the chain."""
+    said: list[str] = []
+    service = served.service(a_family(), report=said.append)
+    serving = service.journal.production("tiny")
+    assert serving is not None
+
+    assert "" == withdraw(service, serving, MOVER)
+
+    assert service.journal.production("tiny") is None
+    assert "Production" not in served.shown().values()
+    left = service.journal.entry(MODEL, 3)
+    assert left is not None
+    assert (Stage.ARCHIVED, "it answers nonsense") == (left.stage, left.known_bad)
+    assert "withdraw" == service.journal.history("tiny", limit=1)[0].action
+    assert any("NO PRODUCTION" in line for line in said)
+    service.require_sound("tiny")
+
+
+def test_withdrawing_what_does_not_serve_touches_no_other_version(served: Store) -> None:
+    """An archived version gets its mark and stays where it is; Production serves on."""
+    service = served.service(a_family())
+    version = service.journal.entry(MODEL, 1)
+    assert version is not None
+
+    withdraw(service, version, MOVER)
+
+    marked, serving = service.journal.entry(MODEL, 1), service.journal.production("tiny")
+    assert marked is not None
+    assert serving is not None
+    assert (Stage.ARCHIVED, "it answers nonsense", 3) == (marked.stage, marked.known_bad, serving.number)

@@ -1,6 +1,6 @@
 """Alerts: what was found wrong with a version that serves, and who was told.
 
-Revision ID: 0003
+Revision ID: 0004
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 
 _MOMENT = sa.DateTime(timezone=True)
 

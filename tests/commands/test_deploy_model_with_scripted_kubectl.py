@@ -1,0 +1,131 @@
+"""`scripts/deploy-model.py`: options, exit codes and what it prints; the cluster is a scripted stand-in."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from tests.commands.conftest import Promote
+from tests.delivery.scripted_cluster import ScriptedCluster
+from tests.promotion.factories import Store
+
+from promotion.settings import REPOSITORY
+
+Deploy = Callable[..., Result]
+MODEL = "churn"
+PRODUCTION = ("--model", MODEL, "--environment", "production")
+
+
+@pytest.fixture
+def deploy(monkeypatch: pytest.MonkeyPatch) -> Deploy:
+    """Call the command without paying for a new process; acts as anna."""
+    monkeypatch.setenv("PROMOTION_ACTOR", "anna")
+    main = runpy.run_path(str(REPOSITORY / "scripts" / "deploy-model.py"), run_name="deploy_model")["main"]
+    return lambda *arguments: CliRunner().invoke(main, arguments)
+
+
+@pytest.fixture
+def cluster(store: Store, promote: Promote, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ScriptedCluster:
+    """An empty cluster; version 1 of a model without configuration is in Production."""
+    made = ScriptedCluster(tmp_path / "cluster")
+    for name, value in made.environment.items():
+        monkeypatch.setenv(name, value)
+    store.register(MODEL)
+    assert 0 == promote(MODEL, "1").exit_code
+    return made
+
+
+def an_image(store: Store, cluster: ScriptedCluster, behaviour: str = "well") -> str:
+    """An image of version 1."""
+    entry = store.service().journal.entry(MODEL, 1)
+    assert entry is not None
+    assert entry.digest is not None
+    return cluster.image(MODEL, 1, entry.digest, family=MODEL, behaviour=behaviour).reference
+
+
+def test_a_deployment_from_plan_to_status(store: Store, cluster: ScriptedCluster, deploy: Deploy) -> None:
+    """The dry run shows a diff and changes nothing; then it runs; then it runs already; the status shows both sides."""
+    image, export = an_image(store, cluster), ("--export", str(cluster.export(1)))
+
+    planned = deploy(*PRODUCTION, "--image", image, *export, "--dry-run")
+
+    assert 0 == planned.exit_code, planned.stderr
+    assert f"📋 churn v1 would run as models-production/churn: {image}" in planned.stdout
+    assert f'"image": "{image}"' in planned.stdout
+    assert cluster.runs(MODEL) is None
+
+    done = deploy(*PRODUCTION, "--image", image, *export, "--json")
+
+    assert 0 == done.exit_code, done.stderr
+    said = json.loads(done.stdout)
+    assert (0, "deployed", None, image) == (
+        said["exit_code"],
+        said["state"],
+        said["replaced"],
+        said["image"]["reference"],
+    )
+    assert image == cluster.runs(MODEL)
+    assert "1 of 1 pods are new, 1 available" in done.stderr
+    assert 5 == deploy(*PRODUCTION, "--image", image, *export).exit_code
+
+    status = deploy(*PRODUCTION, "--status", "--json")
+
+    # The played image's label names another gate report than the journal.
+    assert 3 == status.exit_code
+    assert ["churn v1", "churn v1"] == [json.loads(status.stdout)[side]["version"] for side in ("registry", "cluster")]
+    assert 1 == len(json.loads(status.stdout)["drift"])
+
+
+def test_a_failed_version_exits_1_and_explains(store: Store, cluster: ScriptedCluster, deploy: Deploy) -> None:
+    """One line of data says whose fault it was; the console shows what cluster and server said."""
+    image = an_image(store, cluster, "crash")
+
+    failed = deploy(*PRODUCTION, "--image", image, "--export", str(cluster.export(1)), "--json")
+
+    assert 1 == failed.exit_code
+    said = json.loads(failed.stdout)
+    assert ("version", "failed") == (said["verdict"], said["state"])
+    assert "NO VERSION IS IN PRODUCTION" in said["message"]
+    assert "weights are damaged" in failed.stderr
+    assert 3 == deploy(*PRODUCTION, "--image", image, "--export", str(cluster.export(1))).exit_code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "--image is missing"),
+        (("--status", "--resume"), "exclude each other"),
+        (("--image", "churn:latest"), "names no certain image"),
+        (("--image", "churn:1"), "nobody knows the image churn:1"),
+    ],
+)
+def test_wrong_options_exit_2(cluster: ScriptedCluster, deploy: Deploy, arguments: tuple[str, ...], said: str) -> None:
+    """In one line, before the cluster is asked."""
+    result = deploy(*PRODUCTION, *arguments)
+
+    assert 2 == result.exit_code
+    assert said in result.stderr
+
+
+def test_a_shared_registry_with_a_local_journal_is_refused(
+    cluster: ScriptedCluster, deploy: Deploy, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    """Every workspace would decide for itself what is in Production."""
+    (home / "config" / "churn.yaml").write_text(
+        (home / "config" / "iris-classifier.yaml").read_text().replace("iris-classifier", MODEL)
+    )
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+
+    result = deploy(*PRODUCTION, "--status")
+
+    assert 2 == result.exit_code
+    assert "set PROMOTION_DATABASE_URL to a database where the registry is" in result.stderr
+
+
+def test_nothing_interrupted_is_nothing_to_resume(cluster: ScriptedCluster, deploy: Deploy) -> None:
+    """Exit 5, as everywhere."""
+    assert 5 == deploy(*PRODUCTION, "--resume").exit_code
