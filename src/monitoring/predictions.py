@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -238,11 +238,8 @@ def _parsed(block: bytes, schema: pa.Schema) -> pa.Table:
 def _record(document: dict[str, Any], features: list[str]) -> dict[str, Any]:
     given = document["features"]
     moment = datetime.fromisoformat(document["time"])
-    if moment.tzinfo is None:
-        message = "a time without zone"
-        raise ValueError(message)
     return {
-        "time": moment,
+        "time": moment if moment.tzinfo else moment.replace(tzinfo=UTC),
         "request_id": _text(document["request_id"]),
         "row": _whole(document.get("row", 0)),
         "family": _text(document["family"]),
