@@ -32,8 +32,8 @@ def seen(**changes: Any) -> Observation:
 
 
 def reading(value: float | None, reference: float | None = 0.9, rows: int = 10_000, width: float = 0.002) -> Reading:
-    ends = (None, None) if value is None else (value - width, value + width)
-    return Reading(value, *ends, reference, rows, enough=rows >= POLICY.minimum_labels)
+    low, high = (None, None) if value is None else (value - width, value + width)
+    return Reading(value, low, high, reference, rows, enough=rows >= POLICY.minimum_labels)
 
 
 def levels(observation: Observation, policy: Monitoring = POLICY) -> dict[str, str | None]:

@@ -43,7 +43,7 @@ def graded() -> FamilyConfig:
 def labels_of(path: Path, text: str, config: FamilyConfig, ids: list[str]) -> list[int]:
     path.write_text(text, encoding="utf-8")
     found = read_labels(path, config)
-    return found.of(pa.array(ids), pa.array([0] * len(ids))).tolist()
+    return [int(place) for place in found.of(pa.array(ids), pa.array([0] * len(ids)))]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.monitoring.logs import DAY, NOON, Traffic, write_log
 
-from monitoring import predictions
+from monitoring import log_rows, predictions
 from monitoring.predictions import find_parts, read
 from promotion.errors import DataError, UsageError
 
@@ -37,7 +37,6 @@ def rows_of(source: str | Path, *, split: bool = False) -> tuple[int, int]:
         json.dumps(Traffic(1).lines[0] | {"version": "two"}),
         json.dumps(Traffic(1).lines[0] | {"time": "yesterday"}),
         json.dumps(Traffic(1).lines[0] | {"features": {"x": "high", "c": 1}}),
-        json.dumps(Traffic(1).lines[0] | {"features": {"x": float("nan"), "c": 1}}),
         json.dumps(Traffic(1).lines[0] | {"features": {"x": True, "c": 1}}),
         json.dumps(Traffic(1).lines[0] | {"request_id": None}),
         "\x00\x01",
@@ -56,7 +55,7 @@ def test_a_bad_line_is_counted_and_the_rest_is_read(tmp_path: Path, bad: str) ->
 def test_a_large_block_gives_up_only_its_bad_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks are cut at line ends, and searched for bad lines by halves."""
     monkeypatch.setattr(predictions, "BLOCK", 40_000)
-    monkeypatch.setattr(predictions, "_SMALL", 2_000)
+    monkeypatch.setattr(log_rows, "_SMALL", 2_000)
     lines = [json.dumps(line) for line in Traffic(500).lines]
     lines[3:3], lines[300:300] = ["oops"], ["{"]
     log = tmp_path / "log.jsonl"
