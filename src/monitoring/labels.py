@@ -117,7 +117,7 @@ def _classes(given: pd.Series[Any], config: FamilyConfig, *, raw: bool) -> pd.Se
         if named[given.notna()].notna().all():
             return named
         if numbers[numbers.notna()].isin(range(len(names))).all():
-            return named.fillna(numbers).astype("Float64")
+            return numbers.fillna(named).astype("Float64")
     else:
         named = texts.map(names)
     above = config.target.positive_above

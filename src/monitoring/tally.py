@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from monitoring.labels import UNKNOWN, Labels
-from monitoring.predictions import Block
+from monitoring.log_rows import Block
 from monitoring.reference import Reference
 from promotion.config import Column
 
