@@ -67,6 +67,7 @@ def known_versions(journal: Journal, family: str, references: Iterable[Reference
         metrics=metrics,
         semver=semver,
         references={(it.model, it.version): it for it in references},
+        live_since=production.promoted_at if production else None,
     )
 
 

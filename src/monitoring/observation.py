@@ -130,6 +130,38 @@ class Slice:
 
 
 @dataclass(frozen=True, slots=True)
+class Stretch:
+    """A short window just before now, or just before the labels end, in which one figure was measured.
+
+    Attributes:
+        since: Its start, UTC.
+        until: Its end.
+        value: What was measured; None when unknown.
+        rows: On how many rows, or requests.
+        enough: Whether these are as many as the family asks for.
+    """
+
+    since: datetime
+    until: datetime
+    value: float | None
+    rows: int
+    enough: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lately:
+    """The newest windows of one figure.
+
+    Attributes:
+        stretches: Oldest first; those before the version went into Production are missing.
+        problem: Why it is unknown.
+    """
+
+    stretches: Sequence[Stretch] = ()
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Arrival:
     """When a version was first seen answering in the window."""
 
@@ -185,6 +217,8 @@ class Observation:
         quality: Of every feature.
         service: Of the server; of all versions in the window together, which one server answers for.
         slices: The trend, oldest first.
+        lately: Of the version in Production: `accuracy`, `error_rate` and `latency` in the newest windows, which decide
+            whether it is taken back.
         arrivals: Versions first seen in the window, in this role.
         left_out: What was not counted.
         reference: Where the reference comes from; None when there is none.
@@ -210,6 +244,7 @@ class Observation:
     quality: Sequence[Quality] = ()
     service: Service = Service()
     slices: Sequence[Slice] = ()
+    lately: Mapping[str, Lately] = field(default_factory=dict)
     arrivals: Sequence[Arrival] = ()
     left_out: LeftOut = LeftOut()
     reference: str | None = None

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 import requests
@@ -28,6 +28,17 @@ class Trend:
     latency_p95_ms: Sequence[float | None]
     error_rate: Sequence[float | None]
     throughput: Sequence[float | None]
+
+
+class Version(NamedTuple):
+    """What a server says it answers with."""
+
+    family: str
+    model: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.model} v{self.number} alone"
 
 
 class _Silent(PromotionError):
@@ -67,16 +78,36 @@ class Prometheus:
         except _Silent as error:
             return Service(source="prometheus", problem=str(error)), Trend(nothing, nothing, nothing)
 
+    def observe_version(self, version: Version, since: datetime, until: datetime, minimum_requests: int) -> Service:
+        """The same of one version, by the servers that answered with it all the time and with no other.
+
+        Where a server also answers with a challenger, nobody can tell whose errors they are: it is left out.
+
+        Args:
+            version: Family, registered model and number.
+            since: Start of the window.
+            until: Its end.
+            minimum_requests: Requests below which nothing is said.
+        """
+        window = max(round((until - since).total_seconds()), 1)
+        try:
+            return self._whole(_only(version, window), str(version), window, until, minimum_requests)
+        except _Silent as error:
+            return Service(source="prometheus", problem=str(error))
+
     def _observe(
         self, family: str, since: datetime, until: datetime, steps: int, minimum_requests: int
     ) -> tuple[Service, Trend]:
         window = max(round((until - since).total_seconds()), 1)
-        ours = _instances(family, window)
+        service = self._whole(_instances(family, window), family, window, until, minimum_requests)
+        return service, self._trend(family, since, until, steps)
+
+    def _whole(self, ours: str, name: str, window: int, until: datetime, minimum_requests: int) -> Service:
         if not self._now(f"count({ours})", until):
-            raise _Silent(f"Prometheus at {self.name} has scraped no server of {family} in the window")
+            raise _Silent(f"Prometheus at {self.name} has scraped no server of {name} in the window")
         counted, failed, buckets = (self._now(query, until) for query in _queries(ours, window))
         total = _value(counted) or 0.0
-        service = Service(
+        return Service(
             latency_p95_ms=_milliseconds(_histogram(buckets)) if total else None,
             error_rate=(_value(failed) or 0.0) / total if total else None,
             throughput=total / window,
@@ -84,7 +115,6 @@ class Prometheus:
             source="prometheus",
             enough=total >= minimum_requests,
         )
-        return service, self._trend(family, since, until, steps)
 
     def _trend(self, family: str, since: datetime, until: datetime, steps: int) -> Trend:
         step = max(round((until - since).total_seconds() / steps), 1)
@@ -135,8 +165,28 @@ class Prometheus:
 
 def _instances(family: str, seconds: int) -> str:
     """The scraped instances that served a family at any time of the last seconds."""
-    quoted = family.replace("\\", "\\\\").replace('"', '\\"')
-    return f'max by (job, instance) (max_over_time(model_info{{family="{quoted}"}}[{seconds}s]))'
+    return _showing(f"family={_quoted(family)}", seconds)
+
+
+def _only(version: Version, seconds: int) -> str:
+    """The instances that answered with this version and with no other of its family."""
+    family, model, number = (_quoted(part) for part in (version.family, version.model, str(version.number)))
+    champion = f'family={family},model={model},version={number},role="champion"'
+    other_models = f'family={family},model!={model},role!="shadow"'
+    other_versions = f'family={family},version!={number},role!="shadow"'
+    return (
+        f"({_showing(champion, seconds)} unless on (job, instance) "
+        f"({_showing(other_models, seconds)} or {_showing(other_versions, seconds)}))"
+    )
+
+
+def _showing(labels: str, seconds: int) -> str:
+    return f"max by (job, instance) (max_over_time(model_info{{{labels}}}[{seconds}s]))"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _queries(instances: str, seconds: int) -> tuple[str, str, str]:

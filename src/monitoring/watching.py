@@ -10,9 +10,11 @@ from typing import cast
 
 from monitoring.engines import COUNTERS, Engine
 from monitoring.labels import Labels, read_labels
-from monitoring.observation import Arrival, LeftOut, Observation, Role, Service
-from monitoring.observing import drifts, labelled_period, performance, qualities, service_from_log, trend
+from monitoring.lately import accuracy_lately, service_lately
+from monitoring.observation import Arrival, Lately, LeftOut, Observation, Role, Service
+from monitoring.observing import Labelled, drifts, labelled_period, performance, qualities, service_from_log, trend
 from monitoring.prometheus import Prometheus, Trend
+from monitoring.prometheus import Version as Served
 from monitoring.reference import Reference
 from monitoring.tally import Answerer, Count, Plan, Tally, moment
 from promotion.config import FamilyConfig
@@ -32,6 +34,7 @@ class Known:
 
     Attributes:
         production: The version in Production; None when there is none.
+        live_since: When it came there, UTC; None likewise.
         is_recorded: Whether the journal knows the family at all.
         metrics: Values at promotion by name, by version.
         semver: Semantic versions.
@@ -43,6 +46,7 @@ class Known:
     metrics: Mapping[Version, Mapping[str, float]]
     semver: Mapping[Version, str]
     references: Mapping[Version, Reference]
+    live_since: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -189,10 +193,25 @@ def _observation(seen: _Seen, answerer: Answerer, tally: Tally) -> Observation:
         quality=qualities(tally, plan, reference, policy.minimum_rows),
         service=seen.service,
         slices=trend(tally, plan, labelled, names, seen.asked),
+        lately=_lately(seen, answerer, labelled),
         arrivals=_arrivals(seen.count, answerer.role),
         left_out=seen.left_out,
         reference=str(reference.source) if reference else None,
     )
+
+
+def _lately(seen: _Seen, answerer: Answerer, labelled: Labelled | None) -> dict[str, Lately]:
+    """The newest windows of the version in Production; nothing of any other, which nobody can take back."""
+    watch, live_since = seen.watch, seen.known.live_since
+    version = (answerer.model, answerer.version)
+    if answerer.role != "champion" or version != seen.known.production or live_since is None:
+        return {}
+    return {
+        "accuracy": accuracy_lately(labelled, watch.policy, live_since),
+        **service_lately(
+            watch.prometheus, Served(watch.config.family, *version), watch.policy, live_since, watch.until
+        ),
+    }
 
 
 def _arrivals(count: Count, role: str) -> Sequence[Arrival]:

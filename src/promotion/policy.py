@@ -215,6 +215,27 @@ class Levels(Strict):
     critical: Positive | None = None
 
 
+class Sustained(Strict):
+    """How long something must be bad before the version is taken back: in the newest window, and in enough of the last.
+
+    Attributes:
+        window: Length of one window.
+        of: How many of the newest windows are looked at.
+        needed: In how many of them the bound must be crossed.
+    """
+
+    window: Duration = timedelta(minutes=5)
+    of: Annotated[int, Field(ge=1, le=100)] = 3
+    needed: Annotated[int, Field(ge=1)] = 2
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> Sustained:
+        if self.needed > self.of:
+            message = f"sustained: needed is {self.needed}, but only {self.of} windows are looked at"
+            raise ValueError(message)
+        return self
+
+
 class Monitoring(Strict):
     """What is watched in Production and when somebody is told.
 
@@ -222,7 +243,9 @@ class Monitoring(Strict):
         drift: Whether inputs and predictions are compared with their reference.
         critical: Tells everybody.
         warning: Tells the team.
-        rollback: Takes the version back.
+        rollback: Takes the version back, if `action` says so.
+        sustained: How long it must last before that.
+        action: What follows then: the version is taken back, or people are told to do it.
         window: How far back one run looks.
         label_delay: How much further back it looks for rows whose labels have arrived by now.
         minimum_rows: Rows, and requests, below which nothing is said of drift, values, latency and errors.
@@ -245,6 +268,8 @@ class Monitoring(Strict):
     critical: Alert = Alert(accuracy_drop=0.05, error_rate=0.02)
     warning: Alert = Alert(accuracy_drop=0.02, latency_ms=200.0)
     rollback: Alert = Alert(accuracy_drop=0.10, error_rate=0.05, latency_ms=500.0)
+    sustained: Sustained = Sustained()
+    action: Literal["rollback", "alert-only"] = "rollback"
     window: Duration = timedelta(hours=24)
     label_delay: Duration = timedelta(days=7)
     minimum_rows: Annotated[int, Field(ge=1)] = 200
