@@ -27,8 +27,10 @@ from promotion.policy import duration
 from promotion.settings import Settings
 
 if TYPE_CHECKING:
+    from delivery.deploy import Deployer
     from monitoring.observation import Observation
     from monitoring.running import Options, Outcome
+    from promotion.service import PromotionService
 
 CRITICAL = 3
 SOURCE = "PREDICTION_LOG_SOURCE"
@@ -95,7 +97,11 @@ def main(  # noqa: PLR0913  # click passes options one by one
     PROMETHEUS_URL names the Prometheus that is asked for latency, errors and throughput. The page is
     reports/monitoring/FAMILY.html in the home folder.
 
-    Exit codes: 0 healthy, told, or not enough data to say; 1 failed, 2 usage or configuration, 3 something is critical.
+    A version in Production that is beyond a bound of `monitoring.rollback` for long enough is taken back, in the registry
+    and on the cluster, unless the family's file says `action: alert-only`.
+
+    Exit codes: 0 healthy, told, or not enough data to say; 1 failed, 2 usage or configuration, 3 something is critical,
+    or the version was taken back.
     """
     settings = Settings.from_environment()
     config = load_config(settings.config_folder, family)
@@ -140,9 +146,23 @@ def _test(journal: Journal, config: FamilyConfig, *, as_json: bool) -> None:
 
 def _look(settings: Settings, journal: Journal, config: FamilyConfig, options: Options) -> Outcome:
     from monitoring.alerting import Alerter
+    from monitoring.announcing import announcer
     from monitoring.running import run
+    from monitoring.way_back import WayBack
 
-    return run(settings, journal, config, options, Alerter(journal, config).tell)
+    def service() -> PromotionService:
+        from models.promotions import open_promotions
+
+        return open_promotions(settings, report=talk)
+
+    def deployer(service: PromotionService) -> Deployer:
+        from delivery.opening import open_deployer
+        from delivery.records import Environment
+
+        return open_deployer(settings, service, Environment.PRODUCTION, actor="monitor")
+
+    way_back = WayBack(journal, config, service, deployer, announcer(journal, {config.family: config}))
+    return run(settings, journal, config, options, Alerter(journal, config).tell, way_back)
 
 
 def _watch(interval: int, look: Any) -> None:
@@ -174,10 +194,21 @@ def _say(outcome: Outcome, *, as_json: bool) -> None:
         echo("📊 no version answers: nothing in the log, and nothing in Production")
     for observation, findings in zip(outcome.observations, outcome.findings, strict=True):
         _say_version(observation, findings)
+    _say_returned(outcome)
     if outcome.page is not None:
         echo(f"✅ {outcome.page}")
     for line in outcome.told.lines() if outcome.told else ():
         echo(line)
+
+
+def _say_returned(outcome: Outcome) -> None:
+    returned = outcome.returned
+    if returned.outcome:
+        echo(f"⏪ {returned.outcome}")
+    if returned.checklist:
+        echo("Rollback validation:")
+    for item in returned.checklist:
+        echo(str(item))
 
 
 def _say_version(observation: Observation, findings: Any) -> None:

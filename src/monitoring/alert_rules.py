@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from monitoring.alert_book import AlertBook
 from monitoring.alerts import Alert, State
 from monitoring.messages import Kind, Level, measure
+from monitoring.trigger import PREFIX
 from promotion.policy import Monitoring
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ def _measured(observation: Observation) -> set[str]:
         *(["latency"] if service.latency_p95_ms is not None else []),
         *(["error_rate"] if service.error_rate is not None else []),
         *(["metrics"] if service.source == "prometheus" else []),
+        *(f"{PREFIX}{name}" for name, it in observation.lately.items() if any(one.enough for one in it.stretches)),
     }
 
 

@@ -16,6 +16,7 @@ from monitoring.observation import Observation
 from monitoring.page import EARLIER, write_page
 from monitoring.reference import MANIFEST, read_reference
 from monitoring.watching import Watch, observe
+from monitoring.way_back import Returned, WayBack
 from promotion import clock
 from promotion.config import FamilyConfig
 from promotion.journal import Journal
@@ -62,16 +63,20 @@ class Outcome:
         findings: Of each of them.
         page: The page that was written; None in a dry run.
         told: What was told to whom; None in a dry run, or when nothing serves.
+        returned: What the triggers of the automatic way back said, and what was done.
     """
 
     observations: Sequence[Observation]
     findings: Sequence[Sequence[Finding]]
     page: Path | None = None
     told: Told | None = None
+    returned: Returned = Returned()
 
     @property
     def level(self) -> Level | None:
-        """Worst level of the version that serves."""
+        """Worst level of the version that serves; critical, too, when a version was taken back."""
+        if self.returned.taken_back or worst(self.returned.findings) == "critical":
+            return "critical"
         return worst(self.findings[0]) if self.observations and self.observations[0].serves else None
 
     def as_json(self) -> dict[str, Any]:
@@ -85,6 +90,7 @@ class Outcome:
             "page": str(self.page) if self.page else None,
             "versions": versions,
             "deliveries": self.told.as_json() if self.told else [],
+            "rollback": self.returned.as_json(),
         }
 
 
@@ -98,7 +104,14 @@ def page_path(settings: Settings, family: str) -> Path:
     return settings.home / "reports" / "monitoring" / f"{family}.html"
 
 
-def run(settings: Settings, journal: Journal, config: FamilyConfig, options: Options, tell: Tell | None) -> Outcome:
+def run(
+    settings: Settings,
+    journal: Journal,
+    config: FamilyConfig,
+    options: Options,
+    tell: Tell | None,
+    way_back: WayBack | None = None,
+) -> Outcome:
     """Look once, and do what follows from it.
 
     Only the version that serves is kept, and told of; challengers, shadows and earlier versions are shown.
@@ -109,6 +122,7 @@ def run(settings: Settings, journal: Journal, config: FamilyConfig, options: Opt
         config: The family.
         options: How to look.
         tell: Who tells people; None to tell nobody.
+        way_back: Takes the version in Production back; None to leave it there.
 
     Raises:
         UsageError: There is no log, no file of labels, or no export in a folder that was named.
@@ -131,8 +145,11 @@ def run(settings: Settings, journal: Journal, config: FamilyConfig, options: Opt
     )
     observations = observe(watch, known)
     findings = [judge(observation, policy) for observation in observations]
+    returned = way_back.consider(observations, dry_run=options.dry_run) if way_back else Returned()
+    if observations:
+        findings[0] = [*returned.findings, *findings[0]]
     if options.dry_run:
-        return Outcome(observations, findings)
+        return Outcome(observations, findings, returned=returned)
     serves = bool(observations) and observations[0].serves
     if serves:
         record(journal, observations[0], findings[0])
@@ -141,7 +158,7 @@ def run(settings: Settings, journal: Journal, config: FamilyConfig, options: Opt
     # Before anybody is told: the message leads to the page.
     write_page(path, config, judged, earlier(journal, config.family, limit=EARLIER), at=watch.until)
     told = tell(findings[0], observations[0]) if serves and tell is not None else None
-    return Outcome(observations, findings, path, told)
+    return Outcome(observations, findings, path, told, returned)
 
 
 def said(findings: Sequence[Finding]) -> tuple[list[Finding], Mapping[str, list[Finding]]]:

@@ -9,6 +9,8 @@ from typing import Any
 from monitoring.observation import Lately, Observation, Stretch
 from promotion.policy import Monitoring
 
+PREFIX = "rollback:"
+"""Of the keys of findings about the way back, before the trigger's own key."""
 _CLOSE = 1e-9
 """Of two figures that are the same to everybody but a computer: 0.90 - 0.80 is 0.09999999999999998."""
 

@@ -106,9 +106,12 @@ def observe(watch: Watch, known: Known) -> list[Observation]:
     plan = _plan(watch, known, labels)
     count = COUNTERS[watch.engine](watch.source, plan.earliest, plan)
     serving = _serving(count, known)
-    if serving is not None and serving not in count.answerers:
-        reference = known.references.get((serving.model, serving.version))
-        count.answerers[serving] = Tally.empty(plan, reference)
+    # A version in Production that fails every request writes no row, and has to be seen all the same.
+    production = Answerer("champion", *known.production) if known.production else None
+    for answerer in {serving, production} - {None, *count.answerers}:
+        if answerer is not None:
+            reference = known.references.get((answerer.model, answerer.version))
+            count.answerers[answerer] = Tally.empty(plan, reference)
     service, asked = _service(watch, plan, count)
     left_out = LeftOut(
         bad_lines=count.bad_lines,
@@ -121,7 +124,7 @@ def observe(watch: Watch, known: Known) -> list[Observation]:
     found = [
         _observation(seen, answerer, tally)
         for answerer, tally in count.answerers.items()
-        if tally.last is not None or tally.labelled or answerer == serving
+        if tally.last is not None or tally.labelled or answerer in {serving, production}
     ]
     return sorted(found, key=lambda it: (not it.serves, it.role, it.model, -it.version))
 
