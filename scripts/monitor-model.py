@@ -97,8 +97,8 @@ def main(  # noqa: PLR0913  # click passes options one by one
     PROMETHEUS_URL names the Prometheus that is asked for latency, errors and throughput. The page is
     reports/monitoring/FAMILY.html in the home folder.
 
-    A version in Production that is beyond a bound of `monitoring.rollback` for long enough is taken back, in the registry
-    and on the cluster, unless the family's file says `action: alert-only`.
+    A version in Production that is beyond a bound of `monitoring.rollback` for long enough is taken back, in the
+    registry and on the cluster, unless the family's file says `action: alert-only`.
 
     Exit codes: 0 healthy, told, or not enough data to say; 1 failed, 2 usage or configuration, 3 something is critical,
     or the version was taken back.

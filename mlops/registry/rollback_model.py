@@ -37,8 +37,9 @@ def main(
 ) -> None:
     """Put the version back that served in Production before, and check that it serves well.
 
-    Where the family was deployed to Production's cluster, the cluster follows, from the image it ran before. The version that leaves is known bad from then on. A check that fails afterwards does not undo the rollback and does
-    not change the exit code.
+    Where the family was deployed to Production's cluster, the cluster follows, with the image it ran before. The
+    version that leaves is known bad from then on. A check that fails afterwards does not undo the rollback and does not
+    change the exit code.
 
     Exit codes: 0 done, 1 failed and nothing moved, 2 usage or configuration, 3 refused, 4 Production moved meanwhile,
     5 it is in Production already, 6 moved but not shown by MLflow yet (promote-model.py --reconcile finishes), or not

@@ -46,8 +46,9 @@ class TakenBack:
         if self.problem:
             plan = self.promotion.plan
             raise ClusterBehind(
-                f"{plan.candidate} is back in {self.promotion.to}, but the cluster does NOT run it yet: {self.problem}; "
-                f"then: python scripts/deploy-model.py --model {plan.family} --environment production --image IMAGE",
+                f"{plan.candidate} is back in {self.promotion.to}, but the cluster does NOT run it yet: "
+                f"{self.problem}; then: python scripts/deploy-model.py --model {plan.family} --environment production "
+                "--image IMAGE",
                 **details,
             )
 

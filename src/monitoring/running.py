@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -70,7 +70,7 @@ class Outcome:
     findings: Sequence[Sequence[Finding]]
     page: Path | None = None
     told: Told | None = None
-    returned: Returned = Returned()
+    returned: Returned = field(default_factory=Returned)
 
     @property
     def level(self) -> Level | None:

@@ -96,7 +96,7 @@ class WayBack:
         reason = "; ".join(trigger.text for trigger in fired)
         if self.policy.action == "alert-only":
             outcome = f"{observation} is not taken back: the family's action is alert-only: a person decides"
-            return Returned(found, outcome=outcome, findings=_findings(observation, fired, outcome))
+            return Returned(found, outcome=outcome, findings=_findings(fired, outcome))
         if dry_run:
             return Returned(found, outcome=f"{self._would(observation)}: {reason}")
         return self._take_back(observation, found, reason)
@@ -119,7 +119,7 @@ class WayBack:
         except PromotionError as error:
             outcome = f"{observation} could NOT be taken back: {error}"
             fired = [trigger for trigger in found if trigger.fires]
-            return Returned(found, outcome=outcome, findings=_findings(observation, fired, outcome))
+            return Returned(found, outcome=outcome, findings=_findings(fired, outcome))
         items = after_rollback(service, taken.promotion, self.announce)
         version = str(taken.promotion.plan.candidate)
         outcome = f"{observation} was taken back, {version} is in Production: {reason}"
@@ -159,7 +159,7 @@ def _version(entry: Any) -> tuple[str, int]:
     return entry.model, entry.number
 
 
-def _findings(observation: Observation, fired: Sequence[Trigger], outcome: str) -> list[Finding]:
+def _findings(fired: Sequence[Trigger], outcome: str) -> list[Finding]:
     """One for each trigger: it is over when this trigger is."""
     return [
         Finding(
