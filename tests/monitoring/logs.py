@@ -141,8 +141,15 @@ def a_watch(source: Path, labels: Path | None = None, **changes: Any) -> Watch:
     return Watch(**(given | changes))
 
 
-def known(*folders: Path, production: tuple[str, int] | None = (MODEL, 2)) -> Known:
+def known(*folders: Path, production: tuple[str, int] | None = (MODEL, 2), live_since: datetime | None = None) -> Known:
     """What exports say, and the version in Production."""
     references: list[Reference] = [read_reference(folder, churn().classes) for folder in folders]
     by_version = {(it.model, it.version): it for it in references}
-    return Known(production=production, is_recorded=True, metrics={}, semver={}, references=by_version)
+    return Known(
+        production=production,
+        is_recorded=True,
+        metrics={},
+        semver={},
+        references=by_version,
+        live_since=live_since,
+    )
