@@ -25,7 +25,7 @@ from promotion.settings import Settings
 @click.option("--stage", help="The stage whose version is exported; Production by default.")
 @click.option("--version", help="This version instead: MLflow's number or the semantic version.")
 @click.option("--output", type=click.Path(path_type=Path), help="The folder; build/export/FAMILY by default.")
-@click.option("--native", is_flag=True, help="No ONNX: the registered files as they are; the image cannot serve them.")
+@click.option("--native", is_flag=True, help="No ONNX: the registered files; their image is large and slow.")
 @click.option("--json", "as_json", is_flag=True, help="Data on standard output, as JSON.")
 def main(name: str, stage: str | None, version: str | None, output: Path | None, native: bool, as_json: bool) -> None:
     """Write everything a server needs for one version of a family into a folder, replaced as a whole.
@@ -47,7 +47,7 @@ def main(name: str, stage: str | None, version: str | None, output: Path | None,
     chosen = version_to_export(service, config, name, version or stage or "Production")
     if native:
         talk(
-            f"⚠️ NATIVE: {chosen} is exported as scikit-learn files, not translated: the image cannot serve it",
+            f"⚠️ NATIVE: {chosen} is not translated and nothing is proven: its image holds scikit-learn, large and slow",
             colour="yellow",
         )
     exported = export_version(

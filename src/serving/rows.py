@@ -28,7 +28,9 @@ LARGEST = float(np.finfo(np.float32).max)
 FEW = 200
 """Up to so many values, starting numpy costs more than it saves."""
 
+EXACT = 2**53
 SHOWN_PROBLEMS = 20
+COUNTED_PROBLEMS = 1000
 SHOWN_CHARACTERS = 60
 WRAPPED = re.compile(rb'\s*\{\s*"rows"\s*:')
 REASONS = {
@@ -153,6 +155,11 @@ class RowReader:
             raise _refused(problems)
 
     def _refusal(self, error: ValidationError, column: str | None = None) -> Refusal:
+        if error.error_count() > COUNTED_PROBLEMS:
+            names = ", ".join(self._features)
+            return Refusal(
+                HTTPStatus.UNPROCESSABLE_ENTITY, f"a row with {error.error_count()} mistakes; columns: {names}"
+            )
         problems = []
         for found in error.errors(include_url=False, include_context=False):
             if refusal := self._structure(found, column):
@@ -235,20 +242,16 @@ def _cell(feature: Feature) -> CoreSchema:
 
 
 def _shown(value: object) -> object:
-    """The value as JSON can carry it back, shortened: a text of a megabyte is not echoed."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
-        text = str(value)
-        return value if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
-    text = value[: SHOWN_CHARACTERS + 1] if isinstance(value, str) else _outline(value)
-    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
-
-
-def _outline(value: object) -> str:
-    if isinstance(value, dict | list):
+    """The value as JSON can carry it back; what is long is named or shortened, never echoed."""
+    if isinstance(value, str):
+        return value if len(value) <= SHOWN_CHARACTERS else value[:SHOWN_CHARACTERS] + "…"
+    if isinstance(value, dict | list | tuple):
         return "an object" if isinstance(value, dict) else "a list"
-    return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return "a number beyond all measure"
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < EXACT else value
 
 
 def _refused(problems: Sequence[Problem]) -> Refusal:

@@ -121,7 +121,7 @@ class KeyCheck:
             return
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         given = token.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
-        if not hmac.compare_digest(given.encode(), self._key):
+        if not hmac.compare_digest(given.encode("latin-1"), self._key):
             raise Refusal(HTTPStatus.UNAUTHORIZED, "send the API key as X-API-Key, or as Authorization: Bearer")
 
 

@@ -14,12 +14,15 @@ import pytest
 from click.testing import CliRunner, Result
 from mlflow.tracking import MlflowClient
 from tests.commands.conftest import FOREST
-from tests.promotion.factories import Store
 
 from models import tables
 from models.packaging import load_artifact
 from models.predict import main
 from promotion.artifacts import artifact_digest
+from promotion.database import Database
+from promotion.journal import Journal
+from promotion.records import Registration
+from promotion.registry import open_registry
 from promotion.settings import Settings
 from promotion.stages import Stage
 
@@ -240,21 +243,23 @@ def test_a_registry_that_takes_nothing_is_only_a_warning(
     assert "is deleted" in result.stderr
 
 
-def test_files_that_were_changed_do_not_answer(trained: Store, tmp_path: Path) -> None:
-    """The journal knows the digest of what was registered."""
-    client = MlflowClient(trained.settings.tracking_uri)
-    source = client.get_model_version(LOGISTIC, "2").source
-    folder = Path(client.get_model_version_download_uri(LOGISTIC, "2").removeprefix("file://"))
-    copy = shutil.copytree(folder, tmp_path / "copy")
+def test_files_that_were_changed_do_not_answer(
+    register: Register, settings: Settings, fitted_model: Path, tmp_path: Path
+) -> None:
+    """The journal knows the digest of what was registered, and the semantic version."""
+    folder = shutil.copytree(fitted_model, tmp_path / "copy")
+    register(LOGISTIC, Stage.PRODUCTION, folder)
+    version = open_registry(settings).version(LOGISTIC, 1)
+    journal = Journal(Database(settings.database_url))
+    journal.prepare()
+    known = Registration(artifact_digest(folder), None, "anna", "0" * 64, {}, {})
+    journal.register("heart-disease", [(version, known)], actor="anna", semver="2.0.0")
 
-    result = predict("--stage", "2", "--output", str(tmp_path / "out.csv"))
-    try:
-        (folder / "MODEL_CARD.md").write_text("another")
-        tampered = predict("--stage", "2")
-    finally:
-        shutil.copy(copy / "MODEL_CARD.md", folder)
+    result = predict("--json")
+    (folder / "MLmodel").write_text((folder / "MLmodel").read_text() + "\n")
+    tampered = predict()
 
-    assert 0 == result.exit_code, f"{source}: {result.stderr}"
+    assert "2.0.0" == json.loads(result.stdout)["semver"], result.stderr
     assert 1 == tampered.exit_code
     assert "they were changed since" in tampered.stderr
 

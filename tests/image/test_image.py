@@ -19,7 +19,7 @@ from models.exporting_files import expected_document
 from models.exporting_onnx import translate
 from promotion.config import load_config
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
 MEGABYTE = 1e6
 PACKAGES = "import importlib.metadata as m; print(*sorted(d.name.lower() for d in m.distributions()))"

@@ -44,7 +44,8 @@ List results = new JsonSlurper().parse(new File(args[0]), 'UTF-8').collect { sce
             broken = failed
             StringWriter trace = new StringWriter()
             failed.printStackTrace(new PrintWriter(trace))
-            build.say(trace.toString().readLines().findAll { it.contains('WorkflowScript') || !it.startsWith('\t') }.join('\n'))
+            List<String> lines = trace.toString().readLines()
+            build.say(lines.findAll { it.contains('WorkflowScript') || !it.startsWith('\t') }.join('\n'))
         }
     }
     return build.asMap(broken)

@@ -26,7 +26,7 @@ from promotion.errors import GateRefused
 from promotion.evidence import Interval
 from promotion.settings import REPOSITORY
 
-SMALL = {"random_forest": {"n_estimators": 20}, "gradient_boosting": {"n_estimators": 20}}
+SMALL = {"random_forest": {"n_estimators": 10}, "gradient_boosting": {"n_estimators": 10}}
 
 
 def family(name: str, home: Path = REPOSITORY) -> tuple[FamilyConfig, Partition]:
@@ -40,7 +40,10 @@ def heart() -> tuple[FamilyConfig, Partition]:
     return family("heart-disease")
 
 
-@pytest.fixture(scope="module", params=["heart-disease", "iris-classifier", "alzheimer_classifier"])
+@pytest.fixture(
+    scope="module",
+    params=["heart-disease", "iris-classifier", pytest.param("alzheimer_classifier", marks=pytest.mark.system)],
+)
 def any_family(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[FamilyConfig, Partition]:

@@ -50,8 +50,7 @@ def export(
     else:
         (folder / "model").mkdir()
         skops.io.dump(pipeline, folder / "model" / "model.skops")
-    rows = parts.test_features.head(EXPECTED_ROWS)
-    answers = expected_document(config, rows, pipeline.predict(rows), pipeline.predict_proba(rows))
+    answers = expected_document(config, pipeline, parts.test_features, EXPECTED_ROWS)
     write(folder / "schema.json", schema_document(config))
     write(folder / "expected.json", answers)
     seal(

@@ -48,6 +48,14 @@ def test_request_identifiers_come_back(server: Served) -> None:
     assert all(re.fullmatch("[0-9a-f]{32}", identifier) for identifier in made)
 
 
+def test_a_key_may_hold_any_character(serve: Serve, linear: Fitted, row: Row) -> None:
+    """Headers are bytes; a key with an umlaut is compared as such."""
+    served = serve(linear.folder, API_KEY="schlüssel")
+    headers = {"X-API-Key": "schlüssel".encode()}
+
+    assert 200 == requests.post(f"{served.url}/predict", json=row, headers=headers, timeout=10).status_code
+
+
 @pytest.mark.parametrize(
     ("path", "headers", "status"),
     [

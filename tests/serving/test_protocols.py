@@ -128,6 +128,13 @@ def test_what_is_no_number_is_named(
     assert 1000 > len(response.text)
 
 
+@pytest.mark.parametrize("send", [predict, predict_one, records, positions, inference], ids=lambda send: send.__name__)
+@pytest.mark.parametrize("value", ["63", True])
+def test_what_could_be_converted_is_not(send: Send, value: object, server: Served, row: Row) -> None:
+    """A number as text, or true for one, is a mistake of the client's that nobody shall guess about."""
+    assert 422 == send(server, [{**row, "age": value}]).status_code
+
+
 def test_the_contracts_advice_is_passed_on(server: Served, row: Row) -> None:
     """Who sends Kaggle's recoding of `cp` is told so."""
     assert "Kaggle's recoding" in predict(server, [{**row, "cp": 0}]).json()["error"]
@@ -141,6 +148,38 @@ def test_numbers_that_are_none_are_refused(number: str, server: Served, row: Row
 
     assert 422 == response.status_code
     assert "thal" == response.json()["problems"][0]["field"]
+
+
+def test_large_batches_are_read_by_the_same_rules(serve: Serve, linear: Fitted) -> None:
+    """Columns that numpy accepts at once: the same classes, and a bad value deep inside is named all the same."""
+    served = serve(linear.folder)
+    rows = exporting.records(linear.rows) * 10
+    wanted = linear.pipeline.predict(linear.rows).tolist() * 10
+    for send in MANY:
+        assert wanted == classes(send(served, rows)), send.__name__
+    for send in MANY:
+        problem = send(served, [*rows[:400], {**rows[0], "thal": 5}, *rows]).json()["problems"][0]
+        assert (400, "thal", 5) == (problem["row"], problem["field"], problem["value"]), send.__name__
+
+
+@pytest.mark.parametrize("value", ["1" + "0" * 5000, '"' + "x" * 100_000 + '"', "[" * 5000 + "]" * 5000, "1e300"])
+def test_monstrous_values_are_not_echoed(value: str, serve: Serve, linear: Fitted, row: Row) -> None:
+    """A number of five thousand digits, a text of a hundred thousand, lists in lists: a short refusal."""
+    body = json.dumps({**row, "chol": 123456}).replace("123456", value)
+    wrapped = {"/predict": body, "/invocations": f'{{"instances": [{body}]}}'}
+    served = serve(linear.folder)
+    for path, content in wrapped.items():
+        response = served.post(path, content, **{"Content-Type": "application/json"})
+        assert response.status_code in {400, 422}
+        assert 1000 > len(response.content)
+
+
+def test_a_row_of_thousands_of_mistakes_is_summed_up(serve: Serve, linear: Fitted, row: Row) -> None:
+    """Nobody reads a list of them, and making it would keep the server busy."""
+    response = serve(linear.folder).post("/predict", {**row, **{f"x{number}": 0 for number in range(5000)}})
+
+    assert (422, []) == (response.status_code, response.json()["problems"])
+    assert "a row with 5000 mistakes" in response.json()["error"]
 
 
 def test_pandas_clients_may_say_nan(server: Served, row: Row) -> None:
@@ -216,6 +255,19 @@ def test_the_first_bad_row_is_told_completely(server: Served, row: Row) -> None:
             "no numeric datatype",
         ),
         ("/v2/models/heart-disease/infer", '{"inputs": [{}], "outputs": [{"name": "x"}]}', 400, "outputs"),
+        ("/v2/models/heart-disease/infer", '{"inputs": [{}], "id": 3}', 400, "id is not a text"),
+        (
+            "/v2/models/heart-disease/infer",
+            '{"inputs": [{"name": "age", "datatype": "FP32", "shape": [2], "data": [[1], 2]}]}',
+            400,
+            "mixes values and lists",
+        ),
+        (
+            "/v2/models/heart-disease/infer",
+            '{"inputs": [{"name": "age", "datatype": "FP32", "shape": [1], "data": 1}]}',
+            400,
+            "data that is not a list",
+        ),
         ("/v2/models/unknown/infer", "{}", 404, "no such model"),
         ("/v2/models/heart-disease/versions/4/infer", "{}", 404, "no such model"),
     ],
@@ -359,3 +411,15 @@ def test_inference_answers_what_was_asked_for(server: Served, row: Row) -> None:
 
     assert ("42", "3", {"role": "champion"}) == (answer["id"], answer["model_version"], answer["parameters"])
     assert ["probabilities"] == [output["name"] for output in answer["outputs"]]
+
+
+@pytest.mark.system
+def test_mlflows_own_client_is_answered(server: Served, linear: Fitted) -> None:
+    """The client class that MLflow uses for its own scoring server, with a data frame that has missing values."""
+    from mlflow.pyfunc.scoring_server.client import ScoringServerClient
+
+    client = ScoringServerClient("127.0.0.1", int(server.url.rpartition(":")[2]))
+    client.wait_server_ready(timeout=5)
+    answers = client.invoke(linear.rows).get_predictions()
+
+    assert linear.pipeline.predict(linear.rows).tolist() == answers[0].tolist()

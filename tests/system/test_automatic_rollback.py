@@ -108,8 +108,8 @@ KEPT, BACK = {"1": "Archived", "2": "Production"}, {"1": "Production", "2": "Arc
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Path]:
-    """Two trained versions, promoted one after the other; the second is exported, and cannot score very old patients."""
+def home(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
+    """Two trained versions, promoted one after the other; the second's export cannot score very old patients."""
     home = tmp_path_factory.mktemp("watched")
     for name in ("config", "data"):
         shutil.copytree(REPOSITORY / name, home / name)
@@ -140,7 +140,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterato
     folder = home / "build" / "export" / FAMILY
     fails_from(folder / "model.onnx", "age", OLDEST)
     reseal(folder)
-    yield home
+    return home
 
 
 @pytest.fixture(scope="module")

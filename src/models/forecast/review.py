@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from models.forecast.anomalies import anomaly_table, best_days, find_anomalies, has_none
 from models.forecast.data import forecast_of, load_sales
 from models.forecast.ensemble import Ensemble
 from models.forecast.evaluator import RESAMPLES
@@ -29,9 +30,6 @@ BIAS = 0.02
 WORSE = 1.10
 """A part is worse when its RMSPE is more than this times what it is compared with."""
 RECENT_DAYS = 14
-ABOVE_RECORD, APART, WRONG = 1.25, 0.30, 0.50
-"""An anomaly: this many times the store's best day so far; this far apart from the other version; this far off."""
-SHOWN_ANOMALIES = 30
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 Floats = NDArray[np.float64]
@@ -102,13 +100,13 @@ def review_forecasts(
     measures = _measures(both)
     types = _groups(both, both.rows["type"].astype(str), "store type ")
     weeks = _groups(both, _week(both.rows, window.origin), "from ")
-    anomalies = _anomalies(both, _records(data.rows, window.origin))
+    anomalies = find_anomalies(both.rows, both.first, both.second, best_days(data.rows, window.origin))
     checks = [
         better(measures[0], names, seen),
         _is_reasonable(types),
         _is_unbiased(measures[-1], types),
         _is_good_lately(both, window.last),
-        _has_no_anomalies(anomalies, len(rows)),
+        has_none(anomalies, len(rows)),
     ]
     weekdays = both.rows["Date"].dt.day_of_week.map(dict(enumerate(_WEEKDAYS)))
     promo = both.rows["Promo"].map({0: "without promotion", 1: "with promotion"})
@@ -117,7 +115,7 @@ def review_forecasts(
         _group_table("weeks", "By week, the newest last", weeks),
         _group_table("promotions", "With and without promotion", _groups(both, promo, "")),
         _group_table("weekdays", "By weekday", _groups(both, weekdays, "", order=_WEEKDAYS)),
-        _anomaly_table(anomalies),
+        anomaly_table(anomalies),
     ]
     return Findings(
         rows=len(rows),
@@ -209,55 +207,6 @@ def _group_table(anchor: str, title: str, rows: list[dict[str, Any]]) -> Table:
     return Table(anchor, title, note, columns, rows, drawn=("first_bias", "second_bias"))
 
 
-def _records(rows: pd.DataFrame, origin: int) -> pd.Series:
-    """Each store's best day before the holdout, euros, by store."""
-    past = rows[day_numbers(rows["Date"]) <= origin]
-    best: pd.Series = past.groupby("Store")["Sales"].max()
-    return best
-
-
-def _anomalies(both: _Both, records: pd.Series) -> pd.DataFrame:
-    record = both.rows["Store"].map(records).to_numpy(dtype=np.float64)
-    error = _ratio(both.sales, both.first)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        apart = both.first / both.second - 1
-    reasons = {
-        "no positive number": ~(np.isfinite(both.first) & (both.first > 0)),
-        f"above {ABOVE_RECORD:g} × the store's best day": both.first > ABOVE_RECORD * record,
-        f"more than {APART:.0%} apart": np.abs(apart) > APART,
-        f"more than {WRONG:.0%} off": np.abs(error) > WRONG,
-    }
-    why = [", ".join(name for name, hit in reasons.items() if hit[row]) for row in range(len(error))]
-    table = pd.DataFrame(
-        {
-            "store": both.rows["Store"].to_numpy(),
-            "day": both.rows["Date"].dt.strftime("%Y-%m-%d").to_numpy(),
-            "sales": both.sales,
-            "first": both.first,
-            "second": both.second,
-            "error": error,
-            "why": why,
-        }
-    )
-    found = table[table["why"] != ""]
-    return found.iloc[np.argsort(-np.abs(found["error"].to_numpy()), kind="stable")]
-
-
-def _anomaly_table(found: pd.DataFrame) -> Table:
-    columns = [
-        Column("store", "Store", "d"),
-        Column("day", "Day"),
-        Column("sales", "Sales", ",.0f"),
-        Column("first", "Forecast", ",.0f"),
-        Column("second", "The other's", ",.0f"),
-        Column("error", "Off by", "+.0%"),
-        Column("why", "Why it is here"),
-    ]
-    note = f"{len(found)} in all, the farthest off first, at most {SHOWN_ANOMALIES} shown."
-    rows = [{str(key): value for key, value in row.items()} for row in found.head(SHOWN_ANOMALIES).to_dict("records")]
-    return Table("anomalies", "Anomalies", note, columns, rows)
-
-
 def _is_reasonable(types: list[dict[str, Any]]) -> Check:
     bad = [part for part in types if part["first_rmspe"] > WORSE * part["second_rmspe"]]
     listed = ", ".join(f"{part['part'].removeprefix('store type ')} {part['first_rmspe']:.4f}" for part in types)
@@ -291,11 +240,3 @@ def _is_good_lately(both: _Both, last: int) -> Check:
     is_bad = ours > WORSE * theirs or ours > WORSE * before
     says = f"RMSPE {ours:.4f}, the other {theirs:.4f}; {before:.4f} on the days before"
     return Check(question, NO if is_bad else YES, says)
-
-
-def _has_no_anomalies(found: pd.DataFrame, rows: int) -> Check:
-    if found.empty:
-        return Check("No anomalies", YES, f"none among {rows:,} forecasts")
-    counts = found["why"].str.split(", ").explode().value_counts()
-    listed = ", ".join(f"{count} {why}" for why, count in counts.items())
-    return Check("No anomalies", NO, f"{len(found)} of {rows:,} forecasts: {listed}")

@@ -1,5 +1,3 @@
-import groovy.json.JsonBuilder
-
 /** One build's state, and what the test reads afterwards. */
 class Build {
     /** From good to bad: a result only ever gets worse. */
@@ -67,7 +65,7 @@ class Build {
     }
 
     void record(String step, Map arguments) {
-        steps.add([stage: stage, step: step, arguments: arguments.collectEntries { key, value -> [(key): plain(value)] }])
+        steps.add([stage: stage, step: step, arguments: plain(arguments)])
     }
 
     static plain(Object value) {

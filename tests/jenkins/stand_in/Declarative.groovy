@@ -1,4 +1,5 @@
-/** Runs a Declarative Pipeline in Jenkins' order: options, agent, environment, stages with `when` and `post`, `post`. */
+/** Runs a Declarative Pipeline in Jenkins' order: options, agent, environment, stages with `when` and `post`, `post`.
+ */
 class Declarative {
     private final JenkinsScript script
     private final Build build
@@ -32,7 +33,9 @@ class Declarative {
             Map given = Offered.named(Offered.PARAMETERS, 'parameter', entry[0] as String, entry[1] as List)
             def standard = entry[0] == 'choice' ? given.choices[0] : given.defaultValue
             def value = chosen.containsKey(given.name) ? chosen[given.name] : standard
-            if (entry[0] == 'choice' && !given.choices.contains(value)) { throw new Unknown("${value} is no choice of ${given.name}") }
+            if (entry[0] == 'choice' && !given.choices.contains(value)) {
+                throw new Unknown("${value} is no choice of ${given.name}")
+            }
             build.params[given.name] = given.trim ? (value as String).trim() : value
             known.add([kind: entry[0]] + given)
         }
@@ -63,7 +66,8 @@ class Declarative {
 
     private void agent(List section) {
         if (section && section[0] instanceof Closure) {
-            build.declared.agent = Collector.collect(script, section[0] as Closure).collectEntries { [(it[0]): it[1][0]] }
+            List<List> said = Collector.collect(script, section[0] as Closure)
+            build.declared.agent = said.collectEntries { [(it[0]): it[1][0]] }
         } else {
             build.declared.agent = section[0]
         }
@@ -126,7 +130,8 @@ class Declarative {
     }
 
     private List<Boolean> conditions(Closure body) {
-        return Collector.collect(script, body).findAll { !(it[0] as String).startsWith('before') }.collect { condition(it[0] as String, it[1] as List) }
+        List<List> said = Collector.collect(script, body).findAll { !(it[0] as String).startsWith('before') }
+        return said.collect { condition(it[0] as String, it[1] as List) }
     }
 
     private boolean condition(String name, List arguments) {
@@ -162,7 +167,7 @@ class Declarative {
             case ['always', 'cleanup']: return true
             case 'changed': return now != before
             case 'fixed': return now == 'SUCCESS' && before in ['UNSTABLE', 'FAILURE']
-            case 'regression': return Build.RESULTS.indexOf(now) > Build.RESULTS.indexOf(before) && now in ['UNSTABLE', 'FAILURE', 'ABORTED']
+            case 'regression': return Build.RESULTS.indexOf(now) > Build.RESULTS.indexOf(before) && now != 'NOT_BUILT'
             case 'unsuccessful': return now != 'SUCCESS'
             default: return now == condition.toUpperCase()
         }

@@ -10,7 +10,9 @@ abstract class JenkinsScript extends Script {
     def methodMissing(String name, Object given) {
         List arguments = given as List
         if (Offered.PARAMETERS.containsKey(name) || Offered.BINDINGS.containsKey(name)) {
-            if (arguments.size() != 1 || !(arguments[0] instanceof Map)) { throw new Unknown("${name}: name its arguments") }
+            if (arguments.size() != 1 || !(arguments[0] instanceof Map)) {
+                throw new Unknown("${name}: name its arguments")
+            }
             return ['$': name] + arguments[0]
         }
         Closure body = arguments && arguments.last() instanceof Closure ? arguments.last() as Closure : null

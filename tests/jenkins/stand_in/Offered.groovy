@@ -1,13 +1,13 @@
 /**
  * What Jenkins core and the plugins named here offer to a Declarative Pipeline, as far as we may need it: anything else
- * in a Jenkinsfile is unknown, and fails. Of each: the plugin's id, and the parameters by name, the one first that may be
- * given without its name.
+ * in a Jenkinsfile is unknown, and fails. Of each: the plugin's id, and the parameters by name, the one first that
+ * may be given without its name.
  */
 class Offered {
     static final Map<String, List<String>> SECTIONS = [
         pipeline: ['agent', 'environment', 'libraries', 'options', 'parameters', 'post', 'stages', 'tools', 'triggers'],
-        stage   : ['agent', 'environment', 'failFast', 'input', 'matrix', 'options', 'parallel', 'post', 'stages', 'steps',
-                   'tools', 'when'],
+        stage   : ['agent', 'environment', 'failFast', 'input', 'matrix', 'options', 'parallel', 'post', 'stages',
+                   'steps', 'tools', 'when'],
     ]
     static final List<String> NEEDED = ['agent', 'stages']
     static final List<String> BODIES = ['steps', 'stages', 'parallel', 'matrix']
@@ -16,9 +16,9 @@ class Offered {
     static final List<String> POST = ['always', 'changed', 'fixed', 'regression', 'aborted', 'failure', 'success',
                                       'unstable', 'unsuccessful', 'cleanup']
 
-    static final List<String> CONDITIONS = ['allOf', 'anyOf', 'not', 'expression', 'environment', 'equals', 'branch', 'tag',
-                                            'buildingTag', 'changeRequest', 'changelog', 'changeset', 'triggeredBy',
-                                            'beforeAgent', 'beforeInput', 'beforeOptions']
+    static final List<String> CONDITIONS = ['allOf', 'anyOf', 'not', 'expression', 'environment', 'equals', 'branch',
+                                            'tag', 'buildingTag', 'changeRequest', 'changelog', 'changeset',
+                                            'triggeredBy', 'beforeAgent', 'beforeInput', 'beforeOptions']
 
     static final Map<String, List> OPTIONS = [
         disableConcurrentBuilds: ['workflow-job', 'abortPrevious'],
@@ -26,7 +26,8 @@ class Offered {
         buildDiscarder         : ['workflow-job', 'strategy'],
         timeout                : ['workflow-basic-steps', 'time', 'unit', 'activity'],
         retry                  : ['workflow-basic-steps', 'count', 'conditions'],
-        lock                   : ['lockable-resources', 'resource', 'label', 'quantity', 'variable', 'inversePrecedence', 'extra'],
+        lock                   : ['lockable-resources', 'resource', 'label', 'quantity', 'variable',
+                                  'inversePrecedence', 'extra'],
         skipStagesAfterUnstable: ['pipeline-model-definition'],
         preserveStashes        : ['pipeline-model-definition', 'buildCount'],
         timestamps             : ['timestamper'],
@@ -53,10 +54,12 @@ class Offered {
         usernamePassword: ['credentials-binding', 'credentialsId', 'usernameVariable', 'passwordVariable'],
     ]
 
-    static final List<String> LOG_ROTATION = ['daysToKeepStr', 'numToKeepStr', 'artifactDaysToKeepStr', 'artifactNumToKeepStr']
+    static final List<String> LOG_ROTATION = ['daysToKeepStr', 'numToKeepStr', 'artifactDaysToKeepStr',
+                                              'artifactNumToKeepStr']
 
     static final Map<String, List> STEPS = [
-        sh                : ['workflow-durable-task-step', 'script', 'returnStatus', 'returnStdout', 'label', 'encoding'],
+        sh                : ['workflow-durable-task-step', 'script', 'returnStatus', 'returnStdout', 'label',
+                             'encoding'],
         checkout          : ['workflow-scm-step', 'scm', 'changelog', 'poll'],
         echo              : ['workflow-basic-steps', 'message'],
         error             : ['workflow-basic-steps', 'message'],
@@ -67,12 +70,15 @@ class Offered {
         catchError        : ['workflow-basic-steps', 'message', 'buildResult', 'stageResult', 'catchInterruptions'],
         warnError         : ['workflow-basic-steps', 'message', 'catchInterruptions'],
         timeout           : ['workflow-basic-steps', 'time', 'unit', 'activity'],
-        mail              : ['workflow-basic-steps', 'subject', 'body', 'to', 'from', 'cc', 'bcc', 'replyTo', 'charset', 'mimeType'],
-        archiveArtifacts  : ['workflow-basic-steps', 'artifacts', 'allowEmptyArchive', 'fingerprint', 'onlyIfSuccessful',
-                             'excludes', 'caseSensitive', 'defaultExcludes', 'followSymlinks'],
+        mail              : ['workflow-basic-steps', 'subject', 'body', 'to', 'from', 'cc', 'bcc', 'replyTo',
+                             'charset', 'mimeType'],
+        archiveArtifacts  : ['workflow-basic-steps', 'artifacts', 'allowEmptyArchive', 'fingerprint',
+                             'onlyIfSuccessful', 'excludes', 'caseSensitive', 'defaultExcludes', 'followSymlinks'],
         parallel          : ['workflow-cps'],
-        lock              : ['lockable-resources', 'resource', 'label', 'quantity', 'variable', 'inversePrecedence', 'extra'],
-        input             : ['pipeline-input-step', 'message', 'id', 'ok', 'cancel', 'submitter', 'submitterParameter', 'parameters'],
+        lock              : ['lockable-resources', 'resource', 'label', 'quantity', 'variable', 'inversePrecedence',
+                             'extra'],
+        input             : ['pipeline-input-step', 'message', 'id', 'ok', 'cancel', 'submitter',
+                             'submitterParameter', 'parameters'],
         withCredentials   : ['credentials-binding', 'bindings'],
         junit             : ['junit', 'testResults', 'allowEmptyResults', 'healthScaleFactor', 'keepLongStdio',
                              'skipMarkingBuildUnstable', 'skipPublishingChecks', 'skipOldReports'],
@@ -80,11 +86,11 @@ class Offered {
         readJSON          : ['pipeline-utility-steps', 'text', 'file', 'returnPojo'],
         withDockerRegistry: ['docker-workflow', 'url', 'credentialsId', 'toolName'],
     ]
-    static final List<String> HTML = ['reportName', 'reportDir', 'reportFiles', 'reportTitles', 'keepAll', 'allowMissing',
-                                      'alwaysLinkToLastBuild', 'includes', 'escapeUnderscores']
+    static final List<String> HTML = ['reportName', 'reportDir', 'reportFiles', 'reportTitles', 'keepAll',
+                                      'allowMissing', 'alwaysLinkToLastBuild', 'includes', 'escapeUnderscores']
     /** Only these steps take a block. */
-    static final List<String> BLOCKS = ['dir', 'withEnv', 'catchError', 'warnError', 'timeout', 'lock', 'withCredentials',
-                                        'withDockerRegistry']
+    static final List<String> BLOCKS = ['dir', 'withEnv', 'catchError', 'warnError', 'timeout', 'lock',
+                                        'withCredentials', 'withDockerRegistry']
 
     /** Give arguments their names, and refuse those that do not exist. */
     static Map named(Map<String, List> offered, String what, String name, List arguments) {

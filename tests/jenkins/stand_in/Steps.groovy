@@ -129,9 +129,12 @@ class Steps {
         if (answer.abort) { throw new Interrupted('ABORTED', "Rejected by ${answer.by}") }
         Map values = [:]
         given.parameters.each { parameter ->
-            Map known = Offered.named(Offered.PARAMETERS, 'input parameter', parameter['\$'], [parameter.findAll { it.key != '\$' }])
+            Map asked = parameter.findAll { it.key != '\$' }
+            Map known = Offered.named(Offered.PARAMETERS, 'input parameter', parameter['\$'], [asked])
             def value = answer.values[known.name]
-            if (parameter['\$'] == 'choice' && !known.choices.contains(value)) { throw new Unknown("${value} is no choice of ${known.name}") }
+            if (parameter['\$'] == 'choice' && !known.choices.contains(value)) {
+                throw new Unknown("${value} is no choice of ${known.name}")
+            }
             values[known.name] = value
         }
         if (given.submitterParameter) { values[given.submitterParameter] = answer.by }
@@ -151,7 +154,8 @@ class Steps {
         Map credential = credential(known.credentialsId as String, kind)
         if (kind == 'usernamePassword') {
             build.secrets.add(credential.password as String)
-            return [(known.usernameVariable): credential.username as String, (known.passwordVariable): credential.password as String]
+            return [(known.usernameVariable): credential.username as String,
+                    (known.passwordVariable): credential.password as String]
         }
         build.secrets.add(credential.value as String)
         return [(known.variable): credential.value as String]
@@ -160,7 +164,7 @@ class Steps {
     Map credential(String id, String kind) {
         Map found = (build.scenario.credentials as Map)[id] as Map
         if (found == null) { throw new StepFailed("Could not find credentials entry with ID '${id}'") }
-        if (found.kind != kind) { throw new StepFailed("Credentials '${id}' is of type '${found.kind}' where '${kind}' was expected") }
+        if (found.kind != kind) { throw new StepFailed("Credentials '${id}' is a ${found.kind}, expected a ${kind}") }
         return found
     }
 
@@ -197,7 +201,9 @@ class Steps {
             matching(pattern.trim()).collect { build.workspace.toPath().relativize(it.toPath()).toString() }
         }
         build.steps.last().files = found.sort()
-        if (!found && !given.allowEmptyArchive) { throw new StepFailed('No artifacts found that match the file pattern') }
+        if (!found && !given.allowEmptyArchive) {
+            throw new StepFailed('No artifacts found that match the file pattern')
+        }
     }
 
     def publishHTML(Map given, Closure body) {
@@ -205,11 +211,13 @@ class Steps {
         Offered.require(Offered.HTML, target.keySet(), 'publishHTML target')
         boolean there = new File(build.workspace, "${target.reportDir}/${target.reportFiles}").isFile()
         build.steps.last().published = there
-        if (!there && !target.allowMissing) { throw new StepFailed("Specified HTML directory '${target.reportDir}' does not exist") }
+        if (!there && !target.allowMissing) {
+            throw new StepFailed("HTML directory '${target.reportDir}' does not exist")
+        }
     }
 
     def readJSON(Map given, Closure body) {
-        if (!given.returnPojo) { throw new Unknown('readJSON without returnPojo gives JSONNull for null: ask for returnPojo') }
+        if (!given.returnPojo) { throw new Unknown('readJSON gives JSONNull for null: ask for returnPojo') }
         try {
             return new JsonSlurper().parseText(given.text as String)
         } catch (Exception wrong) {
@@ -224,7 +232,7 @@ class Steps {
     private List<File> matching(String pattern) {
         def matcher = FileSystems.default.getPathMatcher("glob:${build.workspace.path}/${pattern}")
         List<File> found = []
-        build.workspace.eachFileRecurse(FileType.FILES) { file -> if (matcher.matches(file.toPath())) { found.add(file) } }
+        build.workspace.eachFileRecurse(FileType.FILES) { if (matcher.matches(it.toPath())) { found.add(it) } }
         return found
     }
 }

@@ -10,8 +10,8 @@ import org.codehaus.groovy.control.customizers.CompilationCustomizer
 /** Refuses, before anything runs, what Jenkins' own parser would refuse, and what its sandbox and CPS make brittle. */
 class Structure extends CompilationCustomizer {
     static final int SCRIPT_STATEMENTS = 6
-    static final List<String> CPS_TRAPS = ['each', 'eachWithIndex', 'collect', 'collectEntries', 'find', 'findAll', 'any', 'every',
-                                           'inject', 'sort', 'toSorted']
+    static final List<String> CPS_TRAPS = ['each', 'eachWithIndex', 'collect', 'collectEntries', 'find', 'findAll',
+                                           'any', 'every', 'inject', 'sort', 'toSorted']
     private Set<String> functions = []
 
     Structure() { super(CompilePhase.CONVERSION) }
@@ -20,7 +20,9 @@ class Structure extends CompilationCustomizer {
         functions = source.AST.methods*.name as Set
         if (source.AST.imports || source.AST.starImports || source.AST.staticImports) { refuse('an import') }
         List<String> inherited = Object.methods*.name
-        functions.findAll { it in inherited }.each { refuse("function ${it}: every Groovy object has one of that name") }
+        functions.findAll { it in inherited }.each {
+            refuse("function ${it}: every Groovy object has one of that name")
+        }
         functions.findAll { Offered.STEPS.containsKey(it) }.each { refuse("function ${it}: a step has that name") }
         List<Statement> statements = source.AST.statementBlock.statements
         if (statements.size() != 1) { refuse('statements beside pipeline { }') }
@@ -49,7 +51,9 @@ class Structure extends CompilationCustomizer {
             if (name in names) { refuse("two stages called ${name}") }
             names.add(name)
             Map<String, MethodCallExpression> found = section('stage', block(stage))
-            if (found.keySet().count { it in Offered.BODIES } != 1) { refuse("stage ${name}: exactly one of ${Offered.BODIES}") }
+            if (found.keySet().count { it in Offered.BODIES } != 1) {
+                refuse("stage ${name}: exactly one of ${Offered.BODIES}")
+            }
             entries(found, 'options', Offered.STAGE_OPTIONS as Set)
             common(found)
             if (found.steps) { steps(block(found.steps), "steps of ${name}") }
@@ -63,7 +67,9 @@ class Structure extends CompilationCustomizer {
         if (found.post) {
             block(found.post).statements.each { statement ->
                 MethodCallExpression condition = directive(statement, 'post')
-                if (!(condition.methodAsString in Offered.POST)) { refuse("post condition ${condition.methodAsString}") }
+                if (!(condition.methodAsString in Offered.POST)) {
+                    refuse("post condition ${condition.methodAsString}")
+                }
                 steps(block(condition), "post ${condition.methodAsString}")
             }
         }
@@ -73,7 +79,9 @@ class Structure extends CompilationCustomizer {
         Map<String, MethodCallExpression> found = [:]
         body.statements.each { statement ->
             MethodCallExpression part = directive(statement, kind)
-            if (!(part.methodAsString in Offered.SECTIONS[kind])) { refuse("section ${part.methodAsString} in ${kind}") }
+            if (!(part.methodAsString in Offered.SECTIONS[kind])) {
+                refuse("section ${part.methodAsString} in ${kind}")
+            }
             if (found.put(part.methodAsString, part)) { refuse("${part.methodAsString} twice in ${kind}") }
         }
         return found
@@ -99,9 +107,12 @@ class Structure extends CompilationCustomizer {
     private void environment(BlockStatement body) {
         body.statements.each { statement ->
             def assignment = statement instanceof ExpressionStatement ? statement.expression : null
-            if (!(assignment instanceof BinaryExpression) || assignment.operation.text != '=') { refuse('something else than NAME = value in environment') }
+            if (!(assignment instanceof BinaryExpression) || assignment.operation.text != '=') {
+                refuse('something else than NAME = value in environment')
+            }
             def value = assignment.rightExpression
-            boolean isString = value instanceof GStringExpression || value instanceof ConstantExpression && value.value instanceof String
+            boolean isString = value instanceof GStringExpression ||
+                value instanceof ConstantExpression && value.value instanceof String
             if (!isString && !(value instanceof MethodCallExpression)) {
                 refuse("${assignment.leftExpression.text}: a value is a string or a function call")
             }
@@ -113,10 +124,14 @@ class Structure extends CompilationCustomizer {
         body.statements.each { statement ->
             MethodCallExpression step = directive(statement, where)
             String name = step.methodAsString
-            if (name != 'script' && !(name in functions) && !Offered.STEPS.containsKey(name)) { refuse("step ${name} in ${where}") }
+            if (name != 'script' && !(name in functions) && !Offered.STEPS.containsKey(name)) {
+                refuse("step ${name} in ${where}")
+            }
             List<Expression> given = arguments(step)
             if (name == 'script') {
-                if (block(step).statements.size() > SCRIPT_STATEMENTS) { refuse("${where}: a script block of more than ${SCRIPT_STATEMENTS} statements") }
+                if (block(step).statements.size() > SCRIPT_STATEMENTS) {
+                    refuse("${where}: a script block of more than ${SCRIPT_STATEMENTS} statements")
+                }
             } else if (given && given.last() instanceof ClosureExpression) {
                 steps(block(step), where)
             }
@@ -125,7 +140,9 @@ class Structure extends CompilationCustomizer {
 
     static MethodCallExpression directive(Statement statement, String where) {
         if (statement instanceof ReturnStatement || statement instanceof ExpressionStatement) {
-            if (statement.expression instanceof MethodCallExpression && statement.expression.implicitThis) { return statement.expression }
+            if (statement.expression instanceof MethodCallExpression && statement.expression.implicitThis) {
+                return statement.expression
+            }
         }
         refuse("${statement.text} in ${where}, where only a name with arguments may stand")
     }
@@ -144,16 +161,21 @@ class Structure extends CompilationCustomizer {
 
     /** What works in a test and not in Jenkins: the script is suspended to disk between any two steps. */
     static class Traps extends CodeVisitorSupport {
-        void visitConstructorCallExpression(ConstructorCallExpression call) { refuse("new ${call.type.name}: scripts run in the sandbox") }
+        void visitConstructorCallExpression(ConstructorCallExpression call) {
+            refuse("new ${call.type.name}: scripts run in the sandbox")
+        }
 
         void visitBinaryExpression(BinaryExpression expression) {
-            if (expression.operation.text in ['=~', '==~']) { refuse("${expression.operation.text}: a Matcher cannot be suspended") }
+            if (expression.operation.text in ['=~', '==~']) {
+                refuse("${expression.operation.text}: a Matcher cannot be suspended")
+            }
             super.visitBinaryExpression(expression)
         }
 
         void visitMethodCallExpression(MethodCallExpression call) {
             List<Expression> given = arguments(call)
-            if (!call.implicitThis && call.methodAsString in CPS_TRAPS && given && given.last() instanceof ClosureExpression) {
+            boolean hasBlock = given && given.last() instanceof ClosureExpression
+            if (!call.implicitThis && call.methodAsString in CPS_TRAPS && hasBlock) {
                 refuse("${call.methodAsString} { }: write a for loop, which can be suspended")
             }
             super.visitMethodCallExpression(call)

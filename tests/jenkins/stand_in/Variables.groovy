@@ -16,8 +16,10 @@ class Variables {
 
     void setProperty(String name, Object value) {
         if (value instanceof Map && value['\$']) {
-            Map names = [variable: name, usernameVariable: "${name}_USR" as String, passwordVariable: "${name}_PSW" as String]
-            values.putAll(script.steps.bind(value + names.subMap(Offered.BINDINGS[value['\$']].intersect(names.keySet()))))
+            Map names = [variable: name, usernameVariable: "${name}_USR" as String,
+                         passwordVariable: "${name}_PSW" as String]
+            List known = Offered.BINDINGS[value['\$']].intersect(names.keySet())
+            values.putAll(script.steps.bind(value + names.subMap(known)))
             return
         }
         values[name] = value as String
