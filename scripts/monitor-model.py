@@ -97,14 +97,14 @@ def main(  # noqa: PLR0913  # click passes options one by one
 
     Exit codes: 0 healthy, told, or not enough data to say; 1 failed, 2 usage or configuration, 3 something is critical.
     """
-    from monitoring.running import Options
-
     settings = Settings.from_environment()
     config = load_config(settings.config_folder, family)
     journal = Journal(Database(settings.database_url))
     if test_alert:
         _test(journal, config, as_json=as_json)
         return
+    from monitoring.running import Options
+
     if once and interval is not None:
         raise UsageError("--once and --interval exclude each other")
     if source is None:
@@ -131,12 +131,11 @@ def _test(journal: Journal, config: FamilyConfig, *, as_json: bool) -> None:
     from monitoring.alerting import Alerter
 
     tested = Alerter(journal, config).test(actor())
-    if as_json:
-        echo(json.dumps({"deliveries": tested.as_json()}))
-    else:
-        for line in tested.lines():
-            echo(line)
+    for line in () if as_json else tested.lines():
+        echo(line)
     tested.require_accepted()
+    if as_json:
+        echo(json.dumps({"exit_code": 0, "deliveries": tested.as_json()}))
 
 
 def _look(settings: Settings, journal: Journal, config: FamilyConfig, options: Options) -> Outcome:

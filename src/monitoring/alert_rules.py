@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from monitoring.alert_book import AlertBook
 from monitoring.alerts import Alert, State
@@ -11,39 +11,8 @@ from monitoring.messages import Kind, Level, measure
 from promotion.policy import Monitoring
 
 if TYPE_CHECKING:
+    from monitoring.judgement import Finding
     from monitoring.observation import Observation
-
-
-class Finding(Protocol):
-    """One thing that was found, or, without a level, that could not be judged; see `monitoring.judgement`."""
-
-    @property
-    def key(self) -> str:
-        """Of the check, the same whatever the level."""
-
-    @property
-    def level(self) -> str | None:
-        """How bad; None when there is not enough data: neither an alarm nor an all-clear."""
-
-    @property
-    def value(self) -> float | None:
-        """Measured."""
-
-    @property
-    def reference(self) -> float | None:
-        """Value at promotion."""
-
-    @property
-    def bound(self) -> float | None:
-        """The bound that was crossed."""
-
-    @property
-    def rows(self) -> int:
-        """How many rows it was measured on."""
-
-    @property
-    def text(self) -> str:
-        """One line for a person."""
 
 
 class Rules:
@@ -149,7 +118,7 @@ class Rules:
 
 
 def _measured(observation: Observation) -> set[str]:
-    """The checks that this run could judge, unless a finding without level says otherwise."""
+    """The keys of `monitoring.judgement` that this run could judge, unless a finding without level says otherwise."""
     service = observation.service
     return {
         *observation.metrics,
@@ -157,7 +126,8 @@ def _measured(observation: Observation) -> set[str]:
         *(f"drift:{drift.name}" for drift in observation.drift),
         *(f"{what}:{quality.feature}" for quality in observation.quality for what in ("missing", "out_of_range")),
         *(["latency"] if service.latency_p95_ms is not None else []),
-        *(["error_rate", "metrics"] if service.error_rate is not None else []),
+        *(["error_rate"] if service.error_rate is not None else []),
+        *(["metrics"] if service.source == "prometheus" else []),
     }
 
 

@@ -6,91 +6,29 @@ import os
 import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from monitoring.alert_book import ACTOR, open_book, version_name
-from monitoring.alert_rules import Finding, Rules
-from monitoring.alerts import Alert, Delivery, Due, State
-from monitoring.channels import Answer, Channel, Patience, dispatch, pages
+from monitoring.alert_rules import Rules
+from monitoring.alerts import Alert, Delivery, Due, State, Tested, Told
+from monitoring.channels import Channel, Patience, dispatch, pages
 from monitoring.messages import Guide, Kind, Level, Message, Notice, compose
 from promotion import clock
 from promotion.config import FamilyConfig
-from promotion.errors import ChannelFailed
 from promotion.journal import Journal
 from promotion.policy import Monitoring
 from promotion.records import Event
 from promotion.rollback import served_before
 
 if TYPE_CHECKING:
+    from monitoring.judgement import Finding
     from monitoring.observation import Observation
 
 REPORTS_URL = "REPORTS_URL"
 """Where `reports/` is published on the web, if it is; without it messages name the page's path."""
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What one call told, and to whom."""
-
-    deliveries: Sequence[Delivery] = ()
-
-    @property
-    def undelivered(self) -> list[Delivery]:
-        """What a channel has not taken; the next run offers it again."""
-        return [delivery for delivery in self.deliveries if not delivery.answer.accepted]
-
-    def as_json(self) -> list[dict[str, Any]]:
-        """Plain data, one document a delivery."""
-        return [
-            {
-                "channel": item.due.channel,
-                "recipient": item.answer.recipient,
-                "kind": str(item.due.kind),
-                "level": str(item.due.alert.level),
-                "key": item.due.alert.key,
-                "title": item.title,
-                "accepted": item.answer.accepted,
-                "attempts": item.answer.attempts,
-                "problem": item.answer.problem,
-            }
-            for item in self.deliveries
-        ]
-
-    def lines(self) -> list[str]:
-        """What a command says of it, a line a message and channel."""
-        found = {
-            (item.due.channel, item.title): _line(item.due.channel, item.title, item.answer, "the next run tries again")
-            for item in self.deliveries
-        }
-        return list(found.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Tested:
-    """What became of a test message, by channel."""
-
-    answers: Mapping[str, Answer]
-
-    def as_json(self) -> list[dict[str, Any]]:
-        """Plain data, one document a channel."""
-        return [{"channel": name, "kind": str(Kind.TEST), **asdict(answer)} for name, answer in self.answers.items()]
-
-    def lines(self) -> list[str]:
-        """What a command says of it, a line a channel."""
-        return [_line(name, "test message", answer, "check its URL") for name, answer in self.answers.items()]
-
-    def require_accepted(self) -> None:
-        """Make sure that everybody can be told.
-
-        Raises:
-            ChannelFailed: A channel did not take the message, or there is none.
-        """
-        failed = [f"{name} ({answer.problem})" for name, answer in self.answers.items() if not answer.accepted]
-        if failed:
-            raise ChannelFailed(f"these channels take no alert: {', '.join(failed)}")
-        if not self.answers:
-            raise ChannelFailed("the family has no channels, so nobody would be told: see monitoring.channels")
+RUNBOOK = "docs/runbooks/alert.md"
+"""What to do, where the family's file names nothing else under `contacts.runbooks.alert`."""
 
 
 class Alerter:
@@ -232,8 +170,7 @@ class Alerter:
         return compose(notices, self._guide(worst, batch[0].alert))
 
     def _guide(self, notice: Notice, alert: Alert) -> Guide:
-        runbooks = self._config.contacts.runbooks
-        runbook = runbooks.get("alert") or runbooks.get("rollback")
+        runbook = self._config.contacts.runbooks.get("alert", RUNBOOK)
         family = shlex.quote(self._config.family)
         if notice.kind is Kind.ANNOUNCEMENT:
             return Guide(self._report, runbook, f"python scripts/promote-model.py --history --model {family}")
@@ -291,12 +228,6 @@ def _subject(due: Due) -> tuple[int, bool, bool]:
 def _page(family: str, environment: Mapping[str, str]) -> str:
     base = environment.get(REPORTS_URL, "").rstrip("/") or "reports"
     return f"{base}/monitoring/{family}.html"
-
-
-def _line(channel: str, title: str, answer: Answer, advice: str) -> str:
-    if answer.accepted:
-        return f"✅ {channel} ({answer.recipient}): {title}"
-    return f"⚠️ {channel}: not delivered, {answer.problem}; {advice}: {title}"
 
 
 def _grouped(items: Iterable[Due], key: Any) -> dict[Any, list[Due]]:

@@ -136,7 +136,8 @@ def compose(notices: Sequence[Notice], guide: Guide) -> Message:
     ordered = sorted(notices, key=lambda notice: (notice.level.rank, notice.since))
     first = ordered[0]
     more = f" (and {len(ordered) - 1} more)" if len(ordered) > 1 else ""
-    title = f"[{first.mark}] {first.version}: {_shortened(_line(first.text))}{more}"
+    was = ", was" if first.until else ""
+    title = f"[{first.mark}] {first.version}{was}: {_shortened(_line(first.text))}{more}"
     details = _details(ordered, guide)
     return Message(
         title=title,
@@ -167,7 +168,7 @@ def moment(at: datetime) -> str:
 def _details(notices: Sequence[Notice], guide: Guide) -> dict[str, str]:
     first = notices[0]
     if len(notices) == 1:
-        found = {"What": _line(first.text), **_extent(first)}
+        found = {"What was wrong" if first.until else "What": _line(first.text), **_extent(first)}
     else:
         found = {
             f"{number}. {notice.mark.lower()}": f"{_line(notice.text)} ({_period(notice)})"

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from monitoring.alerting import Told
+from monitoring.alerts import Told
 from monitoring.engines import Engine
 from monitoring.history import earlier, known_versions, record
 from monitoring.judgement import Finding, Level, judge, worst

@@ -89,7 +89,7 @@ def test_several_alerts_are_one_message_led_by_the_worst() -> None:
 
 
 def test_slack_gets_a_title_a_colour_and_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through Slack's own plugin; what its markup reserves is escaped, and no picture is fetched from elsewhere."""
+    """Through Slack's own plugin; no picture is fetched from elsewhere."""
     with receiving() as slack:
         slack_is(slack, monkeypatch)
         (answer,) = send(SLACK, a_message())
@@ -131,6 +131,34 @@ def test_a_mail_has_a_subject_and_plain_text() -> None:
     body = mail.get_body(("plain",))
     assert body is not None
     assert a_message().body == body.get_content().replace("\r\n", "\n").strip()
+
+
+def test_what_was_found_cannot_address_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A feature's name or a person's reason mentions no channel in Slack and adds no recipient to a mail."""
+    message = compose(
+        [
+            Notice(
+                Kind.ALERT,
+                Level.INFO,
+                "churn",
+                "churn v2",
+                "drift:x",
+                "<!channel> drifted\r\nBcc: eve@example.org",
+                TEN,
+            )
+        ],
+        Guide(),
+    )
+    with receiving() as slack, mailing() as mailbox:
+        slack_is(slack, monkeypatch)
+        send(SLACK, message)
+        send(mailbox.url, message)
+
+    (attachment,) = slack.got[0]["attachments"]
+    assert "[INFO] churn v2: &lt;!channel&gt; drifted Bcc: eve@example.org" == attachment["title"]
+    assert "<" not in attachment["text"]
+    assert "[INFO] churn v2: <!channel> drifted Bcc: eve@example.org" == mailbox.mails[0]["Subject"]
+    assert mailbox.mails[0]["Bcc"] is None
 
 
 @pytest.mark.parametrize("script", [(429, 429), (500, 503), (408,)])

@@ -19,8 +19,8 @@ from tests.monitoring.receivers import PAGERDUTY, TOKEN, Mailbox, Receiver, mail
 from tests.promotion.factories import ANNA, a_family, a_journal, a_version, promote
 
 from monitoring.alert_book import alert_history
-from monitoring.alerting import Alerter, Told
-from monitoring.alerts import State
+from monitoring.alerting import Alerter
+from monitoring.alerts import State, Told
 from monitoring.channels import Patience
 from monitoring.judgement import Finding, Level
 from monitoring.observation import Drift, Observation, Reading, Service
@@ -164,7 +164,7 @@ def test_the_message_names_the_command_that_takes_the_version_back(watch: Watch)
         "Run: python mlops/registry/rollback_model.py --model-name churn --to-version 1 --reason 'accuracy is 0.8'"
     )
     assert command in first
-    assert "Report: reports/monitoring/churn.html" in first
+    assert "Report: reports/monitoring/churn.html\nRunbook: docs/runbooks/alert.md" in first
     assert command in watch.slack.got[-1]["message"]
 
 
@@ -220,7 +220,7 @@ def test_a_recovery_is_told_to_everybody_who_was_told(watch: Watch) -> None:
     assert [] == told.deliveries
     assert ["trigger", "resolve"] == watch.pages
     assert watch.pager.got[0]["dedup_key"] == watch.pager.got[1]["dedup_key"]
-    assert "[RECOVERED] churn v2: accuracy is 0.8" == watch.slack.titles[-1] == watch.subjects[-1]
+    assert "[RECOVERED] churn v2, was: accuracy is 0.8" == watch.slack.titles[-1] == watch.subjects[-1]
     assert "Since: from 2026-11-21 11:00 UTC until 2026-11-21 12:00 UTC" in watch.slack.got[-1]["message"]
 
 
@@ -238,6 +238,23 @@ def test_what_was_not_measured_has_not_recovered(watch: Watch, observation: Obse
 
     assert ["trigger"] == watch.pages
     assert [State.OPEN] == [alert.state for alert in alert_history(watch.journal, "churn", TEN)]
+
+
+@pytest.mark.parametrize(
+    ("service", "closed"),
+    [
+        (Service(source="prometheus", problem="no connection"), False),
+        (Service(90.0, source="prediction log", enough=True), False),
+        (Service(requests=0, source="prometheus"), True),
+    ],
+    ids=["away", "not asked", "back, without traffic"],
+)
+def test_the_service_is_watched_again_when_prometheus_answers(watch: Watch, service: Service, *, closed: bool) -> None:
+    """That nobody asked it does not mean that it is back."""
+    watch.tell(found("metrics", "warning"))
+    watch.tell(*([found("metrics", "warning")] if service.is_blind else []), observation=seen(service=service))
+
+    assert closed is (watch.slack.titles[-1].startswith("[RECOVERED]"))
 
 
 def test_not_enough_data_is_neither_an_alarm_nor_an_all_clear(watch: Watch) -> None:
@@ -281,7 +298,7 @@ def test_alerts_of_a_version_that_answers_no_more_are_over(watch: Watch) -> None
     watch.tell(found(), observation=seen(2, serves=False))
 
     assert ["trigger", "resolve"] == watch.pages
-    assert "[ENDED, SERVES NO MORE] churn v2: accuracy is 0.8" == watch.slack.titles[-1]
+    assert "[ENDED, SERVES NO MORE] churn v2, was: accuracy is 0.8" == watch.slack.titles[-1]
     assert [State.ENDED] == [alert.state for alert in alert_history(watch.journal, "churn", TEN)]
 
 
@@ -350,7 +367,7 @@ def test_a_recovery_replaces_an_alert_that_was_never_taken(watch: Watch) -> None
     watch.environment = watch.environment | {"EMAIL_URL": url}
     watch.tell()
 
-    assert ["[RECOVERED] churn v2: accuracy is 0.8"] == watch.subjects
+    assert ["[RECOVERED] churn v2, was: accuracy is 0.8"] == watch.subjects
     assert ("email", "alert", "superseded") in deliveries(watch.journal)
 
 

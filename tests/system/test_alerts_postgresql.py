@@ -14,8 +14,8 @@ from tests.monitoring.test_alerting import found, seen
 from tests.promotion.factories import a_family, a_version, promote
 
 from monitoring.alert_book import alert_history
-from monitoring.alerting import Alerter, Told
-from monitoring.alerts import State
+from monitoring.alerting import Alerter
+from monitoring.alerts import State, Told
 from monitoring.channels import Patience
 from promotion.audit import verify
 from promotion.audit.records import JournalSource
