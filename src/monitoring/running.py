@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from monitoring.alerts import Told
 from monitoring.engines import Engine
+from monitoring.forecasts import observe_forecasts
 from monitoring.history import earlier, known_versions, record
 from monitoring.judgement import Finding, Level, judge, worst
 from monitoring.observation import Observation
@@ -129,7 +130,7 @@ def run(settings: Settings, journal: Journal, config: FamilyConfig, options: Opt
         engine=options.engine,
         prometheus=options.prometheus,
     )
-    observations = observe(watch, known)
+    observations = observe_forecasts(watch, known) if config.is_forecast else observe(watch, known)
     findings = [judge(observation, policy) for observation in observations]
     if options.dry_run:
         return Outcome(observations, findings)
