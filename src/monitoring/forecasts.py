@@ -145,7 +145,9 @@ def _readings(rows: pd.DataFrame, target: str, reference: Any, minimum: int) -> 
     readings = {}
     for name in ("rmspe", "mae"):
         value, low, high = found.get(name, (None, None, None))
-        readings[name] = Reading(value, low, high, reference.get(name), len(rows), enough=enough)
+        before = reference.get(name)
+        ends = (before.value, before.low, before.high) if before else (None, None, None)
+        readings[name] = Reading(value, low, high, ends[0], len(rows), enough, ends[1], ends[2])
     return readings
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest, norm, rankdata
 
 from monitoring.observation import Reading
+from promotion.evidence import Interval
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -85,7 +86,7 @@ def readings(
     probability: FloatArray,
     *,
     classes: int,
-    reference: Mapping[str, float],
+    reference: Mapping[str, Interval],
     minimum: int,
 ) -> dict[str, Reading]:
     """Every metric with its 95 % interval.
@@ -122,7 +123,13 @@ def readings(
 
 
 def concept(
-    chosen: IntArray, label: IntArray, *, names: Sequence[str], reference: Mapping[str, float], minimum: int
+    chosen: IntArray,
+    label: IntArray,
+    *,
+    names: Sequence[str],
+    reference: Mapping[str, Interval],
+    held_out: Mapping[str, int],
+    minimum: int,
 ) -> dict[str, Reading]:
     """Of two classes: share of positives among the rows given each of them, and what it was at promotion.
 
@@ -133,6 +140,7 @@ def concept(
         label: What it is, shape (rows,).
         names: Of the classes.
         reference: Values at promotion by name.
+        held_out: Rows these were measured on, by predicted class; empty when that is not known.
         minimum: Labelled rows below which a reading is not enough.
 
     Returns:
@@ -140,12 +148,13 @@ def concept(
     """
     if len(names) != _BINARY:
         return {}
-    before = positives_by_prediction(reference)
+    before = positives_by_prediction({name: interval.value for name, interval in reference.items()})
     found = {}
     for place, name in enumerate(names):
         rows = label[chosen == place]
         share = _share(int((rows == 1).sum()), len(rows)) if len(rows) else None
-        found[name] = _reading(share, before[place], len(rows), enough=len(rows) >= minimum)
+        known = _known(before[place], held_out.get(name, 0))
+        found[name] = _reading(share, known, len(rows), enough=len(rows) >= minimum)
     return found
 
 
@@ -179,9 +188,20 @@ def _share(part: int, whole: int) -> tuple[float, float, float]:
     return part / whole, float(ends.low), float(ends.high)
 
 
-def _reading(found: tuple[float, float, float] | None, reference: float | None, rows: int, *, enough: bool) -> Reading:
+def _known(share: float | None, rows: int) -> Interval | None:
+    """A share at promotion with its interval; without knowing the rows it is taken as it stands."""
+    if share is None:
+        return None
+    return Interval(*_share(round(share * rows), rows)) if rows else Interval(share, share, share)
+
+
+def _reading(
+    found: tuple[float, float, float] | None, reference: Interval | None, rows: int, *, enough: bool
+) -> Reading:
     value, low, high = found or (None, None, None)
-    return Reading(value, low, high, reference, rows, enough)
+    if reference is None:
+        return Reading(value, low, high, None, rows, enough)
+    return Reading(value, low, high, reference.value, rows, enough, reference.low, reference.high)
 
 
 def _ratio(numerator: NDArray[np.int64] | FloatArray, denominator: NDArray[np.int64] | FloatArray) -> FloatArray:

@@ -16,6 +16,7 @@ from monitoring.prometheus import Prometheus, Trend
 from monitoring.reference import Reference
 from monitoring.tally import Answerer, Count, Plan, Tally, moment
 from promotion.config import FamilyConfig
+from promotion.evidence import Interval
 from promotion.policy import Monitoring
 
 SLICES = 24
@@ -33,14 +34,14 @@ class Known:
     Attributes:
         production: The version in Production; None when there is none.
         is_recorded: Whether the journal knows the family at all.
-        metrics: Values at promotion by name, by version.
+        metrics: Values at promotion by name, with their intervals, by version.
         semver: Semantic versions.
         references: Statistics of exports.
     """
 
     production: Version | None
     is_recorded: bool
-    metrics: Mapping[Version, Mapping[str, float]]
+    metrics: Mapping[Version, Mapping[str, Interval]]
     semver: Mapping[Version, str]
     references: Mapping[Version, Reference]
 
@@ -167,7 +168,8 @@ def _observation(seen: _Seen, answerer: Answerer, tally: Tally) -> Observation:
     reference = known.references.get(version)
     promoted = known.metrics.get(version) or (reference.metrics if reference else {})
     labelled = labelled_period(tally, seen.watch.window)
-    metrics, concept = performance(labelled, names, promoted, policy.minimum_labels)
+    held_out = reference.labels if reference else {}
+    metrics, concept = performance(labelled, names, promoted, held_out, policy.minimum_labels)
     return Observation(
         family=plan.family,
         model=answerer.model,
