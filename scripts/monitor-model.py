@@ -199,7 +199,7 @@ def _say_version(observation: Observation, findings: Any) -> None:
         sign = "ℹ️" if finding.level == "info" else "⚠️"
         echo(f"   {sign} {finding.level}: {finding.text}")
     for why, found in quiet.items():
-        echo(f"   … {why}: {', '.join(finding.key for finding in found)}")
+        echo(f"   … {why}" if why == found[0].text else f"   … {why}: {', '.join(finding.key for finding in found)}")
     if not findings:
         echo("   ✅ as at promotion")
     counted = [

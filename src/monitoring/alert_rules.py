@@ -128,6 +128,7 @@ def _measured(observation: Observation) -> set[str]:
         *(["latency"] if service.latency_p95_ms is not None else []),
         *(["error_rate"] if service.error_rate is not None else []),
         *(["metrics"] if service.source == "prometheus" else []),
+        *(["stage"] if observation.is_production is not None else []),
     }
 
 
