@@ -64,7 +64,7 @@ def known_versions(journal: Journal, family: str, references: Iterable[Reference
     production = journal.production(family) if journal.exists else None
     return Known(
         production=(production.model, production.number) if production else None,
-        is_recorded=bool(entries),
+        is_recorded=journal.knows(family),
         metrics=metrics,
         semver=semver,
         references={(it.model, it.version): it for it in references},

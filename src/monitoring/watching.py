@@ -33,7 +33,7 @@ class Known:
 
     Attributes:
         production: The version in Production; None when there is none.
-        is_recorded: Whether the journal knows the family at all.
+        is_recorded: Whether the journal has ever moved a version of the family.
         metrics: Values at promotion by name, with their intervals, by version.
         semver: Semantic versions.
         references: Statistics of exports.
