@@ -103,17 +103,16 @@ def test_without_deployments_the_cluster_is_not_asked(first: Scene, cluster: Scr
     assert (None, "", []) == ((done := back(first)).deployment, done.problem, cluster.verbs())
 
 
-def test_another_cluster_is_not_touched(
-    deployed: Scene, cluster: ScriptedCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The kubeconfig leads elsewhere now."""
-    monkeypatch.setattr("delivery.cluster.Cluster.server", lambda _self: "https://elsewhere:6443")
+def test_another_cluster_is_not_touched(deployed: Scene, cluster: ScriptedCluster) -> None:
+    """What runs there under the name was not put there by us."""
+    with cluster.changed() as state:
+        running = state["objects"]["models-production"]["deployment/tiny"]
+        running["spec"]["template"]["metadata"]["annotations"]["promotion/operation"] = "somebody-else"
 
     done = back(deployed)
 
-    assert "ran on" in done.problem
-    assert "kubectl leads to https://elsewhere:6443: change the context" in done.problem
-    assert "tiny-linear:2-" in str(cluster.runs("tiny"))
+    assert "where models-production/tiny is nothing the journal knows of: change the context" in done.problem
+    assert (1, True) == (deployed.production(), "tiny-linear:2-" in str(cluster.runs("tiny")))
 
 
 def test_a_refused_rollback_touches_nothing(first: Scene, cluster: ScriptedCluster) -> None:
