@@ -202,6 +202,9 @@ def _say(outcome: Outcome, *, as_json: bool) -> None:
 
 def _say_returned(outcome: Outcome) -> None:
     returned = outcome.returned
+    for trigger in returned.triggers:
+        if trigger.problem or any(trigger.bad):
+            echo(f"   … rollback: {trigger.text}")
     if returned.outcome:
         echo(f"⏪ {returned.outcome}")
     if returned.checklist:

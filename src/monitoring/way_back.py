@@ -15,6 +15,7 @@ from promotion.config import FamilyConfig
 from promotion.errors import ProductionMoved, PromotionError
 from promotion.journal import Journal
 from promotion.policy import Monitoring
+from promotion.records import Entry
 from promotion.rollback import served_before
 from promotion.service import Mover, Plan, PromotionService
 
@@ -106,7 +107,7 @@ class WayBack:
 
         def unchanged(plan: Plan) -> None:
             # Whatever came into Production meanwhile is not what was measured.
-            if plan.production is None or _version(plan.production) != (observation.model, observation.version):
+            if not _is(plan.production, observation):
                 raise ProductionMoved(f"{plan.production or 'no version'} is in Production now: nothing moved")
 
         service = self.service()
@@ -114,9 +115,10 @@ class WayBack:
             taken = take_back(
                 service, self.deployer, self.config.family, None, Mover(ACTOR, reason), on_checked=unchanged
             )
-        except ProductionMoved as error:
-            return Returned(found, outcome=f"{observation} is not taken back: {error}")
         except PromotionError as error:
+            if not self._is_production(observation):
+                # Another run, or a person, was faster.
+                return Returned(found, outcome=f"{observation} is not taken back: it is not in Production any more")
             outcome = f"{observation} could NOT be taken back: {error}"
             fired = [trigger for trigger in found if trigger.fires]
             return Returned(found, outcome=outcome, findings=_findings(fired, outcome))
@@ -127,6 +129,9 @@ class WayBack:
             outcome += f" (MLflow does not show it yet: {taken.promotion.unprojected})"
         findings = [_behind(observation, version, taken.problem)] if taken.problem else []
         return Returned(found, str(observation), version, outcome, findings, items)
+
+    def _is_production(self, observation: Observation) -> bool:
+        return _is(self.journal.production(self.config.family), observation)
 
     def _finish(self, observation: Observation | None, found: Sequence[Trigger], *, dry_run: bool) -> Returned:
         """Bring the cluster after a rollback where an earlier run, or a person, was interrupted or could not."""
@@ -155,8 +160,8 @@ class WayBack:
         return f"{observation} would be taken back, to {target}, if that passes its checks and no cool-down runs"
 
 
-def _version(entry: Any) -> tuple[str, int]:
-    return entry.model, entry.number
+def _is(entry: Entry | None, observation: Observation) -> bool:
+    return entry is not None and (entry.model, entry.number) == (observation.model, observation.version)
 
 
 def _findings(fired: Sequence[Trigger], outcome: str) -> list[Finding]:

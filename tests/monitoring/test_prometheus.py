@@ -100,11 +100,11 @@ def free_port() -> int:
 
 @pytest.fixture
 def scraper(tmp_path: Path) -> Iterator[tuple[str, list[int]]]:
-    """A real Prometheus that scrapes two servers every second; its address and their ports."""
+    """A real Prometheus that scrapes four servers every second; its address and their ports."""
     program = shutil.which("prometheus")
     if program is None:
         pytest.skip("no Prometheus here: apt-get install prometheus")
-    ports = [free_port(), free_port()]
+    ports = [free_port() for _ in range(4)]
     targets = [f"127.0.0.1:{port}" for port in ports]
     config = {"job_name": "models", "scrape_interval": "1s", "static_configs": [{"targets": targets}]}
     (tmp_path / "prometheus.yml").write_text(json.dumps({"scrape_configs": [config]}), encoding="utf-8")
@@ -142,15 +142,15 @@ def wait_until(holds: object, seconds: float = 60) -> None:
 class Emitter:
     """What the model server says of itself, under the same names."""
 
-    def __init__(self, port: int, family: str) -> None:
+    def __init__(self, port: int, family: str, **roles: int) -> None:
         registry = CollectorRegistry()
         self.requests = Counter("http_requests", "Requests.", ("route", "method", "status"), registry=registry)
         self.seconds = Histogram(
             "http_request_duration_seconds", "Time.", ("route",), buckets=BUCKETS, registry=registry
         )
-        info = Gauge("model_info", "Versions.", ("role", "family", "version"), registry=registry)
-        info.labels("champion", family, "2").set(1)
-        info.labels("shadow", family, "3").set(1)
+        info = Gauge("model_info", "Versions.", ("role", "family", "model", "version"), registry=registry)
+        for role, version in (roles or {"champion": 2, "shadow": 3}).items():
+            info.labels(role, family, f"{family}-forest", str(version)).set(1)
         self.serve(0, 200)
         self.serve(0, 500)
         self.serve(0, 200, route="/health")
@@ -201,3 +201,36 @@ def test_a_real_prometheus_says_latency_errors_and_throughput(scraper: tuple[str
     assert trend.error_rate[-1] == pytest.approx(0.1, abs=0.005)
     assert trend.error_rate[0] is None
     assert blind.is_blind
+
+
+@pytest.mark.system
+@pytest.mark.timeout(180)
+def test_one_version_is_judged_by_the_servers_that_answer_with_it_alone(scraper: tuple[str, list[int]]) -> None:
+    """Not by those of the version before, nor where a challenger answers, too; a shadow answers nobody."""
+    url, ports = scraper
+    version = prometheus.Version("churn", "churn-forest", 2)
+    emitters = [
+        Emitter(ports[0], "churn", champion=2),
+        Emitter(ports[1], "churn", champion=2, shadow=3),
+        Emitter(ports[2], "churn", champion=1),
+        Emitter(ports[3], "churn", champion=2, challenger=3),
+    ]
+    try:
+        query = {"query": 'count(http_requests_total{status="500"}) == 4'}
+        wait_until(lambda: requests.get(f"{url}/api/v1/query", params=query, timeout=2).json()["data"]["result"])
+        time.sleep(3)
+        for emitter, failed in zip(emitters, (10, 30, 300, 300), strict=True):
+            emitter.serve(100, 200)
+            emitter.serve(failed, 500)
+        time.sleep(4)
+        now = datetime.now(UTC)
+        ours = Prometheus(url).observe_version(version, now - timedelta(minutes=1), now, 50)
+        absent = Prometheus(url).observe_version(version._replace(number=7), now - timedelta(minutes=1), now, 50)
+    finally:
+        for emitter in emitters:
+            emitter.close()
+
+    assert (None, True) == (ours.problem, ours.enough)
+    assert ours.error_rate == pytest.approx(40 / 240, abs=0.005)
+    assert "has scraped no server of churn-forest v7 alone in the window" in str(absent.problem)
+    assert absent.error_rate is None

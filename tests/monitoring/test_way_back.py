@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,21 +146,34 @@ def test_it_is_done_once_and_not_again_in_the_cool_down(make: Make) -> None:
     again = scene.consider(slow())
     next_one = scene.consider(slow(2))
 
-    assert [None, None] == [again.taken_back, next_one.taken_back]
+    assert [None, None, []] == [again.taken_back, next_one.taken_back, list(again.findings)]
     assert "tiny-linear v2 could NOT be taken back: 'tiny' was rolled back at" in next_one.outcome
     assert ["critical"] == [it.level for it in next_one.findings]
     assert "tiny-linear v2" == scene.production()
 
 
-def test_what_came_into_production_meanwhile_is_left_alone(make: Make) -> None:
+@pytest.mark.parametrize("hours", [0, 24])
+def test_what_came_into_production_meanwhile_is_left_alone(make: Make, hours: float) -> None:
     """The measured version is not the one that would leave: nothing moves, nobody is woken."""
-    scene = make(rollback={"cool_down_hours": 0})
+    scene = make(rollback={"cool_down_hours": hours})
     scene.before = lambda: _rolled_back(scene.store)
 
     done = scene.consider(slow())
 
     assert (None, "tiny-linear v2", []) == (done.taken_back, scene.production(), list(done.findings))
-    assert "tiny-linear v3 is not taken back: tiny-linear v2 is in Production now" in done.outcome
+    assert "tiny-linear v3 is not taken back: it is not in Production any more" == done.outcome
+
+
+@pytest.mark.parametrize("hours", [0, 24])
+def test_two_runs_at_once_take_it_back_once(make: Make, hours: float) -> None:
+    """The other one finds another version in Production, and leaves that alone."""
+    scene = make(rollback={"cool_down_hours": hours})
+    with ThreadPoolExecutor(2) as both:
+        done = list(both.map(scene.consider, [slow(), slow()]))
+
+    assert ["tiny-linear v3"] == [it.taken_back for it in done if it.taken_back], done
+    assert [] == [finding for it in done for finding in it.findings]
+    assert "tiny-linear v2" == scene.production()
 
 
 def _rolled_back(store: Store) -> None:
