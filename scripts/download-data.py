@@ -80,6 +80,8 @@ def _provide_sales(config: FamilyConfig, settings: Settings, *, offline: bool, a
         talk(f"⚠️ {invented}", colour="yellow")
     data = load_sales(config, settings.home)
     first, last = (f"{day:%Y-%m-%d}" for day in (data.rows["Date"].min(), data.rows["Date"].max()))
+    # The store table may name more than the ones that sold something.
+    stores = int(data.rows["Store"].nunique())
     if as_json:
         report = {
             "family": config.family,
@@ -88,14 +90,14 @@ def _provide_sales(config: FamilyConfig, settings: Settings, *, offline: bool, a
             "invented": bool(invented),
             "sha256": data.sha256,
             "rows": len(data.rows),
-            "stores": len(data.stores),
+            "stores": stores,
             "first_day": first,
             "last_day": last,
         }
         echo(json.dumps(report, indent=2))
         return
     echo(f"✅ {config.data.path} and its store table: {how} (sha256 of both {data.sha256})")
-    echo(f"✅ Data contract kept: {len(data.rows):,} days of {len(data.stores):,} stores, {first} to {last}")
+    echo(f"✅ Data contract kept: {len(data.rows):,} days of {stores:,} stores, {first} to {last}")
     talk(f"Next: python src/models/train_ensemble.py{'' if config.family == FORECAST else f' --model {config.family}'}")
 
 

@@ -87,14 +87,30 @@ def read_rows(config: FamilyConfig, path: Path) -> pd.DataFrame:
     Raises:
         DataError: The file is missing, unreadable or breaks the contract.
     """
+    return checked_features(config, _parse(_read_bytes(path), path), path)
+
+
+def checked_features(config: FamilyConfig, cells: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Hold rows to predict on against the contract, as `read_rows` does.
+
+    Args:
+        config: The family.
+        cells: As they stand in the file, text or numbers; the index holds each row's line.
+        path: The file, for the message.
+
+    Returns:
+        Rows × `len(config.features)`, as `read_rows`.
+
+    Raises:
+        DataError: The rows break the contract.
+    """
     others = [name for name in config.data.columns if name not in config.features]
-    text = _parse(_read_bytes(path), path).drop(columns=others, errors="ignore")
     columns = {name: config.data.columns[name] for name in config.features}
     lenient = {
         name: column.model_copy(update={"max_missing": float(column.max_missing > 0)})
         for name, column in columns.items()
     }
-    return checked(text, lenient, path, unique_rows=False)[config.features]
+    return checked(cells.drop(columns=others, errors="ignore"), lenient, path, unique_rows=False)[config.features]
 
 
 def split(dataset: Dataset, config: FamilyConfig) -> Partition:

@@ -1,117 +1,140 @@
-"""Use a promoted model: predictions for rows of a CSV file, or for sample rows of the family's data."""
+"""Use a registered model: predictions for a table's rows or for the family's own, or two versions held together."""
 
 from __future__ import annotations
 
 if __name__ == "__main__":
+    import signal
     import sys
     from pathlib import Path
 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
     import project_environment
 
-import os
+    # Whoever stops a job in Jenkins sends this; half-written files go away as with Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
-import numpy as np
-import pandas as pd
 
-from models.datasets import load_dataset, read_rows, split
-from models.model_registry import Model, find_version, load_version
 from promotion.config import FamilyConfig, family_of, load_configs
-from promotion.console import command, echo, talk
-from promotion.errors import DataError, UnknownFamily
-from promotion.registry import ModelVersion, open_registry
+from promotion.console import command, echo, fit, talk
+from promotion.errors import UnknownFamily, UsageError
 from promotion.settings import Settings
 
+if TYPE_CHECKING:
+    from datetime import date
+
+    from models.asked import AskedRows
+    from models.batch import Done, Progress
+    from promotion.registry import ModelVersion
+
+    Days = tuple[date | None, date | None]
+
 SHOWN = 20
-_BINARY = 2
+_SAMPLE = 5
+_TENTHS = 10
+_PATH = click.Path(path_type=Path)
+_DAY = click.DateTime(["%Y-%m-%d"])
 
 
 @command()
-@click.option("--model-name", required=True, help="A family or one of its registered models.")
+@click.option("--model-name", default="rossmann-ensemble", show_default=True, help="A family, or a registered model.")
 @click.option("--stage", default="Production", show_default=True, help="A stage, or a version: 3 or 1.2.0.")
-@click.option("--input", "source", type=click.Path(path_type=Path), help="CSV with the family's feature columns.")
-@click.option("--output", type=click.Path(path_type=Path), help="CSV to write, with the version that made it.")
-@click.option("--rows", default=5, show_default=True, type=click.IntRange(min=1), help="Sample rows without --input.")
-def main(model_name: str, stage: str, source: Path | None, output: Path | None, rows: int) -> None:
+@click.option("--input", "source", type=_PATH, help="CSV or Parquet with the family's feature columns.")
+@click.option("--output", type=_PATH, help="CSV or Parquet to write, and beside it .json: which version made it.")
+@click.option("--start-date", "start", type=_DAY, help="First day, of a sales forecast.")
+@click.option("--end-date", "end", type=_DAY, help="Last day, of a sales forecast.")
+@click.option(
+    "--rows", type=click.IntRange(min=1), help=f"Sample rows without --input and --output.  [default: {_SAMPLE}]"
+)
+@click.option(
+    "--engine", type=click.Choice(["pandas", "spark"]), default="pandas", show_default=True, help="Who computes."
+)
+@click.option(
+    "--compare", nargs=2, metavar="A B", help="Review A, which would replace B: stages, versions, or MODEL/VERSION."
+)
+@click.option("--json", "as_json", is_flag=True, help="What --output's .json or the review says, on standard output.")
+def main(  # noqa: PLR0913  # click passes options one by one
+    *,
+    model_name: str,
+    stage: str,
+    source: Path | None,
+    output: Path | None,
+    start: datetime | None,
+    end: datetime | None,
+    rows: int | None,
+    engine: str,
+    compare: tuple[str, str] | None,
+    as_json: bool,
+) -> None:
     """Predict with the version in Production, or in another stage.
 
-    Without --input the rows come from the family's test split, which no model has learned from, and the table shows
-    the actual class too. Rows are numbered as in the file, from 0.
+    Without --input the rows are the family's own: of a classification the test split, of a sales forecast the last 42
+    days of the data; no model has learned from either, and the actual value is shown beside. --start-date and
+    --end-date choose other days, also behind the data, where the plan of the same weekday 52 weeks before is assumed.
+    A forecast without --output goes to reports/predictions/. Rows are numbered as in the file, from 0.
+
+    Exit codes: 0 done, 1 failed and nothing written, 2 usage or configuration.
     """
     settings = Settings.from_environment()
+    days = start.date() if start else None, end.date() if end else None
+    if compare is None:
+        _predict(settings, model_name, stage, source, output, days, rows, engine, as_json=as_json)
+        return
+    if source or any(days) or rows or engine != "pandas":
+        raise UsageError("--compare takes the family's own rows: leave --input, dates, --rows and --engine out")
+    _review(settings, model_name, compare, output, as_json=as_json)
+
+
+def _predict(  # noqa: PLR0913  # what the options say
+    settings: Settings,
+    model_name: str,
+    stage: str,
+    source: Path | None,
+    output: Path | None,
+    days: Days,
+    rows: int | None,
+    engine: str,
+    *,
+    as_json: bool,
+) -> None:
+    """Predict, and say what came out."""
+    from models.batch import default_output, run
+    from models.model_registry import find_version
+    from promotion.registry import open_registry
+
     registry = open_registry(settings)
     version = find_version(registry, model_name, stage)
     config = _config(settings, version)
-    features, actual = sample(config, settings.home, rows) if source is None else (read_rows(config, source), None)
-    predictions = predict(load_version(registry, version), features)
-    if actual is not None:
-        predictions["actual"] = actual
-    if output is None:
-        echo(f"{len(features)} rows of {source or config.data.path}, predicted by {version} ({version.stage})")
-        echo(predictions.reset_index().to_string(index=False, max_rows=SHOWN))
-    else:
-        write(predictions.assign(model=version.model, version=version.number, run_id=version.run_id), output)
-        talk(f"{output}: {len(predictions)} predictions of {version} ({version.stage}) written")
+    asked = _asked(config, settings, source, days, rows or (None if output else _SAMPLE))
+    is_shown = output is None
+    if output is None and config.is_forecast:
+        output = default_output(settings, version)
+    with _progress() as progress:
+        done = run(registry, settings, config, version, asked, output=output, engine=engine, progress=progress)
+    if as_json:
+        echo(json.dumps(done.document, indent=2, ensure_ascii=False))
+    elif is_shown:
+        _show(done, f"{done.rows} rows of {asked.place}, predicted by {version} ({version.stage})")
+    for note in asked.notes:
+        talk(f"⚠️ {note}", colour="yellow")
+    if output is not None:
+        talk(f"{output}: {done.rows} predictions of {version} ({version.stage}) written, and {output.name}.json")
+    if done.unlogged:
+        talk(f"⚠️ The predictions are valid, but MLflow has no record of them: {done.unlogged}", colour="yellow")
 
 
-def sample(config: FamilyConfig, home: Path, rows: int) -> tuple[pd.DataFrame, pd.Series[int]]:
-    """The first rows of the family's test split.
-
-    Returns:
-        At most `rows` × `len(config.features)`, and the actual class (0 or 1) of each.
-
-    Raises:
-        DataError: The family's file is missing or breaks its contract.
-    """
-    parts = split(load_dataset(config, home), config)
-    features = parts.test_features.head(rows)
-    return features, pd.Series(parts.test_target[:rows], index=features.index)
-
-
-def predict(model: Model, features: pd.DataFrame) -> pd.DataFrame:
-    """Predict every row.
-
-    Args:
-        model: What `load_version` returned.
-        features: Raw rows that keep the family's contract.
-
-    Returns:
-        By the rows' index: `prediction` (the class's position), and `probability` when the model gives one: of the
-        positive class of two, of the predicted class of more.
-    """
-    result = pd.DataFrame({"prediction": model.predict(features)}, index=features.index)
-    score: Any = getattr(model, "predict_proba", None)
-    if score is not None:
-        probability = np.asarray(score(features))
-        # Of two classes the second is the positive one; of more, the one that was predicted is what people ask about.
-        shown = probability[:, 1] if probability.shape[1] == _BINARY else probability.max(axis=1)
-        result["probability"] = shown.round(4)
-    return result.rename_axis("row")
-
-
-def write(predictions: pd.DataFrame, path: Path) -> None:
-    """Write a CSV whole or not at all.
-
-    Raises:
-        DataError: The file cannot be written.
-    """
-    temporary: Path | None = None
-    try:
-        with NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8") as file:
-            temporary = Path(file.name)
-            predictions.to_csv(file, lineterminator="\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        raise DataError(f"{path}: cannot write predictions: {error.strerror}; nothing was written") from error
+def _place(model_name: str, place: str) -> tuple[str, str]:
+    """A model and its stage or version: `Staging`, or `heart-disease-random_forest/1` where families have several."""
+    model, _, stage = place.rpartition("/")
+    return model or model_name, stage
 
 
 def _config(settings: Settings, version: ModelVersion) -> FamilyConfig:
@@ -122,6 +145,78 @@ def _config(settings: Settings, version: ModelVersion) -> FamilyConfig:
             "add a configuration, or use models.model_registry.load_model"
         )
     return config
+
+
+def _asked(config: FamilyConfig, settings: Settings, source: Path | None, days: Days, count: int | None) -> AskedRows:
+    """The rows the options mean."""
+    if config.is_forecast:
+        from models.forecast.asked import SalesDays, SalesFileRows, Span
+
+        span = Span(*days)
+        return SalesFileRows(source, span) if source else SalesDays(config, settings.home, span)
+    if any(days):
+        raise UsageError(f"--start-date and --end-date choose days, the rows of family {config.family!r} have none")
+    from models.asked import FileRows, SampleRows
+
+    return FileRows(config, source) if source else SampleRows(config, settings.home, count)
+
+
+def _show(done: Done, title: str) -> None:
+    if done.head is None:
+        return
+    echo(title)
+    shown = done.head.head(SHOWN)
+    echo(shown.round({"probability": 4, "prediction": 2}).to_string(index=False))
+    if done.rows > len(shown):
+        echo(f"... and {done.rows - len(shown)} more")
+
+
+def _review(
+    settings: Settings, model_name: str, places: tuple[str, str], output: Path | None, *, as_json: bool
+) -> None:
+    """Write the review of two versions of one family, and say what it found."""
+    from models.model_registry import find_version
+    from models.review import review
+    from promotion.registry import open_registry
+
+    registry = open_registry(settings)
+    first, second = (find_version(registry, *_place(model_name, each)) for each in places)
+    page, document, lines = review(registry, settings, _config(settings, first), first, second, output=output)
+    if as_json:
+        echo(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        for line in lines:
+            echo(line)
+    talk(f"{page} written, and {page.with_suffix('.json').name}")
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """A bar on a terminal; elsewhere a line at each tenth of what takes several chunks."""
+    fit(sys.stderr)
+    if not sys.stderr.isatty():
+        yield _talk_each_tenth()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("predicting", total=1.0)
+        yield lambda share, rows: bars.update(task, completed=share, description=f"{rows:,} rows predicted")
+
+
+def _talk_each_tenth() -> Progress:
+    told = 0
+
+    def show(share: float, rows: int) -> None:
+        nonlocal told
+        tenth = int(_TENTHS * share)
+        if told < tenth < _TENTHS:
+            talk(f"{rows:,} rows predicted, {share:.0%}")
+        told = max(told, tenth)
+
+    return show
 
 
 if __name__ == "__main__":

@@ -32,8 +32,8 @@ _SIGNS_OF_SILENCE = ("Max retries exceeded", "Connection refused", "timed out", 
 _LONGEST_MESSAGE = 300
 
 
-def connect(config: FamilyConfig, settings: Settings) -> str:
-    """Point MLflow at the configured stores and find or create the family's experiment.
+def connect(config: FamilyConfig, settings: Settings, experiment_name: str | None = None) -> str:
+    """Point MLflow at the configured stores and find or create an experiment, the family's unless another is named.
 
     In a local SQLite store the artifacts go to the home's own folder; a server decides for itself.
 
@@ -47,18 +47,19 @@ def connect(config: FamilyConfig, settings: Settings) -> str:
         os.environ.setdefault(name, value)
     import mlflow
 
+    name = experiment_name or config.family
     with quiet(), readable_failures(settings.tracking_uri):
         mlflow.set_tracking_uri(settings.tracking_uri)
         mlflow.set_registry_uri(settings.registry_uri)
         client = mlflow.MlflowClient(settings.tracking_uri, settings.registry_uri)
-        experiment = client.get_experiment_by_name(config.family)
+        experiment = client.get_experiment_by_name(name)
         if experiment is None:
             is_local = settings.tracking_uri.startswith("sqlite")
-            location = (settings.artifact_folder / config.family).as_uri() if is_local else None
-            return str(client.create_experiment(config.family, artifact_location=location))
+            location = (settings.artifact_folder / name).as_uri() if is_local else None
+            return str(client.create_experiment(name, artifact_location=location))
         if experiment.lifecycle_stage != "active":
             raise RegistryError(
-                f"{without_password(settings.tracking_uri)}: experiment {config.family!r} is deleted: "
+                f"{without_password(settings.tracking_uri)}: experiment {name!r} is deleted: "
                 f"restore it with `mlflow experiments restore -x {experiment.experiment_id}`"
             )
         return str(experiment.experiment_id)

@@ -11,7 +11,7 @@ if __name__ == "__main__":
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,9 @@ def main(family: str, semver: str | None, as_json: bool, promote: bool, strict: 
         raise UsageError("--strict says what --promote does when it fails: give both")
     settings = Settings.from_environment()
     config = load_config(settings.config_folder, family)
+    if config.is_forecast:
+        _train_ensemble(family, semver, promote=promote, as_json=as_json)
+        return
     with _progress(family) as progress:
         from models.workers import start_workers
 
@@ -58,19 +61,31 @@ def main(family: str, semver: str | None, as_json: bool, promote: bool, strict: 
         for _ in starting:
             pass
         result = train(config, settings, progress, semver=semver)
+    _say_trained(result, settings, describe_training(result) if not as_json else ())
+    outcome = _promote(config, settings, talk if as_json else echo) if promote else None
+    _finish(config, settings, result, outcome, as_json=as_json)
+    if strict and outcome and outcome.problem and not isinstance(outcome.problem, NothingToDo):
+        raise outcome.problem
+
+
+def _train_ensemble(family: str, semver: str | None, *, promote: bool, as_json: bool) -> None:
+    """Hand over to the forecast's own command, so that a pipeline need not know what a family foretells."""
+    from models.train_ensemble import main as ensemble
+
+    if promote:
+        raise UsageError(f"--promote: {family} is promoted by hand, after python src/models/validate_model.py")
+    click.get_current_context().invoke(ensemble, family=family, semver=semver, as_json=as_json)
+
+
+def _say_trained(result: TrainingResult, settings: Settings, lines: Iterable[str]) -> None:
     from models.uploading import old_server_notice
 
     if notice := old_server_notice(settings.tracking_uri):
         talk(notice)
     if result.invented:
         talk(f"⚠️ {result.invented}", colour="yellow")
-    if not as_json:
-        for line in describe_training(result):
-            echo(line)
-    outcome = _promote(config, settings, talk if as_json else echo) if promote else None
-    _finish(config, settings, result, outcome, as_json=as_json)
-    if strict and outcome and outcome.problem and not isinstance(outcome.problem, NothingToDo):
-        raise outcome.problem
+    for line in lines:
+        echo(line)
 
 
 def _finish(

@@ -10,13 +10,12 @@ if __name__ == "__main__":
     import project_environment
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from promotion.console import command, echo, talk
-from promotion.errors import GateRefused, UsageError
+from promotion.errors import UsageError
 from promotion.people import actor
 from promotion.settings import Settings
 from promotion.stages import Stage
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from promotion.config import FamilyConfig
+    from promotion.registry import ModelVersion
     from promotion.service import Mover, Plan, Promotion, PromotionService
 
     Say = Callable[[str], None]
@@ -57,29 +57,32 @@ def main(
     Exit codes: 0 done, 1 failed and nothing moved, 2 usage or configuration, 3 refused, 4 Production moved meanwhile,
     5 nothing to do, 6 moved but not shown by MLflow yet.
     """
-    if promote_to_production and (threshold is not None or no_auto_promote):
-        raise UsageError("--threshold and --no-auto-promote belong to validation, not to --promote-to-production")
+    if promote_to_production and no_auto_promote:
+        raise UsageError("--no-auto-promote belongs to validation, not to --promote-to-production")
     from models.promotions import open_promotions
-    from models.validation import model_of, with_threshold
+    from models.registry_moves import stage_of, usual_reason
+    from models.validation import model_of, newest_in
     from promotion.service import Mover
 
     settings = Settings.from_environment()
     service = open_promotions(settings, talk)
     model, config = model_of(service, model_name)
-    mover = Mover(actor(), reason or "passed validation", approver)
-    if threshold is not None:
-        config, waived = with_threshold(config, threshold)
-        if waived and not reason:
-            raise UsageError(f"--threshold {threshold:g} is looser than configured ({waived}): say why with --reason")
-        service.configs[config.family] = config
-        mover = replace(mover, waived=(waived,) if waived else ())
+    config, waived = _bounded(config, threshold, reason)
+    service.configs[config.family] = config
     service.synchronise(config.family)
     say = talk if as_json else echo
+    source, target = (Stage.STAGING, Stage.PRODUCTION) if promote_to_production else (Stage.NONE, Stage.STAGING)
+    candidate = service.candidate(model, version) if version else newest_in(service, model, source)
+    stage = stage_of(service, candidate)
+    mover = Mover(actor(), reason or usual_reason(stage, target), approver, waived=waived)
+    if waived:
+        talk(f"🚨 THRESHOLD WAIVED by {mover.person}: {waived[0]}. Why: {mover.reason}", colour="red")
     if promote_to_production:
-        mover = replace(mover, reason=reason or "promoted after manual review")
-        moved = _promote(service, model, version, mover, say)
+        if stage is Stage.ARCHIVED and threshold is not None:
+            raise UsageError(f"{candidate} is archived: bringing it back asks for no threshold; leave --threshold out")
+        moved = _promote(service, candidate, stage, mover, say)
     else:
-        plan = _validate(service, settings, config, model, version, say)
+        plan = _validate(service, settings, config, candidate, say)
         if no_auto_promote:
             _stay(service, plan, mover, as_json=as_json)
             return
@@ -89,14 +92,25 @@ def main(
         echo(json.dumps({"exit_code": 0, **moved.as_json()}, default=str))
 
 
+def _bounded(config: FamilyConfig, threshold: float | None, reason: str | None) -> tuple[FamilyConfig, tuple[str, ...]]:
+    """The family with the bound asked for, and what that waives."""
+    from models.validation import with_threshold
+
+    if threshold is None:
+        return config, ()
+    bounded, looser = with_threshold(config, threshold)
+    if looser and not reason:
+        raise UsageError(f"--threshold {threshold:g} is looser than configured ({looser}): say why with --reason")
+    return bounded, (looser,) if looser else ()
+
+
 def _validate(
-    service: PromotionService, settings: Settings, config: FamilyConfig, model: str, version: str | None, say: Say
+    service: PromotionService, settings: Settings, config: FamilyConfig, candidate: ModelVersion, say: Say
 ) -> Plan:
     """Score the version on the holdout, say what came out, and keep it in its run."""
-    from models.validation import bound_text, newest_in, remember
+    from models.validation import bound_text, remember
     from promotion.listing import gate_lines
 
-    candidate = service.candidate(model, version) if version else newest_in(service, model, Stage.NONE)
     say(f"Loading model version {candidate.number}...")
     say("Evaluating on holdout validation set...")
     plan = service.check(candidate, Stage.STAGING)
@@ -141,32 +155,23 @@ def _stay(service: PromotionService, plan: Plan, mover: Mover, *, as_json: bool)
         echo(f"✓ Model version {plan.candidate.number} may go to Staging; it stays in {plan.candidate.stage}")
 
 
-def _promote(service: PromotionService, model: str, version: str | None, mover: Mover, say: Say) -> Promotion:
+def _promote(service: PromotionService, candidate: ModelVersion, stage: Stage, mover: Mover, say: Say) -> Promotion:
     """Move a staged version to Production, or bring an archived one back."""
-    from models.validation import newest_in
+    from models.registry_moves import enter_production
     from promotion.listing import gate_lines
-    from promotion.rollback import rollback
 
-    candidate = service.candidate(model, version) if version else newest_in(service, model, Stage.STAGING)
-    entry = service.journal.entry(candidate.model, candidate.number)
-    stage = entry.stage if entry else candidate.stage
-    production = service.journal.production(service.family(model))
+    production = service.journal.production(service.family(candidate.model))
     say(f"Loading {stage} model (version {candidate.number})...")
-    if stage is Stage.NONE:
-        raise GateRefused(
-            f"{candidate} was not validated: it is in stage None; validate first: "
-            f"python src/models/validate_model.py --model-name {model} --version {candidate.number}"
-        )
-    if production:
+    if production and stage is not Stage.NONE:
         say(f"Archiving current Production model (version {production.number})...")
-    say(f"Promoting version {candidate.number} to Production...")
-    if stage is Stage.ARCHIVED:
-        moved = rollback(service, model, str(candidate.number), mover)
-    else:
-        plan = service.check(candidate, from_stage=Stage.STAGING)
+    if stage is not Stage.NONE:
+        say(f"Promoting version {candidate.number} to Production...")
+
+    def checked(plan: Plan) -> None:
         for line in gate_lines(plan.report):
             talk(line)
-        moved = service.promote(plan, mover)
+
+    moved = enter_production(service, candidate, mover, checked)
     say(f"✓ Model version {candidate.number} is now in Production")
     if production:
         say(f"✓ Previous Production model (version {production.number}) archived")

@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Self
 from uuid import uuid4
 
@@ -26,7 +25,7 @@ from promotion.errors import DataError, PromotionError, SignatureRefused, Signin
 from promotion.journal import Journal
 from promotion.keys import Keys
 from promotion.settings import Settings
-from promotion.signatures import CHECKPOINT, find_principals, sign, verify
+from promotion.signatures import CHECKPOINT, find_principals, sign, signers_file, verify
 
 IDENTITY = "promotion-layer"
 """The name checkpoints are signed under."""
@@ -156,10 +155,7 @@ def judge(checkpoints: Iterable[Checkpoint], trusted: Mapping[str, bytes]) -> li
     from concurrent.futures import ThreadPoolExecutor
 
     wanted = list(checkpoints)
-    with TemporaryDirectory(prefix="trusted-") as scratch, ThreadPoolExecutor(os.cpu_count()) as pool:
-        signers = Path(scratch) / "allowed_signers"
-        lines = [f'{IDENTITY} namespaces="{CHECKPOINT}" {_as_ssh(pem)}\n' for pem in trusted.values()]
-        signers.write_text("".join(lines), encoding="ascii")
+    with signers_file(trusted, IDENTITY, CHECKPOINT) as signers, ThreadPoolExecutor(os.cpu_count()) as pool:
         # Each one is a process of its own, so threads use every processor.
         return list(zip(wanted, pool.map(lambda checkpoint: _judged(checkpoint, signers), wanted), strict=True))
 
@@ -198,9 +194,3 @@ def _judged(checkpoint: Checkpoint, signers: Path) -> str:
     except SignatureRefused:
         return FORGED if find_principals(checkpoint.signature, signers) else UNKNOWN
     return VALID
-
-
-def _as_ssh(pem: bytes) -> str:
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
-
-    return load_pem_public_key(pem).public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode("ascii")

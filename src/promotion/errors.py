@@ -22,6 +22,7 @@ PromotionError                1  failed, nothing moved
 ├── JournalError              1  the journal's database cannot be read or written
 │   └── JournalLocked         1  another process holds it for too long
 ├── GateRefused               3  evidence says no
+│   ├── ProductionOccupied    3  another version serves and must not be archived
 │   └── Quarantined           3  somebody moved a version past the rules: nothing moves until that is settled
 ├── ProductionMoved           4  Production is no longer the version the gates ran against
 ├── NothingToDo               5  no candidate, already there, or not better
@@ -134,6 +135,10 @@ class GateRefused(PromotionError):
     """At least one gate failed; nothing moved."""
 
     exit_code = 3
+
+
+class ProductionOccupied(GateRefused):
+    """Another version is in Production, and whoever asked does not want it archived."""
 
 
 class Quarantined(GateRefused):

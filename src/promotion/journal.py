@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, Row, Select, and_, select
+from sqlalchemy import Connection, Row, Select, and_, func, select
 from sqlalchemy.exc import IntegrityError
 
 from promotion import clock
@@ -167,6 +167,16 @@ class Journal:
             query = query.where(promotion_event.c.version_id == version_id)
         rows = self.rows(query.order_by(promotion_event.c.sequence.desc()).limit(1))
         return event(rows[0]) if rows else None
+
+    def last_moves(self, family: str) -> list[Event]:
+        """The newest move of each of the family's versions, the latest first."""
+        newest = (
+            select(func.max(promotion_event.c.sequence))
+            .where(promotion_event.c.family == family, MOVES)
+            .group_by(promotion_event.c.version_id)
+        )
+        query = EVENTS.where(promotion_event.c.sequence.in_(newest))
+        return [event(row) for row in self.rows(query.order_by(promotion_event.c.sequence.desc()))]
 
     def production_at(self, family: str, at: datetime) -> Event | None:
         """The move that had put the version into Production which served at a time; None when none served."""

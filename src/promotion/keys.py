@@ -108,9 +108,14 @@ def ssh_public_key(private_key: Path) -> str:
     Raises:
         SigningFailed: The file cannot be read, has a passphrase, or is no EC key.
     """
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+    return ssh_form(_pem(public_key_of(private_key)))
 
-    return public_key_of(private_key).public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode("ascii")
+
+def ssh_form(pem: bytes) -> str:
+    """A public key in PEM as OpenSSH writes it: type and base64."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+
+    return load_pem_public_key(pem).public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode("ascii")
 
 
 def public_key_of(private_key: Path) -> EllipticCurvePublicKey:

@@ -132,6 +132,8 @@ def history_lines(events: Sequence[Event]) -> list[str]:
 def _event_line(event: Event) -> str:
     semver = f" ({event.version})" if event.version != str(event.number) else ""
     what = f"{event.at:%Y-%m-%d %H:%M:%S} UTC  {event.model} v{event.number}{semver}: "
+    if overridden := event.details.get("override"):
+        what += f"⚠️ OVERRIDE of {', '.join(overridden)}: "
     approver = event.details.get("approver")
     who = f"by {event.actor}" + (f" for {approver}" if approver and approver != event.actor else "")
     if event.is_move:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from promotion.errors import NotOffered, RegistryBroken, UnknownModel
 from promotion.journal import Journal
-from promotion.records import Entry
+from promotion.records import Entry, Event
 from promotion.registry import ModelVersion, Registry
 from promotion.representer import retry_projection
 from promotion.stages import Stage
@@ -17,6 +17,24 @@ STAGE_TAG = "stage"
 
 OPERATION_TAG = "promotion.operation"
 """Who moved the version in Production, when, why."""
+
+
+LONGEST_DESCRIPTION = 5000
+"""Characters that MLflow's tables have for a description."""
+
+_LONGEST_REASON = 500
+
+
+def note(move: Event) -> str:
+    """One line about a move, as it stands in the version's description."""
+    reason = " ".join(move.reason.split())
+    if len(reason) > _LONGEST_REASON:
+        reason = f"{reason[:_LONGEST_REASON]}…"
+    approver = move.details.get("approver")
+    who = f"{move.actor} for {approver}" if approver and approver != move.actor else move.actor
+    waived = move.details.get("override")
+    loud = f" (OVERRIDDEN: {', '.join(waived)})" if waived else ""
+    return f"{move.at:%Y-%m-%d %H:%M} UTC, {move.to_stage}, {move.action} by {who}{loud}: {reason}"
 
 
 def project(
@@ -52,6 +70,8 @@ def project(
     for version, stage in _stage_moves(entries, shown):
         projection.move(version, stage)
     projection.point_aliases(_alias_targets(family, journal, shown), shown)
+    if not projection.problems:
+        projection.note_reasons(journal.last_moves(family), shown)
     arrival = journal.arrival(family, Stage.PRODUCTION)
     if arrival:
         text = f"{arrival.operation} by {arrival.actor} at {arrival.at:%Y-%m-%dT%H:%M:%SZ}: {arrival.reason}"
@@ -92,6 +112,19 @@ class _Projection:
             self.registry.set_tag(model, number, STAGE_TAG, stage.value)
             self.report(f"tag {STAGE_TAG}={stage} written on {version} instead of its stage")
 
+    def note_reasons(self, moves: Iterable[Event], shown: Mapping[str, Sequence[ModelVersion]]) -> None:
+        """Add why a person moved a version to its description, below whatever stands there."""
+        notes = {(move.model, move.number): note(move) for move in moves if _is_told(move)}
+        for version in (version for versions in shown.values() for version in versions):
+            line = notes.get((version.model, version.number))
+            if line is None or line in version.description.splitlines():
+                continue
+            text = f"{version.description.rstrip()}\n\n{line}".lstrip()
+            if len(text) > LONGEST_DESCRIPTION:
+                self.report(f"the description of {version} is full: why it moved is in the journal only")
+                continue
+            self.registry.set_description(version.model, version.number, text)
+
     def point_aliases(self, targets: dict[str, tuple[str, int] | None], models: Iterable[str]) -> None:
         """Let each alias point at its target in one registered model and be absent from the family's others."""
         try:
@@ -116,6 +149,12 @@ class _Projection:
         elif present is not None:
             self.registry.delete_alias(model, alias)
             self.report(f"MLflow shows {model}@{alias} no more")
+
+
+def _is_told(move: Event) -> bool:
+    """Whether a person gave a reason for this version; one that a successor replaced has none of its own."""
+    is_replaced = move.action == "promote" and move.to_stage is Stage.ARCHIVED
+    return move.action not in {"genesis", "adopt"} and not is_replaced
 
 
 def _stage_moves(entries: Iterable[Entry], shown: dict[str, list[ModelVersion]]) -> list[tuple[ModelVersion, Stage]]:

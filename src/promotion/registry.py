@@ -36,6 +36,7 @@ class ModelVersion:
         created_at: UTC.
         updated_at: UTC; a stage transition moves it.
         tags: All tags of the version.
+        description: What people, and we, noted about it; empty when nobody did.
     """
 
     model: str
@@ -47,6 +48,7 @@ class ModelVersion:
     created_at: datetime
     updated_at: datetime
     tags: Mapping[str, str] = field(default_factory=dict)
+    description: str = ""
 
     def __str__(self) -> str:
         return f"{self.model} v{self.number}"
@@ -103,6 +105,9 @@ class Registry(Protocol):
 
     def delete_tag(self, name: str, number: int, key: str) -> None:
         """Remove one version tag; removing an absent one is no error."""
+
+    def set_description(self, name: str, number: int, text: str) -> None:
+        """Replace what is noted about a version."""
 
     def delete_version(self, name: str, number: int) -> None:
         """Remove one version with its tags and aliases for good; removing an absent one is no error.

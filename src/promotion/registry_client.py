@@ -110,6 +110,11 @@ class ClientRegistry:
             with self._translated():
                 self._client.delete_model_version_tag(name, str(number), key)
 
+    def set_description(self, name: str, number: int, text: str) -> None:
+        """Replace what is noted about a version."""
+        with self._about(name, number):
+            self._client.update_model_version(name, str(number), text)
+
     def delete_version(self, name: str, number: int) -> None:
         """Remove one version with its tags and aliases for good; removing an absent one is no error."""
         try:
@@ -210,4 +215,5 @@ def _version(item: Any) -> ModelVersion:
         created_at=from_milliseconds(item.creation_timestamp),
         updated_at=from_milliseconds(item.last_updated_timestamp or item.creation_timestamp),
         tags=dict(item.tags),
+        description=item.description or "",
     )

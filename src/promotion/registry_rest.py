@@ -105,6 +105,10 @@ class RestRegistry:
         except NotThere:
             self.version(name, number)
 
+    def set_description(self, name: str, number: int, text: str) -> None:
+        """Replace what is noted about a version."""
+        self._write("model-versions/update", name, number, method="PATCH", description=text)
+
     def delete_version(self, name: str, number: int) -> None:
         """Remove one version with its tags and aliases for good; removing an absent one is no error."""
         try:
@@ -118,9 +122,9 @@ class RestRegistry:
         except NotThere as error:
             self._explain(name, number, error)
 
-    def _write(self, endpoint: str, name: str, number: int, **fields: str | bool) -> None:
+    def _write(self, endpoint: str, name: str, number: int, *, method: str = "POST", **fields: str | bool) -> None:
         try:
-            self._server.send("POST", endpoint, name=name, version=str(number), **fields)
+            self._server.send(method, endpoint, name=name, version=str(number), **fields)
         except NotThere as error:
             self._explain(name, number, error)
 
@@ -176,6 +180,7 @@ class RestRegistry:
             created_at=from_milliseconds(created),
             updated_at=from_milliseconds(int(item.get("last_updated_timestamp", created))),
             tags={tag["key"]: tag.get("value", "") for tag in item.get("tags", [])},
+            description=item.get("description") or "",
         )
 
     def _storage(self, uri: str) -> str:

@@ -46,7 +46,7 @@ WHERE workspace = 'default' AND NOT EXISTS (
 CREATE TEMP VIEW shown_version AS
 SELECT name, version, coalesce(current_stage, 'None') AS stage, status, source, run_id,
        creation_time, coalesce(last_updated_time, creation_time) AS updated_time,
-       coalesce(nullif(storage_location, ''), source) AS location
+       coalesce(nullif(storage_location, ''), source) AS location, coalesce(description, '') AS description
 FROM main.model_versions
 WHERE workspace = 'default' AND current_stage IS NOT 'Deleted_Internal';
 CREATE TEMP VIEW shown_tag AS
@@ -60,7 +60,7 @@ SELECT tag.name, tag.version, tag.key, tag.value
 FROM temp.wanted CROSS JOIN shown_tag AS tag ON tag.name = wanted.name AND tag.version = wanted.version
 """
 _ROWS_OF_WANTED = """
-SELECT one.name, one.version, stage, status, source, run_id, creation_time, updated_time
+SELECT one.name, one.version, stage, status, source, run_id, creation_time, updated_time, description
 FROM temp.wanted CROSS JOIN shown_version AS one ON one.name = wanted.name AND one.version = wanted.version
 ORDER BY one.name, one.version DESC
 """
@@ -69,7 +69,7 @@ _EMPTY_STORE = """
 CREATE TABLE registered_models (workspace, name);
 CREATE TABLE registered_model_tags (workspace, name, key, value);
 CREATE TABLE model_versions (workspace, name, version, current_stage, status, source, run_id, creation_time,
-                             last_updated_time, storage_location);
+                             last_updated_time, storage_location, description);
 CREATE TABLE model_version_tags (workspace, name, version, key, value);
 CREATE TABLE registered_model_aliases (workspace, name, alias, version);
 CREATE TABLE logged_models (model_id, artifact_location);
@@ -161,6 +161,10 @@ class SqliteRegistry:
         """Remove one version tag; removing an absent one is no error."""
         if key in self.version(name, number).tags:
             self._writable(name, number).delete_tag(name, number, key)
+
+    def set_description(self, name: str, number: int, text: str) -> None:
+        """Replace what is noted about a version."""
+        self._writable(name, number).set_description(name, number, text)
 
     def delete_version(self, name: str, number: int) -> None:
         """Remove one version with its tags and aliases for good; removing an absent one is no error."""
@@ -261,6 +265,7 @@ def _versions(store: sqlite3.Connection, wanted: str, *parameters: str | int | N
             created_at=from_milliseconds(created),
             updated_at=from_milliseconds(updated),
             tags=tags[name, number],
+            description=description,
         )
-        for name, number, stage, status, source, run_id, created, updated in store.execute(_ROWS_OF_WANTED)
+        for name, number, stage, status, source, run_id, created, updated, description in store.execute(_ROWS_OF_WANTED)
     ]

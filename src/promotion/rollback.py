@@ -196,5 +196,6 @@ def _require_calm(service: PromotionService, family: str) -> None:
     if last:
         raise GateRefused(
             f"{family!r} was rolled back at {last.at:%Y-%m-%d %H:%M} UTC already ({last.reason}): a second rollback "
-            f"within {hours:g} hours goes back and forth; find out what is wrong, or repeat the command with --force"
+            f"within {hours:g} hours goes back and forth; find out what is wrong, or "
+            f"python mlops/registry/rollback_model.py --model-name {family} --reason WHY --force"
         )

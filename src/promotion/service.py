@@ -187,11 +187,12 @@ class PromotionService(Reconciler):
         """Move a checked version if every gate let it; a refused candidate's report is kept.
 
         Raises:
-            GateRefused: A gate said no, or the mover may not move versions into this stage.
+            GateRefused: A gate said no, the mover may not move versions into this stage, or Production would end empty.
             ProductionMoved: Production changed since the check.
             PromotionError: Something failed before the commit; nothing moved.
         """
         self._require_access(plan, mover)
+        _require_successor(plan)
         if not plan.report.passed and not self._is_overridden(plan, mover):
             raise self.refuse(plan, mover)
         return self.commit(plan, mover)
@@ -326,3 +327,19 @@ class PromotionService(Reconciler):
     @staticmethod
     def _is_overridden(plan: Plan, mover: Mover) -> bool:
         return mover.override and all(gate.overridable for gate in plan.report.refusals)
+
+
+def _require_successor(plan: Plan) -> None:
+    serving = plan.production
+    if (
+        plan.to is Stage.STAGING
+        and serving
+        and (serving.model, serving.number)
+        == (
+            plan.candidate.model,
+            plan.candidate.number,
+        )
+    ):
+        raise GateRefused(
+            f"{plan.candidate} serves in Production and does not leave it without a successor: promote another version"
+        )

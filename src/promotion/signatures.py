@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -17,13 +17,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from promotion.errors import SignatureRefused, SigningFailed
-from promotion.keys import ssh_public_key
+from promotion.keys import ssh_form, ssh_public_key
 from promotion.settings import Settings
 
 APPROVAL = "promotion-approval"
 """Namespace of approvals: a signature made for one namespace is worth nothing in another."""
 CHECKPOINT = "promotion-checkpoint"
 """Namespace of the journal's exported checkpoints."""
+EXPORT = "promotion-export"
+"""Namespace of the manifests of exported models."""
 
 # Long enough to touch a security key.
 _TIMEOUT_SECONDS = 60
@@ -46,7 +48,7 @@ def sign(data: bytes, key: Path, namespace: str) -> str:
     Args:
         data: What is signed, to the byte.
         key: Private key file without a passphrase, or a public key file whose private half is in the SSH agent.
-        namespace: `APPROVAL` or `CHECKPOINT`.
+        namespace: `APPROVAL`, `CHECKPOINT` or `EXPORT`.
 
     Returns:
         The armoured signature.
@@ -105,6 +107,25 @@ def find_principals(signature: str, allowed_signers: Path) -> list[str]:
     """
     done = _check("find-principals", signature, allowed_signers)
     return [] if done.returncode else done.stdout.decode(errors="replace").splitlines()
+
+
+@contextmanager
+def signers_file(trusted: Mapping[str, bytes], identity: str, namespace: str) -> Iterator[Path]:
+    """A list of signers for `verify`, of this installation's keys instead of people's.
+
+    Args:
+        trusted: Public keys that are believed, from `Keys.trusted`.
+        identity: The name they sign under.
+        namespace: What they may sign.
+
+    Yields:
+        The file; it is gone afterwards.
+    """
+    with TemporaryDirectory(prefix="trusted-") as scratch:
+        path = Path(scratch) / "allowed_signers"
+        lines = [f'{identity} namespaces="{namespace}" {ssh_form(pem)}\n' for pem in trusted.values()]
+        path.write_text("".join(lines), encoding="ascii")
+        yield path
 
 
 def _whose(signature: str, identity: str, allowed_signers: Path, revoked: Path) -> str:

@@ -88,3 +88,13 @@ def test_bad_data(run: Run, home: Path) -> None:
     assert "heart-disease.csv: the file is empty" in answer.stderr
     assert "Traceback" not in answer.stderr
     assert not (home / "mlflow.db").exists()
+
+
+def test_a_forecast_family_is_handed_to_its_own_command(
+    home: Path, run: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """A pipeline need not know what a family foretells; what the ensemble cannot do is said before it starts."""
+    result = run("src/models/train.py", "--model", "rossmann-ensemble", "--promote")
+
+    assert 2 == result.returncode
+    assert "rossmann-ensemble is promoted by hand" in result.stderr

@@ -12,6 +12,7 @@ from tests.commands.conftest import LOGISTIC
 from tests.promotion.factories import Store
 
 from models.validate_model import main
+from promotion.stages import Stage
 
 Validate = Callable[..., Result]
 
@@ -89,6 +90,45 @@ def test_a_looser_threshold_needs_a_reason_and_is_an_override(trained: Store, va
     assert 0 == accepted.exit_code, accepted.stderr
     event = trained.service().journal.history(limit=1)[0]
     assert ["roc_auc ≥ 0.95 instead of ≥ 0.97"] == event.details["override"]
+    described = trained.client.get_model_version(LOGISTIC, "2").description
+    assert described.endswith("(OVERRIDDEN: roc_auc ≥ 0.95 instead of ≥ 0.97): the pilot needs any model")
+
+
+def test_a_waiver_for_staging_does_not_open_production(trained: Store, validate: Validate) -> None:
+    """The bound is asked again; whoever answers for Production waives it once more, and that is on record too."""
+    _bound(trained, minimum=0.97)
+    validate("--threshold", "0.95", "--reason", "the pilot needs any model")
+
+    refused = validate("--promote-to-production")
+    assert 3 == refused.exit_code
+    assert "0.9665, required ≥ 0.97" in refused.stderr.splitlines()[-1]
+    assert 2 == validate("--promote-to-production", "--threshold", "0.95").exit_code
+    accepted = validate("--promote-to-production", "--threshold", "0.95", "--reason", "agreed with sales")
+
+    assert 0 == accepted.exit_code, accepted.stderr
+    event = trained.service().journal.history(limit=1)[0]
+    assert (Stage.PRODUCTION, ["roc_auc ≥ 0.95 instead of ≥ 0.97"]) == (event.to_stage, event.details["override"])
+
+
+def test_what_serves_is_not_sent_back_to_staging(trained: Store, validate: Validate) -> None:
+    """Validating the version in Production again measures it and leaves it where it is."""
+    validate()
+    validate("--promote-to-production")
+
+    again = validate("--version", "2")
+
+    assert 3 == again.exit_code
+    assert "does not leave it without a successor" in again.stderr
+    assert {f"{LOGISTIC} v2": "Production"} == trained.shown()
+    assert 0 == validate("--version", "2", "--no-auto-promote").exit_code
+
+
+def test_a_refusal_does_not_claim_that_validation_passed(trained: Store, validate: Validate) -> None:
+    """The reason on record when nobody gave one fits both outcomes."""
+    _bound(trained, minimum=0.97)
+    validate()
+
+    assert "automated validation" == trained.service().journal.history(limit=1)[0].reason
 
 
 def test_an_exclusive_bound_excludes_itself(trained: Store, validate: Validate) -> None:

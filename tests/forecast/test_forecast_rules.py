@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.forecast.conftest import make_sales, quick_plan
+from tests.forecast.conftest import make_sales
 from tests.promotion.factories import START, Scored, a_version, an_entry
 
 from models.forecast.data import read_sales
-from models.forecast.ensemble import Ensemble
 from models.forecast.evaluator import ForecastEvaluator, rmspe_interval
-from models.forecast.learning import Learned, Learner
+from models.forecast.learning import Learned
 from models.packaging import ENSEMBLE
 from promotion.config import FamilyConfig, load_config
 from promotion.errors import ArtifactRefused, ConfigError, DataError, PromotionError
@@ -159,14 +158,3 @@ def test_the_interval_draws_stores() -> None:
 
     assert pytest.approx(0) == same.high - same.low
     assert apart.low < apart.value < apart.high
-
-
-def test_the_same_seed_gives_the_same_ensemble(learned: Learned) -> None:
-    """A second training on the same data ends with the same weights and forecasts."""
-    data = make_sales()
-    again = Learner(data, quick_plan()).learn().ensemble
-    rows = data.rows.tail(30)
-
-    assert learned.ensemble.weights == again.weights
-    np.testing.assert_array_equal(learned.ensemble.predict(rows), again.predict(rows))
-    assert isinstance(again, Ensemble)

@@ -44,7 +44,7 @@ def kaggle() -> Iterator[Kaggle]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         state.address = f"http://127.0.0.1:{server.server_port}"
         yield state

@@ -6,24 +6,39 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
+from tests.promotion.factories import Store
+from tests.promotion.shared_home import SharedHome
 
+from models import model_registry
 from models.datasets import load_dataset, split
 from models.model_registry import (
     AmbiguousStage,
     EmptyStage,
+    UnknownStage,
     UnloadableModel,
     get_model_info,
     get_model_version,
     list_registered_models,
     load_model,
+    promote_model,
 )
+from models.registry_moves import Moved
 from promotion.config import load_config
 from promotion.database import Database
-from promotion.errors import PromotionError, UnknownModel, UnknownVersion, UsageError
+from promotion.errors import (
+    GateRefused,
+    NothingToDo,
+    ProductionOccupied,
+    PromotionError,
+    UnknownModel,
+    UnknownVersion,
+    UsageError,
+)
 from promotion.journal import Journal
 from promotion.records import Authority, Change, Registration
 from promotion.registry import open_registry
-from promotion.settings import Settings
+from promotion.settings import REPOSITORY, Settings
 from promotion.stages import Stage
 
 Register = Callable[..., int]
@@ -104,8 +119,8 @@ def test_a_number_that_several_models_of_a_family_have_is_refused(register: Regi
         ("unknown", "Production", UnknownModel),
         (LOGISTIC, 7, UnknownVersion),
         ("heart-disease", 7, UnknownVersion),
-        (LOGISTIC, "Live", UsageError),
-        (LOGISTIC, "v1", UsageError),
+        (LOGISTIC, "Live", UnknownStage),
+        (LOGISTIC, "v1", UnknownStage),
     ],
 )
 def test_a_name_that_does_not_exist_is_a_usage_error(
@@ -137,6 +152,15 @@ def test_information_about_one_version_and_about_all(register: Register) -> None
     assert ("2", "Production", None) == (info["version"], info["current_stage"], info["run_id"])
     assert "0.9665" == info["tags"]["roc_auc"]
     assert [("2", "Production"), ("1", "None")] == [(item["version"], item["stage"]) for item in everything["versions"]]
+
+
+def test_every_name_and_error_is_in_the_document() -> None:
+    """docs/MODEL-REGISTRY.md says what may be called and what may go wrong."""
+    text = (REPOSITORY / "docs" / "MODEL-REGISTRY.md").read_text(encoding="utf-8")
+    described = {*model_registry.__all__} - {"Model", "find_version", "load_version"}
+    described |= {error.__name__ for error in GateRefused.__subclasses__()}
+
+    assert set() == {name for name in described if f"`{name}`" not in text and f"{name}(" not in text}
 
 
 def test_registered_models_are_listed_by_name(register: Register) -> None:
@@ -222,3 +246,138 @@ def test_a_semantic_version_is_as_good_as_a_number(settings: Settings, register:
     assert "1" == get_model_version(LOGISTIC, stage="2.3.0")
     with pytest.raises(UnknownVersion, match=r"has a version 2\.4\.0"):
         get_model_version(LOGISTIC, stage="2.4.0")
+
+
+@pytest.fixture(scope="module")
+def _shared(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> SharedHome:
+    made = SharedHome(tmp_path_factory.mktemp("churn"), empty_store)
+    for _ in range(3):
+        made.store.register("churn")
+    made.store.move("churn", 1, Stage.PRODUCTION)
+    made.store.service().synchronise("churn")
+    made.keep("serving")
+    return made
+
+
+@pytest.fixture
+def churn(_shared: SharedHome, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A registered model without configuration: v1 in Production, v2 and v3 nowhere; anna acts."""
+    store = _shared.back_to("serving")
+    monkeypatch.setenv("PROMOTION_HOME", str(store.home))
+    monkeypatch.setenv("PROMOTION_ACTOR", "anna")
+    return store
+
+
+def _stages() -> list[str]:
+    return [version["stage"] for version in reversed(get_model_info("churn")["versions"])]
+
+
+def test_a_version_goes_the_documented_way_and_back(churn: Store) -> None:
+    """Staged, promoted, and by promoting the archived one taken back: numbers, texts, stages in any case."""
+    staged = promote_model("churn", 2, "staging", reason="new prices")
+    promoted = promote_model(model_name="churn", version="2", stage="PRODUCTION", archive_existing=True, approver="ben")
+    back = promote_model("churn", "v1", "Production", reason="answers nonsense")
+
+    assert Moved("churn", 2, Stage.NONE, Stage.STAGING, "stage") == staged
+    assert Moved("churn", 2, Stage.STAGING, Stage.PRODUCTION, "promote", "churn v1") == promoted
+    assert Moved("churn", 1, Stage.ARCHIVED, Stage.PRODUCTION, "rollback", "churn v2") == back
+    assert ["Production", "Archived", "None"] == _stages()
+    journal = churn.service().journal
+    assert ["rollback", "rollback", "promote", "promote", "stage"] == [e.action for e in journal.history(limit=5)]
+    left = journal.entry("churn", 2)
+    assert left is not None
+    assert "answers nonsense" == left.known_bad
+
+
+def test_the_reason_is_in_the_record_and_in_the_description(churn: Store) -> None:
+    """Each move adds its line; who answers for it is named."""
+    promote_model("churn", 2, "Staging", reason="new prices")
+    promote_model("churn", 2, "Production", reason="reviewed with sales", approver="ben")
+
+    first, second = get_model_info("churn", 2)["description"].split("\n\n")
+    assert first.endswith(" UTC, Staging, stage by anna: new prices")
+    assert second.endswith(" UTC, Production, promote by anna for ben: reviewed with sales")
+    event = churn.service().journal.history(limit=1)[0]
+    assert ("anna", "ben", "reviewed with sales") == (event.actor, event.details["approver"], event.reason)
+
+
+def test_an_occupied_production_stays_when_it_must_not_be_archived(churn: Store) -> None:
+    """archive_existing=False: a family has one Production, so the newcomer waits; exit code 3 in a command."""
+    promote_model("churn", 2, "Staging")
+
+    with pytest.raises(ProductionOccupied, match="churn v1 serves in Production of 'churn'") as caught:
+        promote_model("churn", 2, "Production", archive_existing=False)
+
+    assert 3 == caught.value.exit_code
+    assert ["Production", "Staging", "None"] == _stages()
+
+
+def test_an_empty_production_is_entered_without_archiving(churn: Store) -> None:
+    """archive_existing=False asks for nothing where nothing serves."""
+    churn.register("demand")
+    promote_model("demand", 1, "Staging")
+
+    assert Stage.PRODUCTION is promote_model("demand", 1, "Production", archive_existing=False).stage
+
+
+def test_a_rejected_version_is_put_aside(churn: Store) -> None:
+    """Archived takes whatever does not serve; what serves needs a successor."""
+    assert Moved("churn", 3, Stage.NONE, Stage.ARCHIVED, "archive") == promote_model(
+        "churn", 3, "archived", reason="biased"
+    )
+    assert get_model_info("churn", 3)["description"].endswith("Archived, archive by anna: biased")
+    for stage in ("Archived", "Staging"):
+        with pytest.raises(GateRefused, match="without a successor"):
+            promote_model("churn", 1, stage)
+    assert ["Production", "None", "Archived"] == _stages()
+
+
+@pytest.mark.parametrize(
+    ("version", "stage", "error", "message"),
+    [
+        (2, "Production", GateRefused, r'not validated.*promote_model\("churn", 2, "Staging"\)'),
+        (1, "None", UsageError, "does not go back to None"),
+        (2, "None", NothingToDo, "is in None already"),
+        (1, "Production", NothingToDo, "is in Production already"),
+        (2, "Live", UnknownStage, "expected one of None, Staging, Production, Archived"),
+        (2, "", UnknownStage, "unknown stage ''"),
+        (9, "Staging", UnknownVersion, "churn has no version 9"),
+        ("newest", "Staging", UsageError, "'newest' is no version"),
+    ],
+)
+def test_what_cannot_be_done_is_a_named_error_and_moves_nothing(
+    churn: Store, version: str | int, stage: str, error: type[PromotionError], message: str
+) -> None:
+    """Each says what was found and what to do."""
+    with pytest.raises(error, match=message):
+        promote_model("churn", version, stage)
+
+    assert ["Production", "None", "None"] == _stages()
+
+
+def test_a_family_is_as_good_as_its_model_unless_two_have_the_version(register: Register) -> None:
+    """A number that two registered models have is refused; both are named."""
+    register(LOGISTIC)
+    register(FOREST)
+
+    with pytest.raises(AmbiguousStage, match=f"{LOGISTIC} v1, {FOREST} v1"):
+        promote_model("heart-disease", 1, "Staging")
+
+
+def test_a_refusal_has_the_measured_figures(register: Register, settings: Settings) -> None:
+    """What the gates found is in the message and, complete, in the details; nothing moves."""
+    path = settings.config_folder / "heart-disease.yaml"
+    document = yaml.safe_load(path.read_text())
+    document["gates"] = {"thresholds": {"roc_auc": {"minimum": 0.97}}}
+    path.write_text(yaml.safe_dump(document))
+    register(LOGISTIC)
+
+    with pytest.raises(GateRefused, match=r"roc_auc: 0\.9665, required ≥ 0\.97") as caught:
+        promote_model(LOGISTIC, 1, "Staging", reason="the pilot")
+
+    assert pytest.approx(0.9665, abs=1e-4) == caught.value.details["report"]["metrics"]["roc_auc"]
+    assert "None" == get_model_info(LOGISTIC, 1)["current_stage"]
+    assert ("refuse", "the pilot") == (
+        (event := Journal(Database(settings.database_url)).history(limit=1)[0]).action,
+        event.reason,
+    )

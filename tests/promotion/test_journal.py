@@ -129,6 +129,16 @@ def test_history_tells_every_move_newest_first(journal: Journal) -> None:
     assert history[:1] == journal.history(limit=1)
 
 
+def test_the_last_move_of_each_version(journal: Journal) -> None:
+    """One event a version, the latest first; acts that move nothing and other families do not count."""
+    promote(journal, "churn", a_version(number=1))
+    promote(journal, "churn", a_version(number=2))
+    promote(journal, "demand", a_version("demand"))
+    journal.record("churn", a_version(number=2), Authority("refuse", "anna", "once more"))
+
+    assert [(2, "None", "Production"), (1, "Production", "Archived")] == _told(journal.last_moves("churn"))
+
+
 def test_production_at_answers_for_any_moment(journal: Journal) -> None:
     """Who served at a time in the past is read from the events, "nobody" included."""
     promote(journal, "churn", a_version(number=1))

@@ -111,6 +111,17 @@ def test_history_reads_as_sentences_and_as_data(tmp_path: Path) -> None:
     assert ("None", "Production", event.at.isoformat()) == (document["from"], document["to"], document["at"])
 
 
+def test_an_override_stands_out_in_the_history(tmp_path: Path) -> None:
+    """Whoever skims the list sees which rule was waived before anything else about the move."""
+    journal = a_journal(tmp_path)
+    waived = Authority("stage", "anna", "the pilot", details={"override": ["rmspe < 0.12 instead of < 0.10"]})
+    journal.move("churn", [Change(a_version(), Stage.STAGING)], waived, expected_production=None)
+
+    (line,) = history_lines(journal.history())
+
+    assert "churn v1: ⚠️ OVERRIDE of rmspe < 0.12 instead of < 0.10: None → Staging" in line
+
+
 def test_history_names_what_moves_nothing(tmp_path: Path) -> None:
     """An approval or a refusal is told by its name, with the semantic version and the person behind the account."""
     journal = a_journal(tmp_path)

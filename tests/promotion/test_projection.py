@@ -6,6 +6,7 @@ import pytest
 from tests.promotion.factories import Store, Watched, a_family
 
 from promotion.service import Mover, PromotionService
+from promotion.stages import Stage
 
 ALL = {"churn v1", "churn v2", "churn v3"}
 
@@ -46,6 +47,68 @@ def test_who_and_why_is_written_beside_the_version(churn: Store) -> None:
         f"{event.operation} by anna at {event.at:%Y-%m-%dT%H:%M:%SZ}: tested"
         == churn.tags("churn", 1)["promotion.operation"]
     )
+
+
+def _description(store: Store, number: int) -> str:
+    return str(store.client.get_model_version("churn", str(number)).description or "")
+
+
+def test_the_reason_joins_what_stands_in_the_description(churn: Store) -> None:
+    """A line below people's own notes, once, for the version that moved; a replaced one has no reason of its own."""
+    churn.client.update_model_version("churn", "2", "Trained on *spring* data.\n")
+    before = _description(churn, 1)
+
+    _promote(churn.service(), "churn", 2)
+    churn.service().reconcile(Mover("bea", "tidy"), "churn")
+
+    event = churn.service().journal.arrival("churn", Stage.PRODUCTION)
+    assert event is not None
+    line = f"{event.at:%Y-%m-%d %H:%M} UTC, Production, promote by anna: tested"
+    assert f"Trained on *spring* data.\n\n{line}" == _description(churn, 2)
+    assert before == _description(churn, 1)
+
+
+def test_a_reason_that_was_wiped_out_is_noted_again(churn: Store) -> None:
+    """Reconciling brings MLflow to what the journal holds; notes that people wrote meanwhile stay."""
+    line = _description(churn, 1)
+    churn.client.update_model_version("churn", "1", "mine")
+
+    churn.service().reconcile(Mover("anna", "tidy"), "churn")
+
+    assert f"mine\n\n{line}" == _description(churn, 1)
+
+
+def test_an_override_is_loud_and_a_long_reason_is_one_line(churn: Store) -> None:
+    """Who reads only MLflow sees that a rule was waived; line breaks and length are tamed."""
+    service = churn.service()
+    mover = Mover("anna", "first\n\n# second " + "x" * 600, "ben", waived=("rmspe < 0.12 instead of < 0.10",))
+
+    service.commit(service.check(service.candidate("churn", 2)), mover)
+
+    last = _description(churn, 2).splitlines()[-1]
+    assert "promote by anna for ben (OVERRIDDEN: rmspe < 0.12 instead of < 0.10): first # second xxx" in last
+    assert last.endswith("x…")
+
+
+def test_a_full_description_is_left_alone(churn: Store) -> None:
+    """Nothing that people wrote is cut off to make room; the projection is complete all the same."""
+    churn.client.update_model_version("churn", "2", "y" * 4990)
+    said: list[str] = []
+
+    assert "" == _promote(churn.service(report=said.append), "churn", 2)
+
+    assert "y" * 4990 == _description(churn, 2)
+    assert any("is full" in line for line in said)
+
+
+def test_stages_that_were_found_leave_no_note(store: Store) -> None:
+    """Nobody gave a reason for what the journal took over."""
+    store.register("churn")
+    store.move("churn", 1, Stage.PRODUCTION)
+
+    store.service().synchronise("churn")
+
+    assert "" == _description(store, 1)
 
 
 def test_a_family_has_its_aliases_in_one_registered_model(store: Store) -> None:

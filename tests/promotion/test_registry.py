@@ -129,6 +129,17 @@ def test_tags_are_written_and_removed(registry: Registry) -> None:
     assert {"best_model": "false"} == registry.version("linear", 2).tags
 
 
+def test_a_description_is_replaced_and_read_in_every_listing(registry: Registry) -> None:
+    """What is noted about a version comes back in all readings, with its line breaks; without one it is empty."""
+    registry.set_description("linear", 2, "first")
+    registry.set_description("linear", 2, "Anna's note\n\nsecond \U0001f3c6")
+
+    assert "Anna's note\n\nsecond \U0001f3c6" == registry.version("linear", 2).description
+    assert registry.version("linear", 2) in registry.versions("linear")
+    assert registry.version("linear", 2) in registry.model("linear").versions
+    assert "" == registry.version("linear", 1).description
+
+
 def test_a_deleted_version_is_gone_with_its_aliases(registry: Registry) -> None:
     """Deleting takes one version and what points at it, nothing else; deleting it again is no error."""
     for _ in range(2):
@@ -149,6 +160,7 @@ def test_a_deleted_version_is_gone_with_its_aliases(registry: Registry) -> None:
         lambda registry: registry.set_alias("forrest", "production", 1),
         lambda registry: registry.delete_alias("forrest", "production"),
         lambda registry: registry.set_tag("forrest", 1, "a", "b"),
+        lambda registry: registry.set_description("forrest", 1, "a"),
         lambda registry: registry.delete_tag("forrest", 1, "a"),
         lambda registry: registry.delete_version("forrest", 1),
     ],
@@ -166,6 +178,7 @@ def test_an_unknown_model_is_named_with_what_exists(registry: Registry, ask: Cal
         lambda registry: registry.set_stage("forest", 5, Stage.PRODUCTION),
         lambda registry: registry.set_alias("forest", "production", 5),
         lambda registry: registry.set_tag("forest", 5, "a", "b"),
+        lambda registry: registry.set_description("forest", 5, "a"),
         lambda registry: registry.delete_tag("forest", 5, "a"),
     ],
 )

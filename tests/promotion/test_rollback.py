@@ -89,6 +89,15 @@ def test_the_version_that_served_before_returns_although_it_is_worse(served: Sto
     assert {"tiny-linear@production": "2", "tiny-linear@previous": "3"} == served.aliases()
 
 
+def test_why_it_was_taken_back_stands_beside_both_versions(served: Store) -> None:
+    """In MLflow the version that left and the one that came back say why."""
+    _back(served.service(a_family()))
+
+    left, back = (served.client.get_model_version(MODEL, number).description.splitlines()[-1] for number in ("3", "2"))
+    assert left.endswith("UTC, Archived, rollback by anna: it answers nonsense")
+    assert back.endswith("UTC, Production, rollback by anna: it answers nonsense")
+
+
 def test_what_is_known_bad_is_passed_over(served: Store) -> None:
     """A second rollback does not return to what the first one left, nor to where it started."""
     said: list[str] = []

@@ -75,6 +75,18 @@ def test_a_worse_version_is_refused_and_its_report_kept(tiny: Store) -> None:
     assert [True, False] == [bool(row[5]) for row in rows(tiny.home / "promotion.db")["gate_report"]]
 
 
+def test_what_serves_does_not_go_back_to_staging(tiny: Store) -> None:
+    """Production never ends empty: a version leaves it for a successor only."""
+    service = tiny.service(a_family())
+    _promote(service, "tiny-linear", 2)
+
+    plan = service.check(service.candidate("tiny-linear", 2), Stage.STAGING)
+    with pytest.raises(GateRefused, match=r"tiny-linear v2 serves in Production .* without a successor"):
+        service.promote(plan, Mover("anna", "once more", override=True))
+
+    assert {"tiny-linear v2": "Production"} == tiny.shown()
+
+
 def test_a_first_version_below_its_threshold_is_refused(store: Store) -> None:
     """No Production to beat does not mean anything goes."""
     store.register("tiny-linear", roc_auc=0.79)

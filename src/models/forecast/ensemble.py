@@ -84,15 +84,28 @@ class Ensemble:
         Raises:
             DataError: The rows break their contract, or a store has no history.
         """
-        by_member = self.predict_members(rows)
-        total = np.zeros(len(rows))
-        for name, forecast in by_member.items():
+        return self.forecast(checked_rows(rows, self.stores, "rows"))
+
+    def forecast(self, tidy: pd.DataFrame) -> Euros:
+        """Forecast sales of rows that are checked already.
+
+        Args:
+            tidy: What `checked_rows` returned.
+
+        Raises:
+            DataError: A store has no history.
+        """
+        total = np.zeros(len(tidy))
+        for name, forecast in self.forecast_members(tidy).items():
             total += self.weights[name] * forecast
         return total
 
     def predict_members(self, rows: pd.DataFrame) -> dict[str, Euros]:
         """What each member says on its own, before weighting; shape (rows,) each."""
-        tidy = checked_rows(rows, self.stores, "rows")
+        return self.forecast_members(checked_rows(rows, self.stores, "rows"))
+
+    def forecast_members(self, tidy: pd.DataFrame) -> dict[str, Euros]:
+        """As `predict_members`, of rows that are checked already."""
         answers = {member.name: np.zeros(len(tidy)) for member in self.members}
         is_open = np.flatnonzero(tidy["Open"].to_numpy() == 1)
         for start in range(0, is_open.size, _CHUNK_ROWS):

@@ -27,7 +27,7 @@ _SHOWN = 3
 _CODES = {"Open": (0, 1), "Promo": (0, 1), "SchoolHoliday": (0, 1), "StateHoliday": ("0", "a", "b", "c")}
 
 
-def checked_rows(rows: pd.DataFrame, stores: pd.DataFrame, place: Path | str) -> pd.DataFrame:
+def checked_rows(rows: pd.DataFrame, stores: pd.DataFrame, place: Path | str, first_line: int = 2) -> pd.DataFrame:
     """Bring rows into the form the features need, or say everything that is wrong with them.
 
     An empty `Open` counts as open, as in Kaggle's own test file.
@@ -36,6 +36,7 @@ def checked_rows(rows: pd.DataFrame, stores: pd.DataFrame, place: Path | str) ->
         rows: `INPUT_COLUMNS` in any spelling of their types; further columns are kept.
         stores: Kaggle's store table.
         place: Where the rows come from, for the message.
+        first_line: Line of the first row there.
 
     Raises:
         DataError: One line a broken rule.
@@ -55,7 +56,7 @@ def checked_rows(rows: pd.DataFrame, stores: pd.DataFrame, place: Path | str) ->
     for name, codes in _CODES.items():
         allowed = ", ".join(str(code) for code in codes)
         broken.append((name, f"must be one of {allowed}", ~tidy[name].isin(codes)))
-    refuse_broken(place, broken)
+    refuse_broken(place, broken, first_line)
     whole = dict.fromkeys(("Store", "Open", "Promo", "SchoolHoliday"), np.int64)
     return tidy.astype(whole)
 
@@ -67,12 +68,13 @@ def _letters(values: pd.Series) -> pd.Series:
     return values.astype("string").replace({"0.0": "0"})
 
 
-def refuse_broken(place: Path | str, broken: list[tuple[str, str, pd.Series]]) -> None:
+def refuse_broken(place: Path | str, broken: list[tuple[str, str, pd.Series]], first_line: int = 2) -> None:
     """Say every broken rule at once, or nothing.
 
     Args:
         place: Where the rows come from.
         broken: Column, rule, and which rows break it.
+        first_line: Line of the first row there.
 
     Raises:
         DataError: At least one row breaks a rule.
@@ -81,7 +83,7 @@ def refuse_broken(place: Path | str, broken: list[tuple[str, str, pd.Series]]) -
     for column, rule, wrong in broken:
         at = np.flatnonzero(wrong.to_numpy(dtype=bool))
         if at.size:
-            shown = ", ".join(str(row + 2) for row in at[:_SHOWN])
+            shown = ", ".join(str(row + first_line) for row in at[:_SHOWN])
             lines.append(f"column {column!r} {rule}: {at.size} of {len(wrong)} rows, first: line {shown}")
     if lines:
         summary = f"{place} breaks the data contract: "

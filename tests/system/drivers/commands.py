@@ -27,7 +27,7 @@ Kind = Literal["report", "call", "statement"]
 Tell = Callable[[str], None]
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-WRITES = ("set_stage", "set_alias", "delete_alias", "set_tag", "delete_tag", "delete_version")
+WRITES = ("set_stage", "set_alias", "delete_alias", "set_tag", "delete_tag", "set_description", "delete_version")
 HEAVY = (
     "alembic.command",
     "filelock",

@@ -1,0 +1,209 @@
+"""Ten minutes of mixed good and bad traffic on the server of the image: memory stays flat, and nothing ends in a 5xx.
+
+Clients send rows in every protocol, values that are not allowed, broken JSON, bodies that are too large, unknown paths,
+batches, and requests they give up half-way. Exits 1 when memory grew, a 5xx was seen, or the prediction log lacks rows.
+"""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    import sys
+    from pathlib import Path
+
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import json
+import random
+import socket
+import statistics
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+import requests
+from benchmarks.serving import export, our_server, resident, train
+
+GROWTH = 0.05
+"""Most that memory may grow from the first fifth of the time to the last: measured noise is below 2 %."""
+
+ALLOWED = frozenset({200, 400, 404, 405, 413, 415, 422})
+SAMPLES, SHOWN = 60, 6
+Row = dict[str, float | None]
+Action = Callable[[requests.Session, str, list[Row], random.Random], int]
+
+
+@click.command(help=__doc__)
+@click.option("--minutes", default=10.0, show_default=True, help="Length.")
+@click.option("--clients", default=4, show_default=True, help="Connections that send at once.")
+@click.option(
+    "--export", "folder", type=click.Path(path_type=Path), help="An exported folder; by default one is trained."
+)
+def main(minutes: float, clients: int, folder: Path | None) -> None:
+    """Run, print a table, decide."""
+    with TemporaryDirectory() as home:
+        if folder is None:
+            train(Path(home))
+            folder = export(Path(home), "random_forest")
+        log = Path(home) / "predictions.jsonl"
+        rows = json.loads((folder / "expected.json").read_text(encoding="utf-8"))["rows"]
+        with our_server(folder, PREDICTION_LOG=str(log), PREDICTION_LOG_BACKUPS="1000") as (url, server):
+            statuses, memory = soak(url, server.pid, rows, minutes * 60, clients)
+            counted = counters(url)
+        files = log.parent.glob(f"{log.name}*")
+        written = sum(file.read_bytes().count(b"\n") for file in files)
+    decide(statuses, memory, counted, written)
+
+
+def soak(url: str, pid: int, rows: list[Row], seconds: float, clients: int) -> tuple[Counter[int], list[float]]:
+    """Send until the time is over.
+
+    Returns:
+        How often which status came, and the memory in MB at regular times.
+    """
+    end = time.monotonic() + seconds
+    statuses: Counter[int] = Counter()
+    lock = threading.Lock()
+
+    def send(seed: int) -> None:
+        chance = random.Random(seed)  # noqa: S311 - traffic, not secrets
+        mine: Counter[int] = Counter()
+        with requests.Session() as session:
+            while time.monotonic() < end:
+                mine[chance.choice(ACTIONS)(session, url, rows, chance)] += 1
+        with lock:
+            statuses.update(mine)
+
+    threads = [threading.Thread(target=send, args=(seed,)) for seed in range(clients)]
+    for thread in threads:
+        thread.start()
+    memory = []
+    click.echo("| minute | RSS MB |")
+    click.echo("|---:|---:|")
+    for sample in range(SAMPLES):
+        time.sleep(max(0.0, end - time.monotonic()) / (SAMPLES - sample))
+        memory.append(resident(pid))
+        if sample % SHOWN == SHOWN - 1:
+            click.echo(f"| {seconds / 60 * (sample + 1) / SAMPLES:.1f} | {memory[-1]:.1f} |")
+    for thread in threads:
+        thread.join()
+    return statuses, memory
+
+
+def counters(url: str) -> Counter[str]:
+    """The server's own count of answers by status class, of predicted rows and of rows lost to the log."""
+    found: Counter[str] = Counter()
+    for line in requests.get(f"{url}/metrics", timeout=10).text.splitlines():
+        name, _, value = line.rpartition(" ")
+        if name.startswith("http_requests_total"):
+            found[name.partition('status="')[2][:1] + "xx"] += int(float(value))
+        elif name.startswith(("predictions_total", "prediction_log_dropped_total")):
+            found[name.partition("{")[0]] += int(float(value))
+    return found
+
+
+def decide(statuses: Counter[int], memory: list[float], counted: Counter[str], written: int) -> None:
+    """Print what was seen; exit 1 if it is not as it should be."""
+    fifth = len(memory) // 5
+    first, last = statistics.median(memory[fifth : 2 * fifth]), statistics.median(memory[-fifth:])
+    seen = ", ".join(f"{status or 'given up'}: {count:,}" for status, count in sorted(statuses.items()))
+    click.echo(f"\n{sum(statuses.values()):,} requests ({seen})")
+    click.echo(f"server's count: {', '.join(f'{name} {count:,}' for name, count in sorted(counted.items()))}")
+    click.echo(
+        f"prediction log: {written:,} lines; RSS {first:.1f} to {last:.1f} MB ({100 * (last / first - 1):+.1f} %)"
+    )
+    wrong = []
+    if counted["5xx"] or set(statuses) - ALLOWED - {0}:
+        wrong.append("answers that should not have been")
+    if last > first * (1 + GROWTH):
+        wrong.append(f"memory grew by more than {GROWTH:.0%}")
+    if written + counted["prediction_log_dropped_total"] != counted["predictions_total"]:
+        wrong.append("the prediction log and the counters disagree")
+    if wrong:
+        raise click.ClickException("; ".join(wrong))
+    click.echo("flat memory, no 5xx, every predicted row is in the log")
+
+
+def _post(session: requests.Session, url: str, body: Any, kind: str = "application/json") -> int:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return session.post(url, data=content, headers={"Content-Type": kind}, timeout=30).status_code
+
+
+def one(session: requests.Session, url: str, rows: list[Row], chance: random.Random) -> int:
+    """A good row."""
+    return _post(session, f"{url}/predict", chance.choice(rows))
+
+
+def records(session: requests.Session, url: str, rows: list[Row], chance: random.Random) -> int:
+    """A few rows as MLflow's clients send them."""
+    return _post(session, f"{url}/invocations", {"dataframe_records": chance.sample(rows, 3)})
+
+
+def table(session: requests.Session, url: str, rows: list[Row], _chance: random.Random) -> int:
+    """CSV."""
+    lines = [",".join(rows[0]), *(",".join("" if cell is None else str(cell) for cell in row.values()) for row in rows)]
+    return _post(session, f"{url}/invocations", "\n".join(lines).encode(), "text/csv")
+
+
+def tensors(session: requests.Session, url: str, rows: list[Row], _chance: random.Random) -> int:
+    """The Open Inference Protocol."""
+    shape = {"shape": [len(rows)], "datatype": "FP64"}
+    inputs = [{"name": name, **shape, "data": [row[name] for row in rows]} for name in rows[0]]
+    return _post(session, f"{url}/v2/models/heart-disease/infer", {"inputs": inputs})
+
+
+def batch(session: requests.Session, url: str, rows: list[Row], chance: random.Random) -> int:
+    """Now and then a batch of a thousand."""
+    if chance.random() > 0.05:  # noqa: PLR2004 - a twentieth of its turns
+        return one(session, url, rows, chance)
+    return _post(session, f"{url}/predict", {"rows": rows * (1000 // len(rows))})
+
+
+def bad_value(session: requests.Session, url: str, rows: list[Row], chance: random.Random) -> int:
+    """A value that is not allowed, of every kind."""
+    value = chance.choice([0, -1, 1e300, "text", True, [], {}, "x" * 10_000])
+    name = chance.choice(list(rows[0]))
+    return _post(session, f"{url}/predict", {**chance.choice(rows), name: value})
+
+
+def broken(session: requests.Session, url: str, _rows: list[Row], chance: random.Random) -> int:
+    """Bytes that are no request."""
+    route = chance.choice(["/predict", "/invocations", "/v2/models/heart-disease/infer"])
+    return _post(session, url + route, chance.randbytes(chance.randrange(200)))
+
+
+def too_large(_session: requests.Session, url: str, rows: list[Row], chance: random.Random) -> int:
+    """Now and then a body beyond the limit; the connection is closed, so it gets its own."""
+    if chance.random() > 0.01:  # noqa: PLR2004 - a hundredth of its turns
+        return 0
+    try:
+        return _post(requests.Session(), f"{url}/predict", {"rows": rows * 10_000})
+    except requests.ConnectionError:
+        return 0
+
+
+def lost(session: requests.Session, url: str, _rows: list[Row], chance: random.Random) -> int:
+    """Paths that do not exist."""
+    return session.get(f"{url}/{chance.randrange(10**9)}", timeout=30).status_code
+
+
+def give_up(_session: requests.Session, url: str, _rows: list[Row], _chance: random.Random) -> int:
+    """Half a request, then nothing."""
+    address = urlsplit(url)
+    with socket.create_connection((str(address.hostname), int(address.port or 80)), timeout=30) as connection:
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    return 0
+
+
+ACTIONS: tuple[Action, ...] = (
+    *(one, one, one, records, table, tensors, batch),
+    *(bad_value, bad_value, broken, too_large, lost, give_up),
+)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""The image, built and run by a real Docker engine: small, without rights, and answering as the registered model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+from tests.image.conftest import FAMILY, Built, docker
+
+from containers.docker import inspect
+from containers.trial import HARDENED, running
+from models.candidates import build_pipeline
+from models.datasets import load_dataset, split
+from models.exporting_files import expected_document
+from models.exporting_onnx import translate
+from promotion.config import load_config
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
+
+MEGABYTE = 1e6
+PACKAGES = "import importlib.metadata as m; print(*sorted(d.name.lower() for d in m.distributions()))"
+
+
+def test_it_answers_as_the_registered_model_and_stops_when_asked(built: Built) -> None:
+    """The command Jenkins calls: every held-out row, at both addresses, then SIGTERM."""
+    done = built.call("scripts/test-image.py", "--model", FAMILY, "--image", built.reference, "--json")
+
+    assert 0 == done.returncode, done.stderr
+    found = json.loads(done.stdout)
+    assert 110 < found["rows"] <= 122
+    assert 1e-5 > found["difference"]
+    assert 10 > found["ready_seconds"]
+
+
+def test_its_name_and_labels_say_what_is_in_it(built: Built) -> None:
+    """Tag: version and commit, never latest. Labels: the manifest's, and the manifest's own digest."""
+    manifest = json.loads((built.export / "manifest.json").read_text())
+    image = inspect(built.reference)
+
+    assert re.fullmatch(r"heart-disease:1\.0\.0-[0-9a-f]{12}(-dirty)?", built.reference)
+    assert manifest["model"] == image.labels["io.promotion.model"]
+    assert str(manifest["version"]) == image.labels["io.promotion.version"]
+    assert manifest["run_id"] == image.labels["io.promotion.run-id"]
+    assert manifest["artifact_digest"] == image.labels["io.promotion.digest"]
+    assert manifest["gate_report"] == image.labels["io.promotion.gate-report"]
+    digest = hashlib.sha256((built.export / "manifest.json").read_bytes()).hexdigest()
+    assert digest == image.labels["io.promotion.manifest"]
+    assert "1.0.0" == image.labels["org.opencontainers.image.version"]
+    assert image.labels["org.opencontainers.image.revision"].startswith(built.reference.split("-")[2])
+
+
+def test_it_is_small_and_carries_no_training_code(built: Built) -> None:
+    """At most 350 MB unpacked; nothing that trains, tracks, unpickles or installs beside the server."""
+    packages = set(docker("run", "--rm", "--entrypoint", "python", built.reference, "-c", PACKAGES).split())
+
+    assert 350 * MEGABYTE >= inspect(built.reference).size
+    assert {"fastapi", "numpy", "onnxruntime", "uvicorn"} <= packages
+    assert set() == packages & {"mlflow", "scikit-learn", "skops", "joblib", "cloudpickle", "pandas", "scipy", "pip"}
+
+
+def test_it_runs_as_nobody_and_cannot_write(built: Built) -> None:
+    """User 10001, no capabilities, a file system it cannot change."""
+    code = "import os; print(os.getuid(), os.getgid(), open('/proc/self/status').read().split('CapEff:')[1].split()[0])"
+    try_to_write = "import pathlib; pathlib.Path('/model/x').write_text('x')"
+
+    said = docker("run", "--rm", *HARDENED, "--entrypoint", "python", built.reference, "-c", code)
+
+    assert "10001 10001 0000000000000000" == said
+    with pytest.raises(Exception, match="non-zero exit status 1"):
+        docker("run", "--rm", *HARDENED, "--entrypoint", "python", built.reference, "-c", try_to_write)
+
+
+def test_its_health_check_works_without_a_shell(built: Built) -> None:
+    """Docker calls it healthy, by the command in the image; asked more often here than in service."""
+    with running(built.reference, "--health-interval", "1s") as container:
+        deadline = time.monotonic() + 60
+        while (status := docker("inspect", "--format", "{{.State.Health.Status}}", container.id)) == "starting":
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+    assert "healthy" == status
+    assert ["CMD", "python", "-m", "serving.healthcheck"] == json.loads(
+        docker("image", "inspect", "--format", "{{json .Config.Healthcheck.Test}}", built.reference)
+    )
+
+
+def test_a_changed_model_file_does_not_start(built: Built, tmp_path: Path) -> None:
+    """Not a byte may differ from the manifest: one line, exit code 3."""
+    changed = tmp_path / "model.onnx"
+    changed.write_bytes((built.export / "model.onnx").read_bytes() + b"\x00")
+    container = docker("create", built.reference)
+    try:
+        docker("cp", str(changed), f"{container}:/model/model.onnx")
+        docker("start", container)
+        docker("wait", container)
+
+        assert "3" == docker("inspect", "--format", "{{.State.ExitCode}}", container)
+    finally:
+        docker("rm", "--force", container)
+
+
+def test_another_model_under_the_same_labels_is_found_out(built: Built, tmp_path: Path) -> None:
+    """An image whose manifest agrees with its files but whose answers are not the registered model's: exit 1."""
+    config = load_config(built.home / "config", FAMILY)
+    part = split(load_dataset(config, built.home), config)
+    other = build_pipeline(config, "random_forest").fit(part.test_features, part.test_target)
+    (tmp_path / "model.onnx").write_bytes(translate(other, config))
+    expected = expected_document(config, other, part.test_features, 5)
+    (tmp_path / "expected.json").write_text(json.dumps(expected))
+    document = json.loads((built.export / "manifest.json").read_text())
+    for path in sorted(tmp_path.iterdir()):
+        document["files"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (tmp_path / "manifest.json").write_text(json.dumps(document))
+    forged = f"{built.reference}-forged"
+    container = docker("create", built.reference)
+    try:
+        for path in tmp_path.iterdir():
+            docker("cp", str(path), f"{container}:/model/{path.name}")
+        docker("commit", container, forged)
+
+        done = built.call("scripts/test-image.py", "--model", FAMILY, "--image", forged)
+    finally:
+        docker("rm", "--force", container)
+        docker("rmi", "--force", forged)
+
+    assert 1 == done.returncode, done.stderr
+    assert "the registered model says" in done.stderr.splitlines()[-1]
+
+
+def test_an_image_of_somebody_elses_is_refused(built: Built) -> None:
+    """Without our labels nobody knows which version to compare with: exit code 2."""
+    done = built.call("scripts/test-image.py", "--model", FAMILY, "--image", "python:3.11-slim")
+
+    assert 2 == done.returncode
+    assert "scripts/build-image.py did not build it" in done.stderr

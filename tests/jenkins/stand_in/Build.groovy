@@ -1,0 +1,82 @@
+/** One build's state, and what the test reads afterwards. */
+class Build {
+    /** From good to bad: a result only ever gets worse. */
+    static final List<String> RESULTS = ['SUCCESS', 'UNSTABLE', 'FAILURE', 'NOT_BUILT', 'ABORTED']
+
+    final Map scenario
+    final File workspace
+    final List<Map> stages = []
+    final List<Map> steps = []
+    final Set<String> plugins = new TreeSet<String>()
+    final Map<String, Object> declared = [:]
+    final StringBuilder console = new StringBuilder()
+    final Map params = [:]
+    final Map<String, String> assigned = [:]
+    final List<Map<String, String>> overlays = []
+    final Set<String> secrets = []
+    final Deque<File> folders = new ArrayDeque<File>()
+    String result
+    String description
+    String stage
+
+    Build(Map scenario) {
+        this.scenario = scenario
+        workspace = new File(scenario.workspace as String)
+        workspace.mkdirs()
+        folders.push(workspace)
+    }
+
+    String getCurrentResult() { result ?: 'SUCCESS' }
+
+    /** Make the build's result worse, never better. */
+    void worsen(String other) {
+        if (!RESULTS.contains(other)) {
+            throw new Unknown("no result is called ${other}")
+        }
+        if (RESULTS.indexOf(other) > RESULTS.indexOf(currentResult) || result == null) {
+            result = other
+        }
+    }
+
+    /** What a process sees: the agent's, then what `env.X =` assigned, then what blocks put around it. */
+    Map<String, String> environment() {
+        Map<String, String> all = [:]
+        all.putAll(scenario.agent as Map<String, String>)
+        all.putAll(params.collectEntries { name, value -> [(name): value as String] })
+        all.putAll(assigned)
+        overlays.each { all.putAll(it) }
+        return all
+    }
+
+    /** Run a block with more variables. */
+    def within(Map<String, String> variables, Closure body) {
+        overlays.add(variables)
+        try {
+            return body()
+        } finally {
+            overlays.remove(overlays.size() - 1)
+        }
+    }
+
+    void say(Object text) {
+        String line = text as String
+        secrets.each { if (it) { line = line.replace(it, '****') } }
+        console.append(line).append('\n')
+    }
+
+    void record(String step, Map arguments) {
+        steps.add([stage: stage, step: step, arguments: plain(arguments)])
+    }
+
+    static plain(Object value) {
+        if (value instanceof Map) { return value.collectEntries { key, item -> [(key): plain(item)] } }
+        if (value instanceof Collection) { return value.collect { plain(it) } }
+        return value == null || value instanceof Number || value instanceof Boolean ? value : value as String
+    }
+
+    Map asMap(Throwable broken) {
+        return [name: scenario.name, result: currentResult, description: description, stages: stages, steps: steps,
+                plugins: plugins, declared: plain(declared), console: console.toString(),
+                broken: broken == null ? null : broken.toString()]
+    }
+}

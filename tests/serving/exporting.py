@@ -1,0 +1,105 @@
+"""Exports of freshly fitted pipelines, by the exporter's own parts but without a registry to take the version from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import skops.io
+
+from models.candidates import build_pipeline
+from models.datasets import Partition, load_dataset, split
+from models.exporting import EXPECTED_ROWS
+from models.exporting_files import expected_document, schema_document
+from models.exporting_onnx import translate
+from models.packaging import TRUSTED_TYPES
+from models.sources import make_missing
+from promotion.config import FamilyConfig, load_config
+from promotion.exports import FORMAT, Engine, Manifest, canonical_json
+from promotion.settings import REPOSITORY
+
+LOGISTIC = "heart-disease-logistic_regression"
+
+
+def fit(family: str, algorithm: str, home: Path = REPOSITORY) -> tuple[FamilyConfig, Partition, Any]:
+    """The family's config, its data and the fitted pipeline."""
+    config = load_config(home / "config", family)
+    make_missing(config, home)
+    parts = split(load_dataset(config, home), config)
+    return config, parts, build_pipeline(config, algorithm).fit(parts.train_features, parts.train_target)
+
+
+def export(
+    folder: Path,
+    config: FamilyConfig,
+    parts: Partition,
+    pipeline: Any,
+    *,
+    version: int = 3,
+    engine: Engine = "onnx",
+    model: str = LOGISTIC,
+) -> Path:
+    """Write the folder."""
+    folder.mkdir(parents=True)
+    if engine == "onnx":
+        (folder / "model.onnx").write_bytes(translate(pipeline, config))
+    else:
+        (folder / "model").mkdir()
+        skops.io.dump(pipeline, folder / "model" / "model.skops")
+    answers = expected_document(config, pipeline, parts.test_features, EXPECTED_ROWS)
+    write(folder / "schema.json", schema_document(config))
+    write(folder / "expected.json", answers)
+    seal(
+        folder,
+        Manifest(
+            format=FORMAT,
+            family=config.family,
+            model=model,
+            version=version,
+            semver="1.2.0",
+            run_id="0123456789abcdef0123456789abcdef",
+            stage="Production",
+            artifact_digest="a" * 64,
+            gate_report=None,
+            git_sha="b" * 40,
+            task=config.task,
+            engine=engine,
+            trusted=[] if engine == "onnx" else sorted(TRUSTED_TYPES),
+            files={},
+        ),
+    )
+    return folder
+
+
+def seal(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest over what lies in the folder now; nobody signs it, and the server does not ask."""
+    files = {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "manifest.json"
+    }
+    values = {field.name: getattr(manifest, field.name) for field in fields(manifest)}
+    (folder / "manifest.json").write_text(Manifest(**values | {"files": files}).text(), encoding="utf-8")
+
+
+def reseal(folder: Path) -> None:
+    """Make the manifest agree with files that were changed."""
+    manifest = Manifest(**json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
+    seal(folder, manifest)
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON has them: null where a value is missing."""
+    return [
+        {str(name): None if np.isnan(value) else value for name, value in row.items()}
+        for row in frame.astype(float).to_dict("records")
+    ]
+
+
+def write(path: Path, content: Any) -> None:
+    path.write_text(canonical_json(content), encoding="utf-8")
