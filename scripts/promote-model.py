@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from promotion.console import command, echo, talk
-from promotion.errors import NothingToDo, UsageError
+from promotion.errors import NothingToDo, PromotionError, UsageError
 from promotion.people import actor
 from promotion.settings import Settings
 
@@ -249,7 +249,7 @@ def _auto_family(service: PromotionService, config: FamilyConfig, asked: Asked) 
     _say_promoted(promotion, say)
     if not asked.as_json:
         _show_registry(service, config, "After Promotion")
-    _finish_promotion(promotion, as_json=asked.as_json)
+    _finish_promotion(service, promotion, as_json=asked.as_json)
 
 
 def _promote_named(service: PromotionService, asked: Asked) -> None:
@@ -268,7 +268,7 @@ def _promote_named(service: PromotionService, asked: Asked) -> None:
     if not asked.dry_run:
         promotion = service.promote(plan, Mover(actor(), asked.reason or "promoted by hand"))
         _say_promoted(promotion, say)
-        _finish_promotion(promotion, as_json=asked.as_json)
+        _finish_promotion(service, promotion, as_json=asked.as_json)
     elif plan.report.passed:
         _finish_rehearsal(plan, as_json=asked.as_json)
     else:
@@ -310,10 +310,29 @@ def _finish_rehearsal(plan: Plan, *, as_json: bool) -> None:
         echo(f"✅ {plan.candidate} may enter Production (dry run: nothing changed)")
 
 
-def _finish_promotion(promotion: Promotion, *, as_json: bool) -> None:
+def _finish_promotion(service: PromotionService, promotion: Promotion, *, as_json: bool) -> None:
+    _announce(service, promotion)
     promotion.require_shown(**promotion.as_json())
     if as_json:
         echo(json.dumps({"exit_code": 0, **promotion.as_json()}, default=str))
+
+
+def _announce(service: PromotionService, promotion: Promotion) -> None:
+    """Tell the family's channels, where some are set; one that fails does not fail the promotion."""
+    from monitoring.announcing import announcer
+
+    arrival = service.journal.arrival(promotion.plan.family, promotion.to)
+    if arrival is None:
+        return
+    try:
+        announced = announcer(service.journal, service.configs)(arrival)
+    except PromotionError as error:
+        talk(f"⚠️ nobody was told: {error}", colour="yellow")
+        return
+    for told in announced.accepted:
+        talk(f"📣 told {told}")
+    for refused in announced.refused:
+        talk(f"⚠️ not told: {refused}; the monitor's next run tries again", colour="yellow")
 
 
 def _show_registry(service: PromotionService, config: FamilyConfig, moment: str) -> None:

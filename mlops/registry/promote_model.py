@@ -99,10 +99,15 @@ def _say_checked(plan: Plan, mover: Mover) -> None:
 
 def _finish(service: PromotionService, promotion: Promotion, *, as_json: bool) -> None:
     """Say what moved, work off the checklist where it went into Production."""
+    from monitoring.announcing import announcer
     from promotion.afterwards import Outcome, after_promotion, checklist_document
 
     plan = promotion.plan
-    items = after_promotion(service, promotion) if promotion.to is Stage.PRODUCTION else []
+    items = (
+        after_promotion(service, promotion, announcer(service.journal, service.configs))
+        if promotion.to is Stage.PRODUCTION
+        else []
+    )
     message = f"{plan.candidate} ({plan.report.version}) is in {promotion.to}"
     document = promotion.as_json() | {"checklist": checklist_document(items)}
     if not as_json:

@@ -21,7 +21,8 @@ from promotion.settings import Settings
 from promotion.stages import Stage
 
 if TYPE_CHECKING:
-    from promotion.service import Plan, Promotion, PromotionService
+    from delivery.following import TakenBack
+    from promotion.service import Plan, PromotionService
 
 
 @command()
@@ -36,21 +37,27 @@ def main(
 ) -> None:
     """Put the version back that served in Production before, and check that it serves well.
 
-    The version that leaves is known bad from then on. A check that fails afterwards does not undo the rollback and does
-    not change the exit code.
+    Where the family was deployed to Production's cluster, the cluster follows, with the image it ran before. The
+    version that leaves is known bad from then on. A check that fails afterwards does not undo the rollback and does not
+    change the exit code.
 
     Exit codes: 0 done, 1 failed and nothing moved, 2 usage or configuration, 3 refused, 4 Production moved meanwhile,
-    5 it is in Production already, 6 moved but not shown by MLflow yet (promote-model.py --reconcile finishes).
+    5 it is in Production already, 6 moved but not shown by MLflow yet (promote-model.py --reconcile finishes), or not
+    run by the cluster yet (the line says how to finish).
     """
     if not reason.strip():
         raise UsageError("--reason says nothing: why is the version taken back?")
+    from delivery.following import take_back
+    from delivery.opening import open_deployer
+    from delivery.records import Environment
     from models.promotions import open_promotions
-    from promotion.rollback import rollback
     from promotion.service import Mover
 
-    service = open_promotions(Settings.from_environment(), report=talk)
-    promotion = rollback(
+    settings = Settings.from_environment()
+    service = open_promotions(settings, report=talk)
+    taken = take_back(
         service,
+        lambda opened: open_deployer(settings, opened, Environment.PRODUCTION, actor=actor()),
         model_name,
         to_version,
         Mover(actor(), reason),
@@ -58,7 +65,7 @@ def main(
         keep_version_good=keep_version_good,
         on_checked=_say_checked,
     )
-    _finish(service, promotion, reason=None if keep_version_good else reason, as_json=as_json)
+    _finish(service, taken, reason=None if keep_version_good else reason, as_json=as_json)
 
 
 def _say_checked(plan: Plan) -> None:
@@ -68,22 +75,26 @@ def _say_checked(plan: Plan) -> None:
         talk(line)
 
 
-def _finish(service: PromotionService, promotion: Promotion, *, reason: str | None, as_json: bool) -> None:
+def _finish(service: PromotionService, taken: TakenBack, *, reason: str | None, as_json: bool) -> None:
     """Say what moved, and how the version does that is back."""
+    from monitoring.announcing import announcer
     from promotion.afterwards import Outcome, after_rollback, checklist_document
 
-    plan = promotion.plan
-    items = after_rollback(service, promotion)
+    promotion, plan = taken.promotion, taken.promotion.plan
+    items = after_rollback(service, promotion, announcer(service.journal, service.configs))
     message = f"{plan.candidate} ({plan.report.version}) is back in {promotion.to}"
     document = promotion.as_json() | {
         "left": str(plan.production) if plan.production else None,
         "known_bad": bool(plan.production and reason),
+        "cluster": taken.deployment.image.reference if taken.deployment else None,
         "checklist": checklist_document(items),
     }
     if not as_json:
         echo(f"✅ {message}")
         if plan.production:
             echo(f"   {plan.production} is in {Stage.ARCHIVED}" + (f", known bad: {reason}" if reason else ""))
+        if taken.deployment:
+            echo(f"   {taken.deployment.target} runs {taken.deployment.image.reference}")
         echo("Rollback validation:")
         for item in items:
             echo(str(item))
@@ -91,6 +102,7 @@ def _finish(service: PromotionService, promotion: Promotion, *, reason: str | No
         if item.outcome is Outcome.FAILED:
             talk(f"{item.task}: {item.detail}", colour="red")
     promotion.require_shown(**document)
+    taken.require_followed(**document)
     if as_json:
         echo(json.dumps({"exit_code": 0, "message": message, **document}, default=str))
 

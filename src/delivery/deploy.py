@@ -67,13 +67,14 @@ class Deployer:
     def __post_init__(self) -> None:
         self.deployments = Deployments(self.service.journal)
 
-    def check(self, target: Target, image: Image, export: Path) -> Plan:
+    def check(self, target: Target, image: Image, export: Path | None) -> Plan:
         """Look whether an image may be deployed; changes nothing.
 
         Args:
             target: Where.
             image: What.
-            export: The folder it was built from.
+            export: The folder it was built from; None for an image that answered rightly here before: then it is asked
+                who it is, and nothing else.
 
         Raises:
             GateRefused: It does not carry the version that may run there, or was not built from this export.
@@ -83,7 +84,7 @@ class Deployer:
         """
         self.service.require_sound(target.family)
         entry = self._entry(target, image)
-        expected = read_expected(export, image)
+        expected = _expected(export, image)
         found = self.cluster.get("deployment", target.name)
         if target.track is Track.CANARY and self.cluster.get("deployment", target.instance) is None:
             raise UsageError(f"nothing runs as {target.namespace}/{target.instance}: deploy without --canary first")
@@ -93,13 +94,13 @@ class Deployer:
         """What the deployment would change in the cluster, as a diff."""
         return self.cluster.difference(render(self.manifests, plan.target, plan.image, "not-deployed-yet"))
 
-    def deploy(self, target: Target, image: Image, export: Path) -> Deployment:
+    def deploy(self, target: Target, image: Image, export: Path | None) -> Deployment:
         """Deploy an image, finishing first what was interrupted.
 
         Args:
             target: Where.
             image: What.
-            export: The folder it was built from.
+            export: See `check`.
 
         Raises:
             DeploymentFailed: It was taken back; nothing is left half.
@@ -202,13 +203,13 @@ class Deployer:
         self.service.report(f"{attempt}: taking back what was interrupted")
         self._returner().finish(attempt)
 
-    def _resume(self, interrupted: Deployment, export: Path) -> Deployment:
+    def _resume(self, interrupted: Deployment, export: Path | None) -> Deployment:
         self.service.report(f"{interrupted}: going on with what was interrupted ({interrupted.state})")
         if not interrupted.is_going_forward:
             return self._drive(interrupted, None)
         # Going back needs neither MLflow nor the export; going on does.
         self.service.synchronise(interrupted.target.family)
-        return self._drive(interrupted, read_expected(export, interrupted.image))
+        return self._drive(interrupted, _expected(export, interrupted.image))
 
     def _drive(self, attempt: Deployment, expected: Expected | None) -> Deployment:
         """Bring an attempt to its end, from wherever it stands."""
@@ -288,6 +289,10 @@ class Deployer:
         return Returner(
             self.service, self.cluster, self.manifests, self.actor, self.seconds, self.watch, self.deployments
         )
+
+
+def _expected(export: Path | None, image: Image) -> Expected:
+    return read_expected(export, image) if export else Expected((), (), (), ())
 
 
 def _document(attempt: Deployment) -> dict[str, object]:

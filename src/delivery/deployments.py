@@ -49,6 +49,14 @@ class Deployments:
             )
         )
 
+    def newest(self, family: str, environment: Environment) -> Deployment | None:
+        """The newest attempt that got any version running there."""
+        return self._first(
+            _of(family, environment).where(
+                deployment.c.state == State.DEPLOYED.value, deployment.c.track == Track.STABLE.value
+            )
+        )
+
     def begin(
         self, target: Target, image: Image, entry: Entry, predecessor: Predecessor | None, *, cluster: str, actor: str
     ) -> Deployment:

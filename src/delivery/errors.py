@@ -5,7 +5,8 @@ PromotionError
 │   ├── ClusterUnreachable    1  no answer in time
 │   └── ClusterForbidden      1  the account may not do this
 ├── DeploymentFailed          1  the version was put on the cluster and taken back, or an interrupted attempt was
-└── ClusterDiffers            3  the cluster runs something else than the registry says
+├── ClusterDiffers            3  the cluster runs something else than the registry says
+└── ClusterBehind             6  the registry went back, and the cluster could not follow
 """
 
 from __future__ import annotations
@@ -33,3 +34,9 @@ class ClusterDiffers(PromotionError):
     """The cluster runs something else than the registry says."""
 
     exit_code = 3
+
+
+class ClusterBehind(PromotionError):
+    """A version is back in Production, and the cluster still runs the one that left."""
+
+    exit_code = 6

@@ -15,7 +15,7 @@ from promotion.errors import JournalError, PromotionError
 from promotion.gates.quality import threshold_gates
 from promotion.policy import Contacts, Review
 from promotion.projection import STAGE_TAG
-from promotion.records import Authority
+from promotion.records import Authority, Event
 from promotion.service import Promotion, PromotionService
 from promotion.stages import Stage
 
@@ -51,17 +51,36 @@ class Item:
         return f"   {icon} {self.task}: {self.outcome}: {self.detail}"
 
 
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """Who was told that a version moved; nobody where no channel is set.
+
+    Attributes:
+        accepted: The channels that took the message, in words.
+        refused: Those that did not, and why.
+    """
+
+    accepted: Sequence[str] = ()
+    refused: Sequence[str] = ()
+
+
+Announce = Callable[[Event], Announced]
 Finding = tuple[Outcome, str]
 Task = Callable[["_Aftermath"], Finding]
 
 
-def after_promotion(service: PromotionService, promotion: Promotion) -> list[Item]:
+def after_promotion(service: PromotionService, promotion: Promotion, announce: Announce | None = None) -> list[Item]:
     """Carry out the tasks that follow a promotion, and record how they ended.
 
     A task that fails does not undo the move, nor does it fail the command: the version serves, and the item says what
     is left to do.
+
+    Args:
+        service: Moved the version.
+        promotion: The move.
+        announce: Tells the channels of it; None where there are none.
     """
-    return _Aftermath(service, promotion).run(
+    return _Aftermath(service, promotion, announce).run(
         {
             "update model serving endpoint": _serving,
             "configure monitoring dashboards": _monitoring,
@@ -72,9 +91,9 @@ def after_promotion(service: PromotionService, promotion: Promotion) -> list[Ite
     )
 
 
-def after_rollback(service: PromotionService, promotion: Promotion) -> list[Item]:
+def after_rollback(service: PromotionService, promotion: Promotion, announce: Announce | None = None) -> list[Item]:
     """Validate a rollback, and record what was found; otherwise as `after_promotion`."""
-    return _Aftermath(service, promotion).run(
+    return _Aftermath(service, promotion, announce).run(
         {
             "verify service health metrics": _health,
             "confirm prediction quality": _quality,
@@ -95,6 +114,7 @@ class _Aftermath:
 
     service: PromotionService
     promotion: Promotion
+    announce: Announce | None
 
     @property
     def config(self) -> FamilyConfig | None:
@@ -167,6 +187,15 @@ def _monitoring(after: _Aftermath) -> Finding:
 
 
 def _stakeholders(after: _Aftermath) -> Finding:
+    plan = after.promotion.plan
+    arrival = after.service.journal.arrival(plan.family, plan.to)
+    if after.announce is not None and arrival is not None:
+        announced = after.announce(arrival)
+        if announced.refused:
+            told = f"; told: {', '.join(announced.accepted)}" if announced.accepted else ""
+            return Outcome.FAILED, f"not told: {', '.join(announced.refused)}; the monitor's next run tries again{told}"
+        if announced.accepted:
+            return Outcome.DONE, f"told: {', '.join(announced.accepted)}"
     names = ", ".join(after.contacts.stakeholders)
     return Outcome.BY_HAND, f"tell {names or 'whom it concerns (contacts.stakeholders is empty)'}"
 

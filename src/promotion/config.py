@@ -335,4 +335,7 @@ def _explain(item: Any) -> str:
         return f"{key}: unknown key; remove it or check its spelling"
     if item["type"] == "missing":
         return f"{key}: missing; add it"
+    if "channels" in item["loc"]:
+        # Whoever writes a channel's URL here writes a secret, which the console must not repeat.
+        return f"{key}: {item['msg']}; name the environment variable that holds the channel's URL"
     return f"{key}: {item['msg']}, found {item['input']!r}"

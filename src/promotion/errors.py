@@ -21,6 +21,7 @@ PromotionError                1  failed, nothing moved
 │   └── ArtifactUnsafe        1  a version's files reach outside their folder
 ├── JournalError              1  the journal's database cannot be read or written
 │   └── JournalLocked         1  another process holds it for too long
+├── ChannelFailed             1  an alert channel does not take messages
 ├── GateRefused               3  evidence says no
 │   ├── ProductionOccupied    3  another version serves and must not be archived
 │   └── Quarantined           3  somebody moved a version past the rules: nothing moves until that is settled
@@ -129,6 +130,10 @@ class JournalError(PromotionError):
 
 class JournalLocked(JournalError):
     """Another process held the journal, or the family's lock, for longer than we wait."""
+
+
+class ChannelFailed(PromotionError):
+    """A channel that alerts go to is not set, not reachable, or does not take our message."""
 
 
 class GateRefused(PromotionError):

@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
-from datetime import date
-from typing import Annotated, Literal
+import re
+from datetime import date, timedelta
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(min_length=1)]
+ChannelName = Annotated[str, Field(min_length=1, max_length=64)]
+Variable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
+"""The name of an environment variable: what it holds is a secret and stands in no file."""
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def duration(text: Any) -> Any:
+    """Read `90s`, `5m`, `24h` or `7d` as a time span; what is no text is handed back for pydantic to judge.
+
+    Raises:
+        ValueError: It is a text, but not of that form, or zero.
+    """
+    if not isinstance(text, str):
+        return text
+    found = re.fullmatch(r"(\d{1,6})([smhd])", text.strip())
+    if found is None or not int(found[1]):
+        message = "expected a time span such as 90s, 5m, 24h or 7d"
+        raise ValueError(message)
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+Duration = Annotated[timedelta, BeforeValidator(duration)]
 
 
 class Strict(BaseModel):
@@ -163,11 +186,54 @@ class Retention(Strict):
 
 
 class Alert(Strict):
-    """When a level is reached; drops are absolute differences of the metric from its value at promotion."""
+    """When a level is reached: beyond the bound, not on it.
+
+    Attributes:
+        accuracy_drop: Absolute difference of the accuracy from its value at promotion: 0.90 to 0.85 is a drop of 0.05.
+        error_rate: Share of requests answered with a 5xx status.
+        latency_ms: 95th percentile of the latency, milliseconds.
+    """
 
     accuracy_drop: Share | None = None
     error_rate: Share | None = None
     latency_ms: Positive | None = None
+
+
+class Routing(Strict):
+    """Which channels hear of which level, by their names in `Monitoring.channels`."""
+
+    critical: list[Name] = ["pagerduty", "slack", "email"]
+    warning: list[Name] = ["slack", "email"]
+    info: list[Name] = ["slack"]
+
+
+class Levels(Strict):
+    """Bounds by level; a level without one is never reached."""
+
+    info: Positive | None = None
+    warning: Positive | None = None
+    critical: Positive | None = None
+
+
+class Sustained(Strict):
+    """How long something must be bad before the version is taken back: in the newest window, and in enough of the last.
+
+    Attributes:
+        window: Length of one window.
+        of: How many of the newest windows are looked at.
+        needed: In how many of them the bound must be crossed.
+    """
+
+    window: Duration = timedelta(minutes=5)
+    of: Annotated[int, Field(ge=1, le=100)] = 3
+    needed: Annotated[int, Field(ge=1)] = 2
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> Sustained:
+        if self.needed > self.of:
+            message = f"sustained: needed is {self.needed}, but only {self.of} windows are looked at"
+            raise ValueError(message)
+        return self
 
 
 class Monitoring(Strict):
@@ -177,13 +243,55 @@ class Monitoring(Strict):
         drift: Whether inputs and predictions are compared with their reference.
         critical: Tells everybody.
         warning: Tells the team.
-        rollback: Takes the version back.
+        rollback: Takes the version back, if `action` says so.
+        sustained: How long it must last before that.
+        action: What follows then: the version is taken back, or people are told to do it.
+        window: How far back one run looks.
+        label_delay: How much further back it looks for rows whose labels have arrived by now.
+        minimum_rows: Rows, and requests, below which nothing is said of drift, values, latency and errors.
+        minimum_labels: Labelled rows below which nothing is said of performance.
+        confidence: How sure it must be that a metric is worse than at promotion at all, before a drop beyond a bound
+            counts: two-sided confidence of the interval that must exclude the value at promotion.
+        psi: From which population stability index on a distribution has drifted. Not critical by default: inputs may
+            move without the predictions getting worse.
+        rmspe_rise: Of a forecast: absolute rise of the RMSPE above its value at promotion.
+        concept_change: Tolerated absolute change of the share of the positive label among rows of one predicted class.
+        missing_rise: Tolerated absolute rise of the share of missing values of a feature.
+        out_of_range: Tolerated share of a feature's values outside what the family's file allows.
+        channels: By name, the environment variable that holds the channel's Apprise URL.
+        routing: Which channels hear of which level.
+        cool_down: How long an alert that lasts is not repeated, and how long one that comes and goes must stay away
+            before it counts as over.
     """
 
     drift: bool = True
     critical: Alert = Alert(accuracy_drop=0.05, error_rate=0.02)
     warning: Alert = Alert(accuracy_drop=0.02, latency_ms=200.0)
     rollback: Alert = Alert(accuracy_drop=0.10, error_rate=0.05, latency_ms=500.0)
+    sustained: Sustained = Sustained()
+    action: Literal["rollback", "alert-only"] = "rollback"
+    window: Duration = timedelta(hours=24)
+    label_delay: Duration = timedelta(days=7)
+    minimum_rows: Annotated[int, Field(ge=1)] = 200
+    minimum_labels: Annotated[int, Field(ge=1)] = 100
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    psi: Levels = Levels(info=0.10, warning=0.25)
+    rmspe_rise: Levels = Levels(warning=0.02, critical=0.05)
+    concept_change: Share = 0.10
+    missing_rise: Share = 0.05
+    out_of_range: Share = 0.01
+    channels: dict[ChannelName, Variable] = {"pagerduty": "PAGERDUTY_URL", "slack": "SLACK_URL", "email": "EMAIL_URL"}
+    routing: Routing = Routing()
+    cool_down: Duration = timedelta(hours=6)
+
+    @model_validator(mode="after")
+    def _routes_lead_somewhere(self) -> Monitoring:
+        routes = [*self.routing.critical, *self.routing.warning, *self.routing.info]
+        if unknown := sorted(set(routes) - set(self.channels)):
+            known = ", ".join(sorted(self.channels)) or "none"
+            message = f"routing: unknown channel {unknown[0]!r}; channels has {known}"
+            raise ValueError(message)
+        return self
 
 
 class Review(Strict):

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from promotion import clock
 from promotion.errors import GateRefused, NothingToDo, ProductionMoved, UnknownModel, UnknownVersion
+from promotion.journal import Journal
 from promotion.policy import Rollback
 from promotion.records import Authority, Change, Entry, Known
 from promotion.registry import ModelVersion
@@ -141,13 +142,13 @@ def withdraw(service: PromotionService, version: Known, mover: Mover) -> str:
         return service.follow(family)
 
 
-def served_before(service: PromotionService, family: str, leaving: Entry | None) -> list[Entry]:
+def served_before(journal: Journal, family: str, leaving: Entry | None) -> list[Entry]:
     """The versions that served in Production before the present one, the one that left it last first."""
     found: dict[tuple[str, int], Entry] = {}
-    for event in service.journal.history(family):
+    for event in journal.history(family):
         key = event.model, event.number
         if event.from_stage is Stage.PRODUCTION and event.is_move and key not in found:
-            entry = service.journal.entry(*key)
+            entry = journal.entry(*key)
             if entry and (leaving is None or entry.id != leaving.id):
                 found[key] = entry
     return list(found.values())
@@ -155,7 +156,7 @@ def served_before(service: PromotionService, family: str, leaving: Entry | None)
 
 def _predecessor(service: PromotionService, family: str, leaving: Entry | None) -> ModelVersion:
     """The version that served before; what is known bad is passed over, what was deleted is not: a person decides."""
-    known = served_before(service, family, leaving)
+    known = served_before(service.journal, family, leaving)
     for entry in known:
         if entry.known_bad:
             service.report(f"{entry} is passed over: known bad: {entry.known_bad}")

@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0003"
+REVISION = "0005"
 """The newest migration; a journal at this revision is used without loading the migration engine."""
 
 metadata = MetaData()
@@ -187,4 +187,57 @@ outbox = Table(
     Column("attempts", Integer, nullable=False, default=0),
     Column("error", Text),
     Column("done_at", UtcDateTime, index=True),
+)
+
+alert = Table(
+    "alert",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("family", ForeignKey("family.name"), nullable=False, index=True),
+    Column("version_id", ForeignKey("model_version_detail.id"), nullable=False),
+    Column("key", String(256), nullable=False),
+    Column("level", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("flapping", Boolean, nullable=False),
+    Column("finding", JSON, nullable=False),
+    Column("opened_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("told_at", UtcDateTime, nullable=False),
+    Column("better_since", UtcDateTime),
+    Column("eased_at", UtcDateTime),
+    Column("closed_at", UtcDateTime),
+    CheckConstraint("state IN ('open', 'recovered', 'ended', 'announced')", name="known_alert_state"),
+)
+
+alert_delivery = Table(
+    "alert_delivery",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("alert_id", ForeignKey("alert.id"), nullable=False, index=True),
+    Column("channel", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("recipient", Text),
+    Column("title", Text),
+    Column("error", Text),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("claimed_until", UtcDateTime),
+    Column("answered_at", UtcDateTime),
+    CheckConstraint("state IN ('pending', 'accepted', 'superseded')", name="known_delivery_state"),
+)
+
+monitoring_run = Table(
+    "monitoring_run",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("family", String(256), nullable=False),
+    Column("model", String(256), nullable=False),
+    Column("mlflow_version", Integer, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("level", String(16)),
+    Column("observation", JSON, nullable=False),
+    Column("findings", JSON, nullable=False),
 )

@@ -1,0 +1,159 @@
+"""What a run of the monitor costs on a large log: time, peak memory, and whether both engines see the same."""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    import sys
+    from pathlib import Path
+
+    sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
+    import project_environment
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from promotion.config import FamilyConfig, load_config
+from promotion.settings import REPOSITORY
+
+FAMILY, MODEL, VERSION = "heart-disease", "heart-disease-logistic_regression", 2
+UNTIL = datetime(2026, 11, 21, 12, tzinfo=UTC)
+_BATCH = 50_000
+
+
+@click.command()
+@click.option("--rows", default=1_000_000, show_default=True, help="Predicted rows in the log.")
+@click.option("--labels", "with_labels", is_flag=True, help="Give every row a label, which is the most there can be.")
+@click.option("--engine", "engines", multiple=True, default=["pandas"], help="pandas, spark, or both.")
+@click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="Write the log there and leave it.")
+def main(rows: int, engines: tuple[str, ...], keep: Path | None, *, with_labels: bool) -> None:
+    """Generate a day's log of 13 features and run `scripts/monitor-model.py` on it, each engine in its own process."""
+    with TemporaryDirectory() as temporary:
+        folder = keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        config = load_config(REPOSITORY / "config", FAMILY)
+        started = time.perf_counter()
+        write_log(config, folder, rows)
+        size = (folder / "predictions.jsonl").stat().st_size / 1e6
+        click.echo(
+            f"{rows:,} rows × {len(config.features)} features, {size:,.0f} MB, written in {_since(started):.1f} s"
+        )
+        seen = {}
+        for engine in engines:
+            seconds, megabytes, seen[engine] = _run(folder, engine, with_labels=with_labels)
+            click.echo(f"{engine:8} {seconds:6.1f} s {megabytes:8,.0f} MB (largest process)")
+        if len(seen) > 1:
+            first, *others = seen.values()
+            click.echo("same numbers" if all(first == other for other in others) else "DIFFERENT numbers")
+
+
+def write_log(config: FamilyConfig, folder: Path, rows: int) -> None:
+    """A day's log, its labels and an export's statistics, all drawn from the family's own data.
+
+    Args:
+        config: The family.
+        folder: Gets `predictions.jsonl`, `labels.csv`, and `export/`.
+        rows: How many.
+    """
+    random = np.random.default_rng(7)
+    known = _known_rows(config)
+    _write_export(config, folder / "export", known)
+    start = UNTIL - timedelta(hours=24)
+    identity = f'"family": "{FAMILY}", "model": "{MODEL}", "version": {VERSION}, "role": "champion"'
+    names = [json.dumps(name) for name in config.classes]
+    features = [
+        json.dumps({name: None if np.isnan(value) else value for name, value in zip(config.features, row, strict=True)})
+        for row in known.tolist()
+    ]
+    with (
+        (folder / "predictions.jsonl").open("w", encoding="utf-8") as log,
+        (folder / "labels.csv").open("w", encoding="utf-8", newline="") as labels,
+    ):
+        writer = csv.writer(labels)
+        writer.writerow(["request_id", "label"])
+        for first in range(0, rows, _BATCH):
+            count = min(_BATCH, rows - first)
+            drawn = random.integers(0, len(known), count)
+            probability = random.beta(0.8, 0.8, count)
+            chosen = (probability > 0.5).astype(int)  # noqa: PLR2004  # where a class is decided
+            label = np.where(random.random(count) < 0.85, chosen, 1 - chosen)  # noqa: PLR2004  # an accuracy
+            ids = random.bytes(16 * count).hex()
+            for place in range(count):
+                at = start + timedelta(hours=24) * ((first + place) / rows)
+                request = ids[32 * place : 32 * place + 32]
+                log.write(
+                    f'{{"time": "{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z", "request_id": "{request}", '
+                    f'"row": 0, {identity}, "features": {features[drawn[place]]}, "class": {chosen[place]}, '
+                    f'"label": {names[chosen[place]]}, "probability": {probability[place]}, "latency_ms": 1.5}}\n'
+                )
+                writer.writerow([request, label[place]])
+
+
+def _known_rows(config: FamilyConfig) -> NDArray[np.float64]:
+    import pandas as pd
+
+    frame = pd.read_csv(REPOSITORY / config.data.path, na_values=["?"])
+    return frame[config.features].to_numpy(dtype=np.float64)
+
+
+def _write_export(config: FamilyConfig, folder: Path, known: NDArray[np.float64]) -> None:
+    folder.mkdir(exist_ok=True)
+    features: dict[str, Any] = {}
+    for place, name in enumerate(config.features):
+        values = known[:, place]
+        present = values[~np.isnan(values)]
+        features[name] = {"missing": float(np.isnan(values).mean())}
+        if name in config.numeric:
+            edges = np.unique(np.quantile(present, np.linspace(0, 1, 11)))
+            features[name] |= {"edges": edges.tolist(), "counts": np.histogram(present, edges)[0].tolist()}
+        else:
+            codes, counts = np.unique(present, return_counts=True)
+            features[name]["codes"] = {f"{code:g}": int(count) for code, count in zip(codes, counts, strict=True)}
+    ten = {"edges": np.linspace(0, 1, 11).round(10).tolist(), "counts": [9, 6, 5, 5, 5, 5, 5, 5, 6, 10]}
+    reference = {
+        "rows": len(known),
+        "features": features,
+        "predictions": {"labels": dict.fromkeys(config.classes, 30), "probability": ten},
+        "metrics": {name: {"value": 0.85, "low": 0.75, "high": 0.93} for name in ("accuracy", "precision", "recall")},
+    }
+    (folder / "reference.json").write_text(json.dumps(reference), encoding="utf-8")
+    (folder / "manifest.json").write_text(json.dumps({"model": MODEL, "version": VERSION}), encoding="utf-8")
+
+
+def _run(folder: Path, engine: str, *, with_labels: bool) -> tuple[float, float, Any]:
+    """Seconds and megabytes of one run, and what it saw."""
+    command = [
+        *("/usr/bin/time", "-f", "%M", sys.executable, str(REPOSITORY / "scripts" / "monitor-model.py")),
+        *("--model", FAMILY, "--log", str(folder / "predictions.jsonl"), "--export", str(folder / "export")),
+        *("--engine", engine, "--json"),
+        *(("--labels", str(folder / "labels.csv")) if with_labels else ()),
+    ]
+    home = folder / f"home-{engine}"
+    (home / "config").mkdir(parents=True, exist_ok=True)
+    (home / "config" / f"{FAMILY}.yaml").write_bytes((REPOSITORY / "config" / f"{FAMILY}.yaml").read_bytes())
+    environment = {**os.environ, "PROMOTION_HOME": str(home), "PROMOTION_CLOCK": UNTIL.isoformat()}
+    started = time.perf_counter()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603  # ours
+    seconds = _since(started)
+    if done.returncode not in {0, 3}:
+        raise click.ClickException(done.stderr)
+    return seconds, int(done.stderr.split()[-1]) / 1000, json.loads(done.stdout)["versions"]
+
+
+def _since(started: float) -> float:
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Tell a family's channels that a version moved, as whoever moved it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from promotion.afterwards import Announce, Announced
+from promotion.config import FamilyConfig
+from promotion.journal import Journal
+from promotion.records import Event
+
+if TYPE_CHECKING:
+    from monitoring.alerts import Delivery
+
+
+def announcer(journal: Journal, configs: Mapping[str, FamilyConfig]) -> Announce:
+    """What announces a move to the channels of its family, and nothing where the family has no file.
+
+    Args:
+        journal: Keeps what was told.
+        configs: Families by name.
+    """
+
+    def announce(event: Event) -> Announced:
+        config = configs.get(event.family)
+        if config is None:
+            return Announced()
+        from monitoring.alerting import Alerter
+        from monitoring.messages import Kind
+
+        told = Alerter(journal, config).announce(event)
+        ours = [item for item in told.deliveries if item.due.kind is Kind.ANNOUNCEMENT]
+        return Announced(
+            [_channel(item) for item in ours if item.answer.accepted],
+            [f"{item.due.channel} ({item.answer.problem})" for item in ours if not item.answer.accepted],
+        )
+
+    return announce
+
+
+def _channel(delivery: Delivery) -> str:
+    recipient = delivery.answer.recipient
+    return f"{delivery.due.channel} ({recipient})" if recipient else delivery.due.channel

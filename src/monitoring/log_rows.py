@@ -1,0 +1,189 @@
+"""Turn the bytes of a prediction log into rows; what cannot be read is counted and never ends a run."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pj
+
+_SMALL = 128 << 10
+_PIECES = 8
+_BATCH = 131_072
+_MOMENT = pa.timestamp("us", "UTC")
+_REQUIRED = ("time", "request_id", "model", "version", "role", "class")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some rows of a log, and how many lines beside them could not be read."""
+
+    rows: pa.Table
+    bad_lines: int
+
+
+def log_schema(features: Sequence[str]) -> pa.Schema:
+    """The columns of a log; every feature is a number, missing where it is null."""
+    return pa.schema(
+        [
+            ("time", _MOMENT),
+            ("request_id", pa.string()),
+            ("row", pa.int32()),
+            ("family", pa.string()),
+            ("model", pa.string()),
+            ("version", pa.int32()),
+            ("role", pa.string()),
+            ("features", pa.struct([(name, pa.float64()) for name in features])),
+            ("class", pa.int32()),
+            ("probability", pa.float64()),
+            ("latency_ms", pa.float64()),
+        ]
+    )
+
+
+def parse_lines(block: bytes, schema: pa.Schema) -> Block:
+    """The rows of some JSON lines.
+
+    Args:
+        block: Whole lines.
+        schema: See `log_schema`.
+    """
+    return _checked(_tables(block, schema), schema)
+
+
+def is_row(line: bytes, schema: pa.Schema) -> bool:
+    """Whether a line is a whole row; see `parse_lines`."""
+    return bool(_parsed(line, schema).num_rows)
+
+
+def parse_parquet(file: BinaryIO, features: Sequence[str]) -> Iterator[Block]:
+    """Rows of a Parquet file: features as a struct like the lines', or each in a column of its own name."""
+    import pyarrow.parquet as pq
+
+    schema = log_schema(features)
+    whole = pq.ParquetFile(file)
+    present = set(whole.schema_arrow.names)
+    wanted = [name for name in (*schema.names, *features) if name in present]
+    for batch in whole.iter_batches(_BATCH, columns=wanted):
+        yield _checked(iter([Block(_cast(pa.Table.from_batches([batch]), schema), 0)]), schema)
+
+
+def _tables(block: bytes, schema: pa.Schema) -> Iterator[Block]:
+    """A block's rows; where a line is bad, the lines around it are halved off until it is found."""
+    if not block.strip():
+        return
+    try:
+        yield Block(_arrow(block, schema), 0)
+    except pa.ArrowException:
+        pieces = list(_pieces(block))
+        if len(block) <= _SMALL or len(pieces) == 1:
+            rows = _parsed(block, schema)
+            yield Block(rows, sum(1 for line in block.splitlines() if line.strip()) - rows.num_rows)
+            return
+        for piece in pieces:
+            yield from _tables(piece, schema)
+
+
+def _pieces(block: bytes) -> Iterator[bytes]:
+    start, step = 0, max(len(block) // _PIECES, _SMALL)
+    while start < len(block):
+        end = block.find(b"\n", min(start + step, len(block) - 1)) + 1 or len(block)
+        yield block[start:end]
+        start = end
+
+
+def _arrow(block: bytes, schema: pa.Schema) -> pa.Table:
+    options = pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+    reading = pj.ReadOptions(block_size=max(1 << 20, min(8 << 20, len(block))))
+    table = pj.read_json(io.BytesIO(block), read_options=reading, parse_options=options)
+    return table.select(schema.names)
+
+
+def _parsed(block: bytes, schema: pa.Schema) -> pa.Table:
+    """The good lines of a block, read one by one."""
+    features = [field.name for field in schema.field("features").type]
+    found = []
+    for line in block.splitlines():
+        with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+            found.append(_record(json.loads(line), features))
+    return pa.Table.from_pylist(found, schema=schema)
+
+
+def _record(document: dict[str, Any], features: list[str]) -> dict[str, Any]:
+    given = document["features"]
+    moment = datetime.fromisoformat(document["time"])
+    return {
+        "time": moment if moment.tzinfo else moment.replace(tzinfo=UTC),
+        "request_id": _text(document["request_id"]),
+        "row": _whole(document.get("row", 0)),
+        "family": _text(document["family"]),
+        "model": _text(document["model"]),
+        "version": _whole(document["version"]),
+        "role": _text(document["role"]),
+        "features": {name: _number(given.get(name)) for name in features},
+        "class": _whole(document["class"]),
+        "probability": _number(document.get("probability")),
+        "latency_ms": _number(document.get("latency_ms")),
+    }
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 1 << 31:
+        raise TypeError
+    return value
+
+
+def _number(value: Any) -> float | None:
+    if value is not None and (not isinstance(value, int | float) or isinstance(value, bool)):
+        raise TypeError
+    return None if value is None else float(value)
+
+
+def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    columns = []
+    for column in schema:
+        if column.name == "features":
+            columns.append(_features(table, column.type))
+        elif column.name in table.column_names:
+            columns.append(table[column.name].cast(column.type))
+        else:
+            columns.append(pa.nulls(table.num_rows, column.type))
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _features(table: pa.Table, kind: pa.StructType) -> pa.Array:
+    is_struct = "features" in table.column_names
+    given = table["features"].combine_chunks() if is_struct else None
+    arrays = []
+    for field in kind:
+        if given is not None and given.type.get_field_index(field.name) >= 0:
+            arrays.append(pc.struct_field(given, field.name).cast(field.type))
+        elif given is None and field.name in table.column_names:
+            arrays.append(table[field.name].combine_chunks().cast(field.type))
+        else:
+            arrays.append(pa.nulls(table.num_rows, field.type))
+    return pa.StructArray.from_arrays(arrays, fields=list(kind))
+
+
+def _checked(blocks: Iterator[Block], schema: pa.Schema) -> Block:
+    """One table, without the rows that lack what every row has."""
+    found = list(blocks)
+    table = pa.concat_tables([block.rows for block in found]) if found else schema.empty_table()
+    whole = pc.is_valid(table["time"])
+    for name in _REQUIRED[1:]:
+        whole = pc.and_(whole, pc.is_valid(table[name]))
+    kept = table.filter(whole)
+    return Block(kept, sum(block.bad_lines for block in found) + table.num_rows - kept.num_rows)

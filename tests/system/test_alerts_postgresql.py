@@ -1,0 +1,70 @@
+"""Alerts on a journal in PostgreSQL, as a team has it: the same rules, and two runs at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import create_engine, text
+from tests.monitoring.receivers import receiving
+from tests.monitoring.test_alerting import found, seen
+from tests.promotion.factories import a_family, a_version, promote
+
+from monitoring.alert_book import alert_history
+from monitoring.alerting import Alerter
+from monitoring.alerts import State, Told
+from monitoring.channels import Patience
+from promotion.audit import verify
+from promotion.audit.records import JournalSource
+from promotion.database import Database
+from promotion.journal import Journal
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning"),
+]
+
+
+@pytest.fixture
+def database(postgresql: str) -> Iterator[str]:
+    """A database of the test's own."""
+    name = f"alerts_{uuid4().hex[:12]}"
+    engine = create_engine(postgresql.format("journal"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+        yield postgresql.format(name)
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
+
+
+def test_alert_and_recovery_are_told_once_each(database: str) -> None:
+    """Two runs find the same at the same moment, then two find it gone: one alert, one recovery, a sound chain."""
+    journal = Journal(Database(database))
+    promote(journal, "churn", a_version("churn", 1))
+    promote(journal, "churn", a_version("churn", 2))
+    routing = {"critical": ["slack"], "warning": ["slack"], "info": ["slack"]}
+    config = a_family("churn", monitoring={"channels": {"slack": "SLACK_URL"}, "routing": routing})
+    start = threading.Barrier(2)
+    journals = [Journal(Database(database)) for _ in range(2)]
+    patience = Patience(attempts=2, seconds=5, first_wait=0.01)
+    with receiving() as slack:
+
+        def run(own: Journal, bad: bool) -> Told:
+            start.wait()
+            alerter = Alerter(own, config, {"SLACK_URL": slack.url}, patience=patience)
+            return alerter.tell([found()] if bad else [], seen())
+
+        with ThreadPoolExecutor(2) as runs:
+            told = [list(runs.map(run, journals, [bad, bad])) for bad in (True, False)]
+
+    (alert,) = alert_history(journal, "churn", journal.history("churn")[-1].at)
+    assert [[0, 1], [0, 1]] == [sorted(len(each.deliveries) for each in pair) for pair in told]
+    assert ["[CRITICAL]", "[RECOVERED]"] == [title.split()[0] for title in slack.titles]
+    assert State.RECOVERED is alert.state
+    assert 2 == len([event for event in journal.history("churn") if event.action == "notify"])
+    assert [] == verify(JournalSource(journal), [], {}).findings
+    for each in (journal, *journals):
+        each.database._engine.dispose()
