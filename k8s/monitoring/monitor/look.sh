@@ -4,8 +4,7 @@ set -eu
 
 # A mounted Secret is readable by the group, and a signing key that others can read is refused.
 if [ -f "$KEYS/signing-key.pem" ]; then
-    umask 077
-    cp "$KEYS/signing-key.pem" "$HOME/signing-key.pem"
+    install -m 600 "$KEYS/signing-key.pem" "$HOME/signing-key.pem"
     export PROMOTION_SIGNING_KEY="$HOME/signing-key.pem"
 fi
 
