@@ -166,23 +166,22 @@ def _look(settings: Settings, journal: Journal, config: FamilyConfig, options: O
 
 
 def _watch(interval: int, look: Any) -> None:
-    """Look at fixed times; a run that fails is said and does not end the watch."""
+    """Look at fixed times; after the first one a run that fails is said and does not end the watch."""
     import signal
     import threading
     import time
 
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_signal: stopped.set())
-    next_time = time.monotonic()
-    while not stopped.is_set():
+    # The first look shows whether the command line is right; later a log may be away for a while.
+    look()
+    next_time = time.monotonic() + interval
+    while not stopped.wait(max(0.0, next_time - time.monotonic())):
         try:
             look()
-        except UsageError:
-            raise
         except PromotionError as error:
             talk(str(error), colour="red")
         next_time = max(next_time + interval, time.monotonic())
-        stopped.wait(next_time - time.monotonic())
 
 
 def _say(outcome: Outcome, *, as_json: bool) -> None:
@@ -230,7 +229,7 @@ def _say_version(observation: Observation, findings: Any) -> None:
         sign = "ℹ️" if finding.level == "info" else "⚠️"
         echo(f"   {sign} {finding.level}: {finding.text}")
     for why, found in quiet.items():
-        echo(f"   … {why}: {', '.join(finding.key for finding in found)}")
+        echo(f"   … {why}" if why == found[0].text else f"   … {why}: {', '.join(finding.key for finding in found)}")
     if not findings:
         echo("   ✅ as at promotion")
     counted = [

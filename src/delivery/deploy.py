@@ -209,7 +209,14 @@ class Deployer:
             return self._drive(interrupted, None)
         # Going back needs neither MLflow nor the export; going on does.
         self.service.synchronise(interrupted.target.family)
-        return self._drive(interrupted, _expected(export, interrupted.image))
+        try:
+            expected = _expected(export, interrupted.image)
+        except (GateRefused, UsageError) as error:
+            failure = Failure(Verdict.INFRASTRUCTURE, f"interrupted, and cannot be checked any more: {error}")
+        else:
+            return self._drive(interrupted, expected)
+        back = self.deployments.advance(interrupted, State.RETURNING, actor=self.actor, failure=failure)
+        return self._drive(back, None)
 
     def _drive(self, attempt: Deployment, expected: Expected | None) -> Deployment:
         """Bring an attempt to its end, from wherever it stands."""
@@ -221,9 +228,9 @@ class Deployer:
         failure = attempt.failure
         assert failure  # noqa: S101  # it was there before
         if failure.verdict is Verdict.OVERTAKEN:
-            raise ProductionMoved(f"{attempt}: {failure.reason}; {outcome}", **_document(attempt))
+            raise ProductionMoved(f"{attempt}: {failure.reason}; {outcome}", **attempt.outcome())
         raise DeploymentFailed(
-            f"{attempt} failed ({failure.verdict}): {failure.reason}; {outcome}", **_document(attempt)
+            f"{attempt} failed ({failure.verdict}): {failure.reason}; {outcome}", **attempt.outcome()
         )
 
     def _forward(self, attempt: Deployment, expected: Expected) -> Deployment:
@@ -293,14 +300,3 @@ class Deployer:
 
 def _expected(export: Path | None, image: Image) -> Expected:
     return read_expected(export, image) if export else Expected((), (), (), ())
-
-
-def _document(attempt: Deployment) -> dict[str, object]:
-    failure = attempt.failure
-    return {
-        "operation": attempt.operation,
-        "state": attempt.state.value,
-        "verdict": failure.verdict.value if failure else None,
-        "reason": failure.reason if failure else None,
-        "explanation": list(failure.details) if failure else [],
-    }

@@ -10,6 +10,7 @@ from delivery.deploy import Deployer
 from delivery.deployments import Deployments
 from delivery.errors import ClusterBehind
 from delivery.records import Deployment, Environment, Target
+from delivery.views import Rollout
 from promotion.errors import GateRefused, NothingToDo, PromotionError, UsageError
 from promotion.journal import Journal
 from promotion.rollback import ACTION, rollback
@@ -116,7 +117,7 @@ def follow(service: PromotionService, deployer: OpenDeployer, family: str) -> De
 
     Raises:
         GateRefused: Nothing is in Production, or it was never deployed there: there is no image of it.
-        UsageError: It was deployed to another cluster than kubectl leads to.
+        UsageError: kubectl leads to a cluster that runs nothing the journal knows.
         DeploymentFailed: It was tried, and the cluster runs what it ran before.
         PromotionError: The cluster or the journal cannot be asked.
     """
@@ -129,10 +130,19 @@ def follow(service: PromotionService, deployer: OpenDeployer, family: str) -> De
             "export it, build its image and deploy that"
         )
     to_production = deployer(service)
-    server = to_production.cluster.server()
-    if server != record.cluster:
-        raise UsageError(f"{record} ran on {record.cluster}, and kubectl leads to {server}: change the context")
+    _require_cluster(to_production, target)
     try:
         return to_production.deploy(target, record.image, None)
     except NothingToDo:
         return None
+
+
+def _require_cluster(deployer: Deployer, target: Target) -> None:
+    """See that this is the cluster the family runs on: a pod knows it by another URL than a build agent does."""
+    found = deployer.cluster.get("deployment", target.name)
+    record = deployer.deployments.named(Rollout.of(found).operation) if found else None
+    if record is None or record.target != target:
+        raise UsageError(
+            f"kubectl leads to {deployer.cluster.server()}, where {target} is nothing the journal knows of: "
+            "change the context, or deploy with scripts/deploy-model.py"
+        )

@@ -229,5 +229,15 @@ class Deployment:
         """The version as people read it."""
         return f"{self.image.model} v{self.image.version}" + (f" ({self.image.semver})" if self.image.semver else "")
 
+    def outcome(self) -> dict[str, Any]:
+        """How it stands, as plain data."""
+        return {
+            "operation": self.operation,
+            "state": self.state.value,
+            "verdict": self.failure.verdict.value if self.failure else None,
+            "reason": self.failure.reason if self.failure else None,
+            "explanation": list(self.failure.details) if self.failure else [],
+        }
+
     def __str__(self) -> str:
         return f"{self.version} on {self.target}"

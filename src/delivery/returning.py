@@ -194,9 +194,5 @@ class Returner:
             f"{attempt} failed ({failure and failure.verdict}): {failure and failure.reason}{so_far}; "
             f"{what} COULD NOT GO BACK YET: {error}; when that is settled: python scripts/deploy-model.py "
             f"--model {attempt.target.family} --environment {attempt.target.environment} --resume",
-            operation=attempt.operation,
-            state=attempt.state.value,
-            verdict=failure.verdict.value if failure else None,
-            reason=failure.reason if failure else None,
-            explanation=list(failure.details) if failure else [],
+            **attempt.outcome(),
         )

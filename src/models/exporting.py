@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from models.datasets import Dataset, Partition
     from models.exporting_onnx import Parity
 
-EXPECTED_ROWS = 20
 GRAPH = "model.onnx"
 NATIVE = "model"
 """Where the registered files lie in a native export."""
@@ -224,6 +223,7 @@ def _write_documents(
     import pandas as pd
 
     from models.exporting_files import (
+        EXPECTED_ROWS,
         emptied,
         expected_document,
         reference_document,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from promotion.config import FamilyConfig
 from promotion.evidence import Interval
 
+EXPECTED_ROWS = 20
 TOLERANCE = 1e-5
 """Largest difference of a probability that is taken for rounding; classes this close are taken for equally likely."""
 

@@ -130,6 +130,7 @@ def _measured(observation: Observation) -> set[str]:
         *(["error_rate"] if service.error_rate is not None else []),
         *(["metrics"] if service.source == "prometheus" else []),
         *(f"{PREFIX}{name}" for name, it in observation.lately.items() if any(one.enough for one in it.stretches)),
+        *(["stage"] if observation.is_production is not None else []),
     }
 
 

@@ -73,7 +73,7 @@ def _collected(context: Any, parts: list[Part], plan: Plan) -> Count:
         shared = context.broadcast(plan)
         counts = context.parallelize(parts, len(parts)).map(lambda part: _apart(part, shared.value))
         total = Count()
-        for count, problem in counts.toLocalIterator():
+        for count, problem in counts.collect():
             if problem is not None:
                 raise DataError(problem)
             total.add(count)

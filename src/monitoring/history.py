@@ -13,6 +13,7 @@ from monitoring.judgement import Finding, Level, worst
 from monitoring.observation import Observation
 from monitoring.reference import Reference
 from monitoring.watching import Known, Version
+from promotion.evidence import Interval
 from promotion.journal import Journal
 from promotion.schema import monitoring_run
 from promotion.semver import is_semantic
@@ -52,7 +53,7 @@ def known_versions(journal: Journal, family: str, references: Iterable[Reference
         references: Of the exports at hand.
     """
     entries = journal.entries(family) if journal.exists else []
-    metrics: dict[Version, Mapping[str, float]] = {}
+    metrics: dict[Version, Mapping[str, Interval]] = {}
     semver: dict[Version, str] = {}
     for entry in entries:
         registration = journal.registration(entry.id)
@@ -63,7 +64,7 @@ def known_versions(journal: Journal, family: str, references: Iterable[Reference
     production = journal.production(family) if journal.exists else None
     return Known(
         production=(production.model, production.number) if production else None,
-        is_recorded=bool(entries),
+        is_recorded=journal.knows(family),
         metrics=metrics,
         semver=semver,
         references={(it.model, it.version): it for it in references},
@@ -71,10 +72,16 @@ def known_versions(journal: Journal, family: str, references: Iterable[Reference
     )
 
 
-def promoted(recorded: Mapping[str, float]) -> dict[str, float]:
-    """Values on the rows held out, by the metric's own name, from the metrics recorded at registration."""
+def promoted(recorded: Mapping[str, float]) -> dict[str, Interval]:
+    """Values on the rows held out, by the metric's own name, from the metrics recorded at registration.
+
+    A value without ends of an interval is taken as it stands.
+    """
     held_out = {name.removeprefix("test_"): value for name, value in recorded.items() if name.startswith("test_")}
-    return held_out or dict(recorded)
+    return {
+        name: Interval(value, recorded.get(f"{name}_low", value), recorded.get(f"{name}_high", value))
+        for name, value in (held_out or recorded).items()
+    }
 
 
 def record(journal: Journal, observation: Observation, findings: Sequence[Finding]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -62,7 +63,8 @@ def judge(observation: Observation, monitoring: Monitoring) -> list[Finding]:
     """Every check's finding, worst first.
 
     Drops and rises are absolute differences from the value at promotion. Beyond a bound they count only when the
-    metric differs from that value with the family's confidence: a large drop on few labels is not yet one.
+    metric differs from that value with the family's confidence: a large drop on few labels is not yet one, and neither
+    is one from a value that was measured on few held-out rows.
 
     Args:
         observation: What was seen.
@@ -140,8 +142,8 @@ def _loss(
         f"{name} {reading.value:.3f} on {reading.rows:,} labelled rows, {loss:.3f} {'above' if rising else 'below'} "
         f"{reading.reference:.3f} at promotion"
     )
-    if not _is_sure(reading, loss, monitoring.confidence, rising=rising):
-        return say(None, crossed[1], f"{text}; too few rows to tell it from chance") if crossed else None
+    if not is_sure(reading, loss, monitoring.confidence, rising=rising):
+        return say(None, crossed[1], f"{text}; {doubt(reading, rising=rising)}") if crossed else None
     if crossed:
         return say(*crossed, f"{text}; {crossed[0]} beyond {crossed[1]:g}")
     return say("info", first, f"{text}; a minor fluctuation") if name in _LEADING else None
@@ -155,12 +157,30 @@ def _unsaid(reading: Reading, monitoring: Monitoring) -> str:
     return "nothing to compare with, no value at promotion is known"
 
 
-def _is_sure(reading: Reading, loss: float, confidence: float, *, rising: bool) -> bool:
-    """Whether the interval of that confidence, scaled from the 95 % one, excludes the value at promotion."""
-    end = reading.low if rising else reading.high
-    if end is None or reading.value is None:
-        return False
-    return loss > abs(end - reading.value) * NormalDist().inv_cdf((1 + confidence) / 2) / _HALF_WIDTH
+def is_sure(reading: Reading, loss: float, confidence: float, *, rising: bool) -> bool:
+    """Whether the two values differ with that confidence, both being measured on so many rows and no more.
+
+    The interval of the difference has the square root of the summed squares of both reaches (MOVER; Zou & Donner 2008,
+    Statistics in Medicine 27:1693-1702), scaled from 95 % to the confidence.
+    """
+    reach = math.hypot(*_reaches(reading, rising=rising))
+    return loss > reach * NormalDist().inv_cdf((1 + confidence) / 2) / _HALF_WIDTH
+
+
+def _reaches(reading: Reading, *, rising: bool) -> tuple[float, float]:
+    """How far each 95 % interval reaches towards the other value: the live one's, and the one of promotion."""
+    ours, theirs = (reading.low, reading.reference_high) if rising else (reading.high, reading.reference_low)
+    if ours is None or reading.value is None or reading.reference is None:
+        return math.inf, 0.0
+    return abs(reading.value - ours), 0.0 if theirs is None else abs(reading.reference - theirs)
+
+
+def doubt(reading: Reading, *, rising: bool) -> str:
+    """Why two values may differ by chance, in words."""
+    live, promotion = _reaches(reading, rising=rising)
+    if promotion > live:
+        return f"it may be chance, the value at promotion is known to ±{promotion:.2f} only"
+    return "it may be chance with so few labelled rows"
 
 
 def _concept(observation: Observation, monitoring: Monitoring) -> Iterator[Finding]:
@@ -176,7 +196,7 @@ def _concept(observation: Observation, monitoring: Monitoring) -> Iterator[Findi
             continue
         change = abs(reading.value - reading.reference)
         rising = reading.value > reading.reference
-        if change > bound and _is_sure(reading, change, monitoring.confidence, rising=rising):
+        if change > bound and is_sure(reading, change, monitoring.confidence, rising=rising):
             text = f"{what} is {reading.value:.3f}, at promotion {reading.reference:.3f}; warning beyond {bound:g}"
             yield Finding(key, "warning", *facts, text)
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
 
-from monitoring.observation import Lately, Stretch
+from monitoring.observation import Lately, Reading, Stretch
 from monitoring.observing import Labelled
+from monitoring.performance import wilson
 from monitoring.prometheus import Prometheus, Version
 from monitoring.tally import moment
 from promotion.policy import Monitoring
 
 
-def accuracy_lately(found: Labelled | None, policy: Monitoring, live_since: datetime) -> Lately:
+def accuracy_lately(found: Labelled | None, promoted: Reading, policy: Monitoring, live_since: datetime) -> Lately:
     """Accuracy in the newest windows that have labels.
 
     Labels arrive late and at their own pace, so a window ends with a labelled row, and is longer than the policy's
@@ -21,6 +23,7 @@ def accuracy_lately(found: Labelled | None, policy: Monitoring, live_since: date
 
     Args:
         found: The labelled rows of the version in its newest period; None without any.
+        promoted: The accuracy in that period; its value at promotion counts.
         policy: Length and number of the windows, and how many rows one needs.
         live_since: What was answered earlier does not count.
     """
@@ -48,7 +51,10 @@ def accuracy_lately(found: Labelled | None, policy: Monitoring, live_since: date
         end = start
     if not stretches:
         return Lately(problem="no row has a label that was answered since the version is in Production")
-    return Lately(stretches[::-1])
+    rows = sum(it.rows for it in stretches)
+    value, low, high = wilson(int(is_right[len(is_right) - rows :].sum()), rows)
+    together = replace(promoted, value=value, low=low, high=high, rows=rows)
+    return Lately(stretches[::-1], together)
 
 
 def service_lately(
@@ -81,7 +87,7 @@ def service_lately(
                 Stretch(end - length, end, value, service.requests or 0, enough=service.enough and value is not None)
                 for end, service, value in zip(ends, found, values, strict=True)
             ],
-            problem,
+            problem=problem,
         )
         for name, values in (
             ("error_rate", [service.error_rate for service in found]),

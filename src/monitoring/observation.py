@@ -22,6 +22,9 @@ class Reading:
         reference: Value at promotion; None when nobody wrote one down.
         rows: How many rows it was measured on.
         enough: Whether these are as many as the family asks for. A reading without it is neither good nor bad.
+        reference_low: Lower end of the 95 % interval of the value at promotion, which was measured on held-out rows and
+            often on few of them; None when it is not known.
+        reference_high: Upper end, likewise.
     """
 
     value: float | None
@@ -30,6 +33,8 @@ class Reading:
     reference: float | None
     rows: int
     enough: bool
+    reference_low: float | None = None
+    reference_high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +159,12 @@ class Lately:
 
     Attributes:
         stretches: Oldest first; those before the version went into Production are missing.
+        together: All of them as one, beside the value at promotion; None of what was not promised.
         problem: Why it is unknown.
     """
 
     stretches: Sequence[Stretch] = ()
+    together: Reading | None = None
     problem: str | None = None
 
 

@@ -14,6 +14,7 @@ from monitoring.performance import concept, confusion, readings, roc_auc, scores
 from monitoring.prometheus import Trend
 from monitoring.reference import Bins, FloatArray, IntArray, Reference
 from monitoring.tally import Plan, Tally, latency_quantile, moment
+from promotion.evidence import Interval
 
 _LEAST_IN_A_STEP = 10
 _P95 = 0.95
@@ -71,7 +72,11 @@ def labelled_period(tally: Tally, window: timedelta) -> Labelled | None:
 
 
 def performance(
-    found: Labelled | None, names: Sequence[str], reference: Mapping[str, float], minimum: int
+    found: Labelled | None,
+    names: Sequence[str],
+    reference: Mapping[str, Interval],
+    held_out: Mapping[str, int],
+    minimum: int,
 ) -> tuple[dict[str, Reading], dict[str, Reading]]:
     """Metrics, and the share of positives by predicted class.
 
@@ -79,13 +84,15 @@ def performance(
         found: The labelled rows; None without any.
         names: Of the classes.
         reference: Values at promotion by name.
+        held_out: Rows these were measured on, by predicted class; empty when that is not known.
         minimum: Labelled rows below which a reading is not enough.
     """
     none = np.empty(0, dtype=np.int64)
     chosen, label = (found.chosen, found.label) if found else (none, none)
     probability = found.probability if found else np.empty(0)
     metrics = readings(chosen, label, probability, classes=len(names), reference=reference, minimum=minimum)
-    return metrics, concept(chosen, label, names=names, reference=reference, minimum=minimum)
+    meaning = concept(chosen, label, names=names, reference=reference, held_out=held_out, minimum=minimum)
+    return metrics, meaning
 
 
 def drifts(tally: Tally, plan: Plan, names: Sequence[str], reference: Reference | None, minimum: int) -> list[Drift]:

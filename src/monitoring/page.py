@@ -65,7 +65,7 @@ def write_page(
         quiet=[finding for finding in findings if not finding.level],
         findings=findings,
         tiles=_tiles(serving) if serving else [],
-        timelines=timelines(serving, policy) if serving else [],
+        timelines=timelines(serving, policy, _before(serving, judged)) if serving else [],
         drifts=_ranked(serving) if serving else [],
         scale=_scale(serving, policy) if serving else 1.0,
         bounds=_psi_bounds(policy),
@@ -81,40 +81,48 @@ def write_page(
     write(path, page)
 
 
-def timelines(observation: Observation, policy: Monitoring) -> list[Timeline]:
+def timelines(observation: Observation, policy: Monitoring, before: Sequence[Observation] = ()) -> list[Timeline]:
     """A trend for every metric that was measured, with the bounds that are set for it.
 
     Args:
         observation: Of the version that serves.
         policy: The family's bounds.
+        before: Of the versions that served before it in the window.
     """
     found = []
     for name, reading in observation.metrics.items():
-        steps = [step for step in observation.slices if name in step.values]
-        if not steps or observation.labelled_since is None or observation.labelled_until is None:
-            continue
-        ends = observation.labelled_since, observation.labelled_until
-        found.append(
-            Timeline(
-                title=name,
-                since=ends[0],
-                until=ends[1],
-                points=[(step.since + (step.until - step.since) / 2, step.values[name]) for step in steps],
-                lines=_promotion_lines(name, reading.reference, policy),
-                marks=_marks(observation, *ends),
-            )
-        )
+        if (ends := _labelled_ends(observation)) is None:
+            break
+        lines = _promotion_lines(name, reading.reference, policy)
+        earlier = [(at, value) for other in before for at, value in _points(other, name) if ends[0] <= at <= ends[1]]
+        found.append(Timeline(name, *ends, _points(observation, name), earlier, lines, _marks(observation, *ends)))
+    ends = observation.since, observation.until
     for name, (title, key, spelling) in _SERVICE.items():
-        points = [
-            (step.since + (step.until - step.since) / 2, step.values[name])
-            for step in observation.slices
-            if name in step.values
-        ]
+        points = _points(observation, name)
         if any(value is not None for _, value in points):
-            ends = observation.since, observation.until
             lines = _bound_lines(key, policy) if key else []
-            found.append(Timeline(title, *ends, points, lines, marks=_marks(observation, *ends), spelling=spelling))
-    return found
+            found.append(Timeline(title, *ends, points, (), lines, _marks(observation, *ends), spelling))
+    return [it for it in found if it.values]
+
+
+def _points(observation: Observation, name: str) -> list[tuple[datetime, float | None]]:
+    """Middle and value of the steps in which something of the kind was to be measured."""
+    is_service = name in _SERVICE
+    return [
+        (step.since + (step.until - step.since) / 2, step.values.get(name))
+        for step in observation.slices
+        if (name in step.values if is_service else not _SERVICE.keys() & step.values.keys() and step.labelled)
+    ]
+
+
+def _labelled_ends(observation: Observation) -> tuple[datetime, datetime] | None:
+    if observation.labelled_since is None or observation.labelled_until is None:
+        return None
+    return observation.labelled_since, observation.labelled_until
+
+
+def _before(serving: Observation, judged: Sequence[Judged]) -> list[Observation]:
+    return [it for it, _ in judged if it.role == serving.role and it is not serving]
 
 
 def _marks(observation: Observation, since: datetime, until: datetime) -> list[Mark]:

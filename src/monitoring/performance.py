@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest, norm, rankdata
 
 from monitoring.observation import Reading
+from promotion.evidence import Interval
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -85,7 +86,7 @@ def readings(
     probability: FloatArray,
     *,
     classes: int,
-    reference: Mapping[str, float],
+    reference: Mapping[str, Interval],
     minimum: int,
 ) -> dict[str, Reading]:
     """Every metric with its 95 % interval.
@@ -113,7 +114,7 @@ def readings(
         for name, value in scores(table).items():
             low, high = np.quantile(resampled[name], [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
             found[name] = (float(value), float(low), float(high))
-        found["accuracy"] = _share(int((chosen == label).sum()), rows)
+        found["accuracy"] = wilson(int((chosen == label).sum()), rows)
         if classes == _BINARY and (area := roc_auc(label, probability)) is not None:
             reach = float(norm.ppf((1 + _CONFIDENCE) / 2)) * area[1]
             found["roc_auc"] = (area[0], max(area[0] - reach, 0.0), min(area[0] + reach, 1.0))
@@ -122,7 +123,13 @@ def readings(
 
 
 def concept(
-    chosen: IntArray, label: IntArray, *, names: Sequence[str], reference: Mapping[str, float], minimum: int
+    chosen: IntArray,
+    label: IntArray,
+    *,
+    names: Sequence[str],
+    reference: Mapping[str, Interval],
+    held_out: Mapping[str, int],
+    minimum: int,
 ) -> dict[str, Reading]:
     """Of two classes: share of positives among the rows given each of them, and what it was at promotion.
 
@@ -133,6 +140,7 @@ def concept(
         label: What it is, shape (rows,).
         names: Of the classes.
         reference: Values at promotion by name.
+        held_out: Rows these were measured on, by predicted class; empty when that is not known.
         minimum: Labelled rows below which a reading is not enough.
 
     Returns:
@@ -140,12 +148,13 @@ def concept(
     """
     if len(names) != _BINARY:
         return {}
-    before = positives_by_prediction(reference)
+    before = positives_by_prediction({name: interval.value for name, interval in reference.items()})
     found = {}
     for place, name in enumerate(names):
         rows = label[chosen == place]
-        share = _share(int((rows == 1).sum()), len(rows)) if len(rows) else None
-        found[name] = _reading(share, before[place], len(rows), enough=len(rows) >= minimum)
+        share = wilson(int((rows == 1).sum()), len(rows)) if len(rows) else None
+        known = _known(before[place], held_out.get(name, 0))
+        found[name] = _reading(share, known, len(rows), enough=len(rows) >= minimum)
     return found
 
 
@@ -173,15 +182,26 @@ def positives_by_prediction(metrics: Mapping[str, float]) -> tuple[float | None,
     return (false_negatives / negatives if negatives > 0 else None), precision
 
 
-def _share(part: int, whole: int) -> tuple[float, float, float]:
+def wilson(part: int, whole: int) -> tuple[float, float, float]:
     """A share with Wilson's 95 % interval."""
     ends = binomtest(part, whole).proportion_ci(_CONFIDENCE, method="wilson")
     return part / whole, float(ends.low), float(ends.high)
 
 
-def _reading(found: tuple[float, float, float] | None, reference: float | None, rows: int, *, enough: bool) -> Reading:
+def _known(share: float | None, rows: int) -> Interval | None:
+    """A share at promotion with its interval; without knowing the rows it is taken as it stands."""
+    if share is None:
+        return None
+    return Interval(*wilson(round(share * rows), rows)) if rows else Interval(share, share, share)
+
+
+def _reading(
+    found: tuple[float, float, float] | None, reference: Interval | None, rows: int, *, enough: bool
+) -> Reading:
     value, low, high = found or (None, None, None)
-    return Reading(value, low, high, reference, rows, enough)
+    if reference is None:
+        return Reading(value, low, high, None, rows, enough)
+    return Reading(value, low, high, reference.value, rows, enough, reference.low, reference.high)
 
 
 def _ratio(numerator: NDArray[np.int64] | FloatArray, denominator: NDArray[np.int64] | FloatArray) -> FloatArray:

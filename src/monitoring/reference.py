@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promotion.errors import DataError, UsageError
+from promotion.evidence import Interval
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -108,7 +109,7 @@ class Reference:
         missing: Share of rows without a value, by feature.
         labels: Held-out rows the version gave each class, in the classes' order.
         probability: Of the same rows; of the positive class of two, of the predicted one of more.
-        metrics: Value on the held-out rows by name.
+        metrics: Value on the held-out rows by name, with its interval.
     """
 
     model: str
@@ -120,7 +121,7 @@ class Reference:
     missing: Mapping[str, float]
     labels: Mapping[str, int]
     probability: Bins
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, Interval] = field(default_factory=dict)
 
     @cached_property
     def classes(self) -> Bins:
@@ -172,7 +173,10 @@ def _parse(manifest: Any, document: Any, folder: Path, classes: list[str]) -> Re
         missing={name: float(found["missing"]) for name, found in features.items()},
         labels={name: int(given.get(name, 0)) for name in classes},
         probability=Bins.measured(probability["edges"], probability["counts"]),
-        metrics={name: float(found["value"]) for name, found in document.get("metrics", {}).items()},
+        metrics={
+            name: Interval(float(found["value"]), float(found["low"]), float(found["high"]))
+            for name, found in document.get("metrics", {}).items()
+        },
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from monitoring.alerts import Told
 from monitoring.engines import Engine
+from monitoring.forecasts import observe_forecasts
 from monitoring.history import earlier, known_versions, record
 from monitoring.judgement import Finding, Level, judge, worst
 from monitoring.observation import Observation
@@ -143,7 +144,7 @@ def run(
         engine=options.engine,
         prometheus=options.prometheus,
     )
-    observations = observe(watch, known)
+    observations = observe_forecasts(watch, known) if config.is_forecast else observe(watch, known)
     findings = [judge(observation, policy) for observation in observations]
     returned = way_back.consider(observations, dry_run=options.dry_run) if way_back else Returned()
     if observations:

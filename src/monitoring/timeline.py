@@ -41,6 +41,7 @@ class Timeline:
         since: Left end.
         until: Right end.
         points: Moment and value, oldest first; a step without a value breaks the line.
+        before: The same of the versions that answered before.
         lines: Bounds and the value at promotion.
         marks: Moments to mark.
         spelling: Python's format of a value.
@@ -50,6 +51,7 @@ class Timeline:
     since: datetime
     until: datetime
     points: Sequence[tuple[datetime, float | None]]
+    before: Sequence[tuple[datetime, float | None]] = ()
     lines: Sequence[Line] = ()
     marks: Sequence[Mark] = ()
     spelling: str = "g"
@@ -74,14 +76,12 @@ class Timeline:
     @property
     def path(self) -> str:
         """The measured line as an SVG path, with gaps."""
-        pieces, is_open = [], False
-        for at, value in self.points:
-            if value is None or not math.isfinite(value):
-                is_open = False
-                continue
-            pieces.append(f"{'L' if is_open else 'M'}{self._x(at)},{self._y(value)}")
-            is_open = True
-        return "".join(pieces)
+        return self._path(self.points)
+
+    @property
+    def path_before(self) -> str:
+        """The same of the versions before."""
+        return self._path(self.before)
 
     @property
     def dots(self) -> list[tuple[float, float, str]]:
@@ -95,12 +95,10 @@ class Timeline:
     @property
     def levels(self) -> list[tuple[float, float, Line]]:
         """Height of each line, height of its label, and the line; labels do not touch."""
-        found = sorted(((self._y(line.value), line) for line in self.lines), key=lambda item: item[0])
         placed: list[tuple[float, float, Line]] = []
-        for height, line in found:
-            label = height - 4
-            if placed:
-                label = max(label, placed[-1][1] + 11)
+        for height, line in sorted(((self._y(line.value), line) for line in self.lines), key=lambda item: item[0]):
+            # The topmost label stands on its line, the others hang below theirs.
+            label = height - 4 if not placed else max(height, placed[-1][1]) + 11
             placed.append((height, label, line))
         return placed
 
@@ -131,7 +129,8 @@ class Timeline:
     @cached_property
     def _scale(self) -> tuple[float, float, float]:
         """Ends of the axis and its step: one, two or five times a power of ten."""
-        shown = [*self.values, *(line.value for line in self.lines)] or [0.0, 1.0]
+        earlier = [value for _, value in self.before if value is not None and math.isfinite(value)]
+        shown = [*self.values, *earlier, *(line.value for line in self.lines)] or [0.0, 1.0]
         low, high = min(shown), max(shown)
         if math.isclose(low, high, abs_tol=1e-12):
             low, high = low - 0.05 * (abs(low) or 1), high + 0.05 * (abs(high) or 1)
@@ -139,6 +138,16 @@ class Timeline:
         power = 10.0 ** math.floor(math.log10(raw))
         step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
         return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step, step
+
+    def _path(self, points: Sequence[tuple[datetime, float | None]]) -> str:
+        pieces, is_open = [], False
+        for at, value in points:
+            if value is None or not math.isfinite(value):
+                is_open = False
+                continue
+            pieces.append(f"{'L' if is_open else 'M'}{self._x(at)},{self._y(value)}")
+            is_open = True
+        return "".join(pieces)
 
     def _x(self, at: datetime) -> float:
         share = (at - self.since) / (self.until - self.since)

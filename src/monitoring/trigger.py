@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from monitoring.observation import Lately, Observation, Stretch
+from monitoring.judgement import doubt, is_sure
+from monitoring.observation import Lately, Observation, Reading, Stretch
 from promotion.policy import Monitoring
 
 PREFIX = "rollback:"
@@ -27,6 +28,7 @@ class Trigger:
         bad: Which of them are beyond the bound, on rows enough.
         needed: How many have to be.
         problem: Why nothing can be said; empty when something can.
+        doubt: Why it may be chance; empty when it is not.
     """
 
     key: str
@@ -36,11 +38,12 @@ class Trigger:
     bad: Sequence[bool]
     needed: int
     problem: str = ""
+    doubt: str = ""
 
     @property
     def fires(self) -> bool:
         """Whether enough windows are bad, and the newest still is: what is over takes nothing back."""
-        return not self.problem and self.bad[-1] and sum(self.bad) >= self.needed
+        return not self.problem and not self.doubt and self.bad[-1] and sum(self.bad) >= self.needed
 
     @property
     def text(self) -> str:
@@ -56,7 +59,7 @@ class Trigger:
         return (
             f"{_NAMES[self.key]} beyond {_SPELLING[self.key].format(self.bound)} in {sum(self.bad)} of the newest "
             f"{len(self.stretches)} windows, {self.needed} needed: {figures}{promoted}, "
-            f"{since:%Y-%m-%d %H:%M:%S} to {until:%H:%M:%S} UTC"
+            f"{since:%Y-%m-%d %H:%M:%S} to {until:%H:%M:%S} UTC" + (f"; {self.doubt}" if self.doubt else "")
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -67,6 +70,8 @@ class Trigger:
         return document | {"fires": self.fires, "text": self.text}
 
 
+_DROP = "accuracy"
+"""The one figure that is compared with its value at promotion."""
 _NAMES = {"accuracy": "drop of the accuracy", "error_rate": "error rate", "latency": "latency p95"}
 _SPELLING = {"accuracy": "{:.3f}", "error_rate": "{:.1%}", "latency": "{:.0f} ms"}
 
@@ -78,35 +83,49 @@ def triggers(observation: Observation, policy: Monitoring) -> list[Trigger]:
         observation: What was seen.
         policy: The family's.
     """
-    reading = observation.metrics.get("accuracy")
-    reference = reading.reference if reading else None
     bounds = policy.rollback
-    found = []
-    for key, bound in (
-        ("accuracy", bounds.accuracy_drop),
-        ("error_rate", bounds.error_rate),
-        ("latency", bounds.latency_ms),
-    ):
-        if bound is not None and key in observation.lately:
-            promoted = reference if key == "accuracy" else None
-            found.append(_trigger(key, bound, promoted, observation.lately[key], policy.sustained.needed))
-    return found
+    return [
+        _trigger(key, bound, observation.lately[key], policy)
+        for key, bound in (
+            ("accuracy", bounds.accuracy_drop),
+            ("error_rate", bounds.error_rate),
+            ("latency", bounds.latency_ms),
+        )
+        if bound is not None and key in observation.lately
+    ]
 
 
-def _trigger(key: str, bound: float, reference: float | None, lately: Lately, needed: int) -> Trigger:
-    is_drop = key == "accuracy"
+def _trigger(key: str, bound: float, lately: Lately, policy: Monitoring) -> Trigger:
+    together = lately.together
+    reference = together.reference if together else None
     bad = [
-        it.enough and it.value is not None and _loss(it.value, reference, is_drop=is_drop) > bound + _CLOSE
+        it.enough and it.value is not None and _loss(it.value, reference, key) > bound + _CLOSE
         for it in lately.stretches
     ]
-    problem = _problem(lately, needs_reference=is_drop and reference is None)
-    return Trigger(key, bound, reference, lately.stretches, bad, needed, problem)
+    unsure = any(bad) and together is not None and not _is_sure(together, policy)
+    return Trigger(
+        key,
+        bound,
+        reference,
+        lately.stretches,
+        bad,
+        policy.sustained.needed,
+        problem=_problem(lately, needs_reference=key == _DROP and reference is None),
+        doubt=doubt(together, rising=False) if unsure and together else "",
+    )
 
 
-def _loss(value: float, reference: float | None, *, is_drop: bool) -> float:
-    if not is_drop:
+def _loss(value: float, reference: float | None, key: str) -> float:
+    if key != _DROP:
         return value
     return 0.0 if reference is None else reference - value
+
+
+def _is_sure(together: Reading, policy: Monitoring) -> bool:
+    """Whether the windows together differ from the value at promotion by more than chance, both being measured."""
+    if together.value is None or together.reference is None:
+        return False
+    return is_sure(together, together.reference - together.value, policy.confidence, rising=False)
 
 
 def _problem(lately: Lately, *, needs_reference: bool) -> str:

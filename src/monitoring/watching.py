@@ -11,13 +11,14 @@ from typing import cast
 from monitoring.engines import COUNTERS, Engine
 from monitoring.labels import Labels, read_labels
 from monitoring.lately import accuracy_lately, service_lately
-from monitoring.observation import Arrival, Lately, LeftOut, Observation, Role, Service
+from monitoring.observation import Arrival, Lately, LeftOut, Observation, Reading, Role, Service
 from monitoring.observing import Labelled, drifts, labelled_period, performance, qualities, service_from_log, trend
 from monitoring.prometheus import Prometheus, Trend
 from monitoring.prometheus import Version as Served
 from monitoring.reference import Reference
 from monitoring.tally import Answerer, Count, Plan, Tally, moment
 from promotion.config import FamilyConfig
+from promotion.evidence import Interval
 from promotion.policy import Monitoring
 
 SLICES = 24
@@ -35,15 +36,15 @@ class Known:
     Attributes:
         production: The version in Production; None when there is none.
         live_since: When it came there, UTC; None likewise.
-        is_recorded: Whether the journal knows the family at all.
-        metrics: Values at promotion by name, by version.
+        is_recorded: Whether the journal has ever moved a version of the family.
+        metrics: Values at promotion by name, with their intervals, by version.
         semver: Semantic versions.
         references: Statistics of exports.
     """
 
     production: Version | None
     is_recorded: bool
-    metrics: Mapping[Version, Mapping[str, float]]
+    metrics: Mapping[Version, Mapping[str, Interval]]
     semver: Mapping[Version, str]
     references: Mapping[Version, Reference]
     live_since: datetime | None = None
@@ -174,7 +175,8 @@ def _observation(seen: _Seen, answerer: Answerer, tally: Tally) -> Observation:
     reference = known.references.get(version)
     promoted = known.metrics.get(version) or (reference.metrics if reference else {})
     labelled = labelled_period(tally, seen.watch.window)
-    metrics, concept = performance(labelled, names, promoted, policy.minimum_labels)
+    held_out = reference.labels if reference else {}
+    metrics, concept = performance(labelled, names, promoted, held_out, policy.minimum_labels)
     return Observation(
         family=plan.family,
         model=answerer.model,
@@ -196,21 +198,23 @@ def _observation(seen: _Seen, answerer: Answerer, tally: Tally) -> Observation:
         quality=qualities(tally, plan, reference, policy.minimum_rows),
         service=seen.service,
         slices=trend(tally, plan, labelled, names, seen.asked),
-        lately=_lately(seen, answerer, labelled),
+        lately=_lately(seen, answerer, labelled, metrics),
         arrivals=_arrivals(seen.count, answerer.role),
         left_out=seen.left_out,
         reference=str(reference.source) if reference else None,
     )
 
 
-def _lately(seen: _Seen, answerer: Answerer, labelled: Labelled | None) -> dict[str, Lately]:
+def _lately(
+    seen: _Seen, answerer: Answerer, labelled: Labelled | None, metrics: Mapping[str, Reading]
+) -> dict[str, Lately]:
     """The newest windows of the version in Production; nothing of any other, which nobody can take back."""
     watch, live_since = seen.watch, seen.known.live_since
     version = (answerer.model, answerer.version)
     if answerer.role != "champion" or version != seen.known.production or live_since is None:
         return {}
     return {
-        "accuracy": accuracy_lately(labelled, watch.policy, live_since),
+        "accuracy": accuracy_lately(labelled, metrics["accuracy"], watch.policy, live_since),
         **service_lately(
             watch.prometheus, Served(watch.config.family, *version), watch.policy, live_since, watch.until
         ),

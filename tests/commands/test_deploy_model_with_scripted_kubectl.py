@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import runpy
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.commands.conftest import Promote
+from tests.commands.conftest import LOGISTIC, Promote
 from tests.delivery.scripted_cluster import ScriptedCluster
 from tests.promotion.factories import Store
 
+from containers.building import image_labels
+from promotion.exports import open_export
+from promotion.keys import Keys
 from promotion.settings import REPOSITORY
 
 Deploy = Callable[..., Result]
@@ -80,6 +84,7 @@ def test_a_deployment_from_plan_to_status(store: Store, cluster: ScriptedCluster
     assert 1 == len(json.loads(status.stdout)["drift"])
 
 
+@pytest.mark.system
 def test_a_failed_version_exits_1_and_explains(store: Store, cluster: ScriptedCluster, deploy: Deploy) -> None:
     """One line of data says whose fault it was; the console shows what cluster and server said."""
     image = an_image(store, cluster, "crash")
@@ -129,3 +134,32 @@ def test_a_shared_registry_with_a_local_journal_is_refused(
 def test_nothing_interrupted_is_nothing_to_resume(cluster: ScriptedCluster, deploy: Deploy) -> None:
     """Exit 5, as everywhere."""
     assert 5 == deploy(*PRODUCTION, "--resume").exit_code
+
+
+@pytest.mark.system
+def test_from_training_to_the_real_server_behind_a_scripted_service(
+    trained: Store,
+    promote: Promote,
+    deploy: Deploy,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    run: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    """A trained version is promoted, exported, deployed, answers as the registry's model, and both sides agree."""
+    cluster = ScriptedCluster(tmp_path / "cluster")
+    for name, value in cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    assert 0 == promote(LOGISTIC, "2").exit_code
+    exported = run("scripts/export-model.py", "--model", "heart-disease")
+    assert 0 == exported.returncode, exported.stderr
+    export = open_export(trained.home / "build" / "export" / "heart-disease", Keys.from_environment())
+    image = cluster.real_image(export.folder, image_labels(export, "c" * 40))
+    family = ("--model", "heart-disease", "--environment", "production")
+
+    done = deploy(*family, "--image", image)
+
+    assert 0 == done.exit_code, done.stderr
+    assert "20 rows answered as the registry's model does" in done.stderr
+    status = deploy(*family, "--status")
+    assert 0 == status.exit_code, status.stderr
+    assert "cluster and registry agree" in status.stdout

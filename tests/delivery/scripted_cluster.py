@@ -142,6 +142,17 @@ class ScriptedCluster:
             }
         return Image.from_labels(reference, labels)
 
+    def real_image(self, folder: Path, labels: Mapping[str, str]) -> str:
+        """An image whose pods are the real server on an export folder; returns its reference."""
+        reference = f"registry.example/real:{len(self.state['images'])}"
+        with self.changed() as state:
+            state["images"][reference] = {
+                "labels": dict(labels),
+                "behaviour": "well",
+                "answers": {"serves": str(folder)},
+            }
+        return reference
+
     def object(self, name: str, namespace: str = "models-production") -> dict[str, Any] | None:
         """One object, as `kind/name`."""
         found: dict[str, Any] | None = self.state["objects"][namespace].get(name)

@@ -361,6 +361,12 @@ def _way(objects: dict[str, Any], target: str) -> str:
 
 def _serve(state: dict[str, Any], image: str, ports: str) -> None:
     answers = state["images"][image]["answers"]
+    port = ports.partition(":")[0]
+    if "serves" in answers:
+        # The real server in place of a pod: an export folder is all it needs.
+        environment = {"MODEL_DIR": answers["serves"], "HOST": "127.0.0.1", "PORT": port, "IMAGE": image}
+        environment["PYTHONPATH"] = str(Path(__file__).parents[2] / "src")
+        os.execve(sys.executable, [sys.executable, "-m", "serving"], environment)  # noqa: S606
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -382,7 +388,7 @@ def _serve(state: dict[str, Any], image: str, ports: str) -> None:
             pass
 
     parent = os.getppid()
-    with HTTPServer(("127.0.0.1", int(ports.partition(":")[0])), Handler) as server:
+    with HTTPServer(("127.0.0.1", int(port)), Handler) as server:
         server.timeout = 1.0
         while os.getppid() == parent:
             server.handle_request()

@@ -138,6 +138,7 @@ def test_without_a_predecessor_production_ends_empty_and_loud(first: Scene) -> N
     assert Stage.ARCHIVED is first.entry(1).stage
 
 
+@pytest.mark.system
 def test_the_registry_goes_back_to_what_the_cluster_runs(second: Scene) -> None:
     """Version 2 was promoted but never deployed; when 3 fails, 1 comes back, for the cluster has proven it."""
     second.promote(3)
@@ -204,18 +205,18 @@ def test_a_version_that_ran_here_before_is_innocent(second: Scene) -> None:
     assert (good.reference, 2, None) == (second.cluster.runs("tiny"), second.production(), second.entry(2).known_bad)
 
 
-def test_a_version_that_left_production_since_the_check_is_not_applied(second: Scene) -> None:
+def test_a_version_that_left_production_since_the_check_is_not_applied(first: Scene) -> None:
     """Production is compared again in the transaction that begins the deployment."""
-    image = second.image(2)
-    deployer = second.deployer()
+    image = first.image(1)
+    deployer = first.deployer()
     target = Target("tiny", Environment.PRODUCTION)
-    plan = deployer.check(target, image, second.cluster.export(2))
-    second.promote(3)
+    plan = deployer.check(target, image, first.cluster.export(1))
+    first.promote(2)
 
     with pytest.raises(ProductionMoved, match="is in archived now"):
         deployer.deployments.begin(target, image, plan.entry, None, cluster="c", actor="anna")
 
-    assert "apply" not in second.cluster.verbs()
+    assert "apply" not in first.cluster.verbs()
 
 
 @pytest.mark.system
@@ -263,13 +264,13 @@ def test_an_image_that_is_not_the_production_versions_is_refused(
     assert "apply" not in second.cluster.verbs()
 
 
-def test_an_export_that_was_changed_is_refused(second: Scene) -> None:
+def test_an_export_that_was_changed_is_refused(first: Scene) -> None:
     """Expected answers that somebody edited prove nothing."""
-    image = second.image(2)
-    (second.cluster.export(2) / "expected.json").write_text('{"rows": [], "labels": [], "probabilities": []}')
+    image = first.image(1)
+    (first.cluster.export(1) / "expected.json").write_text('{"rows": [], "labels": [], "probabilities": []}')
 
     with pytest.raises(GateRefused, match="was changed since the export"):
-        second.deploy(image)
+        first.deploy(image)
 
 
 @pytest.mark.system
@@ -334,6 +335,42 @@ def test_a_production_version_that_fails_in_staging_keeps_its_place(second: Scen
             second.deploy(second.image(2, "crash"), environment=Environment.STAGING)
 
     assert (2, None) == (second.production(), second.entry(2).known_bad)
+
+
+@pytest.mark.system
+def test_what_was_interrupted_and_cannot_be_checked_any_more_goes_back(second: Scene) -> None:
+    """The export was replaced meanwhile: --resume ends the attempt without blaming anybody."""
+    before, image = second.cluster.runs("tiny"), second.image(2)
+    deployer, target = second.deployer(), Target("tiny", Environment.PRODUCTION)
+    plan = deployer.check(target, image, second.cluster.export(2))
+    predecessor = deployer._predecessor(plan)
+    deployer.deployments.begin(target, image, plan.entry, predecessor, cluster=deployer.cluster.server(), actor="anna")
+    (second.cluster.export(2) / "manifest.json").write_text("{}")
+
+    with pytest.raises(DeploymentFailed, match="cannot be checked any more"):
+        deployer.resume("tiny", Environment.PRODUCTION, second.cluster.export(2))
+
+    assert (before, 2) == (second.cluster.runs("tiny"), second.production())
+    assert deployer.deployments.unfinished("tiny", Environment.PRODUCTION) is None
+
+
+@pytest.mark.system
+def test_another_image_takes_the_place_of_an_interrupted_one(second: Scene) -> None:
+    """The interrupted attempt is taken back as overtaken, then the new one begins from what is known to work."""
+    good = second.image(2)
+    deployer, target = second.deployer(), Target("tiny", Environment.PRODUCTION)
+    plan = deployer.check(target, good, second.cluster.export(2))
+    begun = deployer.deployments.begin(
+        target, good, plan.entry, deployer._predecessor(plan), cluster=deployer.cluster.server(), actor="anna"
+    )
+    deployer._apply(begun)
+    other = second.image(2)
+
+    done = second.deploy(other)
+
+    assert (State.DEPLOYED, other.reference) == (done.state, second.cluster.runs("tiny"))
+    assert ["deploy", "deploy failed", "deploy undone", "deploy", "deployed"] == second.actions(5)
+    assert ["apply", "rollout", "apply"] == [verb for verb in second.cluster.verbs() if verb in {"apply", "rollout"}]
 
 
 @pytest.mark.system

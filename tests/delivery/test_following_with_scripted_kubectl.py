@@ -7,13 +7,17 @@ from typing import Any
 import pytest
 from tests.delivery.conftest import MODEL, Scene
 from tests.delivery.scripted_cluster import ScriptedCluster
+from tests.promotion.factories import a_family
 
 from delivery.deploy import Deployer
 from delivery.errors import ClusterBehind
 from delivery.following import TakenBack, follow, is_behind, take_back
 from delivery.records import Environment
 from delivery.status import status
+from monitoring.announcing import announcer
+from monitoring.way_back import WayBack
 from promotion.errors import GateRefused, UsageError
+from promotion.rollback import rollback
 from promotion.service import Mover, PromotionService
 
 MOVER = Mover("monitor", "error rate 7 %")
@@ -99,17 +103,16 @@ def test_without_deployments_the_cluster_is_not_asked(first: Scene, cluster: Scr
     assert (None, "", []) == ((done := back(first)).deployment, done.problem, cluster.verbs())
 
 
-def test_another_cluster_is_not_touched(
-    deployed: Scene, cluster: ScriptedCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The kubeconfig leads elsewhere now."""
-    monkeypatch.setattr("delivery.cluster.Cluster.server", lambda _self: "https://elsewhere:6443")
+def test_another_cluster_is_not_touched(deployed: Scene, cluster: ScriptedCluster) -> None:
+    """What runs there under the name was not put there by us."""
+    with cluster.changed() as state:
+        running = state["objects"]["models-production"]["deployment/tiny"]
+        running["spec"]["template"]["metadata"]["annotations"]["promotion/operation"] = "somebody-else"
 
     done = back(deployed)
 
-    assert "ran on" in done.problem
-    assert "kubectl leads to https://elsewhere:6443: change the context" in done.problem
-    assert "tiny-linear:2-" in str(cluster.runs("tiny"))
+    assert "where models-production/tiny is nothing the journal knows of: change the context" in done.problem
+    assert (1, True) == (deployed.production(), "tiny-linear:2-" in str(cluster.runs("tiny")))
 
 
 def test_a_refused_rollback_touches_nothing(first: Scene, cluster: ScriptedCluster) -> None:
@@ -120,3 +123,24 @@ def test_a_refused_rollback_touches_nothing(first: Scene, cluster: ScriptedClust
     with pytest.raises(GateRefused, match="there is nothing to go back to"):
         back(first)
     assert (1, runs, f"{MODEL} v1") == (first.production(), cluster.runs("tiny"), str(first.entry(1)))
+
+
+def test_the_monitor_finishes_what_was_interrupted(deployed: Scene, cluster: ScriptedCluster) -> None:
+    """A run that died between registry and cluster: the next one, finding nothing wrong, lets the cluster follow."""
+    rollback(deployed.service, "tiny", None, MOVER)
+    assert "tiny-linear:2-" in str(cluster.runs("tiny"))
+    journal = deployed.service.journal
+    way_back = WayBack(
+        journal,
+        a_family(),
+        lambda: deployed.service,
+        lambda _service: deployed.deployer(),
+        announcer(journal, {}),
+    )
+
+    rehearsed = way_back.consider([], dry_run=True)
+    assert "the cluster does not run tiny-linear v1 yet" in rehearsed.outcome
+    done, again = way_back.consider([]), way_back.consider([])
+
+    assert "the cluster runs tiny-linear v1 (1.1.0) again" == done.outcome
+    assert ("", True) == (again.outcome, "tiny-linear:1-" in str(cluster.runs("tiny")))

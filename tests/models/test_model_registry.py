@@ -24,6 +24,7 @@ from models.model_registry import (
     promote_model,
 )
 from models.registry_moves import Moved
+from promotion import errors
 from promotion.config import load_config
 from promotion.database import Database
 from promotion.errors import (
@@ -158,7 +159,8 @@ def test_every_name_and_error_is_in_the_document() -> None:
     """docs/MODEL-REGISTRY.md says what may be called and what may go wrong."""
     text = (REPOSITORY / "docs" / "MODEL-REGISTRY.md").read_text(encoding="utf-8")
     described = {*model_registry.__all__} - {"Model", "find_version", "load_version"}
-    described |= {error.__name__ for error in GateRefused.__subclasses__()}
+    # Other packages refuse for reasons of their own, which no promotion raises.
+    described |= {error.__name__ for error in GateRefused.__subclasses__() if error.__module__ == errors.__name__}
 
     assert set() == {name for name in described if f"`{name}`" not in text and f"{name}(" not in text}
 

@@ -125,7 +125,7 @@ def write_export(folder: Path, version: int = 2, rows: int = REFERENCE_ROWS, mod
             "probability": {"edges": ten.tolist(), "counts": np.histogram(probability, ten)[0].tolist()},
         },
         "metrics": {
-            name: {"value": value, "low": value - 0.05, "high": value + 0.05} for name, value in PROMOTED.items()
+            name: {"value": value, "low": value - 0.005, "high": value + 0.005} for name, value in PROMOTED.items()
         },
     }
     (folder / "reference.json").write_text(json.dumps(document), encoding="utf-8")

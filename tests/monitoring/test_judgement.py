@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -81,6 +82,18 @@ def test_too_few_labels_are_neither_an_alarm_nor_an_all_clear() -> None:
 def test_a_drop_that_may_be_chance_has_no_level() -> None:
     """0.06 below promotion, and the interval reaches back to it."""
     assert {"accuracy": None} == levels(seen(metrics={"accuracy": reading(0.84, rows=120, width=0.065)}))
+
+
+def test_a_drop_from_a_value_that_few_rows_gave_has_no_level() -> None:
+    """61 held-out rows once gave 0.885: a thousand live rows at 0.85 do not say that anything got worse."""
+    lucky = replace(reading(0.85, 0.885), reference_low=0.80, reference_high=0.95)
+    (finding,) = judge(seen(metrics={"accuracy": lucky}), POLICY)
+
+    assert finding.level is None
+    assert "the value at promotion is known to ±0.08 only" in finding.text
+    assert {"accuracy": "critical"} == levels(
+        seen(metrics={"accuracy": replace(lucky, value=0.7, low=0.69, high=0.71)})
+    )
 
 
 def test_another_metric_is_worth_a_word_only() -> None:

@@ -7,6 +7,7 @@ import pytest
 from sklearn import metrics
 
 from monitoring.performance import concept, confusion, positives_by_prediction, readings, roc_auc
+from promotion.evidence import Interval
 
 
 def drawn(rows: int, accuracy: float, seed: int, classes: int = 2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -49,10 +50,12 @@ def test_intervals_hold_what_they_promise() -> None:
 
 def test_few_rows_are_not_enough_and_no_rows_have_no_value() -> None:
     """They are shown all the same."""
-    few = readings(*drawn(99, 0.9, 1), classes=2, reference={"accuracy": 0.9}, minimum=100)["accuracy"]
+    few = readings(*drawn(99, 0.9, 1), classes=2, reference={"accuracy": Interval(0.9, 0.8, 0.95)}, minimum=100)[
+        "accuracy"
+    ]
     none = readings(*(part[:0] for part in drawn(1, 0.9, 1)), classes=2, reference={}, minimum=100)["accuracy"]
 
-    assert (99, False, 0.9) == (few.rows, few.enough, few.reference)
+    assert (99, False, 0.9, 0.8, 0.95) == (few.rows, few.enough, few.reference, few.reference_low, few.reference_high)
     assert few.value is not None
     assert (None, 0, False) == (none.value, none.rows, none.enough)
 
@@ -92,10 +95,12 @@ def test_three_metrics_say_what_a_prediction_meant_at_promotion() -> None:
 def test_the_concept_is_read_by_predicted_class() -> None:
     """With names, rows and the value at promotion; of three classes there is none."""
     chosen, label = np.array([0] * 60 + [1] * 40), np.array([0] * 50 + [1] * 10 + [1] * 20 + [0] * 20)
-    before = {"accuracy": 0.9, "precision": 0.9, "recall": 0.9}
-    found = concept(chosen, label, names=["no", "yes"], reference=before, minimum=50)
+    before = {name: Interval(0.9, 0.9, 0.9) for name in ("accuracy", "precision", "recall")}
+    rows = {"no": 30, "yes": 30}
+    found = concept(chosen, label, names=["no", "yes"], reference=before, held_out=rows, minimum=50)
 
     assert pytest.approx(1 / 6) == found["no"].value
     assert (60, True) == (found["no"].rows, found["no"].enough)
     assert (0.5, 40, False, 0.9) == (found["yes"].value, found["yes"].rows, found["yes"].enough, found["yes"].reference)
-    assert {} == concept(chosen, label, names=["a", "b", "c"], reference=before, minimum=50)
+    assert found["yes"].reference_low == pytest.approx(0.744, abs=0.001)
+    assert {} == concept(chosen, label, names=["a", "b", "c"], reference=before, held_out={}, minimum=50)

@@ -14,9 +14,10 @@ import pytest
 from tests.promotion.factories import Store, Watched, a_family
 from tests.promotion.shared_home import SharedHome
 
-from promotion.afterwards import Item, Outcome, after_promotion, after_rollback
+from promotion.afterwards import Announced, Item, Outcome, after_promotion, after_rollback
 from promotion.config import FamilyConfig
 from promotion.errors import DataError, JournalLocked
+from promotion.records import Event
 from promotion.rollback import rollback
 from promotion.service import Mover, Promotion, PromotionService
 from promotion.stages import Stage
@@ -276,3 +277,30 @@ def test_a_model_without_configuration_is_validated_as_far_as_it_can_be(store: S
     items = after_rollback(service, rollback(service, "churn", None, MOVER))
 
     assert [BY_HAND, BY_HAND, DONE, BY_HAND] == [item.outcome for item in items]
+
+
+@pytest.mark.parametrize(
+    ("announced", "expected"),
+    [
+        (Announced(["slack"]), (DONE, "told: slack")),
+        (
+            Announced(["slack"], ["email (no connection)"]),
+            (FAILED, "not told: email (no connection); the monitor's next run tries again; told: slack"),
+        ),
+        (Announced(), (BY_HAND, "tell whom it concerns (contacts.stakeholders is empty)")),
+    ],
+)
+def test_stakeholders_are_told_where_channels_are_set(
+    store: Store, announced: Announced, expected: tuple[Outcome, str]
+) -> None:
+    """What became of it is in the checklist; without a channel it stays with a person."""
+    told: list[tuple[str, int]] = []
+
+    def announce(event: Event) -> Announced:
+        told.append((event.action, event.number))
+        return announced
+
+    service, promotion = _promote(store, a_family())
+    found = _by_task(after_promotion(service, promotion, announce))
+
+    assert (expected, [("promote", 2)]) == (found["notify stakeholders of deployment"], told)

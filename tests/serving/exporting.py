@@ -14,8 +14,7 @@ import skops.io
 
 from models.candidates import build_pipeline
 from models.datasets import Partition, load_dataset, split
-from models.exporting import EXPECTED_ROWS
-from models.exporting_files import expected_document, schema_document
+from models.exporting_files import EXPECTED_ROWS, expected_document, schema_document
 from models.exporting_onnx import translate
 from models.packaging import TRUSTED_TYPES
 from models.sources import make_missing

@@ -1,4 +1,4 @@
-"""A served model with people asking it, through a proxy that can make it slow, and a real Prometheus that scrapes it."""
+"""A served model, people who ask it through a proxy that can make it slow, and a real Prometheus that scrapes it."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def asking(port: int, people: People) -> Iterator[None]:
 
 def shuffled(rows: Sequence[Row]) -> list[Row]:
     """In an order that says nothing."""
-    return random.Random(1).sample(list(rows), len(rows))
+    return random.Random(1).sample(list(rows), len(rows))  # noqa: S311  # no secret
 
 
 def fails_from(model: Path, feature: str, value: int) -> None:

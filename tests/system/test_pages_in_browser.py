@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
+from tests.monitoring.bad_day import a_bad_day
 from tests.promotion.factories import a_journal
 from tests.promotion.months import october
 
@@ -21,7 +22,7 @@ from promotion.settings import REPOSITORY
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
-PAGES = ("compliance", "promotion")
+PAGES = ("compliance", "promotion", "monitoring")
 WIDTHS = (1280, 390)
 # Of normal text against its ground: WCAG 2.2, success criterion 1.4.3, level AA.
 CONTRAST = 4.5
@@ -77,13 +78,13 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A month with everything in it; and the report on a weaker model of three classes, trained by the commands."""
+    """A month with everything in it; a weaker model of three classes, trained by commands; a day with every fault."""
     folder = tmp_path_factory.mktemp("pages")
     with pytest.MonkeyPatch.context() as patch:
         journal = a_journal(folder)
         october(journal, patch)
         month = collect(journal, {}, Month.parse("2026-10"))
-    compliance, promotion = (folder / f"{name}.html" for name in PAGES)
+    compliance, promotion = (folder / f"{name}.html" for name in PAGES[:2])
     write_page(month, compliance, spreadsheet=folder / "events.csv", journal_exists=True)
     home = folder / "home"
     for name in ("config", "data"):
@@ -96,7 +97,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     call(home, "src/models/train.py", *family)
     named = ("--model-name", "iris-classifier", "--version", "2")
     call(home, "scripts/promotion-report.py", *named, "--output", str(promotion))
-    return {"compliance": compliance, "promotion": promotion}
+    return {"compliance": compliance, "promotion": promotion, "monitoring": a_bad_day(folder)}
 
 
 def call(home: Path, *command: str) -> None:
@@ -155,6 +156,7 @@ def test_the_page_is_whole_quiet_and_readable(
     ("name", "least"),
     [
         ("compliance", {"h1": 1, "h2": 13, "table": 9, "thead": 9}),
+        ("monitoring", {"h1": 1, "h2": 7, "table": 7, "thead": 7, "figure": 9, "svg": 8}),
         ("promotion", {"h1": 1, "h2": 6, "table": 5, "thead": 5, "figure": 8, "svg": 6}),
     ],
 )

@@ -1,0 +1,46 @@
+"""Every command that moves a version into Production tells the family's channels, where some are set."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.commands.conftest import LOGISTIC, Promote
+from tests.commands.governed_home import GOVERNED
+from tests.monitoring.receivers import free_port, receiving
+from tests.promotion.factories import Store
+
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+
+
+def test_a_promotion_is_announced(trained: Store, promote: Promote, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the channel that is set and no other; who was told is said beside the output, and recorded."""
+    with receiving() as team:
+        monkeypatch.setenv("SLACK_URL", team.url)
+        done = promote("--auto", "--model", "heart-disease", "--json")
+
+    assert 0 == done.exit_code, done.stderr
+    assert "📣 told slack (JSON)" in done.stderr
+    (message,) = team.got
+    assert message["title"].startswith(f"[NOTICE] {LOGISTIC}")
+    assert "promote: in Production since" in message["title"]
+    assert "Production" == trained.shown()[f"{LOGISTIC} v2"]
+    assert 2 == json.loads(done.stdout)["version"]
+
+
+def test_a_rollback_is_announced_in_its_checklist(
+    governed: Store, governance: Promote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A channel that is down fails its item and nothing else: the version is back."""
+    with receiving() as team:
+        monkeypatch.setenv("SLACK_URL", team.url)
+        monkeypatch.setenv("EMAIL_URL", f"json://127.0.0.1:{free_port()}/")
+        monkeypatch.setattr("monitoring.channels.Patience.__init__.__defaults__", (1, 10.0, 0.0, 0.0))
+        done = governance("rollback_model", "--model-name", GOVERNED, "--reason", "it answers nonsense")
+
+    assert 0 == done.exit_code, done.output
+    assert "❌ notify stakeholders: failed: not told: email (no connection);" in done.stdout
+    assert "told: slack (JSON)" in done.stdout
+    assert 1 == len(team.got)
+    assert "it answers nonsense" in team.got[0]["message"]
+    assert "Production" == governed.shown()["alzheimer_classifier v1"]

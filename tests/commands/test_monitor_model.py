@@ -1,0 +1,215 @@
+"""`scripts/monitor-model.py`: what it says, keeps, writes, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from sqlalchemy import select
+from tests.monitoring.logs import MODEL, NOON, Traffic, churn, write_export, write_labels, write_log
+from tests.promotion.factories import a_journal, a_version, promote
+
+from promotion.journal import Journal
+from promotion.schema import monitoring_run
+from promotion.settings import REPOSITORY
+
+Monitor = Callable[..., Result]
+
+
+@pytest.fixture
+def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with a family whose version 2 is in Production and exported; it is noon."""
+    home = tmp_path / "home"
+    (home / "config").mkdir(parents=True)
+    config = churn(
+        contacts={"runbooks": {"rollback": "docs/runbooks/rollback.md"}},
+        monitoring={"channels": {}, "routing": _NOBODY},
+    )
+    document = config.model_dump(mode="json", exclude_unset=True)
+    (home / "config" / "churn.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    promote(a_journal(home), "churn", a_version(MODEL, 2))
+    write_export(home / "build" / "export" / "churn")
+    monkeypatch.setenv("PROMOTION_HOME", str(home))
+    monkeypatch.setenv("PROMOTION_CLOCK", NOON.isoformat())
+    for name in ("PROMETHEUS_URL", "PREDICTION_LOG_SOURCE"):
+        monkeypatch.delenv(name, raising=False)
+    return home
+
+
+_NOBODY: dict[str, list[str]] = {"critical": [], "warning": [], "info": []}
+
+
+@pytest.fixture
+def monitor() -> Monitor:
+    """The command, without paying for a new process."""
+    main = runpy.run_path(str(REPOSITORY / "scripts" / "monitor-model.py"), run_name="monitor_model")["main"]
+    return lambda *arguments: CliRunner().invoke(main, ["--model", "churn", *map(str, arguments)])
+
+
+def files(home: Path, *traffic: Traffic) -> list[str]:
+    log, labels = write_log(home / "log.jsonl", traffic), write_labels(home / "labels.csv", traffic)
+    return ["--log", str(log), "--labels", str(labels)]
+
+
+def kept(home: Path) -> list[Any]:
+    return list(Journal(a_journal(home).database).rows(select(monitoring_run)))
+
+
+def test_healthy_traffic_ends_zero_with_a_page_and_a_record(watched: Path, monitor: Monitor) -> None:
+    """What was seen is on the console, in the journal, and on the page."""
+    result = monitor("--once", *files(watched, Traffic(1000)))
+    (run,) = kept(watched)
+    page = (watched / "reports" / "monitoring" / "churn.html").read_text(encoding="utf-8")
+
+    assert 0 == result.exit_code, result.output
+    assert f"📊 {MODEL} v2 (1.2.0), champion, in Production, answers now" in result.stdout
+    assert "accuracy 0.900 (0.880 – 0.917), 0.900 at promotion" in result.stdout
+    assert ("churn", MODEL, 2, 1000, None) == (run.family, run.model, run.mlflow_version, run.rows, run.level)
+    assert 0.9 == run.observation["metrics"]["accuracy"]["value"]
+    assert "Nothing was found" in page
+    assert "1,000" in page
+
+
+def test_something_critical_ends_three(watched: Path, monitor: Monitor) -> None:
+    """Documented in the help: Jenkins and cron can tell."""
+    result = monitor(*files(watched, Traffic(2000, accuracy=0.8)))
+
+    assert 3 == result.exit_code
+    assert "⚠️ critical: accuracy 0.800 on 2,000 labelled rows, 0.100 below 0.900 at promotion" in result.stdout
+    assert "critical" == kept(watched)[0].level
+    assert "3 something is critical" in " ".join(monitor("--help").stdout.split())
+
+
+def test_a_warning_ends_zero(watched: Path, monitor: Monitor) -> None:
+    """It is said, and kept."""
+    result = monitor(*files(watched, Traffic(2000, shift=1.0)))
+
+    assert 0 == result.exit_code
+    assert "warning: x drifted" in result.stdout
+    assert "warning" == kept(watched)[0].level
+
+
+def test_too_few_rows_are_not_enough_data(watched: Path, monitor: Monitor) -> None:
+    """Ten terrible rows: no alarm, no all-clear, one line for all checks that lack rows."""
+    result = monitor(*files(watched, Traffic(10, accuracy=0.0, shift=50.0)))
+
+    assert 0 == result.exit_code
+    assert "… not enough data, 10 labelled rows, 100 needed: accuracy, precision, recall, f1, roc_auc" in result.stdout
+    assert "as at promotion" not in result.stdout
+    assert kept(watched)[0].level is None
+
+
+def test_a_dry_run_leaves_nothing_behind(watched: Path, monitor: Monitor) -> None:
+    """No record, no page; what it says and how it ends are the same."""
+    result = monitor("--dry-run", *files(watched, Traffic(2000, accuracy=0.8)))
+
+    assert 3 == result.exit_code
+    assert "critical: accuracy" in result.stdout
+    assert [] == kept(watched)
+    assert not (watched / "reports").exists()
+
+
+def test_json_has_every_version_and_every_finding(watched: Path, monitor: Monitor) -> None:
+    """Plain data for whoever comes next."""
+    arguments = files(watched, Traffic(2000, accuracy=0.8), Traffic(300, version=3, role="shadow"))
+    document = json.loads(monitor("--json", *arguments).stdout)
+
+    assert (3, "critical") == (document["exit_code"], document["level"])
+    assert [(2, "champion"), (3, "shadow")] == [(it["version"], it["role"]) for it in document["versions"]]
+    assert "accuracy" == document["versions"][0]["findings"][0]["key"]
+
+
+def test_the_window_is_the_familys_or_the_callers(watched: Path, monitor: Monitor) -> None:
+    """24 hours by default; an hour holds a twenty-fourth of an even day."""
+    arguments = files(watched, Traffic(2400))
+
+    assert "2,400 rows from 2026-11-20 12:00 to 2026-11-21 12:00 UTC" in monitor("--dry-run", *arguments).stdout
+    assert "100 rows from 2026-11-21 11:00" in monitor("--dry-run", "--window", "1h", *arguments).stdout
+
+
+def test_the_log_may_come_from_the_environment(
+    watched: Path, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a cluster, where the command line is fixed."""
+    log = write_log(watched / "log.jsonl", [Traffic(500)])
+    monkeypatch.setenv("PREDICTION_LOG_SOURCE", str(log))
+
+    assert "500 rows" in monitor("--dry-run").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "PREDICTION_LOG_SOURCE"),
+        (["--log", "nowhere.jsonl"], "nowhere.jsonl: no prediction log here"),
+        (["--log", "nowhere.jsonl", "--window", "soon"], "expected a time span such as 90s, 5m, 24h or 7d"),
+        (["--log", "nowhere.jsonl", "--once", "--interval", "5"], "exclude each other"),
+        (["--log", "nowhere.jsonl", "--labels", "no.csv"], "no.csv"),
+        (["--log", "nowhere.jsonl", "--export", "."], "no export here"),
+        (["--log", "nowhere.jsonl", "--engine", "abacus"], "abacus"),
+    ],
+)
+def test_usage_ends_two(watched: Path, monitor: Monitor, arguments: list[str], says: str) -> None:
+    """One line that says what was wrong."""
+    result = monitor(*arguments)
+
+    assert (2, True) == (result.exit_code, says in result.output), result.output
+
+
+def test_an_unknown_family_ends_two(watched: Path) -> None:
+    """With the families there are."""
+    main = runpy.run_path(str(REPOSITORY / "scripts" / "monitor-model.py"), run_name="monitor_model")["main"]
+    result = CliRunner().invoke(main, ["--model", "nobody", "--log", "x"])
+
+    assert 2 == result.exit_code
+    assert "families: churn" in result.output
+
+
+def test_prometheus_that_is_away_is_a_warning_and_no_figure(
+    watched: Path, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody watches the service: somebody must know; its password is nobody's business."""
+    monkeypatch.setenv("PROMETHEUS_URL", "http://watcher:s3cret@127.0.0.1:9")
+    result = monitor(*files(watched, Traffic(1000)))
+
+    assert 0 == result.exit_code
+    assert "warning: the service cannot be watched: Prometheus at http://127.0.0.1:9 does not answer" in result.stdout
+    assert "s3cret" not in result.output + json.dumps([dict(run._mapping) for run in kept(watched)], default=str)
+
+
+@pytest.mark.system
+def test_an_interval_looks_again_until_it_is_stopped(watched: Path) -> None:
+    """A run that fails is said and does not end the watch; a signal does, with exit code 0."""
+    log = write_log(watched / "log.jsonl", [Traffic(300)])
+    command = [sys.executable, str(REPOSITORY / "scripts" / "monitor-model.py"), "--model", "churn", "--json"]
+    with subprocess.Popen(
+        [*command, "--log", str(log), "--interval", "1"],
+        env=os.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        seen = [json.loads(process.stdout.readline())["level"] for _ in range(2)]
+        broken = watched / "log.jsonl.1.gz"
+        broken.write_bytes(b"not gzip")
+        time.sleep(3)
+        broken.unlink()
+        seen += [json.loads(process.stdout.readline())["level"] for _ in range(2)]
+        process.send_signal(signal.SIGTERM)
+        _rest, talk = process.communicate(timeout=30)
+
+    assert [None] * 4 == seen
+    assert "log.jsonl.1.gz: the prediction log cannot be read" in talk
+    assert 0 == process.returncode
