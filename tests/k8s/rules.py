@@ -109,7 +109,7 @@ class Server:
         if self.shadow:
             constant.append(("model_info", self._info("shadow", "9"), 1))
         return [
-            *(self._series(*it[:2], it[2] if isinstance(it[2], str) else f"0+{it[2]}x{self.present}") for it in counted),
+            *(self._series(name, labels, _rising(by, self.present)) for name, labels, by in counted),
             *(self._series(name, labels, f"{value}x{self.present}") for name, labels, value in constant),
         ]
 
@@ -123,6 +123,10 @@ class Server:
         inside = ",".join(f'{key}="{value}"' for key, value in {**TARGET, **self.labels, **labels}.items())
         ended = " stale" if self.present < LENGTH else ""
         return {"series": f"{name}{{{inside}}}", "values": values + ended}
+
+
+def _rising(by: float | str, times: int) -> str:
+    return by if isinstance(by, str) else f"0+{by}x{times}"
 
 
 def fired_at(folder: Path, servers: list[Server], minutes: Mapping[int, set[str]], extra: Any = ()) -> str:

@@ -82,10 +82,10 @@ def pod(tmp_path: Path) -> Pod:
     return Pod(app, volume, settings)
 
 
-def traffic(pod: Pod, **changes: float) -> None:
+def traffic(pod: Pod, accuracy: float = 0.9) -> None:
     """A day's log of two pods that served one version, and its labels."""
     now = datetime.now(UTC)
-    parts = [Traffic(since=now - timedelta(hours=1), until=now, seed=seed, **changes) for seed in (1, 2)]
+    parts = [Traffic(since=now - timedelta(hours=1), until=now, seed=seed, accuracy=accuracy) for seed in (1, 2)]
     for name, part in zip(("pod-1", "pod-2"), parts, strict=True):
         folder = pod.volume / "predictions" / INSTANCE / name
         folder.mkdir(parents=True)
@@ -123,9 +123,7 @@ def test_the_image_holds_what_taking_back_needs(pod: Pod) -> None:
         "print(promotion.settings.REPOSITORY)"
     )
     environment = pod.environment() | {"PYTHONPATH": str(pod.app / "src")}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
 
     assert f"{pod.app}\n" == done.stdout, done.stderr
     assert (pod.app / "k8s" / "overlays" / "production" / "kustomization.yaml").is_file()

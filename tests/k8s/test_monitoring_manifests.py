@@ -35,7 +35,9 @@ Document = dict[str, Any]
 @cache
 def built(folder: str) -> tuple[Document, ...]:
     """A folder of k8s/monitoring as kubectl builds it."""
-    done = subprocess.run(["kubectl", "kustomize", str(MONITORING / folder)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["kubectl", "kustomize", str(MONITORING / folder)], capture_output=True, text=True, check=True
+    )
     assert "" == done.stderr
     return tuple(yaml.safe_load_all(done.stdout))
 
@@ -59,9 +61,7 @@ def monitored(tmp_path_factory: pytest.TempPathFactory) -> dict[Track, Document]
     overlay.write_text(overlay.read_text() + "components:\n  - ../../components/monitored\n")
     target = [Target("heart_disease", Environment.PRODUCTION, track) for track in Track]
     documents = {it.track: yaml.safe_load_all(render(folder, it, IMAGE, "0" * 32)) for it in target}
-    return {
-        track: next(it for it in rendered if it["kind"] == "Deployment") for track, rendered in documents.items()
-    }
+    return {track: next(it for it in rendered if it["kind"] == "Deployment") for track, rendered in documents.items()}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -75,13 +75,11 @@ def test_every_object_is_valid_for_the_supported_versions(version: str, monitore
 
 
 def test_the_operators_kinds_are_apart_and_fit_the_servers() -> None:
-    """A cluster without the operator takes the rest; the selector finds the Services, the port and labels are theirs."""
+    """A cluster without the operator takes the rest; the selector finds the Services; port and labels are theirs."""
     kinds = {document["kind"] for folder in FOLDERS for document in built(folder)}
     (monitor,) = found("ServiceMonitor", "operator").values()
     documents = list(yaml.safe_load_all(render(K8S, Target("heart_disease", Environment.PRODUCTION), IMAGE, "0" * 32)))
-    service, deployment = (
-        next(it for it in documents if it["kind"] == kind) for kind in ("Service", "Deployment")
-    )
+    service, deployment = (next(it for it in documents if it["kind"] == kind) for kind in ("Service", "Deployment"))
     spec, (endpoint,) = monitor["spec"], monitor["spec"]["endpoints"]
 
     assert {"ServiceMonitor", "PrometheusRule"} == {it["kind"] for it in built("operator")}
@@ -89,7 +87,7 @@ def test_the_operators_kinds_are_apart_and_fit_the_servers() -> None:
     assert set() == {"ServiceMonitor", "PrometheusRule"} & kinds
     assert {"namespaceSelector", "selector", "jobLabel", "podTargetLabels", "endpoints", "sampleLimit"} == set(spec)
     assert spec["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
-    assert [it.namespace for it in Environment] == spec["namespaceSelector"]["matchNames"]
+    assert [Environment.PRODUCTION.namespace] == spec["namespaceSelector"]["matchNames"]
     assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
     assert set(spec["podTargetLabels"]) <= set(deployment["spec"]["template"]["metadata"]["labels"])
     assert "model-server" == service["metadata"]["labels"][spec["jobLabel"]]
@@ -109,7 +107,9 @@ def test_each_family_has_a_monitor_that_looks_at_its_own(folder: str, monitored:
     assert (REPOSITORY / "config" / f"{folder}.yaml").is_file()
     assert (folder, instance) == (environment["FAMILY"], environment["INSTANCE"])
     assert f"{instance}-api-key" == container["env"][-1]["valueFrom"]["secretKeyRef"]["name"]
-    assert instance == job["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/instance"]
+    assert (
+        instance == job["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/instance"]
+    )
     assert "predictions/$(INSTANCE)" == mounts["/var/log/predictions"]
     assert "predictions/$(INSTANCE)/$(POD_NAME)" == written["/var/log/predictions"]
     assert "exports/$(INSTANCE)" == mounts[environment["EXPORTS"] or ""]
@@ -199,15 +199,15 @@ def test_network_policies_find_the_jobs() -> None:
         assert ([], {"Ingress", "Egress"}) == (policy["ingress"], set(policy["policyTypes"]))
 
 
-def test_a_server_leaves_its_log_and_statistics_on_the_volume(
-    monitored: dict[Track, Document], tmp_path: Path
-) -> None:
+def test_a_server_leaves_its_log_and_statistics_on_the_volume(monitored: dict[Track, Document], tmp_path: Path) -> None:
     """For stable and canary; the hook copies both files whole, and does not fail where there is nothing to copy."""
     for deployment in monitored.values():
         spec = deployment["spec"]["template"]["spec"]
         claims = {it["name"]: it.get("persistentVolumeClaim") for it in spec["volumes"]}
         assert {"claimName": "model-monitoring"} == claims["predictions"]
-        assert {"promotion/model", "promotion/version"} <= set(deployment["spec"]["template"]["metadata"]["annotations"])
+        assert {"promotion/model", "promotion/version"} <= set(
+            deployment["spec"]["template"]["metadata"]["annotations"]
+        )
     *_python, hook = spec["containers"][0]["lifecycle"]["postStart"]["exec"]["command"]
     hook = hook.replace("/model/", f"{tmp_path}/model/").replace("/exports/", f"{tmp_path}/exports/")
     (tmp_path / "model").mkdir()

@@ -30,7 +30,7 @@ def _emitted(served_text: str) -> Emitted:
 
 
 def test_every_metric_and_label_is_emitted(serve: Serve, linear: Fitted, forest: Fitted) -> None:
-    """By the server itself after good, refused and unknown requests; or recorded by a rule, or known to be elsewhere."""
+    """By the server itself after good and refused requests; or recorded by a rule, or known to be elsewhere."""
     served = serve(linear.folder, SHADOW_MODEL=str(forest.folder))
     rows = exporting.records(linear.rows.dropna().head(3))
     assert served.post("/predict", {"rows": rows}).ok
@@ -70,7 +70,9 @@ def test_the_dashboard_is_provisioned_and_asks_one_prometheus() -> None:
     """Panels do not overlap, none can be edited in place, and the data source is chosen, not named."""
     document = dashboard()
     places = [panel["gridPos"] for panel in document["panels"]]
-    cells = [(x, y) for it in places for x in range(it["x"], it["x"] + it["w"]) for y in range(it["y"], it["y"] + it["h"])]
+    cells = [
+        (x, y) for it in places for x in range(it["x"], it["x"] + it["w"]) for y in range(it["y"], it["y"] + it["h"])
+    ]
 
     assert False is document["editable"]
     assert len(cells) == len(set(cells))

@@ -31,7 +31,7 @@ def test_the_rules_are_rules(tmp_path: Path) -> None:
 
 
 CASES: dict[str, tuple[list[Server], Expected]] = {
-    "healthy": ([WELL, replace(WELL, labels=SECOND)], dict.fromkeys((5, 60, 179), set[str]())),
+    "healthy": ([WELL, replace(WELL, labels=SECOND)], {5: set(), 60: set(), 179: set()}),
     "nobody asks": ([replace(WELL, requests=0)], {60: set(), 100: set()}),
     "a shadow keeps up": ([replace(WELL, shadow=(300, 3))], {60: set()}),
     "2 % fail": ([replace(WELL, failed=6)], {60: set()}),
@@ -56,7 +56,10 @@ CASES: dict[str, tuple[list[Server], Expected]] = {
     ),
     "too few are slow": ([replace(WELL, requests=5, slow=("1.0", 0.9, "2.5"))], {60: set()}),
     "one server is away": ([WELL, replace(WELL, up=0, labels=SECOND)], {4: set(), 60: {"ModelServerDown"}}),
-    "all servers vanish": ([replace(WELL, present=HOUR)], {60: set(), 61: set(), 70: {"ModelGone"}, 170: {"ModelGone"}}),
+    "all servers vanish": (
+        [replace(WELL, present=HOUR)],
+        {60: set(), 61: set(), 70: {"ModelGone"}, 170: {"ModelGone"}},
+    ),
     "clients go away": ([replace(WELL, requests=STOPPED)], {70: set(), 90: {"ModelTrafficStopped"}}),
     "two versions for long": (
         [WELL, replace(WELL, version="4", labels=SECOND)],
@@ -98,17 +101,18 @@ def test_a_message_says_what_how_bad_and_what_to_do(tmp_path: Path) -> None:
     labels |= {"family": "heart-disease", "model": "heart-disease-random_forest", "version": "3"}
     said = {
         "summary": "heart-disease-random_forest v3 fails 6% of its requests",
-        "description": "More than 5 % for five minutes in models-production: the monitor takes the version back, unless "
-        "the family's file says that a person decides.",
+        "description": "More than 5 % for five minutes in models-production: the monitor takes the version back, "
+        "unless the family's file says that a person decides.",
         "command": 'python mlops/registry/rollback_model.py --model-name heart-disease --reason "error rate 6%"',
         "runbook": "docs/runbooks/rollback.md",
     }
-    test = {"alertname": "ModelErrorRateTakesBack", "eval_time": "1h"}
+    test: dict[str, Any] = {"alertname": "ModelErrorRateTakesBack", "eval_time": "1h"}
     test |= {"exp_alerts": [{"exp_labels": labels, "exp_annotations": said}]}
     document: dict[str, Any] = {"rule_files": [write_rules(tmp_path).name], "evaluation_interval": "1m"}
     case = {"interval": "1m", "input_series": replace(WELL, failed=18).series(), "alert_rule_test": [test]}
     (tmp_path / "test.yaml").write_text(yaml.safe_dump(document | {"tests": [case]}))
-    done = subprocess.run(["promtool", "test", "rules", "test.yaml"], cwd=tmp_path, capture_output=True, text=True)
+    command = ["promtool", "test", "rules", "test.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert 0 == done.returncode, done.stdout + done.stderr
 
@@ -131,7 +135,11 @@ def test_every_alert_is_routed_and_says_what_to_do() -> None:
 def test_the_bounds_are_those_of_the_configuration() -> None:
     """One document is behind both: the rules may not drift from the monitor's defaults."""
     policy = Monitoring()
-    bounds = {name: float(re.findall(r"> ([\d.]+)(?: and|$)", rule["expr"])[0]) for name, rule in alerts().items() if "p95" in rule["expr"] or "error_ratio" in rule["expr"]}
+    bounds = {
+        name: float(re.findall(r"> ([\d.]+)(?: and|$)", rule["expr"])[0])
+        for name, rule in alerts().items()
+        if "p95" in rule["expr"] or "error_ratio" in rule["expr"]
+    }
 
     assert {
         "ModelErrorRateTakesBack": policy.rollback.error_rate,
