@@ -1,0 +1,23 @@
+#!/bin/sh
+# One run of the monitor, with what lies on the volume: the statistics of every version that was deployed, and labels.
+set -eu
+
+# A mounted Secret is readable by the group, and a signing key that others can read is refused.
+if [ -f "$KEYS/signing-key.pem" ]; then
+    install -m 600 "$KEYS/signing-key.pem" "$HOME/signing-key.pem"
+    export PROMOTION_SIGNING_KEY="$HOME/signing-key.pem"
+fi
+
+set -- --model "$FAMILY" --once
+for folder in "$EXPORTS"/*/; do
+    if [ -f "$folder/manifest.json" ] && [ -f "$folder/reference.json" ]; then
+        set -- "$@" --export "$folder"
+    fi
+done
+for labels in "$LABELS/labels.csv" "$LABELS/labels.parquet"; do
+    if [ -f "$labels" ]; then
+        set -- "$@" --labels "$labels"
+        break
+    fi
+done
+exec python scripts/monitor-model.py "$@"
