@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from tests.delivery.conftest import MODEL, Scene
 from tests.delivery.scripted_cluster import ScriptedCluster
+from tests.monitoring.test_trigger import seen
 from tests.promotion.factories import a_family
 
 from delivery.deploy import Deployer
@@ -125,18 +127,37 @@ def test_a_refused_rollback_touches_nothing(first: Scene, cluster: ScriptedClust
     assert (1, runs, f"{MODEL} v1") == (first.production(), cluster.runs("tiny"), str(first.entry(1)))
 
 
+def watching(scene: Scene) -> WayBack:
+    journal = scene.service.journal
+    return WayBack(
+        journal, a_family(), lambda: scene.service, lambda _service: scene.deployer(), announcer(journal, {})
+    )
+
+
+def test_the_monitor_takes_registry_and_cluster_back(deployed: Scene, cluster: ScriptedCluster) -> None:
+    """As a person would; where the cluster cannot follow, that is critical."""
+    slow = replace(seen("latency", [600.0, 700.0, 800.0]), family="tiny", model=MODEL, version=2)
+    with cluster.changed() as state:
+        for reference, image in state["images"].items():
+            if ":1-" in reference:
+                image["behaviour"] = "crash"
+
+    done = watching(deployed).consider([slow])
+
+    assert ("tiny-linear v2", "tiny-linear v1", 1) == (done.taken_back, done.version, deployed.production())
+    (finding,) = done.findings
+    assert ("critical", "cluster") == (finding.level, finding.key)
+    with cluster.changed() as state:
+        for image in state["images"].values():
+            image["behaviour"] = "well"
+    assert "the cluster runs tiny-linear v1 (1.1.0) again" == watching(deployed).consider([]).outcome
+
+
 def test_the_monitor_finishes_what_was_interrupted(deployed: Scene, cluster: ScriptedCluster) -> None:
     """A run that died between registry and cluster: the next one, finding nothing wrong, lets the cluster follow."""
     rollback(deployed.service, "tiny", None, MOVER)
     assert "tiny-linear:2-" in str(cluster.runs("tiny"))
-    journal = deployed.service.journal
-    way_back = WayBack(
-        journal,
-        a_family(),
-        lambda: deployed.service,
-        lambda _service: deployed.deployer(),
-        announcer(journal, {}),
-    )
+    way_back = watching(deployed)
 
     rehearsed = way_back.consider([], dry_run=True)
     assert "the cluster does not run tiny-linear v1 yet" in rehearsed.outcome
