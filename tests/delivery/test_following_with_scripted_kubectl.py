@@ -69,6 +69,7 @@ def test_a_cluster_that_was_away_follows_later(deployed: Scene, cluster: Scripte
     assert follow(deployed.service, lambda _service: deployed.deployer(), "tiny") is None
 
 
+@pytest.mark.system
 def test_an_old_image_that_does_not_come_up_is_not_the_versions_fault(
     deployed: Scene, cluster: ScriptedCluster
 ) -> None:
@@ -87,6 +88,7 @@ def test_an_old_image_that_does_not_come_up_is_not_the_versions_fault(
     assert (None, True) == (entry.known_bad, is_behind(deployed.service.journal, "tiny"))
 
 
+@pytest.mark.system
 def test_a_version_that_never_ran_there_has_no_image(first: Scene) -> None:
     """Version 1 served without ever being deployed."""
     first.promote(2)
@@ -105,6 +107,7 @@ def test_without_deployments_the_cluster_is_not_asked(first: Scene, cluster: Scr
     assert (None, "", []) == ((done := back(first)).deployment, done.problem, cluster.verbs())
 
 
+@pytest.mark.system
 def test_another_cluster_is_not_touched(deployed: Scene, cluster: ScriptedCluster) -> None:
     """What runs there under the name was not put there by us."""
     with cluster.changed() as state:
@@ -134,6 +137,7 @@ def watching(scene: Scene) -> WayBack:
     )
 
 
+@pytest.mark.system
 def test_the_monitor_takes_registry_and_cluster_back(deployed: Scene, cluster: ScriptedCluster) -> None:
     """As a person would; where the cluster cannot follow, that is critical."""
     slow = replace(seen("latency", [600.0, 700.0, 800.0]), family="tiny", model=MODEL, version=2)
@@ -153,6 +157,7 @@ def test_the_monitor_takes_registry_and_cluster_back(deployed: Scene, cluster: S
     assert "the cluster runs tiny-linear v1 (1.1.0) again" == watching(deployed).consider([]).outcome
 
 
+@pytest.mark.system
 def test_the_monitor_finishes_what_was_interrupted(deployed: Scene, cluster: ScriptedCluster) -> None:
     """A run that died between registry and cluster: the next one, finding nothing wrong, lets the cluster follow."""
     rollback(deployed.service, "tiny", None, MOVER)
