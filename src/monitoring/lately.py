@@ -37,7 +37,7 @@ def accuracy_lately(found: Labelled | None, promoted: Reading, policy: Monitorin
     end = len(times)
     while end and len(stretches) < policy.sustained.of:
         by_time = int(np.searchsorted(times, times[end - 1] - length, side="right"))
-        start = max(min(by_time, end - policy.minimum_labels), 0)
+        start = max(min(by_time, end - policy.sustained.minimum_labels), 0)
         rows = end - start
         stretches.append(
             Stretch(
@@ -45,7 +45,7 @@ def accuracy_lately(found: Labelled | None, promoted: Reading, policy: Monitorin
                 until=moment(int(times[end - 1])),
                 value=float(is_right[start:end].mean()),
                 rows=rows,
-                enough=rows >= policy.minimum_labels,
+                enough=rows >= policy.sustained.minimum_labels,
             )
         )
         end = start

@@ -102,7 +102,6 @@ def _trigger(key: str, bound: float, lately: Lately, policy: Monitoring) -> Trig
         it.enough and it.value is not None and _loss(it.value, reference, key) > bound + _CLOSE
         for it in lately.stretches
     ]
-    unsure = any(bad) and together is not None and not _is_sure(together, policy)
     return Trigger(
         key,
         bound,
@@ -111,7 +110,7 @@ def _trigger(key: str, bound: float, lately: Lately, policy: Monitoring) -> Trig
         bad,
         policy.sustained.needed,
         problem=_problem(lately, needs_reference=key == _DROP and reference is None),
-        doubt=doubt(together, rising=False) if unsure and together else "",
+        doubt=_doubt(together, policy) if together is not None and any(bad) else "",
     )
 
 
@@ -121,11 +120,12 @@ def _loss(value: float, reference: float | None, key: str) -> float:
     return 0.0 if reference is None else reference - value
 
 
-def _is_sure(together: Reading, policy: Monitoring) -> bool:
-    """Whether the windows together differ from the value at promotion by more than chance, both being measured."""
+def _doubt(together: Reading, policy: Monitoring) -> str:
+    """Why chance may explain the drop, both values being measured on so many rows and no more; empty if it cannot."""
     if together.value is None or together.reference is None:
-        return False
-    return is_sure(together, together.reference - together.value, policy.confidence, rising=False)
+        return "nothing to compare with"
+    drop = together.reference - together.value
+    return "" if is_sure(together, drop, policy.confidence, rising=False) else doubt(together, rising=False)
 
 
 def _problem(lately: Lately, *, needs_reference: bool) -> str:

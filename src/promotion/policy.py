@@ -222,11 +222,13 @@ class Sustained(Strict):
         window: Length of one window.
         of: How many of the newest windows are looked at.
         needed: In how many of them the bound must be crossed.
+        minimum_labels: Labelled rows below which nothing is said of a window's accuracy; more than an alert asks for.
     """
 
     window: Duration = timedelta(minutes=5)
     of: Annotated[int, Field(ge=1, le=100)] = 3
     needed: Annotated[int, Field(ge=1)] = 2
+    minimum_labels: Annotated[int, Field(ge=1)] = 200
 
     @model_validator(mode="after")
     def _can_be_reached(self) -> Sustained:

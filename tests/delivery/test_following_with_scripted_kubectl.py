@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from tests.delivery.conftest import MODEL, Scene
 from tests.delivery.scripted_cluster import ScriptedCluster
+from tests.monitoring.test_trigger import seen
 from tests.promotion.factories import a_family
 
 from delivery.deploy import Deployer
@@ -67,6 +69,7 @@ def test_a_cluster_that_was_away_follows_later(deployed: Scene, cluster: Scripte
     assert follow(deployed.service, lambda _service: deployed.deployer(), "tiny") is None
 
 
+@pytest.mark.system
 def test_an_old_image_that_does_not_come_up_is_not_the_versions_fault(
     deployed: Scene, cluster: ScriptedCluster
 ) -> None:
@@ -85,6 +88,7 @@ def test_an_old_image_that_does_not_come_up_is_not_the_versions_fault(
     assert (None, True) == (entry.known_bad, is_behind(deployed.service.journal, "tiny"))
 
 
+@pytest.mark.system
 def test_a_version_that_never_ran_there_has_no_image(first: Scene) -> None:
     """Version 1 served without ever being deployed."""
     first.promote(2)
@@ -103,6 +107,7 @@ def test_without_deployments_the_cluster_is_not_asked(first: Scene, cluster: Scr
     assert (None, "", []) == ((done := back(first)).deployment, done.problem, cluster.verbs())
 
 
+@pytest.mark.system
 def test_another_cluster_is_not_touched(deployed: Scene, cluster: ScriptedCluster) -> None:
     """What runs there under the name was not put there by us."""
     with cluster.changed() as state:
@@ -125,18 +130,39 @@ def test_a_refused_rollback_touches_nothing(first: Scene, cluster: ScriptedClust
     assert (1, runs, f"{MODEL} v1") == (first.production(), cluster.runs("tiny"), str(first.entry(1)))
 
 
+def watching(scene: Scene) -> WayBack:
+    journal = scene.service.journal
+    return WayBack(
+        journal, a_family(), lambda: scene.service, lambda _service: scene.deployer(), announcer(journal, {})
+    )
+
+
+@pytest.mark.system
+def test_the_monitor_takes_registry_and_cluster_back(deployed: Scene, cluster: ScriptedCluster) -> None:
+    """As a person would; where the cluster cannot follow, that is critical."""
+    slow = replace(seen("latency", [600.0, 700.0, 800.0]), family="tiny", model=MODEL, version=2)
+    with cluster.changed() as state:
+        for reference, image in state["images"].items():
+            if ":1-" in reference:
+                image["behaviour"] = "crash"
+
+    done = watching(deployed).consider([slow])
+
+    assert ("tiny-linear v2", "tiny-linear v1", 1) == (done.taken_back, done.version, deployed.production())
+    (finding,) = done.findings
+    assert ("critical", "cluster") == (finding.level, finding.key)
+    with cluster.changed() as state:
+        for image in state["images"].values():
+            image["behaviour"] = "well"
+    assert "the cluster runs tiny-linear v1 (1.1.0) again" == watching(deployed).consider([]).outcome
+
+
+@pytest.mark.system
 def test_the_monitor_finishes_what_was_interrupted(deployed: Scene, cluster: ScriptedCluster) -> None:
     """A run that died between registry and cluster: the next one, finding nothing wrong, lets the cluster follow."""
     rollback(deployed.service, "tiny", None, MOVER)
     assert "tiny-linear:2-" in str(cluster.runs("tiny"))
-    journal = deployed.service.journal
-    way_back = WayBack(
-        journal,
-        a_family(),
-        lambda: deployed.service,
-        lambda _service: deployed.deployer(),
-        announcer(journal, {}),
-    )
+    way_back = watching(deployed)
 
     rehearsed = way_back.consider([], dry_run=True)
     assert "the cluster does not run tiny-linear v1 yet" in rehearsed.outcome

@@ -161,10 +161,10 @@ def accuracy(observation: Observation) -> Trigger:
 def test_a_sudden_drop_is_seen_in_the_newest_labelled_windows(tmp_path: Path, export: Path) -> None:
     """A day of good answers does not hide two bad hours; the windows have as many labels as one needs."""
     good = Traffic(1000, until=NOON - HOUR * 2)
-    bad = Traffic(200, since=NOON - HOUR * 2, accuracy=0.6, seed=2)
+    bad = Traffic(400, since=NOON - HOUR * 2, accuracy=0.6, seed=2)
     found = accuracy(looked(tmp_path, export, [good, bad]))
 
-    assert [100, 100, 100] == [it.rows for it in found.stretches]
+    assert [200, 200, 200] == [it.rows for it in found.stretches]
     assert [False, True, True] == list(found.bad)
     assert found.fires
 

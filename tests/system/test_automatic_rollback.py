@@ -40,7 +40,7 @@ OLDEST = 100
 RULES = {
     "minimum_rows": 25,
     "minimum_labels": 25,
-    "sustained": {"window": f"{WINDOW}s", "of": 3, "needed": 2},
+    "sustained": {"window": f"{WINDOW}s", "of": 3, "needed": 2, "minimum_labels": 25},
     "channels": {"slack": "SLACK_URL"},
     "routing": {"critical": ["slack"], "warning": ["slack"], "info": ["slack"]},
 }
