@@ -53,6 +53,11 @@ def pod_of(job: Document) -> Document:
     return spec
 
 
+def rights(role: Document) -> set[tuple[str, str]]:
+    """Kind and verb of everything a Role allows."""
+    return {(kind, verb) for rule in role["rules"] for kind in rule["resources"] for verb in rule["verbs"]}
+
+
 @pytest.fixture(scope="module")
 def monitored(tmp_path_factory: pytest.TempPathFactory) -> dict[Track, Document]:
     """Deployments of Production as deploy-model.py makes them once the overlay names the component."""
@@ -170,9 +175,6 @@ def test_runs_are_as_far_apart_as_a_window_of_the_way_back_is_long() -> None:
 
 def test_the_account_may_do_what_a_deployment_takes_and_nothing_else() -> None:
     """Less than the deployer in every place, in one namespace; no Secrets, no exec, no cluster-wide rights."""
-
-    def rights(role: Document) -> set[tuple[str, str]]:
-        return {(kind, verb) for rule in role["rules"] for kind in rule["resources"] for verb in rule["verbs"]}
 
     deployer = next(
         it
