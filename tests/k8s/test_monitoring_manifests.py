@@ -175,7 +175,6 @@ def test_runs_are_as_far_apart_as_a_window_of_the_way_back_is_long() -> None:
 
 def test_the_account_may_do_what_a_deployment_takes_and_nothing_else() -> None:
     """Less than the deployer in every place, in one namespace; no Secrets, no exec, no cluster-wide rights."""
-
     deployer = next(
         it
         for it in yaml.safe_load_all((K8S / "cluster" / "deployer-production.yaml").read_text())

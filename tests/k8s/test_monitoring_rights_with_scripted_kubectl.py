@@ -25,29 +25,27 @@ EMPTYING = {("deployments", "delete"), ("horizontalpodautoscalers", "delete")}
 """Removes a canary, or a first version that failed and has nothing to go back to."""
 
 
+RIGHTS: dict[str, set[Right]] = {
+    # Both send a patch, of which a new object is made; a comparison as a dry run.
+    "apply": {(kind, right) for kind in APPLIED for right in ("get", "create", "patch")},
+    "diff": {(kind, right) for kind in APPLIED for right in ("get", "create", "patch")},
+    "rollout": {("deployments", "get"), ("deployments", "patch"), ("replicasets", "list")},
+    "logs": {("pods", "get"), ("pods/log", "get")},
+    "port-forward": {("services", "get"), ("pods", "list"), ("pods", "get"), ("pods/portforward", "create")},
+    "config": set(),
+}
+
+
 def needed(call: Sequence[str]) -> set[Right]:
     """The rights that one call of kubectl takes."""
     verb, *words = [word for word in call if not word.startswith("--")]
-    match verb:
-        case "get":
-            kind = words[0].partition(".")[0]
-            is_named = words[1:] != ["json"] and "--selector" not in call
-            return {(PLURAL.get(kind, kind), "get" if is_named else "list")}
-        case "apply" | "diff":
-            # Both send a patch, of which a new object is made; a comparison as a dry run.
-            return {(kind, right) for kind in APPLIED for right in ("get", "create", "patch")}
-        case "rollout":
-            return {("deployments", "get"), ("deployments", "patch"), ("replicasets", "list")}
-        case "delete":
-            return {(PLURAL[name.partition("/")[0]], "delete") for name in words}
-        case "logs":
-            return {("pods", "get"), ("pods/log", "get")}
-        case "port-forward":
-            kind = PLURAL[words[-2].partition("/")[0]]
-            return {(kind, "get"), ("pods", "list"), ("pods", "get"), ("pods/portforward", "create")}
-        case _:
-            assert verb == "config", call
-            return set()
+    if verb == "get":
+        kind = words[0].partition(".")[0]
+        is_named = words[1:] != ["json"] and "--selector" not in call
+        return {(PLURAL.get(kind, kind), "get" if is_named else "list")}
+    if verb == "delete":
+        return {(PLURAL[name.partition("/")[0]], "delete") for name in words}
+    return RIGHTS[verb]
 
 
 def test_the_role_holds_what_a_way_back_takes_and_no_more(deployed: Scene, cluster: ScriptedCluster) -> None:
