@@ -15,6 +15,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from tests.delivery.test_manifests import IMAGE, VERSIONS
+from tests.k8s.queries import dashboard
 
 from delivery.manifests import render
 from delivery.records import Environment, Target, Track
@@ -225,6 +226,15 @@ def test_the_dashboard_is_labelled_for_the_sidecar() -> None:
 
     assert "1" == settings["metadata"]["labels"]["grafana_dashboard"]
     assert "model-serving" == json.loads(settings["data"]["model-serving.json"])["uid"]
+
+
+def test_the_dashboard_draws_the_memory_a_server_may_use(monitored: dict[Track, Document]) -> None:
+    """The line is the container's limit."""
+    (panel,) = [it for it in dashboard()["panels"] if it["title"] == "Memory by instance"]
+    (server,) = monitored[Track.STABLE]["spec"]["template"]["spec"]["containers"]
+
+    assert "512Mi" == server["resources"]["limits"]["memory"]
+    assert 512 * 2**20 == panel["fieldConfig"]["defaults"]["thresholds"]["steps"][-1]["value"]
 
 
 def test_nothing_has_a_password() -> None:
