@@ -487,6 +487,7 @@ def test_cleanup_rehearsed_as_json(churn: Store, promote: Promote) -> None:
     assert before == churn.rows()
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(("answer", "code", "left"), [("n", 5, [3, 2, 1]), ("y", 0, [3])])
 def test_cleanup_asks_on_a_terminal(churn: Store, answer: str, code: int, left: list[int]) -> None:
     """A person sees the list and answers; no is the default."""

@@ -80,6 +80,7 @@ def test_unknown_family(run: Run, settings: Settings) -> None:
     assert 1 == len(answer.stderr.splitlines())
 
 
+@pytest.mark.system
 def test_bad_data(run: Run, home: Path) -> None:
     """Data that breaks its contract fails in plain words; no store appears."""
     (home / "data" / "heart-disease.csv").write_text("")

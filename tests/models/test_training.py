@@ -232,6 +232,7 @@ def test_two_trainings_at_once(two: FamilyConfig, settings: Settings) -> None:
     assert 1 == len(best(settings))
 
 
+@pytest.mark.system
 def test_single_candidate(config: FamilyConfig, settings: Settings) -> None:
     """One candidate is best without a comparison, and its model's name may lack the algorithm."""
     alone = {"logistic_regression": Candidate(params={})}
