@@ -15,6 +15,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from tests.delivery.test_manifests import IMAGE, VERSIONS
+from tests.k8s.queries import dashboard
 
 from delivery.manifests import render
 from delivery.records import Environment, Target, Track
@@ -51,6 +52,11 @@ def pod_of(job: Document) -> Document:
     """The pod of a CronJob."""
     spec: Document = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     return spec
+
+
+def rights(role: Document) -> set[tuple[str, str]]:
+    """Kind and verb of everything a Role allows."""
+    return {(kind, verb) for rule in role["rules"] for kind in rule["resources"] for verb in rule["verbs"]}
 
 
 @pytest.fixture(scope="module")
@@ -170,10 +176,6 @@ def test_runs_are_as_far_apart_as_a_window_of_the_way_back_is_long() -> None:
 
 def test_the_account_may_do_what_a_deployment_takes_and_nothing_else() -> None:
     """Less than the deployer in every place, in one namespace; no Secrets, no exec, no cluster-wide rights."""
-
-    def rights(role: Document) -> set[tuple[str, str]]:
-        return {(kind, verb) for rule in role["rules"] for kind in rule["resources"] for verb in rule["verbs"]}
-
     deployer = next(
         it
         for it in yaml.safe_load_all((K8S / "cluster" / "deployer-production.yaml").read_text())
@@ -224,6 +226,15 @@ def test_the_dashboard_is_labelled_for_the_sidecar() -> None:
 
     assert "1" == settings["metadata"]["labels"]["grafana_dashboard"]
     assert "model-serving" == json.loads(settings["data"]["model-serving.json"])["uid"]
+
+
+def test_the_dashboard_draws_the_memory_a_server_may_use(monitored: dict[Track, Document]) -> None:
+    """The line is the container's limit."""
+    (panel,) = [it for it in dashboard()["panels"] if it["title"] == "Memory by instance"]
+    (server,) = monitored[Track.STABLE]["spec"]["template"]["spec"]["containers"]
+
+    assert "512Mi" == server["resources"]["limits"]["memory"]
+    assert 512 * 2**20 == panel["fieldConfig"]["defaults"]["thresholds"]["steps"][-1]["value"]
 
 
 def test_nothing_has_a_password() -> None:

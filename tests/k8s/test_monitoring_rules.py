@@ -13,6 +13,7 @@ import yaml
 from tests.k8s.rules import HOUR, LENGTH, TARGET, Server, alerts, fired_at, write_rules
 
 from promotion.policy import Monitoring
+from promotion.settings import REPOSITORY
 
 WELL = Server()
 SECOND = {"instance": "10.0.0.2:8080", "pod": "heart-disease-2"}
@@ -28,6 +29,24 @@ def test_the_rules_are_rules(tmp_path: Path) -> None:
     )
 
     assert (0, "") == (done.returncode, done.stderr)
+
+
+@pytest.mark.system
+def test_the_document_scrapes_the_same_without_the_operator(tmp_path: Path) -> None:
+    """Its configuration is valid, and gives the labels that the ServiceMonitor gives."""
+    text = (REPOSITORY / "docs" / "MONITORING-KUBERNETES.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(scrape_configs:.+?)```", text, flags=re.DOTALL)
+    (scraped,) = yaml.safe_load(block)["scrape_configs"]
+    # Debian's Prometheus is built without Kubernetes' discovery; the relabelling it can check.
+    (discovery,) = scraped.pop("kubernetes_sd_configs")
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump({"scrape_configs": [scraped]}))
+    command = ["promtool", "check", "config", str(tmp_path / "prometheus.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    given = {it["target_label"] for it in scraped["relabel_configs"] if "target_label" in it}
+
+    assert 0 == done.returncode, done.stderr
+    assert {"role": "pod", "namespaces": {"names": [TARGET["namespace"]]}} == discovery
+    assert (TARGET["job"], set(TARGET) - {"job", "instance"}) == (scraped["job_name"], given)
 
 
 CASES: dict[str, tuple[list[Server], Expected]] = {
