@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from monitoring.alerts import Alert
 from monitoring.history import Run
 from monitoring.judgement import LEVELS, Finding, Level, worst
 from monitoring.observation import Drift, Observation
@@ -31,6 +32,7 @@ _SECTIONS = {
     "performance": "Performance",
     "drift": "Drift",
     "values": "Values",
+    "alerts": "Alerts",
     "versions": "Versions",
     "earlier": "Earlier runs",
 }
@@ -38,8 +40,14 @@ _SECTIONS = {
 Judged = tuple[Observation, Sequence[Finding]]
 
 
-def write_page(
-    path: Path, config: FamilyConfig, judged: Sequence[Judged], runs: Sequence[Run], *, at: datetime
+def write_page(  # each is a part of the page
+    path: Path,
+    config: FamilyConfig,
+    judged: Sequence[Judged],
+    runs: Sequence[Run],
+    alerts: Sequence[Alert],
+    *,
+    at: datetime,
 ) -> None:
     """Write the family's page.
 
@@ -48,6 +56,7 @@ def write_page(
         config: The family.
         judged: Every version of the window with its findings; the one that serves first.
         runs: Earlier runs, newest first.
+        alerts: What people were told of until this run, newest first.
         at: When was looked, UTC.
 
     Raises:
@@ -72,8 +81,11 @@ def write_page(
         distributions=_distributions(serving, findings) if serving else [],
         judged=[(observation, worst(found), found) for observation, found in judged],
         runs=runs,
+        alerts=alerts,
         runbooks=[(name, target, link(target, path, home)) for name, target in config.contacts.runbooks.items()],
-        sections=[(name, title) for name, title in _SECTIONS.items() if serving or name in {"versions", "earlier"}],
+        sections=[
+            (name, title) for name, title in _SECTIONS.items() if serving or name in {"alerts", "versions", "earlier"}
+        ],
         policy=policy,
         at=at,
         is_rehearsal=clock.is_set(),

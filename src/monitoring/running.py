@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
+from monitoring.alert_book import alert_history
 from monitoring.alerts import Told
 from monitoring.engines import Engine
 from monitoring.forecasts import observe_forecasts
@@ -23,6 +24,9 @@ from promotion.config import FamilyConfig
 from promotion.journal import Journal
 from promotion.policy import Monitoring
 from promotion.settings import Settings
+
+ALERTS_SHOWN = timedelta(days=30)
+"""How far back the page shows alerts."""
 
 
 class Tell(Protocol):
@@ -157,7 +161,9 @@ def run(
     path = page_path(settings, config.family)
     judged: list[tuple[Observation, Sequence[Finding]]] = list(zip(observations, findings, strict=True))
     # Before anybody is told: the message leads to the page.
-    write_page(path, config, judged, earlier(journal, config.family, limit=EARLIER), at=watch.until)
+    runs = earlier(journal, config.family, limit=EARLIER)
+    alerts = alert_history(journal, config.family, watch.until - ALERTS_SHOWN)
+    write_page(path, config, judged, runs, alerts, at=watch.until)
     told = tell(findings[0], observations[0]) if serves and tell is not None else None
     return Outcome(observations, findings, path, told, returned)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from tests.monitoring.logs import MODEL, NOON, Traffic, a_watch, churn, known, write_export, write_labels, write_log
 from tests.promotion.factories import a_journal, a_version, promote
 
+from monitoring.alerts import Alert, State
 from monitoring.history import earlier, record
 from monitoring.judgement import judge
+from monitoring.messages import Level
 from monitoring.observation import Observation, Service
 from monitoring.page import write_page
 from monitoring.watching import observe
@@ -44,8 +46,33 @@ def a_bad_day(folder: Path) -> Path:
         record(journal, it, judge(it, policy) if hours < 2 else [])
     page = folder / "reports" / "monitoring" / "churn.html"
     judged = [(it, judge(it, policy)) for it in seen]
-    write_page(page, config, judged, earlier(journal, "churn", limit=50), at=NOON)
+    alerts = [
+        _alert(2, "accuracy", Level.CRITICAL, closed=None),
+        _alert(1, "drift:age", Level.WARNING, closed=NOON - HOUR),
+    ]
+    write_page(page, config, judged, earlier(journal, "churn", limit=50), alerts, at=NOON)
     return page
+
+
+def _alert(number: int, key: str, level: Level, *, closed: datetime | None) -> Alert:
+    """As the journal keeps one that people were told of."""
+    opened = NOON - 5 * HOUR
+    return Alert(
+        id=number,
+        family="churn",
+        version_id=2,
+        version=f"{MODEL} v2",
+        key=key,
+        level=level,
+        state=State.RECOVERED if closed else State.OPEN,
+        flapping=False,
+        finding={"text": f"{key} is beyond its bound"},
+        opened_at=opened,
+        told_at=closed or opened,
+        better_since=None,
+        eased_at=None,
+        closed_at=closed,
+    )
 
 
 def _served(observation: Observation) -> Observation:

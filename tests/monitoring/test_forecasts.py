@@ -104,7 +104,7 @@ def test_the_page_shows_a_forecast(tmp_path: Path) -> None:
     seen = look(*tables(tmp_path, 0.2))
     path = tmp_path / "reports" / "monitoring" / "rossmann.html"
     assert POLICY is not None
-    write_page(path, CONFIG, [(seen, judge(seen, POLICY))], [], at=NOON)
+    write_page(path, CONFIG, [(seen, judge(seen, POLICY))], [], [], at=NOON)
 
     assert "rmspe over time" in path.read_text(encoding="utf-8")
 
