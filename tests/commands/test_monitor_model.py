@@ -18,6 +18,7 @@ import yaml
 from click.testing import CliRunner, Result
 from sqlalchemy import select
 from tests.monitoring.logs import MODEL, NOON, Traffic, churn, write_export, write_labels, write_log
+from tests.monitoring.receivers import receiving
 from tests.promotion.factories import a_journal, a_version, promote
 
 from promotion.journal import Journal
@@ -89,6 +90,27 @@ def test_something_critical_ends_three(watched: Path, monitor: Monitor) -> None:
     assert "⚠️ critical: accuracy 0.800 on 2,000 labelled rows, 0.100 below 0.900 at promotion" in result.stdout
     assert "critical" == kept(watched)[0].level
     assert "3 something is critical" in " ".join(monitor("--help").stdout.split())
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+def test_the_page_shows_what_people_were_told_of(
+    watched: Path, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An alert that was sent is on the next run's page, as lasting."""
+    config = watched / "config" / "churn.yaml"
+    document = yaml.safe_load(config.read_text(encoding="utf-8"))
+    document["monitoring"] = {"channels": {"slack": "SLACK_URL"}, "routing": {**_NOBODY, "critical": ["slack"]}}
+    config.write_text(yaml.safe_dump(document), encoding="utf-8")
+    with receiving() as team:
+        monkeypatch.setenv("SLACK_URL", team.url)
+        for _ in range(2):
+            monitor(*files(watched, Traffic(2000, accuracy=0.8)))
+    page = (watched / "reports" / "monitoring" / "churn.html").read_text(encoding="utf-8")
+    shown = page.partition('<section id="alerts">')[2].partition("</section>")[0]
+
+    assert 1 == len(team.got)
+    assert 1 == shown.count("accuracy 0.800 on 2,000 labelled rows")
+    assert "lasts" in shown
 
 
 def test_a_warning_ends_zero(watched: Path, monitor: Monitor) -> None:
