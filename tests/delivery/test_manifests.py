@@ -49,8 +49,8 @@ def rendered(environment: Environment, track: Track) -> dict[str, Document]:
 
 @pytest.mark.parametrize(
     "version",
-    # Oldest and newest with every run, those between with the system tests: each loads megabytes of schemas.
-    [VERSIONS[0], *(pytest.param(item, marks=pytest.mark.system) for item in VERSIONS[1:-1]), VERSIONS[-1]],
+    # The newest with every run, the others with the system tests: each loads megabytes of schemas.
+    [*(pytest.param(item, marks=pytest.mark.system) for item in VERSIONS[:-1]), VERSIONS[-1]],
 )
 def test_every_object_is_valid_for_the_supported_versions(version: str) -> None:
     """Strictly: an unknown field, or a kind without a schema, fails."""

@@ -88,6 +88,7 @@ def run_of(trained: tuple[TrainingResult, Settings], algorithm: str) -> Run:
     return client(settings).get_run(candidate.run_id)
 
 
+@pytest.mark.system
 def test_documented_scores(trained: tuple[TrainingResult, Settings]) -> None:
     """On the documented split the logistic regression reaches ROC-AUC 0.9665, the random forest about 0.95."""
     scores = {candidate.algorithm: candidate.test["roc_auc"].value for candidate in trained[0].candidates}
@@ -96,6 +97,7 @@ def test_documented_scores(trained: tuple[TrainingResult, Settings]) -> None:
     assert (242, 61) == trained[0].rows
 
 
+@pytest.mark.system
 def test_best_by_cross_validation(trained: tuple[TrainingResult, Settings]) -> None:
     """Candidates are ranked by the mean of their folds, whatever the test rows say."""
     means = [candidate.cross_validation["roc_auc"].mean() for candidate in trained[0].candidates]
@@ -103,6 +105,7 @@ def test_best_by_cross_validation(trained: tuple[TrainingResult, Settings]) -> N
     assert all(4 == candidate.cross_validation["f1"].size for candidate in trained[0].candidates)
 
 
+@pytest.mark.system
 def test_registered_versions_and_tags(trained: tuple[TrainingResult, Settings]) -> None:
     """Every candidate has a READY version with its score and round; the best one alone carries best_model."""
     result, settings = trained
@@ -118,6 +121,7 @@ def test_registered_versions_and_tags(trained: tuple[TrainingResult, Settings]) 
     assert "true" == found[result.candidates[0].model].tags[BEST_TAG]
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
 def test_logged_run(trained: tuple[TrainingResult, Settings], algorithm: str) -> None:
     """Each run holds params, metrics with intervals, the pictures, and where it came from."""
@@ -156,6 +160,7 @@ def test_commit(tmp_path: Path) -> None:
     assert Commit(git("rev-parse", "HEAD"), dirty=True, author="t@localhost") == current_commit(tmp_path)
 
 
+@pytest.mark.system
 def test_artifacts_stay_at_home(trained: tuple[TrainingResult, Settings]) -> None:
     """With the default store, artifacts lie in the home's own folder wherever the command was started."""
     folder = trained[1].artifact_folder / "heart-disease"
@@ -164,6 +169,7 @@ def test_artifacts_stay_at_home(trained: tuple[TrainingResult, Settings]) -> Non
     assert not [path for path in folder.rglob("*") if path.suffix in {".pkl", ".pickle", ".joblib"}]
 
 
+@pytest.mark.system
 def test_exact_requirements(trained: tuple[TrainingResult, Settings]) -> None:
     """A model names the exact versions it needs."""
     text = next(trained[1].artifact_folder.rglob("requirements.txt")).read_text()
@@ -171,6 +177,7 @@ def test_exact_requirements(trained: tuple[TrainingResult, Settings]) -> None:
     assert all("==" in line for line in text.splitlines())
 
 
+@pytest.mark.system
 def test_raw_rows_through_mlflow(trained: tuple[TrainingResult, Settings]) -> None:
     """MLflow's own loader takes raw rows of the file, whole numbers and missing cells included, and has a signature."""
     mlflow.set_tracking_uri(trained[1].tracking_uri)
