@@ -319,13 +319,15 @@ def _finish_promotion(service: PromotionService, promotion: Promotion, *, as_jso
 
 def _announce(service: PromotionService, promotion: Promotion) -> None:
     """Tell the family's channels, where some are set; one that fails does not fail the promotion."""
-    from monitoring.announcing import announcer
-
-    arrival = service.journal.arrival(promotion.plan.family, promotion.to)
-    if arrival is None:
+    family = promotion.plan.family
+    if family not in service.configs:
         return
+    from monitoring.announcing import announcer
+    from promotion.afterwards import Announced
+
     try:
-        announced = announcer(service.journal, service.configs)(arrival)
+        arrival = service.journal.arrival(family, promotion.to)
+        announced = announcer(service.journal, service.configs)(arrival) if arrival else Announced()
     except PromotionError as error:
         talk(f"⚠️ nobody was told: {error}", colour="yellow")
         return

@@ -134,14 +134,14 @@ class _Aftermath:
     def run(self, tasks: dict[str, Task]) -> list[Item]:
         items = [Item(name, *self._attempt(task)) for name, task in tasks.items()]
         plan = self.promotion.plan
-        arrival = self.service.journal.arrival(plan.family, plan.to)
-        authority = Authority(
-            "checklist",
-            arrival.actor if arrival else "journal",
-            f"after {arrival.action if arrival else 'the move'}",
-            details={"after": self.promotion.operation, "items": checklist_document(items)},
-        )
         try:
+            arrival = self.service.journal.arrival(plan.family, plan.to)
+            authority = Authority(
+                "checklist",
+                arrival.actor if arrival else "journal",
+                f"after {arrival.action if arrival else 'the move'}",
+                details={"after": self.promotion.operation, "items": checklist_document(items)},
+            )
             self.service.journal.record(plan.family, plan.candidate, authority)
         except JournalError as error:
             items.append(Item("record this checklist", Outcome.FAILED, str(error)))
