@@ -72,7 +72,7 @@ run: $(RUNTIME) ## Train iris-classifier from params.yaml and let it challenge P
 
 .PHONY: test
 test: $(DEVELOPMENT) ## Run the unit tests (ARGS="-k name" picks some)
-	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
 
 .PHONY: lint
 lint: $(DEVELOPMENT) ## Ruff, mypy strict and the import contracts

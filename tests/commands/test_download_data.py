@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.system  # each starts a process
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPT = REPOSITORY / "scripts" / "download-data.py"
 URL = "https://archive.ics.uci.edu/static/public/45/data.csv"

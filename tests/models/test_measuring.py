@@ -22,6 +22,8 @@ from promotion.errors import ArtifactRefused, PromotionError
 from promotion.evidence import Measurement
 from promotion.settings import REPOSITORY
 
+pytestmark = pytest.mark.system  # each starts processes to measure
+
 Interpreter = Callable[[str], None]
 
 # Runs in the measuring process before anything else: prints while the model works, and writes down what it sees.

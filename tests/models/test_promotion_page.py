@@ -21,6 +21,8 @@ from promotion.service import Plan, PromotionService
 from promotion.settings import REPOSITORY, Settings
 from promotion.stages import Stage
 
+pytestmark = pytest.mark.system  # whole trainings first
+
 Register = Callable[..., int]
 MODEL = "heart-disease-logistic_regression"
 
