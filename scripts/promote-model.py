@@ -319,15 +319,10 @@ def _finish_promotion(service: PromotionService, promotion: Promotion, *, as_jso
 
 def _announce(service: PromotionService, promotion: Promotion) -> None:
     """Tell the family's channels, where some are set; one that fails does not fail the promotion."""
-    family = promotion.plan.family
-    if family not in service.configs:
-        return
     from monitoring.announcing import announcer
-    from promotion.afterwards import Announced
 
     try:
-        arrival = service.journal.arrival(family, promotion.to)
-        announced = announcer(service.journal, service.configs)(arrival) if arrival else Announced()
+        announced = announcer(service.journal, service.configs)(promotion)
     except PromotionError as error:
         talk(f"⚠️ nobody was told: {error}", colour="yellow")
         return

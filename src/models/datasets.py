@@ -75,23 +75,11 @@ def _classes(values: pd.Series, config: FamilyConfig) -> np.ndarray:
     return pd.Index(codes, dtype=np.float64).get_indexer(pd.Index(values)).astype(np.int64)
 
 
-def read_rows(config: FamilyConfig, path: Path) -> pd.DataFrame:
-    """Read rows to predict on: the family's feature columns under the same contract, its other columns optional.
+def checked_features(config: FamilyConfig, cells: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Hold rows to predict on against the contract: the family's feature columns, its other columns optional.
 
     Two people may have the same measurements, so identical rows are fine here; and a share says nothing about a handful
     of rows, so a column that may miss some cells may miss all of them.
-
-    Returns:
-        Rows × `len(config.features)`, all float64, missing cells NaN, columns in `config.features` order.
-
-    Raises:
-        DataError: The file is missing, unreadable or breaks the contract.
-    """
-    return checked_features(config, _parse(_read_bytes(path), path), path)
-
-
-def checked_features(config: FamilyConfig, cells: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Hold rows to predict on against the contract, as `read_rows` does.
 
     Args:
         config: The family.
@@ -99,7 +87,7 @@ def checked_features(config: FamilyConfig, cells: pd.DataFrame, path: Path) -> p
         path: The file, for the message.
 
     Returns:
-        Rows × `len(config.features)`, as `read_rows`.
+        Rows × `len(config.features)`, all float64, missing cells NaN, columns in `config.features` order.
 
     Raises:
         DataError: The rows break the contract.

@@ -12,19 +12,18 @@ if __name__ == "__main__":
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from promotion.config import FamilyConfig, load_config
-from promotion.console import command, echo, fit, talk
+from promotion.console import Steps, command, echo, talk, task_bars
 from promotion.errors import NothingToDo, PromotionError, UsageError
 from promotion.settings import Settings
 
 if TYPE_CHECKING:
     from models.challenge import Outcome
-    from models.selection import Progress
     from models.training import TrainingResult
 
 NEXT_COMMAND = "python scripts/promote-model.py --auto"
@@ -51,7 +50,7 @@ def main(family: str, semver: str | None, as_json: bool, promote: bool, strict: 
     if config.is_forecast:
         _train_ensemble(family, semver, promote=promote, as_json=as_json)
         return
-    with _progress(family) as progress:
+    with task_bars(partial(_talk_each_task, family), starting="loading libraries", transient=False) as progress:
         from models.workers import start_workers
 
         starting = start_workers()
@@ -134,31 +133,7 @@ def _promote(config: FamilyConfig, settings: Settings, tell: Callable[[str], Non
     return outcome
 
 
-@contextmanager
-def _progress(family: str) -> Iterator[Progress]:
-    """A bar on a terminal; elsewhere one line a task."""
-    fit(sys.stderr)
-    if not sys.stderr.isatty():
-        yield _talk_each_task(family)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        bars_by_task = {"starting": bars.add_task("loading libraries", total=None)}
-
-        def show(task: str, done: int, total: int) -> None:
-            if "starting" in bars_by_task:
-                bars.remove_task(bars_by_task.pop("starting"))
-            if task not in bars_by_task:
-                bars_by_task[task] = bars.add_task(task, total=total)
-            bars.update(bars_by_task[task], completed=done)
-
-        yield show
-
-
-def _talk_each_task(family: str) -> Progress:
+def _talk_each_task(family: str) -> Steps:
     seen: set[str] = set()
     talk(f"training {family}")
 

@@ -12,13 +12,12 @@ if __name__ == "__main__":
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from promotion.config import FamilyConfig, load_config
-from promotion.console import command, echo, fit, talk
+from promotion.console import Steps, command, echo, talk, task_bars
 from promotion.errors import ConfigError
 from promotion.settings import Settings
 
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 DEFAULT_FAMILY = "rossmann-ensemble"
 _TENTHS = 10
-
-Progress = Callable[[str, int, int], None]
 
 
 @command()
@@ -52,7 +49,7 @@ def main(family: str, sample: bool, semver: str | None, as_json: bool) -> None: 
     from models.forecast.training import train_ensemble
 
     say = talk if as_json else echo
-    with _progress() as progress:
+    with task_bars(_talk_each_tenth) as progress:
         result = train_ensemble(
             config, settings, sample=sample, semver=semver, progress=progress, report=lambda stage: _say(stage, say)
         )
@@ -115,29 +112,7 @@ def _as_json(result: EnsembleResult) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """A bar for each booster on a terminal; elsewhere a line at each tenth."""
-    fit(sys.stderr)
-    if not sys.stderr.isatty():
-        yield _talk_each_tenth()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, Any] = {}
-
-        def show(title: str, done: int, total: int) -> None:
-            if title not in tasks:
-                tasks[title] = bars.add_task(title, total=total)
-            bars.update(tasks[title], completed=done, total=total)
-
-        yield show
-
-
-def _talk_each_tenth() -> Progress:
+def _talk_each_tenth() -> Steps:
     told: dict[str, int] = {}
 
     def show(title: str, done: int, total: int) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from promotion.afterwards import Announce, Announced
 from promotion.config import FamilyConfig
 from promotion.journal import Journal
-from promotion.records import Event
+from promotion.service import Promotion
 
 if TYPE_CHECKING:
     from monitoring.alerts import Delivery
@@ -22,9 +22,10 @@ def announcer(journal: Journal, configs: Mapping[str, FamilyConfig]) -> Announce
         configs: Families by name.
     """
 
-    def announce(event: Event) -> Announced:
-        config = configs.get(event.family)
-        if config is None:
+    def announce(promotion: Promotion) -> Announced:
+        config = configs.get(promotion.plan.family)
+        event = journal.arrival(promotion.plan.family, promotion.to) if config else None
+        if config is None or event is None:
             return Announced()
         from monitoring.alerting import Alerter
         from monitoring.messages import Kind

@@ -15,7 +15,7 @@ from promotion.errors import JournalError, PromotionError
 from promotion.gates.quality import threshold_gates
 from promotion.policy import Contacts, Review
 from promotion.projection import STAGE_TAG
-from promotion.records import Authority, Event
+from promotion.records import Authority
 from promotion.service import Promotion, PromotionService
 from promotion.stages import Stage
 
@@ -64,7 +64,7 @@ class Announced:
     refused: Sequence[str] = ()
 
 
-Announce = Callable[[Event], Announced]
+Announce = Callable[[Promotion], Announced]
 Finding = tuple[Outcome, str]
 Task = Callable[["_Aftermath"], Finding]
 
@@ -187,10 +187,8 @@ def _monitoring(after: _Aftermath) -> Finding:
 
 
 def _stakeholders(after: _Aftermath) -> Finding:
-    plan = after.promotion.plan
-    arrival = after.service.journal.arrival(plan.family, plan.to)
-    if after.announce is not None and arrival is not None:
-        announced = after.announce(arrival)
+    if after.announce is not None:
+        announced = after.announce(after.promotion)
         if announced.refused:
             told = f"; told: {', '.join(announced.accepted)}" if announced.accepted else ""
             return Outcome.FAILED, f"not told: {', '.join(announced.refused)}; the monitor's next run tries again{told}"

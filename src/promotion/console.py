@@ -11,13 +11,17 @@ import json
 import os
 import sys
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import IO, Any, TextIO
 
 import click
 
 from promotion.errors import NothingToDo, PromotionError
+
+Steps = Callable[[str, int, int], None]
+"""Told a task, how many of its steps are done, and how many there are at most."""
 
 INTERRUPTED = 130
 FAILED = 1
@@ -143,6 +147,37 @@ def talk(text: str = "", colour: str | None = None) -> None:
     """Write one line for the person watching to standard error, after everything already written."""
     _flush(sys.stdout)
     _write(click.style(text, fg=colour) if colour else text, sys.stderr)
+
+
+@contextmanager
+def task_bars(plainly: Callable[[], Steps], *, starting: str = "", transient: bool = True) -> Iterator[Steps]:
+    """Show how far each of several tasks is: a bar each on a terminal.
+
+    Args:
+        plainly: Makes what is told of every step where there is no terminal.
+        starting: Shown until the first task begins.
+        transient: Whether the bars vanish at the end.
+    """
+    fit(sys.stderr)
+    if not sys.stderr.isatty():
+        yield plainly()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=transient) as bars:
+        waiting = [bars.add_task(starting, total=None)] if starting else []
+        tasks: dict[str, Any] = {}
+
+        def show(task: str, done: int, total: int) -> None:
+            while waiting:
+                bars.remove_task(waiting.pop())
+            if task not in tasks:
+                tasks[task] = bars.add_task(task, total=total)
+            bars.update(tasks[task], completed=done, total=total)
+
+        yield show
 
 
 def _write(text: str, stream: TextIO) -> None:

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from models.datasets import Dataset, feature_schema_hash, file_sha256, load_dataset, read_rows, split
+from models.asked import FileRows
+from models.datasets import Dataset, feature_schema_hash, file_sha256, load_dataset, split
 from promotion.config import Column, FamilyConfig, load_config
 from promotion.errors import DataError
 
@@ -226,6 +227,11 @@ def test_missing_file_and_folder(config: FamilyConfig, tmp_path: Path) -> None:
     assert f"{path}: no such file" in refusal(config, tmp_path)
     path.mkdir(parents=True)
     assert f"{path}: is a folder, expected a CSV file" == refusal(config, tmp_path)
+
+
+def read_rows(config: FamilyConfig, path: Path) -> pd.DataFrame:
+    """The rows of a file as `predict.py` hands them to a model."""
+    return pd.concat([chunk.features for chunk in FileRows(config, path).chunks(None)])
 
 
 def test_rows_for_prediction_need_no_target(config: FamilyConfig, write: Write) -> None:

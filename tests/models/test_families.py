@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import yaml
 
-from models.datasets import feature_schema_hash, load_dataset, read_rows
+from models.asked import FileRows
+from models.datasets import feature_schema_hash, load_dataset
 from models.sources import make_missing
 from promotion.config import FamilyConfig, load_config
 from promotion.errors import ConfigError, DataError
@@ -155,4 +156,5 @@ def test_rows_to_predict_need_only_features(alzheimer: FamilyConfig, tmp_path: P
     bare = [line.partition(",")[2].rpartition(",")[0].rpartition(",")[0] for line in content]
     for name, rows in (("whole.csv", content), ("bare.csv", bare)):
         (tmp_path / name).write_text("\n".join([*rows, ""]), encoding="utf-8")
-        assert alzheimer.features == list(read_rows(alzheimer, tmp_path / name).columns)
+        (chunk,) = FileRows(alzheimer, tmp_path / name).chunks(None)
+        assert alzheimer.features == list(chunk.features.columns)

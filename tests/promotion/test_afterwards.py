@@ -17,7 +17,6 @@ from tests.promotion.shared_home import SharedHome
 from promotion.afterwards import Announced, Item, Outcome, after_promotion, after_rollback
 from promotion.config import FamilyConfig
 from promotion.errors import DataError, JournalLocked
-from promotion.records import Event
 from promotion.rollback import rollback
 from promotion.service import Mover, Promotion, PromotionService
 from promotion.stages import Stage
@@ -296,7 +295,9 @@ def test_stakeholders_are_told_where_channels_are_set(
     """What became of it is in the checklist; without a channel it stays with a person."""
     told: list[tuple[str, int]] = []
 
-    def announce(event: Event) -> Announced:
+    def announce(promotion: Promotion) -> Announced:
+        event = service.journal.arrival(promotion.plan.family, promotion.to)
+        assert event
         told.append((event.action, event.number))
         return announced
 

@@ -11,9 +11,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import requests
+from sqlalchemy import create_engine, text
 from tests.system.drivers.commands import Commands
 
 
@@ -99,6 +101,18 @@ def postgresql() -> Iterator[str]:
     finally:
         call("pg_ctl", "-D", data, "-m", "immediate", "stop")
         shutil.rmtree(folder)
+
+
+@pytest.fixture
+def database(postgresql: str) -> Iterator[str]:
+    """The URL of a database of the test's own: what it does there concerns nobody else."""
+    name = f"test_{uuid4().hex[:12]}"
+    engine = create_engine(postgresql.format("journal"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+        yield postgresql.format(name)
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
 
 
 def _postgresql_binaries() -> Path | None:

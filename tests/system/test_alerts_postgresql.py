@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from uuid import uuid4
 
 import pytest
-from sqlalchemy import create_engine, text
 from tests.monitoring.receivers import receiving
 from tests.monitoring.test_alerting import found, seen
 from tests.promotion.factories import a_family, a_version, promote
@@ -26,18 +23,6 @@ pytestmark = [
     pytest.mark.system,
     pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning"),
 ]
-
-
-@pytest.fixture
-def database(postgresql: str) -> Iterator[str]:
-    """A database of the test's own."""
-    name = f"alerts_{uuid4().hex[:12]}"
-    engine = create_engine(postgresql.format("journal"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-        yield postgresql.format(name)
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    engine.dispose()
 
 
 def test_alert_and_recovery_are_told_once_each(database: str) -> None:

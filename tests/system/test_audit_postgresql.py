@@ -7,10 +7,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 from tests.promotion.tampering import ATTACKS, EVENTS, HANDIWORK, fill, past_the_triggers
 
 from promotion.audit import verify
@@ -36,18 +35,6 @@ for number in range({moves}):
     promote(journal, sys.argv[2], a_version(sys.argv[2], number + 1))
 journal.database._engine.dispose()
 """
-
-
-@pytest.fixture
-def database(postgresql: str) -> Iterator[str]:
-    """A database of the test's own: what it does to the triggers concerns nobody else."""
-    name = f"audit_{uuid4().hex[:12]}"
-    engine = create_engine(postgresql.format("journal"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-        yield postgresql.format(name)
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    engine.dispose()
 
 
 @pytest.fixture

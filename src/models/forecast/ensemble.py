@@ -100,12 +100,8 @@ class Ensemble:
             total += self.weights[name] * forecast
         return total
 
-    def predict_members(self, rows: pd.DataFrame) -> dict[str, Euros]:
-        """What each member says on its own, before weighting; shape (rows,) each."""
-        return self.forecast_members(checked_rows(rows, self.stores, "rows"))
-
     def forecast_members(self, tidy: pd.DataFrame) -> dict[str, Euros]:
-        """As `predict_members`, of rows that are checked already."""
+        """What each member says of checked rows on its own, before weighting; shape (rows,) each."""
         answers = {member.name: np.zeros(len(tidy)) for member in self.members}
         is_open = np.flatnonzero(tidy["Open"].to_numpy() == 1)
         for start in range(0, is_open.size, _CHUNK_ROWS):
