@@ -40,7 +40,7 @@ class Scene:
     cluster: ScriptedCluster
     said: list[str] = field(default_factory=list)
     patience: float = 0.0
-    seconds: float = 0.3
+    seconds: float = 60.0
 
     def __post_init__(self) -> None:
         self.service: PromotionService = self.store.service(a_family(), report=self.said.append)
