@@ -162,6 +162,31 @@ def test_large_batches_are_read_by_the_same_rules(serve: Serve, linear: Fitted) 
         assert (400, "thal", 5) == (problem["row"], problem["field"], problem["value"]), send.__name__
 
 
+@pytest.mark.parametrize(
+    "send", [send for send in MANY if send not in {binary, comma_separated}], ids=lambda send: send.__name__
+)
+@pytest.mark.parametrize(("field", "value"), [("sex", True), ("age", "63"), ("age", None)])
+def test_large_batches_are_refused_by_the_same_rules(
+    send: Send, field: str, value: object, serve: Serve, linear: Fitted, row: Row
+) -> None:
+    """What numpy would convert, deep inside, is named as in a small batch."""
+    rows = [row] * 400 + [{**row, field: value}, row]
+    small, large = (send(serve(linear.folder), part).json()["problems"][0] for part in (rows[400:], rows))
+
+    assert {**small, "row": 400, "message": large["message"]} == large
+    assert field == large["field"]
+
+
+def test_a_large_batch_with_a_row_of_another_shape(serve: Serve, linear: Fitted, row: Row) -> None:
+    """A row with a column too many or too few among hundreds of good ones is named."""
+    served = serve(linear.folder)
+    less = {name: value for name, value in row.items() if name != "chol"}
+    for send in (predict, records):
+        for odd, field in (({**row, "weight": 80}, "weight"), (less, "chol")):
+            problem = send(served, [row] * 300 + [odd]).json()["problems"][0]
+            assert (300, field) == (problem["row"], problem["field"]), send.__name__
+
+
 @pytest.mark.parametrize("value", ["1" + "0" * 5000, '"' + "x" * 100_000 + '"', "[" * 5000 + "]" * 5000, "1e300"])
 def test_monstrous_values_are_not_echoed(value: str, serve: Serve, linear: Fitted, row: Row) -> None:
     """A number of five thousand digits, a text of a hundred thousand, lists in lists: a short refusal."""
@@ -184,10 +209,28 @@ def test_a_row_of_thousands_of_mistakes_is_summed_up(serve: Serve, linear: Fitte
 
 def test_pandas_clients_may_say_nan(server: Served, row: Row) -> None:
     """MLflow's own client sends NaN for a missing value; infinity is no missing value."""
-    body = json.dumps({"dataframe_split": {"columns": list(row), "data": [list({**row, "thal": 123456}.values())]}})
+    marked = {**row, "thal": 123456}
+    for content in (
+        {"dataframe_split": {"columns": list(row), "data": [list(marked.values())]}},
+        {"dataframe_records": [marked]},
+        {"instances": [marked]},
+        {"inputs": {name: [value] for name, value in marked.items()}},
+    ):
+        body = json.dumps(content)
 
-    assert 200 == server.post("/invocations", body.replace("123456", "NaN")).status_code
-    assert 422 == server.post("/invocations", body.replace("123456", "Infinity")).status_code
+        assert 200 == server.post("/invocations", body.replace("123456", "NaN")).status_code, body
+        assert 422 == server.post("/invocations", body.replace("123456", "Infinity")).status_code, body
+
+
+@pytest.mark.parametrize("count", [1, 300])
+def test_nan_is_null_where_nothing_may_be_missing(count: int, serve: Serve, linear: Fitted, row: Row) -> None:
+    """However many rows there are, and whether they are objects or lists."""
+    served = serve(linear.folder)
+    body = json.dumps({"dataframe_records": [{**row, "age": 123456}] * count}).replace("123456", "NaN")
+    split = {"columns": list(row), "data": [list({**row, "age": 123456}.values())] * count}
+    for content in (body, json.dumps({"dataframe_split": split}).replace("123456", "NaN")):
+        problem = served.post("/invocations", content).json()["problems"][0]
+        assert (0, "age", None) == (problem["row"], problem["field"], problem["value"])
 
 
 @pytest.mark.parametrize("send", [send for send in MANY if send is not positions], ids=lambda send: send.__name__)

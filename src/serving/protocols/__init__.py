@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
+import orjson
 from pydantic_core import from_json
 
 from serving.engines import Prediction
@@ -48,9 +49,17 @@ def read_object(body: bytes) -> dict[str, Any]:
         Refusal: 400: not JSON, or not an object.
     """
     try:
-        content = from_json(body)
-    except ValueError as error:
-        raise Refusal(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}") from None
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        content = _lenient(body)
     if not isinstance(content, dict):
         raise Refusal(HTTPStatus.BAD_REQUEST, "the body is not a JSON object")
     return content
+
+
+def _lenient(body: bytes) -> Any:
+    """JSON with the NaN that Python's clients write, or the words for what is wrong with it."""
+    try:
+        return from_json(body)
+    except ValueError as error:
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}") from None

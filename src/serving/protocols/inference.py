@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy.typing as npt
-from pydantic_core import to_json
+import orjson
 
 from serving.engines import Prediction
 from serving.errors import Refusal
@@ -154,16 +154,17 @@ def _answer(model: Model, prediction: Prediction, wanted: Sequence[Wanted], iden
             tail.append(pack(values))
             tensor["parameters"] = {"binary_data_size": len(tail[-1])}
         else:
-            tensor["data"] = values.ravel().tolist()
+            tensor["data"] = values.ravel()
         tensors.append(tensor)
-    head = to_json(
+    head = orjson.dumps(
         {
             "model_name": model.manifest.model,
             "model_version": str(model.manifest.version),
             "id": identifier,
             "parameters": {"role": model.role},
             "outputs": tensors,
-        }
+        },
+        option=orjson.OPT_SERIALIZE_NUMPY,
     )
     if not tail:
         return head, JSON_HEADERS

@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 
-from pydantic_core import to_json
+import orjson
 
 from serving.engines import Prediction
 from serving.errors import Refusal
@@ -67,9 +67,7 @@ class MlflowProtocol:
     def _inputs(self, content: object) -> Matrix:
         if not isinstance(content, dict):
             return self._list(content)
-        lists = {name: value if isinstance(value, list) else [value] for name, value in content.items()}
-        # A column may be sent as a tensor of shape (rows, 1).
-        return self._reader.from_columns({name: [_only(value) for value in values] for name, values in lists.items()})
+        return self._reader.from_columns({name: _flat(value) for name, value in content.items()})
 
     def _csv(self, body: bytes) -> Matrix:
         try:
@@ -84,21 +82,26 @@ class MlflowProtocol:
     def _table(self, names: Sequence[str], rows: object) -> Matrix:
         if len(set(names)) != len(names):
             raise _malformed("a column is named twice")
-        if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
+        if not isinstance(rows, list) or set(map(type, rows)) - {list}:
             raise _malformed("the data is not a list of rows")
         self._reader.check_count(len(rows))
-        for position, row in enumerate(rows):
-            if len(row) != len(names):
-                raise _malformed(f"row {position} has {len(row)} values for {len(names)} columns")
-        return self._reader.from_columns(dict(zip(names, zip(*rows, strict=True), strict=True)))
+        if set(map(len, rows)) != {len(names)}:
+            position, row = next(item for item in enumerate(rows) if len(item[1]) != len(names))
+            raise _malformed(f"row {position} has {len(row)} values for {len(names)} columns")
+        return self._reader.from_table(names, rows)
 
 
 def _write(_model: Model, prediction: Prediction, _request_id: str) -> Body:
-    return to_json({"predictions": prediction.classes.tolist()}), JSON_HEADERS
+    return orjson.dumps({"predictions": prediction.classes}, option=orjson.OPT_SERIALIZE_NUMPY), JSON_HEADERS
 
 
-def _only(value: object) -> object:
-    return value[0] if isinstance(value, list) and len(value) == 1 else value
+def _flat(values: object) -> list[object]:
+    """A column as values; it may be sent as one value, or as a tensor of shape (rows, 1)."""
+    if not isinstance(values, list):
+        return [values]
+    if list not in set(map(type, values)):
+        return values
+    return [value[0] if isinstance(value, list) and len(value) == 1 else value for value in values]
 
 
 def _cell(text: str) -> object:

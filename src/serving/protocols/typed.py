@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
 
 from serving.engines import Prediction
 from serving.export import Feature, Schema
@@ -22,12 +25,12 @@ class TypedProtocol:
 
     def __init__(self, reader: RowReader) -> None:
         self._reader = reader
-        labels = [json.dumps(label, ensure_ascii=False) for label in reader.schema.labels]
+        labels = [orjson.dumps(label).decode() for label in reader.schema.labels]
         # A template a class: what remains for a row is to fill in its numbers. A label may hold a percent sign.
         quoted = [label.replace("%", "%%") for label in labels]
-        probabilities = ",".join(f"{label}:%.9g" for label in quoted)
+        probabilities = ",".join(f"{label}:%s" for label in quoted)
         self._rows = [
-            f'{{"label":{label},"class":{position},"probability":%.9g,"probabilities":{{{probabilities}}}}}'
+            f'{{"label":{label},"class":{position},"probability":%s,"probabilities":{{{probabilities}}}}}'
             for position, label in enumerate(quoted)
         ]
 
@@ -43,15 +46,17 @@ class TypedProtocol:
     def _write(self, model: Model, prediction: Prediction, request_id: str) -> Body:
         manifest, templates = model.manifest, self._rows
         head = {"family": manifest.family, "model": manifest.model, "version": manifest.version, "role": model.role}
-        triples = zip(
-            prediction.classes.tolist(),
-            model.scores(prediction).tolist(),
-            prediction.probabilities.tolist(),
-            strict=True,
-        )
-        rows = ",".join([templates[position] % (score, *row) for position, score, row in triples])
-        start = json.dumps(head, ensure_ascii=False)[:-1]
+        numbers = [_texts(model.scores(prediction)), *map(_texts, prediction.probabilities.T)]
+        cells = zip(prediction.classes.tolist(), zip(*numbers, strict=True), strict=True)
+        rows = ",".join([templates[position] % texts for position, texts in cells])
+        start = orjson.dumps(head).decode()[:-1]
         return f'{start},"predictions":[{rows}],"request_id":"{request_id}"}}'.encode(), JSON_HEADERS
+
+
+def _texts(probabilities: npt.NDArray[np.float32]) -> list[str]:
+    """Each as the shortest text that is read back as the same 32-bit number."""
+    values = np.ascontiguousarray(probabilities)
+    return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY).decode()[1:-1].split(",")
 
 
 def row_schema(schema: Schema) -> dict[str, Any]:
