@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,12 +16,12 @@ from numpy.typing import NDArray
 
 from promotion.errors import DataError, UsageError
 from promotion.evidence import Interval
+from promotion.exports import MANIFEST, Manifest
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 REFERENCE = "reference.json"
-MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -138,20 +139,25 @@ def read_reference(folder: Path, classes: list[str]) -> Reference:
 
     Raises:
         UsageError: There is no export in the folder.
-        DataError: Its statistics are malformed.
+        ArtifactRefused: Its manifest is malformed.
+        DataError: Its statistics are malformed, or not those the manifest was made with.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        document = json.loads((folder / REFERENCE).read_text(encoding="utf-8"))
+        manifest = Manifest.parse((folder / MANIFEST).read_text(encoding="utf-8"), folder / MANIFEST)
+        content = (folder / REFERENCE).read_bytes()
     except OSError as error:
         raise UsageError(
             f"{error.filename}: no export here ({error.strerror}): python scripts/export-model.py --model FAMILY "
             "writes the statistics that live rows are compared with"
         ) from error
-    except ValueError as error:
-        raise DataError(f"{folder}: its JSON cannot be read ({error}): export the version again") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{folder / MANIFEST}: not text ({error}): export the version again") from error
+    if hashlib.sha256(content).hexdigest() != manifest.files.get(REFERENCE):
+        raise DataError(
+            f"{folder / REFERENCE}: not the file that {MANIFEST} was made with: export the version again, or copy both"
+        )
     try:
-        return _parse(manifest, document, folder, classes)
+        return _parse(manifest, json.loads(content), folder, classes)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
             f"{folder / REFERENCE}: not the statistics of an export ({type(error).__name__}: {error}): export the "
@@ -159,14 +165,14 @@ def read_reference(folder: Path, classes: list[str]) -> Reference:
         ) from error
 
 
-def _parse(manifest: Any, document: Any, folder: Path, classes: list[str]) -> Reference:
+def _parse(manifest: Manifest, document: Any, folder: Path, classes: list[str]) -> Reference:
     features, predictions, rows = document["features"], document["predictions"], int(document["rows"])
     given: Mapping[str, int] = predictions["labels"]
     probability = predictions["probability"]
     return Reference(
-        model=str(manifest["model"]),
-        version=int(manifest["version"]),
-        semver=manifest.get("semver"),
+        model=manifest.model,
+        version=manifest.version,
+        semver=manifest.semver,
         source=folder,
         rows=rows,
         features={name: _bins(found, rows) for name, found in features.items()},

@@ -16,11 +16,12 @@ from monitoring.history import earlier, known_versions, record
 from monitoring.judgement import Finding, Level, judge, worst
 from monitoring.observation import Observation
 from monitoring.page import EARLIER, write_page
-from monitoring.reference import MANIFEST, read_reference
+from monitoring.reference import read_reference
 from monitoring.watching import Watch, observe
 from monitoring.way_back import Returned, WayBack
 from promotion import clock
 from promotion.config import FamilyConfig
+from promotion.exports import MANIFEST
 from promotion.journal import Journal
 from promotion.policy import Monitoring
 from promotion.settings import Settings

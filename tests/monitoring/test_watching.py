@@ -15,6 +15,7 @@ from tests.monitoring.logs import (
     a_watch,
     churn,
     known,
+    rewrite_reference,
     write_export,
     write_labels,
     write_log,
@@ -23,7 +24,7 @@ from tests.monitoring.logs import (
 from monitoring.judgement import judge
 from monitoring.observation import Observation
 from monitoring.watching import observe
-from promotion.errors import DataError, UsageError
+from promotion.errors import ArtifactRefused, DataError, UsageError
 from promotion.policy import Monitoring
 
 HOUR = timedelta(hours=1)
@@ -231,9 +232,19 @@ def test_an_export_that_is_none_or_broken_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no export here"):
         known(tmp_path)
     folder = write_export(tmp_path / "export")
-    (folder / "reference.json").write_text('{"rows": 3}', encoding="utf-8")
-    with pytest.raises(DataError, match=r"reference\.json: not the statistics"):
+    for content in ('{"rows": 3}', "{"):
+        rewrite_reference(folder, content)
+        with pytest.raises(DataError, match=r"reference\.json: not the statistics"):
+            known(folder)
+    (folder / "manifest.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ArtifactRefused, match=r"manifest\.json: not a manifest"):
         known(folder)
-    (folder / "reference.json").write_text("{", encoding="utf-8")
-    with pytest.raises(DataError, match="JSON"):
-        known(folder)
+
+
+def test_statistics_of_another_export_are_refused(tmp_path: Path) -> None:
+    """A file that was changed, or copied beside the wrong manifest, would tell of drift that is none."""
+    first, second = (write_export(tmp_path / str(version), version) for version in (1, 2))
+    (first / "reference.json").write_bytes((second / "reference.json").read_bytes())
+
+    with pytest.raises(DataError, match=r"reference\.json: not the file that manifest\.json was made with"):
+        known(first)
