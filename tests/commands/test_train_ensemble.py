@@ -256,10 +256,12 @@ def test_the_documented_flow_completes_on_a_fresh_machine(settings: Settings, tm
         return done.stdout
 
     validate = "src/models/validate_model.py"
-    assert "version 1" in run("src/models/train.py", "--model", FAMILY)
+    with one_core():
+        assert "version 1" in run("src/models/train.py", "--model", FAMILY)
     assert "✓ Performance meets threshold (< 0.10)" in run(validate)
     run(validate, "--promote-to-production")
-    assert "version 2" in run("src/models/train_ensemble.py", "--sample")
+    with one_core():
+        assert "version 2" in run("src/models/train_ensemble.py", "--sample")
     run(validate)
     assert "✓ Previous Production model (version 1) archived" in run(validate, "--promote-to-production")
     assert "✓ Model version 1 is now in Production" in run(validate, "--promote-to-production", "--version", "1")

@@ -246,8 +246,12 @@ def test_a_locked_database_is_unreachable_not_empty(
     assert Stage.NONE == sqlite_registry.version("forest", 4).stage
 
 
-def test_a_read_only_database_refuses_writes(seeded_database: Path) -> None:
+def test_a_read_only_database_refuses_writes(
+    seeded_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A store that cannot be written says so, and nothing of MLflow's exceptions leaks."""
+    # MLflow takes such an address for a path, and makes its folders below the working directory.
+    monkeypatch.chdir(tmp_path)
     registry = ClientRegistry(f"sqlite:///file:{seeded_database}?mode=ro&uri=true")
     with pytest.raises(RegistryBroken, match=r"readonly database; the database cannot be written") as caught:
         registry.set_stage("forest", 4, Stage.PRODUCTION)
