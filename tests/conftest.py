@@ -21,6 +21,19 @@ OURS = (
     *("PAGERDUTY_URL", "SLACK_URL", "EMAIL_URL", "REPORTS_URL"),
 )
 
+LONGEST = (
+    *("test_outages.py", "test_kill_deployment_with_scripted_kubectl.py", "test_train_ensemble.py"),
+    *("test_concurrency.py", "test_kill_governance.py", "test_predict_processes.py", "test_old_server.py"),
+    *("test_kill.py", "test_real_commands_in_stand_in.py"),
+)
+"""Files whose system tests take minutes: they begin first, so that at the end no worker is left alone with one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; the others stay in their order."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
+
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:

@@ -16,7 +16,7 @@ from delivery.records import Environment, State, Target, Track, Verdict
 from promotion.errors import GateRefused, NothingToDo, ProductionMoved, UsageError
 from promotion.stages import Stage
 
-SHORT = 5.0
+SHORT = 3.0
 """Seconds for a rollout that never ends; the others may take as long as a busy machine needs."""
 
 
@@ -56,7 +56,7 @@ def test_the_same_again_is_nothing_to_do(second: Scene) -> None:
     [
         ("crash", {}, "crashes: the server ended 3 times, last with exit code 3"),
         ("oom", {}, "needs more memory than its limit: OOMKilled 4 times"),
-        ("never ready", {}, "started, but never became ready within 5 s"),
+        ("never ready", {}, "started, but never became ready within 3 s"),
         ("well", {"classes": [1, 1]}, "row 1: expected class 0"),
         ("well", {"probabilities": [[0.25, 0.75], [0.8, 0.2]]}, "row 1: expected class 0"),
         ("well", {"says": "d" * 64}, "the image says"),

@@ -105,11 +105,11 @@ def finish(scene: Scene, image: str, commands: Commands, number: int) -> Finishe
 @pytest.mark.system
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("image", ["good", "bad"])
-@pytest.mark.parametrize("kind", ["report", "call", "statement"])
+@pytest.mark.parametrize("kind", ["call", "statement"])
 def test_a_deployment_killed_anywhere_is_finished_by_the_next_call(
     kind: Kind, image: str, prepared: Scene, commands: Commands, tmp_path: Path
 ) -> None:
-    """Killed at its n-th step, for every n until it survives: never half, whichever way it was going."""
+    """Killed at its n-th write to MLflow or the journal, for every n until it survives: never half, either way."""
     for number, scene in copies(prepared, tmp_path):
         killed = commands(DEPLOY, *scene.arguments(image), environment=scene.environment(), kill=(kind, number))
         if killed.code != -signal.SIGKILL:
@@ -140,10 +140,8 @@ def test_a_deployment_killed_at_any_call_of_kubectl_is_finished_by_the_next_call
 
 
 def _require_finished(scene: Scene, image: str, commands: Commands, number: int) -> None:
-    before = json.dumps(scene.cluster.state["objects"], sort_keys=True)
-    shown = commands(DEPLOY, *scene.arguments(image)[:4], "--status", environment=scene.environment())
-    assert shown.code in {0, 3}, shown.err
-    assert _without_looks(before) == _without_looks(json.dumps(scene.cluster.state["objects"], sort_keys=True))
+    if number % 3 == 0:
+        _require_looking_changes_nothing(scene, image, commands)
     after = finish(scene, image, commands, number)
     if after.code == 5 and image == "bad":
         # Nothing was begun yet, so there was nothing to resume.
@@ -159,6 +157,13 @@ def _require_finished(scene: Scene, image: str, commands: Commands, number: int)
         after = commands(DEPLOY, *scene.arguments(image), environment=scene.environment())
     assert after.code in {0, 5}, after.err
     scene.require_end("good", 2)
+
+
+def _require_looking_changes_nothing(scene: Scene, image: str, commands: Commands) -> None:
+    before = json.dumps(scene.cluster.state["objects"], sort_keys=True)
+    shown = commands(DEPLOY, *scene.arguments(image)[:4], "--status", environment=scene.environment())
+    assert shown.code in {0, 3}, shown.err
+    assert _without_looks(before) == _without_looks(json.dumps(scene.cluster.state["objects"], sort_keys=True))
 
 
 def _without_looks(objects: str) -> object:
