@@ -12,6 +12,7 @@ export PYTHONUNBUFFERED := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PY := .venv/bin/python
 RUNTIME := .venv/.runtime
+SERVING := .venv/.serving
 DEVELOPMENT := .venv/.development
 COMPILE := $(PY) -m uv pip compile -q --no-annotate --python-version 3.11 --custom-compile-command "make requirements"
 
@@ -63,6 +64,7 @@ pipeline: $(RUNTIME) ## Download, train, list, promote, list, predict, for MODEL
 	@echo "  Next:  make mlflow-ui                                      runs, metrics and pictures on http://localhost:$(PORT)"
 	@echo "         python scripts/promote-model.py --history           who moved what, when and on what evidence"
 	@echo "         python src/models/predict.py --model-name $(MODEL) --input rows.csv --output predictions.csv"
+	@echo "         make serve                                          export the champion and answer over HTTP"
 	@echo "         docs/MODEL-PROMOTION.md                             promoting by hand, from Jenkins, going back"
 
 .PHONY: run
@@ -90,6 +92,13 @@ format: $(DEVELOPMENT) ## Format the code and fix what ruff can fix
 mlflow-ui: $(RUNTIME) ## MLflow's UI on PORT, on the local store
 	@echo "http://localhost:$(PORT)   (Ctrl-C stops it)"
 	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(PY) -m mlflow ui --workers 1 --port $(PORT) --backend-store-uri sqlite:///mlflow.db
+
+.PHONY: serve
+serve: PORT := 8080
+serve: $(SERVING) ## Export MODEL's champion and answer over HTTP on PORT (8080)
+	@$(PY) scripts/export-model.py --model "$(MODEL)"
+	@echo "http://localhost:$(PORT)/docs   (Ctrl-C stops it)"
+	@MODEL_DIR="build/export/$(MODEL)" HOST=127.0.0.1 PORT=$(PORT) PYTHONPATH=src $(PY) -m serving
 
 .PHONY: requirements
 requirements: $(DEVELOPMENT) ## Compile requirements*.txt from pyproject.toml (ARGS=--upgrade renews them)
@@ -119,6 +128,10 @@ $(PY):
 $(RUNTIME): requirements.txt pyproject.toml | $(PY)
 	$(call install,requirements.txt,to run)
 	@$(PY) -m pip install -q --no-deps -e . 2> .venv/editable.log || { cat .venv/editable.log >&2; exit 1; }
+	@touch $@
+
+$(SERVING): requirements-serving.txt $(RUNTIME)
+	$(call install,requirements-serving.txt,to serve)
 	@touch $@
 
 $(DEVELOPMENT): requirements-dev.txt $(RUNTIME)

@@ -51,6 +51,7 @@ def main(family: str, reference: str, as_json: bool) -> None:
         echo(json.dumps({"exit_code": 0, **document}, indent=2))
         return
     echo(f"✅ {reference} answers as {version} does")
+    talk(f"Next: python scripts/deploy-model.py --model {family} --environment staging --image {reference}")
 
 
 if __name__ == "__main__":
