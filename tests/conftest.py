@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from promotion.config import load_config
+from promotion.database import Database
 from promotion.settings import REPOSITORY, Settings
 from promotion.stages import Stage
 
@@ -66,19 +67,28 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's tables in a SQLite file; making them takes seconds, copying them nothing."""
+    """MLflow's tables in a SQLite file, `promotion.db` beside it; making them takes seconds, copying them nothing."""
     from mlflow.tracking import MlflowClient
 
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     MlflowClient(f"sqlite:///{path}", f"sqlite:///{path}").search_registered_models()
+    with Database(f"sqlite:///{path.with_name('promotion.db')}").write():
+        pass
     return path
 
 
 @pytest.fixture
 def settings(home: Path, empty_store: Path) -> Settings:
-    """The default places in a test's own home, with an empty MLflow store."""
-    shutil.copy(empty_store, home / "mlflow.db")
+    """The default places in a test's own home, with an empty MLflow store and an empty journal."""
+    for name in ("mlflow.db", "promotion.db"):
+        shutil.copy(empty_store.with_name(name), home / name)
     return Settings.from_environment()
+
+
+@pytest.fixture
+def no_journal(settings: Settings) -> None:
+    """A home in which nothing was ever moved."""
+    (settings.home / "promotion.db").unlink()
 
 
 @pytest.fixture(scope="session")

@@ -91,6 +91,7 @@ def test_names_that_do_not_exist(
     assert before == churn.rows()
 
 
+@pytest.mark.usefixtures("no_journal")
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "part"),
     [
@@ -119,6 +120,7 @@ def test_a_version_that_is_not_ready(churn: Store, promote: Promote, status: str
     assert (shown, serving) == (churn.shown(), churn.service().journal.productions())
 
 
+@pytest.mark.usefixtures("no_journal")
 @pytest.mark.parametrize(
     ("tag", "found"),
     [(None, "missing"), ("nan", "'nan', not a finite number"), ("-inf", "'-inf'"), ("very good", "'very good'")],

@@ -329,6 +329,7 @@ def test_history_at_a_moment(churn: Store, promote: Promote) -> None:
     assert "nothing in Production at" in before.stderr
 
 
+@pytest.mark.usefixtures("no_journal")
 def test_history_of_nothing_creates_nothing(store: Store, promote: Promote) -> None:
     """Before the first move there is no journal, and asking makes none."""
     result = promote("--history")

@@ -106,6 +106,7 @@ def test_a_rejected_candidate_is_archived_and_production_is_not(governed: Store,
     assert "python mlops/registry/rollback_model.py --model-name alzheimer_classifier --reason WHY" in refused.stderr
 
 
+@pytest.mark.system
 def test_the_documented_command_runs_as_written(governed: Store) -> None:
     """Pasted into a shell at the repository's root."""
     result = run_shell(DOCUMENTED)

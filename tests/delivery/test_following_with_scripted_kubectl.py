@@ -50,6 +50,7 @@ def test_registry_and_cluster_go_back_together(deployed: Scene, cluster: Scripte
     assert () == found.drift
 
 
+@pytest.mark.system
 def test_a_cluster_that_was_away_follows_later(deployed: Scene, cluster: ScriptedCluster) -> None:
     """The registry is back at once, the command says what is missing; finishing twice does nothing the second time."""
 

@@ -57,6 +57,7 @@ def test_round_trip(folder: Path) -> None:
     assert np.array_equal(fitted().predict_proba(rows), load_artifact(folder).predict_proba(rows))
 
 
+@pytest.mark.system
 def test_loading_needs_no_mlflow(folder: Path) -> None:
     """Gates load models often; MLflow's seconds of import are not spent."""
     code = (

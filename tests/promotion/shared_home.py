@@ -20,18 +20,18 @@ class SharedHome:
 
     Args:
         folder: Where to make it.
-        empty_store: MLflow's tables in a SQLite file.
+        empty_store: MLflow's tables in a SQLite file, the journal's beside it.
     """
 
     def __init__(self, folder: Path, empty_store: Path) -> None:
         home = folder / "home"
         (home / "config").mkdir(parents=True)
         (home / ARTIFACTS).mkdir()
-        shutil.copy(empty_store, home / "mlflow.db")
+        for name in DATABASES:
+            shutil.copy(empty_store.with_name(name), home / name)
         uri = f"sqlite:///{home / 'mlflow.db'}"
         self._kept = folder / "kept"
         self.store = Store(Settings(home, uri, uri, f"sqlite:///{home / 'promotion.db'}"), home / ARTIFACTS)
-        self.store.service().journal.families()
         self.keep("empty")
 
     def keep(self, name: str) -> None:

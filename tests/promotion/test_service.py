@@ -125,6 +125,7 @@ def test_a_plan_made_before_somebody_else_promoted_is_refused(tiny: Store) -> No
     assert entries == service.journal.entries()
 
 
+@pytest.mark.usefixtures("no_journal")
 def test_a_check_changes_nothing(tiny: Store) -> None:
     """Gathering evidence writes to neither database."""
     before = tiny.rows()
