@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +16,9 @@ from promotion.config import load_config
 from promotion.database import Database
 from promotion.settings import REPOSITORY, Settings
 from promotion.stages import Stage
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 OURS = (
     *("PROMOTION_HOME", "PROMOTION_DATABASE_URL", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"),
@@ -83,6 +87,20 @@ def settings(home: Path, empty_store: Path) -> Settings:
     for name in ("mlflow.db", "promotion.db"):
         shutil.copy(empty_store.with_name(name), home / name)
     return Settings.from_environment()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The Chromium of the system."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

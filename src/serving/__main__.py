@@ -24,7 +24,6 @@ KEEP_ALIVE_SECONDS = 75
 """Longer than the minute after which load balancers drop idle connections, so that they never pick a closed one."""
 
 SWITCH_SECONDS = 0.0005
-GARBAGE_THRESHOLD = 50_000
 
 
 class StoppableServer(uvicorn.Server):
@@ -91,7 +90,6 @@ def serve(answering: Answering, listener: socket.socket) -> None:
     # What is loaded now stays for good: collecting it again and again shows in the slowest requests.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(GARBAGE_THRESHOLD)
     config = uvicorn.Config(
         build_application(answering),
         loop="uvloop",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
+from playwright.sync_api import Browser
 from prometheus_client.parser import text_string_to_metric_families
 from tests.serving import exporting
 from tests.serving.conftest import Fitted, Serve, Served
@@ -138,7 +139,27 @@ def test_openapi_shows_the_familys_contract(server: Served) -> None:
     assert 13 == len(row["required"])
     assert 200 == server.post("/predict", body["example"]).status_code
     assert {"/invocations", "/v2/models/{name}/infer", "/metrics", "/ready"} <= document["paths"].keys()
-    assert 200 == server.get("/docs").status_code
+
+
+@pytest.mark.system
+def test_the_documents_are_whole_without_the_internet(server: Served, browser: Browser) -> None:
+    """In a browser: every route is shown, with nothing fetched from elsewhere, and the example can be tried."""
+    page = browser.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{server.url}/docs")
+    page.locator("#operations-predictions-predict_predict_post").wait_for()
+    shown = page.locator(".opblock").count()
+    page.locator("#operations-predictions-predict_predict_post button").first.click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_role("button", name="Execute").click()
+    page.locator(".live-responses-table").wait_for()
+    answered = page.locator(".live-responses-table .response-col_status").last.inner_text()
+    page.close()
+
+    assert [] == [url for url in asked if not url.startswith((server.url, "data:"))]
+    assert shown == sum(len(methods) for methods in server.get("/openapi.json").json()["paths"].values())
+    assert answered.startswith("200")
 
 
 def test_unknown_paths_and_methods_have_the_form_of_all_errors(server: Served) -> None:

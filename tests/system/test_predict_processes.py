@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser
 from tests.forecast.conftest import STORES, make_sales, quick_plan
-from tests.system.test_pages_in_browser import WIDTHS, browser, look
+from tests.system.test_pages_in_browser import WIDTHS, look
 
 from models.forecast.ensemble import Ensemble
 from models.forecast.generator import invent_sales
@@ -25,7 +25,6 @@ from promotion.settings import REPOSITORY, Settings
 from promotion.stages import Stage
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
-__all__ = ["browser"]  # a fixture of the other pages
 
 Register = Callable[..., int]
 COMMAND = [sys.executable, str(REPOSITORY / "src" / "models" / "predict.py")]
