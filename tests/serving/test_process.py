@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,28 @@ def test_a_request_that_never_ends_does_not_keep_the_server(start: Start, linear
         process.send_signal(signal.SIGTERM)
 
         assert 0 == process.wait(10)
+
+
+@pytest.mark.system
+def test_refused_bodies_leave_nothing_behind(start: Start, linear: Fitted) -> None:
+    """Clients that announce too much, send the beginning and hear of it: their buffers are given back."""
+    process, port = start(linear.folder)
+    beginning = b" " * 1_000_000
+
+    def refuse(times: int) -> int:
+        for _ in range(times):
+            with socket.create_connection(("127.0.0.1", int(port)), timeout=10) as connection:
+                connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n")
+                with suppress(ConnectionError):
+                    connection.sendall(beginning)
+                    assert connection.recv(100).startswith(b"HTTP/1.1 413")
+        status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+        return int(status.partition("VmRSS:")[2].split()[0])
+
+    before = refuse(100)
+    grown = refuse(300) - before
+
+    assert grown < 8_000, f"{grown} kB"
 
 
 @pytest.mark.system
