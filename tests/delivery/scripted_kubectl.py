@@ -6,7 +6,7 @@ library only, so that it starts fast; YAML is imported for `apply` and `diff`.
 
 State (JSON in the file SCRIPTED_CLUSTER names): `images` by reference with `behaviour` and `answers`, `objects` by
 namespace, kind and name, `calls` so far, `looks` a rollout takes, `away` (first and last call the API server misses),
-`kill` (call number, before or after it) at which the caller is killed with SIGKILL.
+`kill` (number of the call before which the caller is killed with SIGKILL).
 """
 
 from __future__ import annotations
@@ -80,8 +80,7 @@ def main() -> int:
         state = json.load(file)
         state["calls"].append(sys.argv[1:])
         number = len(state["calls"])
-        kill = state.get("kill") if state.get("kill", {}).get("call") == number else None
-        if kill and kill["when"] == "before":
+        if state.get("kill") == number:
             _write(file, state)
             os.kill(os.getppid(), signal.SIGKILL)
             return 1
@@ -90,9 +89,6 @@ def main() -> int:
         except Refused as error:
             output, code = f"{error}\n", 1
         _write(file, state)
-    if kill:
-        os.kill(os.getppid(), signal.SIGKILL)
-        return 1
     (sys.stderr if code else sys.stdout).write(output)
     if words[0] == "diff" and output and not code:
         return 1

@@ -2,7 +2,7 @@
 
 A host process imports the heavy libraries once and forks for each call. In the fork the command file runs as
 `__main__`, and can be made to kill itself with SIGKILL at its n-th moment of one kind: a reported step, a write call to
-MLflow, or an SQL statement that writes (the journal's and MLflow's alike).
+MLflow, an SQL statement that writes (the journal's and MLflow's alike), or the end of a transaction that wrote.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-Kind = Literal["report", "call", "statement"]
+Kind = Literal["report", "call", "statement", "commit"]
 Tell = Callable[[str], None]
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -209,6 +209,15 @@ def _at_calls(moment: Tell) -> None:
 
 
 def _at_statements(moment: Tell) -> None:
+    _watch_databases(moment, moment)
+
+
+def _at_commits(moment: Tell) -> None:
+    """Once a transaction: wherever within it a process is killed, it is rolled back."""
+    _watch_databases(lambda _text: None, moment)
+
+
+def _watch_databases(write: Tell, commit: Tell) -> None:
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 
@@ -217,20 +226,21 @@ def _at_statements(moment: Tell) -> None:
     @event.listens_for(Engine, "before_cursor_execute")
     def _statement(connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
         if statement.lstrip().upper().startswith(("INSERT", "UPDATE", "DELETE", "CREATE")):
-            moment(f"before {statement}"[:120])
+            write(f"before {statement}"[:120])
             wrote.add(id(connection))
 
     @event.listens_for(Engine, "commit")
     def _commit(connection: Any) -> None:
         if id(connection) in wrote:
             wrote.discard(id(connection))
-            moment("before COMMIT")
+            commit("before COMMIT")
 
 
 INSTRUMENTS: Mapping[str, Callable[[Tell], None]] = {
     "report": _at_reports,
     "call": _at_calls,
     "statement": _at_statements,
+    "commit": _at_commits,
 }
 
 if __name__ == "__main__":
