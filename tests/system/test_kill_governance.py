@@ -45,7 +45,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, model_folder: Path, command
 
 @pytest.mark.system
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("kind", ["report", "call", "statement"])
+@pytest.mark.parametrize("kind", ["report", "call", "commit"])
 def test_a_killed_rollback_is_finished_or_undone_by_the_next_command_that_writes(
     kind: Kind, served: World, commands: Commands, tmp_path: Path
 ) -> None:
