@@ -11,6 +11,7 @@ from typing import Any
 
 from delivery.records import Image
 from promotion.errors import GateRefused, UsageError
+from promotion.exports import is_as_listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def read_expected(folder: Path, image: Image) -> Expected:
     documents = {}
     for name in ("expected.json", "schema.json"):
         content = _read(folder / name, again)
-        if files.get(name) != hashlib.sha256(content).hexdigest():
+        if not is_as_listed(files, name, content):
             raise GateRefused(
                 f"{folder / name} was changed since the export: its digest is not the manifest's; {again}"
             )

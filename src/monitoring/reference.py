@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from promotion.errors import DataError, UsageError
 from promotion.evidence import Interval
-from promotion.exports import MANIFEST, Manifest
+from promotion.exports import MANIFEST, Manifest, is_as_listed
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -152,7 +151,7 @@ def read_reference(folder: Path, classes: list[str]) -> Reference:
         ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{folder / MANIFEST}: not text ({error}): export the version again") from error
-    if hashlib.sha256(content).hexdigest() != manifest.files.get(REFERENCE):
+    if not is_as_listed(manifest.files, REFERENCE, content):
         raise DataError(
             f"{folder / REFERENCE}: not the file that {MANIFEST} was made with: export the version again, or copy both"
         )

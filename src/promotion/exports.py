@@ -111,6 +111,17 @@ def canonical_json(document: Any) -> str:
     return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def is_as_listed(files: Mapping[str, str], name: str, content: bytes) -> bool:
+    """Whether a file's content is the one its manifest was made with.
+
+    Args:
+        files: The manifest's.
+        name: Path below the folder.
+        content: What lies there.
+    """
+    return files.get(name) == hashlib.sha256(content).hexdigest()
+
+
 def seal(folder: Path, manifest: Manifest, keys: Keys) -> Export:
     """Write the manifest of a complete folder and sign it.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from tests.promotion.test_exports import a_manifest
+from tests.promotion.factories import a_manifest
 
 from containers.building import image_labels, image_name, image_reference
 from containers.context import REQUIREMENTS, build_context
@@ -34,7 +34,7 @@ def an_export(folder: Path, *, engine: Engine = "onnx", pins: list[str] | None =
     (folder / "schema.json").write_text("{}\n")
     if pins is not None:
         (folder / "model" / "requirements.txt").write_text("\n".join(pins))
-    return seal(folder, replace(a_manifest(), engine=engine), Keys(folder.parent / "keys" / "key.pem"))
+    return seal(folder, a_manifest(engine=engine), Keys(folder.parent / "keys" / "key.pem"))
 
 
 def members(content: bytes) -> dict[str, bytes]:
@@ -105,7 +105,7 @@ def test_a_family_as_an_images_name(family: str, name: str) -> None:
 )
 def test_an_images_name(semver: str | None, repository: str | None, revision: str, reference: str) -> None:
     """Version and commit, in characters Docker takes."""
-    assert reference == image_reference(replace(a_manifest(), semver=semver), repository, revision)
+    assert reference == image_reference(a_manifest(semver=semver), repository, revision)
 
 
 @pytest.mark.parametrize("repository", ["churn:latest", "Churn", "ml/churn@sha256:00", "churn/", "a b", "/churn"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.promotion.factories import a_family
+from tests.promotion.factories import a_family, a_manifest, seal_unsigned
 
 from monitoring.reference import Reference, read_reference
 from monitoring.watching import Known, Watch
 from promotion.config import FamilyConfig
-from promotion.exports import FORMAT, Manifest
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 DAY = timedelta(hours=24)
@@ -137,23 +135,7 @@ def write_export(folder: Path, version: int = 2, rows: int = REFERENCE_ROWS, mod
 def rewrite_reference(folder: Path, content: str, version: int = 2, model: str = MODEL) -> None:
     """Statistics, and the manifest that was made with them."""
     (folder / "reference.json").write_text(content, encoding="utf-8")
-    manifest = Manifest(
-        format=FORMAT,
-        family="churn",
-        model=model,
-        version=version,
-        semver=f"1.{version}.0",
-        run_id="r",
-        stage="Production",
-        artifact_digest="0" * 64,
-        gate_report=None,
-        git_sha=None,
-        task="classification",
-        engine="onnx",
-        trusted=(),
-        files={"reference.json": hashlib.sha256(content.encode()).hexdigest()},
-    )
-    (folder / "manifest.json").write_text(manifest.text(), encoding="utf-8")
+    seal_unsigned(folder, a_manifest(model=model, version=version, semver=f"1.{version}.0"))
 
 
 def a_watch(source: Path, labels: Path | None = None, **changes: Any) -> Watch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sqlite3
@@ -9,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ from promotion.config import FamilyConfig
 from promotion.database import Database
 from promotion.errors import ArtifactRefused, RegistryBroken, RegistryUnreachable
 from promotion.evidence import Evaluation, Interval, Measurement
+from promotion.exports import FORMAT, MANIFEST, Manifest
 from promotion.gathering import Gatherer
 from promotion.journal import Journal
 from promotion.records import Authority, Change, Entry, Known
@@ -46,6 +48,37 @@ def a_version(
     """A version as the registry would describe it; `minutes` says how long after the start it was last moved."""
     moved = START + timedelta(minutes=minutes)
     return ModelVersion(model, number, stage, status, "file:///nowhere", f"run-{number}", START, moved, tags or {})
+
+
+def a_manifest(**changes: Any) -> Manifest:
+    """What an export says of itself; it lists no files yet."""
+    manifest = Manifest(
+        format=FORMAT,
+        family="churn",
+        model="churn",
+        version=3,
+        semver=None,
+        run_id="",
+        stage="Production",
+        artifact_digest="a" * 64,
+        gate_report=None,
+        git_sha=None,
+        task="binary-classification",
+        engine="onnx",
+        trusted=[],
+        files={},
+    )
+    return replace(manifest, **changes)
+
+
+def seal_unsigned(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest over what lies in the folder now, for readers who do not ask who signed it."""
+    files = {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+    (folder / MANIFEST).write_text(replace(manifest, files=files).text(), encoding="utf-8")
 
 
 def an_entry(model: str = "churn", number: int = 1, stage: Stage = Stage.NONE, **changes: Any) -> Entry:

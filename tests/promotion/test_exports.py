@@ -7,29 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.promotion.factories import a_manifest
 
 from promotion.errors import ArtifactRefused, ArtifactTampered, SignatureRefused, UsageError
 from promotion.exports import MANIFEST, SIGNATURE, Manifest, open_export, seal
 from promotion.keys import Keys
-
-
-def a_manifest() -> Manifest:
-    return Manifest(
-        format=1,
-        family="churn",
-        model="churn",
-        version=3,
-        semver=None,
-        run_id="",
-        stage="Production",
-        artifact_digest="a" * 64,
-        gate_report=None,
-        git_sha=None,
-        task="binary-classification",
-        engine="onnx",
-        trusted=[],
-        files={},
-    )
 
 
 @pytest.fixture

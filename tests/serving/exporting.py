@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import skops.io
+from tests.promotion.factories import a_manifest, seal_unsigned
 
 from models.candidates import build_pipeline
 from models.datasets import Partition, load_dataset, split
@@ -19,7 +18,7 @@ from models.exporting_onnx import translate
 from models.packaging import TRUSTED_TYPES
 from models.sources import make_missing
 from promotion.config import FamilyConfig, load_config
-from promotion.exports import FORMAT, Engine, Manifest, canonical_json
+from promotion.exports import Engine, Manifest, canonical_json
 from promotion.settings import REPOSITORY
 
 LOGISTIC = "heart-disease-logistic_regression"
@@ -53,43 +52,25 @@ def export(
     answers = expected_document(config, pipeline, parts.test_features, EXPECTED_ROWS)
     write(folder / "schema.json", schema_document(config))
     write(folder / "expected.json", answers)
-    seal(
-        folder,
-        Manifest(
-            format=FORMAT,
-            family=config.family,
-            model=model,
-            version=version,
-            semver="1.2.0",
-            run_id="0123456789abcdef0123456789abcdef",
-            stage="Production",
-            artifact_digest="a" * 64,
-            gate_report=None,
-            git_sha="b" * 40,
-            task=config.task,
-            engine=engine,
-            trusted=[] if engine == "onnx" else sorted(TRUSTED_TYPES),
-            files={},
-        ),
+    manifest = a_manifest(
+        family=config.family,
+        model=model,
+        version=version,
+        semver="1.2.0",
+        run_id="0123456789abcdef0123456789abcdef",
+        git_sha="b" * 40,
+        task=config.task,
+        engine=engine,
+        trusted=[] if engine == "onnx" else sorted(TRUSTED_TYPES),
     )
+    seal_unsigned(folder, manifest)
     return folder
-
-
-def seal(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest over what lies in the folder now; nobody signs it, and the server does not ask."""
-    files = {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "manifest.json"
-    }
-    values = {field.name: getattr(manifest, field.name) for field in fields(manifest)}
-    (folder / "manifest.json").write_text(Manifest(**values | {"files": files}).text(), encoding="utf-8")
 
 
 def reseal(folder: Path) -> None:
     """Make the manifest agree with files that were changed."""
     manifest = Manifest(**json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
-    seal(folder, manifest)
+    seal_unsigned(folder, manifest)
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
