@@ -7,7 +7,8 @@ RUN python -m venv /opt/serving \
         -r /tmp/requirements-serving.txt -r /tmp/requirements-model.txt \
     && /opt/serving/bin/pip uninstall --yes --quiet pip setuptools \
     && mkdir /predictions
-COPY src/serving /app/serving
+COPY src/promotion/__init__.py /app/promotion/__init__.py
+COPY src/promotion/serving /app/promotion/serving
 # Compiled now: at run time the file system is read-only.
 RUN /opt/serving/bin/python -m compileall -q /app
 
@@ -29,5 +30,5 @@ ENV IMAGE=${IMAGE}
 USER 10001:10001
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 CMD ["python", "-m", "serving.healthcheck"]
-ENTRYPOINT ["python", "-m", "serving"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 CMD ["python", "-m", "promotion.serving.healthcheck"]
+ENTRYPOINT ["python", "-m", "promotion.serving"]

@@ -98,7 +98,7 @@ serve: PORT := 8080
 serve: $(SERVING) ## Export MODEL's champion and answer over HTTP on PORT (8080)
 	@$(PY) scripts/export-model.py --model "$(MODEL)"
 	@echo "http://localhost:$(PORT)/docs   (Ctrl-C stops it)"
-	@MODEL_DIR="build/export/$(MODEL)" HOST=127.0.0.1 PORT=$(PORT) PYTHONPATH=src $(PY) -m serving
+	@MODEL_DIR="build/export/$(MODEL)" HOST=127.0.0.1 PORT=$(PORT) PYTHONPATH=src $(PY) -m promotion.serving
 
 .PHONY: requirements
 requirements: $(DEVELOPMENT) ## Compile requirements*.txt from pyproject.toml (ARGS=--upgrade renews them)

@@ -7,7 +7,7 @@ if __name__ == "__main__":
     from pathlib import Path
 
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
-    import project_environment
+    import promotion.cli.environment
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,12 +15,12 @@ from datetime import UTC, datetime, timedelta
 import click
 import numpy as np
 
-from monitoring.lately import accuracy_lately
-from monitoring.observation import Observation, Reading
-from monitoring.observing import Labelled
-from monitoring.performance import wilson
-from monitoring.trigger import triggers
-from promotion.policy import Monitoring
+from promotion.config.policy import Monitoring
+from promotion.monitoring.observe.figures import Labelled
+from promotion.monitoring.observe.observation import Observation, Reading
+from promotion.monitoring.observe.performance import wilson
+from promotion.monitoring.observe.recent_windows import accuracy_lately
+from promotion.monitoring.rollback_trigger import triggers
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 STEP = timedelta(hours=1)

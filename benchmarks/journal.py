@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 import click
 
-import project_environment
+import promotion.cli.environment
 
 if TYPE_CHECKING:
-    from promotion.journal import Journal
+    from promotion.journal.journal import Journal
 
 REPETITIONS = 30
 PAGE = 20
@@ -45,8 +45,8 @@ def main(models: int, versions: int, events: int, url: str | None) -> None:
         os.environ["PROMOTION_HOME"] = folder
         os.environ["PROMOTION_DATABASE_URL"] = url or f"sqlite:///{Path(folder) / 'promotion.db'}"
         Path(folder, "config").mkdir()
-        from promotion.database import Database
-        from promotion.journal import Journal
+        from promotion.journal.database import Database
+        from promotion.journal.journal import Journal
 
         journal = Journal(Database(os.environ["PROMOTION_DATABASE_URL"]))
         start = time.perf_counter()
@@ -73,7 +73,7 @@ def _register(model: str, folder: Path) -> None:
 
 def build(journal: Journal, models: int, versions: int, events: int) -> int:
     """Insert rows as the journal would have written them, their chain included; returns how many events there are."""
-    from promotion.schema import family, gate_report, model_registry, model_version_detail, promotion_event
+    from promotion.journal.schema import family, gate_report, model_registry, model_version_detail, promotion_event
 
     names = [f"model-{number}" for number in range(models)]
     tables = {
@@ -132,7 +132,7 @@ def _versions(models: int, versions: int) -> Iterator[dict[str, Any]]:
 
 
 def _reports(models: int, versions: int) -> Iterator[dict[str, Any]]:
-    from promotion.chain import digest
+    from promotion.journal.chain import digest
 
     for row, model, version in _pairs(models, versions):
         report = _report(version)
@@ -153,7 +153,7 @@ def _reports(models: int, versions: int) -> Iterator[dict[str, Any]]:
 
 def _events(models: int, versions: int, events: int) -> Iterator[dict[str, Any]]:
     """Registered, refused again and again, staged, promoted; promoting archives the version before."""
-    from promotion.chain import FIELDS, GENESIS, canonical, digest, link, moment
+    from promotion.journal.chain import FIELDS, GENESIS, canonical, digest, link, moment
 
     previous, sequence = GENESIS, 0
     for row, model, version in _pairs(models, versions):
@@ -189,9 +189,9 @@ def _events(models: int, versions: int, events: int) -> Iterator[dict[str, Any]]
 
 def questions(journal: Journal, family: str) -> dict[str, Callable[[], object]]:
     """What commands ask the journal, by name."""
-    from promotion.records import Authority, Change
-    from promotion.reviews import Reviews
-    from promotion.stages import Stage
+    from promotion.approvals.reviews import Reviews
+    from promotion.journal.records import Authority, Change
+    from promotion.registry.stages import Stage
 
     reviews = Reviews(journal)
     serving = journal.production(family)

@@ -7,7 +7,7 @@ if __name__ == "__main__":
     from pathlib import Path
 
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
-    import project_environment
+    import promotion.cli.environment
 
 import csv
 import json
@@ -24,8 +24,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from promotion.config import FamilyConfig, load_config
-from promotion.settings import REPOSITORY
+from promotion.config.family import FamilyConfig, load_config
+from promotion.config.settings import REPOSITORY
 
 FAMILY, MODEL, VERSION = "heart-disease", "heart-disease-logistic_regression", 2
 UNTIL = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -14,7 +14,7 @@ if __name__ == "__main__":
     from pathlib import Path
 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
-    import project_environment
+    import promotion.cli.environment
 
 import resource
 import time
@@ -28,23 +28,23 @@ from tempfile import TemporaryDirectory
 import click
 import pandas as pd
 
-from models.answers import answer
-from models.batch import Done, run
-from models.forecast.asked import SalesFileRows, Span
-from models.forecast.data import forecast_of, load_sales
+from models.forecast.data.provision import provide_sales
+from models.forecast.data.sales import forecast_of, load_sales
 from models.forecast.ensemble import Ensemble
 from models.forecast.features import build_features
 from models.forecast.history import day_numbers
-from models.forecast.provision import provide_sales
+from models.forecast.prediction.inputs import SalesFileRows, Span
 from models.forecast.rows import checked_rows
-from models.forecast.training import train_ensemble
+from models.forecast.training.training import train_ensemble
 from models.model_registry import find_version
-from models.packaging import ENSEMBLE
-from models.tables import CHUNK_ROWS, TableFile
-from promotion.artifacts import local_artifact
-from promotion.config import FamilyConfig, load_config
-from promotion.registry import open_registry
-from promotion.settings import REPOSITORY, Settings
+from models.tasks import ENSEMBLE
+from promotion.artifacts.files import local_artifact
+from promotion.config.family import FamilyConfig, load_config
+from promotion.config.settings import REPOSITORY, Settings
+from promotion.data.tables import CHUNK_ROWS, TableFile
+from promotion.prediction.answers import answer
+from promotion.prediction.batch import Done, run
+from promotion.registry.open import open_registry
 
 FAMILY = "rossmann-ensemble"
 _WARM_UP_DAYS = 100

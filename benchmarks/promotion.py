@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
-import project_environment
+import promotion.cli.environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,8 +57,8 @@ def main() -> None:
 
 
 def _service() -> PromotionService:
-    from models.promotions import open_promotions
-    from promotion.settings import Settings
+    from promotion.bootstrap import open_promotions
+    from promotion.config.settings import Settings
 
     return open_promotions(Settings.from_environment())
 

@@ -29,8 +29,8 @@ OURS = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {source!r})
-from promotion.registry import open_registry
-from promotion.settings import Settings
+from promotion.registry.open import open_registry
+from promotion.config.settings import Settings
 registry = open_registry(Settings(Path('.'), {uri!r}, {uri!r}, ''))
 """
 OBVIOUS = """

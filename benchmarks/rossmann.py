@@ -14,7 +14,7 @@ if __name__ == "__main__":
     from pathlib import Path
 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
-    import project_environment
+    import promotion.cli.environment
 
 import resource
 import time
@@ -29,16 +29,16 @@ import click
 import numpy as np
 import pandas as pd
 
-from models.forecast.data import Sales, read_sales
+from models.forecast.data.generator import invent_sales
+from models.forecast.data.sales import Sales, read_sales
+from models.forecast.evaluation.rmspe import rmspe
 from models.forecast.features import build_features
-from models.forecast.generator import invent_sales
 from models.forecast.history import History, day_numbers
-from models.forecast.learning import Learner
-from models.forecast.scoring import rmspe
-from models.forecast.training import plan_of, train_ensemble
+from models.forecast.training.learning import Learner
+from models.forecast.training.training import plan_of, train_ensemble
 from models.forecast.windows import Window, folds_before, holdout, origins_of
-from promotion.config import FamilyConfig, load_config
-from promotion.settings import REPOSITORY, Settings
+from promotion.config.family import FamilyConfig, load_config
+from promotion.config.settings import REPOSITORY, Settings
 
 FAMILY = "rossmann-ensemble"
 _PLAIN: dict[str, Any] = {

@@ -187,7 +187,7 @@ def mlflow_server(home: Path, algorithm: str) -> Iterator[str]:
 
 @contextmanager
 def our_server(folder: Path, **variables: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """`python -m serving` of the exported folder."""
+    """`python -m promotion.serving` of the exported folder."""
     port = str(free_port())
     ours = {"MODEL_DIR": str(folder), "HOST": "127.0.0.1", "PORT": port, "PYTHONPATH": str(REPOSITORY / "src")}
     url = f"http://127.0.0.1:{port}"
@@ -271,13 +271,13 @@ def in_process(folder: Path) -> Callable[[str, bytes, dict[str, str]], bytes]:
     """What the server does with a body, called without HTTP."""
     # This file has the package's name and would hide it.
     sys.path[0] = str(REPOSITORY / "src")
-    from serving.protocols import Read
-    from serving.protocols.inference import InferenceProtocol
-    from serving.protocols.mlflow import MlflowProtocol
-    from serving.protocols.typed import TypedProtocol
-    from serving.rows import RowReader
-    from serving.scoring import Scorer, Ticket
-    from serving.settings import Settings
+    from promotion.serving.protocols import Read
+    from promotion.serving.protocols.inference import InferenceProtocol
+    from promotion.serving.protocols.mlflow import MlflowProtocol
+    from promotion.serving.protocols.typed import TypedProtocol
+    from promotion.serving.rows import RowReader
+    from promotion.serving.scoring import Scorer, Ticket
+    from promotion.serving.settings import Settings
 
     gc.freeze()
     settings = Settings.from_environment({"MODEL_DIR": str(folder)})

@@ -86,8 +86,8 @@ def _measure(side: str, store: Path) -> tuple[float, float]:
 def _train(side: str) -> None:
     """Run train.py's own command with a clock around each call that logs and registers."""
     sys.path.insert(0, str(SOURCES))
-    from models import packaging, recording
     from models.train import main as train
+    from models.training import packaging, recording
 
     log: Callable[..., int] = packaging.log_and_register if side == "ours" else _log_by_default
     seconds: list[float] = []
@@ -106,7 +106,7 @@ def _train(side: str) -> None:
 def _log_by_default(_run: Any, model: Any, _config: Any, name: str, _features: Any, _tags: Any, **_rest: Any) -> int:
     import mlflow.sklearn
 
-    from models.packaging import TRUSTED_TYPES
+    from promotion.evaluation.loading import TRUSTED_TYPES
 
     information = mlflow.sklearn.log_model(
         model, name="model", registered_model_name=name, skops_trusted_types=sorted(TRUSTED_TYPES)

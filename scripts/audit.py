@@ -7,7 +7,7 @@ if __name__ == "__main__":
     from pathlib import Path
 
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
-    import project_environment
+    import promotion.cli.environment
 
 import json
 import sys
@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from promotion.console import command, echo, talk
+from promotion.cli.console import command, echo, talk
+from promotion.config.settings import Settings
 from promotion.errors import UsageError
-from promotion.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,13 +76,13 @@ def _verify(
     settings: Settings, exported: Path | None, checkpoints: Path | None, keys: Path | None, *, as_json: bool
 ) -> None:
     from promotion.audit import verify
+    from promotion.audit.checkpoints import checkpoint_folder, read_checkpoints
     from promotion.audit.export import ExportSource
     from promotion.audit.listing import report_lines
-    from promotion.audit.records import JournalSource
-    from promotion.checkpoints import checkpoint_folder, read_checkpoints
-    from promotion.database import Database
-    from promotion.journal import Journal
-    from promotion.keys import Keys
+    from promotion.audit.source import JournalSource
+    from promotion.journal.database import Database
+    from promotion.journal.journal import Journal
+    from promotion.signing.keys import Keys
 
     known = Keys.from_environment()
     trusted = (replace(known, trusted_folder=keys) if keys else known).trusted()
@@ -110,8 +110,8 @@ def _show(
     as_json: bool,
 ) -> None:
     from promotion.audit.listing import entries_of, event_document, event_line
-    from promotion.database import Database
-    from promotion.journal import Journal
+    from promotion.journal.database import Database
+    from promotion.journal.journal import Journal
 
     if version and not family:
         raise UsageError("--version needs --model: say of which family")
@@ -139,11 +139,11 @@ def _show(
 def _export(
     settings: Settings, family: str | None, output: Path | None, checkpoints: Path | None, *, as_json: bool
 ) -> None:
+    from promotion.audit.checkpoints import checkpoint_folder, read_checkpoints
     from promotion.audit.export import export
-    from promotion.audit.records import JournalSource
-    from promotion.checkpoints import checkpoint_folder, read_checkpoints
-    from promotion.database import Database
-    from promotion.journal import Journal
+    from promotion.audit.source import JournalSource
+    from promotion.journal.database import Database
+    from promotion.journal.journal import Journal
 
     if output is None:
         raise UsageError("export needs --output FILE")

@@ -7,16 +7,16 @@ if __name__ == "__main__":
     from pathlib import Path
 
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
-    import project_environment
+    import promotion.cli.environment
 
 import json
 from pathlib import Path
 
 import click
 
-from promotion.console import command, echo, talk
+from promotion.cli.console import command, echo, talk
+from promotion.config.settings import REPOSITORY, Settings
 from promotion.errors import UsageError
-from promotion.settings import REPOSITORY, Settings
 
 MEGABYTE = 1e6
 
@@ -38,10 +38,10 @@ def main(
 
     Exit codes: 0 done, 1 failed, 2 usage: no export, or none of this family.
     """
-    from containers.building import build_image, image_reference, push_image
-    from models.lineage import current_commit
-    from promotion.exports import open_export
-    from promotion.keys import Keys
+    from models.training.lineage import current_commit
+    from promotion.containers.build import build_image, image_reference, push_image
+    from promotion.export.folder import open_export
+    from promotion.signing.keys import Keys
 
     settings = Settings.from_environment()
     export = open_export(folder or settings.home / "build" / "export" / family, Keys.from_environment())

@@ -7,7 +7,7 @@ if __name__ == "__main__":
     from pathlib import Path
 
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
-    import project_environment
+    import promotion.cli.environment
 
 import gc
 import json
@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from promotion.console import command, echo, talk
-from promotion.settings import Settings
+from promotion.cli.console import command, echo, talk
+from promotion.config.settings import Settings
 
 if TYPE_CHECKING:
-    from promotion.compliance import Compliance
+    from promotion.compliance.report import Compliance
 
 NOT_SOUND = 3
 
@@ -43,14 +43,14 @@ def main(month: str, family: str | None, output: Path | None, *, verify: bool, a
 
     Exit codes: 0 written, 1 failed, 2 usage or configuration, 3 written, but --verify found records that were changed.
     """
-    from promotion.compliance import collect, verified
-    from promotion.compliance_facts import Month
-    from promotion.config import load_configs
-    from promotion.database import Database
-    from promotion.journal import Journal
+    from promotion.compliance.facts import Month
+    from promotion.compliance.page import document, write_page
+    from promotion.compliance.report import collect, verified
+    from promotion.compliance.spreadsheet import table
+    from promotion.config.family import load_configs
+    from promotion.journal.database import Database
+    from promotion.journal.journal import Journal
     from promotion.pages import write
-    from promotion.pages.monthly import document, write_page
-    from promotion.pages.spreadsheet import table
 
     settings = Settings.from_environment()
     asked = Month.parse(month)
@@ -74,7 +74,7 @@ def main(month: str, family: str | None, output: Path | None, *, verify: bool, a
 
 
 def _say(report: Compliance, page: Path, spreadsheet: Path) -> None:
-    from promotion.pages.monthly import tiles
+    from promotion.compliance.page import tiles
 
     for alert in report.alerts:
         talk(f"⚠️ {alert}", colour="yellow")

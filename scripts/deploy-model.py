@@ -7,7 +7,7 @@ if __name__ == "__main__":
     from pathlib import Path
 
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
-    import project_environment
+    import promotion.cli.environment
 
 import json
 from pathlib import Path
@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from promotion.console import command, echo, talk
+from promotion.approvals.people import actor
+from promotion.cli.console import command, echo, talk
+from promotion.config.settings import Settings
 from promotion.errors import UsageError
-from promotion.people import actor
-from promotion.settings import Settings
 
 if TYPE_CHECKING:
-    from delivery.deploy import Deployer, Plan
-    from delivery.records import Deployment, Target
-    from delivery.status import Running
+    from promotion.delivery.deploy import Deployer, Plan
+    from promotion.delivery.records import Deployment, Target
+    from promotion.delivery.status import Running
 
 
 @command()
@@ -68,9 +68,9 @@ def main(  # noqa: PLR0913  # one for each option
         raise UsageError("--dry-run, --status and --resume exclude each other")
     if reference is None and not (is_status or is_resuming):
         raise UsageError("--image is missing: which image? python scripts/build-image.py prints its name")
-    from delivery.opening import open_deployer
-    from delivery.records import Environment, Target, Track
-    from models.promotions import open_promotions
+    from promotion.bootstrap import open_promotions
+    from promotion.delivery.bootstrap import open_deployer
+    from promotion.delivery.records import Environment, Target, Track
 
     settings = Settings.from_environment()
     service = open_promotions(settings, report=talk)
@@ -82,7 +82,7 @@ def main(  # noqa: PLR0913  # one for each option
     elif is_resuming:
         _say(deployer.resume(family, target.environment, folder), as_json=as_json)
     else:
-        from delivery.images import read_image
+        from promotion.delivery.images import read_image
 
         image = read_image(reference or "")
         if dry_run:
@@ -123,8 +123,8 @@ def _plan(deployer: Deployer, plan: Plan, *, as_json: bool) -> None:
 
 
 def _status(deployer: Deployer, target: Target, *, as_json: bool) -> None:
-    from delivery.errors import ClusterDiffers
-    from delivery.status import status
+    from promotion.delivery.errors import ClusterDiffers
+    from promotion.delivery.status import status
 
     found = status(deployer.service, deployer.cluster, target.family, target.environment)
     if found.drift:

@@ -7,7 +7,7 @@ if __name__ == "__main__":
     from pathlib import Path
 
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
-    import project_environment
+    import promotion.cli.environment
 
 import json
 import sys
@@ -16,12 +16,12 @@ from contextlib import contextmanager
 
 import click
 
-from models.datasets import Dataset, load_dataset
-from models.download import Provided, provide
-from models.transfer import Progress
-from promotion.config import FamilyConfig, load_config
-from promotion.console import command, echo, talk
-from promotion.settings import Settings
+from models.data.download import Provided, provide
+from models.data.transfer import Progress
+from promotion.cli.console import command, echo, talk
+from promotion.config.family import FamilyConfig, load_config
+from promotion.config.settings import Settings
+from promotion.data.datasets import Dataset, load_dataset
 
 DEFAULT_FAMILY = "heart-disease"
 FORECAST = "rossmann-ensemble"
@@ -62,9 +62,9 @@ def main(family: str, force: bool, offline: bool, as_json: bool) -> None:
 
 def _provide_sales(config: FamilyConfig, settings: Settings, *, offline: bool, as_json: bool) -> None:
     """Bring both files of a forecasting family into place: Kaggle's, or invented ones."""
-    from models.forecast.data import load_sales, sales_files
-    from models.forecast.kaggle import credentials
-    from models.forecast.provision import describe_sales_invention, fetch_sales, provide_sales
+    from models.forecast.data.kaggle import credentials
+    from models.forecast.data.provision import describe_sales_invention, fetch_sales, provide_sales
+    from models.forecast.data.sales import load_sales, sales_files
 
     if not offline and credentials() is None and not sales_files(config, settings.home)[0].exists():
         talk(

@@ -7,7 +7,7 @@ if __name__ == "__main__":
     from pathlib import Path
 
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
-    import project_environment
+    import promotion.cli.environment
 
 import json
 from dataclasses import asdict
@@ -15,9 +15,9 @@ from pathlib import Path
 
 import click
 
-from promotion.console import command, echo, talk
+from promotion.cli.console import command, echo, talk
+from promotion.config.settings import Settings
 from promotion.errors import UsageError
-from promotion.settings import Settings
 
 
 @command()
@@ -38,8 +38,8 @@ def main(name: str, stage: str | None, version: str | None, output: Path | None,
     """
     if stage and version:
         raise UsageError("--stage and --version exclude each other: the one says where it is, the other which it is")
-    from models.exporting import export_version, exportable, version_to_export
-    from models.promotions import open_promotions
+    from promotion.bootstrap import open_promotions
+    from promotion.export.export import export_version, exportable, version_to_export
 
     settings = Settings.from_environment()
     service = open_promotions(settings, report=talk)

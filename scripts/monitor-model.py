@@ -7,7 +7,7 @@ if __name__ == "__main__":
     from pathlib import Path
 
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
-    import project_environment
+    import promotion.cli.environment
 
 import json
 import os
@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from promotion.config import FamilyConfig, load_config
-from promotion.console import command, echo, talk
-from promotion.database import Database
+from promotion.approvals.people import actor
+from promotion.cli.console import command, echo, talk
+from promotion.config.family import FamilyConfig, load_config
+from promotion.config.policy import duration
+from promotion.config.settings import Settings
 from promotion.errors import PromotionError, UsageError
-from promotion.journal import Journal
-from promotion.people import actor
-from promotion.policy import duration
-from promotion.settings import Settings
+from promotion.journal.database import Database
+from promotion.journal.journal import Journal
 
 if TYPE_CHECKING:
-    from delivery.deploy import Deployer
-    from monitoring.observation import Observation
-    from monitoring.running import Options, Outcome
+    from promotion.delivery.deploy import Deployer
+    from promotion.monitoring.observe.observation import Observation
+    from promotion.monitoring.run import Options, Outcome
     from promotion.service import PromotionService
 
 CRITICAL = 3
@@ -109,7 +109,7 @@ def main(  # noqa: PLR0913  # click passes options one by one
     if test_alert:
         _test(journal, config, as_json=as_json)
         return
-    from monitoring.running import Options
+    from promotion.monitoring.run import Options
 
     if once and interval is not None:
         raise UsageError("--once and --interval exclude each other")
@@ -134,7 +134,7 @@ def main(  # noqa: PLR0913  # click passes options one by one
 
 
 def _test(journal: Journal, config: FamilyConfig, *, as_json: bool) -> None:
-    from monitoring.alerting import Alerter
+    from promotion.monitoring.alerts.alerter import Alerter
 
     tested = Alerter(journal, config).test(actor())
     for line in () if as_json else tested.lines():
@@ -145,19 +145,19 @@ def _test(journal: Journal, config: FamilyConfig, *, as_json: bool) -> None:
 
 
 def _look(settings: Settings, journal: Journal, config: FamilyConfig, options: Options) -> Outcome:
-    from monitoring.alerting import Alerter
-    from monitoring.announcing import announcer
-    from monitoring.running import run
-    from monitoring.way_back import WayBack
+    from promotion.monitoring.alerts.alerter import Alerter
+    from promotion.monitoring.alerts.announcements import announcer
+    from promotion.monitoring.automatic_rollback import WayBack
+    from promotion.monitoring.run import run
 
     def service() -> PromotionService:
-        from models.promotions import open_promotions
+        from promotion.bootstrap import open_promotions
 
         return open_promotions(settings, report=talk)
 
     def deployer(service: PromotionService) -> Deployer:
-        from delivery.opening import open_deployer
-        from delivery.records import Environment
+        from promotion.delivery.bootstrap import open_deployer
+        from promotion.delivery.records import Environment
 
         return open_deployer(settings, service, Environment.PRODUCTION, actor="monitor")
 
@@ -214,7 +214,7 @@ def _say_returned(outcome: Outcome) -> None:
 
 
 def _say_version(observation: Observation, findings: Any) -> None:
-    from monitoring.running import said
+    from promotion.monitoring.run import said
 
     semver = f" ({observation.semver})" if observation.semver else ""
     place = {True: "in Production", False: "not in Production", None: "of no known stage"}[observation.is_production]

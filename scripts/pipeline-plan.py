@@ -7,20 +7,20 @@ if __name__ == "__main__":
     from pathlib import Path
 
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
-    import project_environment
+    import promotion.cli.environment
 
 import json
 from typing import TYPE_CHECKING
 
 import click
 
-from promotion.console import command, echo, talk
-from promotion.settings import Settings
+from promotion.cli.console import command, echo, talk
+from promotion.config.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from promotion.outlook import Outlook
+    from promotion.cli.pipeline_plan import Outlook
 
 
 @command()
@@ -31,9 +31,9 @@ def main(family: str, as_json: bool) -> None:
 
     Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 it is not clear which version is the candidate.
     """
-    from models.promotions import open_promotions
-    from promotion.config import load_config
-    from promotion.outlook import outlook
+    from promotion.bootstrap import open_promotions
+    from promotion.cli.pipeline_plan import outlook
+    from promotion.config.family import load_config
 
     settings = Settings.from_environment()
     config = load_config(settings.config_folder, family)

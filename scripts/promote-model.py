@@ -7,7 +7,7 @@ if __name__ == "__main__":
     from pathlib import Path
 
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
-    import project_environment
+    import promotion.cli.environment
 
 import json
 import sys
@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from promotion.console import command, echo, talk
+from promotion.approvals.people import actor
+from promotion.cli.console import command, echo, talk
+from promotion.config.settings import Settings
 from promotion.errors import NothingToDo, PromotionError, UsageError
-from promotion.people import actor
-from promotion.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from promotion.config import FamilyConfig
-    from promotion.registry import ModelVersion
+    from promotion.config.family import FamilyConfig
+    from promotion.registry.contract import ModelVersion
     from promotion.service import Plan, Promotion, PromotionService
 
     Say = Callable[[str], None]
@@ -100,7 +100,7 @@ def main(**options: Any) -> None:
     if asked.action == "list":
         _list(settings, asked)
         return
-    from models.promotions import open_promotions
+    from promotion.bootstrap import open_promotions
 
     service = open_promotions(settings, report=talk)
     if asked.family:
@@ -109,12 +109,12 @@ def main(**options: Any) -> None:
 
 
 def _list(settings: Settings, asked: Asked) -> None:
-    from promotion.config import load_configs
-    from promotion.database import Database
-    from promotion.glance import semantic_versions
-    from promotion.journal import Journal
+    from promotion.config.family import load_configs
+    from promotion.journal.database import Database
+    from promotion.journal.journal import Journal
+    from promotion.journal.overview import semantic_versions
     from promotion.listing import disagreements, model_documents, model_lines
-    from promotion.registry import open_registry
+    from promotion.registry.open import open_registry
 
     configs = load_configs(settings.config_folder)
     models = open_registry(settings).models()
@@ -184,7 +184,7 @@ def _restore(service: PromotionService, asked: Asked) -> None:
 
 
 def _clean_up(service: PromotionService, asked: Asked) -> None:
-    from promotion.retention import clean_up, cleanup_lines, review_families, verdict_document
+    from promotion.cleanup import clean_up, cleanup_lines, review_families, verdict_document
 
     if not (asked.yes or asked.dry_run or sys.stdin.isatty()):
         raise UsageError("--cleanup deletes versions and there is no terminal to ask on: see --dry-run, then add --yes")
@@ -319,7 +319,7 @@ def _finish_promotion(service: PromotionService, promotion: Promotion, *, as_jso
 
 def _announce(service: PromotionService, promotion: Promotion) -> None:
     """Tell the family's channels, where some are set; one that fails does not fail the promotion."""
-    from monitoring.announcing import announcer
+    from promotion.monitoring.alerts.announcements import announcer
 
     try:
         announced = announcer(service.journal, service.configs)(promotion)

@@ -7,16 +7,16 @@ if __name__ == "__main__":
     from pathlib import Path
 
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
-    import project_environment
+    import promotion.cli.environment
 
 import json
 from pathlib import Path
 
 import click
 
-from promotion.console import command, echo, talk
-from promotion.settings import Settings
-from promotion.stages import Stage
+from promotion.cli.console import command, echo, talk
+from promotion.config.settings import Settings
+from promotion.registry.stages import Stage
 
 
 @command()
@@ -40,8 +40,8 @@ def main(model_name: str, version: str, to_stage: str, output: Path | None, *, a
 
     Exit codes: 0 written, whatever the gates said; 1 failed, 2 usage or configuration, 5 it is there already.
     """
-    from models.promotion_page import default_path, write_promotion_page
-    from models.promotions import open_promotions
+    from promotion.bootstrap import open_promotions
+    from promotion.review.promotion_page import default_path, write_promotion_page
 
     settings = Settings.from_environment()
     service = open_promotions(settings, report=talk)

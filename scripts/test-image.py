@@ -7,16 +7,16 @@ if __name__ == "__main__":
     from pathlib import Path
 
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
-    import project_environment
+    import promotion.cli.environment
 
 import json
 from dataclasses import asdict
 
 import click
 
-from promotion.console import command, echo, talk
+from promotion.cli.console import command, echo, talk
+from promotion.config.settings import Settings
 from promotion.errors import UsageError
-from promotion.settings import Settings
 
 
 @command()
@@ -31,11 +31,11 @@ def main(family: str, reference: str, as_json: bool) -> None:
 
     Exit codes: 0 all as it must be, 1 something is not, 2 usage: no such image, or none of this family.
     """
-    from containers.docker import inspect
-    from containers.trial import label, try_image
-    from models.exporting_answers import registered_answers
-    from promotion.config import load_config
-    from promotion.registry import open_registry
+    from promotion.config.family import load_config
+    from promotion.containers.docker import inspect
+    from promotion.containers.trial import label, try_image
+    from promotion.export.expected_answers import registered_answers
+    from promotion.registry.open import open_registry
 
     settings = Settings.from_environment()
     config = load_config(settings.config_folder, family)

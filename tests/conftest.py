@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from promotion.config import load_config
-from promotion.database import Database
-from promotion.settings import REPOSITORY, Settings
-from promotion.stages import Stage
+from promotion.config.family import load_config
+from promotion.config.settings import REPOSITORY, Settings
+from promotion.journal.database import Database
+from promotion.registry.stages import Stage
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -114,9 +114,9 @@ def fitted_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The heart-disease logistic regression, fitted as training fits it, in an MLflow model folder."""
     import mlflow.sklearn
 
-    from models.candidates import build_pipeline
-    from models.datasets import load_dataset, split
-    from models.packaging import TRUSTED_TYPES
+    from models.training.candidates import build_pipeline
+    from promotion.data.datasets import load_dataset, split
+    from promotion.evaluation.loading import TRUSTED_TYPES
 
     config = load_config(REPOSITORY / "config", "heart-disease")
     parts = split(load_dataset(config, REPOSITORY), config)

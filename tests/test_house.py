@@ -16,7 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from promotion.settings import REPOSITORY
+from promotion.config.settings import REPOSITORY
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
@@ -26,7 +26,7 @@ COMMANDS = sorted(
     str(path.relative_to(REPOSITORY))
     for folder in ("scripts", "src/models", "mlops/registry")
     for path in (REPOSITORY / folder).glob("*.py")
-    if "import project_environment" in path.read_text(encoding="utf-8")
+    if "import promotion.cli.environment" in path.read_text(encoding="utf-8")
 )
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
@@ -116,10 +116,11 @@ def copy(tmp_path: Path) -> Path:
     """A checkout of one command that needs a dependency, under a path with a space."""
     folder = tmp_path / "a b"
     (folder / "scripts").mkdir(parents=True)
-    (folder / "src").mkdir()
-    shutil.copy(REPOSITORY / "src" / "project_environment.py", folder / "src")
+    (folder / "src" / "promotion" / "cli").mkdir(parents=True)
+    for name in ("__init__.py", "cli/__init__.py", "cli/environment.py"):
+        shutil.copy(REPOSITORY / "src" / "promotion" / name, folder / "src" / "promotion" / name)
     (folder / "scripts" / "command.py").write_text(
-        "import sys\nsys.path[0] = sys.path[0].replace('scripts', 'src')\nimport project_environment\n"
+        "import sys\nsys.path[0] = sys.path[0].replace('scripts', 'src')\nimport promotion.cli.environment\n"
         "import click\nprint(sys.argv[1:])\n",
         encoding="utf-8",
     )

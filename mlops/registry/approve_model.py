@@ -7,7 +7,7 @@ if __name__ == "__main__":
     from pathlib import Path
 
     sys.path[0] = str(Path(__file__).resolve().parents[2] / "src")
-    import project_environment
+    import promotion.cli.environment
 
 import json
 from pathlib import Path
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from promotion.console import command, echo, talk
+from promotion.approvals.people import actor
+from promotion.cli.console import command, echo, talk
+from promotion.config.settings import Settings
 from promotion.errors import UsageError
-from promotion.people import actor
-from promotion.settings import Settings
 
 if TYPE_CHECKING:
-    from promotion.approving import Approving, Opinion
+    from promotion.approve import Approving, Opinion
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -61,8 +61,8 @@ def main(
     opinion = None if is_listing else _opinion(role, approver, comment, is_approved=not reject)
     if (statement is None) != (signature is None) or (statement and (key or print_statement)):
         raise UsageError("--statement and --signature belong together, and replace --sign and --print-statement")
-    from models.promotions import open_promotions
-    from promotion.approving import Approving
+    from promotion.approve import Approving
+    from promotion.bootstrap import open_promotions
 
     service = open_promotions(Settings.from_environment(), report=talk)
     candidate = service.candidate(service.registered_model(model_name), version)
@@ -81,7 +81,7 @@ def main(
 
 
 def _opinion(role: str | None, approver: str | None, comment: str | None, *, is_approved: bool) -> Opinion:
-    from promotion.approving import Opinion
+    from promotion.approve import Opinion
 
     if role is None or approver is None or comment is None:
         raise UsageError("say --role, --approver and --comment, or --list (see --help)")
@@ -90,7 +90,7 @@ def _opinion(role: str | None, approver: str | None, comment: str | None, *, is_
 
 def _print(statement: str) -> None:
     """To the byte: a line break at the end would be signed as well."""
-    from promotion.approvals import NAMESPACE
+    from promotion.approvals.rules import NAMESPACE
 
     click.echo(statement, nl=False)
     talk()
@@ -100,7 +100,7 @@ def _print(statement: str) -> None:
 
 
 def _show(approving: Approving, opinion: Opinion | None, *, as_json: bool) -> None:
-    from promotion.approving import standing_document, standing_lines
+    from promotion.approve import standing_document, standing_lines
     from promotion.gates import APPROVALS
 
     plan, standing = approving.plan, approving.standing()

@@ -7,7 +7,7 @@ if __name__ == "__main__":
     from pathlib import Path
 
     sys.path[0] = str(Path(__file__).resolve().parents[2] / "src")
-    import project_environment
+    import promotion.cli.environment
 
 import json
 from pathlib import Path
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from promotion.console import command, echo, talk
-from promotion.settings import Settings
-from promotion.stages import Stage
+from promotion.cli.console import command, echo, talk
+from promotion.config.settings import Settings
+from promotion.registry.stages import Stage
 
 if TYPE_CHECKING:
     from promotion.service import PromotionService
@@ -40,10 +40,10 @@ def main(model_name: str, version: str, to_stage: str, page: Path | None, as_jso
 
     Exit codes: 0 eligible, 1 failed, 2 usage or configuration, 3 not eligible, 5 it is there already.
     """
-    from models.promotions import open_promotions
+    from promotion.bootstrap import open_promotions
+    from promotion.cli.next_steps import next_steps
     from promotion.listing import gate_lines
     from promotion.service import refusal
-    from promotion.steps import next_steps
 
     service = open_promotions(Settings.from_environment(), report=talk)
     candidate = service.candidate(service.registered_model(model_name), version)
@@ -52,7 +52,7 @@ def main(model_name: str, version: str, to_stage: str, page: Path | None, as_jso
     plan = service.check(candidate, Stage.parse(to_stage))
     steps = next_steps(service, plan)
     if page:
-        from models.promotion_page import write_promotion_page
+        from promotion.review.promotion_page import write_promotion_page
 
         write_promotion_page(service, plan, page)
         talk(f"wrote {page}")

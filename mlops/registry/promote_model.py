@@ -7,21 +7,21 @@ if __name__ == "__main__":
     from pathlib import Path
 
     sys.path[0] = str(Path(__file__).resolve().parents[2] / "src")
-    import project_environment
+    import promotion.cli.environment
 
 import json
 from typing import TYPE_CHECKING
 
 import click
 
-from promotion.console import command, echo, talk
+from promotion.approvals.people import actor
+from promotion.cli.console import command, echo, talk
+from promotion.config.settings import Settings
 from promotion.errors import ProjectionIncomplete, UsageError
-from promotion.people import actor
-from promotion.settings import Settings
-from promotion.stages import Stage
+from promotion.registry.stages import Stage
 
 if TYPE_CHECKING:
-    from promotion.registry import ModelVersion
+    from promotion.registry.contract import ModelVersion
     from promotion.service import Mover, Plan, Promotion, PromotionService
 
 FROM_STAGES = [stage.status for stage in Stage]
@@ -58,7 +58,7 @@ def main(
         raise UsageError("--override-gates needs --reason: why the gates do not count this time")
     if not approver.strip():
         raise UsageError("--approver needs the name of a person")
-    from models.promotions import open_promotions
+    from promotion.bootstrap import open_promotions
     from promotion.service import Mover
 
     service = open_promotions(Settings.from_environment(), report=talk)
@@ -99,8 +99,8 @@ def _say_checked(plan: Plan, mover: Mover) -> None:
 
 def _finish(service: PromotionService, promotion: Promotion, *, as_json: bool) -> None:
     """Say what moved, work off the checklist where it went into Production."""
-    from monitoring.announcing import announcer
-    from promotion.afterwards import Outcome, after_promotion, checklist_document
+    from promotion.checklist import Outcome, after_promotion, checklist_document
+    from promotion.monitoring.alerts.announcements import announcer
 
     plan = promotion.plan
     items = (

@@ -7,7 +7,7 @@ if __name__ == "__main__":
     from pathlib import Path
 
     sys.path[0] = str(Path(__file__).resolve().parents[2] / "src")
-    import project_environment
+    import promotion.cli.environment
 
 import json
 from dataclasses import asdict
@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from promotion.console import command, echo, talk
+from promotion.approvals.people import actor
+from promotion.cli.console import command, echo, talk
+from promotion.config.settings import Settings
 from promotion.errors import UnknownVersion, UsageError
-from promotion.people import actor
-from promotion.settings import Settings
 
 if TYPE_CHECKING:
+    from promotion.approvals.reviews import Reviews
     from promotion.families import Families
-    from promotion.records import Entry
-    from promotion.reviews import Reviews
+    from promotion.journal.records import Entry
 
 
 @command()
@@ -51,8 +51,8 @@ def main(
 
     Exit codes: 0 done, 1 failed, 2 usage or configuration.
     """
-    from models.promotions import open_promotions
-    from promotion.reviews import Reviews
+    from promotion.approvals.reviews import Reviews
+    from promotion.bootstrap import open_promotions
 
     service = open_promotions(Settings.from_environment(), report=talk)
     reviews = Reviews(service.journal)
@@ -75,7 +75,7 @@ def main(
 
 
 def _entry(service: Families, model_name: str, version: str) -> Entry:
-    from promotion.semver import parse_version
+    from promotion.registry.semver import parse_version
 
     model = service.registered_model(model_name)
     entry = service.journal.entry(model, parse_version(version))

@@ -7,21 +7,21 @@ if __name__ == "__main__":
     from pathlib import Path
 
     sys.path[0] = str(Path(__file__).resolve().parents[2] / "src")
-    import project_environment
+    import promotion.cli.environment
 
 import json
 from typing import TYPE_CHECKING
 
 import click
 
-from promotion.console import command, echo, talk
+from promotion.approvals.people import actor
+from promotion.cli.console import command, echo, talk
+from promotion.config.settings import Settings
 from promotion.errors import UsageError
-from promotion.people import actor
-from promotion.settings import Settings
-from promotion.stages import Stage
+from promotion.registry.stages import Stage
 
 if TYPE_CHECKING:
-    from delivery.following import TakenBack
+    from promotion.delivery.rollback import TakenBack
     from promotion.service import Plan, PromotionService
 
 
@@ -47,10 +47,10 @@ def main(
     """
     if not reason.strip():
         raise UsageError("--reason says nothing: why is the version taken back?")
-    from delivery.following import take_back
-    from delivery.opening import open_deployer
-    from delivery.records import Environment
-    from models.promotions import open_promotions
+    from promotion.bootstrap import open_promotions
+    from promotion.delivery.bootstrap import open_deployer
+    from promotion.delivery.records import Environment
+    from promotion.delivery.rollback import take_back
     from promotion.service import Mover
 
     settings = Settings.from_environment()
@@ -77,8 +77,8 @@ def _say_checked(plan: Plan) -> None:
 
 def _finish(service: PromotionService, taken: TakenBack, *, reason: str | None, as_json: bool) -> None:
     """Say what moved, and how the version does that is back."""
-    from monitoring.announcing import announcer
-    from promotion.afterwards import Outcome, after_rollback, checklist_document
+    from promotion.checklist import Outcome, after_rollback, checklist_document
+    from promotion.monitoring.alerts.announcements import announcer
 
     promotion, plan = taken.promotion, taken.promotion.plan
     items = after_rollback(service, promotion, announcer(service.journal, service.configs))

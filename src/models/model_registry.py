@@ -9,7 +9,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from models.registry_lookup import (
+from promotion.approvals.people import actor
+from promotion.artifacts.files import local_artifact
+from promotion.config.family import family_of, load_configs
+from promotion.config.settings import Settings
+from promotion.errors import PromotionError
+from promotion.lookup import (
     AmbiguousStage,
     EmptyStage,
     UnknownStage,
@@ -17,19 +22,15 @@ from models.registry_lookup import (
     models_of,
     parse_stage,
 )
-from promotion.artifacts import local_artifact
-from promotion.config import family_of, load_configs
-from promotion.errors import PromotionError
-from promotion.people import actor
-from promotion.registry import ModelVersion, Registry, open_registry
-from promotion.semver import parse_version
-from promotion.settings import Settings
-from promotion.stages import Stage
+from promotion.registry.contract import ModelVersion, Registry
+from promotion.registry.open import open_registry
+from promotion.registry.semver import parse_version
+from promotion.registry.stages import Stage
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from models.registry_moves import Moved
+    from promotion.move import Moved
 
 
 __all__ = [
@@ -89,7 +90,7 @@ def load_version(registry: Registry, version: ModelVersion) -> Model:
         # By configuration, never by what the artifact says of itself: a crafted one would choose the weaker loader.
         if family_of(version.model, load_configs(Settings.from_environment().config_folder)) is None:
             return _load_foreign(version, folder)
-        from models.packaging import load_artifact
+        from promotion.evaluation.loading import load_artifact
 
         ours: Model = load_artifact(folder)
         return ours
@@ -165,8 +166,8 @@ def promote_model(
         ProjectionIncomplete: It moved, but MLflow does not show it yet.
         RegistryError: MLflow did not answer; nothing moved.
     """
-    from models.promotions import open_promotions
-    from models.registry_moves import move, stage_of, usual_reason
+    from promotion.bootstrap import open_promotions
+    from promotion.move import move, stage_of, usual_reason
     from promotion.service import Mover
 
     target = parse_stage(stage)

@@ -8,7 +8,7 @@ if __name__ == "__main__":
     from pathlib import Path
 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
-    import project_environment
+    import promotion.cli.environment
 
     # Whoever stops a job in Jenkins sends this; half-written files go away as with Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -23,17 +23,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from promotion.config import FamilyConfig, family_of, load_configs
-from promotion.console import command, echo, fit, talk
+from promotion.cli.console import command, echo, fit, talk
+from promotion.config.family import FamilyConfig, family_of, load_configs
+from promotion.config.settings import Settings
 from promotion.errors import UnknownFamily, UsageError
-from promotion.settings import Settings
+from promotion.evaluation.tasks import task_of
 
 if TYPE_CHECKING:
     from datetime import date
 
-    from models.asked import AskedRows
-    from models.batch import Done, Progress
-    from promotion.registry import ModelVersion
+    from promotion.prediction.batch import Done, Progress
+    from promotion.prediction.inputs import AskedRows
+    from promotion.registry.contract import ModelVersion
 
     Days = tuple[date | None, date | None]
 
@@ -106,9 +107,9 @@ def _predict(  # noqa: PLR0913  # what the options say
     as_json: bool,
 ) -> None:
     """Predict, and say what came out."""
-    from models.batch import default_output, run
     from models.model_registry import find_version
-    from promotion.registry import open_registry
+    from promotion.prediction.batch import default_output, run
+    from promotion.registry.open import open_registry
 
     registry = open_registry(settings)
     version = find_version(registry, model_name, stage)
@@ -150,13 +151,10 @@ def _config(settings: Settings, version: ModelVersion) -> FamilyConfig:
 def _asked(config: FamilyConfig, settings: Settings, source: Path | None, days: Days, count: int | None) -> AskedRows:
     """The rows the options mean."""
     if config.is_forecast:
-        from models.forecast.asked import SalesDays, SalesFileRows, Span
-
-        span = Span(*days)
-        return SalesFileRows(source, span) if source else SalesDays(config, settings.home, span)
+        return task_of(config).rows(config, settings.home, source, days)
     if any(days):
         raise UsageError(f"--start-date and --end-date choose days, the rows of family {config.family!r} have none")
-    from models.asked import FileRows, SampleRows
+    from promotion.prediction.inputs import FileRows, SampleRows
 
     return FileRows(config, source) if source else SampleRows(config, settings.home, count)
 
@@ -176,8 +174,8 @@ def _review(
 ) -> None:
     """Write the review of two versions of one family, and say what it found."""
     from models.model_registry import find_version
-    from models.review import review
-    from promotion.registry import open_registry
+    from promotion.registry.open import open_registry
+    from promotion.review.compare import review
 
     registry = open_registry(settings)
     first, second = (find_version(registry, *_place(model_name, each)) for each in places)

@@ -7,7 +7,7 @@ if __name__ == "__main__":
     from pathlib import Path
 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
-    import project_environment
+    import promotion.cli.environment
 
 import json
 import sys
@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from promotion.config import FamilyConfig, load_config
-from promotion.console import Steps, command, echo, talk, task_bars
+from promotion.cli.console import Steps, command, echo, talk, task_bars
+from promotion.config.family import FamilyConfig, load_config
+from promotion.config.settings import Settings
 from promotion.errors import NothingToDo, PromotionError, UsageError
-from promotion.settings import Settings
 
 if TYPE_CHECKING:
-    from models.challenge import Outcome
-    from models.training import TrainingResult
+    from models.training.challenge import Outcome
+    from models.training.training import TrainingResult
 
 NEXT_COMMAND = "python scripts/promote-model.py --auto"
 
@@ -51,11 +51,11 @@ def main(family: str, semver: str | None, as_json: bool, promote: bool, strict: 
         _train_ensemble(family, semver, promote=promote, as_json=as_json)
         return
     with task_bars(partial(_talk_each_task, family), starting="loading libraries", transient=False) as progress:
-        from models.workers import start_workers
+        from models.training.workers import start_workers
 
         starting = start_workers()
-        from models.training import train
-        from models.training_report import describe_training
+        from models.training.report import describe_training
+        from models.training.training import train
 
         for _ in starting:
             pass
@@ -77,7 +77,7 @@ def _train_ensemble(family: str, semver: str | None, *, promote: bool, as_json: 
 
 
 def _say_trained(result: TrainingResult, settings: Settings, lines: Iterable[str]) -> None:
-    from models.uploading import old_server_notice
+    from promotion.registry.upload import old_server_notice
 
     if notice := old_server_notice(settings.tracking_uri):
         talk(notice)
@@ -91,13 +91,13 @@ def _finish(
     config: FamilyConfig, settings: Settings, result: TrainingResult, outcome: Outcome | None, *, as_json: bool
 ) -> None:
     """Leave the record of the training, and say what comes next."""
-    from models.metadata import metadata_of, write_metadata
+    from models.training.metadata import metadata_of, write_metadata
 
     record = metadata_of(result, outcome)
     if config.metadata is not None:
         write_metadata(record, settings.home / config.metadata)
     if as_json:
-        from models.training_report import as_json as plain
+        from models.training.report import as_json as plain
 
         echo(json.dumps(plain(result) | {"metadata": record}, indent=2))
         return
@@ -110,9 +110,9 @@ def _finish(
 
 def _promote(config: FamilyConfig, settings: Settings, tell: Callable[[str], None]) -> Outcome:
     """Make the attempt of `promote-model.py --auto`; whatever comes of it, training has succeeded."""
-    from models.challenge import Outcome, challenge, changed_rows, describe
-    from models.promotions import open_promotions
-    from promotion.people import actor
+    from models.training.challenge import Outcome, challenge, changed_rows, describe
+    from promotion.approvals.people import actor
+    from promotion.bootstrap import open_promotions
     from promotion.service import Mover
 
     try:

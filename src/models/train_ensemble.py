@@ -7,7 +7,7 @@ if __name__ == "__main__":
     from pathlib import Path
 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
-    import project_environment
+    import promotion.cli.environment
 
 import json
 import sys
@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from promotion.config import FamilyConfig, load_config
-from promotion.console import Steps, command, echo, talk, task_bars
+from promotion.cli.console import Steps, command, echo, talk, task_bars
+from promotion.config.family import FamilyConfig, load_config
+from promotion.config.settings import Settings
 from promotion.errors import ConfigError
-from promotion.settings import Settings
 
 if TYPE_CHECKING:
-    from models.forecast.training import EnsembleResult
+    from models.forecast.training.training import EnsembleResult
 
 DEFAULT_FAMILY = "rossmann-ensemble"
 _TENTHS = 10
@@ -46,7 +46,7 @@ def main(family: str, sample: bool, semver: str | None, as_json: bool) -> None: 
         raise ConfigError(
             f"config/{family}.yaml: task {config.task} has no ensemble: python src/models/train.py --model {family}"
         )
-    from models.forecast.training import train_ensemble
+    from models.forecast.training.training import train_ensemble
 
     say = talk if as_json else echo
     with task_bars(_talk_each_tenth) as progress:

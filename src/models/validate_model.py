@@ -7,24 +7,24 @@ if __name__ == "__main__":
     from pathlib import Path
 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
-    import project_environment
+    import promotion.cli.environment
 
 import json
 from typing import TYPE_CHECKING
 
 import click
 
-from promotion.console import command, echo, talk
+from promotion.approvals.people import actor
+from promotion.cli.console import command, echo, talk
+from promotion.config.settings import Settings
 from promotion.errors import UsageError
-from promotion.people import actor
-from promotion.settings import Settings
-from promotion.stages import Stage
+from promotion.registry.stages import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from promotion.config import FamilyConfig
-    from promotion.registry import ModelVersion
+    from promotion.config.family import FamilyConfig
+    from promotion.registry.contract import ModelVersion
     from promotion.service import Mover, Plan, Promotion, PromotionService
 
     Say = Callable[[str], None]
@@ -59,9 +59,9 @@ def main(
     """
     if promote_to_production and no_auto_promote:
         raise UsageError("--no-auto-promote belongs to validation, not to --promote-to-production")
-    from models.promotions import open_promotions
-    from models.registry_moves import stage_of, usual_reason
-    from models.validation import model_of, newest_in
+    from promotion.bootstrap import open_promotions
+    from promotion.evaluation.validation import model_of, newest_in
+    from promotion.move import stage_of, usual_reason
     from promotion.service import Mover
 
     settings = Settings.from_environment()
@@ -94,7 +94,7 @@ def main(
 
 def _bounded(config: FamilyConfig, threshold: float | None, reason: str | None) -> tuple[FamilyConfig, tuple[str, ...]]:
     """The family with the bound asked for, and what that waives."""
-    from models.validation import with_threshold
+    from promotion.evaluation.validation import with_threshold
 
     if threshold is None:
         return config, ()
@@ -108,7 +108,7 @@ def _validate(
     service: PromotionService, settings: Settings, config: FamilyConfig, candidate: ModelVersion, say: Say
 ) -> Plan:
     """Score the version on the holdout, say what came out, and keep it in its run."""
-    from models.validation import bound_text, remember
+    from promotion.evaluation.validation import bound_text, remember
     from promotion.listing import gate_lines
 
     say(f"Loading model version {candidate.number}...")
@@ -157,8 +157,8 @@ def _stay(service: PromotionService, plan: Plan, mover: Mover, *, as_json: bool)
 
 def _promote(service: PromotionService, candidate: ModelVersion, stage: Stage, mover: Mover, say: Say) -> Promotion:
     """Move a staged version to Production, or bring an archived one back."""
-    from models.registry_moves import enter_production
     from promotion.listing import gate_lines
+    from promotion.move import enter_production
 
     production = service.journal.production(service.family(candidate.model))
     say(f"Loading {stage} model (version {candidate.number})...")

@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from promotion.config import FamilyConfig
+from promotion.config.family import FamilyConfig
 from promotion.errors import GateRefused, NothingToDo, ProjectionIncomplete, PromotionError, UnknownModel
-from promotion.registry import ModelVersion, Registry
+from promotion.registry.contract import ModelVersion, Registry
+from promotion.registry.stages import Stage
 from promotion.service import Mover, Plan, Promotion, PromotionService, refusal
-from promotion.stages import Stage
 
 BEST_TAG = "best_model"
 ROUND_TAG = "promotion.round"

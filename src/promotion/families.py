@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from promotion.config import FamilyConfig, family_of
+from promotion.config.family import FamilyConfig, family_of
 from promotion.errors import UnknownFamily, UnknownModel, UnknownVersion, UsageError
-from promotion.journal import Journal
-from promotion.records import Entry
-from promotion.registry import ModelVersion, Registry
-from promotion.semver import parse_version
-from promotion.stages import Stage
+from promotion.journal.journal import Journal
+from promotion.journal.records import Entry
+from promotion.registry.contract import ModelVersion, Registry
+from promotion.registry.semver import parse_version
+from promotion.registry.stages import Stage
 
 
 @dataclass(slots=True)

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from promotion.config import FamilyConfig, family_of
+from promotion.config.family import FamilyConfig, family_of
 from promotion.gates import GateReport
-from promotion.glance import changed_rows
-from promotion.journal import Journal
-from promotion.reconciler import hand_lines
-from promotion.records import Event
-from promotion.registry import ModelVersion, RegisteredModel
-from promotion.stages import Stage
+from promotion.journal.journal import Journal
+from promotion.journal.overview import changed_rows
+from promotion.journal.records import Event
+from promotion.reconcile import hand_lines
+from promotion.registry.contract import ModelVersion, RegisteredModel
+from promotion.registry.stages import Stage
 
 Semvers = Mapping[tuple[str, int], str]
 """Semantic versions by registered model and MLflow's number."""

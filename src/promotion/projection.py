@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from promotion.errors import NotOffered, RegistryBroken, UnknownModel
-from promotion.journal import Journal
-from promotion.records import Entry, Event
-from promotion.registry import ModelVersion, Registry
-from promotion.representer import retry_projection
-from promotion.stages import Stage
+from promotion.journal.journal import Journal
+from promotion.journal.records import Entry, Event
+from promotion.registry.contract import ModelVersion, Registry
+from promotion.registry.retry import retry_projection
+from promotion.registry.stages import Stage
 
 STAGE_TAG = "stage"
 """Carries the stage where MLflow cannot store one."""

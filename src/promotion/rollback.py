@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from promotion import clock
+from promotion.config.policy import Rollback
 from promotion.errors import GateRefused, NothingToDo, ProductionMoved, UnknownModel, UnknownVersion
-from promotion.journal import Journal
-from promotion.policy import Rollback
-from promotion.records import Authority, Change, Entry, Known
-from promotion.registry import ModelVersion
+from promotion.journal import clock
+from promotion.journal.journal import Journal
+from promotion.journal.records import Authority, Change, Entry, Known
+from promotion.registry.contract import ModelVersion
+from promotion.registry.stages import Stage
 from promotion.service import Mover, Plan, Promotion, PromotionService
-from promotion.stages import Stage
 
 ACTION = "rollback"
 """What the record calls it."""

@@ -7,7 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from promotion.config import family_of
+from promotion.approvals.people import person, persons
+from promotion.config.family import family_of
 from promotion.errors import (
     GateRefused,
     NothingToDo,
@@ -15,12 +16,11 @@ from promotion.errors import (
     Quarantined,
 )
 from promotion.gates import BETTER, GateReport, run_gates
-from promotion.gathering import Gatherer
-from promotion.people import person, persons
-from promotion.reconciler import Reconciler
-from promotion.records import Authority, Change, Entry
-from promotion.registry import ModelVersion
-from promotion.stages import Stage
+from promotion.gates.gathering import Gatherer
+from promotion.journal.records import Authority, Change, Entry
+from promotion.reconcile import Reconciler
+from promotion.registry.contract import ModelVersion
+from promotion.registry.stages import Stage
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from tests.commands.governed_home import governed_home
 from tests.promotion.factories import Store
 from tests.promotion.shared_home import SharedHome
 
-from models.training import train
-from promotion.config import load_config
-from promotion.settings import REPOSITORY, Settings
+from models.training.training import train
+from promotion.config.family import load_config
+from promotion.config.settings import REPOSITORY, Settings
 
 Promote = Callable[..., Result]
 LOGISTIC, FOREST = "heart-disease-logistic_regression", "heart-disease-random_forest"

@@ -10,14 +10,14 @@ import pytest
 import yaml
 from tests.promotion.shared_home import ARTIFACTS, SharedHome
 
-from models.promotions import open_promotions
-from models.schema import signature_types
-from promotion.artifacts import artifact_digest
-from promotion.config import FamilyConfig
-from promotion.records import Registration
+from promotion.artifacts.files import artifact_digest
+from promotion.bootstrap import open_promotions
+from promotion.config.family import FamilyConfig
+from promotion.config.settings import REPOSITORY
+from promotion.evaluation.signature import signature_types
+from promotion.journal.records import Registration
+from promotion.registry.stages import Stage
 from promotion.service import Mover
-from promotion.settings import REPOSITORY
-from promotion.stages import Stage
 
 GOVERNED = "alzheimer_classifier"
 

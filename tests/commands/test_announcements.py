@@ -7,8 +7,8 @@ import json
 import pytest
 from tests.commands.conftest import LOGISTIC, Promote
 from tests.commands.governed_home import GOVERNED
-from tests.monitoring.receivers import free_port, receiving
 from tests.promotion.factories import Store
+from tests.promotion.monitoring.receivers import free_port, receiving
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 
@@ -35,7 +35,7 @@ def test_a_rollback_is_announced_in_its_checklist(
     with receiving() as team:
         monkeypatch.setenv("SLACK_URL", team.url)
         monkeypatch.setenv("EMAIL_URL", f"json://127.0.0.1:{free_port()}/")
-        monkeypatch.setattr("monitoring.channels.Patience.__init__.__defaults__", (1, 10.0, 0.0, 0.0))
+        monkeypatch.setattr("promotion.monitoring.alerts.channels.Patience.__init__.__defaults__", (1, 10.0, 0.0, 0.0))
         done = governance("rollback_model", "--model-name", GOVERNED, "--reason", "it answers nonsense")
 
     assert 0 == done.exit_code, done.output

@@ -12,12 +12,12 @@ import pytest
 from click.testing import CliRunner, Result
 from tests.commands.conftest import Promote
 from tests.conftest import Run
+from tests.promotion.audit.tampering import ATTACKS, EVENTS, MODEL, fill, move, past_the_triggers
 from tests.promotion.factories import Store, a_journal, a_version, promote
-from tests.promotion.tampering import ATTACKS, EVENTS, MODEL, fill, move, past_the_triggers
 
-from promotion.keys import Keys
-from promotion.records import Authority
-from promotion.settings import REPOSITORY
+from promotion.config.settings import REPOSITORY
+from promotion.journal.records import Authority
+from promotion.signing.keys import Keys
 
 Audit = Callable[..., Result]
 

@@ -15,9 +15,9 @@ from tests.commands.conftest import FOREST, LOGISTIC, Promote
 from tests.conftest import Run
 from tests.promotion.factories import Store, read_only, small_disk
 
+from promotion.config.settings import Settings
+from promotion.registry.stages import Stage
 from promotion.service import Mover
-from promotion.settings import Settings
-from promotion.stages import Stage
 
 BEST = {"best_model": "true", "roc_auc": "0.9665", "promotion.round": "2026-01-05T08:00:00"}
 

@@ -10,7 +10,7 @@ from tests.commands.conftest import Promote
 from tests.commands.governed_home import GOVERNED
 from tests.promotion.factories import Store
 
-from promotion.stages import Stage
+from promotion.registry.stages import Stage
 
 NAMED = ("--model-name", GOVERNED, "--version", "1.2.0")
 

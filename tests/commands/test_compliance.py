@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.promotion.compliance.months import FAMILY, october
 from tests.promotion.factories import a_journal
-from tests.promotion.months import FAMILY, october
 
-from promotion.settings import REPOSITORY
+from promotion.config.settings import REPOSITORY
 
 Report = Callable[..., Result]
 

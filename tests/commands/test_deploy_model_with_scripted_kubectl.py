@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from tests.commands.conftest import LOGISTIC, Promote
-from tests.delivery.scripted_cluster import ScriptedCluster
+from tests.promotion.delivery.scripted_cluster import ScriptedCluster
 from tests.promotion.factories import Store
 
-from containers.building import image_labels
-from promotion.exports import open_export
-from promotion.keys import Keys
-from promotion.settings import REPOSITORY
+from promotion.config.settings import REPOSITORY
+from promotion.containers.build import image_labels
+from promotion.export.folder import open_export
+from promotion.signing.keys import Keys
 
 Deploy = Callable[..., Result]
 MODEL = "churn"

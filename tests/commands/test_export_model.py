@@ -15,12 +15,12 @@ from click.testing import CliRunner, Result
 from tests.commands.conftest import LOGISTIC, Promote
 from tests.promotion.factories import Store
 
-from models.exporting_onnx import answers
 from models.model_registry import load_model
-from promotion.exports import open_export
-from promotion.keys import Keys
-from promotion.settings import REPOSITORY
-from promotion.stages import Stage
+from promotion.config.settings import REPOSITORY
+from promotion.export.folder import open_export
+from promotion.export.onnx import answers
+from promotion.registry.stages import Stage
+from promotion.signing.keys import Keys
 
 Export = Callable[..., Result]
 NAMES = [

@@ -17,7 +17,7 @@ import yaml
 from click.testing import CliRunner, Result
 from mlflow.tracking import MlflowClient
 
-from promotion.settings import REPOSITORY, Settings
+from promotion.config.settings import REPOSITORY, Settings
 
 MODEL = "iris-classifier"
 DOCUMENTED = {

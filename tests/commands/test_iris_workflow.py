@@ -13,12 +13,12 @@ from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import Pipeline
 
-from models.candidates import build_pipeline
-from models.datasets import Partition, load_dataset, split
-from models.packaging import log_and_register
-from models.tracking import connect
-from promotion.config import Candidate, FamilyConfig, ParameterValue, load_config
-from promotion.settings import REPOSITORY, Settings
+from models.training.candidates import build_pipeline
+from models.training.packaging import log_and_register
+from promotion.config.family import Candidate, FamilyConfig, ParameterValue, load_config
+from promotion.config.settings import REPOSITORY, Settings
+from promotion.data.datasets import Partition, load_dataset, split
+from promotion.registry.tracking import connect
 
 DOCUMENT = (REPOSITORY / "docs" / "IRIS-WORKFLOW.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"^```python\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)

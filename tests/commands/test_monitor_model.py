@@ -17,13 +17,13 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 from sqlalchemy import select
-from tests.monitoring.logs import MODEL, NOON, Traffic, churn, write_export, write_labels, write_log
-from tests.monitoring.receivers import receiving
 from tests.promotion.factories import a_journal, a_version, promote
+from tests.promotion.monitoring.logs import MODEL, NOON, Traffic, churn, write_export, write_labels, write_log
+from tests.promotion.monitoring.receivers import receiving
 
-from promotion.journal import Journal
-from promotion.schema import monitoring_run
-from promotion.settings import REPOSITORY
+from promotion.config.settings import REPOSITORY
+from promotion.journal.journal import Journal
+from promotion.journal.schema import monitoring_run
 
 Monitor = Callable[..., Result]
 

@@ -15,8 +15,8 @@ from tests.commands.governed_home import GOVERNED
 from tests.promotion.factories import Store
 from tests.promotion.shared_home import ARTIFACTS
 
-from promotion.settings import REPOSITORY
-from promotion.stages import Stage
+from promotion.config.settings import REPOSITORY
+from promotion.registry.stages import Stage
 
 Plan = Callable[..., Result]
 

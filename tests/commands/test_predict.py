@@ -15,16 +15,16 @@ from click.testing import CliRunner, Result
 from mlflow.tracking import MlflowClient
 from tests.commands.conftest import FOREST
 
-from models import tables
-from models.packaging import load_artifact
 from models.predict import main
-from promotion.artifacts import artifact_digest
-from promotion.database import Database
-from promotion.journal import Journal
-from promotion.records import Registration
-from promotion.registry import open_registry
-from promotion.settings import Settings
-from promotion.stages import Stage
+from promotion.artifacts.files import artifact_digest
+from promotion.config.settings import Settings
+from promotion.data import tables
+from promotion.evaluation.loading import load_artifact
+from promotion.journal.database import Database
+from promotion.journal.journal import Journal
+from promotion.journal.records import Registration
+from promotion.registry.open import open_registry
+from promotion.registry.stages import Stage
 
 Register = Callable[..., int]
 LOGISTIC = "heart-disease-logistic_regression"
@@ -338,10 +338,10 @@ def other_model(tmp_path_factory: pytest.TempPathFactory, fitted_model: Path) ->
     """A forest that has learned little, in a model folder."""
     import skops.io
 
-    from models.candidates import build_pipeline
-    from models.datasets import load_dataset, split
-    from promotion.config import load_config
-    from promotion.settings import REPOSITORY
+    from models.training.candidates import build_pipeline
+    from promotion.config.family import load_config
+    from promotion.config.settings import REPOSITORY
+    from promotion.data.datasets import load_dataset, split
 
     config = load_config(REPOSITORY / "config", "heart-disease")
     parts = split(load_dataset(config, REPOSITORY), config)

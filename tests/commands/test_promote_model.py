@@ -17,10 +17,10 @@ from tests.commands.conftest import FOREST, LOGISTIC, Promote
 from tests.conftest import Run
 from tests.promotion.factories import Store, rows
 
-from promotion.records import Registration
+from promotion.config.settings import REPOSITORY
+from promotion.journal.records import Registration
+from promotion.registry.stages import Stage
 from promotion.service import Mover
-from promotion.settings import REPOSITORY
-from promotion.stages import Stage
 
 LISTED = """\
 📋 Registered Models:
@@ -283,7 +283,7 @@ def test_a_rehearsed_refusal_exits_3_and_records_nothing(trained: Store, promote
 
 def test_an_incomplete_projection_exits_6(churn: Store, promote: Promote, monkeypatch: pytest.MonkeyPatch) -> None:
     """Promoted in the journal, not shown by MLflow: exit 6, the cure on the console, and the cure works."""
-    from promotion.registry_sqlite import SqliteRegistry
+    from promotion.registry.sqlite import SqliteRegistry
 
     with monkeypatch.context() as patched:
         patched.setattr(SqliteRegistry, "set_stage", _refuse)

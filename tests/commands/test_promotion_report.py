@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from tests.commands.governed_home import GOVERNED
 from tests.promotion.factories import Store
 
-from promotion.settings import REPOSITORY
+from promotion.config.settings import REPOSITORY
 
 Report = Callable[..., Result]
 NAMED = ("--model-name", GOVERNED, "--version", "1.2.0")

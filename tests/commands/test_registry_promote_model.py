@@ -13,7 +13,7 @@ from tests.commands.conftest import Promote
 from tests.commands.governed_home import GOVERNED
 from tests.promotion.factories import Store
 
-from promotion.settings import REPOSITORY
+from promotion.config.settings import REPOSITORY
 
 DOCUMENTED = """
 python mlops/registry/promote_model.py \\

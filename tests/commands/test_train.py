@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from promotion.settings import Settings
+from promotion.config.settings import Settings
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 TRAIN = "src/models/train.py"

@@ -16,21 +16,22 @@ import pytest
 from click.testing import CliRunner, Result
 from mlflow.tracking import MlflowClient
 from tests.conftest import OURS
-from tests.forecast.conftest import make_sales
-from tests.forecast.small_family import FAMILY, make_small, one_core
+from tests.models.forecast.conftest import make_sales
+from tests.models.forecast.small_family import FAMILY, make_small, one_core
 
-from models.forecast.data import load_sales
-from models.forecast.provision import provide_sales
-from models.forecast.recording import dvc_hash
+from models.forecast.data.provision import provide_sales
+from models.forecast.data.sales import load_sales
 from models.forecast.rows import INPUT_COLUMNS
-from models.packaging import ENSEMBLE, load_artifact
+from models.forecast.training.recording import dvc_hash
+from models.tasks import ENSEMBLE
 from models.train_ensemble import main
 from models.validate_model import main as validate_main
-from promotion.artifacts import artifact_digest
-from promotion.config import load_config
+from promotion.artifacts.files import artifact_digest
+from promotion.artifacts.scanning import problems
+from promotion.config.family import load_config
+from promotion.config.settings import REPOSITORY, Settings
 from promotion.errors import DataError
-from promotion.scanning import problems
-from promotion.settings import REPOSITORY, Settings
+from promotion.evaluation.loading import load_artifact
 
 
 @dataclass(frozen=True)

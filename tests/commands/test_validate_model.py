@@ -12,7 +12,7 @@ from tests.commands.conftest import LOGISTIC
 from tests.promotion.factories import Store
 
 from models.validate_model import main
-from promotion.stages import Stage
+from promotion.registry.stages import Stage
 
 Validate = Callable[..., Result]
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from promotion.settings import REPOSITORY
+from promotion.config.settings import REPOSITORY
 
 FAMILY = "heart-disease"
 Command = Callable[..., subprocess.CompletedProcess[str]]

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from tests.image.conftest import FAMILY, Built, docker
 
-from containers.docker import inspect
-from containers.trial import HARDENED, running
-from models.candidates import build_pipeline
-from models.datasets import load_dataset, split
-from models.exporting_files import expected_document
-from models.exporting_onnx import translate
-from promotion.config import load_config
+from models.training.candidates import build_pipeline
+from promotion.config.family import load_config
+from promotion.containers.docker import inspect
+from promotion.containers.trial import HARDENED, running
+from promotion.data.datasets import load_dataset, split
+from promotion.export.documents import expected_document
+from promotion.export.onnx import translate
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
@@ -83,7 +83,7 @@ def test_its_health_check_works_without_a_shell(built: Built) -> None:
             time.sleep(0.2)
 
     assert "healthy" == status
-    assert ["CMD", "python", "-m", "serving.healthcheck"] == json.loads(
+    assert ["CMD", "python", "-m", "promotion.serving.healthcheck"] == json.loads(
         docker("image", "inspect", "--format", "{{json .Config.Healthcheck.Test}}", built.reference)
     )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from promotion.settings import REPOSITORY
+from promotion.config.settings import REPOSITORY
 
 FOLDER = Path(__file__).parent
 JENKINSFILE = REPOSITORY / "Jenkinsfile"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.jenkins.builds import CREDENTIALS, PROMOTED, PUSH, Outcome, Scenario, a_plan, execute
 
-from promotion.settings import REPOSITORY
+from promotion.config.settings import REPOSITORY
 
 WORD = r'(?:[\w./=-]+|"\$\w+(?:/\$\w+)?")'
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]

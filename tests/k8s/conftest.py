@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.serving.conftest import forest, linear, serve
+from tests.promotion.serving.conftest import forest, linear, serve
 
 __all__ = ["forest", "linear", "serve"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.k8s.rules import rules
 
-from promotion.settings import REPOSITORY
+from promotion.config.settings import REPOSITORY
 
 DASHBOARD = REPOSITORY / "k8s" / "monitoring" / "grafana" / "model-serving.json"
 _WORDS = frozenset({"and", "or", "unless", "by", "on", "ignoring", "group_left", "offset"})

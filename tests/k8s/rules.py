@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from promotion.settings import REPOSITORY
+from promotion.config.settings import REPOSITORY
 
 RULES = REPOSITORY / "k8s" / "monitoring" / "operator" / "prometheus-rule.yaml"
 HOUR = 60

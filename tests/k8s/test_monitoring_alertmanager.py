@@ -14,10 +14,10 @@ import pytest
 import requests
 import yaml
 from tests.k8s.rules import alerts
-from tests.monitoring.receivers import Mailbox, Receiver, free_port, mailing, receiving
+from tests.promotion.monitoring.receivers import Mailbox, Receiver, free_port, mailing, receiving
 
-from promotion.policy import Monitoring
-from promotion.settings import REPOSITORY
+from promotion.config.policy import Monitoring
+from promotion.config.settings import REPOSITORY
 
 FOLDER = REPOSITORY / "k8s" / "monitoring" / "alertmanager"
 CONFIG = FOLDER / "alertmanager.yaml"

@@ -13,7 +13,7 @@ import pytest
 from tests.k8s.test_monitoring_job import INSTANCE, Pod, pod, traffic
 from tests.k8s.test_monitoring_manifests import DOCKERFILE, MONITORING
 
-from promotion.settings import REPOSITORY
+from promotion.config.settings import REPOSITORY
 
 __all__ = ["pod"]
 
@@ -99,7 +99,9 @@ def test_it_looks_once_as_the_cluster_lets_it(image: str, pod: Pod, tmp_path: Pa
 def test_it_has_the_programs_that_a_way_back_calls(image: str) -> None:
     """Kubectl, the diff it compares with, and what signs checkpoints; no pip, and nothing to become root with."""
     programs = run(image, "sh", "-c", "which kubectl diff ssh-keygen find install; which pip sudo")
-    imports = run(image, "python", "-c", "import sys; sys.path[0] = 'src'; import delivery.following, apprise, s3fs")
+    imports = run(
+        image, "python", "-c", "import sys; sys.path[0] = 'src'; import promotion.delivery.rollback, apprise, s3fs"
+    )
 
     assert ["kubectl", "diff", "ssh-keygen", "find", "install"] == [Path(it).name for it in programs.stdout.split()]
     assert (0, "") == (imports.returncode, imports.stderr)

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.k8s.test_monitoring_manifests import DOCKERFILE, MONITORING, found, pod_of
-from tests.monitoring.logs import Traffic, churn, write_export, write_labels, write_log
+from tests.promotion.monitoring.logs import Traffic, churn, write_export, write_labels, write_log
 
-from promotion.settings import REPOSITORY
+from promotion.config.settings import REPOSITORY
 
 pytestmark = pytest.mark.system
 
@@ -119,8 +119,9 @@ def test_something_critical_ends_with_3(pod: Pod) -> None:
 def test_the_image_holds_what_taking_back_needs(pod: Pod) -> None:
     """Delivery, the registry and the manifests that a version which comes back is applied from."""
     program = (
-        "import delivery.following, delivery.opening, models.promotions, monitoring.way_back, promotion.settings\n"
-        "print(promotion.settings.REPOSITORY)"
+        "import promotion.delivery.rollback, promotion.delivery.bootstrap, promotion.bootstrap\n"
+        "import promotion.monitoring.automatic_rollback, promotion.config.settings\n"
+        "print(promotion.config.settings.REPOSITORY)"
     )
     environment = pod.environment() | {"PYTHONPATH": str(pod.app / "src")}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)

@@ -14,13 +14,13 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from tests.delivery.test_manifests import IMAGE, VERSIONS
 from tests.k8s.queries import dashboard
+from tests.promotion.delivery.test_manifests import IMAGE, VERSIONS
 
-from delivery.manifests import render
-from delivery.records import Environment, Target, Track
-from promotion.policy import Monitoring
-from promotion.settings import REPOSITORY
+from promotion.config.policy import Monitoring
+from promotion.config.settings import REPOSITORY
+from promotion.delivery.manifests import render
+from promotion.delivery.records import Environment, Target, Track
 
 K8S = REPOSITORY / "k8s"
 MONITORING = K8S / "monitoring"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from prometheus_client.parser import text_string_to_metric_families
 from tests.k8s.queries import dashboard, panel_queries, read, rule_queries
 from tests.k8s.rules import TARGET, rules
-from tests.serving import exporting
-from tests.serving.conftest import Fitted, Serve
+from tests.promotion.serving import exporting
+from tests.promotion.serving.conftest import Fitted, Serve
 
 QUERIES = [*rule_queries(), *panel_queries()]
 RECORDED = {rule["record"] for rule in rules() if "record" in rule}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from tests.delivery.conftest import Scene, _shared, cluster, first, second
-from tests.delivery.scripted_cluster import ScriptedCluster
-from tests.delivery.test_following_with_scripted_kubectl import back, deployed
 from tests.k8s.test_monitoring_manifests import found, rights
+from tests.promotion.delivery.conftest import Scene, _shared, cluster, first, second
+from tests.promotion.delivery.scripted_cluster import ScriptedCluster
+from tests.promotion.delivery.test_rollback_with_scripted_kubectl import back, deployed
 
 __all__ = ["_shared", "cluster", "deployed", "first", "second"]
 

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from tests.k8s.rules import HOUR, LENGTH, TARGET, Server, alerts, fired_at, write_rules
 
-from promotion.policy import Monitoring
-from promotion.settings import REPOSITORY
+from promotion.config.policy import Monitoring
+from promotion.config.settings import REPOSITORY
 
 WELL = Server()
 SECOND = {"instance": "10.0.0.2:8080", "pod": "heart-disease-2"}

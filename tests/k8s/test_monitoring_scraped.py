@@ -16,11 +16,11 @@ import pytest
 import requests
 from tests.k8s.queries import filled_in, panel_queries
 from tests.k8s.rules import TARGET, rules, write_rules
-from tests.serving import exporting
-from tests.serving.conftest import Fitted
+from tests.promotion.serving import exporting
+from tests.promotion.serving.conftest import Fitted
 from tests.system.live_service import free_port, process
 
-from promotion.settings import REPOSITORY
+from promotion.config.settings import REPOSITORY
 
 pytestmark = pytest.mark.system
 
@@ -77,7 +77,7 @@ def watched(linear: Fitted, forest: Fitted, tmp_path_factory: pytest.TempPathFac
     scrapes.append(f"--web.listen-address=127.0.0.1:{ports[1]}")
     with ExitStack() as stack, ExitStack() as running:
         running.enter_context(
-            process([sys.executable, "-m", "serving"], f"{server}/ready", folder / "server.txt", **serves)
+            process([sys.executable, "-m", "promotion.serving"], f"{server}/ready", folder / "server.txt", **serves)
         )
         stack.enter_context(
             process(scrapes, f"{prometheus}/-/ready", folder / "prometheus.txt", PATH=os.environ["PATH"])

@@ -11,7 +11,6 @@ from tests.promotion.factories import Store
 from tests.promotion.shared_home import SharedHome
 
 from models import model_registry
-from models.datasets import load_dataset, split
 from models.model_registry import (
     AmbiguousStage,
     EmptyStage,
@@ -23,10 +22,10 @@ from models.model_registry import (
     load_model,
     promote_model,
 )
-from models.registry_moves import Moved
 from promotion import errors
-from promotion.config import load_config
-from promotion.database import Database
+from promotion.config.family import load_config
+from promotion.config.settings import REPOSITORY, Settings
+from promotion.data.datasets import load_dataset, split
 from promotion.errors import (
     GateRefused,
     NothingToDo,
@@ -36,11 +35,12 @@ from promotion.errors import (
     UnknownVersion,
     UsageError,
 )
-from promotion.journal import Journal
-from promotion.records import Authority, Change, Registration
-from promotion.registry import open_registry
-from promotion.settings import REPOSITORY, Settings
-from promotion.stages import Stage
+from promotion.journal.database import Database
+from promotion.journal.journal import Journal
+from promotion.journal.records import Authority, Change, Registration
+from promotion.move import Moved
+from promotion.registry.open import open_registry
+from promotion.registry.stages import Stage
 
 Register = Callable[..., int]
 LOGISTIC = "heart-disease-logistic_regression"

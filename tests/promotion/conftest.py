@@ -18,11 +18,11 @@ import pytest
 import requests
 from tests.promotion.factories import Store
 
-from promotion.registry import Registry
-from promotion.registry_client import ClientRegistry
-from promotion.registry_rest import RestRegistry
-from promotion.registry_sqlite import SqliteRegistry
-from promotion.settings import Settings
+from promotion.config.settings import Settings
+from promotion.registry.client import ClientRegistry
+from promotion.registry.contract import Registry
+from promotion.registry.rest import RestRegistry
+from promotion.registry.sqlite import SqliteRegistry
 
 SERVER_START_SECONDS = 120
 

@@ -18,19 +18,20 @@ from typing import Any, cast
 
 import pytest
 
-from promotion.config import FamilyConfig
-from promotion.database import Database
+from promotion.approvals.reviews import Reviews
+from promotion.config.family import FamilyConfig
+from promotion.config.settings import Settings
 from promotion.errors import ArtifactRefused, RegistryBroken, RegistryUnreachable
-from promotion.evidence import Evaluation, Interval, Measurement
-from promotion.exports import FORMAT, MANIFEST, Manifest
-from promotion.gathering import Gatherer
-from promotion.journal import Journal
-from promotion.records import Authority, Change, Entry, Known
-from promotion.registry import ModelVersion, Registry, open_registry
-from promotion.reviews import Reviews
+from promotion.export.folder import FORMAT, MANIFEST, Manifest
+from promotion.gates.evidence import Evaluation, Interval, Measurement
+from promotion.gates.gathering import Gatherer
+from promotion.journal.database import Database
+from promotion.journal.journal import Journal
+from promotion.journal.records import Authority, Change, Entry, Known
+from promotion.registry.contract import ModelVersion, Registry
+from promotion.registry.open import open_registry
+from promotion.registry.stages import Stage
 from promotion.service import PromotionService
-from promotion.settings import Settings
-from promotion.stages import Stage
 
 ANNA = Authority("promote", "anna", "the better one")
 START = datetime(2026, 1, 1, tzinfo=UTC)

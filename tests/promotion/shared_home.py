@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.promotion.factories import Store
 
-from promotion.settings import Settings
+from promotion.config.settings import Settings
 
 DATABASES = ("mlflow.db", "promotion.db")
 ARTIFACTS = "artifacts"

@@ -8,10 +8,10 @@ import pytest
 from tests.promotion.factories import Store, a_family, a_version, rows
 
 from promotion.auto import auto_families, best_candidate, for_each_family, metric_tag, promote_best, rehearse_best
-from promotion.config import FamilyConfig
+from promotion.config.family import FamilyConfig
 from promotion.errors import GateRefused, NothingToDo, PromotionError, RegistryUnreachable
+from promotion.registry.stages import Stage
 from promotion.service import Mover, Promotion
-from promotion.stages import Stage
 
 BEST = {"best_model": "true", "roc_auc": "0.9000"}
 MONDAY, TUESDAY = {"promotion.round": "2026-01-05T08:00:00"}, {"promotion.round": "2026-01-06T08:00:00"}

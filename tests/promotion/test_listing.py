@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from tests.promotion.factories import ANNA, START, Scored, a_family, a_journal, a_version, promote
 
-from promotion.config import FamilyConfig
+from promotion.config.family import FamilyConfig
 from promotion.gates import Context, run_gates
+from promotion.journal.records import Authority, Change, Registration
 from promotion.listing import (
     disagreements,
     event_documents,
@@ -21,9 +22,8 @@ from promotion.listing import (
     model_lines,
     shown_tags,
 )
-from promotion.records import Authority, Change, Registration
-from promotion.registry import RegisteredModel
-from promotion.stages import Stage
+from promotion.registry.contract import RegisteredModel
+from promotion.registry.stages import Stage
 
 CONFIGS: dict[str, FamilyConfig] = {"tiny": a_family()}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.promotion.factories import Store, Watched, a_family
 
+from promotion.registry.stages import Stage
 from promotion.service import Mover, PromotionService
-from promotion.stages import Stage
 
 ALL = {"churn v1", "churn v2", "churn v3"}
 

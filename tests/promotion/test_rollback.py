@@ -12,7 +12,7 @@ import pytest
 from tests.promotion.factories import Store, Watched, a_family
 from tests.promotion.shared_home import SharedHome
 
-from promotion.config import FamilyConfig
+from promotion.config.family import FamilyConfig
 from promotion.errors import (
     DataError,
     GateRefused,
@@ -23,9 +23,9 @@ from promotion.errors import (
     RegistryUnreachable,
     UnknownFamily,
 )
+from promotion.registry.stages import Stage
 from promotion.rollback import archive, rollback, withdraw
 from promotion.service import Mover, Promotion, PromotionService
-from promotion.stages import Stage
 
 MODEL = "tiny-linear"
 MOVER = Mover("anna", "it answers nonsense")

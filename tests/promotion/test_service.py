@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from tests.promotion.factories import Store, Watched, a_family, rows
 
+from promotion.config.settings import REPOSITORY
 from promotion.errors import (
     GateRefused,
     JournalLocked,
@@ -24,9 +25,8 @@ from promotion.errors import (
     UnknownModel,
     UnknownVersion,
 )
+from promotion.registry.stages import Stage
 from promotion.service import Mover, Promotion, PromotionService
-from promotion.settings import REPOSITORY
-from promotion.stages import Stage
 
 
 def _promote(service: PromotionService, model: str, number: int | None = None) -> Promotion:
@@ -285,9 +285,9 @@ def test_a_process_killed_after_the_commit_is_finished_by_the_next_one(tiny: Sto
     """SIGKILL between journal and MLflow: reconciling completes it and the lock is not left behind."""
     program = (
         "import os\n"
-        "from models.promotions import open_promotions\n"
+        "from promotion.bootstrap import open_promotions\n"
         "from promotion.service import Mover\n"
-        "from promotion.settings import Settings\n"
+        "from promotion.config.settings import Settings\n"
         "die = lambda line: os.kill(os.getpid(), 9) if line.startswith('journal: ') else None\n"
         "service = open_promotions(Settings.from_environment(), report=die)\n"
         "plan = service.check(service.candidate('tiny-linear', 1))\n"

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 import requests
 
-from promotion.settings import REPOSITORY
+from promotion.config.settings import REPOSITORY
 
 START_SECONDS = 60
 ASKERS = 8
@@ -61,12 +61,15 @@ def process(command: Sequence[str], healthy: str, log: Path, **environment: str)
 
 @contextmanager
 def serving(export: Path, log: Path, folder: Path) -> Iterator[int]:
-    """`python -m serving` on a free port, writing its prediction log."""
+    """`python -m promotion.serving` on a free port, writing its prediction log."""
     port = free_port()
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY / "src"), "PREDICTION_LOG": str(log)}
     environment |= {"MODEL_DIR": str(export), "HOST": "127.0.0.1", "PORT": str(port)}
     with process(
-        [sys.executable, "-m", "serving"], f"http://127.0.0.1:{port}/ready", folder / "serving.txt", **environment
+        [sys.executable, "-m", "promotion.serving"],
+        f"http://127.0.0.1:{port}/ready",
+        folder / "serving.txt",
+        **environment,
     ):
         yield port
 

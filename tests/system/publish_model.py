@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import mlflow
 
-from models.candidates import build_pipeline
-from models.datasets import load_dataset, split
-from models.packaging import log_and_register
-from models.tracking import connect, quiet
-from promotion.artifacts import artifact_digest, local_artifact
-from promotion.config import load_config
-from promotion.registry import open_registry
-from promotion.settings import Settings
+from models.training.candidates import build_pipeline
+from models.training.packaging import log_and_register
+from promotion.artifacts.files import artifact_digest, local_artifact
+from promotion.config.family import load_config
+from promotion.config.settings import Settings
+from promotion.data.datasets import load_dataset, split
+from promotion.registry.open import open_registry
+from promotion.registry.tracking import connect, quiet
 
 NAME = "heart-disease-published"
 

@@ -6,18 +6,18 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.monitoring.receivers import receiving
-from tests.monitoring.test_alerting import found, seen
 from tests.promotion.factories import a_family, a_version, promote
+from tests.promotion.monitoring.alerts.test_alerter import found, seen
+from tests.promotion.monitoring.receivers import receiving
 
-from monitoring.alert_book import alert_history
-from monitoring.alerting import Alerter
-from monitoring.alerts import State, Told
-from monitoring.channels import Patience
 from promotion.audit import verify
-from promotion.audit.records import JournalSource
-from promotion.database import Database
-from promotion.journal import Journal
+from promotion.audit.source import JournalSource
+from promotion.journal.database import Database
+from promotion.journal.journal import Journal
+from promotion.monitoring.alerts.alerter import Alerter
+from promotion.monitoring.alerts.channels import Patience
+from promotion.monitoring.alerts.records import State, Told
+from promotion.monitoring.alerts.store import alert_history
 
 pytestmark = [
     pytest.mark.system,

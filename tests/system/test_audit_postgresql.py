@@ -10,25 +10,25 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from tests.promotion.tampering import ATTACKS, EVENTS, HANDIWORK, fill, past_the_triggers
+from tests.promotion.audit.tampering import ATTACKS, EVENTS, HANDIWORK, fill, past_the_triggers
 
 from promotion.audit import verify
+from promotion.audit.checkpoints import read_checkpoints
 from promotion.audit.export import ExportSource, export
 from promotion.audit.findings import Finding
-from promotion.audit.records import JournalSource
-from promotion.checkpoints import read_checkpoints
-from promotion.database import Database
-from promotion.journal import Journal
-from promotion.keys import Keys
-from promotion.settings import REPOSITORY
+from promotion.audit.source import JournalSource
+from promotion.config.settings import REPOSITORY
+from promotion.journal.database import Database
+from promotion.journal.journal import Journal
+from promotion.signing.keys import Keys
 
 WRITERS, MOVES = 4, 25
 PROGRAM = """
 import sys
 sys.path.insert(0, {root!r})
 from tests.promotion.factories import a_version, promote
-from promotion.database import Database
-from promotion.journal import Journal
+from promotion.journal.database import Database
+from promotion.journal.journal import Journal
 journal = Journal(Database(sys.argv[1]))
 sys.stdin.readline()
 for number in range({moves}):

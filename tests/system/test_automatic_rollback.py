@@ -18,17 +18,17 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
-from tests.monitoring.receivers import Receiver, receiving
-from tests.serving.exporting import records, reseal
+from tests.promotion.monitoring.receivers import Receiver, receiving
+from tests.promotion.serving.exporting import records, reseal
 from tests.system.live_service import People, asking, fails_from, free_port, scraping, serving, shuffled
 
-from models.datasets import load_dataset, split
-from models.promotions import open_promotions
-from models.training import train
-from promotion.config import load_config
+from models.training.training import train
+from promotion.bootstrap import open_promotions
+from promotion.config.family import load_config
+from promotion.config.settings import REPOSITORY, Settings
+from promotion.data.datasets import load_dataset, split
+from promotion.registry.stages import Stage
 from promotion.service import Mover
-from promotion.settings import REPOSITORY, Settings
-from promotion.stages import Stage
 
 pytestmark = [pytest.mark.system, pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")]
 

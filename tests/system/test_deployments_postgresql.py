@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from tests.promotion.factories import a_version, promote
 
-from delivery.deployments import Deployments
-from delivery.records import Environment, Image, Target
-from promotion.database import Database
+from promotion.delivery.deployments import Deployments
+from promotion.delivery.records import Environment, Image, Target
 from promotion.errors import JournalLocked
-from promotion.journal import Journal
+from promotion.journal.database import Database
+from promotion.journal.journal import Journal
 
 FAMILY = "begun-at-once"
 IMAGE = Image("registry.example/begun:1", FAMILY, FAMILY, 1, "1.0.0", "d" * 64, "", "f" * 64)

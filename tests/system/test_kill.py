@@ -15,8 +15,8 @@ import pytest
 from tests.system.drivers.commands import Commands, Finished, Kind
 from tests.system.drivers.world import World, content, register
 
+from promotion.config.settings import REPOSITORY
 from promotion.errors import NothingToDo
-from promotion.settings import REPOSITORY
 
 SCRIPT = "scripts/promote-model.py"
 OLD, NEW, OTHER = "1", "2", "3"

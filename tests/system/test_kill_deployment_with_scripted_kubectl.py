@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.delivery.scripted_cluster import ScriptedCluster
+from tests.promotion.delivery.scripted_cluster import ScriptedCluster
 from tests.system.drivers.commands import Commands, Finished, Kind
 from tests.system.drivers.world import MODEL, World, register
 
-from delivery.deployments import Deployments
-from delivery.records import Environment
 from promotion.audit import verify
-from promotion.audit.records import JournalSource
-from promotion.settings import REPOSITORY
+from promotion.audit.source import JournalSource
+from promotion.config.settings import REPOSITORY
+from promotion.delivery.deployments import Deployments
+from promotion.delivery.records import Environment
 
 PROMOTE, DEPLOY = "scripts/promote-model.py", "scripts/deploy-model.py"
 

@@ -18,11 +18,11 @@ from tests.system.drivers.world import World, content, register
 from tests.system.test_concurrency import racers
 from tests.system.test_kill import copies, require_one_production
 
-from models.promotions import open_promotions
+from promotion.approvals.reviews import Reviews
+from promotion.bootstrap import open_promotions
+from promotion.config.settings import Settings
 from promotion.errors import NothingToDo, ProductionMoved
-from promotion.reviews import Reviews
 from promotion.service import Mover
-from promotion.settings import Settings
 
 PROMOTE, ROLLBACK, APPROVE = (
     f"{place}.py"

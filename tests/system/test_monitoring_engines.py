@@ -11,7 +11,7 @@ from subprocess import CompletedProcess
 
 import pytest
 import yaml
-from tests.monitoring.logs import NOON, Traffic, churn, write_export, write_labels, write_log
+from tests.promotion.monitoring.logs import NOON, Traffic, churn, write_export, write_labels, write_log
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 

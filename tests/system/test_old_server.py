@@ -16,7 +16,7 @@ import yaml
 from tests.system.old_servers import ADMIN, OLD, OldServer, serve_old
 from tests.system.representer_servers import environment, serve
 
-from promotion.settings import REPOSITORY
+from promotion.config.settings import REPOSITORY
 
 LOGISTIC, FOREST = "heart-disease-logistic_regression", "heart-disease-random_forest"
 PUBLISH = Path(__file__).parent / "publish_model.py"

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
-from tests.monitoring.bad_day import a_bad_day
+from tests.promotion.compliance.months import october
 from tests.promotion.factories import a_journal
-from tests.promotion.months import october
+from tests.promotion.monitoring.bad_day import a_bad_day
 
-from promotion.compliance import collect
-from promotion.compliance_facts import Month
-from promotion.pages.monthly import write_page
-from promotion.settings import REPOSITORY
+from promotion.compliance.facts import Month
+from promotion.compliance.page import write_page
+from promotion.compliance.report import collect
+from promotion.config.settings import REPOSITORY
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 

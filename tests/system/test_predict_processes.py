@@ -14,15 +14,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from playwright.sync_api import Browser
-from tests.forecast.conftest import STORES, make_sales, quick_plan
+from tests.models.forecast.conftest import STORES, make_sales, quick_plan
 from tests.system.test_pages_in_browser import WIDTHS, look
 
+from models.forecast.data.generator import invent_sales
 from models.forecast.ensemble import Ensemble
-from models.forecast.generator import invent_sales
-from models.forecast.learning import Learner
-from models.packaging import ENSEMBLE
-from promotion.settings import REPOSITORY, Settings
-from promotion.stages import Stage
+from models.forecast.training.learning import Learner
+from models.tasks import ENSEMBLE
+from promotion.config.settings import REPOSITORY, Settings
+from promotion.registry.stages import Stage
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 

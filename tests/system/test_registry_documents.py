@@ -25,13 +25,13 @@ import requests
 from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 from tests.conftest import OURS
-from tests.forecast.small_family import FAMILY, make_small, one_core
+from tests.models.forecast.small_family import FAMILY, make_small, one_core
 from tests.promotion.factories import Store
 
 from models.train_ensemble import main as train
 from models.validate_model import main as validate
-from promotion.config import load_config
-from promotion.settings import REPOSITORY, Settings
+from promotion.config.family import load_config
+from promotion.config.settings import REPOSITORY, Settings
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
@@ -397,7 +397,7 @@ def _execute(block: str, names: dict[str, Any]) -> list[str]:
 @pytest.fixture
 def rows(walk: Walk) -> Any:
     """`X_test` of the document: raw rows of the last days, without their sales."""
-    from models.forecast.data import load_sales
+    from models.forecast.data.sales import load_sales
     from models.forecast.rows import INPUT_COLUMNS
 
     config = load_config(walk.reviewed.home / "config", FAMILY)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tests.system.representer_servers import Server, affected_python, environment, serve, watched
 
-from promotion.settings import REPOSITORY
+from promotion.config.settings import REPOSITORY
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 

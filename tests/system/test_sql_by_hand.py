@@ -14,12 +14,12 @@ import pytest
 from tests.conftest import Run
 from tests.promotion.factories import Store, a_family
 
-from promotion.approving import Approving, Opinion
+from promotion.approve import Approving, Opinion
+from promotion.config.settings import REPOSITORY, Settings
 from promotion.errors import Quarantined
-from promotion.records import Registration
+from promotion.journal.records import Registration
+from promotion.registry.stages import Stage
 from promotion.service import Mover, PromotionService
-from promotion.settings import REPOSITORY, Settings
-from promotion.stages import Stage
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 

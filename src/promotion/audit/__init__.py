@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from promotion.audit.claims import Claims
+from promotion.audit.chain_check import Chain
+from promotion.audit.checkpoints import UNSIGNED, VALID, Checkpoint, counted, judge
 from promotion.audit.findings import Finding, Findings
-from promotion.audit.following import Chain
-from promotion.audit.records import EVENT, Source
-from promotion.checkpoints import UNSIGNED, VALID, Checkpoint, counted, judge
+from promotion.audit.source import EVENT, Source
+from promotion.audit.table_check import Claims
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from promotion.audit.records import COLUMNS, EVENT, Batch, JournalSource, Row
-from promotion.checkpoints import Checkpoint
+from promotion.audit.checkpoints import Checkpoint
+from promotion.audit.source import COLUMNS, EVENT, Batch, JournalSource, Row
 from promotion.errors import DataError, UsageError
 
 FORMAT = 1
@@ -87,7 +87,7 @@ class ExportSource:
         ]
 
     def records(self) -> Iterator[Batch]:
-        """See `promotion.audit.records.Source`."""
+        """See `promotion.audit.source.Source`."""
         for kind, group in groupby(self._documents(), key=lambda item: item[0]):
             if kind in {_JOURNAL, _CHECKPOINT}:
                 continue

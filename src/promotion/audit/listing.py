@@ -7,10 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from promotion.audit import AuditReport
-from promotion.chain import moment
 from promotion.errors import UsageError
-from promotion.journal import Journal
-from promotion.records import Entry, Event
+from promotion.journal.chain import moment
+from promotion.journal.journal import Journal
+from promotion.journal.records import Entry, Event
 
 _SHOWN_DIGITS = 12
 

@@ -14,7 +14,7 @@ from promotion.gates.report import (
     GateResult,
     evidence_digest,
 )
-from promotion.stages import Stage
+from promotion.registry.stages import Stage
 
 __all__ = [
     "APPROVALS",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from promotion.artifacts import MODEL_CARD
-from promotion.config import FamilyConfig
+from promotion.artifacts.files import MODEL_CARD
+from promotion.config.family import FamilyConfig
 from promotion.gates.report import ARTIFACT, READY, Context, Gate, GateResult
 
 _MEGABYTE = 1e6

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from promotion.config import FamilyConfig
-from promotion.evidence import Measurement
+from promotion.config.family import FamilyConfig
+from promotion.config.policy import Cpu
+from promotion.gates.evidence import Measurement
 from promotion.gates.report import Context, Gate, GateResult
-from promotion.policy import Cpu
 
 
 def cost_gates(config: FamilyConfig) -> list[Gate]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from promotion.approvals import standing
-from promotion.config import FamilyConfig
+from promotion.approvals.rules import standing
+from promotion.config.family import FamilyConfig
+from promotion.config.policy import StagingDays
 from promotion.gates.report import APPROVALS, TRANSITION, Context, Gate, GateResult
-from promotion.policy import StagingDays
-from promotion.stages import Stage
+from promotion.registry.stages import Stage
 
 _DAY = timedelta(days=1)
 

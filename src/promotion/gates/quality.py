@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from promotion.config import LOWER_IS_BETTER, FamilyConfig
-from promotion.evidence import Evaluation
+from promotion.config.family import LOWER_IS_BETTER, FamilyConfig
+from promotion.config.policy import BetterThanProduction, Threshold
+from promotion.gates.evidence import Evaluation
 from promotion.gates.report import BETTER, Context, Gate, GateResult
-from promotion.policy import BetterThanProduction, Threshold
-from promotion.records import Entry
+from promotion.journal.records import Entry
 
 
 def threshold_gates(config: FamilyConfig) -> list[Gate]:

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from promotion.chain import digest
-from promotion.config import FamilyConfig
-from promotion.evidence import Evaluation, Interval, Measurement
-from promotion.records import Approval, Entry, Incident
-from promotion.registry import ModelVersion
-from promotion.stages import Stage
+from promotion.config.family import FamilyConfig
+from promotion.gates.evidence import Evaluation, Interval, Measurement
+from promotion.journal.chain import digest
+from promotion.journal.records import Approval, Entry, Incident
+from promotion.registry.contract import ModelVersion
+from promotion.registry.stages import Stage
 
 READY = "version ready"
 ARTIFACT = "artifact present"

@@ -15,8 +15,8 @@ from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from promotion.artifacts.signature import signed_by
 from promotion.errors import PromotionError
-from promotion.integrity import signed_by
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -26,14 +26,14 @@ _SHOWN_DIGITS = 12
 _LINKED = {"http", "https", "mailto"}
 
 
-def render(template: str, **facts: Any) -> str:
-    """Fill a template of this folder; everything is escaped, and a fact the template misses is an error.
+def render(template: Path, **facts: Any) -> str:
+    """Fill a template; everything is escaped, and a fact the template misses is an error.
 
     Args:
-        template: Its file name.
+        template: The file; what it extends and imports lies in this folder.
         facts: What it shows, by the template's names.
     """
-    return _environment().get_template(template).render(**facts)
+    return _environment(template.parent).get_template(template.name).render(**facts)
 
 
 def write(path: Path, text: str) -> None:
@@ -65,11 +65,11 @@ def write(path: Path, text: str) -> None:
 
 
 @cache
-def _environment() -> Environment:
+def _environment(folder: Path) -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(FOLDER),
+        loader=FileSystemLoader([folder, FOLDER]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -32,15 +32,15 @@ HEAVY = (
     "alembic.command",
     "filelock",
     "mlflow.tracking",
-    "models.promotions",
-    "models.evaluation",
-    "models.packaging",
-    "promotion.afterwards",
-    "promotion.approving",
-    "promotion.console",
-    "promotion.registry_client",
-    "promotion.registry_rest",
-    "promotion.registry_sqlite",
+    "promotion.bootstrap",
+    "promotion.evaluation.holdout",
+    "models.training.packaging",
+    "promotion.checklist",
+    "promotion.approve",
+    "promotion.cli.console",
+    "promotion.registry.client",
+    "promotion.registry.rest",
+    "promotion.registry.sqlite",
     "promotion.rollback",
     "promotion.service",
 )
@@ -192,7 +192,7 @@ def _at_reports(moment: Tell) -> None:
 
 
 def _at_calls(moment: Tell) -> None:
-    from promotion.registry_sqlite import SqliteRegistry
+    from promotion.registry.sqlite import SqliteRegistry
 
     def around(name: str) -> Callable[..., None]:
         call = getattr(SqliteRegistry, name)

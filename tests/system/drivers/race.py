@@ -18,11 +18,11 @@ from typing import Any
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[3] / "src")
 
-from models.promotions import open_promotions
+from promotion.bootstrap import open_promotions
+from promotion.config.settings import Settings
 from promotion.errors import ProjectionIncomplete, PromotionError
 from promotion.rollback import rollback
 from promotion.service import Mover, Plan, Promotion, PromotionService
-from promotion.settings import Settings
 
 RACERS = 4
 PATIENCE = 100.0  # seconds until a process that never answers counts as hanging

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from promotion.database import Database
-from promotion.journal import Journal
-from promotion.records import Event
-from promotion.stages import Stage
+from promotion.journal.database import Database
+from promotion.journal.journal import Journal
+from promotion.journal.records import Event
+from promotion.registry.stages import Stage
 
 MODEL = "churn"
 

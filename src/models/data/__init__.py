@@ -1,0 +1,1 @@
+"""Where this repository's own families get their rows."""

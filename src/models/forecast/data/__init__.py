@@ -1,0 +1,1 @@
+"""Daily sales: Kaggle's files, or an invented chain of stores."""

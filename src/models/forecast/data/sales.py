@@ -1,0 +1,93 @@
+"""Kaggle's two Rossmann tables, read strictly: every broken rule is said at once, before anything is learned."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from models.forecast.rows import INPUT_COLUMNS, STORE_COLUMNS, checked_rows, refuse_broken
+from promotion.config.family import FamilyConfig
+from promotion.config.forecasting import Forecast
+from promotion.errors import ConfigError, DataError
+
+_DTYPES: dict[str, Any] = {"StateHoliday": "string"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sales:
+    """Both tables.
+
+    Attributes:
+        rows: One line a store and day, sorted by day, then store: `INPUT_COLUMNS` and Sales.
+        stores: One line a store.
+        sha256: Digest of the bytes of both files, the sales file first.
+    """
+
+    rows: pd.DataFrame
+    stores: pd.DataFrame
+    sha256: str
+
+
+def load_sales(config: FamilyConfig, home: Path) -> Sales:
+    """Read the family's two files; raises as `read_sales` does.
+
+    Args:
+        config: A forecasting family; its paths are relative to `home`.
+        home: The project's home folder.
+    """
+    return read_sales(*sales_files(config, home))
+
+
+def sales_files(config: FamilyConfig, home: Path) -> tuple[Path, Path]:
+    """Where the family's sales and its store table are.
+
+    Raises:
+        ConfigError: The family foretells nothing.
+    """
+    return home / config.data.path, home / forecast_of(config).stores
+
+
+def forecast_of(config: FamilyConfig) -> Forecast:
+    """The family's section on forecasting.
+
+    Raises:
+        ConfigError: It has none.
+    """
+    if config.forecast is None:
+        raise ConfigError(f"config/{config.family}.yaml: task {config.task} foretells no sales: use train.py")
+    return config.forecast
+
+
+def read_sales(sales: Path, stores: Path) -> Sales:
+    """Read and check both files.
+
+    Raises:
+        DataError: A file is missing, unreadable or breaks the contract.
+    """
+    rows = _read(sales, [*INPUT_COLUMNS, "Sales"])
+    table = _read(stores, list(STORE_COLUMNS))[list(STORE_COLUMNS)]
+    rows = checked_rows(rows, table, sales)
+    refuse_broken(sales, [("Sales", "must be 0 or more euros, and a number", ~(rows["Sales"] >= 0))])
+    repeated = rows.duplicated(["Store", "Date"])
+    refuse_broken(sales, [("Store and Date", "the same store and day stands there twice", repeated)])
+    digest = hashlib.sha256(sales.read_bytes())
+    digest.update(stores.read_bytes())
+    ordered = rows[[*INPUT_COLUMNS, "Sales"]].sort_values(["Date", "Store"], ignore_index=True)
+    return Sales(ordered, table, digest.hexdigest())
+
+
+def _read(path: Path, columns: list[str]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype=_DTYPES)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file, expected a CSV; scripts/download-data.py brings it") from error
+    except (OSError, ValueError) as error:
+        summary = " ".join(str(error).split())
+        raise DataError(f"{path}: not readable as CSV: {summary}") from error
+    if missing := [name for name in columns if name not in table]:
+        raise DataError(f"{path}: missing columns {', '.join(missing)}")
+    return table

@@ -1,0 +1,191 @@
+"""What a sales ensemble is worth on the days it has not learned from, for the promotion gates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from models.forecast.data.sales import forecast_of, load_sales
+from models.forecast.ensemble import Ensemble
+from models.forecast.evaluation.rmspe import rmspe, squared_errors
+from models.forecast.history import day_numbers
+from models.forecast.rows import INPUT_COLUMNS
+from models.forecast.windows import holdout, sold_rows
+from promotion.config.family import FamilyConfig
+from promotion.data.datasets import feature_schema_hash
+from promotion.errors import ArtifactRefused, DataError, PromotionError
+from promotion.evaluation.cost import measure
+from promotion.evaluation.loading import load_artifact
+from promotion.evaluation.signature import schema_problems
+from promotion.gates.evidence import Evaluation, Interval, Measurement
+
+RESAMPLES = 2000
+METRICS = ("rmspe", "mape", "bias")
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Holdout:
+    """The last days of the data.
+
+    Attributes:
+        rows: Days with sales, of stores that sold something before; the Sales column is taken off before a model
+            sees them.
+        sales: Euros, shape (rows,).
+        sha256: Digest of the data.
+    """
+
+    rows: pd.DataFrame
+    sales: FloatArray
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastEvaluation:
+    """One model scored on the holdout; its forecasts stay with it for paired comparisons."""
+
+    metrics: Mapping[str, float]
+    rows: int
+    data_sha256: str
+    _forecast: FloatArray
+
+
+def score(sales: FloatArray, forecast: FloatArray) -> dict[str, float]:
+    """RMSPE, mean absolute percentage error and mean percentage error (bias), rows without sales ignored."""
+    sold = sales > 0
+    ratio = forecast[sold] / sales[sold] - 1
+    values = {"rmspe": rmspe(sales, forecast), "mape": float(np.abs(ratio).mean()), "bias": float(ratio.mean())}
+    return {name: values[name] for name in METRICS}
+
+
+def rmspe_interval(rows: pd.DataFrame, first: FloatArray, second: FloatArray | None, seed: int) -> Interval:
+    """RMSPE of a forecast, or its difference from a second one's, with a 95 % percentile-bootstrap interval.
+
+    Whole stores are drawn, because the days of one store err together (cluster bootstrap, Davison & Hinkley 1997,
+    chapter 3.8); both forecasts are scored on the same drawn stores.
+
+    Args:
+        rows: Columns Store and Sales, sales above zero.
+        first: Euros, shape (rows,).
+        second: Euros, shape (rows,).
+        seed: Of the drawing.
+    """
+    sales = rows["Sales"].to_numpy(dtype=np.float64)
+    _, store = np.unique(rows["Store"], return_inverse=True)
+    counts = np.bincount(store).astype(np.float64)
+    draws = np.random.default_rng(seed).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), RESAMPLES)
+    drawn = np.concatenate([np.ones((1, len(counts))), draws])
+
+    def scores(forecast: FloatArray) -> FloatArray:
+        sums = np.bincount(store, weights=squared_errors(sales, forecast))
+        found: FloatArray = np.sqrt((drawn @ sums) / (drawn @ counts))
+        return found
+
+    values = scores(first) if second is None else scores(first) - scores(second)
+    low, high = np.quantile(values[1:], [0.025, 0.975])
+    return Interval(float(values[0]), float(low), float(high))
+
+
+class ForecastEvaluator:
+    """Scores sales ensembles on one family's last days; see `promotion.gates.evidence.Evaluator`.
+
+    Args:
+        config: The family.
+        home: Folder the data's paths are relative to.
+    """
+
+    def __init__(self, config: FamilyConfig, home: Path) -> None:
+        self._config = config
+        self._home = home
+
+    def evaluate(self, artifact: Path) -> ForecastEvaluation:
+        """Load the model under `artifact` and score it on the holdout.
+
+        Raises:
+            DataError: The data is missing or breaks its contract.
+            ArtifactRefused: The artifact is not one we load.
+            PromotionError: The model does not run on the rows, or has learned from some of them.
+        """
+        held = self._holdout
+        ensemble = _load(artifact)
+        if ensemble.learned_until >= int(day_numbers(held.rows["Date"]).min()):
+            until = np.datetime64(ensemble.learned_until, "D")
+            raise PromotionError(
+                f"the model has learned from days until {until}, inside the holdout: its score would mean nothing"
+            )
+        try:
+            forecast = ensemble.predict(held.rows[list(INPUT_COLUMNS)])
+        except DataError as error:
+            raise PromotionError(f"the model cannot score the holdout: {error}") from error
+        if not np.isfinite(forecast).all():
+            raise PromotionError("the model cannot score the holdout: some of its forecasts are no finite numbers")
+        return ForecastEvaluation(score(held.sales, forecast), len(held.rows), held.sha256, forecast)
+
+    def difference(self, candidate: Evaluation, production: Evaluation, metric: str) -> Interval:
+        """Candidate minus Production in RMSPE on the same rows, so below zero is better, with its interval.
+
+        Raises:
+            PromotionError: The two were not scored on the same rows, or the metric is another.
+        """
+        held = self._holdout
+        if metric != "rmspe":
+            raise PromotionError(f"unknown metric {metric!r}: forecasts are compared by rmspe")
+        if not (isinstance(candidate, ForecastEvaluation) and isinstance(production, ForecastEvaluation)) or not (
+            candidate.data_sha256 == production.data_sha256 == held.sha256
+        ):
+            raise PromotionError("the two models were not scored on the same rows: evaluate both again")
+        ours, theirs = candidate._forecast, production._forecast  # noqa: SLF001  # ours, and nobody else's business
+        return rmspe_interval(held.rows, ours, theirs, forecast_of(self._config).seed)
+
+    @property
+    def feature_hash(self) -> str:
+        """Fingerprint of the feature view."""
+        return feature_schema_hash(self._config)
+
+    def load(self, artifact: Path) -> None:
+        """Load the model under `artifact` and do nothing with it; raises as `evaluate` does for the artifact."""
+        _load(artifact)
+
+    def measure(self, artifact: Path) -> Measurement:
+        """What one-row requests cost with the model under `artifact`; see `promotion.evaluation.cost`."""
+        rows = self._holdout.rows[list(INPUT_COLUMNS)]
+        return measure(artifact, rows.assign(Date=rows["Date"].dt.strftime("%Y-%m-%d")))
+
+    def schema_problems(self, artifact: Path) -> list[str]:
+        """Where the signature of the model under `artifact` differs from the family's features."""
+        return schema_problems(self._config, artifact)
+
+    def data_problems(self) -> list[str]:
+        """What is wrong with the family's data; empty when all is well."""
+        try:
+            data = load_sales(self._config, self._home)
+        except DataError as error:
+            summary, *lines = str(error).split("\n- ")
+            return lines or [summary]
+        plan = forecast_of(self._config)
+        days = day_numbers(data.rows["Date"])
+        needed = plan.warm_up_days + (plan.folds + 1) * plan.horizon_days
+        found = int(days.max() - days.min()) + 1
+        return [f"{found} days, expected at least {needed}"] if found < needed else []
+
+    @cached_property
+    def _holdout(self) -> Holdout:
+        data = load_sales(self._config, self._home)
+        days = day_numbers(data.rows["Date"])
+        window = holdout(int(days.max()), forecast_of(self._config).horizon_days)
+        rows = sold_rows(data.rows, window)
+        return Holdout(rows, rows["Sales"].to_numpy(dtype=np.float64), data.sha256)
+
+
+def _load(artifact: Path) -> Ensemble:
+    model = load_artifact(artifact)
+    if not isinstance(model, Ensemble):
+        raise ArtifactRefused(f"{artifact}: expected a sales ensemble, found {type(model).__name__}")
+    return model

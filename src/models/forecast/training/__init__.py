@@ -1,0 +1,1 @@
+"""Train the three boosters, weigh them, record and register the ensemble."""

@@ -1,0 +1,125 @@
+"""Train the sales ensemble, examine it once on the holdout, and register it: one call behind `train_ensemble.py`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from models.forecast.boosters import BOOSTERS
+from models.forecast.data.provision import describe_sales_invention, provide_sales
+from models.forecast.data.sales import forecast_of, load_sales
+from models.forecast.evaluation.holdout import rmspe_interval, score
+from models.forecast.rows import INPUT_COLUMNS
+from models.forecast.training.learning import Learned, Learner, Plan
+from models.forecast.training.recording import Outcome, Recorded, record
+from promotion.config.family import FamilyConfig
+from promotion.config.settings import Settings
+from promotion.errors import ConfigError
+from promotion.gates.evidence import Interval
+from promotion.journal.database import Database
+from promotion.journal.journal import Journal
+from promotion.registry.semver import require_semantic
+
+Report = Callable[[str], None]
+"""Told each stage of the work the moment it is done: a booster's title, "ensemble", "registered"."""
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class EnsembleResult:
+    """What a training did.
+
+    Attributes:
+        recorded: The registered version.
+        learned: The ensemble and its folds.
+        holdout: By metric, on the days nothing was learned from.
+        interval: 95 % interval of the holdout's RMSPE.
+        holdout_rows: Rows it was examined on.
+        invented: Says so if a generator made the data; empty for real data.
+    """
+
+    recorded: Recorded
+    learned: Learned
+    holdout: Mapping[str, float]
+    interval: Interval
+    holdout_rows: int
+    invented: str
+
+
+def plan_of(config: FamilyConfig, *, sample: bool = False) -> Plan:
+    """How the family's file says the ensemble is learned.
+
+    Args:
+        config: A forecasting family.
+        sample: Learn from few rows, for people in a hurry.
+
+    Raises:
+        ConfigError: The family foretells nothing, or a candidate is none of our boosters.
+    """
+    section = forecast_of(config)
+    if unknown := [name for name in config.candidates if name not in BOOSTERS]:
+        known = ", ".join(BOOSTERS)
+        raise ConfigError(
+            f"config/{config.family}.yaml: candidates.{unknown[0]}: unknown booster; expected one of {known}"
+        )
+    plan = Plan(
+        horizon=section.horizon_days,
+        folds=section.folds,
+        half_life=section.half_life_days,
+        warm_up=section.warm_up_days,
+        fold_rows=section.fold_rows,
+        final_rows=section.final_rows,
+        rounds=section.rounds,
+        patience=section.patience,
+        seed=section.seed,
+        threads=len(os.sched_getaffinity(0)),
+        params={name: config.candidates[name].params for name in BOOSTERS if name in config.candidates},
+        views=section.views,
+    )
+    return replace(plan, fold_rows=section.sample_rows, final_rows=section.sample_rows) if sample else plan
+
+
+def train_ensemble(
+    config: FamilyConfig,
+    settings: Settings,
+    *,
+    sample: bool = False,
+    semver: str | None = None,
+    progress: Progress = lambda _name, _done, _total: None,
+    report: Report = lambda _stage: None,
+) -> EnsembleResult:
+    """Learn, examine and register the family's ensemble.
+
+    Args:
+        config: A forecasting family.
+        settings: Where data and stores are; missing data that the configuration can invent is written first.
+        sample: Learn from few rows.
+        semver: Semantic version of what is registered; the next minor one by default.
+        progress: Told about every round of boosting.
+        report: Told each finished stage.
+
+    Raises:
+        ConfigError: The family foretells nothing, or a booster refuses a parameter.
+        DataError: The data is missing or breaks its contract; training does not start.
+        RegistryError: MLflow does not take what was trained.
+    """
+    plan = plan_of(config, sample=sample)
+    journal = Journal(Database(settings.database_url))
+    journal.prepare()
+    if semver is not None:
+        journal.require_free(config.family, require_semantic(semver))
+    provide_sales(config, settings.home)
+    data = load_sales(config, settings.home)
+    learner = Learner(data, plan, progress, report)
+    learned = learner.learn()
+    report("ensemble")
+    rows = learner.sold_in(learned.window)
+    sales = rows["Sales"].to_numpy(dtype=float)
+    forecast = learned.ensemble.predict(rows[list(INPUT_COLUMNS)])
+    holdout = score(sales, forecast)
+    interval = rmspe_interval(rows, forecast, None, plan.seed)
+    invented = describe_sales_invention(config, settings.home)
+    outcome = Outcome(data, plan, learned, rows.assign(forecast=forecast), holdout, interval, invented)
+    recorded = record(config, settings, journal, outcome, semver=semver)
+    return EnsembleResult(recorded, learned, holdout, interval, len(rows), invented)

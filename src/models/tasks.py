@@ -1,0 +1,46 @@
+"""Tell `promotion` how this repository's own kind of model is handled: sales forecasts by an ensemble of boosters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from promotion.config.family import FamilyConfig
+from promotion.config.settings import Settings
+from promotion.evaluation.tasks import Days, Task, register_task
+from promotion.gates.evidence import Evaluator
+
+if TYPE_CHECKING:
+    from promotion.prediction.inputs import AskedRows
+    from promotion.review.findings import Findings
+
+ENSEMBLE = Path("artifacts", "ensemble")
+"""Folder in a version's files that holds a sales ensemble."""
+
+
+def _evaluator(config: FamilyConfig, home: Path) -> Evaluator:
+    from models.forecast.evaluation.holdout import ForecastEvaluator
+
+    return ForecastEvaluator(config, home)
+
+
+def _load(folder: Path) -> Any:
+    from models.forecast.ensemble import Ensemble
+
+    return Ensemble.load(folder / ENSEMBLE)
+
+
+def _review(config: FamilyConfig, settings: Settings, first: Any, second: Any, names: tuple[str, str]) -> Findings:
+    from models.forecast.evaluation.review import review_forecasts
+
+    return review_forecasts(config, settings, first, second, names)
+
+
+def _rows(config: FamilyConfig, home: Path, source: Path | None, days: Days) -> AskedRows:
+    from models.forecast.prediction.inputs import SalesDays, SalesFileRows, Span
+
+    span = Span(*days)
+    return SalesFileRows(source, span) if source else SalesDays(config, home, span)
+
+
+register_task(Task("sales-forecast", _evaluator, ENSEMBLE, _load, _review, _rows))

@@ -1,0 +1,1 @@
+"""Train candidates, select one by cross-validation, record and register them."""

@@ -1,0 +1,142 @@
+"""Which candidate is best, and what each is worth: cross-validation, the final fit, and the one look at the test part.
+
+Worker processes import this module, so it imports nothing they do not need.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.model_selection import RepeatedStratifiedKFold
+from sklearn.pipeline import Pipeline
+
+from promotion.config.family import FamilyConfig
+from promotion.data.datasets import Partition
+from promotion.errors import DataError
+from promotion.evaluation.metrics import (
+    METRICS,
+    FloatArray,
+    intervals,
+    permutation_losses,
+    predicted_class,
+    probability_of,
+    scores,
+)
+from promotion.gates.evidence import Interval
+
+Progress = Callable[[str, int, int], None]
+"""Told what is going on, how many steps of it are done, and how many there are; what it raises ends the work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A candidate fitted on the whole training part and scored on the test part.
+
+    Attributes:
+        model: The fitted pipeline.
+        train: By metric, on the training part: what the model makes of rows it has learned from.
+        test: By metric, on the test part, with its 95 % bootstrap interval.
+        pictures: PNG files by name.
+    """
+
+    model: Pipeline
+    train: Mapping[str, float]
+    test: Mapping[str, Interval]
+    pictures: Mapping[str, bytes]
+
+
+def cross_validate(
+    config: FamilyConfig,
+    candidates: Mapping[str, Pipeline],
+    part: Partition,
+    progress: Progress,
+) -> dict[str, dict[str, FloatArray]]:
+    """Score every candidate on every fold of the training part, in parallel; all candidates see the same folds.
+
+    Returns:
+        By candidate and metric, one score a fold, shape (folds * repeats,).
+
+    Raises:
+        DataError: There are fewer training rows of a class than folds.
+    """
+    plan = config.cross_validation
+    smallest = int(np.bincount(part.train_target, minlength=len(config.classes)).min())
+    if smallest < plan.folds:
+        raise DataError(
+            f"{config.data.path}: {smallest} training rows of the rarest class, cross-validation with "
+            f"{plan.folds} folds needs one in each: add rows or lower cross_validation.folds"
+        )
+    splitter = RepeatedStratifiedKFold(n_splits=plan.folds, n_repeats=plan.repeats, random_state=config.split.seed)
+    folds = list(splitter.split(part.train_features, part.train_target))
+    classes = len(config.classes)
+    tasks = [delayed(_score_fold)(model, part, classes, *fold) for model in candidates.values() for fold in folds]
+    collected = _in_parallel(tasks, "cross-validating", progress)
+    size = len(folds)
+    return {
+        name: {
+            metric: np.array([scored[metric] for scored in collected[index * size : (index + 1) * size]])
+            for metric in METRICS
+        }
+        for index, name in enumerate(candidates)
+    }
+
+
+def _score_fold(
+    model: Pipeline, part: Partition, classes: int, learn: NDArray[np.int64], check: NDArray[np.int64]
+) -> dict[str, float]:
+    fitted = clone(model).fit(part.train_features.iloc[learn], part.train_target[learn])
+    return _score(fitted, part.train_features.iloc[check], part.train_target[check], classes)
+
+
+def _score(model: Pipeline, features: pd.DataFrame, target: NDArray[np.int64], classes: int) -> dict[str, float]:
+    return {metric: float(value) for metric, value in scores(target, probability_of(model, features, classes)).items()}
+
+
+def examine(
+    config: FamilyConfig, candidates: Mapping[str, Pipeline], part: Partition, progress: Progress
+) -> dict[str, Examined]:
+    """Fit each candidate on the training part and score it, once, on the test part."""
+    tasks = [delayed(_examine)(config, name, model, part) for name, model in candidates.items()]
+    return dict(zip(candidates, _in_parallel(tasks, "fitting and testing", progress), strict=True))
+
+
+def _examine(config: FamilyConfig, algorithm: str, model: Pipeline, part: Partition) -> Examined:
+    from models.training.plots import draw_confusion_matrix, draw_importance, draw_roc_curve
+
+    title, metric, target = config.model_name(algorithm), config.selection_metric, part.test_target
+    names, seed = config.classes, config.split.seed
+    fitted = clone(model).fit(part.train_features, part.train_target)
+    train = _score(fitted, part.train_features, part.train_target, len(names))
+    probability = probability_of(fitted, part.test_features, len(names))
+    test = intervals(target, probability, seed)
+    importances = permutation_losses(fitted, part.test_features, target, classes=len(names), metric=metric, seed=seed)
+    predicted = predicted_class(probability, by_class=probability.ndim > target.ndim)
+    pictures = {
+        "roc_curve.png": draw_roc_curve(title, target, probability, test["roc_auc"], names),
+        "confusion_matrix.png": draw_confusion_matrix(title, target, predicted, names),
+        "permutation_importance.png": draw_importance(title, config.features, importances, metric),
+    }
+    return Examined(fitted, train, test, pictures)
+
+
+def _in_parallel(tasks: list[Any], name: str, progress: Progress) -> list[Any]:
+    """Run delayed calls on all cores, in order; what `progress` raises cancels the rest."""
+    results = Parallel(n_jobs=-1, return_as="generator")(tasks)
+    collected = []
+    try:
+        for result in results:
+            collected.append(result)
+            progress(name, len(collected), len(tasks))
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # joblib warns that tasks are cancelled: that is the intention
+            results.close()
+    return collected

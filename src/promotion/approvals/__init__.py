@@ -1,0 +1,1 @@
+"""Who has to agree before a version may move, and who has."""

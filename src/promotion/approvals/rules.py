@@ -1,0 +1,173 @@
+"""What makes an approval count: whose word, about which artifact and evidence, and until when."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from promotion.approvals.people import person, persons
+from promotion.config.policy import Approvals
+from promotion.journal.chain import canonical, moment
+from promotion.journal.records import Approval, Entry
+
+NAMESPACE = "promotion-approval"
+"""What the signature of an approval is for, so that none made for something else can stand in for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where the roles of a family stand on a version.
+
+    Attributes:
+        given: Approvals that count, by role.
+        missing: Why each other role's does not, by role.
+    """
+
+    given: dict[str, Approval]
+    missing: dict[str, str]
+
+
+def standing(
+    policy: Approvals,
+    approvals: Sequence[Approval],
+    *,
+    entry: Entry | None,
+    digest: str | None,
+    evidence: str,
+    now: datetime,
+    verify: Callable[[Approval], str],
+) -> Standing:
+    """Weigh what was said; each role's newest word counts, and each person's word counts for one role.
+
+    Args:
+        policy: The family's rules.
+        approvals: All recorded ones of the version, oldest first.
+        entry: The version; says who trained it.
+        digest: sha256 of its artifact now.
+        evidence: Digest of what the gates find now.
+        now: UTC.
+        verify: Says what is wrong with an approval's signature; empty when nothing is.
+    """
+    newest = {approval.role: approval for approval in sorted(approvals, key=_stated_at)}
+    trainers = persons(entry.trainer.split(",")) if entry and entry.trainer else set()
+    result = Standing({}, {})
+    spoken: dict[str, str] = {}
+    for role in policy.roles:
+        approval = newest.get(role)
+        problem = "nobody yet" if approval is None else ""
+        if approval:
+            speaker = person(approval.approver)
+            problem = (
+                _objection(policy, approval, digest, evidence, now)
+                or misstatement(approval, entry)
+                or ("" if trainers else "who trained the version is unknown, so nobody can be told apart from them")
+                or (f"{approval.approver} trained it" if speaker in trainers else "")
+                or (f"{approval.approver} speaks for {spoken[speaker]} already" if speaker in spoken else "")
+                or verify(approval)
+            )
+        if problem:
+            result.missing[role] = problem
+        elif approval:
+            result.given[role] = approval
+            spoken[person(approval.approver)] = role
+    return result
+
+
+def _objection(policy: Approvals, approval: Approval, digest: str | None, evidence: str, now: datetime) -> str:
+    """Why an approval does not count by itself; empty when it does."""
+    name = approval.approver
+    objections = (
+        (not approval.recorded, f"the approval of {name} is in no recorded event: it was written past the journal"),
+        (not approval.approved, f"rejected by {name}: {approval.comment}"),
+        (approval.expires_at <= now, f"approval of {name} expired on {approval.expires_at:%Y-%m-%d}"),
+        (approval.artifact_digest != digest, f"{name} approved another artifact"),
+        (approval.evidence != evidence, f"the evidence changed since {name} approved: ask again"),
+        (not may_speak(policy, approval.role, name), f"{name} does not speak for {approval.role}"),
+    )
+    return next((reason for applies, reason in objections if applies), "")
+
+
+def misstatement(approval: Approval, entry: Entry | None) -> str:
+    """What a row claims beside the statement that was recorded and signed; empty when it claims nothing else.
+
+    Without it a genuine signature could be put under another decision, version or evidence.
+    """
+    claimed = {
+        "decision": "approve" if approval.approved else "reject",
+        "model": entry.model if entry else None,
+        "number": entry.number if entry else None,
+        "artifact": approval.artifact_digest,
+        "evidence": approval.evidence,
+        "role": approval.role,
+        "approver": approval.approver,
+        "comment": approval.comment,
+        "expires": moment(approval.expires_at),
+    }
+    stated = _stated(approval)
+    differing = [name for name, value in claimed.items() if stated.get(name) != value]
+    return f"the approval of {approval.approver} is not what was stated: {', '.join(differing)}" if differing else ""
+
+
+def _stated(approval: Approval) -> Mapping[str, Any]:
+    try:
+        return dict(json.loads(approval.statement))
+    except (ValueError, TypeError):
+        return {}
+
+
+def _stated_at(approval: Approval) -> str:
+    """When it was said, by the statement: a copied row is not newer than the word it was copied from."""
+    return str(_stated(approval).get("at", ""))
+
+
+def may_speak(policy: Approvals, role: str, speaker: str) -> bool:
+    """Whether the configuration lets a person approve in a role."""
+    named = policy.approvers.get(role)
+    return named is None or person(speaker) in persons(named)
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What one person says of a version.
+
+    Attributes:
+        role: In which role.
+        approver: Who.
+        approved: For or against.
+        comment: Why.
+        artifact_digest: sha256 of the artifact it is about.
+        evidence: Digest of the evidence it is about.
+        at: When, UTC.
+        expires_at: Until when it counts, UTC.
+    """
+
+    role: str
+    approver: str
+    approved: bool
+    comment: str
+    artifact_digest: str
+    evidence: str
+    at: datetime
+    expires_at: datetime
+
+    def statement(self, family: str, entry: Entry) -> str:
+        """The text that is recorded and signed: one line of JSON, keys sorted."""
+        return canonical(
+            {
+                "decision": "approve" if self.approved else "reject",
+                "family": family,
+                "model": entry.model,
+                "number": entry.number,
+                "version": entry.version,
+                "artifact": self.artifact_digest,
+                "evidence": self.evidence,
+                "role": self.role,
+                "approver": self.approver,
+                "comment": self.comment,
+                "at": moment(self.at),
+                "expires": moment(self.expires_at),
+            }
+        )

@@ -1,0 +1,268 @@
+"""Record an approval: evidence now, a person who may speak, a word bound to that evidence, signed where it must be."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from promotion.approvals.people import person, persons
+from promotion.approvals.reviews import Reviews
+from promotion.approvals.rules import NAMESPACE, Standing, Word, may_speak
+from promotion.config.family import FamilyConfig
+from promotion.config.policy import Approvals
+from promotion.errors import GateRefused, SignatureRefused, UsageError
+from promotion.journal import clock
+from promotion.journal.records import Entry
+from promotion.service import Plan, PromotionService
+from promotion.signing.ssh import sign, verify
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What a person has to say, before it is tied to any evidence.
+
+    Attributes:
+        role: In which role.
+        approver: Who.
+        approved: For or against.
+        comment: Why.
+    """
+
+    role: str
+    approver: str
+    approved: bool
+    comment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Approving:
+    """One candidate before its reviewers.
+
+    Args:
+        service: Whose journal keeps what they say.
+        plan: The candidate's way into Production, checked now.
+
+    Raises:
+        UsageError: The family asks for no approvals.
+    """
+
+    service: PromotionService
+    plan: Plan
+
+    def __post_init__(self) -> None:
+        _ = self.policy
+
+    @property
+    def policy(self) -> Approvals:
+        """The family's rules."""
+        config = self.service.configs.get(self.plan.family)
+        if config is None or config.approvals is None:
+            raise UsageError(
+                f"{self.plan.family!r} asks for no approvals: add a section approvals to its configuration"
+            )
+        return config.approvals
+
+    def standing(self) -> Standing:
+        """Which roles have given their word for what was found, and why the others' does not count."""
+        found = standing_of(self.service, self.plan)
+        if found is None:
+            raise UsageError(f"{self.plan.family!r} asks for no approvals")
+        return found
+
+    def word(self, opinion: Opinion) -> Word:
+        """Tie an opinion to the evidence found now.
+
+        Raises:
+            UsageError: The family has no such role.
+            GateRefused: This person may not say it, or there is no artifact it could be about.
+        """
+        self._require_speaker(opinion)
+        now = clock.now()
+        return self._word(opinion, now, now + timedelta(days=self.policy.expire_days))
+
+    def statement(self, opinion: Opinion) -> str:
+        """The text to sign elsewhere; raises as `word` does."""
+        return self.word(opinion).statement(self.plan.family, self._entry)
+
+    def record_now(self, opinion: Opinion, actor: str, *, key: Path | None = None) -> None:
+        """Record an opinion, signed with a key at hand.
+
+        Args:
+            opinion: What the person says.
+            actor: The account behind the process.
+            key: The approver's private key, or a public one whose other half is in the SSH agent.
+
+        Raises:
+            UsageError: The family has no such role, or the approval must be signed.
+            GateRefused: This person may not say it, or the key is not theirs.
+            SigningFailed: The key cannot be used.
+        """
+        word = self.word(opinion)
+        if key is None and self.policy.signed:
+            raise UsageError(
+                f"approvals of {self.plan.family!r} must be signed: add --sign KEY, or sign elsewhere what "
+                "--print-statement prints and give --statement FILE --signature FILE"
+            )
+        statement = word.statement(self.plan.family, self._entry)
+        self._record(word, statement, sign(statement.encode(), key, NAMESPACE) if key else None, actor)
+
+    def record_signed(self, opinion: Opinion, actor: str, *, statement: str, signature: str) -> None:
+        """Record an opinion whose statement was signed elsewhere.
+
+        Args:
+            opinion: What the person says, once more.
+            actor: The account behind the process.
+            statement: The signed text, to the byte.
+            signature: Its armoured signature.
+
+        Raises:
+            UsageError: The family has no such role, or the text is no statement.
+            GateRefused: This person may not say it, the statement is about other evidence, has expired, or is forged.
+            SigningFailed: The list of signers is missing.
+        """
+        self._require_speaker(opinion)
+        stated = _parsed(statement)
+        at, expires = (_moment(stated, name) for name in ("at", "expires"))
+        word = self._word(opinion, at, expires)
+        expected = _parsed(word.statement(self.plan.family, self._entry))
+        if differing := [name for name, value in expected.items() if stated.get(name) != value]:
+            raise GateRefused(
+                f"the statement does not fit this command and what the gates find now ({', '.join(differing)}): "
+                "print it again with --print-statement, and sign that"
+            )
+        if at > clock.now() or expires != at + timedelta(days=self.policy.expire_days) or expires <= clock.now():
+            raise GateRefused(
+                f"the statement's times ({at:%Y-%m-%d %H:%M} to {expires:%Y-%m-%d %H:%M} UTC) are not those of an "
+                f"approval that counts now, for {self.policy.expire_days:g} days: print it again with --print-statement"
+            )
+        given = Reviews(self.service.journal).approvals(self._entry)
+        if newer := next((kept for kept in given if kept.role == opinion.role and kept.created_at > at), None):
+            raise GateRefused(
+                f"{newer.approver} spoke for {newer.role} at {newer.created_at:%Y-%m-%d %H:%M} UTC, after this "
+                "statement was printed: print it again with --print-statement, and sign that"
+            )
+        self._record(word, statement, signature, actor)
+
+    @property
+    def _entry(self) -> Entry:
+        entry = self.service.journal.entry(self.plan.candidate.model, self.plan.candidate.number)
+        if entry is None:
+            raise GateRefused(
+                f"{self.plan.candidate}: the journal does not know it, so its trainer is unknown and nobody can be "
+                "told apart from them: train it with python src/models/train.py"
+            )
+        return entry
+
+    def _word(self, opinion: Opinion, at: datetime, expires: datetime) -> Word:
+        digest = self.plan.report.digest
+        if digest is None:
+            raise GateRefused(f"{self.plan.candidate} has no readable artifact, so there is nothing to approve")
+        return Word(
+            role=opinion.role,
+            approver=opinion.approver,
+            approved=opinion.approved,
+            comment=opinion.comment,
+            artifact_digest=digest,
+            evidence=self.plan.report.evidence,
+            at=at,
+            expires_at=expires,
+        )
+
+    def _require_speaker(self, opinion: Opinion) -> None:
+        role, name = opinion.role, opinion.approver
+        if role not in self.policy.roles:
+            raise UsageError(f"unknown role {role!r}: expected one of {', '.join(self.policy.roles)}")
+        if not person(name) or not opinion.comment.strip():
+            raise UsageError("an approval needs a name and a comment that says what was looked at")
+        if not may_speak(self.policy, role, name):
+            named = ", ".join(self.policy.approvers[role]) or "nobody"
+            raise GateRefused(f"{name} does not speak for {role}: the configuration names {named}")
+        trainers = persons((self._entry.trainer or "").split(","))
+        if not trainers:
+            raise GateRefused(
+                f"who trained {self.plan.candidate} is unknown, so nobody can be told apart from them: train it again "
+                "with python src/models/train.py, by a person or from a commit with an author"
+            )
+        if person(name) in trainers:
+            raise GateRefused(f"{name} trained {self.plan.candidate} and cannot approve it: ask somebody else")
+        others = {given.role for given in self.standing().given.values() if person(given.approver) == person(name)}
+        if other := next(iter(others - {role}), None):
+            raise GateRefused(f"{name} speaks for {other} already: each role needs another person")
+
+    def _record(self, word: Word, statement: str, signature: str | None, actor: str) -> None:
+        if signature is not None:
+            try:
+                verify(statement.encode(), signature, word.approver, self.service.gatherer.allowed_signers, NAMESPACE)
+            except SignatureRefused as error:
+                raise GateRefused(str(error)) from error
+        with self.service.journal.family_lock(self.plan.family):
+            # The same person may have spoken for another role since the first look.
+            self._require_speaker(Opinion(word.role, word.approver, word.approved, word.comment))
+            values = {
+                "role": word.role,
+                "approver": word.approver,
+                "approved": word.approved,
+                "comment": word.comment,
+                "artifact_digest": word.artifact_digest,
+                "evidence": word.evidence,
+                "gate_report_id": self.service.keep_report(self.plan, actor),
+                "statement": statement,
+                "signature": signature,
+                "expires_at": word.expires_at,
+            }
+            Reviews(self.service.journal).add_approval(self.plan.family, self._entry, values, actor)
+
+
+def standing_of(service: PromotionService, plan: Plan) -> Standing | None:
+    """Where the family's roles stand on a checked candidate; None when the family asks for no approvals."""
+    config: FamilyConfig | None = service.configs.get(plan.family)
+    if config is None:
+        return None
+    entry = service.journal.entry(plan.candidate.model, plan.candidate.number)
+    return service.gatherer.standing(config, entry, digest=plan.report.digest, evidence=plan.report.evidence)
+
+
+def standing_lines(standing: Standing) -> list[str]:
+    """Each role with whose word counts until when, or why none does."""
+    given = [
+        f"   ✅ {role}: {approval.approver}, until {approval.expires_at:%Y-%m-%d %H:%M} UTC: {approval.comment}"
+        for role, approval in standing.given.items()
+    ]
+    return given + [f"   ❌ {role}: {reason}" for role, reason in standing.missing.items()]
+
+
+def standing_document(standing: Standing) -> dict[str, Any]:
+    """The same as plain data."""
+    return {
+        "given": {
+            role: {
+                "approver": approval.approver,
+                "comment": approval.comment,
+                "at": approval.created_at.isoformat(),
+                "expires": approval.expires_at.isoformat(),
+                "signed": approval.signature is not None,
+            }
+            for role, approval in standing.given.items()
+        },
+        "missing": standing.missing,
+    }
+
+
+def _parsed(statement: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(statement))
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"not a statement: {error}: expected the line that --print-statement printed") from error
+
+
+def _moment(stated: dict[str, Any], name: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(str(stated.get(name)))
+    except ValueError as error:
+        raise UsageError(f"the statement's {name!r} is {stated.get(name)!r}, no time: print it again") from error
+    if moment.tzinfo is None:
+        raise UsageError(f"the statement's {name!r} is {stated.get(name)!r}, without a time zone: print it again")
+    return moment

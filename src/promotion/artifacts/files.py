@@ -1,0 +1,131 @@
+"""A version's files on this machine, and the digest that says whether they are still the same."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from promotion.errors import ArtifactMissing, ArtifactUnsafe
+from promotion.registry.contract import ModelVersion, Registry, without_password
+from promotion.registry.failures import registry_error
+
+MODEL_CARD = "MODEL_CARD.md"
+"""The file in a version's folder that says what the version is."""
+
+# Bounds for MLflow's downloads; its own defaults retry for minutes.
+_DOWNLOAD_LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+
+
+@contextmanager
+def local_artifact(registry: Registry, version: ModelVersion) -> Iterator[Path]:
+    """The folder with a version's files: where they are when that is this machine, else a temporary copy.
+
+    Args:
+        registry: Says where the files are.
+        version: Whose files.
+
+    Yields:
+        The folder; a temporary copy is gone afterwards, so read what is needed inside the block.
+
+    Raises:
+        ArtifactMissing: Nothing is there, or not a folder.
+        RegistryError: The download failed.
+    """
+    uri = registry.artifact_uri(version)
+    if path := _local_path(uri):
+        if not path.is_dir():
+            raise ArtifactMissing(
+                f"{version}: its artifact {path} does not exist on this machine; restore it, "
+                "or let the tracking server serve its artifacts (mlflow server --serve-artifacts), then train again"
+            )
+        yield path
+        return
+    with TemporaryDirectory(prefix="artifact-") as folder:
+        yield _download(uri, Path(folder), version)
+
+
+def artifact_digest(folder: Path) -> str:
+    r"""SHA-256 over the names and contents of all files under `folder`.
+
+    It is the digest of what `sha256sum` lists for the relative paths in byte order, so anybody can check it inside the
+    folder: `find . -type f -printf '%P\0' | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum`.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        ArtifactMissing: There is no such folder, or no file in it.
+        ArtifactUnsafe: It holds a symbolic link, a device, or a name with a line break or backslash.
+    """
+    if not folder.is_dir():
+        raise ArtifactMissing(f"{folder}: no such folder; the artifact cannot be digested")
+    files = sorted(_files(folder, PurePosixPath()), key=lambda path: os.fsencode(str(path)))
+    if not files:
+        raise ArtifactMissing(f"{folder}: no files in it; the artifact cannot be digested")
+    listing = hashlib.sha256()
+    for relative in files:
+        with (folder / relative).open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        listing.update(f"{digest}  ".encode() + os.fsencode(str(relative)) + b"\n")
+    return listing.hexdigest()
+
+
+def _files(folder: Path, below: PurePosixPath) -> Iterator[PurePosixPath]:
+    with os.scandir(folder / below) as entries:
+        for entry in entries:
+            path = below / entry.name
+            mode = entry.stat(follow_symlinks=False).st_mode
+            if any(letter in entry.name for letter in "\\\n\r"):
+                raise ArtifactUnsafe(
+                    f"{folder}: {str(path)!r} has a line break or backslash in its name: register again"
+                )
+            if stat.S_ISDIR(mode):
+                yield from _files(folder, path)
+            elif stat.S_ISREG(mode):
+                yield path
+            else:
+                kind = "a symbolic link" if stat.S_ISLNK(mode) else "neither file nor folder"
+                raise ArtifactUnsafe(
+                    f"{folder}: {path} is {kind}, which may lead out of the artifact; register again with plain files"
+                )
+
+
+def _local_path(uri: str) -> Path | None:
+    parts = urlsplit(uri)
+    if parts.scheme == "file" and parts.netloc in {"", "localhost"}:
+        return Path(url2pathname(parts.path))
+    return None if parts.scheme else Path(uri)
+
+
+def _download(uri: str, folder: Path, version: ModelVersion) -> Path:
+    shown = without_password(uri)
+    with _environment(_DOWNLOAD_LIMITS):
+        # MLflow starts slowly, and only remote artifacts need it.
+        import mlflow.artifacts
+
+        try:
+            path = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+        except Exception as error:
+            raise registry_error(f"{version}: cannot download its artifact {shown}", error) from error
+    if not path.is_dir() or not any(path.iterdir()):
+        raise ArtifactMissing(f"{version}: its artifact {shown} does not exist or is empty; restore it, or train again")
+    return path
+
+
+@contextmanager
+def _environment(defaults: dict[str, str]) -> Iterator[None]:
+    """Set variables that the user has not set, for the duration of the block."""
+    added = {name: value for name, value in defaults.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)

@@ -1,0 +1,215 @@
+"""What in a model artifact could do harm when somebody loads it, found without loading anything.
+
+Pickles are recognised by content, also inside archives and compressed streams; paths must stay inside the folder;
+MLflow must not be told to run code that the artifact brings along. The types inside a skops file are not judged here:
+who loads one compares them with an allow-list.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import mmap
+import os
+import re
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, NoReturn
+
+import yaml
+
+from promotion.artifacts.pickles import is_pickle
+from promotion.errors import ArtifactUnsafe
+
+PICKLE_SUFFIXES = frozenset({".pkl", ".pickle", ".joblib", ".cloudpickle", ".dill"})
+# Who may turn the files into a model: MLflow's own flavours (pyfunc's own loader unpickles), and this project.
+_TRUSTED_LOADER = re.compile(r"(?:mlflow\.(?!pyfunc\b)\w+|models)(?:\.\w+)*")
+# MLflow's loader of models from code; a pickle instead of the code would lie under the other key.
+_CODE_LOADER, _PICKLED = "mlflow.pyfunc.loaders.code_model", "python_model"
+# Keys by which MLflow imports Python that lies in the artifact.
+_CODE_KEYS = frozenset({"code", "model_code_path"})
+_OUTSIDE = re.compile(r"[/\\~]|[A-Za-z][\w+.-]*:[/\\]|(?:.*[/\\])?\.\.(?:[/\\]|$)", re.DOTALL)
+_UNREADABLE_COMPRESSION = {b"\x04\x22\x4d\x18": "LZ4", b"\x28\xb5\x2f\xfd": "Zstandard", b"ZF0x": "old joblib"}
+_OBJECT_DTYPE = re.compile(rb"'[|<>=]?O\d*'")
+_MAX_DEPTH = 4
+_MAX_UNPACKED_BYTES = 1024**3
+_CHUNK_BYTES = 1024**2
+
+
+def problems(folder: Path, *, code_is_vouched: bool = False) -> list[str]:
+    """Everything dangerous in a model artifact, one line each, in the order of the paths.
+
+    Args:
+        folder: The model artifact; without an MLmodel file it is scanned just the same.
+        code_is_vouched: Whether a trusted signature covers every file: Python inside is then what was registered, and a
+            model from code is no danger. Nothing else is allowed by it, least of all a pickle.
+
+    Returns:
+        Empty when nothing was found. Each line starts with the path below `folder`; an archive's member follows a `!`.
+
+    Raises:
+        ArtifactUnsafe: The folder, or one in it, is missing or cannot be listed.
+    """
+    scan = _Scan(code_is_vouched=code_is_vouched)
+    for path in entries(folder):
+        name, mode = path.relative_to(folder).as_posix(), path.lstat().st_mode
+        if stat.S_ISREG(mode):
+            scan.file(name, path)
+        elif not stat.S_ISDIR(mode):
+            kind = "a symbolic link" if stat.S_ISLNK(mode) else "neither file nor folder"
+            scan.report(name, f"is {kind}, which may lead out of the artifact")
+    description = folder / "MLmodel"
+    if description.is_file() and not description.is_symlink():
+        scan.description(description)
+    return scan.found
+
+
+def entries(folder: Path) -> Iterator[Path]:
+    """Every file, folder, link and device below a folder, links not followed, in a stable order.
+
+    Raises:
+        ArtifactUnsafe: The folder, or one below it, is missing or cannot be listed; it is never passed over.
+    """
+
+    def refuse(error: OSError) -> NoReturn:
+        raise ArtifactUnsafe(f"{error.filename}: cannot be listed ({error.strerror}): make it readable") from error
+
+    for parent, folders, files in os.walk(folder, onerror=refuse):
+        folders.sort()
+        yield from (Path(parent, name) for name in sorted(folders + files))
+
+
+class _Scan:
+    """Collects what is found, and bounds what is unpacked on the way."""
+
+    def __init__(self, *, code_is_vouched: bool) -> None:
+        self.found: list[str] = []
+        self._code_is_vouched = code_is_vouched
+        self._budget = _MAX_UNPACKED_BYTES
+
+    def report(self, name: str, reason: str) -> None:
+        self.found.append(f"{name if name.isprintable() else ascii(name)}: {reason}")
+
+    def file(self, name: str, path: Path) -> None:
+        if not path.stat().st_size:
+            return
+        try:
+            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                self._look_into(name, content, file, 0)
+        except OSError as error:
+            self.report(name, f"cannot be read: {error.strerror}")
+
+    def _look_into(self, name: str, content: bytes | mmap.mmap, file: IO[bytes], depth: int) -> None:
+        """Judge one file or member, given as bytes and as a file that can seek."""
+        if kind := _pickle_in(name, content):
+            self.report(name, f"{kind}, which runs code when it is loaded: save the model with skops")
+        if depth == _MAX_DEPTH:
+            self.report(name, f"is nested deeper than {_MAX_DEPTH} archives, where nothing was looked into")
+            return
+        if zipfile.is_zipfile(file):
+            self._archive(name, file, depth)
+        if format_ := _UNREADABLE_COMPRESSION.get(content[:4]):
+            self.report(name, f"is compressed ({format_}) and cannot be looked into")
+        if read := _decompressor(content, file):
+            self._member(f"{name}!", read, depth)
+
+    def _archive(self, name: str, file: IO[bytes], depth: int) -> None:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                for info in archive.infolist():
+                    member = f"{name}!{info.filename}"
+                    if _OUTSIDE.match(info.filename):
+                        self.report(member, "is a path that leads out of the archive")
+                    if not info.is_dir():
+                        self._member(member, archive.open(info).read, depth)
+        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError, OSError) as error:
+            self.report(name, f"is a zip archive that cannot be looked into: {error}")
+
+    def _member(self, name: str, read: Callable[[int], bytes], depth: int) -> None:
+        unpacked = bytearray()
+        try:
+            while len(unpacked) <= self._budget and (chunk := read(_CHUNK_BYTES)):
+                unpacked += chunk
+        except (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile) as error:
+            self.report(name, f"is damaged and cannot be looked into: {error}")
+            return
+        if len(unpacked) > self._budget:
+            self.report(name, f"was not looked into: the artifact unpacks to more than {_MAX_UNPACKED_BYTES} bytes")
+            return
+        self._budget -= len(unpacked)
+        content = bytes(unpacked)
+        self._look_into(name, content, io.BytesIO(content), depth + 1)
+
+    def description(self, path: Path) -> None:
+        """Judge MLflow's description of the model: the paths it names, and the code it would run."""
+        try:
+            flavours = yaml.safe_load(path.read_text(encoding="utf-8"))["flavors"]
+            function = flavours.get("python_function", {})
+            loader = function.get("loader_module")
+            is_vouched = self._code_is_vouched and loader == _CODE_LOADER and _PICKLED not in function
+        except (ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            self.report(path.name, f"is not an MLmodel file: {type(error).__name__}")
+            return
+        for place, value in _leaves(flavours):
+            if isinstance(value, str) and _OUTSIDE.match(value):
+                self.report(path.name, f"flavors.{place}: {value!r} leads out of the artifact")
+            if value and not is_vouched and not _CODE_KEYS.isdisjoint(place.split(".")):
+                self.report(path.name, f"flavors.{place}: {value!r} is Python that would run when the model is loaded")
+        if loader is not None and not is_vouched and not _TRUSTED_LOADER.fullmatch(str(loader)):
+            self.report(path.name, f"flavors.python_function.loader_module: {loader!r} is not a loader we trust")
+
+
+def _pickle_in(name: str, content: bytes | mmap.mmap) -> str | None:
+    if is_pickle(content):
+        return "is a pickle"
+    # A NumPy array: its header, a Python literal that ends its line, says whether objects are pickled behind it.
+    if content[:6] == b"\x93NUMPY" and _OBJECT_DTYPE.search(content[8 : content.find(b"\n") + 1]):
+        return "is an array of pickled objects"
+    return "is named as a pickle" if PurePosixPath(name).suffix.lower() in PICKLE_SUFFIXES else None
+
+
+def _decompressor(content: bytes | mmap.mmap, file: IO[bytes]) -> Callable[[int], bytes] | None:
+    """Unpacks up to so many bytes of what is compressed here, in a format that pickle-based libraries open unasked."""
+    file.seek(0)
+    start = content[:6]
+    if start.startswith(b"\x1f\x8b"):
+        return gzip.GzipFile(fileobj=file).read
+    if start.startswith(b"BZh"):
+        return bz2.BZ2File(file).read
+    if start.startswith((b"\xfd7zXZ\x00", b"\x5d\x00\x00")):
+        return lzma.LZMAFile(file).read
+    return _zlib(content[:]) if start.startswith(b"x") else None
+
+
+def _zlib(content: bytes) -> Callable[[int], bytes] | None:
+    """The format has a weak mark, two bytes: text is none of it, nor what does not give up a first byte."""
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        unpacker = zlib.decompressobj()
+    else:
+        return None
+    try:
+        first = iter([unpacker.decompress(content, 1)])
+    except zlib.error:
+        return None
+    return lambda size: next(first, b"") or unpacker.decompress(unpacker.unconsumed_tail, size)
+
+
+def _leaves(document: Any) -> Iterable[tuple[str, Any]]:
+    """All scalars with their dotted place; a YAML anchor that is used again is visited once."""
+    waiting, seen = [("", document)], set[int]()
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, Mapping | list):
+            if id(value) not in seen:
+                seen.add(id(value))
+                pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
+                waiting.extend((f"{place}.{key}".lstrip("."), child) for key, child in reversed(list(pairs)))
+        else:
+            yield place, value

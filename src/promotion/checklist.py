@@ -1,0 +1,267 @@
+"""What is done after a version moved into Production: a checklist that is carried out as far as a program can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from promotion.artifacts.files import artifact_digest, local_artifact
+from promotion.config.family import FamilyConfig
+from promotion.config.policy import Contacts, Review
+from promotion.errors import JournalError, PromotionError
+from promotion.gates.quality import threshold_gates
+from promotion.journal import clock
+from promotion.journal.records import Authority
+from promotion.projection import STAGE_TAG
+from promotion.registry.stages import Stage
+from promotion.service import Promotion, PromotionService
+
+_HTTP_SECONDS = 5
+_OK = 200
+_SHOWN = 12
+
+
+class Outcome(StrEnum):
+    """How an item of the checklist ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    BY_HAND = "by hand"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item of the checklist.
+
+    Attributes:
+        task: What it is about.
+        outcome: How it ended.
+        detail: What was found, or what a person has to do.
+    """
+
+    task: str
+    outcome: Outcome
+    detail: str
+
+    def __str__(self) -> str:
+        icon = {Outcome.DONE: "✅", Outcome.FAILED: "❌", Outcome.BY_HAND: "📋"}[self.outcome]
+        return f"   {icon} {self.task}: {self.outcome}: {self.detail}"
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """Who was told that a version moved; nobody where no channel is set.
+
+    Attributes:
+        accepted: The channels that took the message, in words.
+        refused: Those that did not, and why.
+    """
+
+    accepted: Sequence[str] = ()
+    refused: Sequence[str] = ()
+
+
+Announce = Callable[[Promotion], Announced]
+Finding = tuple[Outcome, str]
+Task = Callable[["_Aftermath"], Finding]
+
+
+def after_promotion(service: PromotionService, promotion: Promotion, announce: Announce | None = None) -> list[Item]:
+    """Carry out the tasks that follow a promotion, and record how they ended.
+
+    A task that fails does not undo the move, nor does it fail the command: the version serves, and the item says what
+    is left to do.
+
+    Args:
+        service: Moved the version.
+        promotion: The move.
+        announce: Tells the channels of it; None where there are none.
+    """
+    return _Aftermath(service, promotion, announce).run(
+        {
+            "update model serving endpoint": _serving,
+            "configure monitoring dashboards": _monitoring,
+            "notify stakeholders of deployment": _stakeholders,
+            "schedule performance review": _review,
+            "archive previous version artifacts": _previous,
+        }
+    )
+
+
+def after_rollback(service: PromotionService, promotion: Promotion, announce: Announce | None = None) -> list[Item]:
+    """Validate a rollback, and record what was found; otherwise as `after_promotion`."""
+    return _Aftermath(service, promotion, announce).run(
+        {
+            "verify service health metrics": _health,
+            "confirm prediction quality": _quality,
+            "update monitoring dashboards": _shown,
+            "notify stakeholders": _stakeholders,
+        }
+    )
+
+
+def checklist_document(items: Sequence[Item]) -> list[dict[str, Any]]:
+    """The checklist as plain data."""
+    return [asdict(item) for item in items]
+
+
+@dataclass(frozen=True, slots=True)
+class _Aftermath:
+    """A move that was made, and whom to ask about it."""
+
+    service: PromotionService
+    promotion: Promotion
+    announce: Announce | None
+
+    @property
+    def config(self) -> FamilyConfig | None:
+        return self.service.configs.get(self.promotion.plan.family)
+
+    @property
+    def contacts(self) -> Contacts:
+        return self.config.contacts if self.config else Contacts()
+
+    @property
+    def names(self) -> set[str]:
+        """What the version that serves now is called."""
+        candidate = self.promotion.plan.candidate
+        entry = self.service.journal.entry(candidate.model, candidate.number)
+        return {str(candidate.number), *([entry.version] if entry else [])}
+
+    def run(self, tasks: dict[str, Task]) -> list[Item]:
+        items = [Item(name, *self._attempt(task)) for name, task in tasks.items()]
+        plan = self.promotion.plan
+        try:
+            arrival = self.service.journal.arrival(plan.family, plan.to)
+            authority = Authority(
+                "checklist",
+                arrival.actor if arrival else "journal",
+                f"after {arrival.action if arrival else 'the move'}",
+                details={"after": self.promotion.operation, "items": checklist_document(items)},
+            )
+            self.service.journal.record(plan.family, plan.candidate, authority)
+        except JournalError as error:
+            items.append(Item("record this checklist", Outcome.FAILED, str(error)))
+        return items
+
+    def _attempt(self, task: Task) -> Finding:
+        try:
+            return task(self)
+        except PromotionError as error:
+            return Outcome.FAILED, str(error)
+
+
+def _serving(after: _Aftermath) -> Finding:
+    url = after.contacts.serving_url
+    if url is None:
+        return Outcome.BY_HAND, f"deploy {after.promotion.plan.candidate}; contacts.serving_url is not configured"
+    problem, version = _ask(url)
+    if problem:
+        return Outcome.BY_HAND, f"deploy {after.promotion.plan.candidate}, then look: {problem}"
+    if version not in after.names:
+        return Outcome.BY_HAND, f"{url} is healthy and still serves version {version or 'unknown'}: deploy the new one"
+    return Outcome.DONE, f"{url} is healthy and serves version {version}"
+
+
+def _health(after: _Aftermath) -> Finding:
+    url = after.contacts.serving_url
+    if url is None:
+        return Outcome.BY_HAND, "look at the service's health; contacts.serving_url is not configured"
+    problem, version = _ask(url)
+    if problem:
+        return Outcome.FAILED, problem
+    if version not in after.names:
+        served = version or "unknown"
+        return Outcome.FAILED, f"{url} is healthy, but serves version {served}, not {after.promotion.plan.candidate}"
+    return Outcome.DONE, f"{url} is healthy and serves version {version}"
+
+
+def _monitoring(after: _Aftermath) -> Finding:
+    monitoring = after.config.monitoring if after.config else None
+    if monitoring is None or not monitoring.drift:
+        return Outcome.BY_HAND, "set up the dashboards: the family's section monitoring with drift: true is missing"
+    return Outcome.DONE, "drift and performance are watched as the section monitoring says"
+
+
+def _stakeholders(after: _Aftermath) -> Finding:
+    if after.announce is not None:
+        announced = after.announce(after.promotion)
+        if announced.refused:
+            told = f"; told: {', '.join(announced.accepted)}" if announced.accepted else ""
+            return Outcome.FAILED, f"not told: {', '.join(announced.refused)}; the monitor's next run tries again{told}"
+        if announced.accepted:
+            return Outcome.DONE, f"told: {', '.join(announced.accepted)}"
+    names = ", ".join(after.contacts.stakeholders)
+    return Outcome.BY_HAND, f"tell {names or 'whom it concerns (contacts.stakeholders is empty)'}"
+
+
+def _review(after: _Aftermath) -> Finding:
+    days = (after.config.review if after.config else Review()).performance_days
+    return Outcome.DONE, f"due on {clock.now() + timedelta(days=days):%Y-%m-%d}, {days} days from now"
+
+
+def _previous(after: _Aftermath) -> Finding:
+    left = after.promotion.plan.production
+    if left is None:
+        return Outcome.DONE, "there was no previous version"
+    version = after.service.registry.version(left.model, left.number)
+    with local_artifact(after.service.registry, version) as folder:
+        digest = artifact_digest(folder)
+    if left.digest not in {None, digest}:
+        return Outcome.FAILED, f"the artifact of {left} is not what was recorded (sha256 {digest[:_SHOWN]})"
+    if _stage(version.stage, version.tags.get(STAGE_TAG)) is not Stage.ARCHIVED:
+        return Outcome.FAILED, f"MLflow shows {left} in {version.stage}: python scripts/promote-model.py --reconcile"
+    return Outcome.DONE, f"{left} is archived, its artifact present and unchanged (sha256 {digest[:_SHOWN]})"
+
+
+def _quality(after: _Aftermath) -> Finding:
+    plan = after.promotion.plan
+    if after.config is None:
+        return Outcome.BY_HAND, f"try {plan.candidate}: without configuration there are no rows to score it on"
+    context = after.service.gatherer.gather(
+        plan.family, plan.candidate, after.config, target=plan.to, from_stage=None, is_rollback=True
+    )
+    if context.evaluation is None:
+        if context.is_loaded:
+            return Outcome.BY_HAND, f"{plan.candidate} loads, but the rows to score it on are missing: try some"
+        return Outcome.FAILED, context.artifact_problem
+    found = [gate(context) for gate in threshold_gates(after.config)]
+    text = ", ".join(f"{result.name} {result.measured} (required {result.required})" for result in found)
+    passed = all(result.passed for result in found)
+    rows = f"on {context.evaluation.rows} test rows"
+    return (Outcome.DONE if passed else Outcome.FAILED), f"{text or 'it answers'} {rows}"
+
+
+def _shown(after: _Aftermath) -> Finding:
+    plan = after.promotion.plan
+    shown = after.service.registry.version(plan.candidate.model, plan.candidate.number)
+    alias = after.service.registry.model(plan.candidate.model).aliases.get("production")
+    if after.promotion.unprojected or shown.stage is not plan.to or alias != plan.candidate.number:
+        seen = f"{shown} in {shown.stage} and @production at {f'v{alias}' if alias else 'no version'}"
+        return Outcome.FAILED, f"MLflow shows {seen}: python scripts/promote-model.py --reconcile"
+    return Outcome.DONE, f"MLflow shows {shown} in {shown.stage} and @production at it, as the journal does"
+
+
+def _stage(stage: Stage, tag: str | None) -> Stage:
+    """Where MLflow shows a version: by its stage, or by the tag that stands in for one."""
+    return Stage.parse(tag) if tag in set(Stage) else stage
+
+
+def _ask(url: str) -> tuple[str, str | None]:
+    """What is wrong with a service, empty when it is healthy; and the version it says it serves."""
+    import requests
+
+    base = url.rstrip("/")
+    try:
+        for path in ("/health", "/version"):
+            answer = requests.get(base + path, timeout=_HTTP_SECONDS)
+            if answer.status_code != _OK:
+                return f"{base}{path} answers {answer.status_code}", None
+        document = answer.json()
+    except (requests.RequestException, ValueError) as error:
+        return f"{base} does not answer as a service: {type(error).__name__}", None
+    version = document.get("version") if isinstance(document, dict) else None
+    return "", None if version is None else str(version)

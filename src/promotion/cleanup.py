@@ -1,0 +1,297 @@
+"""Delete old versions from MLflow without losing one that serves, may have to come back, or must be kept by law."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, case, func, or_, select
+
+from promotion.approvals.reviews import Reviews
+from promotion.auto import BEST_TAG, ROUND_TAG
+from promotion.config.policy import Retention
+from promotion.errors import UnknownModel, UsageError
+from promotion.journal import clock
+from promotion.journal.journal import Journal
+from promotion.journal.records import Authority, Entry
+from promotion.journal.rows import MOVES
+from promotion.journal.schema import approval, model_version_detail, promotion_event
+from promotion.reconcile import Reconciler
+from promotion.registry.contract import ModelVersion
+from promotion.registry.stages import Stage
+
+ACTION = "cleanup"
+"""What the record calls a deletion; written before MLflow is told, so that a killed cleanup can be finished."""
+
+Place = tuple[str, int]
+
+_ACTIVE = (Stage.PRODUCTION, Stage.STAGING)
+_ENDED = (Stage.PRODUCTION.status, Stage.ARCHIVED.status)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is decided about one version.
+
+    Attributes:
+        version: Which.
+        semver: Its semantic version; the integer as text when the journal knows none.
+        kept: Why it stays; empty when it is to be deleted.
+        is_begun: Whether its deletion was recorded before and not finished.
+    """
+
+    version: ModelVersion
+    semver: str
+    kept: str
+    is_begun: bool
+
+    def __str__(self) -> str:
+        named = f" ({self.semver})" if self.semver != str(self.version.number) else ""
+        return f"{self.version}{named}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What is known of a family beside its versions, by row of the journal or by model and number."""
+
+    entries: Mapping[Place, Entry]
+    way_back: Collection[Place]
+    ended: Mapping[int, datetime]
+    begun: Collection[int]
+    approved: Collection[int]
+    incidents: Collection[Place]
+    best: Collection[Place]
+    aliases: Mapping[Place, Sequence[str]]
+    days: int
+    now: datetime
+
+
+def review(service: Reconciler, family: str, keep: int) -> list[Verdict]:
+    """Decide about every version of a family; changes nothing.
+
+    Kept are the newest `keep` of each registered model and, however old: what is in Production or Staging, in the
+    journal or in MLflow; the versions a rollback may return to; the best of the newest training; what an alias points
+    at; what has an open incident or an approval under way; and whatever has served or was archived, until the family's
+    `retention.days` have passed since.
+
+    Args:
+        service: Knows journal, registry and configuration.
+        family: Configured or not; without configuration the default retention counts.
+        keep: How many of each registered model.
+
+    Returns:
+        Registered models by name, their versions newest first.
+
+    Raises:
+        RegistryError: MLflow cannot be read.
+        JournalError: The journal cannot be read.
+    """
+    models, aliases = _read(service, family)
+    facts = _facts(service, family, [version for versions in models for version in versions], aliases)
+    verdicts: list[Verdict] = []
+    for versions in models:
+        for age, version in enumerate(versions):
+            entry = facts.entries.get(_place(version))
+            is_begun = entry is not None and entry.id in facts.begun
+            kept = _protection(version, entry, facts)
+            if not kept and not is_begun and age < keep:
+                kept = f"among the newest {keep}"
+            verdicts.append(Verdict(version, entry.version if entry else str(version.number), kept, is_begun))
+    return verdicts
+
+
+def review_families(service: Reconciler, family: str | None, keep: int, *, synchronise: bool) -> list[Verdict]:
+    """Decide about every version of one family, or of all that the registry has.
+
+    Args:
+        service: Knows journal, registry and configuration.
+        family: None for all.
+        keep: As for `review`.
+        synchronise: Whether to take over, first, what was changed outside; a rehearsal changes nothing.
+
+    Raises:
+        Quarantined: Somebody moved versions of a family past its rules; until that is settled nothing is deleted.
+    """
+    models = [family] if family else [model.name for model in service.registry.models()]
+    verdicts: list[Verdict] = []
+    for name in sorted({service.family(model) for model in models}):
+        if synchronise:
+            service.synchronise(name)
+        verdicts += review(service, name, keep)
+    return verdicts
+
+
+def clean_up(service: Reconciler, agreed: Iterable[Verdict], keep: int, *, actor: str, reason: str) -> list[Verdict]:
+    """Delete from MLflow what was agreed and may still be deleted now.
+
+    Each deletion is recorded first, with where the files are, because MLflow forgets that; rows and events stay for
+    ever. What a killed process recorded and did not delete is deleted by the next run, and recorded once.
+
+    Args:
+        service: Moves and records.
+        agreed: What somebody said yes to.
+        keep: As for `review`.
+        actor: Who.
+        reason: Why.
+
+    Returns:
+        What was deleted.
+
+    Raises:
+        UsageError: The clock is set for a rehearsal, which may show what would be deleted and delete nothing.
+        RegistryError: MLflow failed; what was deleted until then stays deleted.
+    """
+    if clock.is_set():
+        raise UsageError(f"{clock.VARIABLE} is set: a rehearsal deletes nothing; unset it, or look with --dry-run")
+    wanted = {_place(verdict.version) for verdict in agreed if not verdict.kept}
+    deleted: list[Verdict] = []
+    for family in sorted({service.family(model) for model, _ in wanted}):
+        with service.journal.family_lock(family):
+            # Between the question and the answer somebody may have promoted one of them.
+            for verdict in review(service, family, keep):
+                if not verdict.kept and _place(verdict.version) in wanted:
+                    _delete(service, family, verdict, Authority(ACTION, actor, reason))
+                    deleted.append(verdict)
+    if deleted:
+        service.on_moved(service.report)
+    return deleted
+
+
+def cleanup_lines(verdicts: Sequence[Verdict], keep: int) -> list[str]:
+    """What would be deleted and what stays in spite of its age, for people."""
+    lines = [f"📋 Cleanup: the newest {keep} of each registered model stay"]
+    for verdict in verdicts:
+        if not verdict.kept:
+            begun = ", begun by an earlier cleanup" if verdict.is_begun else ""
+            made = f"registered {verdict.version.created_at:%Y-%m-%d}"
+            lines.append(f"   ❌ {verdict} - to be deleted ({made}, stage {verdict.version.stage}{begun})")
+        elif not verdict.kept.startswith("among"):
+            lines.append(f"   📌 {verdict} - kept: {verdict.kept}")
+    return lines
+
+
+def verdict_document(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as plain data."""
+    version = verdict.version
+    return {
+        "model": version.model,
+        "version": version.number,
+        "semver": verdict.semver,
+        "stage": version.stage.value,
+        "run_id": version.run_id,
+        "kept": verdict.kept or None,
+    }
+
+
+def _delete(service: Reconciler, family: str, verdict: Verdict, authority: Authority) -> None:
+    version = verdict.version
+    if not verdict.is_begun:
+        where = {"source": version.source, "run": version.run_id}
+        service.journal.record(family, version, replace(authority, details=where))
+    service.registry.delete_version(version.model, version.number)
+    service.report(f"{verdict} deleted from MLflow")
+
+
+def _place(version: ModelVersion | Entry) -> Place:
+    return version.model, version.number
+
+
+def _read(service: Reconciler, family: str) -> tuple[list[list[ModelVersion]], dict[Place, list[str]]]:
+    models: list[list[ModelVersion]] = []
+    aliases: dict[Place, list[str]] = {}
+    for name in sorted(service.models(family)):
+        try:
+            found = service.registry.model(name).aliases
+            models.append(service.registry.versions(name))
+        except UnknownModel:
+            continue
+        for alias, number in sorted(found.items()):
+            aliases.setdefault((name, number), []).append(alias)
+    return models, aliases
+
+
+def _facts(
+    service: Reconciler, family: str, versions: Sequence[ModelVersion], aliases: Mapping[Place, Sequence[str]]
+) -> _Facts:
+    journal = service.journal
+    config = service.configs.get(family)
+    now = clock.now()
+    entries = journal.entries(family)
+    acts = _acts(journal, family)
+    approved = (
+        select(approval.c.version_id)
+        .join(model_version_detail, approval.c.version_id == model_version_detail.c.id)
+        .where(model_version_detail.c.family == family, approval.c.approved, approval.c.expires_at > now)
+    )
+    newest = max((version.tags.get(ROUND_TAG, "") for version in versions), default="")
+    return _Facts(
+        entries={_place(entry): entry for entry in entries},
+        way_back=_way_back(journal, family, entries, {row.version_id: row.served for row in acts if row.served}),
+        ended={row.version_id: row.ended for row in acts if row.ended},
+        begun={row.version_id for row in acts if row.cleaned == row.newest},
+        approved={row.version_id for row in journal.rows(approved)},
+        incidents={(incident.model, incident.number) for incident in Reviews(journal).incidents()},
+        best={
+            _place(version)
+            for version in versions
+            if version.tags.get(BEST_TAG) == "true" and version.tags.get(ROUND_TAG, "") == newest
+        },
+        aliases=aliases,
+        days=(config.retention if config else Retention()).days,
+        now=now,
+    )
+
+
+def _acts(journal: Journal, family: str) -> Sequence[Row[Any]]:
+    """Of each version its newest event and cleanup, when it entered or left Production or Archived, when it served.
+
+    Events are asked, not the rows' timestamps: events cannot be edited.
+    """
+    event = promotion_event.c
+    touched = MOVES & or_(event.from_status.in_(_ENDED), event.to_status.in_(_ENDED))
+    return journal.rows(
+        select(
+            event.version_id,
+            func.max(event.sequence).label("newest"),
+            func.max(case((event.action == ACTION, event.sequence))).label("cleaned"),
+            func.max(case((touched, event.at))).label("ended"),
+            func.max(case((MOVES & (event.from_status == Stage.PRODUCTION.status), event.sequence))).label("served"),
+        )
+        .where(event.family == family)
+        .group_by(event.version_id)
+    )
+
+
+def _way_back(journal: Journal, family: str, entries: Sequence[Entry], served: Mapping[int, int]) -> set[Place]:
+    """Who served before the present version, and, should that one be known bad, who served before it."""
+    previous = journal.previous(family)
+    sound = [entry for entry in entries if entry.id in served and not entry.known_bad]
+    elsewhere = [entry for entry in sound if entry.stage is not Stage.PRODUCTION]
+    last = max(elsewhere, key=lambda entry: served[entry.id], default=None)
+    return {_place(entry) for entry in (previous, last) if entry}
+
+
+def _protection(version: ModelVersion, entry: Entry | None, facts: _Facts) -> str:
+    """Why a version stays however old it is; empty when nothing protects it."""
+    rules: tuple[Callable[[], str], ...] = (
+        lambda: f"in {version.stage}" if version.stage in _ACTIVE else "",
+        lambda: f"in {entry.stage}, says the journal" if entry and entry.stage in _ACTIVE else "",
+        lambda: "a rollback returns to it" if _place(version) in facts.way_back else "",
+        lambda: "the best of the newest training" if _place(version) in facts.best else "",
+        lambda: f"alias {', '.join(facts.aliases[_place(version)])}" if _place(version) in facts.aliases else "",
+        lambda: "it has an open incident" if _place(version) in facts.incidents else "",
+        lambda: "it is being approved" if entry and entry.id in facts.approved else "",
+        lambda: _retained(version, entry, facts),
+    )
+    return next((reason for rule in rules if (reason := rule())), "")
+
+
+def _retained(version: ModelVersion, entry: Entry | None, facts: _Facts) -> str:
+    """Whether the retention period of a version that served or was archived still runs."""
+    ended = facts.ended.get(entry.id) if entry else None
+    if ended is None:
+        return "Archived, since when is not recorded" if version.stage is Stage.ARCHIVED else ""
+    until = ended + timedelta(days=facts.days)
+    return f"served or archived, retained until {until:%Y-%m-%d} ({facts.days} days)" if until > facts.now else ""

@@ -1,0 +1,1 @@
+"""The commands: parse options, call one function, print. Nothing else in the project prints."""

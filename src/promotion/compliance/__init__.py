@@ -1,0 +1,1 @@
+"""The monthly report for auditors: what moved, on what evidence, and what needs attention."""

@@ -1,0 +1,1 @@
+"""A family's file, and the settings of the machine."""

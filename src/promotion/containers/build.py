@@ -1,0 +1,116 @@
+"""Build the image of an exported model, named for the version in it and for the code around it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from promotion.containers.context import build_context
+from promotion.containers.docker import USER, Image, docker, follow, inspect
+from promotion.errors import UsageError
+from promotion.export.folder import Export, Manifest
+
+PREFIX = "io.promotion"
+LICENCE = "Apache-2.0"
+_SHA_DIGITS = 12
+_WORD = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*"
+# Docker's grammar: a host with its port, then words in lower case with slashes between them.
+_REPOSITORY = re.compile(rf"(?:[\w.-]+(?::\d+)?/)?{_WORD}(?:/{_WORD})*")
+_PUSH_SECONDS = 900
+
+
+def image_name(family: str) -> str:
+    """A family as a repository's name and a DNS label: lower case, hyphens between the words."""
+    return re.sub(r"[^a-z0-9]+", "-", family.lower()).strip("-")
+
+
+def image_reference(manifest: Manifest, repository: str | None, revision: str) -> str:
+    """The image's whole name: never `latest`, one name for one version and one state of the code.
+
+    Args:
+        manifest: Of the export.
+        repository: `REGISTRY/NAME`; the family's name by default.
+        revision: Commit the image is built at; what follows the 40 digits stays.
+
+    Raises:
+        UsageError: The repository brings a tag or a digest along, or is not a name Docker takes.
+    """
+    name = repository or image_name(manifest.family)
+    if not _REPOSITORY.fullmatch(name):
+        raise UsageError(f"--tag {name}: expected REGISTRY/NAME in lower case and without a tag; the version is added")
+    # Docker takes no plus sign, which semantic versions may have.
+    version = (manifest.semver or str(manifest.version)).replace("+", "_")
+    return f"{name}:{version}-{revision[:_SHA_DIGITS]}{revision[40:]}"
+
+
+def image_labels(export: Export, revision: str) -> dict[str, str]:
+    """What the image says of itself: the annotations of the OCI, and which version on what evidence.
+
+    Args:
+        export: What is in it.
+        revision: Commit it is built at.
+    """
+    manifest = export.manifest
+    version = manifest.semver or str(manifest.version)
+    ours = {
+        "family": manifest.family,
+        "model": manifest.model,
+        "version": str(manifest.version),
+        "semver": manifest.semver or "",
+        "run-id": manifest.run_id,
+        "digest": manifest.artifact_digest,
+        "gate-report": manifest.gate_report or "",
+        "manifest": export.digest,
+    }
+    return {
+        "org.opencontainers.image.title": manifest.family,
+        "org.opencontainers.image.version": version,
+        "org.opencontainers.image.revision": revision,
+        "org.opencontainers.image.description": f"{manifest.model} version {version} answering over HTTP",
+        "org.opencontainers.image.licenses": LICENCE,
+    } | {f"{PREFIX}.{name}": value for name, value in ours.items()}
+
+
+def build_image(
+    export: Export,
+    repository: Path,
+    *,
+    reference: str,
+    revision: str,
+    network: str | None,
+    report: Callable[[str], None],
+) -> Image:
+    """Build and look at the result.
+
+    Args:
+        export: The model, verified.
+        repository: Checkout with the Dockerfile and the server.
+        reference: Name of the image.
+        revision: Commit of the checkout.
+        network: Docker network the build's downloads use; Docker's own choice when None.
+        report: Told what Docker says.
+
+    Raises:
+        DockerFailed: The engine does not answer, or the build fails.
+        UsageError: The image does not run as our user: the Dockerfile was changed.
+    """
+    arguments = ["build", "--tag", reference, "--build-arg", f"IMAGE={reference}"]
+    arguments += ["--network", network] if network else []
+    for name, value in image_labels(export, revision).items():
+        arguments += ["--label", f"{name}={value}"]
+    follow([*arguments, "-"], build_context(repository, export), report)
+    image = inspect(reference)
+    if image.user != USER:
+        raise UsageError(f"Dockerfile: USER is {image.user or 'root'}, expected {USER}: nothing of ours runs as root")
+    return image
+
+
+def push_image(reference: str) -> Image:
+    """Send the image to its registry; afterwards it has a digest to deploy by.
+
+    Raises:
+        DockerFailed: The registry refuses or does not answer.
+    """
+    docker("push", "--quiet", reference, seconds=_PUSH_SECONDS)
+    return inspect(reference)

@@ -1,0 +1,66 @@
+"""What an image is built from, and nothing else: the same version and code always give the same bytes."""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from promotion.errors import ArtifactRefused
+from promotion.export.folder import MANIFEST, SIGNATURE, Export
+
+REQUIREMENTS = "requirements-model.txt"
+# What a model needs that was not translated; never MLflow itself.
+_NATIVE = frozenset({"scikit-learn", "skops", "pandas", "scipy"})
+_PINNED = re.compile(r"(?P<package>[A-Za-z0-9][\w.-]*)==[\w.!+-]+")
+_MODE = 0o644
+
+
+def build_context(repository: Path, export: Export) -> bytes:
+    """Everything `docker build -` reads.
+
+    Args:
+        repository: Holds `Dockerfile`, `requirements-serving.txt` and the server, `src/promotion/serving`.
+        export: The model.
+
+    Returns:
+        An uncompressed tar archive without times, owners or names of this machine.
+
+    Raises:
+        ArtifactRefused: A native export does not say exactly which packages it needs.
+    """
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, content in _files(repository, export):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), _MODE
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _files(repository: Path, export: Export) -> Iterator[tuple[str, bytes]]:
+    for name in ("Dockerfile", "requirements-serving.txt"):
+        yield name, (repository / name).read_bytes()
+    yield REQUIREMENTS, _model_requirements(export).encode()
+    package = repository / "src" / "promotion"
+    for path in (package / "__init__.py", *sorted((package / "serving").rglob("*"))):
+        if path.is_file() and "__pycache__" not in path.parts:
+            yield path.relative_to(repository).as_posix(), path.read_bytes()
+    for name in sorted([*export.manifest.files, MANIFEST, SIGNATURE]):
+        yield f"export/{name}", (export.folder / name).read_bytes()
+
+
+def _model_requirements(export: Export) -> str:
+    """What a native model was registered with, to the version; an ONNX graph needs nothing more."""
+    if export.manifest.engine == "onnx":
+        return ""
+    path = export.folder / "model" / "requirements.txt"
+    lines = path.read_text(encoding="utf-8").split() if path.is_file() else []
+    wanted = [line for line in lines if (found := _PINNED.fullmatch(line)) and found["package"] in _NATIVE]
+    if len(wanted) < len(_NATIVE):
+        raise ArtifactRefused(
+            f"{path}: does not pin each of {', '.join(sorted(_NATIVE))}, so its image could compute something else"
+        )
+    return "\n".join(sorted(wanted)) + "\n"

@@ -1,0 +1,161 @@
+"""The data contract: what a family's columns may hold, checked with pandera and reported all at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from promotion.config.family import Column
+from promotion.errors import DataError
+
+if TYPE_CHECKING:
+    from pandera.pandas import Check, DataFrameSchema
+
+SHOWN_ROWS = 3
+_NO_VALUES = {"identifier", "ignored"}
+_DUPLICATE = "repeats an earlier row"
+_STRUCTURE = {
+    "column_in_dataframe": "missing; add it",
+    "column_in_schema": "unknown; remove it or check its spelling",
+}
+
+
+@dataclass(frozen=True)
+class _Violation:
+    """One rule that some cells of one column break."""
+
+    column: str
+    rule: str
+    cells: dict[int, str]
+    of_rows: int
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        if not self.cells:
+            return f"column {self.column!r}: {self.rule}"
+        shown = ", ".join(f"line {line}{found}" for line, found in list(self.cells.items())[:SHOWN_ROWS])
+        count = f"{len(self.cells)} of {self.of_rows} rows"
+        prefix = "rows" if self.rule == _DUPLICATE else f"column {self.column!r}"
+        return f"{prefix}: {self.rule}: {count}, first: {shown}" + (f" ({self.hint})" if self.hint else "")
+
+
+def checked(text: pd.DataFrame, columns: dict[str, Column], path: Path, *, unique_rows: bool) -> pd.DataFrame:
+    """Turn text cells into numbers, or refuse with every violation at once.
+
+    A label becomes its position. Identifiers and ignored columns hold nothing to compute with and are left out.
+
+    Args:
+        text: Cells as text, empty ones NaN; the index holds line numbers.
+        columns: Every column the file must have, and no others.
+        path: The file, for the message.
+        unique_rows: Whether two rows that differ in their identifier alone, or not at all, are a violation.
+
+    Returns:
+        The cells as float64, missing ones NaN, rows numbered from 0.
+
+    Raises:
+        DataError: One line for each broken rule: column, rule, count, first offending lines and the column's hint.
+    """
+    valued = {name: column for name, column in columns.items() if name in text and column.type not in _NO_VALUES}
+    numbers = pd.DataFrame({name: _numbers(text[name], column) for name, column in valued.items()}, index=text.index)
+    shape, values = _contract(columns, valued, unique_rows=unique_rows)
+    violations = [*_violations(shape, text, text, columns), *_violations(values, numbers, text, columns)]
+    if violations:
+        lines = [str(violation) for violation in violations]
+        summary = f"{path} breaks the data contract"
+        if len(lines) == 1:
+            raise DataError(f"{summary}: {lines[0]}")
+        raise DataError("\n- ".join([f"{summary} in {len(lines)} ways:", *lines]))
+    checked_rows: pd.DataFrame = numbers.reset_index(drop=True)
+    return checked_rows
+
+
+def _numbers(cells: pd.Series, column: Column) -> pd.Series:
+    if column.labels is not None:
+        cells = cells.map({label: position for position, label in enumerate(column.labels)})
+    numbers: pd.Series = pd.to_numeric(cells, errors="coerce").replace([np.inf, -np.inf], np.nan).astype(np.float64)
+    return numbers
+
+
+def _contract(
+    columns: dict[str, Column], valued: dict[str, Column], *, unique_rows: bool
+) -> tuple[DataFrameSchema, ...]:
+    """The pandera schemas of a file: one for its shape, while cells are text, one for the values of its numbers."""
+    import pandera.pandas as pandera
+
+    whole_rows = pandera.Check(lambda frame: ~frame.duplicated(), error=_DUPLICATE)
+    return pandera.DataFrameSchema(
+        {name: pandera.Column(checks=_shape_checks(column), nullable=True) for name, column in columns.items()},
+        strict=True,
+    ), pandera.DataFrameSchema(
+        {name: pandera.Column(checks=_value_checks(column), nullable=True) for name, column in valued.items()},
+        checks=[whole_rows] if unique_rows else [],
+    )
+
+
+def _shape_checks(column: Column) -> list[Check]:
+    import pandera.pandas as pandera
+
+    def is_present(cells: pd.Series) -> pd.Series:
+        missing = cells.isna()
+        return ~missing if missing.mean() > column.max_missing else pd.Series(data=True, index=cells.index)
+
+    def is_number(cells: pd.Series) -> pd.Series:
+        return pd.Series(np.isfinite(pd.to_numeric(cells, errors="coerce").astype(np.float64)), index=cells.index)
+
+    if column.type == "ignored":
+        return []
+    allowed = f"at most {100 * column.max_missing:g} % of the cells may be empty"
+    present = pandera.Check(is_present, error=allowed if column.max_missing else "must not be empty", ignore_na=False)
+    if column.type == "identifier":
+        return [present, pandera.Check(lambda cells: ~cells.duplicated(), error="repeats an earlier identifier")]
+    if column.labels is not None:
+        labels = ", ".join(column.labels)
+        return [present, pandera.Check.isin(column.labels, error=f"must be one of {labels}")]
+    return [present, pandera.Check(is_number, error="must be a number")]
+
+
+def _value_checks(column: Column) -> list[Check]:
+    import pandera.pandas as pandera
+
+    checks = []
+    if column.type == "integer":
+        checks.append(pandera.Check(lambda cells: cells % 1 == 0, error="must be a whole number"))
+    if column.codes is not None:
+        codes = ", ".join(str(code) for code in column.codes)
+        checks.append(pandera.Check.isin(column.codes, error=f"must be one of {codes}"))
+    if column.minimum is not None:
+        checks.append(pandera.Check.ge(column.minimum, error=f"must be at least {column.minimum:g}"))
+    if column.maximum is not None:
+        checks.append(pandera.Check.le(column.maximum, error=f"must be at most {column.maximum:g}"))
+    return checks
+
+
+def _violations(
+    schema: DataFrameSchema, frame: pd.DataFrame, text: pd.DataFrame, columns: dict[str, Column]
+) -> list[_Violation]:
+    from pandera.errors import SchemaErrors
+
+    try:
+        schema.validate(frame, lazy=True)
+    except SchemaErrors as error:
+        cases = error.failure_cases
+    else:
+        return []
+    found = [
+        _Violation(str(case.failure_case), _STRUCTURE[case.check], {}, len(text))
+        for case in cases[cases["check"].isin(_STRUCTURE)].itertuples()
+    ]
+    cells = cases[~cases["check"].isin([*_STRUCTURE, _DUPLICATE])]
+    for (name, rule), group in cells.groupby(["column", "check"], sort=False):
+        values = text.loc[group["index"].astype(int), name].items()
+        shown = {int(line): f" ({value!r})" if isinstance(value, str) else "" for line, value in values}
+        found.append(_Violation(str(name), str(rule), shown, len(text), columns[str(name)].hint))
+    duplicates = cases.loc[cases["check"] == _DUPLICATE, "index"].drop_duplicates()
+    if len(duplicates):
+        found.append(_Violation("", _DUPLICATE, {int(line): "" for line in duplicates}, len(text)))
+    return found

@@ -1,0 +1,201 @@
+"""Rows a model may learn from or answer for: read strictly, checked against the family's data contract, split once."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from promotion.config.family import FamilyConfig
+from promotion.data.contract import checked
+from promotion.errors import DataError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A file that keeps its contract.
+
+    Attributes:
+        features: Rows × `len(config.features)`, all float64, missing cells NaN, columns in `config.features` order.
+        target: Class of each row, a position in `config.classes`, int64; 1 is a binary task's positive class.
+        sha256: Digest of the file's bytes, the very bytes the rows were read from.
+        path: The file.
+    """
+
+    features: pd.DataFrame
+    target: np.ndarray
+    sha256: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A dataset drawn apart into rows to learn from and rows to be examined on."""
+
+    train_features: pd.DataFrame
+    test_features: pd.DataFrame
+    train_target: np.ndarray
+    test_target: np.ndarray
+
+
+def load_dataset(config: FamilyConfig, home: Path) -> Dataset:
+    """Read the family's file and hold it against its data contract.
+
+    Args:
+        config: The family; `config.data.path` is relative to `home`.
+        home: The project's home folder.
+
+    Raises:
+        DataError: The file is missing, unreadable or breaks the contract; every broken rule has a line of its own.
+    """
+    path = home / config.data.path
+    content = _read_bytes(path)
+    # A row without target cannot be learned from, whatever share of missing cells its column allows.
+    target = config.data.columns[config.target.column].model_copy(update={"max_missing": 0.0})
+    columns = config.data.columns | {config.target.column: target}
+    frame = checked(_parse(content, path), columns, path, unique_rows=not config.data.allow_duplicates)
+    return Dataset(
+        features=frame[config.features],
+        target=_classes(frame[config.target.column], config),
+        sha256=hashlib.sha256(content).hexdigest(),
+        path=path,
+    )
+
+
+def _classes(values: pd.Series, config: FamilyConfig) -> np.ndarray:
+    if config.task == "binary-classification":
+        return (values > config.target.positive_above).to_numpy(dtype=np.int64)
+    # The contract has turned labels into positions; codes are still what the file says.
+    codes = config.data.columns[config.target.column].codes or range(len(config.classes))
+    return pd.Index(codes, dtype=np.float64).get_indexer(pd.Index(values)).astype(np.int64)
+
+
+def checked_features(config: FamilyConfig, cells: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Hold rows to predict on against the contract: the family's feature columns, its other columns optional.
+
+    Two people may have the same measurements, so identical rows are fine here; and a share says nothing about a handful
+    of rows, so a column that may miss some cells may miss all of them.
+
+    Args:
+        config: The family.
+        cells: As they stand in the file, text or numbers; the index holds each row's line.
+        path: The file, for the message.
+
+    Returns:
+        Rows × `len(config.features)`, all float64, missing cells NaN, columns in `config.features` order.
+
+    Raises:
+        DataError: The rows break the contract.
+    """
+    others = [name for name in config.data.columns if name not in config.features]
+    columns = {name: config.data.columns[name] for name in config.features}
+    lenient = {
+        name: column.model_copy(update={"max_missing": float(column.max_missing > 0)})
+        for name, column in columns.items()
+    }
+    return checked(cells.drop(columns=others, errors="ignore"), lenient, path, unique_rows=False)[config.features]
+
+
+def split(dataset: Dataset, config: FamilyConfig) -> Partition:
+    """Draw the stratified test split of `config.split`; the same file and config always give the same rows.
+
+    Raises:
+        DataError: There are too few rows of a class to have it on both sides.
+    """
+    from sklearn.model_selection import train_test_split
+
+    try:
+        parts = train_test_split(
+            dataset.features,
+            dataset.target,
+            test_size=config.split.test_size,
+            random_state=config.split.seed,
+            stratify=dataset.target,
+        )
+    except ValueError as error:
+        counts = np.bincount(dataset.target, minlength=len(config.classes))
+        rows = ", ".join(f"{count} of class {name!r}" for name, count in zip(config.classes, counts, strict=True))
+        raise DataError(
+            f"{dataset.path}: {len(dataset.target)} rows, {rows}, cannot be split with test_size "
+            f"{config.split.test_size}: every class is needed on both sides; add rows"
+        ) from error
+    return Partition(*parts)
+
+
+def feature_schema_hash(config: FamilyConfig) -> str:
+    """Fingerprint what a model of this family is fed: feature names, logical types and constraints.
+
+    Documentation (unit, description, hint) and the order of the columns leave it unchanged.
+
+    Returns:
+        SHA-256, 64 hexadecimal digits.
+    """
+    schema = {
+        name: config.data.columns[name].model_dump(include={"type", "minimum", "maximum", "max_missing"})
+        | {"codes": sorted(set(config.data.columns[name].codes or []))}
+        for name in config.features
+    }
+    return hashlib.sha256(json.dumps(schema, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Digest a file's bytes without holding them in memory.
+
+    Returns:
+        SHA-256, 64 hexadecimal digits.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"{path}: no such file, expected a CSV; scripts/download-data.py fetches a family's data")
+    if isinstance(error, IsADirectoryError):
+        return DataError(f"{path}: is a folder, expected a CSV file")
+    return DataError(f"{path}: cannot be read: {error.strerror}")
+
+
+def _parse(content: bytes, path: Path) -> pd.DataFrame:
+    """Read CSV bytes as text cells; the index holds each row's line in the file."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        found = f"byte 0x{content[error.start]:02x}"
+        raise DataError(f"{path}: line {line} is not UTF-8 text ({found}); save the file as UTF-8 CSV") from error
+    if not text.strip():
+        raise DataError(f"{path}: the file is empty, expected a CSV file with a header and rows")
+    try:
+        # Without header and with blank lines, row number and line number go together.
+        table = pd.read_csv(io.StringIO(text), header=None, dtype=str, skip_blank_lines=False)
+    except pd.errors.EmptyDataError as error:
+        raise DataError(f"{path}: the first line is blank, expected the header") from error
+    except pd.errors.ParserError as error:
+        reason = " ".join(str(error).removeprefix("Error tokenizing data. C error: ").split())
+        raise DataError(f"{path}: not readable as CSV: {reason}") from error
+    header = [str(name) for name in table.iloc[0]]
+    rows = table.iloc[1:].dropna(how="all")
+    if repeated := sorted({name for name in header if header.count(name) > 1}):
+        raise DataError(f"{path}: the header names {', '.join(repeated)} more than once; keep one column of each")
+    if rows.empty:
+        raise DataError(f"{path}: has a header but no rows")
+    return rows.set_axis(header, axis="columns").rename(index=lambda row: row + 1)

@@ -1,0 +1,266 @@
+"""Tables to score and scored ones: CSV or Parquet, read a chunk at a time, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING, Any, Self
+
+import pandas as pd
+
+from promotion.data.datasets import file_sha256
+from promotion.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CHUNK_ROWS = 200_000
+"""Rows held in memory at once."""
+_FORMATS = {".csv": "CSV", ".parquet": "Parquet"}
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Rows that follow each other in a file.
+
+    Attributes:
+        rows: Their cells; the index holds each row's line in a CSV (the header is line 1), its number in a Parquet file
+            (from 1).
+        first: Number of the first row, from 0; blank lines do not count.
+        done: Share of the file that has been read with it, 0 to 1.
+    """
+
+    rows: pd.DataFrame
+    first: int
+    done: float
+
+
+def require_format(path: Path) -> str:
+    """The format a file's name says: `.csv` or `.parquet`.
+
+    Raises:
+        UsageError: It says another one, or none.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in _FORMATS:
+        raise UsageError(f"{path}: tables are CSV or Parquet: give it a name that ends in .csv or .parquet")
+    return suffix
+
+
+def read_chunks(path: Path, *, as_text: bool, texts: tuple[str, ...] = ()) -> Iterator[Chunk]:
+    """Read a table chunk by chunk.
+
+    Args:
+        path: CSV in UTF-8, or Parquet; its name says which.
+        as_text: Leave the cells of a CSV as they stand there; otherwise numbers become numbers.
+        texts: Columns of a CSV that stay text in any case.
+
+    Yields:
+        At least one chunk, none of them empty.
+
+    Raises:
+        UsageError: The name says neither format.
+        DataError: The file is missing or unreadable, names a column twice, or has no rows.
+    """
+    is_csv = require_format(path) == ".csv"
+    found = False
+    with _readable(path):
+        chunks = _read_csv(path, str if as_text else dict.fromkeys(texts, "string")) if is_csv else _read_parquet(path)
+        for chunk in chunks:
+            if len(chunk.rows):
+                found = True
+                yield chunk
+    if not found:
+        raise DataError(f"{path}: has a header but no rows")
+
+
+def _read_csv(path: Path, types: Any) -> Iterator[Chunk]:
+    size = path.stat().st_size
+    header = pd.read_csv(path, header=None, nrows=1, dtype=str, skip_blank_lines=False, encoding="utf-8-sig")
+    _require_unique(path, [str(name) for name in header.iloc[0]])
+    first = 0
+    with path.open("rb") as file, warnings.catch_warnings():
+        # Cells behind the last column would be dropped with no more than a warning.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        reader = pd.read_csv(
+            file, dtype=types, chunksize=CHUNK_ROWS, skip_blank_lines=False, index_col=False, encoding="utf-8-sig"
+        )
+        for frame in reader:
+            rows = frame.dropna(how="all")
+            rows.index += 2
+            yield Chunk(rows, first, min(1.0, file.tell() / size))
+            first += len(rows)
+
+
+def _read_parquet(path: Path) -> Iterator[Chunk]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        _require_unique(path, file.schema_arrow.names)
+        total, first = file.metadata.num_rows, 0
+        for batch in file.iter_batches(CHUNK_ROWS):
+            rows = pa.Table.from_batches([batch]).to_pandas(ignore_metadata=True)
+            rows.index += first + 1
+            yield Chunk(rows, first, (first + len(rows)) / max(1, total))
+            first += len(rows)
+
+
+def _require_unique(path: Path, names: list[str]) -> None:
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"{path}: the header names {', '.join(repeated)} more than once; keep one column of each")
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Say in one line why a file cannot be read."""
+    kind = _FORMATS[path.suffix.lower()]
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file, expected a {kind} file with rows to predict") from error
+    except IsADirectoryError as error:
+        raise DataError(f"{path}: is a folder, expected a {kind} file") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text; save the file as UTF-8 CSV") from error
+    except pd.errors.EmptyDataError as error:
+        raise DataError(f"{path}: the file is empty, expected a CSV file with a header and rows") from error
+    except (OSError, ValueError, pd.errors.ParserWarning) as error:
+        summary = " ".join(str(error).removeprefix("Error tokenizing data. C error: ").split())
+        raise DataError(f"{path}: not readable as {kind}: {summary}") from error
+
+
+class TableFile:
+    """A table that appears whole, together with a JSON file that says where it comes from, or not at all.
+
+    Both are written under hidden names beside it. `publish` gives first the JSON file, then the table its final name:
+    a table that is there has its origin beside it, and `output_sha256` in there says whether it is the same table.
+
+    Args:
+        path: Final name, which says the format.
+
+    Raises:
+        UsageError: The name says neither format.
+        DataError: Nothing can be written there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.sidecar = path.with_name(f"{path.name}.json")
+        self._is_csv = require_format(path) == ".csv"
+        self._parts: list[Path] = []
+        self._parquet: Any = None
+        self._schema: pa.Schema | None = None
+        with self._writable():
+            if path.is_dir():
+                raise IsADirectoryError(21, "is a folder")
+            self._part = self._new_part(path)
+            self._file = self._part.open("wb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_failure: object) -> None:
+        if self._parquet is not None:
+            # Its footer may not find room; the table is thrown away or complete, so nobody needs to know.
+            with suppress(OSError, ValueError):
+                self._parquet.close()
+        self._file.close()
+        for part in self._parts:
+            part.unlink(missing_ok=True)
+
+    def write(self, rows: pd.DataFrame) -> None:
+        """Append rows, every time of the same columns.
+
+        Raises:
+            DataError: They cannot be written.
+        """
+        with self._writable():
+            if self._is_csv:
+                if self._file.tell() == 0:
+                    rows[:0].to_csv(self._file, index=False, lineterminator="\n")
+                _write_csv(rows, self._file)
+            else:
+                self._write_parquet(rows)
+
+    def publish(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Make the table and its JSON file visible.
+
+        Args:
+            facts: What the JSON file says; the digest of the table is added.
+
+        Returns:
+            What it says.
+
+        Raises:
+            DataError: They cannot be written; nothing became visible.
+        """
+        with self._writable():
+            if self._parquet is not None:
+                self._parquet.close()
+            _settle(self._file)
+            document = {**facts, "output": self.path.name, "output_sha256": file_sha256(self._part)}
+            part = self._new_part(self.sidecar)
+            with part.open("w", encoding="utf-8") as file:
+                json.dump(document, file, indent=2, ensure_ascii=False)
+                file.write("\n")
+                _settle(file)
+            part.replace(self.sidecar)
+            self._part.replace(self.path)
+            self._parts.clear()
+        return document
+
+    def _write_parquet(self, rows: pd.DataFrame) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pa.Table.from_pandas(rows, schema=self._schema, preserve_index=False)
+        if self._parquet is None:
+            self._schema = table.schema
+            self._parquet = pq.ParquetWriter(self._file, table.schema)
+        self._parquet.write_table(table)
+
+    def _new_part(self, path: Path) -> Path:
+        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            part = Path(file.name)
+        self._parts.append(part)
+        part.chmod(0o644)
+        return part
+
+    @contextmanager
+    def _writable(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+            raise DataError(f"{self.path}: cannot write predictions: {reason}; nothing was written") from error
+
+
+def _write_csv(rows: pd.DataFrame, file: Any) -> None:
+    """Append lines without a header: ten times as fast as pandas does, and as pandas does what needs quotes."""
+    import pyarrow as pa
+    import pyarrow.csv as pc
+
+    lines = pa.BufferOutputStream()
+    try:
+        table = pa.Table.from_pandas(rows, preserve_index=False)
+        for place, field in enumerate(table.schema):
+            if pa.types.is_timestamp(field.type):
+                table = table.set_column(place, field.name, table.column(place).cast(pa.date32()))
+        pc.write_csv(table, lines, pc.WriteOptions(include_header=False, quoting_style="none"))
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        rows.to_csv(file, index=False, header=False, lineterminator="\n", date_format="%Y-%m-%d")
+    else:
+        file.write(lines.getvalue())
+
+
+def _settle(file: Any) -> None:
+    """Put everything on the disk."""
+    file.flush()
+    os.fsync(file.fileno())

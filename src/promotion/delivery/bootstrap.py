@@ -1,0 +1,40 @@
+"""Put a deployer together from the places a command works with."""
+
+from __future__ import annotations
+
+from promotion.config.settings import REPOSITORY, Settings
+from promotion.delivery.cluster import Cluster
+from promotion.delivery.deploy import Deployer
+from promotion.delivery.records import Environment
+from promotion.errors import UsageError
+from promotion.service import PromotionService
+
+
+def open_deployer(
+    settings: Settings,
+    service: PromotionService,
+    environment: Environment,
+    *,
+    actor: str,
+    context: str | None = None,
+    seconds: float = 300.0,
+) -> Deployer:
+    """A deployer for one environment; nothing is contacted yet.
+
+    Args:
+        settings: Where registry and journal are.
+        service: Moves versions.
+        environment: Decides the namespace.
+        actor: Who asks.
+        context: Of the kubeconfig; None for the current one.
+        seconds: How long a rollout may take.
+
+    Raises:
+        UsageError: The registry is shared, but this machine alone knows the journal: it cannot decide for others.
+    """
+    if settings.registry_is_remote and service.journal.database.backend == "sqlite":
+        raise UsageError(
+            f"the registry {settings.registry_uri} is shared, the journal {service.journal.name} a local file: what it "
+            "says of Production may be out of date; set PROMOTION_DATABASE_URL to a database where the registry is"
+        )
+    return Deployer(service, Cluster(environment.namespace, context), REPOSITORY / "k8s", actor=actor, seconds=seconds)

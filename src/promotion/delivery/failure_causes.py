@@ -1,0 +1,96 @@
+"""Whose fault it is when a rollout does not come to its end: the version's, or that of everything around it.
+
+A version is blamed only for what only it can do. The mark it gets then stays, while a deployment that is repeated for
+nothing costs minutes; so in doubt it is the infrastructure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from promotion.delivery.kubectl_objects import Pod, Rollout
+from promotion.delivery.records import Failure, Verdict
+
+BY_RETRYING = frozenset({"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "CreateContainerError"})
+"""What may pass: it must last for a while before it counts."""
+
+_AT_ONCE = frozenset({"InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "ImageInspectError"})
+_CRASHING = "CrashLoopBackOff"
+# The server's documented exit code for settings it refuses; those come from the cluster's ConfigMap and Secret.
+_REFUSED_SETTINGS = 2
+# Of a server that was told to end: by itself, by SIGKILL, by SIGTERM.
+_STOPPED = frozenset({0, 128 + 9, 128 + 15})
+
+
+def hopeless(pods: Iterable[Pod]) -> Failure | None:
+    """What no waiting will change: a crash loop, an image name nobody can pull, missing settings.
+
+    Args:
+        pods: Those of the new revision.
+    """
+    for pod in pods:
+        reason, message = pod.waiting
+        if reason in _AT_ONCE:
+            return _infrastructure(f"{pod.name}: {reason}: {message}")
+        if reason == _CRASHING and pod.restarts:
+            return _crash(pod)
+    return None
+
+
+def obstacle(rollout: Rollout, pods: Sequence[Pod]) -> Failure | None:
+    """What keeps the rollout up and may still pass, but seldom does: a quota, an image that cannot be pulled."""
+    for reason, message in rollout.stopped.items():
+        if reason in {"FailedCreate", "ReplicaSetCreateError"}:
+            return _infrastructure(f"pods cannot be made: {message}")
+    for pod in pods:
+        reason, message = pod.waiting
+        if reason in BY_RETRYING:
+            return _infrastructure(f"{pod.name}: {reason}: {message}")
+    return None
+
+
+def no_room(pods: Sequence[Pod]) -> Failure | None:
+    """What a cluster may settle on its own by adding nodes, so that only the end of the time ends it."""
+    for pod in pods:
+        if pod.unscheduled:
+            return _infrastructure(f"{pod.name} finds no node: {pod.unscheduled}")
+        if pod.evicted:
+            return _infrastructure(f"{pod.name} was thrown out by its node: {pod.evicted}")
+    return None
+
+
+def late(rollout: Rollout, pods: Sequence[Pod], seconds: float) -> Failure:
+    """What it means that time is up.
+
+    Args:
+        rollout: How far it came.
+        pods: Those of the new revision.
+        seconds: How long it was given.
+    """
+    stuck = obstacle(rollout, pods) or no_room(pods)
+    if stuck:
+        return stuck
+    crashed = [pod for pod in pods if pod.ended and not pod.is_ready]
+    if crashed:
+        return _crash(crashed[0])
+    waiting = [pod for pod in pods if not pod.is_ready and not pod.is_leaving]
+    if waiting and all(pod.has_started and pod.phase == "Running" for pod in waiting):
+        names = ", ".join(pod.name for pod in waiting)
+        return Failure(Verdict.VERSION, f"{names}: started, but never became ready within {seconds:g} s")
+    return _infrastructure(f"the rollout did not end within {seconds:g} s: {rollout}")
+
+
+def _crash(pod: Pod) -> Failure:
+    reason, code = pod.ended or ("Error", 1)
+    times = f"{pod.restarts + 1} times"
+    if reason == "OOMKilled":
+        return Failure(Verdict.VERSION, f"{pod.name} needs more memory than its limit: OOMKilled {times}")
+    if code == _REFUSED_SETTINGS:
+        return _infrastructure(f"{pod.name} refuses its settings: the server ended with exit code {code}")
+    if code in _STOPPED:
+        return Failure(Verdict.VERSION, f"{pod.name} never gets well: its probes had it stopped {times}")
+    return Failure(Verdict.VERSION, f"{pod.name} crashes: the server ended {times}, last with exit code {code}")
+
+
+def _infrastructure(reason: str) -> Failure:
+    return Failure(Verdict.INFRASTRUCTURE, " ".join(reason.split()))

@@ -1,0 +1,117 @@
+"""From the manifests in k8s/ to one family's: a small kustomization in a temporary folder, never an edited file."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from promotion.delivery.cluster import kubectl
+from promotion.delivery.records import Image, Target, Track
+from promotion.errors import ConfigError
+
+PREFIX = "promotion/"
+"""Of the annotations that say what runs."""
+
+OPERATION = PREFIX + "operation"
+DIGEST = PREFIX + "digest"
+VERSION = PREFIX + "version"
+MODEL = PREFIX + "model"
+GATE_REPORT = PREFIX + "gate-report"
+IMAGE = PREFIX + "image"
+
+_RENDER_SECONDS = 30
+_CONTAINER = "/spec/template/spec/containers/0"
+
+
+def selector(target: Target) -> str:
+    """The labels that the pods of a Deployment carry, as `kubectl --selector` takes them."""
+    return f"app.kubernetes.io/instance={target.instance},track={target.track.value}"
+
+
+def annotations_of(image: Image, operation: str) -> dict[str, str]:
+    """What a Deployment and its pods say about themselves.
+
+    Args:
+        image: What they run.
+        operation: The deployment that put them there.
+    """
+    semver = f" ({image.semver})" if image.semver else ""
+    return {
+        OPERATION: operation,
+        MODEL: image.model,
+        VERSION: str(image.version),
+        PREFIX + "semver": image.semver,
+        DIGEST: image.digest,
+        GATE_REPORT: image.gate_report,
+        IMAGE: image.reference,
+        "kubernetes.io/change-cause": f"{image.model} v{image.version}{semver} by deployment {operation}",
+    }
+
+
+def render(folder: Path, target: Target, image: Image, operation: str) -> str:
+    """The manifests that run an image, as YAML.
+
+    Args:
+        folder: The project's `k8s/`.
+        target: Names and overlay.
+        image: What runs.
+        operation: The deployment's id.
+
+    Raises:
+        ConfigError: Kustomize refuses the manifests.
+    """
+    with tempfile.TemporaryDirectory(prefix="deploy-") as name:
+        temporary = Path(name).resolve()
+        document = _kustomization(os.path.relpath(folder.resolve(), temporary), target, image, operation)
+        (temporary / "kustomization.yaml").write_text(json.dumps(document, indent=1), encoding="utf-8")
+        done = subprocess.run(  # noqa: S603  # an argument list, no shell
+            [kubectl(), "kustomize", str(temporary)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_RENDER_SECONDS,
+            stdin=subprocess.DEVNULL,
+        )
+    if done.returncode:
+        raise ConfigError(f"kubectl kustomize refuses {folder}: {' '.join(done.stderr.split())}")
+    return done.stdout
+
+
+def _kustomization(folder: str, target: Target, image: Image, operation: str) -> dict[str, Any]:
+    said = annotations_of(image, operation)
+    canary = target.track is Track.CANARY
+    return {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [f"{folder}/overlays/{target.environment.value}"],
+        "components": [f"{folder}/components/canary"] if canary else [],
+        "labels": [
+            {"pairs": {"app.kubernetes.io/instance": target.instance}, "includeSelectors": True},
+            # A label value may not be longer than 63 characters; the annotations hold the whole digest.
+            {"pairs": {"promotion/version": str(image.version)}, "includeTemplates": True},
+        ],
+        "patches": [
+            _patch({"name": "model-server"}, {"/metadata/name": target.instance}),
+            # Kustomize finds a canary by the name it had in the base, too; so the Deployment is named last.
+            _patch(
+                {"kind": "Deployment"},
+                {
+                    "/metadata/name": target.name,
+                    f"{_CONTAINER}/image": image.reference,
+                    f"{_CONTAINER}/env/0/valueFrom/secretKeyRef/name": f"{target.instance}-api-key",
+                    "/metadata/annotations": said,
+                    "/spec/template/metadata/annotations": said,
+                },
+            ),
+        ],
+    }
+
+
+def _patch(target: dict[str, str], values: dict[str, Any]) -> dict[str, Any]:
+    # "add" also replaces what is there.
+    operations = [{"op": "add", "path": path, "value": value} for path, value in values.items()]
+    return {"target": target, "options": {"allowNameChange": True}, "patch": json.dumps(operations)}

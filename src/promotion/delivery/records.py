@@ -1,0 +1,243 @@
+"""What a deployment is, as plain records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Self
+
+from promotion.errors import UsageError
+from promotion.registry.stages import Stage
+
+LABEL = "io.promotion."
+"""Prefix of the image's labels that say which version it carries."""
+
+# Room for "-canary" and the hash of a ConfigMap within the 63 characters of a DNS label.
+_LONGEST_NAME = 63 - len("-canary") - len("-0123456789")
+
+
+class Environment(StrEnum):
+    """Where versions run; each has a namespace and an overlay of its own."""
+
+    STAGING = "staging"
+    PRODUCTION = "production"
+
+    @property
+    def namespace(self) -> str:
+        """The Kubernetes namespace."""
+        return f"models-{self.value}"
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages whose versions may run there."""
+        return (Stage.PRODUCTION,) if self is Environment.PRODUCTION else (Stage.STAGING, Stage.PRODUCTION)
+
+
+class Track(StrEnum):
+    """Whether a Deployment carries the traffic or only a share of it."""
+
+    STABLE = "stable"
+    CANARY = "canary"
+
+
+class State(StrEnum):
+    """How far a deployment came; see docs/adr/008-deployments-are-journaled.md."""
+
+    APPLYING = "applying"
+    CHECKING = "checking"
+    RETURNING = "returning"
+    WITHDRAWING = "withdrawing"
+    DEPLOYED = "deployed"
+    FAILED = "failed"
+
+
+class Verdict(StrEnum):
+    """Whose fault a failed deployment is; `overtaken` when somebody moved Production or the cluster, or asked anew."""
+
+    VERSION = "version"
+    INFRASTRUCTURE = "infrastructure"
+    OVERTAKEN = "overtaken"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a deployment failed.
+
+    Attributes:
+        verdict: Whose fault it is.
+        reason: In one line.
+        details: What else a person wants to read: events, last log lines.
+    """
+
+    verdict: Verdict
+    reason: str
+    details: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A container image that carries an exported version.
+
+    Attributes:
+        reference: As the cluster pulls it: with a digest where one is known, else an immutable tag.
+        model: Registered model.
+        version: MLflow's integer.
+        semver: Semantic version; empty when there is none.
+        digest: sha256 of the version's artifact.
+        gate_report: sha256 of the report of its last promotion; empty when there is none.
+        manifest: sha256 of the export folder's manifest.json.
+        family: Whose version.
+    """
+
+    reference: str
+    family: str
+    model: str
+    version: int
+    semver: str
+    digest: str
+    gate_report: str
+    manifest: str
+
+    @classmethod
+    def from_labels(cls, reference: str, labels: Mapping[str, str]) -> Self:
+        """Read what `build-image.py` wrote on an image.
+
+        Raises:
+            UsageError: The image is none of ours: a label is missing.
+        """
+        names = ("family", "model", "version", "digest", "manifest")
+        missing = [LABEL + name for name in names if not labels.get(LABEL + name)]
+        if missing or not labels[LABEL + "version"].isdecimal():
+            what = f"lacks the labels {', '.join(missing)}" if missing else "has a version label that is no number"
+            raise UsageError(f"{reference} {what}: build it with python scripts/build-image.py --model FAMILY")
+        known = {name: labels.get(LABEL + name, "") for name in (*names, "semver", "gate-report")}
+        return cls(
+            reference=reference,
+            version=int(known.pop("version")),
+            gate_report=known.pop("gate-report"),
+            **known,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """What the journal keeps of it."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which Deployment on which cluster.
+
+    Attributes:
+        family: Whose versions run there.
+        environment: Decides namespace and overlay.
+        track: Stable or canary.
+    """
+
+    family: str
+    environment: Environment
+    track: Track = Track.STABLE
+
+    @property
+    def instance(self) -> str:
+        """The family as a DNS label: name of its Service and of its stable Deployment.
+
+        Raises:
+            UsageError: The family's name cannot be made into one.
+        """
+        name = re.sub(r"[^a-z0-9]+", "-", self.family.lower()).strip("-")
+        if not name or not name[0].isalpha() or len(name) > _LONGEST_NAME:
+            raise UsageError(
+                f"family {self.family!r} has no name for Kubernetes: expected a letter first and at most "
+                f"{_LONGEST_NAME} letters, digits and hyphens"
+            )
+        return name
+
+    @property
+    def name(self) -> str:
+        """Name of the Deployment."""
+        return self.instance if self.track is Track.STABLE else f"{self.instance}-canary"
+
+    @property
+    def namespace(self) -> str:
+        """Its namespace."""
+        return self.environment.namespace
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Predecessor:
+    """What a Deployment ran before.
+
+    Attributes:
+        template: Its `pod-template-hash`, which stays when revisions are renumbered.
+        operation: The deployment that had put it there; None when it was not ours.
+        image: The image's reference.
+    """
+
+    template: str
+    operation: str | None
+    image: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One attempt to run a version.
+
+    Attributes:
+        operation: Its id, also an annotation on what was applied.
+        version_id: `Entry.id` of the version.
+        target: Where.
+        image: What.
+        cluster: URL of the API server.
+        state: How far it came.
+        predecessor: What ran before; None when nothing did.
+        failure: Why it failed.
+        actor: Who asked for it.
+        started_at: UTC.
+        finished_at: UTC; None while it is under way or interrupted.
+    """
+
+    operation: str
+    version_id: int
+    target: Target
+    image: Image
+    cluster: str
+    state: State
+    predecessor: Predecessor | None
+    failure: Failure | None
+    actor: str
+    started_at: datetime
+    finished_at: datetime | None = field(default=None)
+
+    @property
+    def is_going_forward(self) -> bool:
+        """Whether nothing has been decided against it."""
+        return self.state in {State.APPLYING, State.CHECKING}
+
+    @property
+    def is_excused(self) -> bool:
+        """Whether it is going back, and may be tried again: the version is not to blame."""
+        return self.failure is not None and self.failure.verdict is not Verdict.VERSION
+
+    @property
+    def version(self) -> str:
+        """The version as people read it."""
+        return f"{self.image.model} v{self.image.version}" + (f" ({self.image.semver})" if self.image.semver else "")
+
+    def outcome(self) -> dict[str, Any]:
+        """How it stands, as plain data."""
+        return {
+            "operation": self.operation,
+            "state": self.state.value,
+            "verdict": self.failure.verdict.value if self.failure else None,
+            "reason": self.failure.reason if self.failure else None,
+            "explanation": list(self.failure.details) if self.failure else [],
+        }
+
+    def __str__(self) -> str:
+        return f"{self.version} on {self.target}"

@@ -1,0 +1,148 @@
+"""Take Production back in one operation: the registry decides, the cluster follows from an image that ran there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from promotion.delivery.deploy import Deployer
+from promotion.delivery.deployments import Deployments
+from promotion.delivery.errors import ClusterBehind
+from promotion.delivery.kubectl_objects import Rollout
+from promotion.delivery.records import Deployment, Environment, Target
+from promotion.errors import GateRefused, NothingToDo, PromotionError, UsageError
+from promotion.journal.journal import Journal
+from promotion.registry.stages import Stage
+from promotion.rollback import ACTION, rollback
+from promotion.service import Mover, Plan, Promotion, PromotionService
+
+OpenDeployer = Callable[[PromotionService], Deployer]
+"""Makes a deployer to Production."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """A rollback that was made.
+
+    Attributes:
+        promotion: In the registry.
+        deployment: On the cluster; None where no version of the family was ever deployed, or it failed.
+        problem: Why the cluster does not run the version yet; empty when it does, or has nothing to run.
+    """
+
+    promotion: Promotion
+    deployment: Deployment | None = None
+    problem: str = ""
+
+    def require_followed(self, **details: Any) -> None:
+        """Fail with the exit code that says so where the cluster runs something else.
+
+        Args:
+            details: What `--json` adds to the message.
+
+        Raises:
+            ClusterBehind: The move is made, but the cluster could not follow.
+        """
+        if self.problem:
+            plan = self.promotion.plan
+            raise ClusterBehind(
+                f"{plan.candidate} is back in {self.promotion.to}, but the cluster does NOT run it yet: "
+                f"{self.problem}; then: python scripts/deploy-model.py --model {plan.family} --environment production "
+                "--image IMAGE",
+                **details,
+            )
+
+
+def take_back(
+    service: PromotionService,
+    deployer: OpenDeployer,
+    name: str,
+    to_version: int | str | None,
+    mover: Mover,
+    *,
+    force: bool = False,
+    keep_version_good: bool = False,
+    on_checked: Callable[[Plan], None] = lambda _plan: None,
+) -> TakenBack:
+    """Put the version before back into Production, and onto the cluster if the family was deployed there.
+
+    The registry goes first: it alone knows whether there is a version to go back to, and refuses before anything moves.
+    A cluster that cannot follow is a problem, not a failure: the move is made, and `follow` finishes it.
+
+    Args:
+        service: Moves versions.
+        deployer: Made when the cluster has to follow.
+        name: See `promotion.rollback.rollback`; so are the others.
+        to_version: See there.
+        mover: See there.
+        force: See there.
+        keep_version_good: See there.
+        on_checked: See there.
+
+    Raises:
+        PromotionError: As there; nothing moved.
+    """
+    promotion = rollback(
+        service, name, to_version, mover, force=force, keep_version_good=keep_version_good, on_checked=on_checked
+    )
+    if not is_behind(service.journal, promotion.plan.family):
+        return TakenBack(promotion)
+    try:
+        return TakenBack(promotion, follow(service, deployer, promotion.plan.family))
+    except PromotionError as error:
+        return TakenBack(promotion, problem=str(error))
+
+
+def is_behind(journal: Journal, family: str) -> bool:
+    """Whether the version in Production came back by a rollback, and another one was deployed to Production last."""
+    production = journal.production(family)
+    arrival = journal.arrival(family, Stage.PRODUCTION)
+    newest = Deployments(journal).newest(family, Environment.PRODUCTION)
+    if production is None or arrival is None or newest is None:
+        return False
+    return arrival.action == ACTION and newest.version_id != production.id
+
+
+def follow(service: PromotionService, deployer: OpenDeployer, family: str) -> Deployment | None:
+    """Make the cluster run the version in Production, from the image it ran from last.
+
+    Args:
+        service: Knows what is in Production.
+        deployer: Makes the deployer.
+        family: Whose.
+
+    Returns:
+        The deployment; None when it runs already.
+
+    Raises:
+        GateRefused: Nothing is in Production, or it was never deployed there: there is no image of it.
+        UsageError: kubectl leads to a cluster that runs nothing the journal knows.
+        DeploymentFailed: It was tried, and the cluster runs what it ran before.
+        PromotionError: The cluster or the journal cannot be asked.
+    """
+    production = service.journal.production(family)
+    target = Target(family, Environment.PRODUCTION)
+    record = Deployments(service.journal).deployed(family, target.environment, production) if production else None
+    if record is None:
+        raise GateRefused(
+            f"{production or 'no version'} is in Production of {family!r} and was never deployed to {target}: "
+            "export it, build its image and deploy that"
+        )
+    to_production = deployer(service)
+    _require_cluster(to_production, target)
+    try:
+        return to_production.deploy(target, record.image, None)
+    except NothingToDo:
+        return None
+
+
+def _require_cluster(deployer: Deployer, target: Target) -> None:
+    """See that this is the cluster the family runs on: a pod knows it by another URL than a build agent does."""
+    found = deployer.cluster.get("deployment", target.name)
+    record = deployer.deployments.named(Rollout.of(found).operation) if found else None
+    if record is None or record.target != target:
+        raise UsageError(
+            f"kubectl leads to {deployer.cluster.server()}, where {target} is nothing the journal knows of: "
+            "change the context, or deploy with scripts/deploy-model.py"
+        )

@@ -1,0 +1,110 @@
+"""Watch a rollout to its end: say how far it is, and know early when it will not come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from promotion.delivery.cluster import Cluster
+from promotion.delivery.errors import ClusterError, ClusterUnreachable
+from promotion.delivery.failure_causes import hopeless, late, obstacle
+from promotion.delivery.kubectl_objects import Pod, Rollout, event_lines
+from promotion.delivery.manifests import selector
+from promotion.delivery.records import Failure, Target, Verdict
+
+POLL_SECONDS = 1.0
+PATIENCE_SECONDS = 30.0
+"""How long something that may pass may last: the kubelet tries an image three times in it."""
+
+_EVENTS = 8
+_LOG_LINES = 15
+
+
+@dataclass(slots=True)
+class Watch:
+    """One rollout under observation.
+
+    Attributes:
+        cluster: Where.
+        target: Which Deployment.
+        operation: The deployment it must carry.
+        seconds: How long it may take.
+        report: Told what changes.
+        poll: Seconds between two looks.
+        patience: Seconds that something may last which may pass.
+        said: What was reported last.
+    """
+
+    cluster: Cluster
+    target: Target
+    operation: str | None
+    seconds: float
+    report: Callable[[str], None]
+    poll: float = POLL_SECONDS
+    patience: float = PATIENCE_SECONDS
+    said: str = field(default="", init=False)
+
+    def wait(self) -> Failure | None:
+        """Wait for the end of the rollout; returns why it will not come, None when it came."""
+        started = time.monotonic()
+        stuck_since: float | None = None
+        while True:
+            now = time.monotonic()
+            is_over = now - started >= self.seconds
+            try:
+                rollout, pods = self._look()
+            except ClusterUnreachable as error:
+                if is_over:
+                    return Failure(Verdict.INFRASTRUCTURE, str(error))
+                self._say(f"the API server does not answer, trying again ({error})")
+            except ClusterError as error:
+                return Failure(Verdict.INFRASTRUCTURE, str(error))
+            else:
+                if rollout and rollout.operation == self.operation and rollout.is_complete:
+                    self._say(f"{self.target}: {rollout}")
+                    return None
+                stuck_since = (stuck_since or now) if rollout and obstacle(rollout, pods) else None
+                is_stuck = stuck_since is not None and now - stuck_since >= self.patience
+                failure = self._judge(rollout, pods, is_stuck=is_stuck, is_over=is_over)
+                if failure:
+                    return failure
+            time.sleep(self.poll)
+
+    def _judge(self, rollout: Rollout | None, pods: Sequence[Pod], *, is_stuck: bool, is_over: bool) -> Failure | None:
+        if rollout is None or rollout.operation != self.operation:
+            return Failure(Verdict.OVERTAKEN, f"{self.target} was changed by somebody else during the rollout")
+        self._say(f"{self.target}: {rollout}")
+        failure = hopeless(pods) or (obstacle(rollout, pods) if is_stuck else None)
+        if failure or not (is_over or "ProgressDeadlineExceeded" in rollout.stopped):
+            return failure
+        return late(rollout, pods, self.seconds)
+
+    def explain(self, failure: Failure) -> Failure:
+        """Add what a person wants to read: warnings, and the end of what the failing server wrote."""
+        details: list[str] = []
+        try:
+            details += event_lines(self.cluster.objects("events"), self.target.name, limit=_EVENTS)
+            pods = [pod for pod in self._pods() if pod.has_started]
+            pods.sort(key=lambda pod: (pod.is_ready, -pod.restarts))
+            if pods:
+                crashed = pods[0].ended is not None and pods[0].waiting[0] != ""
+                lines = self.cluster.logs(pods[0].name, previous=crashed, lines=_LOG_LINES)
+                details += [f"{pods[0].name} wrote: {line}" for line in lines]
+        except ClusterError as error:
+            details.append(f"no more is known: {error}")
+        return replace(failure, details=tuple(details))
+
+    def _look(self) -> tuple[Rollout | None, list[Pod]]:
+        found = self.cluster.get("deployment", self.target.name)
+        return (Rollout.of(found), self._pods()) if found else (None, [])
+
+    def _pods(self) -> list[Pod]:
+        pods = [Pod.of(item) for item in self.cluster.objects("pods", selector(self.target))]
+        return [pod for pod in pods if pod.operation == self.operation]
+
+    def _say(self, line: str) -> None:
+        """Report what changed since it was last reported."""
+        if line != self.said:
+            self.report(line)
+            self.said = line

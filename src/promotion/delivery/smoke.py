@@ -1,0 +1,160 @@
+"""Ask the deployed server what the registry's model was asked at export time, and compare the answers."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import requests
+
+from promotion.delivery.cluster import Cluster
+from promotion.delivery.errors import ClusterError
+from promotion.delivery.export import Expected
+from promotion.delivery.kubectl_objects import Pod
+from promotion.delivery.manifests import selector
+from promotion.delivery.records import Deployment, Failure, Target, Track, Verdict
+
+TOLERANCE = 1e-4
+"""Largest difference of a probability: ten times what the export allows, since CPUs round 32-bit floats differently."""
+
+_PORT = 80
+_CONTAINER_PORT = 8080
+_HTTP_SECONDS = 30
+# The old pods' grace period and a margin: until then port forwarding may pick one that is about to go.
+_SETTLING_SECONDS = 45.0
+_OK, _UNAUTHORISED, _FORBIDDEN = 200, 401, 403
+
+
+class _Refused(Exception):
+    """The server's answer is wrong; carries whose fault it is."""
+
+    def __init__(self, reason: str, verdict: Verdict = Verdict.VERSION) -> None:
+        super().__init__(reason)
+        self.verdict = verdict
+
+
+def smoke_test(
+    cluster: Cluster,
+    deployment: Deployment,
+    expected: Expected,
+    report: Callable[[str], None],
+    *,
+    settling: float = _SETTLING_SECONDS,
+    pause: float = 2.0,
+) -> Failure | None:
+    """Ask through the Service, a canary directly; returns what is wrong, None when all is well.
+
+    Args:
+        cluster: Where.
+        deployment: What must answer.
+        expected: The questions and answers; without any it is only asked who it is.
+        report: Told what is asked.
+        settling: Seconds in which a pod of the version before may still answer, or a connection may fail.
+        pause: Seconds between two attempts.
+    """
+    deadline = time.monotonic() + settling
+    while True:
+        try:
+            if _is_endpoint(cluster, deployment):
+                with cluster.forward(*_way(deployment.target)) as url:
+                    if _runs(url, deployment):
+                        if expected.rows:
+                            _compare(url, expected)
+                        rows = f"{len(expected.rows)} rows answered as the registry's model does"
+                        report(f"{deployment.target}: {rows if expected.rows else 'the Service leads to it'}")
+                        return None
+            problem = Failure(
+                Verdict.INFRASTRUCTURE,
+                f"the Service of {deployment.target} leads to no pod of this deployment",
+            )
+        except _Refused as error:
+            return Failure(error.verdict, f"smoke test: {error}")
+        except (ClusterError, requests.RequestException) as error:
+            problem = Failure(Verdict.INFRASTRUCTURE, f"smoke test: the server could not be asked: {error}")
+        if time.monotonic() >= deadline:
+            return problem
+        time.sleep(pause)
+
+
+def _way(target: Target) -> tuple[str, str]:
+    if target.track is Track.CANARY:
+        # The Service also leads to the stable pods.
+        return f"deployment/{target.name}", str(_CONTAINER_PORT)
+    return f"service/{target.name}", str(_PORT)
+
+
+def _is_endpoint(cluster: Cluster, deployment: Deployment) -> bool:
+    """Whether the Service leads to a ready pod of this deployment; port forwarding would not notice."""
+    pods = {
+        pod.name
+        for pod in (Pod.of(item) for item in cluster.objects("pods", selector(deployment.target)))
+        if pod.operation == deployment.operation
+    }
+    slices = cluster.objects(
+        "endpointslices.discovery.k8s.io", f"kubernetes.io/service-name={deployment.target.instance}"
+    )
+    return any(
+        (endpoint.get("targetRef") or {}).get("name") in pods
+        and (endpoint.get("conditions") or {}).get("ready") is not False
+        for item in slices
+        for endpoint in item.get("endpoints") or []
+    )
+
+
+def _runs(url: str, deployment: Deployment) -> bool:
+    """Whether the pod that answers is of this deployment."""
+    answer = requests.get(f"{url}/version", timeout=_HTTP_SECONDS)
+    said = _json(answer, "/version")
+    if said.get("artifact_digest") == deployment.image.digest:
+        return True
+    if said.get("image") == deployment.image.reference:
+        raise _Refused(
+            f"the image says {said.get('model')} v{said.get('version')} with digest {said.get('artifact_digest')}, "
+            f"its label said {deployment.image.digest}"
+        )
+    return False
+
+
+def _compare(url: str, expected: Expected) -> None:
+    key = os.environ.get("API_KEY")
+    answer = requests.post(
+        f"{url}/predict",
+        json={"rows": list(expected.rows)},
+        headers={"X-API-Key": key} if key else {},
+        timeout=_HTTP_SECONDS,
+    )
+    if answer.status_code in {_UNAUTHORISED, _FORBIDDEN}:
+        raise _Refused("the server asks for an API key: set API_KEY to the Secret's value", Verdict.INFRASTRUCTURE)
+    predictions = _json(answer, "/predict").get("predictions", [])
+    if len(predictions) != len(expected.rows):
+        raise _Refused(f"{len(expected.rows)} rows were asked, {len(predictions)} answers came")
+    for row, (said, wanted, probabilities) in enumerate(
+        zip(predictions, expected.classes, expected.probabilities, strict=True)
+    ):
+        known = said.get("probabilities", {})
+        differences = [
+            abs(known.get(label, float("inf")) - value)
+            for label, value in zip(expected.labels, probabilities, strict=True)
+        ]
+        # Not "greater than": a NaN is a wrong answer too.
+        if said.get("class") != wanted or not max(differences) <= TOLERANCE:
+            raise _Refused(
+                f"row {row}: expected class {wanted} with {_rounded(probabilities)}, "
+                f"got {said.get('class')} with {_rounded(known.values())}"
+            )
+
+
+def _json(answer: requests.Response, route: str) -> Mapping[str, Any]:
+    if answer.status_code != _OK:
+        raise _Refused(f"{route} answered {answer.status_code}: {answer.text[:200]}")
+    try:
+        document: Mapping[str, Any] = answer.json()
+    except ValueError as error:
+        raise _Refused(f"{route} answered no JSON: {answer.text[:200]}") from error
+    return document
+
+
+def _rounded(values: Any) -> list[Any]:
+    return [round(value, 6) if isinstance(value, float) else value for value in values]

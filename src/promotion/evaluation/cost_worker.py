@@ -1,0 +1,115 @@
+"""The process a model is measured in: nothing but what scoring needs, so that its memory is the model's own cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+from promotion.errors import ArtifactRefused
+
+WARM_UP_REQUESTS = 20
+BLOCKS = 3
+BLOCK_REQUESTS = 200
+# Ends warm-up and blocks of a slow model early: a second a request is known to be slow after one request.
+BLOCK_SECONDS = 1.0
+TAIL = 0.95
+
+
+def answer(artifact: Path, document: str) -> dict[str, Any]:
+    """Load the model and time it.
+
+    Args:
+        artifact: Folder of the model.
+        document: JSON object with `columns`, `types` (pandas dtype a column) and `rows` (cells).
+
+    Returns:
+        The figures of `gates.evidence.Measurement`; or only `refused` or `failed` with the reason in one line.
+    """
+    import pandas as pd
+
+    from promotion.evaluation.loading import load_artifact
+
+    table = json.loads(document)
+    frame = pd.DataFrame(table["rows"], columns=table["columns"]).astype(table["types"])
+    try:
+        model = load_artifact(artifact)
+    except ArtifactRefused as error:
+        return {"refused": str(error)}
+    try:
+        figures = timed(
+            getattr(model, "predict_proba", None) or model.predict, [frame.iloc[[row]] for row in range(len(frame))]
+        )
+    except Exception as error:  # noqa: BLE001  # a model may fail in any way; the parent reports it
+        return {"failed": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+    return {**figures, "peak_memory_mb": peak_memory() / 1e6}
+
+
+def timed(predict: Callable[[Any], Any], requests: Sequence[Any]) -> dict[str, float]:
+    """Time `predict` on one request after the other, in blocks, and keep the least disturbed block.
+
+    Args:
+        predict: Called with one request.
+        requests: At least one; they take turns.
+
+    Returns:
+        `latency_p50_ms`, `latency_p95_ms` and `cpu_ms_per_request` of the block with the lowest 95th percentile;
+        `requests`: number of requests of all blocks.
+    """
+    import numpy as np
+
+    turns = cycle(requests)
+    _block(predict, turns, WARM_UP_REQUESTS)
+    blocks = [_block(predict, turns, BLOCK_REQUESTS) for _ in range(BLOCKS)]
+    latencies, cpu = min(blocks, key=lambda block: float(np.quantile(block[0], TAIL)))
+    return {
+        "latency_p50_ms": float(np.median(latencies)) / 1e6,
+        "latency_p95_ms": float(np.quantile(latencies, TAIL)) / 1e6,
+        "cpu_ms_per_request": cpu / len(latencies) / 1e6,
+        "requests": sum(len(block[0]) for block in blocks),
+    }
+
+
+def _block(predict: Callable[[Any], Any], turns: Iterator[Any], size: int) -> tuple[list[int], int]:
+    """Latency of each request and CPU time of them all, in nanoseconds."""
+    latencies: list[int] = []
+    cpu, start = time.process_time_ns(), time.perf_counter_ns()
+    for request in islice(turns, size):
+        before = time.perf_counter_ns()
+        predict(request)
+        after = time.perf_counter_ns()
+        latencies.append(after - before)
+        if after - start > BLOCK_SECONDS * 1e9:
+            break
+    return latencies, time.process_time_ns() - cpu
+
+
+def peak_memory() -> int:
+    """Peak resident memory of this process since its program started, in bytes.
+
+    Linux hands `ru_maxrss` down from the parent across fork and exec (getrusage(2), execve(2)), so a large parent
+    would be billed to the model; VmHWM of proc(5), in KiB, starts afresh.
+    """
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS, where it is in bytes
+    line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
+
+
+def main() -> None:
+    """Read rows from standard input, measure the artifact named on the command line, answer as JSON."""
+    with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as pipe:
+        # Whatever a library prints must not end up inside the answer.
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        json.dump(answer(Path(sys.argv[1]), sys.stdin.read()), pipe)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Score and measure a version on its family's test split: the evaluator of every table of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from promotion.config.family import FamilyConfig
+from promotion.data.datasets import feature_schema_hash, load_dataset, split
+from promotion.errors import PromotionError
+from promotion.evaluation.cost import measure
+from promotion.evaluation.metrics import METRICS, FloatArray, IntArray, paired_difference, probability_of, scores
+from promotion.evaluation.signature import data_problems, schema_problems
+from promotion.gates.evidence import Evaluation, Interval, Measurement
+
+
+@dataclass(frozen=True, slots=True)
+class HoldoutEvaluation:
+    """One model scored on the family's test rows; its probabilities stay with it for paired comparisons."""
+
+    metrics: Mapping[str, float]
+    rows: int
+    data_sha256: str
+    _probability: FloatArray
+
+
+class HoldoutEvaluator:
+    """Scores model artifacts on one family's test split; see `promotion.gates.evidence.Evaluator`.
+
+    Args:
+        config: The family.
+        home: Folder the data's path is relative to.
+    """
+
+    def __init__(self, config: FamilyConfig, home: Path) -> None:
+        self._config = config
+        self._home = home
+
+    def evaluate(self, artifact: Path) -> HoldoutEvaluation:
+        """Load the model under `artifact` and score it on the test rows.
+
+        Raises:
+            DataError: The data is missing or breaks its contract.
+            ArtifactRefused: The artifact is not one we load.
+            PromotionError: The model does not run on the test rows.
+        """
+        from promotion.evaluation.loading import load_artifact
+
+        features, target, data_sha256 = self._holdout
+        probability = probability_of(load_artifact(artifact), features, len(self._config.classes))
+        metrics = {name: float(value) for name, value in scores(target, probability).items()}
+        return HoldoutEvaluation(metrics, len(target), data_sha256, probability)
+
+    def difference(self, candidate: Evaluation, production: Evaluation, metric: str) -> Interval:
+        """Candidate minus Production on the same rows: point estimate and paired bootstrap interval.
+
+        Raises:
+            PromotionError: The two were not scored by this evaluator on the same data, or the metric is unknown.
+        """
+        _, target, data_sha256 = self._holdout
+        if metric not in METRICS:
+            known = ", ".join(METRICS)
+            raise PromotionError(f"unknown metric {metric!r}: expected one of {known}")
+        if not (isinstance(candidate, HoldoutEvaluation) and isinstance(production, HoldoutEvaluation)) or not (
+            candidate.data_sha256 == production.data_sha256 == data_sha256
+        ):
+            raise PromotionError("the two models were not scored on the same rows: evaluate both again")
+        return paired_difference(
+            target,
+            candidate._probability,  # noqa: SLF001  # ours, and nobody else's business
+            production._probability,  # noqa: SLF001
+            metric,
+            self._config.split.seed,
+        )
+
+    @property
+    def feature_hash(self) -> str:
+        """Fingerprint of the feature view."""
+        return feature_schema_hash(self._config)
+
+    def load(self, artifact: Path) -> None:
+        """Load the model under `artifact` and do nothing with it; raises as `evaluate` does for the artifact."""
+        from promotion.evaluation.loading import load_artifact
+
+        load_artifact(artifact)
+
+    def measure(self, artifact: Path) -> Measurement:
+        """What one-row requests cost with the model under `artifact`; see `promotion.evaluation.cost`."""
+        return measure(artifact, self._holdout[0])
+
+    def schema_problems(self, artifact: Path) -> list[str]:
+        """Where the signature of the model under `artifact` differs from the family's features."""
+        return schema_problems(self._config, artifact)
+
+    def data_problems(self) -> list[str]:
+        """What is wrong with the family's data."""
+        return data_problems(self._config, self._home)
+
+    @cached_property
+    def _holdout(self) -> tuple[Any, IntArray, str]:
+        dataset = load_dataset(self._config, self._home)
+        part = split(dataset, self._config)
+        return part.test_features, np.asarray(part.test_target, dtype=np.int64), dataset.sha256

@@ -1,0 +1,75 @@
+"""Load a model from a version's files: skops or native boosters, no type is trusted because the files say so.
+
+MLflow loads a skops model with the trusted types its own MLmodel file lists, so a crafted model can trust itself.
+Here `TRUSTED_TYPES` decides, on the way out and on the way in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import skops.io
+import yaml
+from skops.io.exceptions import UntrustedTypesFoundException
+
+from promotion.artifacts.scanning import PICKLE_SUFFIXES
+from promotion.errors import ArtifactRefused
+from promotion.evaluation.tasks import task_of_artifact
+from promotion.evaluation.tree_check import find_unsafe_tree
+
+# What our pipelines hold beyond the types skops itself vouches for (estimators, arrays, dtypes).
+TRUSTED_TYPES = frozenset({"numpy.dtype", "sklearn.tree._tree.Tree"})
+
+
+def load_artifact(folder: Path) -> Any:
+    """Load the model in a model folder, without MLflow, without running its code and without trusting the folder.
+
+    Returns:
+        A scikit-learn pipeline, or a sales ensemble from its native booster files.
+
+    Raises:
+        ArtifactRefused: MLmodel is missing or malformed, the model is not a skops file inside the folder, a pickle lies
+            beside it, or it holds a type outside `TRUSTED_TYPES` or a malformed tree.
+    """
+    if task := task_of_artifact(folder):
+        return task.load(folder)
+    flavour = _sklearn_flavour(folder / "MLmodel")
+    pickles = sorted(path.name for path in folder.rglob("*") if path.suffix.lower() in PICKLE_SUFFIXES)
+    if pickles or flavour.get("serialization_format") != "skops":
+        found = ", ".join(pickles) or f"serialization_format {flavour.get('serialization_format', 'pickle')!r}"
+        raise ArtifactRefused(f"{folder}: pickle is never loaded (found {found}): log the model with skops")
+    path = _inside(folder, flavour.get("pickled_model"))
+    try:
+        model = skops.io.load(path, trusted=sorted(TRUSTED_TYPES))
+    except UntrustedTypesFoundException as error:
+        raise ArtifactRefused(f"{path}: types outside our allow-list: {error}") from error
+    except Exception as error:
+        summary = " ".join(str(error).split())
+        raise ArtifactRefused(f"{path}: not readable as a skops model: {type(error).__name__}: {summary}") from error
+    if reason := find_unsafe_tree(model):
+        raise ArtifactRefused(f"{path}: {reason}: do not use this file, register the model again")
+    return model
+
+
+def _sklearn_flavour(path: Path) -> Mapping[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        flavours = document["flavors"]
+        kinds = sorted(flavours)
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise ArtifactRefused(f"{path}: missing or not an MLmodel file: {type(error).__name__}") from error
+    if not isinstance(flavours, dict) or not isinstance(flavours.get("sklearn"), dict):
+        raise ArtifactRefused(f"{path}: expected a scikit-learn model, found flavours: {', '.join(map(str, kinds))}")
+    flavour: Mapping[str, Any] = flavours["sklearn"]
+    return flavour
+
+
+def _inside(folder: Path, name: object) -> Path:
+    if not isinstance(name, str):
+        raise ArtifactRefused(f"{folder / 'MLmodel'}: flavors.sklearn.pickled_model: expected a file name")
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()) or not path.is_file():
+        raise ArtifactRefused(f"{folder / 'MLmodel'}: {name!r}: expected a file inside the model's folder")
+    return path

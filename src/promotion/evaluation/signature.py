@@ -1,0 +1,106 @@
+"""Whether a version and its data are in order before anyone asks how good it is: signature and data quality."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+from promotion.config.family import Column, FamilyConfig
+from promotion.errors import DataError
+
+if TYPE_CHECKING:
+    from promotion.data.datasets import Dataset
+
+MINIMUM_ROWS = 100
+MINIMUM_CLASS_SHARE = 0.05
+MAXIMUM_DUPLICATE_SHARE = 0.05
+
+
+def signature_types(config: FamilyConfig) -> dict[str, str]:
+    """The MLflow type of each feature column: `long` for whole numbers that are never missing, `double` otherwise.
+
+    Only a double can hold a missing cell (NaN). Labels and dates are texts, a date in ISO 8601.
+    """
+    return {name: _signature_type(config.data.columns[name]) for name in config.features}
+
+
+def _signature_type(column: Column) -> str:
+    if column.type in {"label", "date"}:
+        return "string"
+    return "long" if column.type != "number" and column.max_missing == 0 else "double"
+
+
+def schema_problems(config: FamilyConfig, artifact: Path) -> list[str]:
+    """Where a model's signature differs from the family's features, whatever the order of the columns.
+
+    Args:
+        config: The family.
+        artifact: Folder of the model, with its MLmodel file.
+
+    Returns:
+        One line for each column that is missing, extra or of another type, or the reason why there is no signature to
+        compare; empty when all is well.
+    """
+    try:
+        found = _signature_inputs(artifact / "MLmodel")
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, yaml.YAMLError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return [f"MLmodel: no readable signature with named columns ({reason}): register the model again with one"]
+    expected = signature_types(config)
+    wrong = [
+        f"column {name!r}: {found.get(name, 'missing')} in the signature, expected {kind}"
+        for name, kind in expected.items()
+        if found.get(name) != kind
+    ]
+    extra = [name for name in found if name not in expected]
+    return wrong + [f"column {name!r}: in the signature, but no feature of {config.family}" for name in extra]
+
+
+def data_problems(config: FamilyConfig, home: Path) -> list[str]:
+    """What is wrong with the family's data file, as it is now.
+
+    Args:
+        config: The family.
+        home: Folder the data's path is relative to.
+
+    Returns:
+        The broken rules of the data contract; where it holds, a line with its figure for too few rows, a class too rare
+        to learn or examine, repeated rows (they end up on both sides of the split and flatter the score) and columns
+        that say nothing. Empty when all is well.
+    """
+    from promotion.data.datasets import load_dataset
+
+    try:
+        dataset = load_dataset(config, home)
+    except DataError as error:
+        summary, *lines = str(error).split("\n- ")
+        return lines or [summary]
+    return list(_quality_problems(config, dataset))
+
+
+def _signature_inputs(path: Path) -> dict[str, str]:
+    """The signature's input columns with their types."""
+    document: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return {column["name"]: column["type"] for column in json.loads(document["signature"]["inputs"])}
+
+
+def _quality_problems(config: FamilyConfig, dataset: Dataset) -> Iterator[str]:
+    rows = len(dataset.target)
+    if rows < MINIMUM_ROWS:
+        yield f"{rows} rows, expected at least {MINIMUM_ROWS}"
+    counts = np.bincount(dataset.target, minlength=len(config.classes))
+    for name, count in zip(config.classes, counts, strict=True):
+        if count < MINIMUM_CLASS_SHARE * rows:
+            share = f"{count} of {rows} rows ({count / rows:.1%})"
+            yield f"class {name!r}: {share}, expected at least {MINIMUM_CLASS_SHARE:.0%}"
+    repeated = int(dataset.features.assign(**{config.target.column: dataset.target}).duplicated().sum())
+    if repeated > MAXIMUM_DUPLICATE_SHARE * rows:
+        share = f"{repeated} of {rows} rows ({repeated / rows:.1%})"
+        yield f"{share} repeat an earlier row, expected at most {MAXIMUM_DUPLICATE_SHARE:.0%}"
+    for name in dataset.features.columns[dataset.features.nunique(dropna=False) <= 1]:
+        yield f"column {name!r}: the same value in all {rows} rows, so it says nothing"

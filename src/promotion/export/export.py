@@ -1,0 +1,268 @@
+"""Turn one version into a folder that serves without registry, MLflow or scikit-learn: verified, translated, proven."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from models.model_registry import EmptyStage, find_version
+from promotion.artifacts.files import MODEL_CARD, artifact_digest, local_artifact
+from promotion.config.family import FamilyConfig
+from promotion.errors import ArtifactTampered, GateRefused, UsageError
+from promotion.export.folder import MANIFEST, Engine, Export, canonical_json, open_export, seal
+from promotion.export.manifest import manifest_of, recorded_metrics
+from promotion.gates import run_gates
+from promotion.gates.evidence import Interval
+from promotion.journal.records import Entry
+from promotion.registry.contract import ModelVersion
+from promotion.registry.semver import is_semantic
+from promotion.registry.stages import Stage
+from promotion.service import PromotionService
+from promotion.signing.keys import Keys
+
+if TYPE_CHECKING:
+    from promotion.data.datasets import Dataset, Partition
+    from promotion.export.onnx import Parity
+
+GRAPH = "model.onnx"
+NATIVE = "model"
+"""Where the registered files lie in a native export."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export did.
+
+    Attributes:
+        export: The folder.
+        parity: How far the translation is from the registered model; None for a native export.
+    """
+
+    export: Export
+    parity: Parity | None
+
+
+def exportable(service: PromotionService, name: str) -> FamilyConfig:
+    """The family of a name that a server can answer for.
+
+    Args:
+        service: Knows the families.
+        name: A family, or one of its registered models.
+
+    Raises:
+        UsageError: It has no configuration, or it is asked in batches.
+        UnknownFamily: Nobody knows the name.
+    """
+    family = name if name in service.configs else service.family(name)
+    config = service.configs.get(family)
+    if config is None:
+        service.require_family(name)
+        raise UsageError(
+            f"{name!r} has no configuration, so nobody knows what it takes and answers: add config/{name}.yaml"
+        )
+    if config.is_forecast:
+        raise UsageError(
+            f"{family!r} foretells sales for all stores at once: it is asked in batches, not served row by row: "
+            f"python src/models/predict.py --model-name {family} --input ROWS.csv --output PREDICTIONS.csv"
+        )
+    return config
+
+
+def version_to_export(service: PromotionService, config: FamilyConfig, name: str, stage: str) -> ModelVersion:
+    """The version a stage or a number means, of a family whose Production somebody vouches for.
+
+    What was changed in MLflow is taken over first where the family allows it, so that what is deployed is on record.
+
+    Args:
+        service: Decides who is where.
+        config: The family.
+        name: The family, or one of its registered models.
+        stage: A stage, MLflow's number, or a semantic version.
+
+    Raises:
+        Quarantined: The family's Production was changed past its rules.
+        EmptyStage: Nothing is in that stage.
+        UnknownVersion: There is no such version.
+    """
+    family = config.family
+    service.require_sound(family)
+    if not stage.isdecimal() and not is_semantic(stage):
+        service.synchronise(family)
+        if stage.lower() == Stage.PRODUCTION.value.lower():
+            entry = service.journal.production(family)
+            if entry is None or (config.owns(name) and name not in {family, entry.model}):
+                serving = f"{entry} is" if entry else "nothing is; promote a version first"
+                raise EmptyStage(f"no version of {name!r} is in Production: {serving}")
+            return service.registry.version(entry.model, entry.number)
+    return find_version(service.registry, name, stage)
+
+
+def export_version(
+    service: PromotionService,
+    config: FamilyConfig,
+    version: ModelVersion,
+    output: Path,
+    *,
+    engine: Engine,
+    report: Callable[[str], None],
+) -> Exported:
+    """Write the folder a server needs, and nothing unless everything in it is proven.
+
+    Args:
+        service: Knows what was recorded of the version.
+        config: Its family.
+        version: Which.
+        output: The folder; an earlier export there is replaced as a whole, and only once the new one is complete.
+        engine: `onnx`, or `native` for the registered files as they are.
+        report: Told each step.
+
+    Raises:
+        GateRefused: The files are not what was registered, not signed by a trusted key, not safe, or do not run; or the
+            translation answers otherwise.
+        DataError: The rows to prove it on cannot be read.
+        RegistryError: The artifact store fails.
+        UsageError: `output` holds something else than an export.
+    """
+    from promotion.evaluation.loading import load_artifact
+
+    _require_replaceable(output)
+    digest = _verified(service, config, version)
+    report(f"verified: {version}, sha256 {digest[:12]}")
+    entry = service.journal.entry(version.model, version.number)
+    dataset, part = _rows(service, config, entry, report)
+    with TemporaryDirectory(prefix="export-") as scratch, local_artifact(service.registry, version) as artifact:
+        folder = Path(scratch) / "export"
+        folder.mkdir()
+        _copy_unchanged(artifact, Path(scratch) / "model", digest, version)
+        model = load_artifact(Path(scratch) / "model")
+        parity = _write_engine(Path(scratch) / "model", folder, model, config, part, engine)
+        if parity:
+            report(f"proven: {parity.rows} answers to held-out rows alike, largest difference {parity.difference:.1e}")
+        _write_documents(service, config, entry, folder, model, dataset, part)
+        card = Path(scratch) / "model" / MODEL_CARD
+        if card.is_file():
+            shutil.copyfile(card, folder / MODEL_CARD)
+        keys = Keys.from_environment()
+        seal(folder, manifest_of(service.journal, config, version, digest, engine), keys)
+        _replace(folder, output)
+    return Exported(open_export(output, keys), parity)
+
+
+def _verified(service: PromotionService, config: FamilyConfig, version: ModelVersion) -> str:
+    """The artifact's digest, after the gates on integrity and schema that a rollback has to pass too."""
+    context = service.gatherer.gather(
+        config.family, version, config, target=Stage.PRODUCTION, from_stage=None, is_rollback=True
+    )
+    found = run_gates(config.family, context)
+    if not found.passed:
+        reasons = "; ".join(
+            f"{gate.name}: {gate.measured}, required {gate.required} ({gate.why})" for gate in found.refusals
+        )
+        raise GateRefused(f"{version} is not exported: {reasons}", report=found.as_json())
+    return str(found.digest)
+
+
+def _copy_unchanged(artifact: Path, copy: Path, digest: str, version: ModelVersion) -> None:
+    """What was verified may be changed meanwhile; only what was copied is used from here on."""
+    shutil.copytree(artifact, copy, symlinks=True)
+    if artifact_digest(copy) != digest:
+        raise ArtifactTampered(
+            f"{version}: its files changed while they were exported: export again, and ask who writes there"
+        )
+
+
+def _rows(
+    service: PromotionService, config: FamilyConfig, entry: Entry | None, report: Callable[[str], None]
+) -> tuple[Dataset, Partition]:
+    from promotion.config.settings import Settings
+    from promotion.data.datasets import load_dataset, split
+
+    dataset = load_dataset(config, Settings.from_environment().home)
+    registration = service.journal.registration(entry.id) if entry else None
+    trained_on = registration.lineage.get("data_sha256") if registration else None
+    if trained_on != dataset.sha256:
+        report(
+            f"⚠️ {config.data.path} is not what the version was trained on (sha256 {dataset.sha256[:12]}, trained on "
+            f"{str(trained_on or 'unknown')[:12]}): the reference statistics are those of the file as it is now"
+        )
+    return dataset, split(dataset, config)
+
+
+def _write_engine(
+    files: Path, folder: Path, model: Any, config: FamilyConfig, part: Partition, engine: Engine
+) -> Parity | None:
+    if engine == "native":
+        shutil.copytree(files, folder / NATIVE)
+        return None
+    import pandas as pd
+
+    from promotion.export.documents import emptied
+    from promotion.export.onnx import prove, translate
+
+    graph = translate(model, config)
+    rows = pd.concat([part.test_features, emptied(config, part.test_features)], ignore_index=True)
+    parity = prove(graph, model, config, rows)
+    (folder / GRAPH).write_bytes(graph)
+    return parity
+
+
+def _write_documents(
+    service: PromotionService,
+    config: FamilyConfig,
+    entry: Entry | None,
+    folder: Path,
+    model: Any,
+    dataset: Dataset,
+    part: Partition,
+) -> None:
+    import numpy as np
+    import pandas as pd
+
+    from promotion.export.documents import (
+        EXPECTED_ROWS,
+        emptied,
+        expected_document,
+        reference_document,
+        schema_document,
+    )
+
+    rows = part.test_features
+    probability = np.asarray(model.predict_proba(rows), dtype=np.float64)
+    metrics = recorded_metrics(service.journal, entry) or _measured_now(config, part, probability)
+    asked = pd.concat([emptied(config, rows.head(1)), rows], ignore_index=True)
+    documents = {
+        "schema.json": schema_document(config),
+        "reference.json": reference_document(config, part.train_features, probability, metrics, dataset.sha256),
+        "expected.json": expected_document(config, model, asked, EXPECTED_ROWS),
+    }
+    for name, document in documents.items():
+        (folder / name).write_text(canonical_json(document), encoding="utf-8")
+
+
+def _measured_now(config: FamilyConfig, part: Partition, probability: Any) -> Mapping[str, Interval]:
+    from promotion.evaluation.metrics import intervals
+
+    binary = config.task == "binary-classification"
+    return intervals(part.test_target, probability[:, 1] if binary else probability, config.split.seed)
+
+
+def _require_replaceable(output: Path) -> None:
+    if output.is_symlink() or (output.exists() and not output.is_dir()):
+        raise UsageError(f"{output}: not a folder: name one that does not exist yet, or an earlier export")
+    if output.is_dir() and any(output.iterdir()) and not (output / MANIFEST).is_file():
+        raise UsageError(f"{output}: holds something else than an export, which would be deleted: name another folder")
+
+
+def _replace(folder: Path, output: Path) -> None:
+    """Put the complete folder in its place: whoever reads finds the old one, the new one, or for a moment none."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=output.parent, prefix=".export-") as beside:
+        new, old = Path(beside) / "new", Path(beside) / "old"
+        shutil.copytree(folder, new)
+        if output.exists():
+            output.rename(old)
+        new.rename(output)

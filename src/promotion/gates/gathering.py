@@ -1,0 +1,262 @@
+"""Gather the evidence about a candidate that the gates are asked with; changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from promotion.approvals.reviews import Reviews
+from promotion.approvals.rules import NAMESPACE, Standing, standing
+from promotion.artifacts.files import artifact_digest, local_artifact
+from promotion.artifacts.scanning import problems as scan
+from promotion.artifacts.signature import verify_artifact
+from promotion.config.family import FamilyConfig
+from promotion.errors import ArtifactMissing, ArtifactUnsafe, DataError, PromotionError, RegistryError
+from promotion.gates import Context
+from promotion.gates.cost import is_measured
+from promotion.gates.evidence import Evaluation, Evaluator, Measurement
+from promotion.journal import clock
+from promotion.journal.journal import Journal
+from promotion.journal.records import Approval, Entry, Known
+from promotion.registry.contract import ModelVersion, Registry
+from promotion.registry.stages import Stage
+from promotion.signing.keys import Keys
+from promotion.signing.ssh import verify
+
+
+@dataclass(slots=True)
+class _Files:
+    """What one version's files said."""
+
+    digest: str | None = None
+    problem: str = ""
+    signature_problem: str = ""
+    is_signed: bool = False
+    unsafe: tuple[str, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    is_loaded: bool = False
+    evaluation: Evaluation | None = None
+    schema_problems: tuple[str, ...] = ()
+    measurement: Measurement | None = None
+    measurement_problem: str = ""
+
+
+class Gatherer:
+    """Asks the registry, the journal, the artifact and the data.
+
+    Args:
+        journal: Who is where.
+        reviews: Approvals and incidents.
+        registry: Where the artifacts are.
+        evaluator: Gives the evaluator of a configured family.
+        allowed_signers: File with the keys of the people who may approve.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        reviews: Reviews,
+        registry: Registry,
+        evaluator: Callable[[FamilyConfig], Evaluator],
+        allowed_signers: Path,
+    ) -> None:
+        self._journal = journal
+        self._reviews = reviews
+        self._registry = registry
+        self._evaluator = evaluator
+        self.allowed_signers = allowed_signers
+
+    def gather(
+        self,
+        family: str,
+        candidate: ModelVersion,
+        config: FamilyConfig | None,
+        *,
+        target: Stage,
+        from_stage: Stage | None,
+        is_rollback: bool,
+    ) -> Context:
+        """Everything the gates may ask for this candidate, scored and measured now.
+
+        Raises:
+            DataError: The rows to score on cannot be read, and this is no rollback.
+            RegistryError: The registry or the artifact store fails.
+        """
+        entry = self._journal.entry(candidate.model, candidate.number)
+        production = self._journal.production(family)
+        evaluator = self._evaluator(config) if config else None
+        found = self._examine(candidate, entry, config, evaluator, is_rollback=is_rollback, is_candidate=True)
+        rival = _Files()
+        difference = None
+        if config and evaluator and production and target is Stage.PRODUCTION and not is_rollback:
+            rival = self._examine(production, production, config, evaluator, is_rollback=False, is_candidate=False)
+            if found.evaluation and rival.evaluation:
+                difference = evaluator.difference(found.evaluation, rival.evaluation, config.selection_metric)
+        asks_for_data = config is not None and config.gates.data_quality and not is_rollback
+        staged = self._journal.arrival(family, Stage.STAGING, entry.id) if entry else None
+        return Context(
+            config=config,
+            candidate=candidate,
+            now=clock.now(),
+            target=target,
+            is_rollback=is_rollback,
+            from_stage=from_stage,
+            entry=entry,
+            digest=found.digest,
+            artifact_problem=found.problem,
+            recorded_digest=entry.digest if entry else None,
+            is_signed=found.is_signed,
+            signature_problem=found.signature_problem,
+            unsafe=found.unsafe,
+            files=found.sizes,
+            is_loaded=found.is_loaded,
+            evaluation=found.evaluation,
+            measurement=found.measurement,
+            measurement_problem=found.measurement_problem,
+            schema_problems=found.schema_problems,
+            feature_hash=evaluator.feature_hash if evaluator else None,
+            data_problems=tuple(evaluator.data_problems()) if evaluator and asks_for_data else (),
+            production=production,
+            production_evaluation=rival.evaluation,
+            difference=difference,
+            production_problem=_production_problem(production, rival) if rival.digest or rival.problem else "",
+            staged_at=staged.at if staged else None,
+            incidents=tuple(self._reviews.incidents(entry=entry)) if entry else (),
+            approvals=tuple(self._reviews.approvals(entry)),
+            verify_approval=self._verifier(config),
+        )
+
+    def is_approved(self, config: FamilyConfig, entry: Entry) -> bool:
+        """Whether every role's approval is given for what the newest kept report says of a version."""
+        reports = [kept for kept in self._journal.reports(entry) if kept.target is Stage.PRODUCTION]
+        if not reports:
+            return False
+        digest, evidence = reports[0].report.get("digest"), reports[0].evidence or ""
+        found = self.standing(config, entry, digest=digest, evidence=evidence)
+        return found is not None and not found.missing
+
+    def standing(
+        self, config: FamilyConfig, entry: Entry | None, *, digest: str | None, evidence: str
+    ) -> Standing | None:
+        """Where the family's roles stand on a version; None when the family asks for no approvals.
+
+        Args:
+            config: The family.
+            entry: The version.
+            digest: sha256 of its artifact now.
+            evidence: Digest of what the gates find now.
+        """
+        if config.approvals is None:
+            return None
+        return standing(
+            config.approvals,
+            self._reviews.approvals(entry),
+            entry=entry,
+            digest=digest,
+            evidence=evidence,
+            now=clock.now(),
+            verify=self._verifier(config),
+        )
+
+    def _examine(
+        self,
+        version: Known,
+        entry: Entry | None,
+        config: FamilyConfig | None,
+        evaluator: Evaluator | None,
+        *,
+        is_rollback: bool,
+        is_candidate: bool,
+    ) -> _Files:
+        """Look at one version's files; a model that is broken is evidence, a store that is down is a failure."""
+        found = _Files()
+        registration = self._journal.registration(entry.id) if entry else None
+        signature = registration.signature if registration else None
+        found.is_signed = signature is not None
+        try:
+            with local_artifact(self._registry, self._registry.version(version.model, version.number)) as folder:
+                found.digest = artifact_digest(folder)
+                found.sizes = _sizes(folder)
+                if signature:
+                    found.signature_problem = _problem(_verify_files, folder, signature)
+                if config is None or evaluator is None:
+                    return found
+                found.unsafe = tuple(scan(folder, code_is_vouched=found.is_signed and not found.signature_problem))
+                found.schema_problems = tuple(evaluator.schema_problems(folder))
+                if found.unsafe:
+                    found.problem = "it is not loaded: " + "; ".join(found.unsafe)
+                    return found
+                self._run(found, folder, evaluator, is_rollback=is_rollback)
+                if is_candidate and is_measured(config) and not is_rollback and found.evaluation:
+                    self._measure(found, folder, evaluator)
+        except (ArtifactMissing, ArtifactUnsafe) as error:
+            found.problem = str(error)
+        except (RegistryError, DataError):
+            raise
+        except PromotionError as error:
+            found.problem = str(error)
+        return found
+
+    @staticmethod
+    def _run(found: _Files, folder: Path, evaluator: Evaluator, *, is_rollback: bool) -> None:
+        try:
+            found.evaluation = evaluator.evaluate(folder)
+        except DataError:
+            if not is_rollback:
+                raise
+            # At three in the morning the rows may be gone too; that the model loads must then be enough.
+            evaluator.load(folder)
+        found.is_loaded = True
+
+    @staticmethod
+    def _measure(found: _Files, folder: Path, evaluator: Evaluator) -> None:
+        try:
+            found.measurement = evaluator.measure(folder)
+        except PromotionError as error:
+            found.measurement_problem = str(error)
+
+    def _verifier(self, config: FamilyConfig | None) -> Callable[[Approval], str]:
+        policy = config.approvals if config else None
+        if policy is None or not policy.signed:
+            return lambda _approval: ""
+
+        def problem(approval: Approval) -> str:
+            if approval.signature is None:
+                return f"the approval of {approval.approver} is not signed"
+            return _problem(
+                verify,
+                approval.statement.encode(),
+                approval.signature,
+                approval.approver,
+                self.allowed_signers,
+                NAMESPACE,
+            )
+
+        return problem
+
+
+def _verify_files(folder: Path, signature: str) -> None:
+    verify_artifact(folder, signature, Keys.from_environment().trusted())
+
+
+def _problem(check: Callable[..., None], *arguments: Any) -> str:
+    """What a check raises, as text; empty when it raises nothing."""
+    try:
+        check(*arguments)
+    except PromotionError as error:
+        return str(error)
+    return ""
+
+
+def _production_problem(production: Entry | None, rival: _Files) -> str:
+    if rival.evaluation is None:
+        return f"Production ({production}) cannot be re-scored: {rival.problem}"
+    if production and production.digest not in {None, rival.digest}:
+        return f"Production ({production}) is not what was recorded: its artifact changed"
+    return rival.signature_problem
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}

@@ -1,0 +1,253 @@
+"""What the journal holds, as plain records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from promotion.registry.stages import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One version as the journal knows it.
+
+    Attributes:
+        id: Row.
+        model: Registered model.
+        number: MLflow's integer.
+        version: Semantic version; the integer as text when nobody gave one.
+        stage: Where it is.
+        run_id: Run that made it.
+        digest: sha256 of its artifact, as recorded first.
+        trainer: The persons behind its training, comma-separated; None when unknown.
+        known_bad: Why it must not serve again; None when nothing is held against it.
+        feature_hash: Of the feature schema it was trained on.
+        approver: Who let it into its stage.
+        reason: Why it went there.
+        registered_at: UTC; None when it was not registered by our training.
+        promoted_at: UTC; when it entered Production last.
+        deprecated_at: UTC; when it left Production last.
+    """
+
+    id: int
+    model: str
+    number: int
+    version: str
+    stage: Stage
+    run_id: str | None
+    digest: str | None
+    trainer: str | None
+    known_bad: str | None
+    feature_hash: str | None
+    approver: str | None
+    reason: str | None
+    registered_at: datetime | None
+    promoted_at: datetime | None
+    deprecated_at: datetime | None
+
+    def __str__(self) -> str:
+        return f"{self.model} v{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One recorded act on one version; an operation (a promotion, say) has one event for each version it moved.
+
+    Attributes:
+        id: Row.
+        sequence: Position in the hash chain, from 1.
+        operation: Groups the events of one act.
+        family: Whose version.
+        model: Registered model.
+        number: MLflow's integer.
+        version: Semantic version.
+        action: What was done: promote, stage, rollback, register, approve, reject, refuse, quarantine, restore, …
+        from_stage: Where the version was.
+        to_stage: Where it is then; the same for an act that moves nothing.
+        actor: Who did it.
+        reason: Why.
+        gate_report_id: On what evidence.
+        at: UTC.
+        details: What else belongs to the record.
+        hash: Of this event and, through the one before, of all earlier ones.
+    """
+
+    id: int
+    sequence: int
+    operation: str
+    family: str
+    model: str
+    number: int
+    version: str
+    action: str
+    from_stage: Stage
+    to_stage: Stage
+    actor: str
+    reason: str
+    gate_report_id: int | None
+    at: datetime
+    details: Mapping[str, Any]
+    hash: str
+
+    @property
+    def is_move(self) -> bool:
+        """Whether the version changed its stage."""
+        return self.from_stage is not self.to_stage
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A recorded operation that MLflow does not show completely yet."""
+
+    id: int
+    family: str
+    operation: str
+    created_at: datetime
+    attempts: int
+    error: str | None
+
+
+class Known(Protocol):
+    """What identifies a version: a `ModelVersion` of the registry, or an `Entry`."""
+
+    @property
+    def model(self) -> str:
+        """Name of the registered model."""
+
+    @property
+    def number(self) -> int:
+        """MLflow's integer version."""
+
+    @property
+    def run_id(self) -> str | None:
+        """Run that made it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One version and the stage it goes to.
+
+    Attributes:
+        version: Which.
+        to: Where.
+        digest: sha256 of its artifact, where it was measured.
+        known_bad: Why it must not serve again.
+    """
+
+    version: Known
+    to: Stage
+    digest: str | None = None
+    known_bad: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """Who acts, by which kind of operation, why, and on what evidence.
+
+    Attributes:
+        action: See `Event.action`.
+        actor: The account behind the process.
+        reason: Why.
+        gate_report_id: The evidence.
+        approver: The person who answers for it, when that is not the actor.
+        details: What else belongs to the record, as plain data.
+    """
+
+    action: str
+    actor: str
+    reason: str
+    gate_report_id: int | None = None
+    approver: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What is known of a version the moment it is registered.
+
+    Attributes:
+        digest: sha256 of its artifact.
+        signature: Signature over the artifact's manifest.
+        trainer: The persons behind the training, comma-separated.
+        feature_hash: Of the feature schema it was trained on.
+        metrics: By name.
+        lineage: Where it comes from: run, commit, data, parameters.
+    """
+
+    digest: str
+    signature: str | None
+    trainer: str | None
+    feature_hash: str
+    metrics: Mapping[str, float]
+    lineage: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReport:
+    """A gate report as it was kept; `digest` covers `report`, `evidence` only what does not vary between two runs."""
+
+    id: int
+    family: str
+    model: str
+    number: int
+    target: Stage
+    passed: bool
+    report: Mapping[str, Any]
+    digest: str
+    evidence: str | None
+    actor: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """One person's word for or against a version.
+
+    Attributes:
+        id: Row.
+        role: In which role it was given.
+        approver: By whom.
+        approved: For or against.
+        comment: In the approver's words.
+        artifact_digest: The artifact it is about.
+        evidence: The evidence it is about, see `GateReport.evidence`.
+        gate_report_id: The report the approver was shown.
+        statement: The text that is recorded and, where families ask for it, signed.
+        signature: Armoured SSH signature over the statement.
+        created_at: UTC.
+        expires_at: UTC.
+        recorded: Whether the chain holds an event for it.
+    """
+
+    id: int
+    role: str
+    approver: str
+    approved: bool
+    comment: str
+    artifact_digest: str
+    evidence: str
+    gate_report_id: int
+    statement: str
+    signature: str | None
+    created_at: datetime
+    expires_at: datetime
+    recorded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """Something that went wrong with a version; an open critical one keeps it out of Production."""
+
+    id: int
+    model: str
+    number: int
+    severity: str
+    summary: str
+    opened_by: str
+    opened_at: datetime
+    closed_by: str | None
+    closed_at: datetime | None
+    resolution: str | None

@@ -1,0 +1,160 @@
+"""Alerts and their deliveries, as plain records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from promotion.errors import ChannelFailed
+from promotion.monitoring.alerts.channels import Answer
+from promotion.monitoring.alerts.messages import Kind, Level
+
+
+class State(StrEnum):
+    """Where an alert stands."""
+
+    OPEN = "open"
+    RECOVERED = "recovered"
+    ENDED = "ended"
+    ANNOUNCED = "announced"
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One thing that is, or was, wrong with one version.
+
+    Attributes:
+        id: Row.
+        family: Whose version.
+        version_id: Row of the version.
+        version: As people call it.
+        key: What tells it apart from others of the version.
+        level: How bad it is, as people were told last.
+        state: Where it stands.
+        flapping: Whether it came back shortly after it had been called better.
+        finding: What was found last: `text` and the figures.
+        opened_at: When it was found first, UTC.
+        told_at: When something was last told about it, UTC.
+        better_since: Since when it looks better than was told, UTC; None when it does not.
+        eased_at: When people were last told that it is better, UTC.
+        closed_at: When it was over, UTC.
+    """
+
+    id: int
+    family: str
+    version_id: int
+    version: str
+    key: str
+    level: Level
+    state: State
+    flapping: bool
+    finding: Mapping[str, Any]
+    opened_at: datetime
+    told_at: datetime
+    better_since: datetime | None
+    eased_at: datetime | None
+    closed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """One alert that one channel has not taken yet."""
+
+    id: int
+    alert: Alert
+    channel: str
+    kind: Kind
+    tried: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How one message about an alert went, to one channel.
+
+    Attributes:
+        due: What was to be told.
+        title: Of the message.
+        answer: What the channel said.
+    """
+
+    due: Due
+    title: str
+    answer: Answer
+
+    @property
+    def is_news(self) -> bool:
+        """Whether the chain has to hear of it: a repeated failure is in the table alone."""
+        return self.answer.accepted or not self.due.tried
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one call told, and to whom."""
+
+    deliveries: Sequence[Delivery] = ()
+
+    @property
+    def undelivered(self) -> list[Delivery]:
+        """What a channel has not taken; the next run offers it again."""
+        return [delivery for delivery in self.deliveries if not delivery.answer.accepted]
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Plain data, one document a delivery."""
+        return [
+            {
+                "channel": item.due.channel,
+                "recipient": item.answer.recipient,
+                "kind": str(item.due.kind),
+                "level": str(item.due.alert.level),
+                "key": item.due.alert.key,
+                "title": item.title,
+                "accepted": item.answer.accepted,
+                "attempts": item.answer.attempts,
+                "problem": item.answer.problem,
+            }
+            for item in self.deliveries
+        ]
+
+    def lines(self) -> list[str]:
+        """What a command says of it, a line a message and channel."""
+        found = {
+            (item.due.channel, item.title): _line(item.due.channel, item.title, item.answer, "the next run tries again")
+            for item in self.deliveries
+        }
+        return list(found.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """What became of a test message, by channel."""
+
+    answers: Mapping[str, Answer]
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Plain data, one document a channel."""
+        return [{"channel": name, "kind": str(Kind.TEST), **asdict(answer)} for name, answer in self.answers.items()]
+
+    def lines(self) -> list[str]:
+        """What a command says of it, a line a channel."""
+        return [_line(name, "test message", answer, "check its URL") for name, answer in self.answers.items()]
+
+    def require_accepted(self) -> None:
+        """Make sure that everybody can be told.
+
+        Raises:
+            ChannelFailed: A channel did not take the message, or there is none.
+        """
+        failed = [f"{name} ({answer.problem})" for name, answer in self.answers.items() if not answer.accepted]
+        if failed:
+            raise ChannelFailed(f"these channels take no alert: {', '.join(failed)}", deliveries=self.as_json())
+        if not self.answers:
+            raise ChannelFailed("the family has no channels, so nobody would be told: see monitoring.channels")
+
+
+def _line(channel: str, title: str, answer: Answer, advice: str) -> str:
+    if answer.accepted:
+        return f"✅ {channel} ({answer.recipient}): {title}"
+    return f"⚠️ {channel}: not delivered, {answer.problem}; {advice}: {title}"

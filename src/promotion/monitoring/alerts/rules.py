@@ -1,0 +1,142 @@
+"""When people are told: once, sooner when it gets worse, later when it lasts, and again when it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from promotion.config.policy import Monitoring
+from promotion.monitoring.alerts.messages import Kind, Level, measure
+from promotion.monitoring.alerts.records import Alert, State
+from promotion.monitoring.alerts.store import AlertBook
+from promotion.monitoring.rollback_trigger import PREFIX
+
+if TYPE_CHECKING:
+    from promotion.monitoring.observe.observation import Observation
+    from promotion.monitoring.thresholds import Finding
+
+
+class Rules:
+    """What has to be told, and to which channels, by a family's policy.
+
+    Args:
+        book: The family's alerts, in one transaction.
+        policy: The family's.
+    """
+
+    def __init__(self, book: AlertBook, policy: Monitoring) -> None:
+        self._book = book
+        self._policy = policy
+
+    def note(self, version_id: int, findings: Sequence[Finding], observation: Observation) -> None:
+        """Take over what was found of the version that serves.
+
+        Args:
+            version_id: Row of the version.
+            findings: What was found.
+            observation: What was measured; a check that was not measured changes nothing.
+        """
+        lasting = [alert for alert in self._book.open_alerts() if alert.version_id == version_id]
+        bad = {finding.key: finding for finding in findings if finding.level is not None}
+        unsaid = {finding.key for finding in findings if finding.level is None}
+        measured = _measured(observation) - unsaid
+        for alert in lasting:
+            if alert.key in bad:
+                self._goes_on(alert, bad[alert.key])
+            elif alert.key in measured:
+                self._is_better(alert, None)
+        for key in sorted(bad.keys() - {alert.key for alert in lasting}):
+            self._begins(version_id, bad[key])
+
+    def end_others(self, version_id: int) -> None:
+        """Alerts of versions that serve no more are over, whether these got well or not."""
+        for alert in self._book.open_alerts():
+            if alert.version_id != version_id:
+                self._book.change(alert, state=State.ENDED, told_at=self._book.now, closed_at=self._book.now)
+                self._book.queue(alert.id, self._hearers(alert), Kind.ENDED)
+
+    def _begins(self, version_id: int, finding: Finding) -> None:
+        level, document = Level(finding.level or Level.INFO), _document(finding)
+        known = self._book.recent(version_id, finding.key, self._book.now - self._policy.cool_down)
+        if known is None:
+            self._book.queue(
+                self._book.add(version_id, finding.key, level, document), self._channels(level), Kind.ALERT
+            )
+            return
+        self._book.change(
+            known,
+            state=State.OPEN,
+            level=level,
+            flapping=True,
+            finding=document,
+            seen_at=self._book.now,
+            told_at=self._book.now,
+            better_since=None,
+            closed_at=None,
+        )
+        self._book.queue(known.id, self._channels(level), Kind.ALERT)
+
+    def _goes_on(self, alert: Alert, finding: Finding) -> None:
+        level, cool_down = Level(finding.level or Level.INFO), self._policy.cool_down
+        if level.rank > alert.level.rank:
+            self._is_better(alert, finding)
+            return
+        values: dict[str, Any] = {"finding": _document(finding), "seen_at": self._book.now, "better_since": None}
+        if level.rank < alert.level.rank:
+            came_back = alert.eased_at is not None and alert.eased_at > self._book.now - cool_down
+            values |= {"level": level, "flapping": alert.flapping or came_back, "told_at": self._book.now}
+            self._book.queue(alert.id, self._channels(level), Kind.ALERT)
+        elif level is not Level.INFO and alert.told_at <= self._book.now - cool_down:
+            values["told_at"] = self._book.now
+            self._book.queue(alert.id, self._channels(level), Kind.REMINDER)
+        self._book.change(alert, **values)
+
+    def _is_better(self, alert: Alert, finding: Finding | None) -> None:
+        """It is over, or less bad; one that comes and goes has to stay so for the cool-down before anybody is told."""
+        since = alert.better_since or self._book.now
+        values: dict[str, Any] = {"seen_at": self._book.now, "better_since": since}
+        if alert.flapping and since > self._book.now - self._policy.cool_down:
+            self._book.change(alert, **values)
+            return
+        values |= {"told_at": self._book.now, "eased_at": self._book.now, "better_since": None, "flapping": False}
+        known = self._hearers(alert)
+        if finding is None:
+            self._book.change(alert, **values, state=State.RECOVERED, closed_at=self._book.now)
+            self._book.queue(alert.id, known, Kind.RECOVERY)
+            return
+        level = Level(finding.level or Level.INFO)
+        still = [channel for channel in known if channel in self._channels(level)]
+        self._book.change(alert, **values, level=level, finding=_document(finding))
+        self._book.queue(alert.id, still, Kind.EASED)
+        self._book.queue(alert.id, [channel for channel in known if channel not in still], Kind.RECOVERY)
+
+    def _hearers(self, alert: Alert) -> list[str]:
+        return [channel for channel in self._book.told(alert) if channel in self._policy.channels]
+
+    def _channels(self, level: Level) -> list[str]:
+        found: list[str] = getattr(self._policy.routing, level)
+        return found
+
+
+def _measured(observation: Observation) -> set[str]:
+    """The keys of `monitoring.thresholds` that this run could judge, unless a finding without level says otherwise."""
+    service = observation.service
+    return {
+        *observation.metrics,
+        *(f"concept:{predicted}" for predicted in observation.concept),
+        *(f"drift:{drift.name}" for drift in observation.drift),
+        *(f"{what}:{quality.feature}" for quality in observation.quality for what in ("missing", "out_of_range")),
+        *(["latency"] if service.latency_p95_ms is not None else []),
+        *(["error_rate"] if service.error_rate is not None else []),
+        *(["metrics"] if service.source == "prometheus" else []),
+        *(f"{PREFIX}{name}" for name, it in observation.lately.items() if any(one.enough for one in it.stretches)),
+        *(["stage"] if observation.is_production is not None else []),
+    }
+
+
+def _document(finding: Finding) -> dict[str, Any]:
+    return {
+        "text": finding.text,
+        "measure": measure(finding.value, finding.reference, finding.bound, finding.rows),
+        "level": finding.level,
+    }

@@ -1,0 +1,187 @@
+"""Take the version in Production back when it is bad for long enough, as a person would, and check what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from promotion.checklist import Announce, Item, after_rollback, checklist_document
+from promotion.config.family import FamilyConfig
+from promotion.config.policy import Monitoring
+from promotion.errors import ProductionMoved, PromotionError
+from promotion.journal.journal import Journal
+from promotion.journal.records import Entry
+from promotion.monitoring.alerts.store import ACTOR
+from promotion.monitoring.observe.observation import Observation
+from promotion.monitoring.rollback_trigger import PREFIX, Trigger, triggers
+from promotion.monitoring.thresholds import Finding
+from promotion.rollback import served_before
+from promotion.service import Mover, Plan, PromotionService
+
+if TYPE_CHECKING:
+    from promotion.delivery.deploy import Deployer
+
+BEHIND = "cluster"
+"""Key of the finding that the cluster does not run what came back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """What the triggers said, and what was done.
+
+    Attributes:
+        triggers: All of them, of the version in Production; empty without one.
+        taken_back: The version that left Production; None when none did.
+        version: The one that came back.
+        outcome: What was done or would be, in one line; empty where nothing was to be done.
+        findings: What people have to hear of it beside the announcement.
+        checklist: How the version does that came back.
+    """
+
+    triggers: Sequence[Trigger] = ()
+    taken_back: str | None = None
+    version: str | None = None
+    outcome: str = ""
+    findings: Sequence[Finding] = ()
+    checklist: Sequence[Item] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "triggers": [trigger.as_json() for trigger in self.triggers],
+            "taken_back": self.taken_back,
+            "version": self.version,
+            "outcome": self.outcome,
+            "checklist": checklist_document(self.checklist),
+        }
+
+
+@dataclass(slots=True)
+class WayBack:
+    """Takes versions of one family back.
+
+    Attributes:
+        journal: Knows what is in Production.
+        config: The family.
+        service: Makes what moves versions; only called when one has to.
+        deployer: Makes what brings the cluster after it; likewise.
+        announce: Tells people that a version was taken back.
+    """
+
+    journal: Journal
+    config: FamilyConfig
+    service: Callable[[], PromotionService]
+    deployer: Callable[[PromotionService], Deployer]
+    announce: Announce
+    policy: Monitoring = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.policy = self.config.monitoring or Monitoring()
+
+    def consider(self, observations: Sequence[Observation], *, dry_run: bool = False) -> Returned:
+        """Take the version in Production back if a trigger says so; else finish what an earlier run began.
+
+        Nothing moves where the family's file says `alert-only`, where no version served before that is not known bad,
+        within the cool-down of the last rollback, or when Production is not what was observed any more.
+
+        Args:
+            observations: Of one run; that of the version in Production counts.
+            dry_run: Only say what would be done.
+        """
+        observation = next((it for it in observations if it.lately), None)
+        found = triggers(observation, self.policy) if observation else []
+        fired = [trigger for trigger in found if trigger.fires]
+        if observation is None or not fired:
+            return self._finish(observation, found, dry_run=dry_run)
+        reason = "; ".join(trigger.text for trigger in fired)
+        if self.policy.action == "alert-only":
+            outcome = f"{observation} is not taken back: the family's action is alert-only: a person decides"
+            return Returned(found, outcome=outcome, findings=_findings(fired, outcome))
+        if dry_run:
+            return Returned(found, outcome=f"{self._would(observation)}: {reason}")
+        return self._take_back(observation, found, reason)
+
+    def _take_back(self, observation: Observation, found: Sequence[Trigger], reason: str) -> Returned:
+        from promotion.delivery.rollback import take_back
+
+        def unchanged(plan: Plan) -> None:
+            # Whatever came into Production meanwhile is not what was measured.
+            if not _is(plan.production, observation):
+                raise ProductionMoved(f"{plan.production or 'no version'} is in Production now: nothing moved")
+
+        service = self.service()
+        try:
+            taken = take_back(
+                service, self.deployer, self.config.family, None, Mover(ACTOR, reason), on_checked=unchanged
+            )
+        except PromotionError as error:
+            if not self._is_production(observation):
+                # Another run, or a person, was faster.
+                return Returned(found, outcome=f"{observation} is not taken back: it is not in Production any more")
+            outcome = f"{observation} could NOT be taken back: {error}"
+            fired = [trigger for trigger in found if trigger.fires]
+            return Returned(found, outcome=outcome, findings=_findings(fired, outcome))
+        items = after_rollback(service, taken.promotion, self.announce)
+        version = str(taken.promotion.plan.candidate)
+        outcome = f"{observation} was taken back, {version} is in Production: {reason}"
+        if taken.promotion.unprojected:
+            outcome += f" (MLflow does not show it yet: {taken.promotion.unprojected})"
+        findings = [_behind(observation, version, taken.problem)] if taken.problem else []
+        return Returned(found, str(observation), version, outcome, findings, items)
+
+    def _is_production(self, observation: Observation) -> bool:
+        return _is(self.journal.production(self.config.family), observation)
+
+    def _finish(self, observation: Observation | None, found: Sequence[Trigger], *, dry_run: bool) -> Returned:
+        """Bring the cluster after a rollback where an earlier run, or a person, was interrupted or could not."""
+        from promotion.delivery.rollback import follow, is_behind
+
+        production = self.journal.production(self.config.family) if self.journal.exists else None
+        if production is None or not is_behind(self.journal, self.config.family):
+            return Returned(found)
+        outcome = f"the cluster does not run {production} yet, which came back into Production"
+        if dry_run:
+            return Returned(found, outcome=f"{outcome}: it would be deployed again")
+        try:
+            deployment = follow(self.service(), self.deployer, self.config.family)
+        except PromotionError as error:
+            outcome = f"{outcome}: {error}"
+            findings = [_behind(observation, str(production), str(error))] if observation else []
+            return Returned(found, outcome=outcome, findings=findings)
+        return Returned(found, outcome=f"the cluster runs {deployment.version if deployment else production} again")
+
+    def _would(self, observation: Observation) -> str:
+        production = self.journal.production(self.config.family)
+        before = served_before(self.journal, self.config.family, production)
+        target = next((entry for entry in before if not entry.known_bad), None)
+        if target is None:
+            return f"{observation} would be taken back, but there is nobody to go back to"
+        return f"{observation} would be taken back, to {target}, if that passes its checks and no cool-down runs"
+
+
+def _is(entry: Entry | None, observation: Observation) -> bool:
+    return entry is not None and (entry.model, entry.number) == (observation.model, observation.version)
+
+
+def _findings(fired: Sequence[Trigger], outcome: str) -> list[Finding]:
+    """One for each trigger: it is over when this trigger is."""
+    return [
+        Finding(
+            key=PREFIX + trigger.key,
+            level="critical",
+            metric=trigger.key,
+            value=trigger.stretches[-1].value,
+            reference=trigger.reference,
+            bound=trigger.bound,
+            since=trigger.stretches[0].since,
+            rows=sum(it.rows for it in trigger.stretches),
+            text=f"{trigger.text}; {outcome}",
+        )
+        for trigger in fired
+    ]
+
+
+def _behind(observation: Observation, version: str, problem: str) -> Finding:
+    text = f"{version} is back in Production, but the cluster does not run it yet: {problem}"
+    return Finding(BEHIND, "critical", "cluster", None, None, None, observation.since, observation.rows, text)

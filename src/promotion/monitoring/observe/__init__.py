@@ -1,0 +1,1 @@
+"""What was seen: requests, predictions, labels, drift; measured, not judged."""

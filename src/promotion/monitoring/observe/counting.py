@@ -1,0 +1,280 @@
+"""Count a log's rows block by block; what several workers counted adds up to the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from promotion.config.family import Column
+from promotion.monitoring.observe.labels import UNKNOWN, Labels
+from promotion.monitoring.observe.log_rows import Block
+from promotion.monitoring.observe.reference import Reference
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+ROLES = ("champion", "challenger", "shadow")
+SKEW_SECONDS = 60
+"""How much later than now a row may be stamped: the log goes on while it is read, and clocks differ a little."""
+LATENCY_EDGES = np.logspace(-2, 5, 1401)
+"""Milliseconds: from 0.01 to 100 s, each class 1.2 % wide."""
+
+
+class Answerer(NamedTuple):
+    """A version in a role."""
+
+    role: str
+    model: str
+    version: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to count.
+
+    Attributes:
+        family: Whose rows.
+        features: Columns of its features, by name.
+        references: Classes of values by registered model and version; without one, drift is not counted.
+        classes: Number of classes of the target.
+        since: Start of the window.
+        until: Its end.
+        earliest: How far back labelled rows are collected.
+        slices: Steps of the trend.
+        labels: Labels by request; None when there are none.
+    """
+
+    family: str
+    features: Mapping[str, Column]
+    references: Mapping[tuple[str, int], Reference]
+    classes: int
+    since: datetime
+    until: datetime
+    earliest: datetime
+    slices: int
+    labels: Labels | None = None
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Of the features."""
+        return list(self.features)
+
+
+@dataclass
+class Tally:
+    """What was counted of one version in one role; arrays of one row a slice, or one a feature.
+
+    Attributes:
+        rows: Rows of each slice.
+        missing: Rows without a value, of each feature.
+        outside: Values outside the allowed range, of each feature.
+        values: Rows of each class of values, by feature; empty without a reference.
+        classes: Rows given each class of the target, and last those given one it does not have.
+        probability: Rows of each class of probability; None without a reference.
+        latency: Requests of each slice and class of latency.
+        first: Time of the oldest row in the window, microseconds since 1970; None without rows.
+        last: Of the newest.
+        times: Of all rows since the earliest, where labels are given; microseconds.
+        labelled: Of the labelled rows among them: time, predicted class, label, probability; one array a block.
+    """
+
+    rows: IntArray
+    missing: IntArray
+    outside: IntArray
+    values: dict[str, IntArray]
+    classes: IntArray
+    probability: IntArray | None
+    latency: IntArray
+    first: int | None = None
+    last: int | None = None
+    times: list[IntArray] = field(default_factory=list)
+    labelled: list[tuple[IntArray, IntArray, IntArray, FloatArray]] = field(default_factory=list)
+
+    @classmethod
+    def empty(cls, plan: Plan, reference: Reference | None) -> Self:
+        """Nothing counted yet."""
+        width = len(plan.features)
+        return cls(
+            rows=np.zeros(plan.slices, dtype=np.int64),
+            missing=np.zeros(width, dtype=np.int64),
+            outside=np.zeros(width, dtype=np.int64),
+            values={name: np.zeros_like(bins.counts) for name, bins in reference.features.items()} if reference else {},
+            classes=np.zeros(plan.classes + 1, dtype=np.int64),
+            probability=np.zeros_like(reference.probability.counts) if reference else None,
+            latency=np.zeros((plan.slices, len(LATENCY_EDGES) + 1), dtype=np.int64),
+        )
+
+    def add(self, other: Tally) -> None:
+        """Take over what somebody else counted by the same plan."""
+        for name in ("rows", "missing", "outside", "classes", "latency"):
+            getattr(self, name).__iadd__(getattr(other, name))
+        for name, counts in other.values.items():
+            self.values[name] += counts
+        if self.probability is not None and other.probability is not None:
+            self.probability += other.probability
+        self.first = min((at for at in (self.first, other.first) if at is not None), default=None)
+        self.last = max((at for at in (self.last, other.last) if at is not None), default=None)
+        self.times += other.times
+        self.labelled += other.labelled
+
+
+@dataclass
+class Count:
+    """What was counted of a whole log.
+
+    Attributes:
+        answerers: By version and role.
+        bad_lines: That could not be read.
+        from_the_future: Rows stamped later than now.
+        other_families: Rows of another family.
+    """
+
+    answerers: dict[Answerer, Tally] = field(default_factory=dict)
+    bad_lines: int = 0
+    from_the_future: int = 0
+    other_families: int = 0
+
+    def add(self, other: Count) -> None:
+        """Take over what somebody else counted by the same plan."""
+        self.bad_lines += other.bad_lines
+        self.from_the_future += other.from_the_future
+        self.other_families += other.other_families
+        for answerer, tally in other.answerers.items():
+            if answerer in self.answerers:
+                self.answerers[answerer].add(tally)
+            else:
+                self.answerers[answerer] = tally
+
+    def take(self, plan: Plan, block: Block) -> None:
+        """Count a block."""
+        self.bad_lines += block.bad_lines
+        ours = block.rows.filter(pc.equal(block.rows["family"], plan.family))
+        self.other_families += block.rows.num_rows - ours.num_rows
+        told = ours.num_rows
+        ours = ours.filter(pc.is_in(ours["role"], value_set=pa.array(ROLES)))
+        self.bad_lines += told - ours.num_rows
+        now, skew = _microseconds(plan.until), SKEW_SECONDS * 1_000_000
+        times = _numbers(ours["time"].cast(pa.int64()))
+        self.from_the_future += int((times > now + skew).sum())
+        ours = ours.filter(pa.array((times >= _microseconds(plan.earliest)) & (times < now)))
+        for found in ours.group_by(["role", "model", "version"]).aggregate([]).to_pylist():
+            answerer = Answerer(**found)
+            rows = ours.filter(
+                pc.and_(
+                    pc.and_(pc.equal(ours["role"], answerer.role), pc.equal(ours["model"], answerer.model)),
+                    pc.equal(ours["version"], answerer.version),
+                )
+            )
+            reference = plan.references.get((answerer.model, answerer.version))
+            if answerer not in self.answerers:
+                self.answerers[answerer] = Tally.empty(plan, reference)
+            _count(self.answerers[answerer], plan, reference, rows)
+
+
+def _count(tally: Tally, plan: Plan, reference: Reference | None, rows: pa.Table) -> None:
+    times = _numbers(rows["time"].cast(pa.int64()))
+    if plan.labels is not None:
+        _collect_labelled(tally, plan.labels, rows, times)
+    since = _microseconds(plan.since)
+    inside = times >= since
+    if not inside.any():
+        return
+    if not inside.all():
+        rows, times = rows.filter(pa.array(inside)), times[inside]
+    tally.first = min(int(times.min()), tally.first or int(times.min()))
+    tally.last = max(int(times.max()), tally.last or 0)
+    place = (times - since) * plan.slices // (_microseconds(plan.until) - since)
+    tally.rows += np.bincount(place, minlength=plan.slices)
+    _count_features(tally, plan, reference, rows)
+    chosen = _numbers(rows["class"])
+    known = (chosen >= 0) & (chosen < plan.classes)
+    tally.classes += np.bincount(np.where(known, chosen, plan.classes), minlength=plan.classes + 1)
+    if reference is not None and tally.probability is not None:
+        tally.probability += reference.probability.count(_floats(rows["probability"]))
+    _count_latency(tally, rows, place)
+
+
+def _count_features(tally: Tally, plan: Plan, reference: Reference | None, rows: pa.Table) -> None:
+    features = rows["features"].combine_chunks()
+    if isinstance(features, pa.ChunkedArray):  # of no rows at all
+        return
+    for column, (name, allowed) in enumerate(plan.features.items()):
+        values = _floats(pc.struct_field(features, name))
+        tally.missing[column] += np.isnan(values).sum()
+        tally.outside[column] += _outside(values, allowed)
+        if reference is not None and name in reference.features:
+            tally.values[name] += reference.features[name].count(values)
+
+
+def _outside(values: FloatArray, allowed: Column) -> int:
+    # Comparisons with NaN, a row without a value, are false: neither is outside.
+    outside = np.zeros(len(values), dtype=np.bool_)
+    if allowed.minimum is not None:
+        outside |= values < allowed.minimum
+    if allowed.maximum is not None:
+        outside |= values > allowed.maximum
+    if allowed.codes is not None:
+        outside |= ~np.isin(values, allowed.codes) & ~np.isnan(values)
+    return int(outside.sum())
+
+
+def _count_latency(tally: Tally, rows: pa.Table, place: IntArray) -> None:
+    """Every request once: by its first row."""
+    is_first = _numbers(pc.fill_null(rows["row"], 0)) == 0
+    latency = _floats(rows["latency_ms"])
+    known = is_first & ~np.isnan(latency)
+    width = len(LATENCY_EDGES) + 1
+    cells = place[known] * width + np.searchsorted(LATENCY_EDGES, latency[known], side="right")
+    tally.latency += np.bincount(cells, minlength=tally.latency.size).reshape(tally.latency.shape)
+
+
+def _collect_labelled(tally: Tally, labels: Labels, rows: pa.Table, times: IntArray) -> None:
+    tally.times.append(times)
+    label = labels.of(rows["request_id"], pc.fill_null(rows["row"], 0))
+    known = label != UNKNOWN
+    if known.any():
+        chosen, probability = _numbers(rows["class"]), _floats(rows["probability"])
+        tally.labelled.append((times[known], chosen[known], label[known], probability[known]))
+
+
+def latency_quantile(counts: IntArray, share: float) -> float | None:
+    """A quantile of counted latencies, milliseconds: the upper edge of the class it lies in; None without any.
+
+    Args:
+        counts: Requests of each class, shape (len(LATENCY_EDGES) + 1,).
+        share: Between 0 and 1.
+    """
+    total = int(counts.sum())
+    if not total:
+        return None
+    place = int(np.searchsorted(np.cumsum(counts), share * total))
+    return float(LATENCY_EDGES[min(place, len(LATENCY_EDGES) - 1)])
+
+
+def moment(microseconds: int) -> datetime:
+    """A counted time."""
+    return datetime.fromtimestamp(microseconds / 1e6, UTC)
+
+
+def _microseconds(at: datetime) -> int:
+    return round(at.timestamp() * 1e6)
+
+
+def _numbers(column: Any) -> IntArray:
+    return np.asarray(column.to_numpy(), dtype=np.int64)
+
+
+def _floats(column: pa.Array | pa.ChunkedArray) -> FloatArray:
+    """Numbers, NaN where there is none."""
+    array: Sequence[float] = column.to_numpy(
+        **({} if isinstance(column, pa.ChunkedArray) else {"zero_copy_only": False})
+    )
+    return np.asarray(array, dtype=np.float64)

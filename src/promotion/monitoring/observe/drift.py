@@ -1,0 +1,106 @@
+"""How far live rows moved from the reference, on the reference's own classes of values."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import chi2_contingency
+
+from promotion.monitoring.observe.observation import Bin, Drift
+
+_TABLE_ROWS = 2
+
+
+def population_stability_index(reference: NDArray[np.int64], live: NDArray[np.int64]) -> float:
+    """Sum over the classes of (q - p) ln(q / p), p and q the shares of reference and live rows; dimensionless.
+
+    It is the symmetrised Kullback-Leibler divergence (Jeffreys 1946) under the name credit scoring gave it (Siddiqi
+    2006, who calls 0.1 a shift to look at and 0.25 a large one). Half a row is added to every class, so that a class
+    which one side never saw counts without making the index infinite.
+
+    Args:
+        reference: Rows of each class, shape (classes,).
+        live: The same of the live rows.
+    """
+    p, q = _shares(reference), _shares(live)
+    return float(((q - p) * np.log(q / p)).sum())
+
+
+def expected_by_chance(reference: NDArray[np.int64], live: NDArray[np.int64]) -> float:
+    """Mean of the index when both sides are drawn from one distribution: (classes - 1) (1 / m + 1 / n).
+
+    To first order the index is then (1 / m + 1 / n) times a chi-square variable with classes - 1 degrees of freedom
+    (Yurdakul & Naranjo 2020, Journal of Risk Model Validation 14(4)).
+
+    Args:
+        reference: Rows of each class, shape (classes,), m together.
+        live: The same of the live rows, n together.
+    """
+    return float((len(reference) - 1) * (1 / max(reference.sum(), 1) + 1 / max(live.sum(), 1)))
+
+
+def homogeneity_p_value(reference: NDArray[np.int64], live: NDArray[np.int64]) -> float:
+    """Probability of counts this different when both come from one distribution: Pearson's chi-square test.
+
+    Both sides are samples, the reference too: its shares are not taken for the truth, which on a few hundred training
+    rows would make drift out of nothing.
+
+    Args:
+        reference: Rows of each class, shape (classes,).
+        live: The same of the live rows.
+    """
+    table = np.stack([reference, live])
+    table = table[:, table.sum(axis=0) > 0]
+    if table.shape[1] < _TABLE_ROWS or not table.sum(axis=1).all():
+        return 1.0
+    return float(chi2_contingency(table, correction=False).pvalue)
+
+
+def compare(
+    name: str,
+    of: Literal["feature", "prediction"],
+    reference: NDArray[np.int64],
+    live: NDArray[np.int64],
+    labels: list[str],
+    *,
+    minimum_rows: int,
+) -> Drift:
+    """One distribution against its reference.
+
+    Args:
+        name: What is compared.
+        of: What kind of thing it is.
+        reference: Rows of each class, shape (classes,).
+        live: The same of the live rows.
+        labels: What each class holds.
+        minimum_rows: Live rows below which nothing is said.
+    """
+    # Classes that neither side saw say nothing, and half a row in each of them would.
+    seen = (reference + live) > 0
+    rows = int(live.sum())
+    p, q = reference / max(reference.sum(), 1), live / max(rows, 1)
+    bins = [Bin(label, float(p[i]), float(q[i])) for i, label in enumerate(labels) if seen[i]]
+    return Drift(
+        name=name,
+        of=of,
+        psi=population_stability_index(reference[seen], live[seen]) if rows else None,
+        by_chance=expected_by_chance(reference[seen], live[seen]) if rows else 0.0,
+        p_value=homogeneity_p_value(reference, live) if rows else None,
+        rows=rows,
+        reference_rows=int(reference.sum()),
+        enough=rows >= minimum_rows,
+        bins=bins,
+    )
+
+
+def unknown(name: str, of: Literal["feature", "prediction"], rows: int, *, minimum_rows: int) -> Drift:
+    """A distribution without a reference."""
+    return Drift(name, of, None, 0.0, None, rows, 0, enough=rows >= minimum_rows)
+
+
+def _shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    smoothed = counts + 0.5
+    shares: NDArray[np.float64] = smoothed / smoothed.sum()
+    return shares

@@ -1,0 +1,222 @@
+"""Turn what was counted of one version into the figures somebody judges: performance, drift, values, the trend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from promotion.gates.evidence import Interval
+from promotion.monitoring.observe.counting import Plan, Tally, latency_quantile, moment
+from promotion.monitoring.observe.drift import compare, unknown
+from promotion.monitoring.observe.observation import Drift, Quality, Reading, Service, Slice
+from promotion.monitoring.observe.performance import concept, confusion, readings, roc_auc, scores
+from promotion.monitoring.observe.prometheus import Trend
+from promotion.monitoring.observe.reference import Bins, FloatArray, IntArray, Reference
+
+_LEAST_IN_A_STEP = 10
+_P95 = 0.95
+_BINARY = 2
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The labelled rows of one version in its newest period that has labels, as long as the window.
+
+    Attributes:
+        since: Start of the period.
+        until: Its end, the time of the newest labelled row.
+        rows: All rows in it, with a label or without.
+        times: Of the labelled rows, microseconds since 1970, shape (rows,).
+        chosen: Predicted classes, likewise.
+        label: What they are, likewise.
+        probability: Likewise.
+    """
+
+    since: datetime
+    until: datetime
+    rows: int
+    times: IntArray
+    chosen: IntArray
+    label: IntArray
+    probability: FloatArray
+
+    @property
+    def coverage(self) -> float:
+        """Share of the period's rows that have a label."""
+        return len(self.label) / self.rows
+
+
+def labelled_period(tally: Tally, window: timedelta) -> Labelled | None:
+    """The newest stretch of rows whose labels have arrived; None without any.
+
+    Labels arrive late. Rows of the last hours without one say nothing of the performance, so the window is laid back to
+    where the labels end.
+
+    Args:
+        tally: What was counted.
+        window: Its length.
+    """
+    if not tally.labelled:
+        return None
+    times, chosen, label, probability = (np.concatenate(parts) for parts in zip(*tally.labelled, strict=True))
+    newest = int(times.max())
+    after = newest - window // timedelta(microseconds=1)
+    inside = times > after
+    rows = sum(int(((block > after) & (block <= newest)).sum()) for block in tally.times)
+    return Labelled(
+        moment(after), moment(newest), rows, *(part[inside] for part in (times, chosen, label, probability))
+    )
+
+
+def performance(
+    found: Labelled | None,
+    names: Sequence[str],
+    reference: Mapping[str, Interval],
+    held_out: Mapping[str, int],
+    minimum: int,
+) -> tuple[dict[str, Reading], dict[str, Reading]]:
+    """Metrics, and the share of positives by predicted class.
+
+    Args:
+        found: The labelled rows; None without any.
+        names: Of the classes.
+        reference: Values at promotion by name.
+        held_out: Rows these were measured on, by predicted class; empty when that is not known.
+        minimum: Labelled rows below which a reading is not enough.
+    """
+    none = np.empty(0, dtype=np.int64)
+    chosen, label = (found.chosen, found.label) if found else (none, none)
+    probability = found.probability if found else np.empty(0)
+    metrics = readings(chosen, label, probability, classes=len(names), reference=reference, minimum=minimum)
+    meaning = concept(chosen, label, names=names, reference=reference, held_out=held_out, minimum=minimum)
+    return metrics, meaning
+
+
+def drifts(tally: Tally, plan: Plan, names: Sequence[str], reference: Reference | None, minimum: int) -> list[Drift]:
+    """Every feature, the predicted class and the probability against the reference.
+
+    Args:
+        tally: What was counted.
+        plan: How.
+        names: Of the classes.
+        reference: None where the version's export is not at hand.
+        minimum: Rows below which nothing is said.
+    """
+    rows = int(tally.rows.sum())
+    if reference is None:
+        unseen = [unknown(name, "feature", rows, minimum_rows=minimum) for name in plan.features]
+        return [*unseen, unknown("predicted class", "prediction", rows, minimum_rows=minimum)]
+
+    def against(name: str, bins: Bins, live: IntArray, labels: Sequence[str], *, is_feature: bool) -> Drift:
+        return compare(
+            name,
+            "feature" if is_feature else "prediction",
+            bins.counts,
+            live,
+            list(labels),
+            minimum_rows=minimum,
+        )
+
+    found = [
+        against(name, bins, tally.values[name], bins.labels, is_feature=True)
+        for name, bins in reference.features.items()
+    ]
+    # No row is without a class: the place for missing values is there for features only.
+    classes = np.append(tally.classes, 0)
+    found.append(against("predicted class", reference.classes, classes, [*names, "other", "missing"], is_feature=False))
+    if tally.probability is not None:
+        bins = reference.probability
+        found.append(against("probability", bins, tally.probability, bins.labels, is_feature=False))
+    return found
+
+
+def qualities(tally: Tally, plan: Plan, reference: Reference | None, minimum: int) -> list[Quality]:
+    """Missing and out-of-range values of every feature; see `drifts` for the arguments."""
+    rows = int(tally.rows.sum())
+    found = []
+    for name, missing, outside in zip(plan.features, tally.missing, tally.outside, strict=True):
+        present = rows - int(missing)
+        found.append(
+            Quality(
+                feature=name,
+                missing=int(missing) / rows if rows else 0.0,
+                reference_missing=reference.missing.get(name) if reference else None,
+                out_of_range=int(outside) / present if present else 0.0,
+                rows=rows,
+                enough=rows >= minimum,
+            )
+        )
+    return found
+
+
+def service_from_log(tallies: Sequence[Tally], minimum: int) -> Service:
+    """What the log alone knows of the service: how long its requests took.
+
+    Args:
+        tallies: Of all versions whose answers were returned.
+        minimum: Requests below which nothing is said.
+    """
+    counts = sum((tally.latency.sum(axis=0) for tally in tallies), start=np.zeros(1, dtype=np.int64))
+    requests = int(counts.sum())
+    return Service(
+        latency_p95_ms=latency_quantile(counts, _P95) if requests else None,
+        requests=requests,
+        source="prediction log",
+        problem="PROMETHEUS_URL is not set",
+        enough=requests >= minimum,
+    )
+
+
+def trend(tally: Tally, plan: Plan, found: Labelled | None, names: Sequence[str], asked: Trend | None) -> list[Slice]:
+    """The steps of the window with what the service did, and those of the labelled period with the performance.
+
+    Args:
+        tally: What was counted.
+        plan: How.
+        found: The labelled rows.
+        names: Of the classes.
+        asked: What Prometheus said; None where nobody asked it.
+    """
+    step = (plan.until - plan.since) / plan.slices
+    steps = []
+    for place in range(plan.slices):
+        values: dict[str, float | None] = {}
+        if asked is not None:
+            values = {
+                "latency_p95_ms": asked.latency_p95_ms[place],
+                "error_rate": asked.error_rate[place],
+                "throughput": asked.throughput[place],
+            }
+        elif tally.latency[place].any():
+            values = {"latency_p95_ms": latency_quantile(tally.latency[place], _P95)}
+        since = plan.since + step * place
+        steps.append(Slice(since, since + step, int(tally.rows[place]), 0, values))
+    return [*steps, *_labelled_trend(found, plan.slices, len(names))]
+
+
+def _labelled_trend(found: Labelled | None, count: int, classes: int) -> list[Slice]:
+    if found is None:
+        return []
+    step = (found.until - found.since) / count
+    edges = [round((found.since + step * place).timestamp() * 1e6) for place in range(count + 1)]
+    # A period holds its end, the newest row, and not its start.
+    place = np.searchsorted(edges[1:], found.times, side="left")
+    steps = []
+    for number in range(count):
+        inside = place == number
+        labelled = int(inside.sum())
+        values: dict[str, float | None] = {}
+        if labelled >= _LEAST_IN_A_STEP:
+            chosen, label = found.chosen[inside], found.label[inside]
+            legal = (chosen >= 0) & (chosen < classes)
+            values |= {
+                name: float(value) for name, value in scores(confusion(chosen[legal], label[legal], classes)).items()
+            }
+            if classes == _BINARY and (area := roc_auc(label, found.probability[inside])):
+                values["roc_auc"] = area[0]
+        since = found.since + step * number
+        steps.append(Slice(since, since + step, 0, labelled, values))
+    return steps

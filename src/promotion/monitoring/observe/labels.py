@@ -1,0 +1,133 @@
+"""What the rows really were, once somebody knows: labels that arrive late, by request and row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from promotion.config.family import FamilyConfig
+from promotion.errors import DataError, UsageError
+
+UNKNOWN = -1
+"""A row without a label."""
+_SUFFIXES = (".csv", ".parquet")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels by request and row.
+
+    Attributes:
+        keys: `request_id/row`, each once.
+        classes: Position of the class of each, shape (len(keys),).
+        conflicting: Rows left out because they have two labels that differ.
+        unknown: Labels left out because they are no class of the family.
+    """
+
+    keys: pa.Array
+    classes: NDArray[np.int64]
+    conflicting: int = 0
+    unknown: int = 0
+
+    def of(self, request_ids: Any, rows: Any) -> NDArray[np.int64]:
+        """The label of each row, `UNKNOWN` where there is none.
+
+        Args:
+            request_ids: Arrow strings, one a row.
+            rows: Arrow integers: position within the request.
+        """
+        place = pc.index_in(_keys(request_ids, rows), value_set=self.keys)
+        found = np.asarray(pc.fill_null(place, UNKNOWN).to_numpy(), dtype=np.int64)
+        # Appended, so that a place of -1 reads as "no label".
+        return np.append(self.classes, UNKNOWN)[found]
+
+
+def read_labels(path: Path, config: FamilyConfig) -> Labels:
+    """Read the labels that have arrived.
+
+    The file has `request_id`, optionally `row` (0 without it), and either `label`, or the family's target column. A
+    `label` is the text of a class or its position; the target column, and numbers that are no position, are read as the
+    target is in training.
+
+    Args:
+        path: CSV or Parquet.
+        config: The family.
+
+    Raises:
+        UsageError: There is no such file, or it is of another kind.
+        DataError: It cannot be read, or columns are missing.
+    """
+    if path.suffix.lower() not in _SUFFIXES:
+        raise UsageError(f"{path}: labels come as {' or '.join(_SUFFIXES)}")
+    target = config.target.column
+    table = _read(path)
+    value = "label" if "label" in table.columns else target
+    missing = [name for name in ("request_id", value) if name not in table.columns]
+    if missing:
+        raise DataError(
+            f"{path}: column {missing[0]!r} is missing: expected request_id, row (optional), and label or {target}"
+        )
+    classes = _classes(table[value], config, raw=value != "label")
+    rows = table["row"] if "row" in table.columns else pd.Series(0, index=table.index)
+    place = pd.to_numeric(rows, errors="coerce")
+    usable = classes.notna() & place.notna() & table["request_id"].notna()
+    labelled = pd.DataFrame(
+        {
+            "key": table["request_id"][usable].astype(str) + "/" + place[usable].astype("int64").astype(str),
+            "label": classes[usable].astype("int64"),
+        }
+    ).drop_duplicates()
+    twice = labelled["key"].duplicated(keep=False)
+    kept = labelled[~twice]
+    return Labels(
+        keys=pa.array(kept["key"], type=pa.string()),
+        classes=kept["label"].to_numpy(dtype=np.int64),
+        conflicting=int(labelled["key"][twice].nunique()),
+        unknown=int((~usable).sum()),
+    )
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        if path.suffix.lower() == ".parquet":
+            return pd.read_parquet(path)
+        return pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: no such file of labels") from error
+    except (OSError, ValueError) as error:
+        summary = " ".join(str(error).split())
+        raise DataError(f"{path}: the labels cannot be read: {summary}") from error
+
+
+def _classes(given: pd.Series[Any], config: FamilyConfig, *, raw: bool) -> pd.Series[Any]:
+    """Position of the class of each value; missing where it is none."""
+    texts = given.astype("string").str.strip()
+    names = {name: float(place) for place, name in enumerate(config.classes)}
+    numbers = pd.to_numeric(texts, errors="coerce")
+    if not raw:
+        # A family whose classes are numbers themselves says which it means by using only those.
+        named = texts.map(names)
+        if named[given.notna()].notna().all():
+            return named
+        if numbers[numbers.notna()].isin(range(len(names))).all():
+            return numbers.fillna(named).astype("Float64")
+    else:
+        named = texts.map(names)
+    above = config.target.positive_above
+    if above is None:
+        return named
+    column = config.data.columns[config.target.column]
+    if column.labels is not None:
+        numbers = texts.map({label: float(place) for place, label in enumerate(column.labels)})
+    return named.fillna((numbers > above).astype("Float64").where(numbers.notna()))
+
+
+def _keys(request_ids: Any, rows: Any) -> Any:
+    return pc.binary_join_element_wise(request_ids.cast(pa.string()), rows.cast(pa.string()), "/")

@@ -1,0 +1,239 @@
+"""Observe every version that answered for a family in a window: count its log, ask its service, know its past."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import cast
+
+from promotion.config.family import FamilyConfig
+from promotion.config.policy import Monitoring
+from promotion.gates.evidence import Interval
+from promotion.monitoring.observe.counting import Answerer, Count, Plan, Tally, moment
+from promotion.monitoring.observe.engines import COUNTERS, Engine
+from promotion.monitoring.observe.figures import (
+    Labelled,
+    drifts,
+    labelled_period,
+    performance,
+    qualities,
+    service_from_log,
+    trend,
+)
+from promotion.monitoring.observe.labels import Labels, read_labels
+from promotion.monitoring.observe.observation import Arrival, Lately, LeftOut, Observation, Reading, Role, Service
+from promotion.monitoring.observe.prometheus import Prometheus, Trend
+from promotion.monitoring.observe.prometheus import Version as Served
+from promotion.monitoring.observe.recent_windows import accuracy_lately, service_lately
+from promotion.monitoring.observe.reference import Reference
+
+SLICES = 24
+"""Steps of a trend: hours of a day."""
+_RETURNED = frozenset({"champion", "challenger"})
+
+Version = tuple[str, int]
+"""Registered model and MLflow's number."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a family's versions beside the log.
+
+    Attributes:
+        production: The version in Production; None when there is none.
+        live_since: When it came there, UTC; None likewise.
+        is_recorded: Whether the journal has ever moved a version of the family.
+        metrics: Values at promotion by name, with their intervals, by version.
+        semver: Semantic versions.
+        references: Statistics of exports.
+    """
+
+    production: Version | None
+    is_recorded: bool
+    metrics: Mapping[Version, Mapping[str, Interval]]
+    semver: Mapping[Version, str]
+    references: Mapping[Version, Reference]
+    live_since: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What to look at.
+
+    Attributes:
+        config: The family.
+        source: Its prediction log.
+        until: End of the window, UTC.
+        window: Its length.
+        labels: File of labels.
+        engine: Who counts.
+        prometheus: Address of Prometheus; None for none.
+    """
+
+    config: FamilyConfig
+    source: str
+    until: datetime
+    window: timedelta
+    labels: Path | None = None
+    engine: Engine = "pandas"
+    prometheus: str | None = None
+
+    @property
+    def policy(self) -> Monitoring:
+        """The family's bounds; the documented ones where its file has none."""
+        return self.config.monitoring or Monitoring()
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What all versions of a window share."""
+
+    watch: Watch
+    known: Known
+    plan: Plan
+    count: Count
+    serving: Answerer | None
+    service: Service
+    asked: Trend | None
+    left_out: LeftOut
+
+
+def observe(watch: Watch, known: Known) -> list[Observation]:
+    """What every version did in the window; the one that serves comes first.
+
+    Args:
+        watch: What to look at.
+        known: What is known beside the log.
+
+    Raises:
+        UsageError: There is no log, or no file of labels.
+        DataError: One of them cannot be read.
+    """
+    labels = read_labels(watch.labels, watch.config) if watch.labels else None
+    plan = _plan(watch, known, labels)
+    count = COUNTERS[watch.engine](watch.source, plan.earliest, plan)
+    serving = _serving(count, known)
+    # A version in Production that fails every request writes no row, and has to be seen all the same.
+    production = Answerer("champion", *known.production) if known.production else None
+    for answerer in {serving, production} - {None, *count.answerers}:
+        if answerer is not None:
+            reference = known.references.get((answerer.model, answerer.version))
+            count.answerers[answerer] = Tally.empty(plan, reference)
+    service, asked = _service(watch, plan, count)
+    left_out = LeftOut(
+        bad_lines=count.bad_lines,
+        from_the_future=count.from_the_future,
+        other_families=count.other_families,
+        conflicting_labels=labels.conflicting if labels else 0,
+        unknown_labels=labels.unknown if labels else 0,
+    )
+    seen = _Seen(watch, known, plan, count, serving, service, asked, left_out)
+    found = [
+        _observation(seen, answerer, tally)
+        for answerer, tally in count.answerers.items()
+        if tally.last is not None or tally.labelled or answerer in {serving, production}
+    ]
+    return sorted(found, key=lambda it: (not it.serves, it.role, it.model, -it.version))
+
+
+def _plan(watch: Watch, known: Known, labels: Labels | None) -> Plan:
+    since = watch.until - watch.window
+    return Plan(
+        family=watch.config.family,
+        features={name: watch.config.data.columns[name] for name in watch.config.features},
+        references=known.references,
+        classes=len(watch.config.classes),
+        since=since,
+        until=watch.until,
+        earliest=since - watch.policy.label_delay if labels else since,
+        slices=SLICES,
+        labels=labels,
+    )
+
+
+def _serving(count: Count, known: Known) -> Answerer | None:
+    """The champion with the newest row; without any row, the version in Production."""
+    newest = max(
+        (
+            (tally.last, answerer)
+            for answerer, tally in count.answerers.items()
+            if answerer.role == "champion" and tally.last
+        ),
+        default=None,
+    )
+    if newest is not None:
+        return newest[1]
+    return Answerer("champion", *known.production) if known.production else None
+
+
+def _service(watch: Watch, plan: Plan, count: Count) -> tuple[Service, Trend | None]:
+    minimum = watch.policy.minimum_rows
+    if watch.prometheus is None:
+        returned = [tally for answerer, tally in count.answerers.items() if answerer.role in _RETURNED]
+        return service_from_log(returned, minimum), None
+    prometheus = Prometheus(watch.prometheus)
+    return prometheus.observe(plan.family, plan.since, plan.until, steps=SLICES, minimum_requests=minimum)
+
+
+def _observation(seen: _Seen, answerer: Answerer, tally: Tally) -> Observation:
+    known, plan, policy, names = seen.known, seen.plan, seen.watch.policy, seen.watch.config.classes
+    version = (answerer.model, answerer.version)
+    reference = known.references.get(version)
+    promoted = known.metrics.get(version) or (reference.metrics if reference else {})
+    labelled = labelled_period(tally, seen.watch.window)
+    held_out = reference.labels if reference else {}
+    metrics, concept = performance(labelled, names, promoted, held_out, policy.minimum_labels)
+    return Observation(
+        family=plan.family,
+        model=answerer.model,
+        version=answerer.version,
+        semver=known.semver.get(version) or (reference.semver if reference else None),
+        role=cast("Role", answerer.role),
+        is_production=known.production == version if known.is_recorded else None,
+        serves=answerer == seen.serving,
+        since=plan.since,
+        until=plan.until,
+        rows=int(tally.rows.sum()),
+        labelled=len(labelled.label) if labelled else 0,
+        labelled_since=labelled.since if labelled else None,
+        labelled_until=labelled.until if labelled else None,
+        coverage=labelled.coverage if labelled else None,
+        metrics=metrics,
+        concept=concept,
+        drift=drifts(tally, plan, names, reference, policy.minimum_rows),
+        quality=qualities(tally, plan, reference, policy.minimum_rows),
+        service=seen.service,
+        slices=trend(tally, plan, labelled, names, seen.asked),
+        lately=_lately(seen, answerer, labelled, metrics),
+        arrivals=_arrivals(seen.count, answerer.role),
+        left_out=seen.left_out,
+        reference=str(reference.source) if reference else None,
+    )
+
+
+def _lately(
+    seen: _Seen, answerer: Answerer, labelled: Labelled | None, metrics: Mapping[str, Reading]
+) -> dict[str, Lately]:
+    """The newest windows of the version in Production; nothing of any other, which nobody can take back."""
+    watch, live_since = seen.watch, seen.known.live_since
+    version = (answerer.model, answerer.version)
+    if answerer.role != "champion" or version != seen.known.production or live_since is None:
+        return {}
+    return {
+        "accuracy": accuracy_lately(labelled, metrics["accuracy"], watch.policy, live_since),
+        **service_lately(
+            watch.prometheus, Served(watch.config.family, *version), watch.policy, live_since, watch.until
+        ),
+    }
+
+
+def _arrivals(count: Count, role: str) -> Sequence[Arrival]:
+    """The versions of a role in the order they were first seen in the window."""
+    found = [
+        Arrival(moment(tally.first), answerer.model, answerer.version)
+        for answerer, tally in count.answerers.items()
+        if answerer.role == role and tally.first is not None
+    ]
+    return sorted(found, key=lambda arrival: arrival.at)

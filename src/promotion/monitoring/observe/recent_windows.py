@@ -1,0 +1,96 @@
+"""What the version in Production did in the last few windows, which is what may take it back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from promotion.config.policy import Monitoring
+from promotion.monitoring.observe.counting import moment
+from promotion.monitoring.observe.figures import Labelled
+from promotion.monitoring.observe.observation import Lately, Reading, Stretch
+from promotion.monitoring.observe.performance import wilson
+from promotion.monitoring.observe.prometheus import Prometheus, Version
+
+
+def accuracy_lately(found: Labelled | None, promoted: Reading, policy: Monitoring, live_since: datetime) -> Lately:
+    """Accuracy in the newest windows that have labels.
+
+    Labels arrive late and at their own pace, so a window ends with a labelled row, and is longer than the policy's
+    where that has fewer labelled rows than the policy asks for.
+
+    Args:
+        found: The labelled rows of the version in its newest period; None without any.
+        promoted: The accuracy in that period; its value at promotion counts.
+        policy: Length and number of the windows, and how many rows one needs.
+        live_since: What was answered earlier does not count.
+    """
+    if found is None:
+        return Lately(problem="there are no labels")
+    order = np.argsort(found.times, kind="stable")
+    order = order[found.times[order] >= round(live_since.timestamp() * 1e6)]
+    times, is_right = found.times[order], (found.chosen == found.label)[order]
+    length = policy.sustained.window // timedelta(microseconds=1)
+    stretches: list[Stretch] = []
+    end = len(times)
+    while end and len(stretches) < policy.sustained.of:
+        by_time = int(np.searchsorted(times, times[end - 1] - length, side="right"))
+        start = max(min(by_time, end - policy.sustained.minimum_labels), 0)
+        rows = end - start
+        stretches.append(
+            Stretch(
+                since=moment(int(times[start])),
+                until=moment(int(times[end - 1])),
+                value=float(is_right[start:end].mean()),
+                rows=rows,
+                enough=rows >= policy.sustained.minimum_labels,
+            )
+        )
+        end = start
+    if not stretches:
+        return Lately(problem="no row has a label that was answered since the version is in Production")
+    rows = sum(it.rows for it in stretches)
+    value, low, high = wilson(int(is_right[len(is_right) - rows :].sum()), rows)
+    together = replace(promoted, value=value, low=low, high=high, rows=rows)
+    return Lately(stretches[::-1], together)
+
+
+def service_lately(
+    url: str | None, version: Version, policy: Monitoring, live_since: datetime, until: datetime
+) -> dict[str, Lately]:
+    """Error rate and latency in the newest windows, of the servers that answered with this version and no other.
+
+    Args:
+        url: Address of Prometheus; None where nobody may be asked.
+        version: Family, registered model and number.
+        policy: Length and number of the windows, and how many requests one needs.
+        live_since: Windows that begin earlier do not count.
+        until: End of the newest window.
+    """
+    names = ("error_rate", "latency")
+    if url is None:
+        return {name: Lately(problem="PROMETHEUS_URL is not set") for name in names}
+    length = policy.sustained.window
+    ends = [until - length * place for place in range(policy.sustained.of)][::-1]
+    ends = [end for end in ends if end - length >= live_since]
+    if not ends:
+        young = f"in Production for less than {length.total_seconds():g} s"
+        return {name: Lately(problem=young) for name in names}
+    prometheus = Prometheus(url)
+    found = [prometheus.observe_version(version, end - length, end, policy.minimum_rows) for end in ends]
+    problem = found[-1].problem
+    return {
+        name: Lately(
+            [
+                Stretch(end - length, end, value, service.requests or 0, enough=service.enough and value is not None)
+                for end, service, value in zip(ends, found, values, strict=True)
+            ],
+            problem=problem,
+        )
+        for name, values in (
+            ("error_rate", [service.error_rate for service in found]),
+            ("latency", [service.latency_p95_ms for service in found]),
+        )
+    }

@@ -1,0 +1,1 @@
+"""The monitoring page and what it shows of the past."""

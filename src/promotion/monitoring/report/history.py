@@ -1,0 +1,124 @@
+"""What earlier runs saw, and what is known of a family's versions: the monitor's side of the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from promotion.gates.evidence import Interval
+from promotion.journal.journal import Journal
+from promotion.journal.schema import monitoring_run
+from promotion.monitoring.observe.observation import Observation
+from promotion.monitoring.observe.observe import Known, Version
+from promotion.monitoring.observe.reference import Reference
+from promotion.monitoring.thresholds import Finding, Level, worst
+from promotion.registry.semver import is_semantic
+
+_HEAVY = ("slices", "drift")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """An earlier run, as it was kept.
+
+    Attributes:
+        at: End of its window, UTC.
+        model: Registered model that answered.
+        version: MLflow's number.
+        rows: Predicted rows in the window.
+        level: Worst of its findings; None when there was none.
+        observation: What was seen, without the trend and without the classes of values.
+        findings: What was said of it.
+    """
+
+    at: datetime
+    model: str
+    version: int
+    rows: int
+    level: Level | None
+    observation: Mapping[str, Any]
+    findings: Sequence[Mapping[str, Any]]
+
+
+def known_versions(journal: Journal, family: str, references: Iterable[Reference]) -> Known:
+    """What the journal and the exports know of a family's versions.
+
+    Args:
+        journal: May be one in which nothing was ever recorded.
+        family: Whose versions.
+        references: Of the exports at hand.
+    """
+    entries = journal.entries(family) if journal.exists else []
+    metrics: dict[Version, Mapping[str, Interval]] = {}
+    semver: dict[Version, str] = {}
+    for entry in entries:
+        registration = journal.registration(entry.id)
+        if registration is not None:
+            metrics[entry.model, entry.number] = promoted(registration.metrics)
+        if is_semantic(entry.version):
+            semver[entry.model, entry.number] = entry.version
+    production = journal.production(family) if journal.exists else None
+    return Known(
+        production=(production.model, production.number) if production else None,
+        is_recorded=journal.knows(family),
+        metrics=metrics,
+        semver=semver,
+        references={(it.model, it.version): it for it in references},
+        live_since=production.promoted_at if production else None,
+    )
+
+
+def promoted(recorded: Mapping[str, float]) -> dict[str, Interval]:
+    """Values on the rows held out, by the metric's own name, from the metrics recorded at registration.
+
+    A value without ends of an interval is taken as it stands.
+    """
+    held_out = {name.removeprefix("test_"): value for name, value in recorded.items() if name.startswith("test_")}
+    return {
+        name: Interval(value, recorded.get(f"{name}_low", value), recorded.get(f"{name}_high", value))
+        for name, value in (held_out or recorded).items()
+    }
+
+
+def record(journal: Journal, observation: Observation, findings: Sequence[Finding]) -> None:
+    """Keep what a run saw of the version that serves.
+
+    Args:
+        journal: Is created where there is none.
+        observation: What was seen.
+        findings: What was said of it.
+
+    Raises:
+        JournalError: It cannot be written.
+    """
+    seen = observation.as_json()
+    light = {name: value for name, value in seen.items() if name not in _HEAVY}
+    drifts = [{name: value for name, value in drift.items() if name != "bins"} for drift in seen["drift"]]
+    values = {
+        "family": observation.family,
+        "model": observation.model,
+        "mlflow_version": observation.version,
+        "at": observation.until,
+        "since": observation.since,
+        "rows": observation.rows,
+        "level": worst(findings),
+        "observation": light | {"drift": drifts},
+        "findings": [finding.as_json() for finding in findings],
+    }
+    with journal.database.write() as connection:
+        connection.execute(monitoring_run.insert().values(values))
+
+
+def earlier(journal: Journal, family: str, *, limit: int) -> list[Run]:
+    """The newest runs, newest first."""
+    if not journal.exists:
+        return []
+    query = select(monitoring_run).where(monitoring_run.c.family == family)
+    rows = journal.rows(query.order_by(monitoring_run.c.at.desc(), monitoring_run.c.id.desc()).limit(limit))
+    return [
+        Run(row.at, row.model, row.mlflow_version, row.rows, row.level, row.observation, row.findings) for row in rows
+    ]

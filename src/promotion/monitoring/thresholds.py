@@ -1,0 +1,277 @@
+"""Say of an observation what is bad, how bad, and what cannot be said: the alert thresholds and nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from statistics import NormalDist
+from typing import Any, Literal
+
+from promotion.config.policy import Alert, Levels, Monitoring
+from promotion.monitoring.observe.observation import Drift, Observation, Reading
+
+Level = Literal["critical", "warning", "info"]
+LEVELS: tuple[Level, ...] = ("critical", "warning", "info")
+"""Worst first."""
+RISING = frozenset({"rmspe", "mae"})
+"""Metrics that measure an error: more is worse."""
+_LEADING = frozenset({"accuracy", "rmspe"})
+
+# A reading's interval is a 95 % one.
+_HALF_WIDTH = NormalDist().inv_cdf(0.975)
+# A feature is one of many that are looked at in every run: how unlikely chance must be as the reason.
+_DRIFT_P_VALUE = 0.001
+_WORTH_SAYING = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to tell, or one thing that cannot be told.
+
+    A check that has no finding is healthy, on rows enough.
+
+    Attributes:
+        key: Of the check, the same whatever the level: `accuracy`, `drift:age`, `error_rate`, …
+        level: How bad; None when there is not enough data, or not enough certainty: neither an alarm nor an all-clear.
+        metric: What was measured, in words.
+        value: Measured; None when unknown.
+        reference: Value at promotion, where there is one.
+        bound: The bound that was crossed; for a finding without level, the first one.
+        since: Start of the rows it was measured on, UTC.
+        rows: How many rows or requests.
+        text: One line for a person.
+    """
+
+    key: str
+    level: Level | None
+    metric: str
+    value: float | None
+    reference: float | None
+    bound: float | None
+    since: datetime
+    rows: int
+    text: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self) | {"since": self.since.isoformat()}
+
+
+def judge(observation: Observation, monitoring: Monitoring) -> list[Finding]:
+    """Every check's finding, worst first.
+
+    Drops and rises are absolute differences from the value at promotion. Beyond a bound they count only when the
+    metric differs from that value with the family's confidence: a large drop on few labels is not yet one, and neither
+    is one from a value that was measured on few held-out rows.
+
+    Args:
+        observation: What was seen.
+        monitoring: The family's bounds.
+    """
+    found = [
+        *_stage(observation),
+        *_performance(observation, monitoring),
+        *_concept(observation, monitoring),
+        *_service(observation, monitoring),
+        *(_drifts(observation, monitoring) if monitoring.drift else ()),
+        *_values(observation, monitoring),
+    ]
+    rank: dict[Level | None, int] = {level: place for place, level in enumerate(LEVELS)}
+    return sorted(found, key=lambda finding: rank.get(finding.level, len(LEVELS)))
+
+
+def worst(findings: Sequence[Finding]) -> Level | None:
+    """The highest level among findings; None when none has one."""
+    found = {finding.level for finding in findings}
+    return next((level for level in LEVELS if level in found), None)
+
+
+def _bounds(monitoring: Monitoring, name: str) -> list[tuple[Level, float]]:
+    """A bound's levels, worst first."""
+    alerts: tuple[tuple[Level, Alert], ...] = (("critical", monitoring.critical), ("warning", monitoring.warning))
+    found = [(level, getattr(alert, name)) for level, alert in alerts]
+    return [(level, bound) for level, bound in found if bound is not None]
+
+
+def _levels(levels: Levels) -> list[tuple[Level, float]]:
+    return [(level, bound) for level in LEVELS if (bound := getattr(levels, level)) is not None]
+
+
+def _crossed(value: float, bounds: list[tuple[Level, float]]) -> tuple[Level, float] | None:
+    # A drop from 0.90 to 0.85 is 0.05000000000000004 to a computer, and not beyond 0.05 to anybody else.
+    return next(((level, bound) for level, bound in bounds if value > bound + 1e-9), None)
+
+
+def _stage(observation: Observation) -> Iterator[Finding]:
+    if observation.serves and observation.is_production is False:
+        text = f"{observation} answers, and is not in Production: deploy what is, or find out who deployed this"
+        yield Finding("stage", "warning", "stage", None, None, None, observation.since, observation.rows, text)
+
+
+def _performance(observation: Observation, monitoring: Monitoring) -> Iterator[Finding]:
+    for name, reading in observation.metrics.items():
+        bounds = _levels(monitoring.rmspe_rise) if name in RISING else _bounds(monitoring, "accuracy_drop")
+        if name == "mae":
+            continue  # in the target's unit, for which there is no bound that suits every family
+        if name not in _LEADING:
+            # The thresholds name the accuracy; a loss in another metric is worth a word, not an alarm.
+            bounds = [("info", bounds[-1][1])] if bounds else []
+        finding = _loss(observation, monitoring, name, reading, bounds)
+        if finding is not None:
+            yield finding
+
+
+def _loss(
+    observation: Observation, monitoring: Monitoring, name: str, reading: Reading, bounds: list[tuple[Level, float]]
+) -> Finding | None:
+    """What a metric's distance from its value at promotion comes to; None when it is healthy."""
+
+    def say(level: Level | None, bound: float | None, text: str) -> Finding:
+        since = observation.labelled_since or observation.since
+        return Finding(name, level, name, reading.value, reading.reference, bound, since, reading.rows, text)
+
+    first = bounds[-1][1] if bounds else None
+    if not reading.enough or reading.value is None or reading.reference is None:
+        return say(None, first, f"{name}: {_unsaid(reading, monitoring)}")
+    rising = name in RISING
+    loss = (reading.value - reading.reference) * (1 if rising else -1)
+    crossed = _crossed(loss, bounds)
+    text = (
+        f"{name} {reading.value:.3f} on {reading.rows:,} labelled rows, {loss:.3f} {'above' if rising else 'below'} "
+        f"{reading.reference:.3f} at promotion"
+    )
+    if not is_sure(reading, loss, monitoring.confidence, rising=rising):
+        return say(None, crossed[1], f"{text}; {doubt(reading, rising=rising)}") if crossed else None
+    if crossed:
+        return say(*crossed, f"{text}; {crossed[0]} beyond {crossed[1]:g}")
+    return say("info", first, f"{text}; a minor fluctuation") if name in _LEADING else None
+
+
+def _unsaid(reading: Reading, monitoring: Monitoring) -> str:
+    if not reading.enough:
+        return f"not enough data, {reading.rows:,} labelled rows, {monitoring.minimum_labels:,} needed"
+    if reading.value is None:
+        return f"the {reading.rows:,} labelled rows cannot tell it"
+    return "nothing to compare with, no value at promotion is known"
+
+
+def is_sure(reading: Reading, loss: float, confidence: float, *, rising: bool) -> bool:
+    """Whether the two values differ with that confidence, both being measured on so many rows and no more.
+
+    The interval of the difference has the square root of the summed squares of both reaches (MOVER; Zou & Donner 2008,
+    Statistics in Medicine 27:1693-1702), scaled from 95 % to the confidence.
+    """
+    reach = math.hypot(*_reaches(reading, rising=rising))
+    return loss > reach * NormalDist().inv_cdf((1 + confidence) / 2) / _HALF_WIDTH
+
+
+def _reaches(reading: Reading, *, rising: bool) -> tuple[float, float]:
+    """How far each 95 % interval reaches towards the other value: the live one's, and the one of promotion."""
+    ours, theirs = (reading.low, reading.reference_high) if rising else (reading.high, reading.reference_low)
+    if ours is None or reading.value is None or reading.reference is None:
+        return math.inf, 0.0
+    return abs(reading.value - ours), 0.0 if theirs is None else abs(reading.reference - theirs)
+
+
+def doubt(reading: Reading, *, rising: bool) -> str:
+    """Why two values may differ by chance, in words."""
+    live, promotion = _reaches(reading, rising=rising)
+    if promotion > live:
+        return f"it may be chance, the value at promotion is known to ±{promotion:.2f} only"
+    return "it may be chance with so few labelled rows"
+
+
+def _concept(observation: Observation, monitoring: Monitoring) -> Iterator[Finding]:
+    bound = monitoring.concept_change
+    for predicted, reading in observation.concept.items():
+        key, what = f"concept:{predicted}", f"share of positives among rows predicted {predicted!r}"
+        since = observation.labelled_since or observation.since
+        facts = (what, reading.value, reading.reference, bound, since, reading.rows)
+        if not reading.enough or reading.value is None:
+            yield Finding(key, None, *facts, f"{what}: not enough data, {reading.rows:,} labelled rows")
+            continue
+        if reading.reference is None:
+            continue
+        change = abs(reading.value - reading.reference)
+        rising = reading.value > reading.reference
+        if change > bound and is_sure(reading, change, monitoring.confidence, rising=rising):
+            text = f"{what} is {reading.value:.3f}, at promotion {reading.reference:.3f}; warning beyond {bound:g}"
+            yield Finding(key, "warning", *facts, text)
+
+
+def _service(observation: Observation, monitoring: Monitoring) -> Iterator[Finding]:
+    service, requests = observation.service, observation.service.requests or 0
+    if service.is_blind:
+        text = f"the service cannot be watched: {service.problem}"
+        yield Finding("metrics", "warning", "metrics", None, None, None, observation.since, 0, text)
+    for key, name, value, bounds in (
+        ("error_rate", "error rate", service.error_rate, _bounds(monitoring, "error_rate")),
+        ("latency", "latency p95, ms", service.latency_p95_ms, _bounds(monitoring, "latency_ms")),
+    ):
+        if not bounds:
+            continue
+        facts = (name, value, None)
+        if value is None or not service.enough:
+            counted = f"{requests:,} requests, {monitoring.minimum_rows:,} needed"
+            why = (
+                f"unknown, {service.problem or 'nothing was measured'}"
+                if value is None
+                else f"not enough data, {counted}"
+            )
+            yield Finding(key, None, *facts, bounds[-1][1], observation.since, requests, f"{name}: {why}")
+            continue
+        crossed = _crossed(value, bounds)
+        if crossed is not None:
+            text = f"{name} {value:.3g} over {requests:,} requests; {crossed[0]} beyond {crossed[1]:g}"
+            yield Finding(key, crossed[0], *facts, crossed[1], observation.since, requests, text)
+
+
+def _drifts(observation: Observation, monitoring: Monitoring) -> Iterator[Finding]:
+    for drift in observation.drift:
+        yield from _drift(observation, monitoring, drift, _levels(monitoring.psi), tests=len(observation.drift))
+
+
+def _drift(
+    observation: Observation, monitoring: Monitoring, drift: Drift, levels: list[tuple[Level, float]], *, tests: int
+) -> Iterator[Finding]:
+    key, metric = f"drift:{drift.name}", f"population stability index of {drift.name}"
+    facts = (metric, drift.psi, 0.0, levels[-1][1] if levels else None, observation.since, drift.rows)
+    if drift.psi is None or drift.p_value is None:
+        yield Finding(key, None, *facts, f"drift of {drift.name}: unknown, there is no reference of this version")
+        return
+    if not drift.enough:
+        needed = f"{drift.rows:,} rows, {monitoring.minimum_rows:,} needed"
+        yield Finding(key, None, *facts, f"drift of {drift.name}: not enough data, {needed}")
+        return
+    # What chance alone adds is taken off, or a small reference would be a drift for ever.
+    crossed = _crossed(drift.psi - drift.by_chance, levels)
+    if crossed is None:
+        return
+    level, bound = crossed
+    chance = f", {drift.by_chance:.2f} of it by chance" if drift.by_chance >= _WORTH_SAYING else ""
+    text = f"{drift.name} drifted: population stability index {drift.psi:.2f}{chance} over {drift.rows:,} rows"
+    # Bonferroni: with many features some look odd by chance alone.
+    if drift.p_value * tests > _DRIFT_P_VALUE:
+        yield Finding(key, None, *facts, f"{text}; too few to be sure (p = {drift.p_value:.2g})")
+        return
+    text = f"{text}; {level} beyond {bound:g}"
+    yield Finding(key, level, metric, drift.psi, 0.0, bound, observation.since, drift.rows, text)
+
+
+def _values(observation: Observation, monitoring: Monitoring) -> Iterator[Finding]:
+    for quality in observation.quality:
+        checks = (
+            ("missing", quality.missing, quality.reference_missing, monitoring.missing_rise, "missing"),
+            ("out_of_range", quality.out_of_range, 0.0, monitoring.out_of_range, "outside the allowed range"),
+        )
+        for name, value, reference, bound, words in checks:
+            key, metric = f"{name}:{quality.feature}", f"share of {quality.feature} {words}"
+            facts = (metric, value, reference, bound, observation.since, quality.rows)
+            if not quality.enough:
+                text = f"{metric}: not enough data, {quality.rows:,} rows, {monitoring.minimum_rows:,} needed"
+                yield Finding(key, None, *facts, text)
+            elif value - (reference or 0.0) > bound:
+                before = "" if reference is None or name != "missing" else f", at training {reference:.1%}"
+                yield Finding(key, "warning", *facts, f"{metric}: {value:.1%} of {quality.rows:,} rows{before}")

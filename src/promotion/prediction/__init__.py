@@ -1,0 +1,1 @@
+"""Answer the rows of a table with one version, by pandas or Spark."""

@@ -1,0 +1,1 @@
+"""MLflow's model registry behind one small protocol: direct reads, REST, or its own client."""

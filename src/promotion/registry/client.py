@@ -1,0 +1,219 @@
+"""Any registry that MLflow itself can open, through `MlflowClient`; slow to start, so other ways are preferred."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, NoReturn
+
+from promotion.errors import PromotionError, RegistryBroken
+from promotion.registry.contract import (
+    ModelVersion,
+    RegisteredModel,
+    from_milliseconds,
+    search_literal,
+    served_artifact_uri,
+    unknown_model,
+    unknown_version,
+    without_password,
+)
+from promotion.registry.failures import registry_error
+from promotion.registry.stages import Stage
+
+PAGE = 1000
+CONNECT_SECONDS = 3
+_DATABASES = ("postgresql", "mysql", "mssql")
+
+
+class _NotThere(Exception):
+    """MLflow says RESOURCE_DOES_NOT_EXIST."""
+
+
+class ClientRegistry:
+    """MLflow's model registry behind any URI that MLflow understands.
+
+    Args:
+        uri: Registry URI.
+        tracking_uri: The store that keeps runs and artifacts; the registry's own unless set apart.
+    """
+
+    def __init__(self, uri: str, tracking_uri: str | None = None) -> None:
+        self.uri = uri
+        self._tracking_uri = tracking_uri or uri
+        self._shown = without_password(uri)
+
+    def models(self) -> list[RegisteredModel]:
+        """Every registered model by name, each with its highest version per stage."""
+        found = self._pages("search_registered_models")
+        return sorted((_model(item) for item in found), key=lambda model: model.name)
+
+    def model(self, name: str) -> RegisteredModel:
+        """One registered model."""
+        try:
+            with self._translated():
+                return _model(self._client.get_registered_model(name))
+        except _NotThere as error:
+            raise unknown_model(name, [model.name for model in self.models()]) from error
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        """All versions of one registered model, newest first."""
+        found = self._search(f"name = {search_literal(name)}")
+        if not found:
+            self.model(name)
+        return sorted(found, key=lambda version: -version.number)
+
+    def version(self, name: str, number: int) -> ModelVersion:
+        """One version."""
+        with self._about(name, number):
+            return _version(self._client.get_model_version(name, str(number)))
+
+    def tagged(self, key: str, value: str) -> list[ModelVersion]:
+        """All versions of all models that carry this tag, by name, newest first."""
+        found = self._search(f"tags.`{key}` = {search_literal(value)}")
+        # MySQL compares without case.
+        exact = (version for version in found if version.tags.get(key) == value)
+        return sorted(exact, key=lambda version: (version.model, -version.number))
+
+    def artifact_uri(self, version: ModelVersion) -> str:
+        """Where the artifact's files are, resolved down to a storage location."""
+        with self._about(version.model, version.number):
+            uri = self._client.get_model_version_download_uri(version.model, str(version.number))
+            return served_artifact_uri(self._storage(uri or version.source), self._tracking_uri)
+
+    def set_stage(self, name: str, number: int, stage: Stage) -> None:
+        """Move one version; other versions stay where they are."""
+        with self._about(name, number):
+            self._client.transition_model_version_stage(name, str(number), stage.value)
+
+    def set_alias(self, name: str, alias: str, number: int) -> None:
+        """Point an alias at a version."""
+        with self._about(name, number):
+            self._client.set_registered_model_alias(name, alias, str(number))
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Remove an alias; removing an absent one is no error."""
+        if alias in self.model(name).aliases:
+            with self._translated():
+                self._client.delete_registered_model_alias(name, alias)
+
+    def set_tag(self, name: str, number: int, key: str, value: str) -> None:
+        """Write one version tag."""
+        with self._about(name, number):
+            self._client.set_model_version_tag(name, str(number), key, value)
+
+    def delete_tag(self, name: str, number: int, key: str) -> None:
+        """Remove one version tag; removing an absent one is no error."""
+        if key in self.version(name, number).tags:
+            with self._translated():
+                self._client.delete_model_version_tag(name, str(number), key)
+
+    def set_description(self, name: str, number: int, text: str) -> None:
+        """Replace what is noted about a version."""
+        with self._about(name, number):
+            self._client.update_model_version(name, str(number), text)
+
+    def delete_version(self, name: str, number: int) -> None:
+        """Remove one version with its tags and aliases for good; removing an absent one is no error."""
+        try:
+            with self._translated():
+                self._client.delete_model_version(name, str(number))
+        except _NotThere:
+            self.model(name)
+
+    @cached_property
+    def _client(self) -> Any:
+        """MLflow's client; the database is tried first, because MLflow alone waits 100 s for one that is down."""
+        if self.uri.startswith(_DATABASES):
+            import sqlalchemy
+
+            # Every driver that MLflow supports knows this argument, except ODBC's.
+            waiting = {} if self.uri.startswith("mssql") else {"connect_timeout": CONNECT_SECONDS}
+            engine = sqlalchemy.create_engine(self.uri, connect_args=waiting, poolclass=sqlalchemy.NullPool)
+            with engine.connect():
+                pass
+        from mlflow import MlflowClient
+
+        # It prints the traceback of each error that is also raised; ours is one line.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+        return MlflowClient(tracking_uri=self._tracking_uri, registry_uri=self.uri)
+
+    def _search(self, condition: str) -> list[ModelVersion]:
+        found = self._pages("search_model_versions", filter_string=condition)
+        return [_version(item) for item in found]
+
+    def _pages(self, search: str, **query: str) -> list[Any]:
+        with self._translated():
+            page = getattr(self._client, search)(max_results=PAGE, **query)
+            items = list(page)
+            while page.token:
+                page = getattr(self._client, search)(max_results=PAGE, page_token=page.token, **query)
+                items += page
+            return items
+
+    def _storage(self, uri: str) -> str:
+        """Follow `models:/m-…` and `runs:/…`, which the registry keeps when the version was registered from them."""
+        scheme, _, path = uri.partition(":/")
+        identifier, _, rest = path.strip("/").partition("/")
+        if scheme == "models":
+            root = self._client.get_logged_model(identifier).artifact_location
+        elif scheme == "runs":
+            root = self._client.get_run(identifier).info.artifact_uri
+        else:
+            return uri
+        return f"{root}/{rest}" if rest else str(root)
+
+    @contextmanager
+    def _about(self, name: str, number: int) -> Iterator[None]:
+        """As `_translated`, with "does not exist" explained for this version."""
+        try:
+            with self._translated():
+                yield
+        except _NotThere as error:
+            self._explain(name, number, error)
+
+    def _explain(self, name: str, number: int, error: _NotThere) -> NoReturn:
+        known = [version.number for version in self.versions(name)]
+        if number not in known:
+            raise unknown_version(name, number, known) from error
+        raise RegistryBroken(f"{self._shown}: lists {name} v{number} but cannot open it: {error}") from error
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Silence the warning that stages are old, and let no foreign exception out."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)
+                yield
+        except PromotionError:
+            raise
+        except Exception as error:
+            if getattr(error, "error_code", None) == "RESOURCE_DOES_NOT_EXIST":
+                raise _NotThere(str(error)) from error
+            raise registry_error(self._shown, error) from error
+
+
+def _model(item: Any) -> RegisteredModel:
+    versions = [_version(version) for version in item.latest_versions]
+    return RegisteredModel(
+        name=item.name,
+        versions=sorted(versions, key=lambda version: -version.number),
+        aliases={alias: int(number) for alias, number in item.aliases.items()},
+    )
+
+
+def _version(item: Any) -> ModelVersion:
+    return ModelVersion(
+        model=item.name,
+        number=int(item.version),
+        stage=Stage.parse(item.current_stage or Stage.NONE),
+        status=item.status,
+        source=item.source or "",
+        run_id=item.run_id or None,
+        created_at=from_milliseconds(item.creation_timestamp),
+        updated_at=from_milliseconds(item.last_updated_timestamp or item.creation_timestamp),
+        tags=dict(item.tags),
+        description=item.description or "",
+    )

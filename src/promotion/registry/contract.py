@@ -1,0 +1,171 @@
+"""MLflow's model registry as the rest of the project sees it: four records and one small protocol.
+
+`promotion.registry.open` chooses who implements it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+from promotion.errors import UnknownModel, UnknownVersion, UsageError
+from promotion.registry.stages import Stage
+
+_NAMES_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """One version of a registered model.
+
+    Attributes:
+        model: Name of the registered model.
+        number: MLflow's integer version.
+        stage: Where MLflow shows it.
+        status: `READY`, `PENDING_REGISTRATION` or `FAILED_REGISTRATION`.
+        source: Where the artifact was registered from (`models:/m-…`, `runs:/…`, a path or URI).
+        run_id: Run that made it, if any.
+        created_at: UTC.
+        updated_at: UTC; a stage transition moves it.
+        tags: All tags of the version.
+        description: What people, and we, noted about it; empty when nobody did.
+    """
+
+    model: str
+    number: int
+    stage: Stage
+    status: str
+    source: str
+    run_id: str | None
+    created_at: datetime
+    updated_at: datetime
+    tags: Mapping[str, str] = field(default_factory=dict)
+    description: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.model} v{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredModel:
+    """A registered model as a listing shows it: the highest version of each stage, newest first, and the aliases."""
+
+    name: str
+    versions: Sequence[ModelVersion]
+    aliases: Mapping[str, int] = field(default_factory=dict)
+
+
+class Registry(Protocol):
+    """What we ask of MLflow.
+
+    Every method raises `RegistryUnreachable`, `RegistryUnauthorised`, `RegistryForbidden` or `RegistryBroken` when the
+    store fails, `UnknownModel` or `UnknownVersion` when it answers that there is no such thing; "nothing found" is
+    never the answer to a failure.
+    """
+
+    uri: str
+
+    def models(self) -> list[RegisteredModel]:
+        """Every registered model by name, each with its highest version per stage."""
+
+    def model(self, name: str) -> RegisteredModel:
+        """One registered model."""
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        """All versions of one registered model, newest first."""
+
+    def version(self, name: str, number: int) -> ModelVersion:
+        """One version."""
+
+    def tagged(self, key: str, value: str) -> list[ModelVersion]:
+        """All versions of all models that carry this tag."""
+
+    def artifact_uri(self, version: ModelVersion) -> str:
+        """Where the artifact's files are, resolved down to a storage location."""
+
+    def set_stage(self, name: str, number: int, stage: Stage) -> None:
+        """Move one version; other versions stay where they are."""
+
+    def set_alias(self, name: str, alias: str, number: int) -> None:
+        """Point an alias at a version."""
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Remove an alias; removing an absent one is no error."""
+
+    def set_tag(self, name: str, number: int, key: str, value: str) -> None:
+        """Write one version tag."""
+
+    def delete_tag(self, name: str, number: int, key: str) -> None:
+        """Remove one version tag; removing an absent one is no error."""
+
+    def set_description(self, name: str, number: int, text: str) -> None:
+        """Replace what is noted about a version."""
+
+    def delete_version(self, name: str, number: int) -> None:
+        """Remove one version with its tags and aliases for good; removing an absent one is no error.
+
+        Its files stay where they are: MLflow deletes them with the run that made them.
+        """
+
+
+def without_password(uri: str) -> str:
+    """The URI as it may be shown: credentials inside it are masked."""
+    parts = urlsplit(uri)
+    if "@" not in parts.netloc:
+        return uri
+    return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
+
+
+def from_milliseconds(timestamp: int) -> datetime:
+    """UTC time of MLflow's milliseconds since the epoch."""
+    return datetime.fromtimestamp(timestamp / 1000, tz=UTC)
+
+
+def served_artifact_uri(uri: str, tracking_uri: str) -> str:
+    """An `mlflow-artifacts:` URI as the http(s) address at which the tracking server proxies it; others unchanged.
+
+    MLflow resolves the address as `<server>/api/2.0/mlflow-artifacts/artifacts/<path>`.
+    """
+    artifact, server = urlsplit(uri), urlsplit(tracking_uri)
+    if artifact.scheme != "mlflow-artifacts" or server.scheme not in {"http", "https"}:
+        return uri
+    path = f"{server.path.rstrip('/')}/api/2.0/mlflow-artifacts/artifacts/{artifact.path.lstrip('/')}"
+    return urlunsplit((server.scheme, artifact.netloc or server.netloc, path, "", ""))
+
+
+def search_literal(text: str) -> str:
+    """A string literal of MLflow's search language, which has no escapes.
+
+    Raises:
+        UsageError: `text` contains both kinds of quotation marks.
+    """
+    for mark in "'\"":
+        if mark not in text:
+            return f"{mark}{text}{mark}"
+    raise UsageError(f"{text!r} contains both kinds of quotation marks: MLflow cannot search for it")
+
+
+def unknown_model(name: str, known: Sequence[str]) -> UnknownModel:
+    """The error for a name the registry does not have; it lists the names that exist, the most similar first."""
+    if not known:
+        return UnknownModel(f"no registered model {name!r}: the registry is empty; train a model first")
+    similar = difflib.get_close_matches(name, known, n=_NAMES_SHOWN, cutoff=0.4)
+    ordered = [*similar, *(other for other in known if other not in similar)]
+    rest = len(ordered) - _NAMES_SHOWN
+    more = f" and {rest} more" if rest > 0 else ""
+    return UnknownModel(f"no registered model {name!r}: the registry has {', '.join(ordered[:_NAMES_SHOWN])}{more}")
+
+
+def unknown_version(name: str, number: int, known: Sequence[int]) -> UnknownVersion:
+    """The error for a version the model does not have; it lists the newest that exist."""
+    numbers = sorted(known, reverse=True)
+    if not numbers:
+        return UnknownVersion(f"{name} has no version {number}: it has no versions at all; train one first")
+    rest = len(numbers) - _NAMES_SHOWN
+    more = f" and {rest} older" if rest > 0 else ""
+    listed = ", ".join(str(known_number) for known_number in numbers[:_NAMES_SHOWN])
+    return UnknownVersion(f"{name} has no version {number}: it has {listed}{more}")

@@ -1,0 +1,252 @@
+"""One MLflow server over HTTP: credentials, time-outs, bounded retries, and each failure as one clear error."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import requests
+from requests.auth import AuthBase, HTTPBasicAuth
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_before_delay, wait_exponential_jitter
+
+from promotion.errors import (
+    NotOffered,
+    RegistryBroken,
+    RegistryError,
+    RegistryForbidden,
+    RegistryUnauthorised,
+    RegistryUnreachable,
+    UsageError,
+)
+from promotion.registry.contract import without_password
+from promotion.registry.retry import HINT, is_representer_error
+
+CONNECT_SECONDS = 3.05  # just above a multiple of TCP's 3 s retransmission window
+READ_SECONDS = 10.0
+TRIES = 3
+WITHIN_SECONDS = 10.0
+API = "/api/2.0/mlflow/"
+_MAY_PASS = {429, 500, 502, 503, 504}
+_NOT_OFFERED = {404, 405, 501}
+_TRUE = {"true", "1"}  # MLflow's own spelling of a boolean variable, in any case
+
+Json = Mapping[str, Any]
+
+
+class NotThere(Exception):
+    """The server knows the endpoint but not the thing asked for (RESOURCE_DOES_NOT_EXIST)."""
+
+
+class _MayPass(Exception):
+    """Wraps an error that another try may not meet."""
+
+
+class MlflowServer:
+    """Sends requests to one MLflow server.
+
+    Credentials and TLS come from MLflow's own variables (`MLFLOW_TRACKING_USERNAME`, `_PASSWORD`, `_TOKEN`,
+    `_INSECURE_TLS`, `_SERVER_CERT_PATH`, `_CLIENT_CERT_PATH`) and from `~/.mlflow/credentials`. Connecting may take
+    3 s, an answer 10 s or what `MLFLOW_HTTP_REQUEST_TIMEOUT` says. No connection, 429 and 5xx are tried three times,
+    the last one starting within 10 s.
+
+    Args:
+        uri: The server's address, with or without a path prefix.
+
+    Raises:
+        UsageError: `MLFLOW_HTTP_REQUEST_TIMEOUT` is no positive number.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.shown = without_password(uri)
+        self._base = uri.rstrip("/") + API
+        self._timeout = (CONNECT_SECONDS, _read_seconds())
+        self._session = requests.Session()
+        self._session.auth, self._user = _credentials()
+        insecure = os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in _TRUE
+        self._session.verify = os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or not insecure
+        self._session.cert = os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH") or None
+
+    def get(self, endpoint: str, **parameters: str | int) -> Json:
+        """Ask one endpoint below `/api/2.0/mlflow/`.
+
+        Raises:
+            NotThere: The server has no such resource.
+            NotOffered: The server has no such endpoint.
+            RegistryError: Everything else that fails, as the subclass that says how.
+        """
+        return self._patiently(lambda: self._once("GET", endpoint, params=parameters))
+
+    def send(self, method: str, endpoint: str, **body: str | bool) -> None:
+        """Change something; every write of ours can be repeated without harm, so it is retried like a read.
+
+        Raises:
+            NotThere: The server has no such resource.
+            RegistryError: Everything else that fails, as the subclass that says how.
+        """
+        self._patiently(lambda: self._once(method, endpoint, json=body))
+
+    def _patiently(self, call: Callable[[], Json]) -> Json:
+        attempts = Retrying(
+            retry=retry_if_exception_type(_MayPass),
+            stop=stop_after_attempt(TRIES) | stop_before_delay(WITHIN_SECONDS),
+            wait=wait_exponential_jitter(multiplier=0.4, max=3.0, jitter=0.2),
+            reraise=True,
+        )
+        try:
+            return attempts(call)
+        except _MayPass as wrapped:
+            raise wrapped.args[0] from wrapped.__cause__
+
+    def _once(self, method: str, endpoint: str, **content: Any) -> Json:
+        try:
+            response = self._session.request(
+                method,
+                self._base + endpoint,
+                timeout=self._timeout,
+                # A redirected POST would arrive as a GET.
+                allow_redirects=method == "GET",
+                **content,
+            )
+        except requests.exceptions.SSLError as error:
+            raise RegistryUnreachable(
+                f"{self.shown}: TLS failed ({_root(error)}): set MLFLOW_TRACKING_SERVER_CERT_PATH to the CA's file"
+            ) from error
+        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidHeader) as error:
+            raise UsageError(
+                f"{self.shown}: {_root(error)}: check MLFLOW_TRACKING_URI and the MLflow credentials"
+            ) from error
+        except requests.exceptions.ReadTimeout as error:
+            raise _MayPass(
+                RegistryUnreachable(
+                    f"{self.shown}: connected, but no answer from {endpoint} within {self._timeout[1]:g} s: "
+                    "try again, or set MLFLOW_HTTP_REQUEST_TIMEOUT to more seconds"
+                )
+            ) from error
+        except requests.exceptions.RequestException as error:
+            raise _MayPass(
+                RegistryUnreachable(
+                    f"{self.shown}: no connection ({_root(error)}): is the server up, and MLFLOW_TRACKING_URI right?"
+                )
+            ) from error
+        return self._read(response, endpoint)
+
+    def _read(self, response: requests.Response, endpoint: str) -> Json:
+        if response.ok and not response.is_redirect:
+            return self._json(response, endpoint)
+        code, text = _error_of(response)
+        if code == "RESOURCE_DOES_NOT_EXIST":
+            raise NotThere(text)
+        raise self._failure(response, endpoint, text)
+
+    def _json(self, response: requests.Response, endpoint: str) -> Json:
+        try:
+            answer = response.json()
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise RegistryBroken(
+                f"{self.shown}: {endpoint} answered {response.status_code} with something that is no MLflow answer "
+                f"({_excerpt(response.text)}): is this an MLflow server, or a proxy or login page in front of it?"
+            )
+        return answer
+
+    def _failure(self, response: requests.Response, endpoint: str, text: str) -> Exception:
+        status = response.status_code
+        kind: type[RegistryError] = RegistryError
+        remedy = ""
+        if status == requests.codes.unauthorized:
+            kind, text, remedy = RegistryUnauthorised, "not authorised", self._credentials_hint()
+        elif status == requests.codes.forbidden:
+            who = f"user {self._user!r}" if self._user else "this access"
+            kind = RegistryForbidden
+            remedy = f"{who} is known but may not do this; ask the server's admin for the permission"
+        elif status in _NOT_OFFERED:
+            kind, text = NotOffered, "the server does not offer this endpoint"
+            remedy = "it is older than MLflow 2.3, or MLFLOW_TRACKING_URI has a wrong path"
+        elif response.is_redirect:
+            kind, text = RegistryBroken, f"a redirect to {without_password(response.headers['location'])}"
+            remedy = "set MLFLOW_TRACKING_URI to the server's final address"
+        elif status in _MAY_PASS:
+            kind, remedy = RegistryBroken, "the server's log says more"
+        error = kind(f"{self.shown}: {endpoint} answered {status} ({text})" + (f": {remedy}" if remedy else ""))
+        if is_representer_error(error):
+            # Another try meets it again.
+            return RegistryBroken(f"{error}; {HINT}")
+        return _MayPass(error) if status in _MAY_PASS else error
+
+    def _credentials_hint(self) -> str:
+        pair = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        if self._session.auth is None:
+            return f"no credentials were sent; set {pair}, or MLFLOW_TRACKING_TOKEN"
+        if self._user:
+            return f"the password of user {self._user!r} was not accepted; check {pair}"
+        return "the token was not accepted; renew MLFLOW_TRACKING_TOKEN"
+
+
+class _Bearer(AuthBase):
+    """A token; as an auth object it also wins over an entry in ~/.netrc."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def _credentials() -> tuple[AuthBase | None, str | None]:
+    """What to send and the user's name for messages; a password wins over a token, as in MLflow."""
+    stored = configparser.ConfigParser(interpolation=None)
+    stored.read(Path("~/.mlflow/credentials").expanduser(), encoding="utf-8")
+    user, password = (
+        os.environ.get(variable) or stored.get("mlflow", variable.lower(), fallback=None)
+        for variable in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+    )
+    if user and password:
+        # Bytes, because requests would encode text as Latin-1.
+        return HTTPBasicAuth(user.encode(), password.encode()), user
+    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        return _Bearer(token), None
+    return None, None
+
+
+def _read_seconds() -> float:
+    text = os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT")
+    if not text:
+        return READ_SECONDS
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"MLFLOW_HTTP_REQUEST_TIMEOUT: expected a positive number of seconds, found {text!r}")
+    return seconds
+
+
+def _error_of(response: requests.Response) -> tuple[str, str]:
+    """MLflow's error code and message, or an excerpt of whatever else was answered."""
+    try:
+        answer = response.json()
+    except ValueError:
+        answer = None
+    if isinstance(answer, dict) and "error_code" in answer:
+        return str(answer["error_code"]), _excerpt(str(answer.get("message", "")))
+    # A server's error page repeats itself; its title says it once.
+    title = re.search(r"<title>(.*?)</title>", response.text, re.IGNORECASE | re.DOTALL)
+    return "", _excerpt(title[1] if title else response.text)
+
+
+def _excerpt(text: str, length: int = 300) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[:length]}…"
+
+
+def _root(error: BaseException) -> str:
+    """The innermost reason, without the object addresses urllib3 puts in front."""
+    while inner := (error.__cause__ or error.__context__):
+        error = inner
+    return _excerpt(str(error) or type(error).__name__)

@@ -1,0 +1,200 @@
+"""The registry behind an MLflow server, over MLflow's REST API 2.0, because importing MLflow takes longer than asking.
+
+Only endpoints that exist since MLflow 2.3, the first release with aliases, are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypeVar
+from urllib.parse import quote
+
+from promotion.errors import RegistryBroken
+from promotion.registry.contract import (
+    ModelVersion,
+    RegisteredModel,
+    from_milliseconds,
+    search_literal,
+    served_artifact_uri,
+    unknown_model,
+    unknown_version,
+)
+from promotion.registry.http import MlflowServer, NotThere
+from promotion.registry.stages import Stage
+
+PAGE = 1000  # largest page that `registered-models/search` grants
+
+Json = Mapping[str, Any]
+Record = TypeVar("Record")
+
+
+class RestRegistry:
+    """An MLflow server's model registry.
+
+    Args:
+        uri: Address of the server that keeps the registry.
+        tracking_uri: Address of the store that keeps runs and artifacts; the registry's own unless set apart.
+    """
+
+    def __init__(self, uri: str, tracking_uri: str | None = None) -> None:
+        self.uri = uri
+        self._tracking_uri = tracking_uri or uri
+        self._server = MlflowServer(uri)
+
+    def models(self) -> list[RegisteredModel]:
+        """Every registered model by name, each with its highest version per stage."""
+        found = self._pages("registered-models/search", "registered_models", self._model)
+        return sorted(found, key=lambda model: model.name)
+
+    def model(self, name: str) -> RegisteredModel:
+        """One registered model."""
+        try:
+            answer = self._server.get("registered-models/get", name=name)
+        except NotThere as error:
+            raise unknown_model(name, [model.name for model in self.models()]) from error
+        return self._parsed(answer, "registered_model", self._model)
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        """All versions of one registered model, newest first."""
+        found = self._search(f"name = {search_literal(name)}")
+        if not found:
+            self.model(name)
+        return sorted(found, key=lambda version: -version.number)
+
+    def version(self, name: str, number: int) -> ModelVersion:
+        """One version."""
+        answer = self._of_version("model-versions/get", name, number)
+        return self._parsed(answer, "model_version", self._version)
+
+    def tagged(self, key: str, value: str) -> list[ModelVersion]:
+        """All versions of all models that carry this tag, by name, newest first."""
+        found = self._search(f"tags.`{key}` = {search_literal(value)}")
+        # A server on MySQL compares without case.
+        exact = (version for version in found if version.tags.get(key) == value)
+        return sorted(exact, key=lambda version: (version.model, -version.number))
+
+    def artifact_uri(self, version: ModelVersion) -> str:
+        """Where the artifact's files are, resolved down to a storage location."""
+        answer = self._of_version("model-versions/get-download-uri", version.model, version.number)
+        uri = str(answer.get("artifact_uri") or version.source)
+        return served_artifact_uri(self._storage(uri), self._tracking_uri)
+
+    def set_stage(self, name: str, number: int, stage: Stage) -> None:
+        """Move one version; other versions stay where they are."""
+        self._write("model-versions/transition-stage", name, number, stage=stage.value, archive_existing_versions=False)
+
+    def set_alias(self, name: str, alias: str, number: int) -> None:
+        """Point an alias at a version."""
+        self._write("registered-models/alias", name, number, alias=alias)
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Remove an alias; removing an absent one is no error."""
+        try:
+            self._server.send("DELETE", "registered-models/alias", name=name, alias=alias)
+        except NotThere:
+            self.model(name)
+
+    def set_tag(self, name: str, number: int, key: str, value: str) -> None:
+        """Write one version tag."""
+        self._write("model-versions/set-tag", name, number, key=key, value=value)
+
+    def delete_tag(self, name: str, number: int, key: str) -> None:
+        """Remove one version tag; removing an absent one is no error."""
+        try:
+            self._server.send("DELETE", "model-versions/delete-tag", name=name, version=str(number), key=key)
+        except NotThere:
+            self.version(name, number)
+
+    def set_description(self, name: str, number: int, text: str) -> None:
+        """Replace what is noted about a version."""
+        self._write("model-versions/update", name, number, method="PATCH", description=text)
+
+    def delete_version(self, name: str, number: int) -> None:
+        """Remove one version with its tags and aliases for good; removing an absent one is no error."""
+        try:
+            self._server.send("DELETE", "model-versions/delete", name=name, version=str(number))
+        except NotThere:
+            self.model(name)
+
+    def _of_version(self, endpoint: str, name: str, number: int) -> Json:
+        try:
+            return self._server.get(endpoint, name=name, version=str(number))
+        except NotThere as error:
+            self._explain(name, number, error)
+
+    def _write(self, endpoint: str, name: str, number: int, *, method: str = "POST", **fields: str | bool) -> None:
+        try:
+            self._server.send(method, endpoint, name=name, version=str(number), **fields)
+        except NotThere as error:
+            self._explain(name, number, error)
+
+    def _explain(self, name: str, number: int, error: NotThere) -> NoReturn:
+        known = [version.number for version in self.versions(name)]
+        if number not in known:
+            raise unknown_version(name, number, known) from error
+        raise RegistryBroken(f"{self._server.shown}: lists {name} v{number} but cannot open it: {error}") from error
+
+    def _search(self, condition: str) -> list[ModelVersion]:
+        return self._pages("model-versions/search", "model_versions", self._version, filter=condition)
+
+    def _pages(self, endpoint: str, field: str, read: Callable[[Json], Record], **query: str) -> list[Record]:
+        records: list[Record] = []
+        tokens = {""}
+        while True:
+            answer = self._server.get(endpoint, max_results=PAGE, **query)
+            records += self._parsed(answer, field, lambda items: [read(item) for item in items], missing=[])
+            token = str(answer.get("next_page_token") or "")
+            if not token:
+                return records
+            if token in tokens:
+                raise RegistryBroken(f"{self._server.shown}: {endpoint} hands out the same page for ever")
+            tokens.add(token)
+            query["page_token"] = token
+
+    def _parsed(self, answer: Json, field: str, read: Callable[[Any], Record], missing: object = None) -> Record:
+        try:
+            return read(answer.get(field, missing))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RegistryBroken(
+                f"{self._server.shown}: the answer's {field!r} is not what MLflow documents ({error!r}): "
+                "is this an MLflow server?"
+            ) from error
+
+    def _model(self, item: Json) -> RegisteredModel:
+        versions = [self._version(version) for version in item.get("latest_versions", [])]
+        return RegisteredModel(
+            name=item["name"],
+            versions=sorted(versions, key=lambda version: -version.number),
+            aliases={alias["alias"]: int(alias["version"]) for alias in item.get("aliases", [])},
+        )
+
+    def _version(self, item: Json) -> ModelVersion:
+        created = int(item["creation_timestamp"])
+        return ModelVersion(
+            model=item["name"],
+            number=int(item["version"]),
+            stage=Stage.parse(item.get("current_stage") or Stage.NONE),
+            status=item.get("status", "READY"),
+            source=item.get("source", ""),
+            run_id=item.get("run_id") or None,
+            created_at=from_milliseconds(created),
+            updated_at=from_milliseconds(int(item.get("last_updated_timestamp", created))),
+            tags={tag["key"]: tag.get("value", "") for tag in item.get("tags", [])},
+            description=item.get("description") or "",
+        )
+
+    def _storage(self, uri: str) -> str:
+        """Follow `models:/m-…` and `runs:/…`, which servers keep when the version was registered from them."""
+        scheme, _, path = uri.partition(":/")
+        if scheme not in {"models", "runs"} or not self._tracking_uri.startswith(("http://", "https://")):
+            return uri
+        identifier, _, rest = path.strip("/").partition("/")
+        server = MlflowServer(self._tracking_uri)
+        try:
+            if scheme == "models":
+                root = server.get(f"logged-models/{quote(identifier, safe='')}")["model"]["info"]["artifact_uri"]
+            else:
+                root = server.get("runs/get", run_id=identifier)["run"]["info"]["artifact_uri"]
+        except (NotThere, KeyError, TypeError) as error:
+            raise RegistryBroken(f"{server.shown}: cannot say where {uri} is stored: {error}") from error
+        return f"{root}/{rest}" if rest else str(root)

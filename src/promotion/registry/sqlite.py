@@ -1,0 +1,271 @@
+"""The default store read straight from its SQLite file, because MLflow takes seconds to start and this milliseconds.
+
+Only schema revisions whose tables were compared with the queries below are read directly; with any other revision every
+call goes through `MlflowClient`. Writes always do, so that MLflow's own rules apply.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from promotion.registry.contract import (
+    ModelVersion,
+    RegisteredModel,
+    Registry,
+    from_milliseconds,
+    served_artifact_uri,
+    unknown_model,
+    unknown_version,
+)
+from promotion.registry.failures import registry_error
+from promotion.registry.stages import Stage
+
+if TYPE_CHECKING:
+    from promotion.registry.client import ClientRegistry
+
+KNOWN_REVISIONS = {"dc11669786a5"}  # MLflow 3.17.2
+LOCK_SECONDS = 5.0
+
+Result = TypeVar("Result")
+
+# MLflow keeps deleted versions as rows, and its prompts as registered models; its own searches show neither.
+_VIEWS = """
+CREATE TEMP TABLE wanted (name, version);
+CREATE TEMP VIEW shown_model AS
+SELECT name FROM main.registered_models AS model
+WHERE workspace = 'default' AND NOT EXISTS (
+    SELECT 1 FROM main.registered_model_tags AS tag
+    WHERE tag.workspace = model.workspace AND tag.name = model.name
+      AND tag.key = 'mlflow.prompt.is_prompt' AND tag.value = 'true');
+CREATE TEMP VIEW shown_version AS
+SELECT name, version, coalesce(current_stage, 'None') AS stage, status, source, run_id,
+       creation_time, coalesce(last_updated_time, creation_time) AS updated_time,
+       coalesce(nullif(storage_location, ''), source) AS location, coalesce(description, '') AS description
+FROM main.model_versions
+WHERE workspace = 'default' AND current_stage IS NOT 'Deleted_Internal';
+CREATE TEMP VIEW shown_tag AS
+SELECT name, version, key, coalesce(value, '') AS value FROM main.model_version_tags WHERE workspace = 'default';
+CREATE TEMP VIEW shown_alias AS
+SELECT name, alias, version FROM main.registered_model_aliases WHERE workspace = 'default';
+"""
+# CROSS JOIN keeps SQLite from walking through every row when few are wanted.
+_TAGS_OF_WANTED = """
+SELECT tag.name, tag.version, tag.key, tag.value
+FROM temp.wanted CROSS JOIN shown_tag AS tag ON tag.name = wanted.name AND tag.version = wanted.version
+"""
+_ROWS_OF_WANTED = """
+SELECT one.name, one.version, stage, status, source, run_id, creation_time, updated_time, description
+FROM temp.wanted CROSS JOIN shown_version AS one ON one.name = wanted.name AND one.version = wanted.version
+ORDER BY one.name, one.version DESC
+"""
+# What a store that nobody has written yet answers from.
+_EMPTY_STORE = """
+CREATE TABLE registered_models (workspace, name);
+CREATE TABLE registered_model_tags (workspace, name, key, value);
+CREATE TABLE model_versions (workspace, name, version, current_stage, status, source, run_id, creation_time,
+                             last_updated_time, storage_location, description);
+CREATE TABLE model_version_tags (workspace, name, version, key, value);
+CREATE TABLE registered_model_aliases (workspace, name, alias, version);
+CREATE TABLE logged_models (model_id, artifact_location);
+CREATE TABLE alembic_version (version_num);
+INSERT INTO alembic_version VALUES ('dc11669786a5');
+"""
+
+
+class SqliteRegistry:
+    """MLflow's model registry in a local SQLite file.
+
+    A file that does not exist is an empty registry; reading does not create it.
+
+    Args:
+        uri: The SQLAlchemy URL, as MLflow is given it.
+        path: The file behind it.
+        tracking_uri: The store that keeps runs and artifacts; the registry's own unless set apart.
+    """
+
+    def __init__(self, uri: str, path: Path, tracking_uri: str | None = None) -> None:
+        self.uri = uri
+        self._path = path
+        self._tracking_uri = tracking_uri or uri
+
+    def models(self) -> list[RegisteredModel]:
+        """Every registered model by name, each with its highest version per stage."""
+        return self._read(_models, lambda client: client.models())
+
+    def model(self, name: str) -> RegisteredModel:
+        """One registered model."""
+        return self._read(lambda store: _models(store, _known_model(store, name))[0], lambda client: client.model(name))
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        """All versions of one registered model, newest first."""
+
+        def query(store: sqlite3.Connection) -> list[ModelVersion]:
+            known = _known_model(store, name)
+            return _versions(store, "SELECT name, version FROM shown_version WHERE name = ?", known)
+
+        return self._read(query, lambda client: client.versions(name))
+
+    def version(self, name: str, number: int) -> ModelVersion:
+        """One version."""
+        return self._read(lambda store: _version(store, name, number), lambda client: client.version(name, number))
+
+    def tagged(self, key: str, value: str) -> list[ModelVersion]:
+        """All versions of all models that carry this tag, by name, newest first."""
+        # A prompt's versions carry tags too, but their model is not shown.
+        wanted = """SELECT name, version FROM shown_tag JOIN shown_version USING (name, version)
+                    JOIN shown_model USING (name) WHERE key = ? AND value = ?"""
+        return self._read(lambda store: _versions(store, wanted, key, value), lambda client: client.tagged(key, value))
+
+    def artifact_uri(self, version: ModelVersion) -> str:
+        """Where the artifact's files are, resolved down to a storage location."""
+
+        def query(store: sqlite3.Connection) -> str:
+            _version(store, version.model, version.number)
+            (location,) = store.execute(
+                "SELECT location FROM shown_version WHERE name = ? AND version = ?", (version.model, version.number)
+            ).fetchone()
+            logged = store.execute(
+                "SELECT artifact_location FROM logged_models WHERE 'models:/' || model_id = ?", (location,)
+            ).fetchone()
+            return str(logged[0] if logged else location)
+
+        location = self._read(query, lambda client: client.artifact_uri(version))
+        if location.startswith(("models:", "runs:")):
+            return self._client.artifact_uri(version)
+        return served_artifact_uri(location, self._tracking_uri)
+
+    def set_stage(self, name: str, number: int, stage: Stage) -> None:
+        """Move one version; other versions stay where they are."""
+        self._writable(name, number).set_stage(name, number, stage)
+
+    def set_alias(self, name: str, alias: str, number: int) -> None:
+        """Point an alias at a version."""
+        self._writable(name, number).set_alias(name, alias, number)
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Remove an alias; removing an absent one is no error."""
+        if alias in self.model(name).aliases:
+            self._writable(name).delete_alias(name, alias)
+
+    def set_tag(self, name: str, number: int, key: str, value: str) -> None:
+        """Write one version tag."""
+        self._writable(name, number).set_tag(name, number, key, value)
+
+    def delete_tag(self, name: str, number: int, key: str) -> None:
+        """Remove one version tag; removing an absent one is no error."""
+        if key in self.version(name, number).tags:
+            self._writable(name, number).delete_tag(name, number, key)
+
+    def set_description(self, name: str, number: int, text: str) -> None:
+        """Replace what is noted about a version."""
+        self._writable(name, number).set_description(name, number, text)
+
+    def delete_version(self, name: str, number: int) -> None:
+        """Remove one version with its tags and aliases for good; removing an absent one is no error."""
+        if number in {version.number for version in self.versions(name)}:
+            self._writable(name, number).delete_version(name, number)
+
+    @cached_property
+    def _client(self) -> ClientRegistry:
+        from promotion.registry.client import ClientRegistry
+
+        return ClientRegistry(self.uri, self._tracking_uri)
+
+    def _writable(self, name: str, number: int | None = None) -> ClientRegistry:
+        """The client, once what would stop the write has been looked for: MLflow waits 20 s for a lock, we do not."""
+        if number is None:
+            self.model(name)
+        else:
+            self.version(name, number)
+        with self._connection("rw") as store:
+            store.execute("BEGIN IMMEDIATE")
+            store.execute("ROLLBACK")
+        return self._client
+
+    def _read(self, query: Callable[[sqlite3.Connection], Result], otherwise: Callable[[Registry], Result]) -> Result:
+        with self._connection("rw") as store:
+            known = _revision(store) in KNOWN_REVISIONS
+            if known:
+                store.executescript(_VIEWS)
+                # One snapshot for all statements of the query.
+                store.execute("BEGIN")
+                return query(store)
+        return otherwise(self._client)
+
+    @contextmanager
+    def _connection(self, mode: str) -> Iterator[sqlite3.Connection]:
+        unwritten = not self._path.exists() or (self._path.is_file() and self._path.stat().st_size == 0)
+        address = "file::memory:" if unwritten else f"{self._path.absolute().as_uri()}?mode={mode}"
+        try:
+            with closing(sqlite3.connect(address, uri=True, timeout=LOCK_SECONDS, isolation_level=None)) as store:
+                if unwritten:
+                    store.executescript(_EMPTY_STORE)
+                yield store
+        except sqlite3.Error as error:
+            raise registry_error(str(self._path), error) from error
+
+
+def _revision(store: sqlite3.Connection) -> str | None:
+    """Alembic's revision of the schema; None when there is none, or more than one."""
+    if not store.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
+        return None
+    revisions = store.execute("SELECT version_num FROM alembic_version").fetchall()
+    return str(revisions[0][0]) if len(revisions) == 1 else None
+
+
+def _models(store: sqlite3.Connection, name: str | None = None) -> list[RegisteredModel]:
+    """All models, or the one of that name."""
+    highest = "SELECT name, max(version) FROM shown_version WHERE ?1 IS NULL OR name = ?1 GROUP BY name, stage"
+    versions: dict[str, list[ModelVersion]] = defaultdict(list)
+    for version in _versions(store, highest, name):
+        versions[version.model].append(version)
+    aliases: dict[str, dict[str, int]] = defaultdict(dict)
+    for model, alias, number in store.execute("SELECT name, alias, version FROM shown_alias"):
+        aliases[model][alias] = number
+    names = store.execute("SELECT name FROM shown_model WHERE ?1 IS NULL OR name = ?1 ORDER BY name", (name,))
+    return [RegisteredModel(model, versions[model], aliases[model]) for (model,) in names]
+
+
+def _known_model(store: sqlite3.Connection, name: str) -> str:
+    known = [model for (model,) in store.execute("SELECT name FROM shown_model ORDER BY name")]
+    if name not in known:
+        raise unknown_model(name, known)
+    return name
+
+
+def _version(store: sqlite3.Connection, name: str, number: int) -> ModelVersion:
+    wanted = "SELECT name, version FROM shown_version WHERE name = ? AND version = ?"
+    found = _versions(store, wanted, _known_model(store, name), number)
+    if not found:
+        known = store.execute("SELECT version FROM shown_version WHERE name = ?", (name,))
+        raise unknown_version(name, number, [other for (other,) in known])
+    return found[0]
+
+
+def _versions(store: sqlite3.Connection, wanted: str, *parameters: str | int | None) -> list[ModelVersion]:
+    """The versions that a query for name and version selects, with their tags, by name, newest first."""
+    store.execute("INSERT INTO temp.wanted " + wanted, parameters)
+    tags: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
+    for name, number, key, value in store.execute(_TAGS_OF_WANTED):
+        tags[name, number][key] = value
+    return [
+        ModelVersion(
+            model=name,
+            number=number,
+            stage=Stage.parse(stage),
+            status=status,
+            source=source or "",
+            run_id=run_id or None,
+            created_at=from_milliseconds(created),
+            updated_at=from_milliseconds(updated),
+            tags=tags[name, number],
+            description=description,
+        )
+        for name, number, stage, status, source, run_id, created, updated, description in store.execute(_ROWS_OF_WANTED)
+    ]

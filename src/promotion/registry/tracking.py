@@ -1,0 +1,120 @@
+"""The one MLflow connection of a training: where it goes, what it says on the console, and how its failures read."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from promotion.config.family import FamilyConfig
+from promotion.config.settings import Settings
+from promotion.errors import (
+    PromotionError,
+    RegistryBroken,
+    RegistryError,
+    RegistryForbidden,
+    RegistryUnauthorised,
+    RegistryUnreachable,
+)
+from promotion.registry.contract import without_password
+
+# MLflow's own defaults retry a dead or failing server in silence for minutes, draw bars into our own, and phone home.
+_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+_SIGNS_OF_SILENCE = ("Max retries exceeded", "Connection refused", "timed out", "Failed to resolve")
+_LONGEST_MESSAGE = 300
+
+
+def connect(config: FamilyConfig, settings: Settings, experiment_name: str | None = None) -> str:
+    """Point MLflow at the configured stores and find or create an experiment, the family's unless another is named.
+
+    In a local SQLite store the artifacts go to the home's own folder; a server decides for itself.
+
+    Returns:
+        The experiment's id.
+
+    Raises:
+        RegistryError: The store cannot be reached or used.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    name = experiment_name or config.family
+    with quiet(), readable_failures(settings.tracking_uri):
+        mlflow.set_tracking_uri(settings.tracking_uri)
+        mlflow.set_registry_uri(settings.registry_uri)
+        client = mlflow.MlflowClient(settings.tracking_uri, settings.registry_uri)
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
+            is_local = settings.tracking_uri.startswith("sqlite")
+            location = (settings.artifact_folder / name).as_uri() if is_local else None
+            return str(client.create_experiment(name, artifact_location=location))
+        if experiment.lifecycle_stage != "active":
+            raise RegistryError(
+                f"{without_password(settings.tracking_uri)}: experiment {name!r} is deleted: "
+                f"restore it with `mlflow experiments restore -x {experiment.experiment_id}`"
+            )
+        return str(experiment.experiment_id)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep MLflow's announcements off the console; failures arrive as exceptions all the same."""
+    from mlflow.utils.logging_utils import MLFLOW_LOGGING_STREAM
+
+    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
+    levels = [logger.level for logger in loggers]
+    was_enabled = MLFLOW_LOGGING_STREAM.enabled
+    MLFLOW_LOGGING_STREAM.enabled = False
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        MLFLOW_LOGGING_STREAM.enabled = was_enabled
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def readable_failures(uri: str) -> Iterator[None]:
+    """Turn whatever MLflow raises into one of our `RegistryError`s, told apart by what an operator does next.
+
+    Raises:
+        RegistryError: In place of MLflow's, SQLAlchemy's and the system's exceptions.
+    """
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except PromotionError:
+        raise
+    except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+        raise _translate(error, uri) from error
+
+
+def _translate(error: Any, uri: str) -> RegistryError:
+    place, text = without_password(uri), " ".join(str(error).split())
+    shown = text[:_LONGEST_MESSAGE]
+    code = getattr(error, "error_code", "")
+    if code == "UNAUTHENTICATED" or "error code 401" in text:
+        return RegistryUnauthorised(
+            f"{place}: 401, not logged in: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or _TOKEN"
+        )
+    if code == "PERMISSION_DENIED" or "error code 403" in text:
+        return RegistryForbidden(f"{place}: 403, this user may not do that: ask for EDIT permission ({shown})")
+    if "error responses" in text:
+        return RegistryBroken(f"{place}: the server keeps failing: {shown}")
+    if any(sign in text for sign in _SIGNS_OF_SILENCE):
+        return RegistryUnreachable(f"{place}: no answer: is the tracking server running? ({shown})")
+    return RegistryBroken(f"{place}: {type(error).__name__}: {shown}")

@@ -1,0 +1,1 @@
+"""Pages for whoever approves: one version against another, on the same rows."""

@@ -1,0 +1,115 @@
+"""Hold two versions of a family against each other and write what a reviewer's checklist asks for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from promotion.config.family import FamilyConfig
+from promotion.config.settings import Settings
+from promotion.errors import UsageError
+from promotion.evaluation.tasks import task_of
+from promotion.journal import clock
+from promotion.pages import render, write
+from promotion.pages.charts import Axis
+from promotion.prediction.batch import loaded
+from promotion.registry.contract import ModelVersion, Registry
+from promotion.registry.stages import Stage
+from promotion.review.findings import SIGNS, Findings
+
+
+def review(
+    registry: Registry,
+    settings: Settings,
+    config: FamilyConfig,
+    first: ModelVersion,
+    second: ModelVersion,
+    *,
+    output: Path | None,
+) -> tuple[Path, dict[str, Any], list[str]]:
+    """Write the review of `first`, which would replace `second`; nothing is moved and nothing recorded.
+
+    Args:
+        registry: Hands over their files.
+        settings: Where the data is.
+        config: Their family.
+        first: Under review.
+        second: What it is compared with.
+        output: Of the page, HTML; the data goes beside it, with `.json` instead. By default under `reports/review/`.
+
+    Returns:
+        The page's path, the data, and a short summary, line by line.
+
+    Raises:
+        UsageError: Both are the same version, or the page is to be no HTML.
+        PromotionError: A version cannot be loaded or does not answer, or the page cannot be written.
+    """
+    if first == second:
+        raise UsageError(
+            f"{first} cannot be compared with itself: name two versions, such as --compare Staging Production"
+        )
+    name = f"{first.model}-v{first.number}-against-{second.model}-v{second.number}.html"
+    path = output or settings.home / "reports" / "review" / name
+    if path.suffix.lower() != ".html":
+        raise UsageError(f"{path}: the review is a page: give --output a name that ends in .html")
+    names = _names(first, second)
+    with loaded(registry, settings, first) as ours, loaded(registry, settings, second) as theirs:
+        if config.is_forecast:
+            findings = task_of(config).review(config, settings, ours.model, theirs.model, names)
+        else:
+            from promotion.review.classifiers import review_classes
+
+            findings = review_classes(config, settings, ours.model, theirs.model, names)
+        origins = [ours.origin(), theirs.origin()]
+    written_at = clock.now()
+    document = {
+        "family": config.family,
+        "first": origins[0],
+        "second": origins[1],
+        "written_at": written_at.isoformat(timespec="seconds"),
+        **findings.as_json(),
+    }
+    page = render(
+        Path(__file__).with_name("review.html.j2"),
+        family=config.family,
+        findings=findings,
+        names=names,
+        versions=(first, second),
+        origins=origins,
+        signs=SIGNS,
+        metric_axis=_axis(each for measure in findings.measures for each in (measure.first, measure.second)),
+        axes={
+            table.anchor: _axis(row[key] for row in table.rows for key in table.drawn or ())
+            for table in findings.tables
+        },
+        written_at=written_at,
+        is_rehearsal=clock.is_set(),
+    )
+    write(path.with_suffix(".json"), json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    write(path, page)
+    return path, document, list(_summary(findings, names))
+
+
+def _names(first: ModelVersion, second: ModelVersion) -> tuple[str, str]:
+    """What people call the two, in a few letters."""
+    if first.model != second.model:
+        return str(first), str(second)
+    both = [
+        f"{each.stage} v{each.number}" if each.stage is not Stage.NONE else f"v{each.number}"
+        for each in (first, second)
+    ]
+    return both[0], both[1]
+
+
+def _axis(intervals: Any) -> Axis:
+    return Axis.around(value for each in intervals for value in (0.0, each.low, each.value, each.high))
+
+
+def _summary(findings: Findings, names: tuple[str, str]) -> Iterator[str]:
+    yield f"{names[0]} against {names[1]}: {findings.rows:,} {findings.about}"
+    for check in findings.checks:
+        yield f"  {SIGNS[check.verdict]} {check.question}: {check.says}"
+    for note in findings.notes:
+        yield f"  {note}"

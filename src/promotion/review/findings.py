@@ -1,0 +1,154 @@
+"""What a review of two versions consists of: the checklist's answers, figures of both, tables to look through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from promotion.gates.evidence import Interval
+from promotion.pages import number
+
+YES, NO, OPEN = "yes", "no", "open"
+SIGNS = {YES: "✓", NO: "✗", OPEN: "?"}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A line of the checklist.
+
+    Attributes:
+        question: What a reviewer wants to be true, as a statement.
+        verdict: `yes`, `no`, or `open` where these rows cannot tell.
+        says: The figures behind it.
+    """
+
+    question: str
+    verdict: str
+    says: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A figure of both on the same rows.
+
+    Attributes:
+        name: Of the metric.
+        first: Of the version under review.
+        second: Of the other one.
+        difference: First minus second, paired; None where nothing is to be won by it.
+        lower_is_better: Which way is better.
+        decides: Whether versions are chosen by it.
+    """
+
+    name: str
+    first: Interval
+    second: Interval
+    difference: Interval | None
+    lower_is_better: bool = False
+    decides: bool = False
+
+    @property
+    def reading(self) -> str:
+        """`better`, `worse`, or empty where these rows cannot tell."""
+        if self.difference is None or self.difference.low <= 0 <= self.difference.high:
+            return ""
+        return "better" if (self.difference.high < 0) == self.lower_is_better else "worse"
+
+    @property
+    def verdict(self) -> str:
+        """The reading as an answer to "is it better"."""
+        return {"better": YES, "worse": NO, "": OPEN}[self.reading]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table: its key in a row, its title, how its numbers are spelt; empty for text."""
+
+    key: str
+    title: str
+    spelling: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows to look through.
+
+    Attributes:
+        anchor: Its name in the page and in the JSON.
+        title: What it shows.
+        note: What to know when reading it.
+        columns: In order.
+        rows: By column key; None shows as a dash.
+        drawn: Keys of two intervals in each row, of the first and the second version, drawn on one axis; none without.
+    """
+
+    anchor: str
+    title: str
+    note: str
+    columns: Sequence[Column]
+    rows: Sequence[Mapping[str, Any]]
+    drawn: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What holding two versions against each other brought.
+
+    Attributes:
+        rows: How many both answered.
+        about: Which rows.
+        checks: The checklist.
+        measures: Figures of both.
+        tables: Where to look further.
+        notes: What limits all of it.
+    """
+
+    rows: int
+    about: str
+    checks: Sequence[Check]
+    measures: Sequence[Measure]
+    tables: Sequence[Table]
+    notes: Sequence[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything as plain data."""
+        return {
+            "rows": self.rows,
+            "about": self.about,
+            "notes": list(self.notes),
+            "checks": [asdict(check) for check in self.checks],
+            "metrics": {
+                measure.name: {
+                    "first": asdict(measure.first),
+                    "second": asdict(measure.second),
+                    "difference": asdict(measure.difference) if measure.difference else None,
+                    "reading": measure.reading or "cannot tell",
+                }
+                for measure in self.measures
+            },
+            **{table.anchor: [_plain(row) for row in table.rows] for table in self.tables},
+        }
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: asdict(value) if isinstance(value, Interval) else value for key, value in row.items()}
+
+
+def better(measure: Measure, names: tuple[str, str], seen: Sequence[str] = ()) -> Check:
+    """Whether the first version is better by the metric that decides.
+
+    Args:
+        measure: Of both.
+        names: Of both, for people.
+        seen: Which of them have learned from some of the rows, so that nobody can tell.
+    """
+    difference = measure.difference or measure.first
+    value, low, high = (number(each, "+.4f") for each in (difference.value, difference.low, difference.high))
+    says = f"{measure.first.value:.4f} against {measure.second.value:.4f}, difference {value} (95 % {low} to {high})"
+    verdict = OPEN if seen else measure.verdict
+    if seen:
+        says += f": {' and '.join(seen)} learned from some of these rows"
+    elif verdict == OPEN:
+        says += ": these rows cannot tell"
+    return Check(f"{measure.name} of {names[0]} is better than that of {names[1]}", verdict, says)

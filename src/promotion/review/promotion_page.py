@@ -1,0 +1,207 @@
+"""The page a reviewer reads before approving: candidate against Production, gates, approvals, lineage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from promotion.approve import standing_of
+from promotion.artifacts.files import local_artifact
+from promotion.config.family import FamilyConfig
+from promotion.config.settings import Settings
+from promotion.journal import clock
+from promotion.journal.chain import digest
+from promotion.journal.records import Entry, Known
+from promotion.pages import flat, link, render, signer, utc, write
+from promotion.pages.charts import Axis
+from promotion.service import Plan, PromotionService
+
+if TYPE_CHECKING:
+    from promotion.data.datasets import Partition
+    from promotion.evaluation.metrics import FloatArray
+    from promotion.review.side_by_side import SideBySide
+
+_SECTIONS = {
+    "gates": "Gates",
+    "approvals": "Approvals",
+    "metrics": "Metrics",
+    "curves": "Curves",
+    "confusion": "Confusion matrices",
+    "disagreements": "Where they disagree",
+    "lineage": "Lineage",
+    "runbooks": "Runbooks",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A line about both versions; `is_long` for digests and the like."""
+
+    name: str
+    candidate: str
+    production: str
+    is_long: bool = False
+
+
+def default_path(settings: Settings, plan: Plan) -> Path:
+    """Where the page of a checked candidate goes unless somebody says otherwise."""
+    return settings.home / "reports" / "promotion" / f"{plan.candidate.model}-v{plan.candidate.number}.html"
+
+
+def write_promotion_page(service: PromotionService, plan: Plan, path: Path) -> None:
+    """Write the page about one run of the gates; nothing is moved and nothing recorded.
+
+    Both models are scored once more, for what the gates do not keep: a probability for each row. Only those are that
+    the gates have just scored, so that nothing is loaded that they did not find harmless.
+
+    Args:
+        service: Checked the candidate.
+        plan: What it found.
+        path: Of the page, HTML.
+
+    Raises:
+        DataError: The test rows cannot be read.
+        RegistryError: The artifact store fails.
+        PromotionError: A model answers no more, or the page cannot be written.
+    """
+    settings = Settings.from_environment()
+    config = service.configs.get(plan.family)
+    entry = service.journal.entry(plan.candidate.model, plan.candidate.number)
+    compared = _compared(service, plan, config, settings.home) if config else None
+    standing = standing_of(service, plan)
+    runbooks = config.contacts.runbooks if config else {}
+    absent = {
+        name
+        for name, facts in (
+            ("approvals", standing),
+            ("metrics", compared),
+            ("curves", compared),
+            ("confusion", compared),
+            ("disagreements", compared and plan.report.production_metrics),
+            ("runbooks", runbooks),
+        )
+        if not facts
+    }
+    page = render(
+        Path(__file__).with_name("promotion.html.j2"),
+        plan=plan,
+        report=plan.report,
+        report_digest=digest(plan.report.as_json()),
+        family=plan.family,
+        version=entry.version if entry else str(plan.candidate.number),
+        compared=compared,
+        axis=_axis(compared) if compared else None,
+        standing=standing,
+        roles=config.approvals.roles if config and config.approvals else [],
+        facts=_facts(service, plan, entry),
+        runbooks=[(name, target, link(target, path, settings.home)) for name, target in runbooks.items()],
+        sections=[(name, title) for name, title in _SECTIONS.items() if name not in absent],
+        selection_metric=config.selection_metric if config else "",
+        written_at=clock.now(),
+        is_rehearsal=clock.is_set(),
+    )
+    write(path, page)
+
+
+def _compared(service: PromotionService, plan: Plan, config: FamilyConfig, home: Path) -> SideBySide | None:
+    if not plan.report.metrics:
+        return None
+    # pandas and scikit-learn take a second to import, and a refused artifact needs neither.
+    from promotion.data.datasets import load_dataset, split
+    from promotion.review.side_by_side import compare
+
+    part = split(load_dataset(config, home), config)
+    candidate = _probability(service, config, plan.candidate, part)
+    production = None
+    if plan.production and plan.report.production_metrics:
+        production = _probability(service, config, plan.production, part)
+    return compare(config, part, candidate, production)
+
+
+def _probability(service: PromotionService, config: FamilyConfig, version: Known, part: Partition) -> FloatArray:
+    from promotion.evaluation.loading import load_artifact
+    from promotion.evaluation.metrics import probability_of
+
+    with local_artifact(service.registry, service.registry.version(version.model, version.number)) as folder:
+        model = load_artifact(folder)
+    return probability_of(model, part.test_features, len(config.classes))
+
+
+def _axis(compared: SideBySide) -> Axis:
+    shown = [each for row in compared.metrics for each in (row.candidate, row.production) if each]
+    return Axis.around(value for each in shown for value in (each.low, each.value, each.high))
+
+
+def _facts(service: PromotionService, plan: Plan, entry: Entry | None) -> list[Fact]:
+    """Where both come from, line by line; what neither has is left out."""
+    candidate, production = plan.candidate, plan.production
+    ours = _lineage(service, entry) | {
+        "registered model": candidate.model,
+        "version in MLflow": str(candidate.number),
+        "stage": str(entry.stage if entry else candidate.stage),
+        "run": candidate.run_id or "",
+        "artifact sha256": plan.report.digest or "",
+        "test data sha256": plan.report.data_sha256 or "",
+    }
+    theirs = _lineage(service, production)
+    if production:
+        theirs |= {
+            "registered model": production.model,
+            "version in MLflow": str(production.number),
+            "stage": str(production.stage),
+            "run": production.run_id or "",
+            "artifact sha256": production.digest or "",
+            "test data sha256": (plan.report.data_sha256 or "") if plan.report.production_metrics else "",
+        }
+    shared = {name for name in ours if name.startswith(_PARAMETER) and ours[name] == theirs.get(name)}
+    if shared:
+        listed = ", ".join(f"{name.removeprefix(_PARAMETER)} {ours[name]}" for name in ours if name in shared)
+        ours["parameters, the others"] = theirs["parameters, the others"] = listed
+    names = [name for name in dict.fromkeys([*_ORDER, *ours, *theirs]) if name not in shared]
+    found = [
+        Fact(name, ours.get(name, ""), theirs.get(name, ""), name in _DIGESTS or name.endswith("sha256"))
+        for name in names
+    ]
+    return [fact for fact in found if fact.candidate or fact.production]
+
+
+_PARAMETER = "params "
+_DIGESTS = {"run", "feature schema", "signature", "git commit"}
+_ORDER = (
+    "registered model",
+    "version in MLflow",
+    "semantic version",
+    "stage",
+    "registered",
+    "promoted",
+    "trained by",
+    "run",
+    "artifact sha256",
+    "signature",
+    "feature schema",
+    "test data sha256",
+)
+
+
+def _lineage(service: PromotionService, entry: Entry | None) -> dict[str, str]:
+    if entry is None:
+        return {}
+    known = {
+        "semantic version": entry.version if entry.version != str(entry.number) else "",
+        "registered": f"{utc(entry.registered_at)} UTC" if entry.registered_at else "",
+        "promoted": f"{utc(entry.promoted_at)} UTC by {entry.approver}" if entry.promoted_at else "",
+        "trained by": (entry.trainer or "").replace(",", ", "),
+        "feature schema": entry.feature_hash or "",
+        "known bad": entry.known_bad or "",
+    }
+    registration = service.journal.registration(entry.id)
+    if registration:
+        known["signature"] = signer(registration.signature)
+        # Some of it is in the journal's row as well, which is shown already.
+        known |= {
+            name: text
+            for name, text in flat(registration.lineage).items()
+            if text not in {entry.run_id, entry.feature_hash}
+        }
+    return known

@@ -1,0 +1,252 @@
+"""Candidate and champion on the same test rows: what a reviewer compares before a person's name goes under it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binomtest, rankdata
+
+from promotion.config.family import FamilyConfig
+from promotion.data.datasets import Partition
+from promotion.evaluation.metrics import METRICS, FloatArray, IntArray, intervals, paired_differences, predicted_class
+from promotion.gates.evidence import Interval
+from promotion.pages.charts import Bar, Chart, Series
+
+SHOWN_ROWS = 20
+# Below this many rows in a bin its share of positives says next to nothing.
+_BIN_ROWS = 12
+_BINS = 10
+_ROLES = ("candidate", "production")
+_NAMES = {"candidate": "candidate", "production": "Production"}
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """One metric of both, and the candidate's minus Production's on the same rows; None without Production."""
+
+    name: str
+    candidate: Interval
+    production: Interval | None
+    difference: Interval | None
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """A confusion matrix.
+
+    Attributes:
+        role: `candidate` or `production`.
+        counts: By true class, then by answered class.
+    """
+
+    role: str
+    counts: Sequence[Sequence[int]]
+
+    @property
+    def cells(self) -> list[list[tuple[int, float]]]:
+        """Each count with its share of the true class."""
+        return [[(count, count / sum(row) if sum(row) else 0.0) for count in row] for row in self.counts]
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """A row to which the two give different answers.
+
+    Attributes:
+        row: Of the data file, the first below its header is 1.
+        inputs: Name and value of each feature, as text.
+        actual: True class.
+        candidate: Answered class and its probability.
+        production: Answered class and its probability.
+        right: Who is right: `candidate`, `production` or nobody (empty).
+        distance: Half the sum of the absolute differences of the probabilities over all classes, 0 to 1.
+    """
+
+    row: int
+    inputs: Sequence[tuple[str, str]]
+    actual: str
+    candidate: tuple[str, float]
+    production: tuple[str, float]
+    right: str
+    distance: float
+
+
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """Everything compared on one set of rows.
+
+    Attributes:
+        rows: How many.
+        classes: What the classes mean.
+        metrics: One a metric.
+        curves: ROC curves: of the positive class, or of each class against the rest.
+        calibration: The same for calibration.
+        matrices: One a model.
+        disagreements: The most contentious first, at most `SHOWN_ROWS`.
+        disagreeing: How many rows get different answers; None without Production.
+        right: Of these, how many each answers correctly.
+    """
+
+    rows: int
+    classes: Sequence[str]
+    metrics: Sequence[MetricRow]
+    curves: Sequence[Chart]
+    calibration: Sequence[Chart]
+    matrices: Sequence[Matrix]
+    disagreements: Sequence[Disagreement]
+    disagreeing: int | None
+    right: tuple[int, int]
+
+
+def compare(config: FamilyConfig, part: Partition, candidate: FloatArray, production: FloatArray | None) -> SideBySide:
+    """Hold two models against each other.
+
+    Args:
+        config: The family.
+        part: Its test rows.
+        candidate: The candidate's probabilities, see `promotion.evaluation.holdout.probability_of`.
+        production: The champion's; None when there is none to compare with.
+    """
+    target = np.asarray(part.test_target, dtype=np.int64)
+    both = {"candidate": candidate} | ({"production": production} if production is not None else {})
+    is_binary = candidate.ndim == 1
+    whole = {role: np.column_stack([1 - each, each]) if is_binary else each for role, each in both.items()}
+    answers = {role: predicted_class(each, by_class=not is_binary) for role, each in both.items()}
+    examined = [1] if is_binary else list(range(len(config.classes)))
+    disagreements, disagreeing, right = _disagreements(config, part, target, whole, answers)
+    return SideBySide(
+        rows=len(target),
+        classes=config.classes,
+        metrics=_metrics(config, target, candidate, production),
+        curves=[_roc(config, target, whole, index) for index in examined],
+        calibration=[_calibration(config, target, whole, index) for index in examined],
+        matrices=[Matrix(role, _confusion(target, each, len(config.classes))) for role, each in answers.items()],
+        disagreements=disagreements,
+        disagreeing=disagreeing if production is not None else None,
+        right=right,
+    )
+
+
+def _metrics(
+    config: FamilyConfig, target: IntArray, candidate: FloatArray, production: FloatArray | None
+) -> list[MetricRow]:
+    seed = config.split.seed
+    ours = intervals(target, candidate, seed)
+    if production is None:
+        return [MetricRow(name, ours[name], None, None) for name in METRICS]
+    theirs = intervals(target, production, seed)
+    gains = paired_differences(target, candidate, production, seed)
+    return [MetricRow(name, ours[name], theirs[name], gains[name]) for name in METRICS]
+
+
+def _roc(config: FamilyConfig, target: IntArray, whole: dict[str, FloatArray], index: int) -> Chart:
+    from sklearn.metrics import roc_auc_score, roc_curve
+
+    positive = target == index
+    series, areas = [], []
+    for role, probability in whole.items():
+        false_positives, true_positives, _ = roc_curve(positive, probability[:, index])
+        series.append(
+            Series(role, [(float(x), float(y)) for x, y in zip(false_positives, true_positives, strict=True)])
+        )
+        areas.append(f"{_NAMES[role]} {roc_auc_score(positive, probability[:, index]):.4f}")
+    area = f"Area under the curve: {', '.join(areas)}."
+    name = config.classes[index]
+    return Chart(
+        title=f"ROC, {name}",
+        x_label="False positive rate",
+        y_label="True positive rate",
+        series=series,
+        description=f"ROC curves for {name}: true positive rate against false positive rate. {area}",
+        note=f"{area} Dotted: guessing.",
+    )
+
+
+def _calibration(config: FamilyConfig, target: IntArray, whole: dict[str, FloatArray], index: int) -> Chart:
+    positive = target == index
+    series, briers = [], []
+    for role, probability in whole.items():
+        given = probability[:, index]
+        points, bars = _bins(positive, given)
+        series.append(Series(role, points, marks=True, bars=bars))
+        briers.append(f"{_NAMES[role]} {float(np.mean((given - positive) ** 2)):.4f}")
+    brier = f"Brier score (lower is better): {', '.join(briers)}."
+    name = config.classes[index]
+    return Chart(
+        title=f"Calibration, {name}",
+        x_label="Mean probability given",
+        y_label="Share that came true",
+        series=series,
+        description=f"Calibration of the probability of {name}. {brier}",
+        note=f"{brier} Dotted: as often as promised; bars: 95 % Wilson intervals of the shares.",
+    )
+
+
+def _bins(positive: np.ndarray, given: FloatArray) -> tuple[list[tuple[float, float]], list[Bar]]:
+    """Rows in bins of about equal size, tied probabilities together: mean probability, share of positives, interval."""
+    count = max(2, min(_BINS, len(given) // _BIN_ROWS))
+    bins = ((rankdata(given) - 0.5) / len(given) * count).astype(np.int64)
+    points, bars = [], []
+    for number in np.unique(bins):
+        rows = bins == number
+        hits, size = int(positive[rows].sum()), int(rows.sum())
+        place = float(given[rows].mean())
+        interval = binomtest(hits, size).proportion_ci(method="wilson")
+        points.append((place, hits / size))
+        bars.append(Bar(place, max(0.0, float(interval.low)), min(1.0, float(interval.high))))
+    return points, bars
+
+
+def _confusion(target: IntArray, answered: IntArray, classes: int) -> list[list[int]]:
+    from sklearn.metrics import confusion_matrix
+
+    counts: list[list[int]] = confusion_matrix(target, answered, labels=range(classes)).tolist()
+    return counts
+
+
+def _disagreements(
+    config: FamilyConfig,
+    part: Partition,
+    target: IntArray,
+    whole: dict[str, FloatArray],
+    answers: dict[str, IntArray],
+) -> tuple[list[Disagreement], int, tuple[int, int]]:
+    if "production" not in answers:
+        return [], 0, (0, 0)
+    ours, theirs = answers["candidate"], answers["production"]
+    distance = np.abs(whole["candidate"] - whole["production"]).sum(axis=1) / 2
+    differing = np.flatnonzero(ours != theirs)
+    ranked = differing[np.argsort(-distance[differing], kind="stable")]
+    shown = []
+    for row in ranked[:SHOWN_ROWS]:
+        right = next((role for role in _ROLES if answers[role][row] == target[row]), "")
+        said = {
+            role: (config.classes[answers[role][row]], float(whole[role][row, answers[role][row]])) for role in _ROLES
+        }
+        features = part.test_features.iloc[row]
+        shown.append(
+            Disagreement(
+                row=int(features.name) + 1,
+                inputs=[(name, _spelt(config, name, value)) for name, value in features.items()],
+                actual=config.classes[target[row]],
+                candidate=said["candidate"],
+                production=said["production"],
+                right=right,
+                distance=float(distance[row]),
+            )
+        )
+    right_of_both = (
+        int((ours[differing] == target[differing]).sum()),
+        int((theirs[differing] == target[differing]).sum()),
+    )
+    return shown, len(differing), right_of_both
+
+
+def _spelt(config: FamilyConfig, name: str, value: float) -> str:
+    if not math.isfinite(value):
+        return "missing"
+    unit = config.data.columns[name].unit
+    return f"{value:g} {unit}" if unit else f"{value:g}"

@@ -1,0 +1,112 @@
+"""`python -m promotion.serving`: check the environment and the exported folder, then answer requests until stopped."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from types import FrameType
+
+import uvicorn
+
+from promotion.serving.application import build_application
+from promotion.serving.endpoint import Answering
+from promotion.serving.errors import ConfigurationError, ServingError
+from promotion.serving.scoring import Scorer
+from promotion.serving.settings import Settings
+
+LOGGER = logging.getLogger("serving")
+BACKLOG = 2048
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the minute after which load balancers drop idle connections, so that they never pick a closed one."""
+
+SWITCH_SECONDS = 0.0005
+
+
+class StoppableServer(uvicorn.Server):
+    """uvicorn that says it is not ready from the moment it is asked to stop.
+
+    Args:
+        config: uvicorn's.
+        answering: What knows whether the server is ready.
+    """
+
+    def __init__(self, config: uvicorn.Config, answering: Answering) -> None:
+        super().__init__(config)
+        self._answering = answering
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop listening, let requests in flight finish."""
+        self._answering.ready = False
+        super().handle_exit(sig, frame)
+
+
+def main() -> int:
+    """Run the server.
+
+    Returns:
+        The exit code: 0 stopped as asked, 1 failed, 2 an environment variable, 3 the exported folder is refused.
+    """
+    try:
+        settings = Settings.from_environment(os.environ)
+        logging.basicConfig(
+            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+            level=settings.log_level.upper(),
+            stream=sys.stderr,
+        )
+        answering = Answering(settings, Scorer(settings))
+        listener = listen(settings)
+    except ServingError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    serve(answering, listener)
+    return 0
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The socket, bound before the event loop runs, so that a taken port is one line.
+
+    Raises:
+        ConfigurationError: HOST and PORT cannot be listened on.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        place = f"HOST {settings.host}, PORT {settings.port}"
+        raise ConfigurationError(f"{place}: cannot listen there: {error.strerror or error}") from error
+
+
+def serve(answering: Answering, listener: socket.socket) -> None:
+    """Answer requests until SIGTERM or SIGINT, then let those in flight finish."""
+    # uvicorn raises the signal again once it has stopped; stopping as asked is no failure.
+    for asked in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(asked, lambda *_: None)
+    # The thread that writes the log must not keep the event loop waiting for Python's default of 5 ms.
+    sys.setswitchinterval(SWITCH_SECONDS)
+    # What is loaded now stays for good: collecting it again and again shows in the slowest requests.
+    gc.collect()
+    gc.freeze()
+    config = uvicorn.Config(
+        build_application(answering),
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        log_config=None,
+        timeout_graceful_shutdown=answering.settings.shutdown_seconds,
+    )
+    manifest = answering.scorer.champion.manifest
+    host, port = listener.getsockname()[:2]
+    LOGGER.info("serving %s %d (%s) on http://%s:%d", manifest.model, manifest.version, manifest.engine, host, port)
+    StoppableServer(config, answering).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""One request for predictions, from its head to the bytes of its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from promotion.serving.errors import Refusal
+from promotion.serving.middleware import KeyCheck, declared_length, failed, read_body, refused
+from promotion.serving.model import Model
+from promotion.serving.protocols import Body, Read
+from promotion.serving.rows import RowReader
+from promotion.serving.scoring import Scorer, Ticket
+from promotion.serving.settings import Settings
+
+INLINE_BYTES = 16 * 1024
+"""Up to this size a request is answered at once; a larger one in a thread, so that others need not wait for it."""
+
+THREADS = 2
+LARGE_BODIES = 8
+"""So many large bodies are in memory at most; further clients wait before theirs are read."""
+
+CLIENT_CLOSED_REQUEST = 499
+"""nginx's status for a client that did not wait; HTTP has none, and it is no failure of ours."""
+
+LOGGER = logging.getLogger(__name__)
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Answering:
+    """What all prediction routes share.
+
+    Args:
+        settings: From the environment.
+        scorer: The loaded versions.
+
+    Attributes:
+        reader: Reads rows of the champion's schema.
+        ready: Whether new requests are welcome.
+    """
+
+    def __init__(self, settings: Settings, scorer: Scorer) -> None:
+        self.settings = settings
+        self.scorer = scorer
+        self.reader = RowReader(scorer.champion.schema, settings.max_batch)
+        self.ready = True
+        self._key = KeyCheck(settings.api_key)
+        self._threads = ThreadPoolExecutor(THREADS, "batch")
+        self._large = asyncio.Semaphore(LARGE_BODIES)
+
+    def endpoint(self, read: Read, choose: Callable[[Request, str], Model] | None = None) -> Endpoint:
+        """The endpoint of a protocol.
+
+        Args:
+            read: How it reads a body.
+            choose: The version that answers a request with this key; the split decides if nothing is given.
+        """
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await predict(request)
+            except Refusal as refusal:
+                self.scorer.metrics.reject({(problem.row, problem.reason) for problem in refusal.problems})
+                return refused(request, refusal)
+            except ClientDisconnect:
+                return Response(status_code=CLIENT_CLOSED_REQUEST)
+            except Exception:
+                LOGGER.exception("request %s failed", request.scope["request_id"])
+                return failed(request)
+
+        async def predict(request: Request) -> Response:
+            self._key.check(request)
+            ticket = _ticket(request)
+            model = choose(request, ticket.key) if choose else self.scorer.choose(ticket.key)
+            limit = self.settings.max_body_bytes
+            if 0 < (declared_length(request) or 0) <= INLINE_BYTES:
+                body = await read_body(request, limit)
+                content, headers = self._content(read, model, ticket, body, request.headers)
+            else:
+                async with self._large:
+                    body = await read_body(request, limit)
+                    work = partial(self._content, read, model, ticket, body, request.headers)
+                    content, headers = await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            told = {"x-model-version": str(model.manifest.version), "x-model-role": model.role}
+            return Response(content, headers={**headers, **told})
+
+        return answer
+
+    def close(self) -> None:
+        """Finish what is under way behind the requests."""
+        self._threads.shutdown()
+        self.scorer.close(self.settings.shutdown_seconds)
+
+    def _content(self, read: Read, model: Model, ticket: Ticket, body: bytes, headers: Mapping[str, str]) -> Body:
+        matrix, write = read(body, headers)
+        return write(model, self.scorer.score(model, matrix, ticket), ticket.request_id)
+
+
+def _ticket(request: Request) -> Ticket:
+    request_id = request.scope["request_id"]
+    return Ticket(request_id, request.headers.get("x-request-key") or request_id, request.scope["started"])

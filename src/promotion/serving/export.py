@@ -1,0 +1,186 @@
+"""The exported folder, read back: every file is what the manifest's digest says before anything is made of it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from promotion.serving.errors import ExportRefused
+
+BLOCK = 1024 * 1024
+Parsed = TypeVar("Parsed", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """Read from JSON of ours: an unknown key is a mistake, and nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Feature(Strict):
+    """One column of a row.
+
+    Attributes:
+        name: As in the training data.
+        type: `number`, `integer`, or `code`: one of a list of whole numbers.
+        minimum: Smallest value, inclusive.
+        maximum: Largest value, inclusive.
+        codes: The values of a `code`.
+        unit: Of the value.
+        description: What is measured.
+        hint: What to say to a value that is not allowed.
+        nullable: Whether the value may be missing.
+    """
+
+    name: str
+    type: Literal["number", "integer", "code"]
+    minimum: float | None = None
+    maximum: float | None = None
+    codes: tuple[int, ...] | None = Field(default=None, strict=False)
+    unit: str | None = None
+    description: str | None = None
+    hint: str | None = None
+    nullable: bool = False
+
+    @model_validator(mode="after")
+    def _codes_of_a_code(self) -> Feature:
+        if (self.type == "code") != bool(self.codes):
+            raise ValueError(f"{self.name}: codes belong to the type code, and to it alone")
+        return self
+
+    @property
+    def allowed(self) -> str:
+        """What the column takes, in words: `a whole number from 1 to 120 years`."""
+        if self.codes:
+            values = ", ".join(map(str, self.codes[:-1]))
+            text = f"{values} or {self.codes[-1]}" if values else str(self.codes[0])
+        else:
+            bounds = (("from", self.minimum), ("to" if self.minimum is not None else "up to", self.maximum))
+            limits = [f"{word} {bound:g}" for word, bound in bounds if bound is not None]
+            kind = "a whole number" if self.type == "integer" else "a number"
+            text = " ".join([kind, *limits, *([self.unit] if self.unit else [])])
+        return f"{text}, or null" if self.nullable else text
+
+
+class Schema(Strict):
+    """What a row holds and what is predicted.
+
+    Attributes:
+        features: Columns in the model's order.
+        target: Name of what is predicted.
+        labels: Text of each class, by position.
+        positive: Position of the positive class of two.
+    """
+
+    features: tuple[Feature, ...] = Field(min_length=1, strict=False)
+    target: str
+    labels: tuple[str, ...] = Field(min_length=2, strict=False)
+    positive: int | None = Field(default=None, ge=0, le=1)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns in the model's order."""
+        return tuple(feature.name for feature in self.features)
+
+
+class Manifest(BaseModel):
+    """Which version this is, how it computes, and the SHA-256 of each file (hex, by path in the folder)."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, protected_namespaces=())
+
+    format: Literal[1]
+    family: str
+    model: str
+    version: int
+    semver: str | None
+    run_id: str
+    stage: str
+    artifact_digest: str
+    gate_report: str | None
+    git_sha: str | None
+    task: Literal["binary-classification", "multiclass-classification"]
+    engine: Literal["onnx", "native"]
+    files: dict[str, str]
+    trusted: tuple[str, ...] = Field(default=(), strict=False)
+
+
+class Expected(BaseModel):
+    """Rows held out of training and what the registry's model says to them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rows: list[dict[str, float | None]]
+    labels: list[int]
+    probabilities: list[list[float]]
+
+
+class Export(BaseModel):
+    """An exported folder whose files are unchanged."""
+
+    model_config = ConfigDict(frozen=True)
+
+    folder: Path
+    manifest: Manifest
+    manifest_digest: str
+    data_schema: Schema
+    expected: Expected
+
+
+def read_export(folder: Path) -> Export:
+    """Read and check an exported folder.
+
+    Raises:
+        ExportRefused: No manifest, a file missing, changed or unlisted, or a file that does not hold what it should.
+    """
+    if not (folder / "manifest.json").is_file():
+        raise ExportRefused(f"{folder}: no manifest.json; expected a folder written by scripts/export-model.py")
+    manifest = _parsed(folder, "manifest.json", Manifest)
+    _check_digests(folder, manifest.files)
+    needed = {"schema.json", "expected.json"} | ({"model.onnx"} if manifest.engine == "onnx" else set())
+    if absent := sorted(needed - manifest.files.keys()):
+        raise ExportRefused(f"{folder}/manifest.json: files does not list {', '.join(absent)}; export the model again")
+    return Export(
+        folder=folder,
+        manifest=manifest,
+        manifest_digest=sha256(folder / "manifest.json"),
+        data_schema=_parsed(folder, "schema.json", Schema),
+        expected=_parsed(folder, "expected.json", Expected),
+    )
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _check_digests(folder: Path, files: dict[str, str]) -> None:
+    root = folder.resolve()
+    for name, digest in sorted(files.items()):
+        path = folder / name
+        if not path.resolve().is_relative_to(root):
+            raise ExportRefused(f"{folder}/manifest.json: {name} lies outside the folder")
+        if not path.is_file():
+            raise ExportRefused(f"{folder}: {name} is missing; export the model again")
+        if (found := sha256(path)) != digest:
+            raise ExportRefused(
+                f"{path} was changed after the export: sha256 {found}, the manifest says {digest}; export it again"
+            )
+
+
+def _parsed(folder: Path, name: str, kind: type[Parsed]) -> Parsed:
+    try:
+        return kind.model_validate_json((folder / name).read_bytes())
+    except (OSError, ValidationError) as error:
+        if isinstance(error, ValidationError):
+            first = error.errors(include_url=False, include_input=False)[0]
+            reason = f"{'.'.join(map(str, first['loc'])) or 'content'}: {first['msg']}"
+        else:
+            reason = str(error)
+        raise ExportRefused(f"{folder / name}: {reason}; export the model again") from error

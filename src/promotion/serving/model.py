@@ -1,0 +1,106 @@
+"""A loaded version: it proves at start that it still answers as it did when it was exported, then only predicts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from promotion.serving.engines import Engine, OnnxEngine, Prediction
+from promotion.serving.errors import ConfigurationError, ExportRefused
+from promotion.serving.export import Export, Manifest, Schema
+from promotion.serving.rows import Matrix, RowReader
+
+Role = Literal["champion", "challenger", "shadow"]
+TOLERANCE = 1e-5
+"""Largest difference of a probability from the registry's model; what the export demands as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One version and its part in the answers.
+
+    Attributes:
+        role: `champion`, or as what the second version runs.
+        manifest: Which version it is.
+        schema: Its columns and classes.
+        engine: What computes.
+    """
+
+    role: Role
+    manifest: Manifest
+    schema: Schema
+    engine: Engine
+
+    def predict(self, matrix: Matrix) -> Prediction:
+        """Score rows.
+
+        Raises:
+            ArithmeticError: A probability is not a number.
+        """
+        prediction = self.engine.predict(matrix)
+        if not np.isfinite(prediction.probabilities).all():
+            raise ArithmeticError("the model's probability is not a number")
+        return prediction
+
+    def scores(self, prediction: Prediction) -> npt.NDArray[np.float32]:
+        """One probability a row: of the positive class of two, of the predicted class otherwise."""
+        classes, probabilities = prediction
+        if self.schema.positive is not None:
+            return probabilities[:, self.schema.positive]
+        return probabilities[np.arange(len(classes)), classes]
+
+
+def load_model(export: Export, role: Role) -> Model:
+    """Load the model and let it answer the rows that were exported with it, which warms it up as well.
+
+    Raises:
+        ExportRefused: It cannot be loaded, or answers differently.
+    """
+    model = Model(role, export.manifest, export.data_schema, _load_engine(export))
+    place = f"{export.folder}/expected.json"
+    matrix = RowReader(export.data_schema, max(1, len(export.expected.rows))).from_rows(export.expected.rows)
+    classes, probabilities = model.predict(matrix)
+    wanted = np.array(export.expected.probabilities)
+    if wanted.shape != probabilities.shape or len(export.data_schema.labels) != wanted.shape[1]:
+        raise ExportRefused(f"{place}: not as many rows or classes as the model answers; export the model again")
+    differences = np.abs(probabilities - wanted).max(axis=1)
+    worst = int(differences.argmax())
+    if differences[worst] > TOLERANCE or (classes != np.array(export.expected.labels)).any():
+        raise ExportRefused(
+            f"{place}: the model answers differently here: probabilities by up to {differences[worst]:.2g} "
+            f"(row {worst}, at most {TOLERANCE:g}); do not serve it, export it again"
+        )
+    return model
+
+
+def check_alike(champion: Model, challenger: Model) -> None:
+    """Refuse a challenger that does not take the champion's rows or predicts something else.
+
+    Raises:
+        ConfigurationError: Columns, what they allow, or classes differ.
+    """
+    texts = {"unit", "description", "hint"}
+    for name in ("features", "target", "labels", "positive"):
+        ours, theirs = (
+            [feature.model_dump(exclude=texts) for feature in model.schema.features]
+            if name == "features"
+            else getattr(model.schema, name)
+            for model in (champion, challenger)
+        )
+        if ours != theirs:
+            raise ConfigurationError(
+                f"the challenger {challenger.manifest.model} {challenger.manifest.version} has other {name} "
+                f"than {champion.manifest.model} {champion.manifest.version}; only versions with one contract compare"
+            )
+
+
+def _load_engine(export: Export) -> Engine:
+    """The engine the manifest names; scikit-learn is only imported for a model that needs it."""
+    if export.manifest.engine == "onnx":
+        return OnnxEngine(export)
+    from promotion.serving.native import NativeEngine
+
+    return NativeEngine(export)

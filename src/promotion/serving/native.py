@@ -1,0 +1,53 @@
+"""The engine for models that do not convert to ONNX; only their image holds scikit-learn, skops and pandas."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import numpy as np
+
+from promotion.serving.engines import Prediction
+from promotion.serving.errors import ExportRefused
+from promotion.serving.export import Export
+from promotion.serving.rows import Matrix
+
+# Whatever a manifest says: types beyond what skops itself vouches for.
+TRUSTABLE = frozenset({"numpy.dtype", "sklearn.tree._tree.Tree"})
+NEEDED = ("pandas", "sklearn", "skops")
+FILE = "model/model.skops"
+
+
+class NativeEngine:
+    """A scikit-learn pipeline from a skops file.
+
+    Args:
+        export: Its folder holds `model/model.skops`, its manifest the types to trust.
+
+    Raises:
+        ExportRefused: The image lacks a package, the manifest trusts more than it may, or the file does not load.
+    """
+
+    def __init__(self, export: Export) -> None:
+        if absent := [name for name in NEEDED if find_spec(name) is None]:
+            raise ExportRefused(f"engine native needs {', '.join(absent)}; build the image for it, or export to ONNX")
+        from skops import io
+        from skops.io.exceptions import UntrustedTypesFoundException
+
+        if beyond := sorted(set(export.manifest.trusted) - TRUSTABLE):
+            raise ExportRefused(f"{export.folder}/manifest.json: trusts {', '.join(beyond)}, which no model may need")
+        if FILE not in export.manifest.files:
+            raise ExportRefused(f"{export.folder}/manifest.json: files does not list {FILE}; export the model again")
+        try:
+            self._pipeline = io.load(export.folder / FILE, trusted=list(export.manifest.trusted))
+        except (UntrustedTypesFoundException, TypeError, ValueError, OSError) as error:
+            raise ExportRefused(f"{export.folder / FILE} cannot be loaded: {error}") from error
+        self._names = export.data_schema.names
+
+    def predict(self, matrix: Matrix) -> Prediction:
+        """Score rows; the class is the most probable one, as in the ONNX graph."""
+        import pandas as pd
+
+        frame = pd.DataFrame(matrix.T, columns=list(self._names))
+        probabilities = np.asarray(self._pipeline.predict_proba(frame))
+        classes = np.asarray(self._pipeline.predict(frame), dtype=np.int64)
+        return Prediction(classes, probabilities.astype(np.float32))

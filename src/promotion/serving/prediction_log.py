@@ -1,0 +1,132 @@
+"""What was predicted for which row, as JSON lines that monitoring reads; written behind the requests' back."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from logging import LogRecord, makeLogRecord
+from logging.handlers import RotatingFileHandler
+
+from promotion.serving.background import Background
+from promotion.serving.engines import Prediction
+from promotion.serving.errors import ConfigurationError
+from promotion.serving.model import Model
+from promotion.serving.rows import Matrix, iterate_rows
+from promotion.serving.settings import LogSettings
+
+CAPACITY = 50_000
+"""Rows that may wait to be written: a few MB."""
+
+SPACE = 1 << 64
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """An answered request, as the log needs it.
+
+    Attributes:
+        time: Seconds since 1970 when the answer was computed.
+        request_id: Of the request.
+        model: What answered.
+        matrix: The rows.
+        prediction: The answer.
+        milliseconds: From the request's head to the prediction.
+    """
+
+    time: float
+    request_id: str
+    model: Model
+    matrix: Matrix
+    prediction: Prediction
+    milliseconds: float
+
+
+class PredictionLog:
+    """Writes one JSON object a row, and sets the file aside when it is full.
+
+    Args:
+        settings: Where, how much, how large.
+        on_loss: Called with the number of rows that could not be written.
+
+    Raises:
+        ConfigurationError: The file cannot be opened for writing.
+    """
+
+    def __init__(self, settings: LogSettings, on_loss: Callable[[int], None]) -> None:
+        self._sample = settings.sample
+        try:
+            settings.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = _RaisingHandler(
+                settings.path, maxBytes=settings.max_bytes, backupCount=settings.backups, encoding="utf-8"
+            )
+        except OSError as error:
+            raise ConfigurationError(f"PREDICTION_LOG: {settings.path} cannot be written: {error}") from error
+        self._background = Background("prediction log", CAPACITY, on_loss)
+
+    def record(self, scored: Scored) -> None:
+        """Queue an answer for writing, if its request belongs to the sample; never waits, never raises."""
+        if share(scored.request_id, b"sample") < self._sample:
+            self._background.submit(lambda: self._write(scored), len(scored.prediction.classes))
+
+    def close(self, seconds: float) -> None:
+        """Write what is queued, for that long at most, and close the file."""
+        self._background.close(seconds)
+        # What a full disk did not take is counted already.
+        with suppress(OSError):
+            self._file.close()
+
+    def _write(self, scored: Scored) -> None:
+        self._file.emit(makeLogRecord({"msg": "\n".join(_lines(scored))}))
+
+
+class _RaisingHandler(RotatingFileHandler):
+    """A rotating file that says when it could not write; logging's own only complains on stderr."""
+
+    def handleError(self, record: LogRecord) -> None:  # noqa: ARG002, N802 - logging's signature
+        error = sys.exception()
+        if error is not None:
+            raise error
+
+
+def share(key: str, purpose: bytes) -> float:
+    """A number from 0 up to 1 that depends on the key only, and differently for each purpose.
+
+    Args:
+        key: Whatever shall always be treated alike.
+        purpose: At most 16 bytes.
+    """
+    return int.from_bytes(blake2b(key.encode(), digest_size=8, person=purpose).digest()) / SPACE
+
+
+def _lines(scored: Scored) -> list[str]:
+    model, manifest = scored.model, scored.model.manifest
+    time = datetime.fromtimestamp(scored.time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    rows = iterate_rows(scored.matrix, model.schema.names)
+    scores = model.scores(scored.prediction).tolist()
+    return [
+        json.dumps(
+            {
+                "time": time,
+                "request_id": scored.request_id,
+                "row": position,
+                "family": manifest.family,
+                "model": manifest.model,
+                "version": manifest.version,
+                "role": model.role,
+                "features": features,
+                "class": position_of_class,
+                "label": model.schema.labels[position_of_class],
+                "probability": score,
+                "latency_ms": round(scored.milliseconds, 3),
+            },
+            ensure_ascii=False,
+        )
+        for position, (features, position_of_class, score) in enumerate(
+            zip(rows, scored.prediction.classes.tolist(), scores, strict=True)
+        )
+    ]

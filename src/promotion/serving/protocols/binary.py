@@ -1,0 +1,89 @@
+"""The protocol's binary tensor extension: raw values behind the JSON, for batches where reading JSON is the cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from promotion.serving.errors import Refusal
+
+HEADER = "inference-header-content-length"
+# Little-endian, whatever the machine.
+TYPES = {
+    **{f"FP{bits}": np.dtype(f"<f{bits // 8}") for bits in (16, 32, 64)},
+    **{f"INT{bits}": np.dtype(f"<i{bits // 8}") for bits in (8, 16, 32, 64)},
+    **{f"UINT{bits}": np.dtype(f"<u{bits // 8}") for bits in (8, 16, 32, 64)},
+}
+
+
+class Tail:
+    """The bytes behind the JSON, taken tensor by tensor.
+
+    Args:
+        content: All of them.
+    """
+
+    def __init__(self, content: memoryview) -> None:
+        self._content = content
+
+    def take(self, name: str, datatype: str, tensor: Mapping[str, Any]) -> npt.NDArray[np.float64]:
+        """The next tensor's values, as 64-bit numbers.
+
+        Raises:
+            Refusal: 400: the tensor has neither data nor a size, or the bytes are not as many.
+        """
+        parameters = tensor.get("parameters")
+        size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise _refusal(f"the tensor {name} has neither data nor a binary_data_size")
+        kind = TYPES[datatype]
+        if size > len(self._content) or size % kind.itemsize:
+            raise _refusal(f"the tensor {name}: its binary_data_size is not what follows the JSON")
+        values = np.frombuffer(self._content[:size], dtype=kind)
+        self._content = self._content[size:]
+        return values.astype(np.float64)
+
+    def check_spent(self) -> None:
+        """Refuse bytes that belong to no tensor.
+
+        Raises:
+            Refusal: 400.
+        """
+        if self._content:
+            raise _refusal(f"{len(self._content)} bytes behind the JSON belong to no tensor")
+
+
+def split(body: bytes, length: str | None) -> tuple[bytes, Tail]:
+    """The JSON, and the bytes behind it.
+
+    Args:
+        body: Of the request.
+        length: Value of the header; without it everything is JSON.
+
+    Raises:
+        Refusal: 400: the header is not a length within the body.
+    """
+    if length is None:
+        return body, Tail(memoryview(b""))
+    if not (length.isascii() and length.isdecimal() and int(length) <= len(body)):
+        raise _refusal("Inference-Header-Content-Length is not a length within the body")
+    return body[: int(length)], Tail(memoryview(body)[int(length) :])
+
+
+def is_binary(holder: Mapping[str, Any], parameter: str, *, otherwise: bool) -> bool:
+    """What the parameter of a request or an output says."""
+    parameters = holder.get("parameters")
+    return bool(parameters.get(parameter, otherwise)) if isinstance(parameters, dict) else otherwise
+
+
+def pack(values: npt.NDArray[Any]) -> bytes:
+    """The values as they follow the JSON."""
+    return values.astype(values.dtype.newbyteorder("<")).tobytes()
+
+
+def _refusal(message: str) -> Refusal:
+    return Refusal(HTTPStatus.BAD_REQUEST, message)

@@ -1,0 +1,171 @@
+"""The Open Inference Protocol, version 2, over REST: one tensor a column, as KServe's and Triton's clients send it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy.typing as npt
+import orjson
+
+from promotion.serving.engines import Prediction
+from promotion.serving.errors import Refusal
+from promotion.serving.model import Model
+from promotion.serving.protocols import JSON_HEADERS, Body, Write, read_object, require_json
+from promotion.serving.protocols.binary import HEADER, Tail, is_binary, pack, split
+from promotion.serving.rows import Column, Matrix, RowReader
+
+DATATYPES = frozenset(
+    {*("FP16", "FP32", "FP64"), *(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))}
+)
+REQUEST_KEYS = frozenset({"id", "parameters", "inputs", "outputs"})
+TENSOR_KEYS = frozenset({"name", "shape", "datatype", "parameters", "data"})
+OUTPUTS = ("label", "probabilities")
+
+
+class Wanted(NamedTuple):
+    """An output tensor the client asked for, and whether as bytes."""
+
+    name: str
+    binary: bool
+
+
+class InferenceProtocol:
+    """Reads tensors, answers with the tensors `label` and `probabilities`.
+
+    Args:
+        reader: Of the schema served.
+    """
+
+    def __init__(self, reader: RowReader) -> None:
+        self._reader = reader
+
+    def read(self, body: bytes, headers: Mapping[str, str]) -> tuple[Matrix, Write]:
+        """Rows from one tensor of shape (rows,) or (rows, 1) for each column.
+
+        Raises:
+            Refusal: 400 not this protocol, 413, 415, or 422 a value that is not allowed.
+        """
+        if HEADER not in headers:
+            require_json(headers)
+        head, tail = split(body, headers.get(HEADER))
+        content = read_object(head)
+        inputs = content.get("inputs")
+        if not isinstance(inputs, list) or not inputs or not content.keys() <= REQUEST_KEYS:
+            raise malformed("expected inputs, a list of tensors; also taken: id, parameters, outputs")
+        wanted = _wanted(content)
+        identifier = content.get("id")
+        if identifier is not None and not isinstance(identifier, str):
+            raise malformed("id is not a text")
+        columns: dict[str, Column] = {}
+        for tensor in inputs:
+            name, values = _column(tensor, tail)
+            if name in columns:
+                raise malformed(f"the tensor {name} is there twice")
+            columns[name] = values
+        tail.check_spent()
+        matrix = self._reader.from_columns(columns)
+
+        def write(model: Model, prediction: Prediction, request_id: str) -> Body:
+            return _answer(model, prediction, wanted, identifier or request_id)
+
+        return matrix, write
+
+
+def malformed(message: str) -> Refusal:
+    """The refusal of a body that is not this protocol's."""
+    return Refusal(HTTPStatus.BAD_REQUEST, message)
+
+
+def model_metadata(models: Sequence[Model]) -> dict[str, Any]:
+    """What the protocol tells of a model: its versions, its tensors, and beyond the protocol what columns allow."""
+    first = models[0]
+    whole, number = {"datatype": "INT64"}, {"datatype": "FP32"}
+    return {
+        "name": first.manifest.model,
+        "versions": [str(model.manifest.version) for model in models],
+        "platform": {"onnx": "onnxruntime_onnx", "native": "sklearn_skops"}[first.manifest.engine],
+        "inputs": [
+            {
+                "name": feature.name,
+                **(number if feature.type == "number" or feature.nullable else whole),
+                "shape": [-1, 1],
+                "parameters": {"allowed": feature.allowed},
+            }
+            for feature in first.schema.features
+        ],
+        "outputs": [
+            {"name": "label", **whole, "shape": [-1]},
+            {"name": "probabilities", **number, "shape": [-1, len(first.schema.labels)]},
+        ],
+    }
+
+
+def _wanted(content: Mapping[str, Any]) -> list[Wanted]:
+    default = is_binary(content, "binary_data_output", otherwise=False)
+    outputs = content.get("outputs")
+    if outputs is None:
+        return [Wanted(name, default) for name in OUTPUTS]
+    items = outputs if isinstance(outputs, list) else []
+    if not items or not all(isinstance(item, dict) and item.get("name") in OUTPUTS for item in items):
+        raise malformed("outputs: expected a list of tensors named label or probabilities")
+    return [Wanted(item["name"], is_binary(item, "binary_data", otherwise=default)) for item in items]
+
+
+def _column(tensor: object, tail: Tail) -> tuple[str, Column]:
+    """A tensor's name and its values, flattened.
+
+    Raises:
+        Refusal: It is not a column.
+    """
+    if not isinstance(tensor, Mapping) or not tensor.keys() <= TENSOR_KEYS or not isinstance(tensor.get("name"), str):
+        raise malformed("an input is not a tensor: expected name, shape, datatype and data")
+    name, datatype = tensor["name"][:128], tensor.get("datatype")
+    if datatype not in DATATYPES:
+        raise malformed(f"the tensor {name} has no numeric datatype; expected FP32, INT64 or alike")
+    values = _flat(name, tensor["data"]) if "data" in tensor else tail.take(name, datatype, tensor)
+    if tensor.get("shape") not in ([len(values)], [len(values), 1]):
+        raise malformed(f"the tensor {name} has {len(values)} values and another shape; expected [rows] or [rows, 1]")
+    return name, values
+
+
+def _flat(name: str, data: object) -> Sequence[object]:
+    if not isinstance(data, list):
+        raise malformed(f"the tensor {name} has data that is not a list")
+    if data and isinstance(data[0], list):
+        if not all(isinstance(value, list) for value in data):
+            raise malformed(f"the tensor {name} mixes values and lists")
+        return list(chain.from_iterable(data))
+    return data
+
+
+def _answer(model: Model, prediction: Prediction, wanted: Sequence[Wanted], identifier: str) -> Body:
+    arrays: dict[str, tuple[str, npt.NDArray[Any]]] = {
+        "label": ("INT64", prediction.classes),
+        "probabilities": ("FP32", prediction.probabilities),
+    }
+    tensors, tail = [], []
+    for name, binary in wanted:
+        datatype, values = arrays[name]
+        tensor: dict[str, Any] = {"name": name, "datatype": datatype, "shape": list(values.shape)}
+        if binary:
+            tail.append(pack(values))
+            tensor["parameters"] = {"binary_data_size": len(tail[-1])}
+        else:
+            tensor["data"] = values.ravel()
+        tensors.append(tensor)
+    head = orjson.dumps(
+        {
+            "model_name": model.manifest.model,
+            "model_version": str(model.manifest.version),
+            "id": identifier,
+            "parameters": {"role": model.role},
+            "outputs": tensors,
+        },
+        option=orjson.OPT_SERIALIZE_NUMPY,
+    )
+    if not tail:
+        return head, JSON_HEADERS
+    return b"".join([head, *tail]), {"content-type": "application/octet-stream", HEADER: str(len(head))}

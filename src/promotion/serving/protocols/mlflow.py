@@ -1,0 +1,118 @@
+"""`POST /invocations`: what clients of `mlflow models serve` send, answered as it answers."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+
+import orjson
+
+from promotion.serving.engines import Prediction
+from promotion.serving.errors import Refusal
+from promotion.serving.model import Model
+from promotion.serving.protocols import JSON_HEADERS, Body, Write, media_type, read_object, require_json
+from promotion.serving.rows import Matrix, RowReader
+
+CSV_TYPE = "text/csv"
+FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+MISSING = frozenset({"", "NA", "NaN", "nan", "null"})
+"""Cells that pandas, which wrote most of these files, means as missing."""
+
+
+class MlflowProtocol:
+    """Reads the four JSON forms and CSV.
+
+    Args:
+        reader: Of the schema served.
+    """
+
+    def __init__(self, reader: RowReader) -> None:
+        self._reader = reader
+        readers: tuple[Callable[[object], Matrix], ...] = (self._split, self._list, self._list, self._inputs)
+        self._forms = dict(zip(FORMS, readers, strict=True))
+
+    def read(self, body: bytes, headers: Mapping[str, str]) -> tuple[Matrix, Write]:
+        """Rows in any of the forms.
+
+        Raises:
+            Refusal: 400 not one of them, 413, 415, or 422 a value that is not allowed.
+        """
+        if media_type(headers) == CSV_TYPE:
+            return self._csv(body), _write
+        require_json(headers)
+        content = read_object(body)
+        if content.pop("params", None):
+            raise Refusal(HTTPStatus.BAD_REQUEST, "params: this model takes none")
+        if len(content) != 1 or not content.keys() <= self._forms.keys():
+            raise Refusal(HTTPStatus.BAD_REQUEST, f"expected exactly one of {', '.join(self._forms)}")
+        form, rows = content.popitem()
+        return self._forms[form](rows), _write
+
+    def _split(self, content: object) -> Matrix:
+        if not isinstance(content, dict) or not {"columns", "data"} <= content.keys() <= {"columns", "data", "index"}:
+            raise _malformed("dataframe_split needs columns and data, and takes index")
+        columns, data = content["columns"], content["data"]
+        if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
+            raise _malformed("dataframe_split: columns is not a list of names")
+        return self._table(columns, data)
+
+    def _list(self, rows: object) -> Matrix:
+        """A list of objects, or of lists in the model's order."""
+        if isinstance(rows, list) and rows and isinstance(rows[0], list):
+            return self._table(self._reader.schema.names, rows)
+        return self._reader.from_rows(rows)
+
+    def _inputs(self, content: object) -> Matrix:
+        if not isinstance(content, dict):
+            return self._list(content)
+        return self._reader.from_columns({name: _flat(value) for name, value in content.items()})
+
+    def _csv(self, body: bytes) -> Matrix:
+        try:
+            table = list(csv.reader(io.StringIO(body.decode("utf-8-sig"), newline="")))
+        except (UnicodeDecodeError, csv.Error):
+            raise Refusal(HTTPStatus.BAD_REQUEST, "the body is not CSV in UTF-8") from None
+        lines = [line for line in table if line]
+        if not lines:
+            raise Refusal(HTTPStatus.BAD_REQUEST, "the body is empty; expected a line with the columns' names")
+        return self._table(lines[0], [[_cell(text) for text in line] for line in lines[1:]])
+
+    def _table(self, names: Sequence[str], rows: object) -> Matrix:
+        if len(set(names)) != len(names):
+            raise _malformed("a column is named twice")
+        if not isinstance(rows, list) or set(map(type, rows)) - {list}:
+            raise _malformed("the data is not a list of rows")
+        self._reader.check_count(len(rows))
+        if set(map(len, rows)) != {len(names)}:
+            position, row = next(item for item in enumerate(rows) if len(item[1]) != len(names))
+            raise _malformed(f"row {position} has {len(row)} values for {len(names)} columns")
+        return self._reader.from_table(names, rows)
+
+
+def _write(_model: Model, prediction: Prediction, _request_id: str) -> Body:
+    return orjson.dumps({"predictions": prediction.classes}, option=orjson.OPT_SERIALIZE_NUMPY), JSON_HEADERS
+
+
+def _flat(values: object) -> list[object]:
+    """A column as values; it may be sent as one value, or as a tensor of shape (rows, 1)."""
+    if not isinstance(values, list):
+        return [values]
+    if list not in set(map(type, values)):
+        return values
+    return [value[0] if isinstance(value, list) and len(value) == 1 else value for value in values]
+
+
+def _cell(text: str) -> object:
+    """The number in a cell; text stays text, so that the refusal can show it."""
+    if text in MISSING:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _malformed(message: str) -> Refusal:
+    return Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, message)

@@ -1,0 +1,56 @@
+"""What probes, Prometheus and people ask."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+
+from promotion.serving.endpoint import Answering
+from promotion.serving.model import Model
+from promotion.serving.protocols import JSON_TYPE
+
+TOLD = {"family", "model", "version", "semver", "run_id", "artifact_digest", "gate_report", "git_sha", "engine"}
+
+
+def operation_routes(answering: Answering) -> APIRouter:
+    """Health, readiness, version and metrics; none of them needs the key."""
+    router = APIRouter(tags=["operations"])
+    scorer = answering.scorer
+
+    @router.get("/health")
+    async def health() -> JSONResponse:
+        """The process answers."""
+        return JSONResponse({"status": "ok"})
+
+    @router.get("/ready", responses={503: {"description": "Stopping"}})
+    async def ready() -> JSONResponse:
+        """The model is loaded and requests are welcome; 503 from the moment the server is asked to stop."""
+        if answering.ready:
+            return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "stopping"}, HTTPStatus.SERVICE_UNAVAILABLE)
+
+    @router.get("/ping", response_class=Response)
+    async def ping() -> Response:
+        """MLflow's probe: an empty line."""
+        return Response("\n", media_type=JSON_TYPE)
+
+    @router.get("/version")
+    async def version() -> JSONResponse:
+        """Which version answers, and the evidence it was promoted on."""
+        challenger = None if scorer.challenger is None else _told(scorer.challenger)
+        return JSONResponse({**_told(scorer.champion), "image": answering.settings.image, "challenger": challenger})
+
+    @router.get("/metrics", response_class=Response)
+    async def metrics() -> Response:
+        """Counters, in Prometheus' text format."""
+        return Response(scorer.metrics.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    return router
+
+
+def _told(model: Model) -> dict[str, Any]:
+    return {"role": model.role, **model.manifest.model_dump(include=TOLD)}

@@ -1,0 +1,321 @@
+"""Rows become a matrix, or the refusal says which value of which row is not allowed: the same rules on every protocol.
+
+The rules are compiled to pydantic-core once, so that one row costs microseconds. Thousands are accepted by numpy
+if all is well; otherwise pydantic-core, the authority, reads them again and names what is bad.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
+from itertools import chain
+from operator import itemgetter
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+from pydantic_core import CoreSchema, ErrorDetails, SchemaValidator, ValidationError, core_schema
+
+from promotion.serving.errors import Problem, Refusal
+from promotion.serving.export import Feature, Schema
+
+Matrix = npt.NDArray[np.float64]
+"""Features by rows, contiguous; NaN where a value is missing."""
+
+Column = Sequence[object] | npt.NDArray[np.float64]
+"""The values of one feature, as they came."""
+
+LARGEST = float(np.finfo(np.float32).max)
+FEW = 200
+"""Up to so many values, starting numpy costs more than it saves."""
+
+MANY_BYTES = 16 * 1024
+"""From this length on, JSON of typed rows is worth an attempt to take them all at once."""
+
+EXACT = 2**53
+NUMBERS = frozenset({int, float, type(None)})
+SHOWN_PROBLEMS = 20
+COUNTED_PROBLEMS = 1000
+SHOWN_CHARACTERS = 60
+WRAPPED = re.compile(rb'\s*\{\s*"rows"\s*:')
+REASONS = {
+    "missing": "missing",
+    "extra_forbidden": "unknown",
+    "literal_error": "code",
+    "greater_than_equal": "range",
+    "less_than_equal": "range",
+    "multiple_of": "range",
+    "finite_number": "range",
+}
+
+
+class RowReader:
+    """Reads rows of one schema.
+
+    Args:
+        schema: The model's columns.
+        max_rows: Most rows in one request.
+    """
+
+    def __init__(self, schema: Schema, max_rows: int) -> None:
+        self.schema = schema
+        self.max_rows = max_rows
+        self._features = {feature.name: feature for feature in schema.features}
+        cells = {name: _cell(feature) for name, feature in self._features.items()}
+        row = core_schema.typed_dict_schema(
+            {name: core_schema.typed_dict_field(cell, required=True) for name, cell in cells.items()},
+            extra_behavior="forbid",
+        )
+        rows = core_schema.list_schema(row, fail_fast=True, max_length=max_rows)
+        wrapped = core_schema.typed_dict_schema({"rows": core_schema.typed_dict_field(rows)}, extra_behavior="forbid")
+        self._row, self._rows, self._wrapped = map(SchemaValidator, (row, rows, wrapped))
+        self._columns = {
+            name: SchemaValidator(core_schema.list_schema(cell, fail_fast=True)) for name, cell in cells.items()
+        }
+        # itemgetter of a single name would not give a tuple.
+        names = schema.names
+        self._values = itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
+
+    def from_json(self, body: bytes) -> Matrix:
+        """One row as an object, or `{"rows": [...]}`.
+
+        Raises:
+            Refusal: 400 not JSON, 413 too many rows, 422 a value that is not allowed.
+        """
+        if len(body) > MANY_BYTES and (matrix := self._json_at_once(body)) is not None:
+            return matrix
+        try:
+            if WRAPPED.match(body):
+                return self._matrix(self._wrapped.validate_json(body)["rows"])
+            return self._matrix([self._row.validate_json(body)])
+        except ValidationError as error:
+            raise self._refusal(error) from None
+
+    def from_rows(self, rows: object) -> Matrix:
+        """A list of objects; NaN counts as missing where that is allowed.
+
+        Raises:
+            Refusal: As for `from_json`.
+        """
+        if (matrix := self._at_once(rows)) is not None:
+            return matrix
+        cells = [_without_nan(row) for row in rows] if isinstance(rows, list) else rows
+        try:
+            return self._matrix(self._rows.validate_python(cells))
+        except ValidationError as error:
+            raise self._refusal(error) from None
+
+    def from_table(self, names: Sequence[str], rows: Sequence[Sequence[object]]) -> Matrix:
+        """Rows of as many values as there are names, in any order; NaN counts as missing where that is allowed.
+
+        Raises:
+            Refusal: As for `from_json`.
+        """
+        numbers = _numbers(list(chain.from_iterable(rows))) if len(rows) > FEW else None
+        columns: Sequence[Column] = (
+            list(zip(*rows, strict=True)) if numbers is None else list(_transposed(numbers, len(names)))
+        )
+        return self.from_columns(dict(zip(names, columns, strict=True)))
+
+    def from_columns(self, columns: Mapping[str, Column]) -> Matrix:
+        """Lists of equal length by column, in any order; NaN counts as missing where that is allowed.
+
+        Raises:
+            Refusal: As for `from_json`.
+        """
+        self._check_names(columns)
+        counts = {len(values) for values in columns.values()}
+        if len(counts) > 1:
+            raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "the columns have different lengths")
+        self.check_count(count := counts.pop())
+        matrix = np.empty((len(self._features), count), dtype=np.float64)
+        for position, (name, feature) in enumerate(self._features.items()):
+            matrix[position] = self._column(feature, columns[name])
+        return matrix
+
+    def check_count(self, count: int) -> None:
+        """Refuse before work is done.
+
+        Raises:
+            Refusal: 413 above the limit, 422 without a row.
+        """
+        if count > self.max_rows:
+            raise Refusal(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"{count} rows; at most {self.max_rows} fit into a request"
+            )
+        if not count:
+            raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "no rows; send at least one")
+
+    def _json_at_once(self, body: bytes) -> Matrix | None:
+        """`{"rows": [...]}` if all is well."""
+        try:
+            content = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            return None
+        return self._at_once(content["rows"]) if isinstance(content, dict) and content.keys() == {"rows"} else None
+
+    def _at_once(self, rows: object) -> Matrix | None:
+        """Many objects if all is well."""
+        if not isinstance(rows, list) or not FEW < len(rows) <= self.max_rows:
+            return None
+        try:
+            values = list(chain.from_iterable(map(self._values, rows)))
+        except (KeyError, TypeError):
+            return None
+        if set(map(len, rows)) != {len(self._features)} or (numbers := _numbers(values)) is None:
+            return None
+        matrix = _transposed(numbers, len(self._features))
+        return matrix if all(map(accepts, self.schema.features, matrix)) else None
+
+    def _matrix(self, rows: list[dict[str, float | None]]) -> Matrix:
+        self.check_count(len(rows))
+        values = np.array(list(map(self._values, rows)), dtype=np.float64)
+        return np.ascontiguousarray(values.T)
+
+    def _column(self, feature: Feature, values: Column) -> npt.NDArray[np.float64]:
+        """The checked numbers: numpy accepts a good column at once; pydantic-core, the authority, names what is bad.
+
+        Raises:
+            Refusal: 422.
+        """
+        if len(values) > FEW:
+            numbers = values if isinstance(values, np.ndarray) else _numbers(values)
+            if numbers is not None and accepts(feature, numbers):
+                return numbers
+        cells = values.tolist() if isinstance(values, np.ndarray) else values
+        try:
+            checked = self._columns[feature.name].validate_python([None if cell != cell else cell for cell in cells])  # noqa: PLR0124
+        except ValidationError as error:
+            raise self._refusal(error, feature.name) from None
+        return np.array(checked, dtype=np.float64)
+
+    def _check_names(self, names: Mapping[str, object]) -> None:
+        problems = [self._problem("missing", 0, name, None) for name in self._features if name not in names]
+        problems += [self._problem("unknown", 0, name, None) for name in names if name not in self._features]
+        if problems:
+            raise _refused(problems)
+
+    def _refusal(self, error: ValidationError, column: str | None = None) -> Refusal:
+        if error.error_count() > COUNTED_PROBLEMS:
+            names = ", ".join(self._features)
+            return Refusal(
+                HTTPStatus.UNPROCESSABLE_ENTITY, f"a row with {error.error_count()} mistakes; columns: {names}"
+            )
+        problems = []
+        for found in error.errors(include_url=False, include_context=False):
+            if refusal := self._structure(found, column):
+                return refusal
+            place = [part for part in found["loc"] if part != "rows" or "rows" in self._features]
+            row = next((part for part in place if isinstance(part, int)), 0)
+            field = column or str(place[-1])
+            problems.append(self._problem(found["type"], row, field, found["input"]))
+        return _refused(problems)
+
+    def _structure(self, found: ErrorDetails, column: str | None) -> Refusal | None:
+        """The refusal when the body is not made of rows at all."""
+        kind, place = found["type"], found["loc"]
+        if kind == "json_invalid":
+            reason = found["msg"].removeprefix("Invalid JSON: ")
+            return Refusal(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {reason}")
+        if kind == "too_long":
+            return Refusal(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"too many rows; at most {self.max_rows} fit into a request"
+            )
+        if kind in {"dict_type", "list_type"} and (not place or column is None):
+            where = f"row {place[-1]}" if place and isinstance(place[-1], int) else "the body"
+            expected = "a list of rows" if kind == "list_type" else "an object with a value for each column"
+            return Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, f"{where} is not {expected}")
+        return None
+
+    def _problem(self, kind: str, row: int, field: str, value: object) -> Problem:
+        feature = self._features.get(field)
+        if feature is None:
+            return Problem("unknown", row, field[:SHOWN_CHARACTERS], None, f"the columns {', '.join(self._features)}")
+        reason = "null" if value is None and kind != "missing" else REASONS.get(kind, "type")
+        return Problem(
+            reason, row, field, None if reason == "missing" else _shown(value), feature.allowed, feature.hint
+        )
+
+
+def _numbers(values: Sequence[object]) -> npt.NDArray[np.float64] | None:
+    """The values if all are JSON's numbers or null, which becomes NaN; numpy would take booleans and text as well."""
+    if not set(map(type, values)) <= NUMBERS:
+        return None
+    try:
+        return np.array(values, dtype=np.float64)
+    except OverflowError:
+        return None
+
+
+def _transposed(numbers: npt.NDArray[np.float64], width: int) -> Matrix:
+    """The values of row after row as features by rows."""
+    return np.ascontiguousarray(numbers.reshape(-1, width).T)
+
+
+def _without_nan(row: object) -> object:
+    """The row with null where it holds NaN."""
+    if not isinstance(row, dict):
+        return row
+    return {name: None if value != value else value for name, value in row.items()}  # noqa: PLR0124 - only NaN differs
+
+
+def accepts(feature: Feature, numbers: npt.NDArray[np.float64]) -> bool:
+    """Whether every number is one the column takes; NaN is a missing value."""
+    missing = np.isnan(numbers)
+    if missing.any():
+        if not feature.nullable:
+            return False
+        numbers = numbers[~missing]
+    if feature.codes:
+        return bool(np.isin(numbers, feature.codes).all())
+    low = -LARGEST if feature.minimum is None else feature.minimum
+    high = LARGEST if feature.maximum is None else feature.maximum
+    whole = feature.type != "integer" or bool((numbers == np.floor(numbers)).all())
+    return whole and bool(((numbers >= low) & (numbers <= high)).all())
+
+
+def _cell(feature: Feature) -> CoreSchema:
+    """The rule of one value: a JSON number (no text, no boolean, no NaN, no infinity) that the contract allows.
+
+    63.0 is the whole number 63: clients whose columns may miss values have no integers.
+    """
+    number: CoreSchema = core_schema.float_schema(
+        strict=True,
+        allow_inf_nan=False,
+        ge=-LARGEST if feature.minimum is None else feature.minimum,
+        le=LARGEST if feature.maximum is None else feature.maximum,
+        multiple_of=1.0 if feature.type == "integer" else None,
+    )
+    if feature.codes:
+        any_number = core_schema.float_schema(strict=True, allow_inf_nan=False)
+        number = core_schema.chain_schema(
+            [any_number, core_schema.literal_schema([float(code) for code in feature.codes])]
+        )
+    return core_schema.nullable_schema(number) if feature.nullable else number
+
+
+def _shown(value: object) -> object:
+    """The value as JSON can carry it back; what is long is named or shortened, never echoed."""
+    if isinstance(value, str):
+        return value if len(value) <= SHOWN_CHARACTERS else value[:SHOWN_CHARACTERS] + "…"
+    if isinstance(value, dict | list | tuple):
+        return "an object" if isinstance(value, dict) else "a list"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return "a number beyond all measure"
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < EXACT else value
+
+
+def _refused(problems: Sequence[Problem]) -> Refusal:
+    shown = problems[:SHOWN_PROBLEMS]
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, f"{problems[0]}{more}", shown)
+
+
+def iterate_rows(matrix: Matrix, names: Sequence[str]) -> Iterator[dict[str, float | None]]:
+    """The matrix as objects again, for the prediction log; None where a value is missing."""
+    for values in matrix.T.tolist():
+        yield {name: None if value != value else value for name, value in zip(names, values, strict=True)}  # noqa: PLR0124

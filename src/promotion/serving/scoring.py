@@ -1,0 +1,95 @@
+"""Which version answers a request, and what is remembered of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from promotion.serving.background import Background
+from promotion.serving.engines import Prediction
+from promotion.serving.export import read_export
+from promotion.serving.metrics import Metrics
+from promotion.serving.model import Model, Role, check_alike, load_model
+from promotion.serving.prediction_log import PredictionLog, Scored, share
+from promotion.serving.rows import Matrix
+from promotion.serving.settings import Settings
+
+SHADOW_CAPACITY = 50_000
+"""Rows that may wait for the shadow model: a few MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What of a request matters for scoring.
+
+    Attributes:
+        request_id: Its identifier.
+        key: What keeps a client on one version in a split.
+        started: `time.perf_counter()` at the request's head.
+    """
+
+    request_id: str
+    key: str
+    started: float
+
+
+class Scorer:
+    """The versions served, the split between them, the prediction log and the counters.
+
+    Args:
+        settings: Folders, split and log.
+
+    Raises:
+        ExportRefused: A folder is not what its manifest says.
+        ConfigurationError: The two versions cannot be compared, or the log cannot be written.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.champion = load_model(read_export(settings.model), "champion")
+        self.challenger: Model | None = None
+        self._percent = settings.challenger_percent
+        if settings.challenger is not None:
+            role: Role = "shadow" if self._percent is None else "challenger"
+            self.challenger = load_model(read_export(settings.challenger), role)
+            check_alike(self.champion, self.challenger)
+        self.models = [model for model in (self.champion, self.challenger) if model is not None]
+        self.metrics = Metrics(self.models)
+        self._shadow: Background | None = None
+        if self.challenger is not None and self._percent is None:
+            self._shadow = Background("shadow model", SHADOW_CAPACITY, self.metrics.lose_shadow)
+        self._log: PredictionLog | None = None
+        if settings.predictions is not None:
+            self._log = PredictionLog(settings.predictions, self.metrics.lose_log)
+
+    def choose(self, key: str) -> Model:
+        """The version that answers this key: always the same one while the share does not change."""
+        if self.challenger is None or self._percent is None:
+            return self.champion
+        return self.challenger if 100 * share(key, b"split") < self._percent else self.champion
+
+    def score(self, model: Model, matrix: Matrix, ticket: Ticket) -> Prediction:
+        """Predict, count, record, and let the shadow model do the same later."""
+        prediction = self._scored(model, matrix, ticket)
+        shadow, challenger = self._shadow, self.challenger
+        if shadow is not None and challenger is not None:
+
+            def follow() -> None:
+                self._scored(challenger, matrix, Ticket(ticket.request_id, ticket.key, time.perf_counter()))
+
+            shadow.submit(follow, matrix.shape[1])
+        return prediction
+
+    def close(self, seconds: float) -> None:
+        """Finish the shadow's and the log's queues, for that long at most each."""
+        if self._shadow is not None:
+            self._shadow.close(seconds)
+        if self._log is not None:
+            self._log.close(seconds)
+
+    def _scored(self, model: Model, matrix: Matrix, ticket: Ticket) -> Prediction:
+        prediction = model.predict(matrix)
+        self.metrics.predictions.add(model, prediction)
+        if self._log is not None:
+            milliseconds = 1000 * (time.perf_counter() - ticket.started)
+            self._log.record(Scored(time.time(), ticket.request_id, model, matrix, prediction, milliseconds))
+        return prediction

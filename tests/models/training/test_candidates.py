@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.preprocessing import StandardScaler
+
+from models.training.candidates import ALGORITHMS, build_candidates, build_pipeline
+from promotion.config.family import Candidate, FamilyConfig, load_config
+from promotion.config.settings import REPOSITORY
+from promotion.data.datasets import load_dataset, split
+from promotion.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def config() -> FamilyConfig:
+    return load_config(REPOSITORY / "config", "heart-disease")
+
+
+def with_candidate(config: FamilyConfig, algorithm: str, **params: Any) -> FamilyConfig:
+    return config.model_copy(update={"candidates": {algorithm: Candidate(params=params)}})
+
+
+def test_documented_parameters(config: FamilyConfig) -> None:
+    """The heart-disease file builds the three documented candidates, seeded with 42, in its order."""
+    candidates = build_candidates(config)
+    assert ["logistic_regression", "random_forest", "gradient_boosting"] == list(candidates)
+    regression, forest, boosting = (pipeline.named_steps["estimator"] for pipeline in candidates.values())
+    assert (1.0, 1000, 42) == (regression.C, regression.max_iter, regression.random_state)
+    assert (100, 10, 5, 42) == (forest.n_estimators, forest.max_depth, forest.min_samples_split, forest.random_state)
+    assert 42 == boosting.random_state
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_only_the_linear_model_is_scaled(config: FamilyConfig, algorithm: str) -> None:
+    """Trees see the columns unscaled, the linear model standardised."""
+    measured = build_pipeline(config, algorithm).named_steps["preprocessing"].transformers[0][1]
+    scaled = any(isinstance(step, StandardScaler) for _, step in measured.steps)
+    assert (algorithm == "logistic_regression") == scaled
+
+
+def test_raw_rows_go_in(config: FamilyConfig) -> None:
+    """Missing cells and a code never seen in training are answered, not refused."""
+    part = split(load_dataset(config, REPOSITORY), config)
+    model = build_pipeline(config, "logistic_regression").fit(part.train_features, part.train_target)
+    rows = part.test_features.head(2).copy()
+    rows.loc[rows.index[0], ["age", "thal"]] = np.nan
+    rows.loc[rows.index[1], "cp"] = 9
+    assert np.isfinite(model.predict_proba(rows)).all()
+
+
+def test_same_seed_same_model(config: FamilyConfig) -> None:
+    """Two fits of the same configuration give the same probabilities."""
+    part = split(load_dataset(config, REPOSITORY), config)
+    small = with_candidate(config, "random_forest", n_estimators=5)
+    first, second = (
+        build_pipeline(small, "random_forest")
+        .fit(part.train_features, part.train_target)
+        .predict_proba(part.test_features)
+        for _ in range(2)
+    )
+    assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "params", "expected"),
+    [
+        ("perceptron", {}, "candidates.perceptron: unknown algorithm; expected one of logistic_regression,"),
+        (
+            "random_forest",
+            {"trees": 3},
+            "candidates.random_forest.params: trees: unknown parameter of random_forest; expected one of n_estimators,",
+        ),
+        ("random_forest", {"n_estimators": -1}, "candidates.random_forest.params: .*n_estimators"),
+    ],
+)
+def test_mistake_in_the_file(config: FamilyConfig, algorithm: str, params: dict[str, Any], expected: str) -> None:
+    """An unknown algorithm, parameter or value is named with its place in the file."""
+    with pytest.raises(ConfigError, match=f"config/heart-disease.yaml: {expected}"):
+        build_candidates(with_candidate(config, algorithm, **params))

@@ -1,0 +1,164 @@
+"""Files of a version on this machine, and their digest."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from tests.promotion.conftest import Server
+
+from promotion.artifacts.files import artifact_digest, local_artifact
+from promotion.errors import ArtifactMissing, ArtifactUnsafe, RegistryError
+from promotion.registry.client import ClientRegistry
+from promotion.registry.contract import ModelVersion
+from promotion.registry.rest import RestRegistry
+from promotion.registry.sqlite import SqliteRegistry
+
+
+class Placed(SqliteRegistry):
+    """A registry whose artifacts are at a given URI."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__("sqlite:///unused.db", Path("unused.db"))
+        self._place = uri
+
+    def artifact_uri(self, version: ModelVersion) -> str:  # noqa: ARG002 - the protocol's signature
+        """The given URI, whatever the version."""
+        return self._place
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    folder = tmp_path / "a model"
+    (folder / "data").mkdir(parents=True)
+    (folder / "MLmodel").write_text("flavors: {}\n")
+    (folder / "data" / "weights.bin").write_bytes(bytes(range(256)))
+    (folder / ".hidden").write_text("")
+    (folder / "Ünïcode name").write_text("x")
+    (folder / "data.txt").write_text("sorts before data/ as bytes")
+    return folder
+
+
+def test_the_digest_is_what_sha256sum_says(artifact: Path) -> None:
+    """Anybody can check the digest with the shell line of the documentation."""
+    command = r"find . -type f -printf '%P\0' | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum"
+    expected = subprocess.run(["sh", "-c", command], cwd=artifact, capture_output=True, text=True, check=True).stdout
+    assert expected.split()[0] == artifact_digest(artifact)
+
+
+def test_a_copy_has_the_same_digest(artifact: Path, tmp_path: Path) -> None:
+    """Where the files are and when they were written does not matter."""
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(artifact, copy, copy_function=shutil.copyfile)
+    assert artifact_digest(artifact) == artifact_digest(copy)
+
+
+@pytest.mark.parametrize("change", ["content", "name", "added", "removed", "moved"])
+def test_every_change_changes_the_digest(artifact: Path, change: str) -> None:
+    """A changed byte, a renamed, added, removed or moved file is noticed."""
+    before = artifact_digest(artifact)
+    weights = artifact / "data" / "weights.bin"
+    match change:
+        case "content":
+            weights.write_bytes(bytes(range(1, 256)) + b"\0")
+        case "name":
+            weights.rename(weights.with_name("weights.bim"))
+        case "added":
+            (artifact / "extra").write_text("")
+        case "removed":
+            (artifact / ".hidden").unlink()
+        case "moved":
+            weights.rename(artifact / "weights.bin")
+    assert before != artifact_digest(artifact)
+
+
+@pytest.mark.parametrize("target", ["/etc/hostname", "MLmodel", "../outside", "nowhere"])
+def test_a_symbolic_link_is_refused(artifact: Path, target: str) -> None:
+    """A link may lead out of the folder or change under it, wherever it points."""
+    (artifact / "data" / "link").symlink_to(target)
+    with pytest.raises(ArtifactUnsafe, match="data/link is a symbolic link"):
+        artifact_digest(artifact)
+
+
+def test_a_linked_folder_and_a_pipe_are_refused(artifact: Path) -> None:
+    """A link to a folder is not followed, and a pipe is not waited for."""
+    link = artifact / "linked"
+    link.symlink_to(artifact / "data", target_is_directory=True)
+    with pytest.raises(ArtifactUnsafe, match="linked is a symbolic link"):
+        artifact_digest(artifact)
+    link.unlink()
+    os.mkfifo(artifact / "pipe")
+    with pytest.raises(ArtifactUnsafe, match="pipe is neither file nor folder"):
+        artifact_digest(artifact)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\\b", "a\rb"])
+def test_a_name_that_could_forge_a_line_is_refused(artifact: Path, name: str) -> None:
+    """The listing behind the digest has one reading only."""
+    (artifact / name).write_text("")
+    with pytest.raises(ArtifactUnsafe, match="line break or backslash"):
+        artifact_digest(artifact)
+
+
+def test_nothing_has_no_digest(tmp_path: Path) -> None:
+    """A missing or empty folder is an error, not the digest of nothing."""
+    with pytest.raises(ArtifactMissing, match="no such folder"):
+        artifact_digest(tmp_path / "nowhere")
+    with pytest.raises(ArtifactMissing, match="no files in it"):
+        artifact_digest(tmp_path)
+
+
+def test_a_local_path_or_file_uri_is_used_in_place(artifact: Path, sqlite_registry: SqliteRegistry) -> None:
+    """What is on this machine is not copied."""
+    version = sqlite_registry.version("forest", 2)
+    with local_artifact(sqlite_registry, version) as folder:
+        assert "forest 2\n" == (folder / "MLmodel").read_text()
+    for uri in (str(artifact), artifact.as_uri()):
+        with local_artifact(Placed(uri), version) as folder:
+            assert artifact == folder
+
+
+@pytest.mark.parametrize("uri", ["/nowhere/model", "file:///nowhere/model", "nowhere"])
+def test_a_missing_artifact_is_named(sqlite_registry: SqliteRegistry, uri: str) -> None:
+    """Version, place and remedy in one line."""
+    version = sqlite_registry.version("forest", 2)
+    with (
+        pytest.raises(ArtifactMissing, match=r"forest v2: its artifact .*nowhere.* does not exist on this machine"),
+        local_artifact(Placed(uri), version),
+    ):
+        pass
+
+
+def test_a_logged_model_is_followed_to_its_files(
+    client_registry: ClientRegistry, sqlite_registry: SqliteRegistry, seeded_database: Path
+) -> None:
+    """The direct reader and MLflow's client agree where the files are, for every version."""
+    for version in client_registry.versions("forest"):
+        assert client_registry.artifact_uri(version) == sqlite_registry.artifact_uri(version)
+
+
+@pytest.mark.system
+def test_a_served_artifact_is_downloaded_and_removed(
+    rest_registry: RestRegistry, mlflow_server: Server, artifact: Path
+) -> None:
+    """What the server proxies arrives unchanged in a temporary folder, which is gone afterwards."""
+    shutil.copytree(artifact, mlflow_server.artifacts / "1" / "models" / "m-1" / "artifacts")
+    with closing(sqlite3.connect(mlflow_server.database)) as store, store:
+        store.execute(
+            "UPDATE model_versions SET storage_location = CASE version "
+            "WHEN 1 THEN 'mlflow-artifacts:/1/models/m-1/artifacts' ELSE 'mlflow-artifacts:/1/nothing' END "
+            "WHERE name = 'forest'"
+        )
+    with local_artifact(rest_registry, rest_registry.version("forest", 1)) as folder:
+        assert artifact_digest(artifact) == artifact_digest(folder)
+    assert not folder.exists()
+    with (
+        pytest.raises(RegistryError, match="forest v2"),
+        local_artifact(rest_registry, rest_registry.version("forest", 2)),
+    ):
+        pass

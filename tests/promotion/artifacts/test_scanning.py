@@ -1,0 +1,271 @@
+"""What is dangerous in a model artifact, and what is not."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import pickle
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from promotion.artifacts.pickles import is_pickle
+from promotion.artifacts.scanning import problems
+from promotion.errors import ArtifactUnsafe
+
+MLMODEL = {
+    "artifact_path": "/srv/mlartifacts/1/models/m-0/artifacts",
+    "flavors": {
+        "python_function": {
+            "env": {"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
+            "loader_module": "mlflow.sklearn",
+            "model_path": "model.skops",
+            "python_version": "3.11.7",
+        },
+        "sklearn": {"code": None, "pickled_model": "model.skops", "serialization_format": "skops"},
+    },
+    "saved_input_example_info": {"artifact_path": "input_example.json"},
+}
+
+
+class Malicious:
+    """Unpickled, it would touch a file."""
+
+    def __init__(self, witness: Path) -> None:
+        self._witness = witness
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        """Call the shell."""
+        return os.system, (f"touch {self._witness}",)
+
+
+@pytest.fixture
+def witness(tmp_path: Path) -> Path:
+    return tmp_path / "it-ran"
+
+
+@pytest.fixture(scope="session")
+def skops_file() -> bytes:
+    import skops.io
+    from sklearn.linear_model import LogisticRegression
+
+    content: bytes = skops.io.dumps(LogisticRegression().fit([[0.0], [1.0]], [0, 1]))
+    return content
+
+
+@pytest.fixture
+def model(tmp_path: Path, skops_file: bytes) -> Path:
+    """A folder as training registers it, with a real skops file."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model.skops").write_bytes(skops_file)
+    (folder / "MLmodel").write_text(yaml.safe_dump(MLMODEL))
+    (folder / "conda.yaml").write_text("channels:\n- conda-forge\ndependencies:\n- python=3.11.7\n")
+    (folder / "python_env.yaml").write_text("python: 3.11.7\nbuild_dependencies:\n- pip==24.0\n")
+    (folder / "requirements.txt").write_text("catboost\nlightgbm\noptuna\nscikit-learn\n")
+    (folder / "input_example.json").write_text('{"columns": ["a"], "data": [[0.5]]}')
+    (folder / "model_card.md").write_text("(in short\nc\nthis is a model card.\n")
+    (folder / "forest.txt").write_text("tree\nversion=v4\nnum_class=1\n")
+    (folder / "empty").write_text("")
+    np.save(folder / "weights.npy", np.arange(640, 700))
+    (folder / "raw.bin").write_bytes(np.arange(640, 700).tobytes())
+    (folder / "notes.txt").write_text("x^2 is a square\n")
+    return folder
+
+
+def _rewrite(folder: Path, place: str, value: object) -> None:
+    """Set one value of MLmodel, below `flavors`."""
+    document = yaml.safe_load((folder / "MLmodel").read_text())
+    node = document["flavors"]
+    *parents, last = place.split(".")
+    for parent in parents:
+        node = node.setdefault(parent, {})
+    node[last] = value
+    (folder / "MLmodel").write_text(yaml.safe_dump(document))
+
+
+def _zipped(content: bytes, name: str = "data/0") -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, content)
+    return file.getvalue()
+
+
+def test_our_own_artifacts_are_clean(model: Path) -> None:
+    """skops, YAML, JSON, text, numbers: nothing to report, not even where text starts like an opcode."""
+    assert [] == problems(model)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("name", ["model.pkl", "model.skops", "weights.bin", "MLmodel", "requirements.txt"])
+def test_a_malicious_pickle_is_reported_and_does_not_run(model: Path, witness: Path, name: str, protocol: int) -> None:
+    """Whatever its name and protocol."""
+    (model / name).write_bytes(pickle.dumps(Malicious(witness), protocol))
+    assert any(line.startswith(f"{name}: is a pickle") for line in problems(model))
+    assert not witness.exists()
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [
+        _zipped,
+        lambda content: _zipped(_zipped(content)),
+        gzip.compress,
+        bz2.compress,
+        lzma.compress,
+        lambda content: lzma.compress(content, lzma.FORMAT_ALONE),
+        zlib.compress,
+        lambda content: zlib.compress(content, 1),
+        lambda content: content + _zipped(b"innocent"),
+        lambda content: _zipped(gzip.compress(content)),
+    ],
+)
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_packing_hides_no_pickle(model: Path, witness: Path, pack: Callable[[bytes], bytes], protocol: int) -> None:
+    """Archives, archives in archives, compressed streams, and a pickle in front of an archive."""
+    (model / "model.skops").write_bytes(pack(pickle.dumps(Malicious(witness), protocol)))
+    assert any("is a pickle" in line and line.startswith("model.skops") for line in problems(model))
+    assert not witness.exists()
+
+
+def test_an_array_of_objects_is_a_pickle(model: Path, witness: Path) -> None:
+    """NumPy pickles what is no number, in .npy and .npz."""
+    objects = np.array([Malicious(witness)], dtype=object)
+    np.save(model / "a.npy", objects)
+    np.savez(model / "b.npz", objects)
+    assert ["a.npy: is an array of pickled objects", "b.npz!arr_0.npy: is an array of pickled objects"] == [
+        line.split(",")[0] for line in problems(model)
+    ]
+    assert not witness.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"I0x10\n0cposix\nsystem\n(S'id'\ntR.",
+        b"(S'id'\niposix\nsystem\n.",
+        b"(cposix\nsystem\nS'id'\no.",
+        b"cposix\nsystem\n(S'id'\ntRthis is not a pickle any more",
+        b"\x80\x00cposix\nsystem\n(S'id'\ntR.",
+        b"((0cposix\nsystem\n(S'id'\ntR.",
+        b"cantigravity\nfly\n.",
+        b"\x8c\x05posix\x8c\x06system\x93(\x8c\x02idtR.",
+    ],
+)
+def test_a_pickle_that_tools_stumble_over_is_still_one(content: bytes) -> None:
+    """An unpickler runs up to the first opcode it refuses, and accepts more than `pickletools.genops`."""
+    assert is_pickle(content)
+
+
+@pytest.mark.parametrize("value", [{}, [1, 2.5, "text"], {"a": (1, None)}, b"bytes" * 100, range(3), np.float64(1)])
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_harmless_pickle_is_a_pickle(value: object, protocol: int) -> None:
+    """There is no good pickle in an artifact."""
+    assert is_pickle(pickle.dumps(value, protocol))
+
+
+def test_a_name_is_enough(model: Path) -> None:
+    """A file that is called a pickle is refused though its content is not recognised."""
+    (model / "model.joblib").write_bytes(b"\x00something new")
+    assert [line for line in problems(model) if line.startswith("model.joblib: is named as a pickle")]
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("sklearn.pickled_model", "../../other/model.skops", "leads out of the artifact"),
+        ("sklearn.pickled_model", "/etc/passwd", "leads out of the artifact"),
+        ("lightgbm.data", "parts/..", "leads out of the artifact"),
+        ("python_function.model_path", "..\\model", "leads out of the artifact"),
+        ("python_function.env.conda", "~/conda.yaml", "leads out of the artifact"),
+        ("python_function.config.files", ["ok", "file:///etc/passwd"], "leads out of the artifact"),
+        ("python_function.code", "code", "is Python that would run"),
+        ("sklearn.code", "code", "is Python that would run"),
+        ("python_function.model_code_path", "agent.py", "is Python that would run"),
+        ("python_function.loader_module", "mlflow.pyfunc.model", "not a loader we trust"),
+        ("python_function.loader_module", "loader", "not a loader we trust"),
+        ("python_function.loader_module", "mlflow_evil", "not a loader we trust"),
+    ],
+)
+def test_a_description_that_leads_astray_is_reported(model: Path, place: str, value: object, message: str) -> None:
+    """Paths out of the folder and Python from the folder, under whatever key, each named."""
+    _rewrite(model, place, value)
+    (line,) = problems(model)
+    assert line.startswith(f"MLmodel: flavors.{place}")
+    assert message in line
+
+
+@pytest.mark.parametrize("loader", ["mlflow.sklearn", "mlflow.lightgbm", "mlflow.catboost", "models.ensemble"])
+def test_our_own_loaders_are_trusted(model: Path, loader: str) -> None:
+    """MLflow's flavours and this project's."""
+    _rewrite(model, "python_function.loader_module", loader)
+    assert [] == problems(model)
+
+
+@pytest.mark.parametrize("text", ["", "- 1", "flavors: 3", "a: [", "flavors: " + "[" * 1500, "\x00"])
+def test_a_broken_description_is_reported(model: Path, text: str) -> None:
+    """One line, no traceback."""
+    (model / "MLmodel").write_text(text)
+    assert [line for line in problems(model) if line.startswith("MLmodel: is not an MLmodel file")]
+
+
+def test_anchors_do_not_multiply(model: Path) -> None:
+    """A few lines of YAML that stand for billions of values are read in no time."""
+    lines = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 40)), "flavors: {f: *a39}"]
+    (model / "MLmodel").write_text("\n".join(lines))
+    assert [] == problems(model)
+
+
+def test_links_and_pipes_are_reported(model: Path, tmp_path: Path) -> None:
+    """They are neither followed nor opened."""
+    (model / "data").symlink_to(tmp_path, target_is_directory=True)
+    (model / "MLmodel").unlink()
+    (model / "MLmodel").symlink_to("/etc/passwd")
+    os.mkfifo(model / "pipe")
+    kinds = {"MLmodel": "a symbolic link", "data": "a symbolic link", "pipe": "neither file nor folder"}
+    expected = [f"{name}: is {kind}, which may lead out of the artifact" for name, kind in kinds.items()]
+    assert expected == problems(model)
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/cron.d/x", "a/../../b"])
+def test_an_archive_must_not_lead_out(model: Path, name: str) -> None:
+    """Members that an unpacker would write elsewhere."""
+    (model / "model.skops").write_bytes(_zipped(b"text", name))
+    assert [f"model.skops!{name}: is a path that leads out of the archive"] == problems(model)
+
+
+def test_what_cannot_be_looked_into_is_reported(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Damaged, encrypted, unknown or too much: not seen is not clean."""
+    damaged = bytearray(gzip.compress(b"text" * 1000))
+    damaged[20] ^= 255
+    (model / "damaged.gz").write_bytes(damaged)
+    (model / "lz4").write_bytes(b"\x04\x22\x4d\x18rest")
+    encrypted = bytearray(_zipped(b"text"))
+    encrypted[encrypted.index(b"PK\x01\x02") + 8] |= 1
+    (model / "locked.zip").write_bytes(encrypted)
+    deep = b"text"
+    for _ in range(6):
+        deep = _zipped(deep)
+    (model / "zdeep").write_bytes(deep)
+    assert ["damaged.gz!", "locked.zip", "lz4", "zdeep!data/0!data/0!data/0!data/0"] == [
+        line.split(":")[0] for line in problems(model)
+    ]
+    for name in ("damaged.gz", "lz4", "locked.zip", "zdeep"):
+        (model / name).unlink()
+    monkeypatch.setattr("promotion.artifacts.scanning._MAX_UNPACKED_BYTES", 100_000)
+    (model / "bomb.gz").write_bytes(gzip.compress(bytes(10_000_000)))
+    assert ["bomb.gz!: was not looked into: the artifact unpacks to more than 100000 bytes"] == problems(model)
+
+
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
+    """Not an artifact without problems."""
+    with pytest.raises(ArtifactUnsafe, match="nowhere: cannot be listed"):
+        problems(tmp_path / "nowhere")

@@ -1,0 +1,158 @@
+"""Whose fault a stuck rollout is, told from what kubectl shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from promotion.delivery.failure_causes import hopeless, late, obstacle
+from promotion.delivery.kubectl_objects import Pod, Rollout, event_lines
+from promotion.delivery.records import Verdict
+
+
+def a_pod(**container: Any) -> Pod:
+    """A pod of the new revision whose server's container has this status."""
+    status = {"name": "server", "ready": False, "restartCount": 0, "state": {}, "lastState": {}} | container
+    conditions = [{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "False"}]
+    document = {"phase": "Running", "conditions": conditions, "containerStatuses": [status]}
+    return Pod.of({"metadata": {"name": "tiny-1"}, "status": document})
+
+
+def a_rollout(*conditions: dict[str, str], generation: int = 2, **counts: int) -> Rollout:
+    """A Deployment of two pods whose controller has seen generation 2."""
+    status = {"observedGeneration": 2, "conditions": list(conditions), **counts}
+    template = {"metadata": {"annotations": None}, "spec": {"containers": [{"name": "server", "image": "i"}]}}
+    return Rollout.of(
+        {"metadata": {"generation": generation}, "spec": {"replicas": 2, "template": template}, "status": status}
+    )
+
+
+def waiting(reason: str, message: str = "m") -> dict[str, Any]:
+    """State of a container that does not run."""
+    return {"waiting": {"reason": reason, "message": message}}
+
+
+def ended(code: int, reason: str = "Error") -> dict[str, Any]:
+    """Last state of a container that ran."""
+    return {"terminated": {"reason": reason, "exitCode": code}}
+
+
+CRASHING = waiting("CrashLoopBackOff")
+ALL = dict.fromkeys(("replicas", "updatedReplicas", "availableReplicas"), 2)
+
+
+@pytest.mark.parametrize(
+    ("container", "verdict"),
+    [
+        ({"state": CRASHING, "lastState": ended(1), "restartCount": 2}, Verdict.VERSION),
+        ({"state": CRASHING, "lastState": ended(137, "OOMKilled"), "restartCount": 1}, Verdict.VERSION),
+        ({"state": CRASHING, "lastState": ended(2), "restartCount": 2}, Verdict.INFRASTRUCTURE),
+        ({"state": CRASHING, "lastState": ended(1), "restartCount": 0}, None),
+        ({"state": ended(1), "restartCount": 0}, None),
+        ({"state": waiting("InvalidImageName")}, Verdict.INFRASTRUCTURE),
+        ({"state": waiting("CreateContainerConfigError", 'secret "x" not found')}, Verdict.INFRASTRUCTURE),
+        ({"state": waiting("ContainerCreating")}, None),
+        ({"state": waiting("ImagePullBackOff")}, None),
+        ({"state": {"running": {}}}, None),
+    ],
+)
+def test_what_no_waiting_changes(container: dict[str, Any], verdict: Verdict | None) -> None:
+    """A crash loop counts from the second crash; one crash, or an image that is being fetched, does not count yet."""
+    failure = hopeless([a_pod(**container)])
+
+    assert verdict == (failure and failure.verdict)
+
+
+@pytest.mark.parametrize(
+    ("rollout", "container", "verdict"),
+    [
+        (a_rollout(), {"state": {"running": {}}}, Verdict.VERSION),
+        (a_rollout(), {"state": waiting("Error"), "lastState": ended(1)}, Verdict.VERSION),
+        (a_rollout(), {"state": waiting("ContainerCreating")}, Verdict.INFRASTRUCTURE),
+        (a_rollout(), {"state": waiting("ErrImagePull")}, Verdict.INFRASTRUCTURE),
+        (a_rollout(), {"state": CRASHING, "lastState": ended(0, "Completed"), "restartCount": 2}, Verdict.VERSION),
+        (
+            a_rollout({"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "quota"}),
+            {"state": {"running": {}}},
+            Verdict.INFRASTRUCTURE,
+        ),
+    ],
+)
+def test_time_is_up(rollout: Rollout, container: dict[str, Any], verdict: Verdict) -> None:
+    """Started and never ready is the version's fault, unless anything around it is in the way."""
+    assert verdict is late(rollout, [a_pod(**container)], 10).verdict
+
+
+def test_a_cluster_gets_the_whole_time_to_find_room() -> None:
+    """Nodes that are added on demand take minutes: no room is no early end, but the reason when time is up."""
+    scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}
+    pod = Pod.of({"metadata": {"name": "tiny-1"}, "status": {"phase": "Pending", "conditions": [scheduled]}})
+
+    assert obstacle(a_rollout(), [pod]) is None
+    assert "tiny-1 finds no node: 0/3 nodes" == late(a_rollout(), [pod], 10).reason
+
+
+def test_without_any_pod_it_is_the_infrastructure() -> None:
+    """Nothing started, so nothing can be held against the version."""
+    failure = late(a_rollout(updatedReplicas=0), [], 10)
+
+    assert Verdict.INFRASTRUCTURE is failure.verdict
+    assert "0 of 2 pods are new" in failure.reason
+
+
+def test_conditions_of_the_rollout_before_do_not_count() -> None:
+    """Until the controller has seen the new specification, what it says is about the old one."""
+    stale = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "quota"}
+
+    assert obstacle(a_rollout(stale), []) is not None
+    assert obstacle(a_rollout(stale, generation=3), []) is None
+
+
+@pytest.mark.parametrize(
+    ("rollout", "expected"),
+    [
+        (a_rollout(**ALL), True),
+        (a_rollout(generation=3, **ALL), False),
+        (a_rollout(**{**ALL, "replicas": 3}), False),
+        (a_rollout(**{**ALL, "updatedReplicas": 1}), False),
+        (a_rollout(**{**ALL, "availableReplicas": 1}), False),
+    ],
+)
+def test_a_rollout_is_complete_as_kubectl_sees_it(rollout: Rollout, *, expected: bool) -> None:
+    """Seen, all pods updated, none old, all available."""
+    assert expected is rollout.is_complete
+
+
+def test_only_warnings_about_the_deployment_are_shown() -> None:
+    """Oldest first; another family's events, whose name only begins alike, stay out."""
+
+    def event(name: str, reason: str, at: str, kind: str = "Warning") -> dict[str, Any]:
+        about = {"kind": "Pod", "name": name}
+        return {
+            "metadata": {},
+            "type": kind,
+            "reason": reason,
+            "message": "m",
+            "involvedObject": about,
+            "eventTime": at,
+        }
+
+    events = [
+        event("tiny-5d-x", "Second", "2026-01-02"),
+        event("tiny", "First", "2026-01-01"),
+        event("tinyhouse-5d-x", "Other", "2026-01-01"),
+        event("tiny-5d-x", "Fine", "2026-01-01", "Normal"),
+    ]
+
+    assert ["Pod tiny: First: m", "Pod tiny-5d-x: Second: m"] == event_lines(events, "tiny", limit=5)
+    assert ["Pod tiny-5d-x: Second: m"] == event_lines(events, "tiny", limit=1)
+
+
+def test_pods_that_the_autoscaler_is_adding_are_no_drift() -> None:
+    """One of two pods answers and no old one is left: the version serves, though the rollout is not complete."""
+    rollout = a_rollout(replicas=2, updatedReplicas=2, availableReplicas=1)
+
+    assert (True, False) == (rollout.is_serving, rollout.is_complete)
+    assert not a_rollout(replicas=3, updatedReplicas=2, availableReplicas=2).is_serving
+    assert not a_rollout(replicas=2, updatedReplicas=2, availableReplicas=0).is_serving

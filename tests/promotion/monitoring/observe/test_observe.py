@@ -1,0 +1,250 @@
+"""From a log to observations: versions, roles, clocks, and labels that arrive late."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from tests.promotion.monitoring.logs import (
+    DAY,
+    MODEL,
+    NOON,
+    Traffic,
+    a_watch,
+    churn,
+    known,
+    rewrite_reference,
+    write_export,
+    write_labels,
+    write_log,
+)
+
+from promotion.config.policy import Monitoring
+from promotion.errors import ArtifactRefused, DataError, UsageError
+from promotion.monitoring.observe.observation import Observation
+from promotion.monitoring.observe.observe import observe
+from promotion.monitoring.thresholds import judge
+
+HOUR = timedelta(hours=1)
+
+
+def loud(observation: Observation) -> dict[str, str]:
+    return {finding.key: finding.level for finding in judge(observation, Monitoring()) if finding.level}
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    return write_export(tmp_path / "export")
+
+
+def test_healthy_traffic_raises_nothing(tmp_path: Path, export: Path) -> None:
+    """A long run: ten days, none of them with an alarm, and none without an answer where there was data."""
+    for day in range(10):
+        traffic = [Traffic(600, seed=day)]
+        log, labels = write_log(tmp_path / "log.jsonl", traffic), write_labels(tmp_path / "labels.csv", traffic)
+        (observation,) = observe(a_watch(log, labels), known(export))
+        quiet = {finding.key for finding in judge(observation, Monitoring())}
+
+        assert {} == loud(observation)
+        assert {"error_rate"} == quiet  # nobody was asked
+
+
+def test_figures_are_those_of_the_rows(tmp_path: Path, export: Path) -> None:
+    """Counts, accuracy, missing share, latency and coverage, as the traffic was made."""
+    traffic = Traffic(1000, accuracy=0.8, missing=0.2, latency=30.0)
+    log = write_log(tmp_path / "log.jsonl", [traffic])
+    labels = write_labels(tmp_path / "labels.csv", [traffic])
+    (seen,) = observe(a_watch(log, labels), known(export))
+    missing = sum(line["features"]["x"] is None for line in traffic.lines) / 1000
+
+    assert (1000, 1000, 1.0) == (seen.rows, seen.labelled, seen.coverage)
+    assert 0.8 == seen.metrics["accuracy"].value
+    assert missing == next(it.missing for it in seen.quality if it.feature == "x")
+    assert pytest.approx(30.0, rel=0.02) == seen.service.latency_p95_ms
+    assert 1000 == sum(step.rows for step in seen.slices)
+    assert 1000 == sum(step.labelled for step in seen.slices)
+    assert {"x", "c", "predicted class", "probability"} == {it.name for it in seen.drift}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"accuracy": 0.82}, {"accuracy": "critical"}),
+        ({"accuracy": 0.868}, {"accuracy": "warning"}),
+        ({"shift": 1.0}, {"drift:x": "warning"}),
+        ({"codes": (0.2, 0.3, 0.5)}, {"drift:c": "warning"}),
+        ({"missing": 0.3}, {"drift:x": "warning", "missing:x": "warning"}),
+        ({"shift": 200.0}, {"drift:x": "warning", "out_of_range:x": "warning"}),
+        ({"latency": 900.0}, {"latency": "warning"}),
+    ],
+)
+def test_each_fault_has_its_own_alarm(
+    tmp_path: Path, export: Path, change: dict[str, float], expected: dict[str, str]
+) -> None:
+    """Only metrics of the same labels, which say the same, come along."""
+    traffic = Traffic(4000, **change)  # type: ignore[arg-type]  # one field each
+    log, labels = write_log(tmp_path / "log.jsonl", [traffic]), write_labels(tmp_path / "labels.csv", [traffic])
+    (seen,) = observe(a_watch(log, labels), known(export))
+    along = (
+        {"precision", "recall", "f1", "roc_auc", "concept:y > 0", "concept:not y > 0"}
+        if "accuracy" in change
+        else set()
+    )
+
+    assert expected == {key: level for key, level in loud(seen).items() if key not in along}
+
+
+def test_every_version_is_held_against_its_own_snapshot(tmp_path: Path) -> None:
+    """A version change in the window: two observations, the one that answers now first, the change marked."""
+    before = Traffic(500, version=1, until=NOON - 12 * HOUR, accuracy=0.7)
+    after = Traffic(500, version=2, since=NOON - 12 * HOUR)
+    log = write_log(tmp_path / "log.jsonl", [before, after])
+    labels = write_labels(tmp_path / "labels.csv", [before, after])
+    exports = [write_export(tmp_path / "one", version=1), write_export(tmp_path / "two")]
+    new, old = observe(a_watch(log, labels), known(*exports))
+
+    assert [(2, True, True), (1, False, False)] == [(it.version, it.serves, it.is_production) for it in (new, old)]
+    assert (0.9, 0.7) == (new.metrics["accuracy"].value, old.metrics["accuracy"].value)
+    assert [1, 2] == [arrival.version for arrival in new.arrivals]
+    assert [str(exports[1]), str(exports[0])] == [new.reference, old.reference]
+    assert "accuracy" not in loud(new)
+
+
+def test_a_version_without_an_export_has_no_drift_to_tell(tmp_path: Path, export: Path) -> None:
+    """Unknown, said so, and neither an alarm nor an all-clear."""
+    log = write_log(tmp_path / "log.jsonl", [Traffic(500, version=3, shift=5.0)])
+    seen = observe(a_watch(log), known(export, production=(MODEL, 3)))[0]
+
+    assert {None} == {it.psi for it in seen.drift}
+    assert {} == loud(seen)
+
+
+def test_roles_are_kept_apart(tmp_path: Path, export: Path) -> None:
+    """A shadow's and a challenger's rows are theirs; the champion is the one that serves."""
+    parts = [
+        Traffic(300),
+        Traffic(200, version=3, role="shadow", shift=9.0),
+        Traffic(100, version=3, role="challenger"),
+    ]
+    champion, *others = observe(a_watch(write_log(tmp_path / "log.jsonl", parts)), known(export))
+
+    assert ("champion", 300, True) == (champion.role, champion.rows, champion.serves)
+    assert {("shadow", 200, False), ("challenger", 100, False)} == {(it.role, it.rows, it.serves) for it in others}
+    assert {} == loud(champion)
+
+
+def test_rows_from_the_future_are_counted_and_left_out(tmp_path: Path, export: Path) -> None:
+    """A clock that is a day ahead; seconds are nothing to speak of."""
+    parts = [Traffic(300), Traffic(50, since=NOON + DAY, until=NOON + 2 * DAY, seed=2)]
+    just = Traffic(1, since=NOON + timedelta(seconds=5), seed=3)
+    (seen,) = observe(a_watch(write_log(tmp_path / "log.jsonl", [*parts, just])), known(export))
+
+    assert (300, 50) == (seen.rows, seen.left_out.from_the_future)
+
+
+def test_rows_before_the_window_do_not_count(tmp_path: Path, export: Path) -> None:
+    """They are no damage either."""
+    parts = [Traffic(300), Traffic(70, since=NOON - 2 * DAY, until=NOON - DAY, seed=2)]
+    (seen,) = observe(a_watch(write_log(tmp_path / "log.jsonl", parts)), known(export))
+
+    assert (300, 0, 0) == (seen.rows, seen.left_out.bad_lines, seen.left_out.from_the_future)
+
+
+def test_rows_of_other_families_and_unknown_roles_are_left_out(tmp_path: Path, export: Path) -> None:
+    """Counted, so that a wrong log is noticed."""
+    parts = [Traffic(300), Traffic(20, family="tiny", seed=2), Traffic(10, role="understudy", seed=3)]
+    (seen,) = observe(a_watch(write_log(tmp_path / "log.jsonl", parts)), known(export))
+
+    assert (300, 20, 10) == (seen.rows, seen.left_out.other_families, seen.left_out.bad_lines)
+
+
+def test_labels_that_arrive_days_later_are_used(tmp_path: Path, export: Path) -> None:
+    """Nothing of the last three days has a label: performance is that of the last day that has."""
+    old = Traffic(500, since=NOON - 5 * DAY, until=NOON - 4 * DAY, accuracy=0.7, seed=2)
+    newest = Traffic(500, since=NOON - 4 * DAY, until=NOON - 3 * DAY, accuracy=0.8, seed=3)
+    today = Traffic(500, seed=4)
+    log = write_log(tmp_path / "log.jsonl", [old, newest, today])
+    (seen,) = observe(a_watch(log, write_labels(tmp_path / "labels.csv", [old, newest])), known(export))
+
+    assert 500 == seen.rows
+    assert 0.8 == pytest.approx(seen.metrics["accuracy"].value, abs=0.01)
+    assert seen.labelled_until is not None
+    assert NOON - 3 * DAY - HOUR < seen.labelled_until < NOON - 3 * DAY
+    assert "critical" == loud(seen)["accuracy"]
+
+
+def test_labels_later_than_the_family_waits_are_not_looked_for(tmp_path: Path, export: Path) -> None:
+    """`label_delay` says how far back the log is read."""
+    old = Traffic(500, since=NOON - 5 * DAY, until=NOON - 4 * DAY, seed=2)
+    log = write_log(tmp_path / "log.jsonl", [old, Traffic(500)])
+    config = churn(monitoring={"label_delay": "2d"})
+    (seen,) = observe(a_watch(log, write_labels(tmp_path / "labels.csv", [old]), config=config), known(export))
+
+    assert (0, None) == (seen.labelled, seen.coverage)
+
+
+def test_labels_for_some_rows_are_a_share(tmp_path: Path, export: Path) -> None:
+    """Coverage is said, because rows that are labelled early may be special ones."""
+    traffic = Traffic(400)
+    half = Traffic(400)
+    half.labels = half.labels[200:]
+    log = write_log(tmp_path / "log.jsonl", [traffic])
+    (seen,) = observe(a_watch(log, write_labels(tmp_path / "labels.csv", [half])), known(export))
+
+    assert (200, 0.5) == (seen.labelled, seen.coverage)
+
+
+def test_an_empty_log_says_not_enough_of_the_version_in_production(tmp_path: Path, export: Path) -> None:
+    """No rows are no all-clear."""
+    log = tmp_path / "log.jsonl"
+    log.touch()
+    (seen,) = observe(a_watch(log), known(export))
+    found = judge(seen, Monitoring())
+
+    assert (2, 0, True) == (seen.version, seen.rows, seen.serves)
+    assert {None} == {finding.level for finding in found}
+    assert {"drift:x", "accuracy", "missing:x", "latency"} <= {finding.key for finding in found}
+
+
+def test_nothing_in_the_log_and_nothing_in_production_is_nothing(tmp_path: Path) -> None:
+    """No observation, and no error either: a family before its first promotion."""
+    log = tmp_path / "log.jsonl"
+    log.touch()
+
+    assert [] == observe(a_watch(log), known(production=None))
+
+
+def test_an_observation_is_plain_data(tmp_path: Path, export: Path) -> None:
+    """For `--json` and for the journal."""
+    traffic = Traffic(300)
+    log, labels = write_log(tmp_path / "log.jsonl", [traffic]), write_labels(tmp_path / "labels.csv", [traffic])
+    (seen,) = observe(a_watch(log, labels), known(export))
+    document = json.loads(json.dumps(seen.as_json(), allow_nan=False))
+
+    assert "2026-11-21T12:00:00+00:00" == document["until"]
+    assert 0.9 == document["metrics"]["accuracy"]["value"]
+
+
+def test_an_export_that_is_none_or_broken_is_said(tmp_path: Path) -> None:
+    """Missing is a matter of usage, malformed one of the data."""
+    with pytest.raises(UsageError, match="no export here"):
+        known(tmp_path)
+    folder = write_export(tmp_path / "export")
+    for content in ('{"rows": 3}', "{"):
+        rewrite_reference(folder, content)
+        with pytest.raises(DataError, match=r"reference\.json: not the statistics"):
+            known(folder)
+    (folder / "manifest.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ArtifactRefused, match=r"manifest\.json: not a manifest"):
+        known(folder)
+
+
+def test_statistics_of_another_export_are_refused(tmp_path: Path) -> None:
+    """A file that was changed, or copied beside the wrong manifest, would tell of drift that is none."""
+    first, second = (write_export(tmp_path / str(version), version) for version in (1, 2))
+    (first / "reference.json").write_bytes((second / "reference.json").read_bytes())
+
+    with pytest.raises(DataError, match=r"reference\.json: not the file that manifest\.json was made with"):
+        known(first)

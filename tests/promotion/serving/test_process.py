@@ -1,0 +1,210 @@
+"""`python -m promotion.serving` as a process: how it starts, how it stops, what it says and what it never imports."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import requests
+from tests.promotion.serving import exporting
+from tests.promotion.serving.conftest import Fitted
+from tests.promotion.serving.requests_by_protocol import Row
+
+from promotion.config.settings import REPOSITORY
+
+READY_SECONDS = 20
+ABSENT = {"mlflow", "sklearn", "skops", "pandas", "scipy", "sqlalchemy", "models"}
+
+
+def environment(**variables: str) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY / "src"), "HOST": "127.0.0.1", **variables}
+
+
+def free_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return str(free.getsockname()[1])
+
+
+def call(module: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", module]
+    return subprocess.run(
+        command, env=environment(**variables), capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+Start = Callable[..., tuple[subprocess.Popen[str], str]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """A server process that is ready, and its port."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def launch(folder: Path, **variables: str) -> tuple[subprocess.Popen[str], str]:
+        port = free_port()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "promotion.serving"],
+            env=environment(MODEL_DIR=str(folder), PORT=port, **variables),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                if requests.get(f"http://127.0.0.1:{port}/ready", timeout=1).ok:
+                    return process, port
+            except requests.ConnectionError:
+                time.sleep(0.02)
+        raise AssertionError(f"not ready: {process.communicate()[1]}")
+
+    yield launch
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.system
+def test_requests_in_flight_are_finished(start: Start, linear: Fitted, row: Row) -> None:
+    """Asked to stop while a request is half sent: it is answered, then the process ends with 0."""
+    process, port = start(linear.folder)
+    body = json.dumps(row).encode()
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", int(port)), timeout=10) as connection:
+        connection.sendall(head.encode() + body[:20])
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", int(port)), timeout=1)
+        connection.sendall(body[20:])
+        answer = connection.recv(65536)
+
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert 0 == process.wait(10)
+
+
+@pytest.mark.system
+def test_a_request_that_never_ends_does_not_keep_the_server(start: Start, linear: Fitted) -> None:
+    """After SHUTDOWN_SECONDS the process ends, whoever is still sending."""
+    process, port = start(linear.folder, SHUTDOWN_SECONDS="1")
+    with socket.create_connection(("127.0.0.1", int(port)), timeout=10) as connection:
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+
+        assert 0 == process.wait(10)
+
+
+@pytest.mark.system
+def test_refused_bodies_leave_nothing_behind(start: Start, linear: Fitted) -> None:
+    """Clients that announce too much, send the beginning and hear of it: their buffers are given back."""
+    process, port = start(linear.folder)
+    beginning = b" " * 1_000_000
+
+    def refuse(times: int) -> int:
+        for _ in range(times):
+            with socket.create_connection(("127.0.0.1", int(port)), timeout=10) as connection:
+                connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n")
+                with suppress(ConnectionError):
+                    connection.sendall(beginning)
+                    assert connection.recv(100).startswith(b"HTTP/1.1 413")
+        status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+        return int(status.partition("VmRSS:")[2].split()[0])
+
+    before = refuse(100)
+    grown = refuse(300) - before
+
+    assert grown < 8_000, f"{grown} kB"
+
+
+@pytest.mark.system
+def test_everything_queued_is_in_the_log_at_the_end(start: Start, linear: Fitted, tmp_path: Path) -> None:
+    """Stopping writes what was predicted before."""
+    log = tmp_path / "log.jsonl"
+    process, port = start(linear.folder, PREDICTION_LOG=str(log))
+    rows = {"rows": exporting.records(linear.rows) * 20}
+    assert requests.post(f"http://127.0.0.1:{port}/predict", json=rows, timeout=10).ok
+    process.send_signal(signal.SIGTERM)
+
+    assert 0 == process.wait(10)
+    assert len(rows["rows"]) == len(log.read_text().splitlines())
+
+
+@pytest.mark.system
+def test_probes_are_answered_while_batches_are_scored(start: Start, forest: Fitted) -> None:
+    """A batch of ten thousand rows runs in a thread; `/health` does not wait for it."""
+    _process, port = start(forest.folder)
+    rows = {"rows": exporting.records(forest.rows.dropna().head(50)) * 200}
+    url = f"http://127.0.0.1:{port}"
+    batches = [
+        threading.Thread(target=requests.post, args=(f"{url}/predict",), kwargs={"json": rows}) for _ in range(4)
+    ]
+    for batch in batches:
+        batch.start()
+    slowest = 0.0
+    while any(batch.is_alive() for batch in batches):
+        begun = time.perf_counter()
+        assert requests.get(f"{url}/health", timeout=5).ok
+        slowest = max(slowest, time.perf_counter() - begun)
+
+    assert slowest < 0.5
+
+
+@pytest.mark.system
+def test_the_health_check_tells_ready_from_not(start: Start, linear: Fitted) -> None:
+    """What the image's HEALTHCHECK runs: 0 when ready, 1 with one line when nobody answers."""
+    _process, port = start(linear.folder)
+    absent = call("promotion.serving.healthcheck", PORT=free_port())
+
+    assert 0 == call("promotion.serving.healthcheck", PORT=port).returncode
+    assert 1 == absent.returncode
+    assert ["not ready"] == [line.partition(":")[0] for line in absent.stderr.splitlines()]
+
+
+@pytest.mark.system
+def test_exit_codes_of_what_cannot_start(linear: Fitted, tmp_path: Path) -> None:
+    """2 and one line for the environment or a taken port, 3 and one line for a changed folder."""
+    folder = shutil.copytree(linear.folder, tmp_path / "model")
+    (folder / "schema.json").write_text("{}")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        busy = call("promotion.serving", MODEL_DIR=str(linear.folder), PORT=str(taken.getsockname()[1]))
+    wrong, changed = call("promotion.serving", PORT="x"), call("promotion.serving", MODEL_DIR=str(folder))
+
+    assert [2, 2, 3] == [busy.returncode, wrong.returncode, changed.returncode]
+    assert [1, 1, 1] == [len(result.stderr.splitlines()) for result in (busy, wrong, changed)]
+    assert "cannot listen there" in busy.stderr
+    assert "schema.json was changed after the export" in changed.stderr
+
+
+def test_the_server_imports_nothing_of_training(linear: Fitted) -> None:
+    """The image has no MLflow, no scikit-learn and no pandas."""
+    program = (
+        "import os, sys\nimport promotion.serving.__main__\n"
+        "from promotion.serving.settings import Settings\nfrom promotion.serving.scoring import Scorer\n"
+        "from promotion.serving.endpoint import Answering\n"
+        "from promotion.serving.application import build_application\n"
+        "settings = Settings.from_environment(os.environ)\nbuild_application(Answering(settings, Scorer(settings)))\n"
+        f"print(sorted({ABSENT!r} & set(sys.modules)))\n"
+        "ours = {name.split('.')[1] for name in sys.modules if name.startswith('promotion.')}\nprint(sorted(ours))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment(MODEL_DIR=str(linear.folder)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "[]\n['serving']\n" == result.stdout, result.stderr

@@ -1,0 +1,297 @@
+"""Recording an approval: the right person, about the evidence of now, signed where it must be."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.promotion.factories import Store, a_family
+from tests.promotion.shared_home import SharedHome
+
+from promotion.approve import Approving, Opinion
+from promotion.config.family import FamilyConfig
+from promotion.errors import GateRefused, NothingToDo, UsageError
+from promotion.journal.records import Registration
+from promotion.registry.stages import Stage
+from promotion.service import Mover
+
+MODEL = "tiny-linear"
+APPROVALS: dict[str, Any] = {"roles": ["science", "devops"], "approvers": {"devops": ["dora"]}}
+FOR = Opinion("science", "anna", approved=True, comment="read the report")
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> SharedHome:
+    """A version that tina trained, in Staging."""
+    made = SharedHome(tmp_path_factory.mktemp("approving"), empty_store)
+    store = made.store
+    service = store.service(a_family())
+    version = service.candidate(MODEL, store.register(MODEL, roc_auc=0.9))
+    digest = str(service.check(version).report.digest)
+    registration = Registration(digest, None, "tina", "f" * 64, {"roc_auc": 0.9}, {})
+    service.journal.register("tiny", [(version, registration)], actor="tina", semver="1.2.0")
+    service.promote(service.check(version, Stage.STAGING), Mover("anna", "try it"))
+    made.keep("staged")
+    return made
+
+
+@pytest.fixture
+def store(shared: SharedHome) -> Store:
+    """That version."""
+    return shared.back_to("staged")
+
+
+def _family(**approvals: Any) -> FamilyConfig:
+    return a_family(approvals=APPROVALS | approvals)
+
+
+def _before(store: Store, family: FamilyConfig | None = None) -> Approving:
+    service = store.service(family or _family())
+    return Approving(service, service.check(service.candidate(MODEL, "1.2.0")))
+
+
+def test_an_approval_is_bound_to_what_was_found(store: Store) -> None:
+    """Its event, its report and its statement name the same artifact and evidence; the role counts as given."""
+    approving = _before(store)
+
+    approving.record_now(FOR, "account")
+
+    standing = approving.standing()
+    given = standing.given["science"]
+    report = approving.service.journal.report(given.gate_report_id)
+    assert {"devops": "nobody yet"} == standing.missing
+    assert (report.evidence, report.report["digest"]) == (given.evidence, given.artifact_digest)
+    newest = approving.service.journal.history("tiny", limit=1)[0]
+    assert ("approve", "account", "science: read the report") == (newest.action, newest.actor, newest.reason)
+    assert "anna" == newest.details["approver"]
+
+
+def test_with_every_role_the_gate_opens(store: Store) -> None:
+    """Where the version comes from, said or not, is no part of the evidence."""
+    _before(store).record_now(FOR, "account")
+    _before(store).record_now(Opinion("devops", "dora", approved=True, comment="it deploys"), "account")
+    service = store.service(_family())
+
+    plan = service.check(service.candidate(MODEL, "1.2.0"), from_stage=Stage.STAGING)
+
+    assert plan.report.passed
+    assert ("2 of 2", "science: anna; devops: dora") == (plan.report.results[-1].measured, plan.report.results[-1].why)
+
+
+def test_a_changed_artifact_voids_it(store: Store) -> None:
+    """The reviewers are asked again."""
+    _before(store).record_now(FOR, "account")
+    (store.artifact(MODEL, 1) / "scores.json").write_text(json.dumps({"roc_auc": 0.95}))
+
+    assert "anna approved another artifact" == _before(store).standing().missing["science"]
+
+
+def test_it_expires(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the configured days, on the clock."""
+    monkeypatch.setenv("PROMOTION_CLOCK", "2026-12-01T09:00:00")
+    family = _family(expire_days=2.0)
+    _before(store, family).record_now(FOR, "account")
+    monkeypatch.setenv("PROMOTION_CLOCK", "2026-12-03T08:59:00")
+    assert {"science"} == set(_before(store, family).standing().given)
+    monkeypatch.setenv("PROMOTION_CLOCK", "2026-12-03T09:00:00")
+
+    assert "approval of anna expired on 2026-12-03" == _before(store, family).standing().missing["science"]
+
+
+def test_a_rejection_closes_the_gate_again(store: Store) -> None:
+    """Anybody who may speak for the role may change its word."""
+    _before(store).record_now(FOR, "account")
+    _before(store).record_now(Opinion("science", "bert", approved=False, comment="leaky feature"), "account")
+
+    approving = _before(store)
+    assert "rejected by bert: leaky feature" == approving.standing().missing["science"]
+    assert "reject" == approving.service.journal.history("tiny", limit=1)[0].action
+
+
+@pytest.mark.parametrize(
+    ("role", "approver", "comment", "error", "reason"),
+    [
+        ("legal", "anna", "x", UsageError, "unknown role 'legal': expected one of science, devops"),
+        ("science", "anna", " ", UsageError, "needs a name and a comment"),
+        ("devops", "anna", "x", GateRefused, "anna does not speak for devops: .* names dora"),
+        ("science", "Tina@company.com", "x", GateRefused, "Tina@company.com trained tiny-linear v1"),
+    ],
+)
+def test_who_may_not_say_it_is_told_why(
+    store: Store, role: str, approver: str, comment: str, error: type[Exception], reason: str
+) -> None:
+    """Nothing is recorded."""
+    before = store.rows()
+
+    with pytest.raises(error, match=reason):
+        _before(store).record_now(Opinion(role, approver, approved=True, comment=comment), "account")
+
+    assert before == store.rows()
+
+
+def test_one_person_does_not_fill_two_roles(store: Store) -> None:
+    """The second role asks somebody else; in the same role the person may speak again."""
+    _before(store).record_now(Opinion("science", "dora", approved=True, comment="x"), "account")
+
+    with pytest.raises(GateRefused, match="dora speaks for science already"):
+        _before(store).record_now(Opinion("devops", "dora", approved=True, comment="x"), "account")
+    _before(store).record_now(Opinion("science", "dora", approved=True, comment="looked again"), "account")
+
+
+def test_where_the_trainer_is_unknown_nobody_can_approve(store: Store) -> None:
+    """A version that another tool registered, or that a CI account trained."""
+    number = store.register(MODEL, roc_auc=0.95)
+    service = store.service(_family())
+    approving = Approving(service, service.check(service.candidate(MODEL, number)))
+
+    with pytest.raises(GateRefused, match="its trainer is unknown"):
+        approving.record_now(FOR, "account")
+
+
+def test_a_family_without_approvals_has_none_to_give(store: Store) -> None:
+    """Said as a mistake of the caller."""
+    with pytest.raises(UsageError, match="'tiny' asks for no approvals"):
+        _before(store, a_family())
+
+
+def test_what_serves_already_needs_no_approval(store: Store) -> None:
+    """There is nothing left to approve."""
+    service = store.service(a_family())
+    service.promote(service.check(service.candidate(MODEL, 1)), Mover("anna", "go"))
+
+    with pytest.raises(NothingToDo):
+        _before(store)
+
+
+# Signed approvals
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Private keys of anna and mallory."""
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("anna", "mallory"):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(folder / name)]
+        subprocess.run(command, check=True)
+    return folder
+
+
+@pytest.fixture
+def signed(store: Store, keys: Path) -> FamilyConfig:
+    """The family asks for signatures, and knows anna's key."""
+    public = (keys / "anna.pub").read_text()
+    (store.home / "config" / "allowed_signers").write_text(f'anna namespaces="promotion-approval" {public}')
+    return _family(signed=True)
+
+
+def test_an_unsigned_approval_is_not_taken(store: Store, signed: FamilyConfig) -> None:
+    """The message names both ways to sign."""
+    with pytest.raises(UsageError, match=r"must be signed: add --sign KEY, .* --print-statement"):
+        _before(store, signed).record_now(FOR, "account")
+
+
+def test_a_signed_approval_counts(store: Store, signed: FamilyConfig, keys: Path) -> None:
+    """Signed here with the approver's key; the signature is checked again whenever the gate is asked."""
+    _before(store, signed).record_now(FOR, "account", key=keys / "anna")
+    assert {"science"} == set(_before(store, signed).standing().given)
+
+    (store.home / "config" / "allowed_signers").write_text("")
+    assert "is refused by" in _before(store, signed).standing().missing["science"]
+
+
+def test_another_persons_key_is_refused(store: Store, signed: FamilyConfig, keys: Path) -> None:
+    """Blocked as any other refusal, and nothing is recorded."""
+    before = store.rows()
+
+    with pytest.raises(GateRefused, match=r"anna's signature .* is refused"):
+        _before(store, signed).record_now(FOR, "account", key=keys / "mallory")
+
+    assert before == store.rows()
+
+
+def test_an_unsigned_family_checks_a_signature_that_is_given(store: Store, signed: FamilyConfig, keys: Path) -> None:
+    """A worthless signature is not kept as if it were one."""
+    assert signed.approvals is not None
+
+    with pytest.raises(GateRefused, match="is refused"):
+        _before(store).record_now(FOR, "account", key=keys / "mallory")
+
+
+def _sign(folder: Path, key: Path, statement: str) -> str:
+    """As the approver does it by hand."""
+    path = folder / "statement.json"
+    path.write_text(statement)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-Y", "sign", "-f", str(key), "-n", "promotion-approval", str(path)],
+        check=True,
+        stderr=subprocess.DEVNULL,
+    )
+    return path.with_name("statement.json.sig").read_text()
+
+
+@pytest.mark.parametrize("ending", ["", "\n"], ids=["exact", "with a line break"])
+def test_it_may_be_signed_elsewhere(
+    store: Store, signed: FamilyConfig, keys: Path, tmp_path: Path, ending: str
+) -> None:
+    """Printed, signed with ssh-keygen and brought back; an editor's line break at the end does no harm."""
+    statement = _before(store, signed).statement(FOR) + ending
+    signature = _sign(tmp_path, keys / "anna", statement)
+
+    _before(store, signed).record_signed(FOR, "account", statement=statement, signature=signature)
+
+    assert {"science"} == set(_before(store, signed).standing().given)
+
+
+def test_a_statement_about_other_evidence_is_refused(
+    store: Store, signed: FamilyConfig, keys: Path, tmp_path: Path
+) -> None:
+    """Changed meanwhile, or said of something else: each differing field is named."""
+    statement = _before(store, signed).statement(FOR)
+    signature = _sign(tmp_path, keys / "anna", statement)
+    rejecting = Opinion("science", "anna", approved=False, comment="read the report")
+    with pytest.raises(GateRefused, match=r"does not fit .*\(decision\)"):
+        _before(store, signed).record_signed(rejecting, "account", statement=statement, signature=signature)
+    (store.artifact(MODEL, 1) / "scores.json").write_text(json.dumps({"roc_auc": 0.95}))
+
+    with pytest.raises(GateRefused, match=r"does not fit .*\(artifact, evidence\)"):
+        _before(store, signed).record_signed(FOR, "account", statement=statement, signature=signature)
+
+
+def test_a_statement_with_other_times_is_refused(
+    store: Store, signed: FamilyConfig, keys: Path, tmp_path: Path
+) -> None:
+    """Nobody gives themselves a longer period, or signs in advance."""
+    said = json.loads(_before(store, signed).statement(FOR))
+    for changes in (
+        {"expires": "2099-01-01T00:00:00.000000+00:00"},
+        {"at": "2099-01-01T00:00:00.000000+00:00", "expires": "2099-01-31T00:00:00.000000+00:00"},
+        {"at": "2020-01-01T00:00:00.000000+00:00", "expires": "2020-01-31T00:00:00.000000+00:00"},
+    ):
+        statement = json.dumps(said | changes, sort_keys=True, separators=(",", ":"))
+        signature = _sign(tmp_path, keys / "anna", statement)
+        with pytest.raises(GateRefused, match="the statement's times"):
+            _before(store, signed).record_signed(FOR, "account", statement=statement, signature=signature)
+        (tmp_path / "statement.json.sig").unlink()
+
+
+def test_an_old_statement_does_not_undo_a_later_rejection(
+    store: Store, signed: FamilyConfig, keys: Path, tmp_path: Path
+) -> None:
+    """Brought in once more after the person changed their mind, it is refused."""
+    statement = _before(store, signed).statement(FOR)
+    signature = _sign(tmp_path, keys / "anna", statement)
+    rejecting = Opinion("science", "anna", approved=False, comment="I was wrong")
+    _before(store, signed).record_now(rejecting, "account", key=keys / "anna")
+
+    with pytest.raises(GateRefused, match=r"anna spoke for science at .* after this statement was printed"):
+        _before(store, signed).record_signed(FOR, "account", statement=statement, signature=signature)
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "[]", '{"at": "soon"}'])
+def test_what_is_no_statement_is_a_mistake_of_the_caller(store: Store, signed: FamilyConfig, text: str) -> None:
+    """Said in one line."""
+    with pytest.raises(UsageError, match="statement"):
+        _before(store, signed).record_signed(FOR, "account", statement=text, signature="x")
