@@ -153,7 +153,7 @@ def _reports(models: int, versions: int) -> Iterator[dict[str, Any]]:
 
 def _events(models: int, versions: int, events: int) -> Iterator[dict[str, Any]]:
     """Registered, refused again and again, staged, promoted; promoting archives the version before."""
-    from promotion.journal.chain import FIELDS, GENESIS, canonical, digest, link, moment
+    from promotion.journal.chain import FIELDS, GENESIS, canonical, digest, link_event, moment
 
     previous, sequence = GENESIS, 0
     for row, model, version in _pairs(models, versions):
@@ -182,7 +182,7 @@ def _events(models: int, versions: int, events: int) -> Iterator[dict[str, Any]]
                 "at": moment(at),
                 "details": canonical(identity | details),
             }
-            own = link(previous, (event[name] for name in FIELDS))
+            own = link_event(previous, (event[name] for name in FIELDS))
             yield event | {"at": at, "previous_hash": previous, "hash": own}
             previous = own
 

@@ -43,7 +43,7 @@ from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY, Settings
 from promotion.data.tables import CHUNK_ROWS, TableFile
 from promotion.prediction.answers import answer
-from promotion.prediction.batch import Done, run
+from promotion.prediction.batch import Done, predict_table
 from promotion.registry.open import open_registry
 
 FAMILY = "rossmann-ensemble"
@@ -147,7 +147,7 @@ def _write(found: pd.DataFrame, path: Path) -> None:
 def _command(settings: Settings, config: FamilyConfig, source: Path, target: Path) -> Done:
     """What the command does behind its options, MLflow's record included."""
     registry = open_registry(settings)
-    return run(
+    return predict_table(
         registry,
         settings,
         config,

@@ -277,10 +277,10 @@ def in_process(folder: Path) -> Callable[[str, bytes, dict[str, str]], bytes]:
     from promotion.serving.protocols.typed import TypedProtocol
     from promotion.serving.rows import RowReader
     from promotion.serving.scoring import Scorer, Ticket
-    from promotion.serving.settings import Settings
+    from promotion.serving.settings import ServerSettings
 
     gc.freeze()
-    settings = Settings.from_environment({"MODEL_DIR": str(folder)})
+    settings = ServerSettings.from_environment({"MODEL_DIR": str(folder)})
     scorer = Scorer(settings)
     reader = RowReader(scorer.champion.schema, settings.max_batch)
     reads: dict[str, Read] = {

@@ -75,7 +75,7 @@ def main(  # noqa: PLR0913  # one for each option
 def _verify(
     settings: Settings, exported: Path | None, checkpoints: Path | None, keys: Path | None, *, as_json: bool
 ) -> None:
-    from promotion.audit import verify
+    from promotion.audit import verify_journal
     from promotion.audit.checkpoints import checkpoint_folder, read_checkpoints
     from promotion.audit.export import ExportSource
     from promotion.audit.listing import report_lines
@@ -89,7 +89,7 @@ def _verify(
     found, unreadable = read_checkpoints(checkpoints or checkpoint_folder(settings))
     source = ExportSource(exported) if exported else JournalSource(Journal(Database(settings.database_url)))
     with _progress() as progress:
-        report = verify(source, found, trusted, unreadable=unreadable, progress=progress)
+        report = verify_journal(source, found, trusted, unreadable=unreadable, progress=progress)
     exit_code = 0 if report.is_sound else 3
     if as_json:
         echo(json.dumps({"exit_code": exit_code, **report.as_json()}, indent=2))

@@ -44,7 +44,7 @@ def main(month: str, family: str | None, output: Path | None, *, verify: bool, a
     Exit codes: 0 written, 1 failed, 2 usage or configuration, 3 written, but --verify found records that were changed.
     """
     from promotion.compliance.facts import Month
-    from promotion.compliance.page import document, write_page
+    from promotion.compliance.page import document, write_compliance_page
     from promotion.compliance.report import collect, verified
     from promotion.compliance.spreadsheet import table
     from promotion.config.family import load_configs
@@ -61,7 +61,7 @@ def main(month: str, family: str | None, output: Path | None, *, verify: bool, a
     name = "-".join(["compliance", str(asked), *([re.sub(r"[^\w.-]", "_", family)] if family else [])])
     page, spreadsheet = folder / f"{name}.html", folder / f"{name}.csv"
     write(spreadsheet, table(report))
-    write_page(report, page, spreadsheet=spreadsheet, journal_exists=journal.exists)
+    write_compliance_page(report, page, spreadsheet=spreadsheet, journal_exists=journal.exists)
     exit_code = NOT_SOUND if verification and not verification.intact else 0
     if as_json:
         files = {"page": str(page), "spreadsheet": str(spreadsheet)}

@@ -21,8 +21,8 @@ from promotion.config.settings import Settings
 from promotion.errors import UsageError
 
 if TYPE_CHECKING:
-    from promotion.delivery.deploy import Deployer, Plan
-    from promotion.delivery.records import Deployment, Target
+    from promotion.delivery.deploy import Deployer, DeploymentPlan
+    from promotion.delivery.records import Deployment, DeploymentTarget
     from promotion.delivery.status import Running
 
 
@@ -70,11 +70,13 @@ def main(  # noqa: PLR0913  # one for each option
         raise UsageError("--image is missing: which image? python scripts/build-image.py prints its name")
     from promotion.bootstrap import open_promotions
     from promotion.delivery.bootstrap import open_deployer
-    from promotion.delivery.records import Environment, Target, Track
+    from promotion.delivery.records import DeploymentTarget, Environment, Track
 
     settings = Settings.from_environment()
     service = open_promotions(settings, report=talk)
-    target = Target(service.require_family(family), Environment(environment), Track.CANARY if canary else Track.STABLE)
+    target = DeploymentTarget(
+        service.require_family(family), Environment(environment), Track.CANARY if canary else Track.STABLE
+    )
     deployer = open_deployer(settings, service, target.environment, actor=actor(), context=context, seconds=timeout)
     folder = export or settings.home / "build" / "export" / family
     if is_status:
@@ -108,7 +110,7 @@ def _say(deployment: Deployment, *, as_json: bool) -> None:
     echo(json.dumps(document))
 
 
-def _plan(deployer: Deployer, plan: Plan, *, as_json: bool) -> None:
+def _plan(deployer: Deployer, plan: DeploymentPlan, *, as_json: bool) -> None:
     difference = deployer.difference(plan)
     message = f"{plan.entry} would run as {plan.target}: {plan.image.reference}"
     running = plan.running.image if plan.running else None
@@ -122,7 +124,7 @@ def _plan(deployer: Deployer, plan: Plan, *, as_json: bool) -> None:
         echo(line)
 
 
-def _status(deployer: Deployer, target: Target, *, as_json: bool) -> None:
+def _status(deployer: Deployer, target: DeploymentTarget, *, as_json: bool) -> None:
     from promotion.delivery.errors import ClusterDiffers
     from promotion.delivery.status import status
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 import click
 
 from models.data.download import Provided, provide
-from models.data.transfer import Progress
+from models.data.transfer import DownloadProgress
 from promotion.cli.console import command, echo, talk
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import Settings
@@ -135,7 +135,7 @@ def _report(provided: Provided, dataset: Dataset, config: FamilyConfig) -> dict[
 
 
 @contextmanager
-def _progress(name: str) -> Iterator[Progress]:
+def _progress(name: str) -> Iterator[DownloadProgress]:
     if not sys.stderr.isatty():
         yield _plain_progress(name, talk)
         return
@@ -149,7 +149,7 @@ def _progress(name: str) -> Iterator[Progress]:
         yield lambda done, total: bars.update(task, completed=done, total=total, visible=True)
 
 
-def _plain_progress(name: str, say: Callable[[str], None]) -> Progress:
+def _plain_progress(name: str, say: Callable[[str], None]) -> DownloadProgress:
     """One line at the start of a transfer and one for each tenth of it, for logs."""
     told: set[int | None] = set()
 

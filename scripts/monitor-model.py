@@ -29,7 +29,7 @@ from promotion.journal.journal import Journal
 if TYPE_CHECKING:
     from promotion.delivery.deploy import Deployer
     from promotion.monitoring.observe.observation import Observation
-    from promotion.monitoring.run import Options, Outcome
+    from promotion.monitoring.run import Options, RunOutcome
     from promotion.service import PromotionService
 
 CRITICAL = 3
@@ -144,11 +144,11 @@ def _test(journal: Journal, config: FamilyConfig, *, as_json: bool) -> None:
         echo(json.dumps({"exit_code": 0, "deliveries": tested.as_json()}))
 
 
-def _look(settings: Settings, journal: Journal, config: FamilyConfig, options: Options) -> Outcome:
+def _look(settings: Settings, journal: Journal, config: FamilyConfig, options: Options) -> RunOutcome:
     from promotion.monitoring.alerts.alerter import Alerter
     from promotion.monitoring.alerts.announcements import announcer
     from promotion.monitoring.automatic_rollback import WayBack
-    from promotion.monitoring.run import run
+    from promotion.monitoring.run import run_monitor
 
     def service() -> PromotionService:
         from promotion.bootstrap import open_promotions
@@ -162,7 +162,7 @@ def _look(settings: Settings, journal: Journal, config: FamilyConfig, options: O
         return open_deployer(settings, service, Environment.PRODUCTION, actor="monitor")
 
     way_back = WayBack(journal, config, service, deployer, announcer(journal, {config.family: config}))
-    return run(settings, journal, config, options, Alerter(journal, config).tell, way_back)
+    return run_monitor(settings, journal, config, options, Alerter(journal, config).tell, way_back)
 
 
 def _watch(interval: int, look: Any) -> None:
@@ -184,7 +184,7 @@ def _watch(interval: int, look: Any) -> None:
         next_time = max(next_time + interval, time.monotonic())
 
 
-def _say(outcome: Outcome, *, as_json: bool) -> None:
+def _say(outcome: RunOutcome, *, as_json: bool) -> None:
     if as_json:
         exit_code = CRITICAL if outcome.level == "critical" else 0
         echo(json.dumps({"exit_code": exit_code, **outcome.as_json()}))
@@ -200,7 +200,7 @@ def _say(outcome: Outcome, *, as_json: bool) -> None:
         echo(line)
 
 
-def _say_returned(outcome: Outcome) -> None:
+def _say_returned(outcome: RunOutcome) -> None:
     returned = outcome.returned
     for trigger in returned.triggers:
         if trigger.problem or any(trigger.bad):

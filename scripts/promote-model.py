@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from promotion.config.family import FamilyConfig
     from promotion.registry.contract import ModelVersion
-    from promotion.service import Plan, Promotion, PromotionService
+    from promotion.service import Promotion, PromotionPlan, PromotionService
 
     Say = Callable[[str], None]
 
@@ -232,7 +232,7 @@ def _auto_family(service: PromotionService, config: FamilyConfig, asked: Asked) 
         say(f"✅ Found best model: {candidate} ({label}: {metric_tag(candidate, config.selection_metric):.4f})")
         _say_found(candidate, say)
 
-    def checked(plan: Plan) -> None:
+    def checked(plan: PromotionPlan) -> None:
         _say_checked(plan, say, dry_run=asked.dry_run)
 
     if not asked.as_json:
@@ -286,7 +286,7 @@ def _say_found(candidate: ModelVersion, say: Say) -> None:
     say(f"   Current stage: {candidate.stage}")
 
 
-def _say_checked(plan: Plan, say: Say, *, dry_run: bool) -> None:
+def _say_checked(plan: PromotionPlan, say: Say, *, dry_run: bool) -> None:
     from promotion.listing import gate_lines
 
     for line in gate_lines(plan.report):
@@ -303,7 +303,7 @@ def _say_promoted(promotion: Promotion, say: Say) -> None:
         talk(f"   {plan.production} was archived; python scripts/promote-model.py --history tells the story")
 
 
-def _finish_rehearsal(plan: Plan, *, as_json: bool) -> None:
+def _finish_rehearsal(plan: PromotionPlan, *, as_json: bool) -> None:
     if as_json:
         echo(json.dumps({"exit_code": 0, "dry_run": True, "report": plan.report.as_json()}))
     else:

@@ -115,11 +115,11 @@ def fitted_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import mlflow.sklearn
 
     from models.training.candidates import build_pipeline
-    from promotion.data.datasets import load_dataset, split
+    from promotion.data.datasets import load_dataset, split_dataset
     from promotion.evaluation.loading import TRUSTED_TYPES
 
     config = load_config(REPOSITORY / "config", "heart-disease")
-    parts = split(load_dataset(config, REPOSITORY), config)
+    parts = split_dataset(load_dataset(config, REPOSITORY), config)
     folder = tmp_path_factory.mktemp("fitted") / "model"
     mlflow.sklearn.save_model(
         build_pipeline(config, "logistic_regression").fit(parts.train_features, parts.train_target),

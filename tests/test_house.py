@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -157,3 +157,24 @@ def test_without_an_environment_one_line_says_what_to_run(copy: Path) -> None:
     assert 2 == result.returncode
     assert "run `make setup` first" in result.stderr
     assert 1 == len(result.stderr.splitlines())
+
+
+def test_one_word_means_one_thing() -> None:
+    """No public class, function or type is defined twice; a command's `main` and a migration's `upgrade` aside."""
+    places: dict[str, list[str]] = {}
+    for path in sorted((REPOSITORY / "src").rglob("*.py")):
+        if "migrations" in path.parts:
+            continue
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            for name in _defined(node):
+                places.setdefault(name, []).append(str(path.relative_to(REPOSITORY)))
+
+    assert {} == {name: found for name, found in places.items() if len(found) > 1}
+
+
+def _defined(node: ast.stmt) -> Iterator[str]:
+    """The public names a statement of a module defines, constants aside."""
+    names = [node.name] if isinstance(node, ast.ClassDef | ast.FunctionDef) else []
+    if isinstance(node, ast.Assign):
+        names = [target.id for target in node.targets if isinstance(target, ast.Name) and not target.id.isupper()]
+    yield from (name for name in names if not name.startswith("_") and name != "main")

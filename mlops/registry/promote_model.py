@@ -22,7 +22,7 @@ from promotion.registry.stages import Stage
 
 if TYPE_CHECKING:
     from promotion.registry.contract import ModelVersion
-    from promotion.service import Mover, Plan, Promotion, PromotionService
+    from promotion.service import Mover, Promotion, PromotionPlan, PromotionService
 
 FROM_STAGES = [stage.status for stage in Stage]
 TO_STAGES = [Stage.STAGING.status, Stage.PRODUCTION.status, Stage.ARCHIVED.status]
@@ -87,7 +87,7 @@ def _archive(service: PromotionService, candidate: ModelVersion, before: Stage, 
     echo(json.dumps({"exit_code": 0, "message": message}) if as_json else f"✅ {message}")
 
 
-def _say_checked(plan: Plan, mover: Mover) -> None:
+def _say_checked(plan: PromotionPlan, mover: Mover) -> None:
     from promotion.listing import gate_lines
 
     for line in gate_lines(plan.report):
@@ -99,7 +99,7 @@ def _say_checked(plan: Plan, mover: Mover) -> None:
 
 def _finish(service: PromotionService, promotion: Promotion, *, as_json: bool) -> None:
     """Say what moved, work off the checklist where it went into Production."""
-    from promotion.checklist import Outcome, after_promotion, checklist_document
+    from promotion.checklist import ItemOutcome, after_promotion, checklist_document
     from promotion.monitoring.alerts.announcements import announcer
 
     plan = promotion.plan
@@ -119,7 +119,7 @@ def _finish(service: PromotionService, promotion: Promotion, *, as_json: bool) -
         for item in items:
             echo(str(item))
     for item in items:
-        if item.outcome is Outcome.FAILED:
+        if item.outcome is ItemOutcome.FAILED:
             talk(f"{item.task}: {item.detail}", colour="red")
     promotion.require_shown(**document)
     if as_json:

@@ -22,7 +22,7 @@ from promotion.registry.stages import Stage
 
 if TYPE_CHECKING:
     from promotion.delivery.rollback import TakenBack
-    from promotion.service import Plan, PromotionService
+    from promotion.service import PromotionPlan, PromotionService
 
 
 @command()
@@ -68,7 +68,7 @@ def main(
     _finish(service, taken, reason=None if keep_version_good else reason, as_json=as_json)
 
 
-def _say_checked(plan: Plan) -> None:
+def _say_checked(plan: PromotionPlan) -> None:
     from promotion.listing import gate_lines
 
     for line in gate_lines(plan.report):
@@ -77,7 +77,7 @@ def _say_checked(plan: Plan) -> None:
 
 def _finish(service: PromotionService, taken: TakenBack, *, reason: str | None, as_json: bool) -> None:
     """Say what moved, and how the version does that is back."""
-    from promotion.checklist import Outcome, after_rollback, checklist_document
+    from promotion.checklist import ItemOutcome, after_rollback, checklist_document
     from promotion.monitoring.alerts.announcements import announcer
 
     promotion, plan = taken.promotion, taken.promotion.plan
@@ -99,7 +99,7 @@ def _finish(service: PromotionService, taken: TakenBack, *, reason: str | None, 
         for item in items:
             echo(str(item))
     for item in items:
-        if item.outcome is Outcome.FAILED:
+        if item.outcome is ItemOutcome.FAILED:
             talk(f"{item.task}: {item.detail}", colour="red")
     promotion.require_shown(**document)
     taken.require_followed(**document)

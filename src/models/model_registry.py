@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AmbiguousStage",
     "EmptyStage",
-    "Model",
+    "Predictor",
     "UnknownStage",
     "UnloadableModel",
     "find_version",
@@ -53,14 +53,14 @@ class UnloadableModel(PromotionError):
     """The artifact cannot be turned into a model without running code nobody vouched for, or at all."""
 
 
-class Model(Protocol):
+class Predictor(Protocol):
     """Anything that predicts: our own models, a scikit-learn pipeline or a sales ensemble, and those MLflow loads."""
 
     def predict(self, rows: pd.DataFrame, /) -> Any:
         """One prediction a row; `rows` has one column a feature."""
 
 
-def load_model(model_name: str, stage: str | int = Stage.PRODUCTION) -> Model:
+def load_model(model_name: str, stage: str | int = Stage.PRODUCTION) -> Predictor:
     """Load the model that is in a stage.
 
     Args:
@@ -84,7 +84,7 @@ def load_model(model_name: str, stage: str | int = Stage.PRODUCTION) -> Model:
     return load_version(registry, find_version(registry, model_name, stage))
 
 
-def load_version(registry: Registry, version: ModelVersion) -> Model:
+def load_version(registry: Registry, version: ModelVersion) -> Predictor:
     """Load one known version; raises as `load_model`."""
     with local_artifact(registry, version) as folder:
         # By configuration, never by what the artifact says of itself: a crafted one would choose the weaker loader.
@@ -92,7 +92,7 @@ def load_version(registry: Registry, version: ModelVersion) -> Model:
             return _load_foreign(version, folder)
         from promotion.evaluation.loading import load_artifact
 
-        ours: Model = load_artifact(folder)
+        ours: Predictor = load_artifact(folder)
         return ours
 
 
@@ -197,12 +197,12 @@ def _describe(version: ModelVersion, stage_key: str) -> dict[str, Any]:
     }
 
 
-def _load_foreign(version: ModelVersion, folder: Path) -> Model:
+def _load_foreign(version: ModelVersion, folder: Path) -> Predictor:
     os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     import mlflow.pyfunc
 
     try:
-        model: Model = mlflow.pyfunc.load_model(str(folder))
+        model: Predictor = mlflow.pyfunc.load_model(str(folder))
     except Exception as error:
         summary = " ".join(str(error).split())
         raise UnloadableModel(f"{version} cannot be loaded: {summary}") from error

@@ -32,7 +32,7 @@ from promotion.evaluation.tasks import task_of
 if TYPE_CHECKING:
     from datetime import date
 
-    from promotion.prediction.batch import Done, Progress
+    from promotion.prediction.batch import Done, RowProgress
     from promotion.prediction.inputs import AskedRows
     from promotion.registry.contract import ModelVersion
 
@@ -108,7 +108,7 @@ def _predict(  # noqa: PLR0913  # what the options say
 ) -> None:
     """Predict, and say what came out."""
     from models.model_registry import find_version
-    from promotion.prediction.batch import default_output, run
+    from promotion.prediction.batch import default_output, predict_table
     from promotion.registry.open import open_registry
 
     registry = open_registry(settings)
@@ -119,7 +119,9 @@ def _predict(  # noqa: PLR0913  # what the options say
     if output is None and config.is_forecast:
         output = default_output(settings, version)
     with _progress() as progress:
-        done = run(registry, settings, config, version, asked, output=output, engine=engine, progress=progress)
+        done = predict_table(
+            registry, settings, config, version, asked, output=output, engine=engine, progress=progress
+        )
     if as_json:
         echo(json.dumps(done.document, indent=2, ensure_ascii=False))
     elif is_shown:
@@ -175,11 +177,11 @@ def _review(
     """Write the review of two versions of one family, and say what it found."""
     from models.model_registry import find_version
     from promotion.registry.open import open_registry
-    from promotion.review.compare import review
+    from promotion.review.compare import write_review
 
     registry = open_registry(settings)
     first, second = (find_version(registry, *_place(model_name, each)) for each in places)
-    page, document, lines = review(registry, settings, _config(settings, first), first, second, output=output)
+    page, document, lines = write_review(registry, settings, _config(settings, first), first, second, output=output)
     if as_json:
         echo(json.dumps(document, indent=2, ensure_ascii=False))
     else:
@@ -189,7 +191,7 @@ def _review(
 
 
 @contextmanager
-def _progress() -> Iterator[Progress]:
+def _progress() -> Iterator[RowProgress]:
     """A bar on a terminal; elsewhere a line at each tenth of what takes several chunks."""
     fit(sys.stderr)
     if not sys.stderr.isatty():
@@ -204,7 +206,7 @@ def _progress() -> Iterator[Progress]:
         yield lambda share, rows: bars.update(task, completed=share, description=f"{rows:,} rows predicted")
 
 
-def _talk_each_tenth() -> Progress:
+def _talk_each_tenth() -> RowProgress:
     told = 0
 
     def show(share: float, rows: int) -> None:

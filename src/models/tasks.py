@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
-from promotion.evaluation.tasks import Days, Task, register_task
+from promotion.evaluation.tasks import DayRange, Task, register_task
 from promotion.gates.evidence import Evaluator
 
 if TYPE_CHECKING:
     from promotion.prediction.inputs import AskedRows
-    from promotion.review.findings import Findings
+    from promotion.review.findings import ReviewFindings
 
 ENSEMBLE = Path("artifacts", "ensemble")
 """Folder in a version's files that holds a sales ensemble."""
@@ -30,13 +30,15 @@ def _load(folder: Path) -> Any:
     return Ensemble.load(folder / ENSEMBLE)
 
 
-def _review(config: FamilyConfig, settings: Settings, first: Any, second: Any, names: tuple[str, str]) -> Findings:
+def _review(
+    config: FamilyConfig, settings: Settings, first: Any, second: Any, names: tuple[str, str]
+) -> ReviewFindings:
     from models.forecast.evaluation.review import review_forecasts
 
     return review_forecasts(config, settings, first, second, names)
 
 
-def _rows(config: FamilyConfig, home: Path, source: Path | None, days: Days) -> AskedRows:
+def _rows(config: FamilyConfig, home: Path, source: Path | None, days: DayRange) -> AskedRows:
     from models.forecast.prediction.inputs import SalesDays, SalesFileRows, Span
 
     span = Span(*days)

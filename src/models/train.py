@@ -23,7 +23,7 @@ from promotion.config.settings import Settings
 from promotion.errors import NothingToDo, PromotionError, UsageError
 
 if TYPE_CHECKING:
-    from models.training.challenge import Outcome
+    from models.training.challenge import ChallengeOutcome
     from models.training.training import TrainingResult
 
 NEXT_COMMAND = "python scripts/promote-model.py --auto"
@@ -88,7 +88,7 @@ def _say_trained(result: TrainingResult, settings: Settings, lines: Iterable[str
 
 
 def _finish(
-    config: FamilyConfig, settings: Settings, result: TrainingResult, outcome: Outcome | None, *, as_json: bool
+    config: FamilyConfig, settings: Settings, result: TrainingResult, outcome: ChallengeOutcome | None, *, as_json: bool
 ) -> None:
     """Leave the record of the training, and say what comes next."""
     from models.training.metadata import metadata_of, write_metadata
@@ -108,9 +108,9 @@ def _finish(
         echo(f"\nNext: {NEXT_COMMAND if config.promotion == 'auto' else by_hand}")
 
 
-def _promote(config: FamilyConfig, settings: Settings, tell: Callable[[str], None]) -> Outcome:
+def _promote(config: FamilyConfig, settings: Settings, tell: Callable[[str], None]) -> ChallengeOutcome:
     """Make the attempt of `promote-model.py --auto`; whatever comes of it, training has succeeded."""
-    from models.training.challenge import Outcome, challenge, changed_rows, describe
+    from models.training.challenge import ChallengeOutcome, challenge, changed_rows_note, describe
     from promotion.approvals.people import actor
     from promotion.bootstrap import open_promotions
     from promotion.service import Mover
@@ -120,12 +120,12 @@ def _promote(config: FamilyConfig, settings: Settings, tell: Callable[[str], Non
         outcome = challenge(service, config, Mover(actor(), "train.py --promote"))
         for line in describe(outcome, config):
             tell(line)
-        if note := changed_rows(outcome, service, config):
+        if note := changed_rows_note(outcome, service, config):
             talk(f"⚠️ {note}", colour="yellow")
     except PromotionError as error:
-        outcome = Outcome(None, None, None, error)
+        outcome = ChallengeOutcome(None, None, None, error)
     except Exception as error:  # noqa: BLE001  # the trained versions are registered; nothing here may say otherwise
-        outcome = Outcome(None, None, None, PromotionError(f"unexpected {type(error).__name__}: {error}"))
+        outcome = ChallengeOutcome(None, None, None, PromotionError(f"unexpected {type(error).__name__}: {error}"))
     if outcome.promoted and outcome.plan:
         talk(f"promoted {outcome.plan.candidate} to {outcome.stage}", colour="green")
     if outcome.problem:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from promotion.config.family import FamilyConfig
     from promotion.registry.contract import ModelVersion
-    from promotion.service import Mover, Plan, Promotion, PromotionService
+    from promotion.service import Mover, Promotion, PromotionPlan, PromotionService
 
     Say = Callable[[str], None]
 
@@ -106,7 +106,7 @@ def _bounded(config: FamilyConfig, threshold: float | None, reason: str | None) 
 
 def _validate(
     service: PromotionService, settings: Settings, config: FamilyConfig, candidate: ModelVersion, say: Say
-) -> Plan:
+) -> PromotionPlan:
     """Score the version on the holdout, say what came out, and keep it in its run."""
     from promotion.evaluation.validation import bound_text, remember
     from promotion.listing import gate_lines
@@ -132,7 +132,7 @@ def _validate(
     return plan
 
 
-def _stage(service: PromotionService, plan: Plan, mover: Mover, say: Say) -> Promotion:
+def _stage(service: PromotionService, plan: PromotionPlan, mover: Mover, say: Say) -> Promotion:
     if plan.report.passed:
         say("Promoting to Staging...")
     else:
@@ -142,7 +142,7 @@ def _stage(service: PromotionService, plan: Plan, mover: Mover, say: Say) -> Pro
     return moved
 
 
-def _stay(service: PromotionService, plan: Plan, mover: Mover, *, as_json: bool) -> None:
+def _stay(service: PromotionService, plan: PromotionPlan, mover: Mover, *, as_json: bool) -> None:
     """End a validation that was asked not to move anything."""
     from promotion.service import refusal
 
@@ -167,7 +167,7 @@ def _promote(service: PromotionService, candidate: ModelVersion, stage: Stage, m
     if stage is not Stage.NONE:
         say(f"Promoting version {candidate.number} to Production...")
 
-    def checked(plan: Plan) -> None:
+    def checked(plan: PromotionPlan) -> None:
         for line in gate_lines(plan.report):
             talk(line)
 

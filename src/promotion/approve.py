@@ -16,7 +16,7 @@ from promotion.config.policy import Approvals
 from promotion.errors import GateRefused, SignatureRefused, UsageError
 from promotion.journal import clock
 from promotion.journal.records import Entry
-from promotion.service import Plan, PromotionService
+from promotion.service import PromotionPlan, PromotionService
 from promotion.signing.ssh import sign, verify
 
 
@@ -50,7 +50,7 @@ class Approving:
     """
 
     service: PromotionService
-    plan: Plan
+    plan: PromotionPlan
 
     def __post_init__(self) -> None:
         _ = self.policy
@@ -216,7 +216,7 @@ class Approving:
             Reviews(self.service.journal).add_approval(self.plan.family, self._entry, values, actor)
 
 
-def standing_of(service: PromotionService, plan: Plan) -> Standing | None:
+def standing_of(service: PromotionService, plan: PromotionPlan) -> Standing | None:
     """Where the family's roles stand on a checked candidate; None when the family asks for no approvals."""
     config: FamilyConfig | None = service.configs.get(plan.family)
     if config is None:

@@ -10,7 +10,7 @@ from promotion.config.family import FamilyConfig
 from promotion.errors import GateRefused, NothingToDo, ProjectionIncomplete, PromotionError, UnknownModel
 from promotion.registry.contract import ModelVersion, Registry
 from promotion.registry.stages import Stage
-from promotion.service import Mover, Plan, Promotion, PromotionService, refusal
+from promotion.service import Mover, Promotion, PromotionPlan, PromotionService, refusal
 
 BEST_TAG = "best_model"
 ROUND_TAG = "promotion.round"
@@ -72,7 +72,7 @@ def promote_best(
     mover: Mover,
     *,
     on_found: Callable[[ModelVersion], None] = lambda _version: None,
-    on_checked: Callable[[Plan], None] = lambda _plan: None,
+    on_checked: Callable[[PromotionPlan], None] = lambda _plan: None,
 ) -> Promotion:
     """Promote the newest training round's best version if it passes every gate.
 
@@ -112,8 +112,8 @@ def rehearse_best(
     service: PromotionService,
     config: FamilyConfig,
     on_found: Callable[[ModelVersion], None],
-    on_checked: Callable[[Plan], None],
-) -> Plan:
+    on_checked: Callable[[PromotionPlan], None],
+) -> PromotionPlan:
     """What `promote_best` would do, without doing it; raises as it does."""
     candidate = best_candidate(service.registry, config)
     on_found(candidate)
@@ -126,7 +126,7 @@ def rehearse_best(
     return plan
 
 
-def not_better(plan: Plan) -> NothingToDo:
+def not_better(plan: PromotionPlan) -> NothingToDo:
     """Why the champion stays."""
     gate = plan.report.refusals[0]
     message = f"{plan.candidate} is not better than Production: {gate.measured}; {gate.why}"

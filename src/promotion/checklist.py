@@ -24,7 +24,7 @@ _OK = 200
 _SHOWN = 12
 
 
-class Outcome(StrEnum):
+class ItemOutcome(StrEnum):
     """How an item of the checklist ended."""
 
     DONE = "done"
@@ -43,11 +43,11 @@ class Item:
     """
 
     task: str
-    outcome: Outcome
+    outcome: ItemOutcome
     detail: str
 
     def __str__(self) -> str:
-        icon = {Outcome.DONE: "✅", Outcome.FAILED: "❌", Outcome.BY_HAND: "📋"}[self.outcome]
+        icon = {ItemOutcome.DONE: "✅", ItemOutcome.FAILED: "❌", ItemOutcome.BY_HAND: "📋"}[self.outcome]
         return f"   {icon} {self.task}: {self.outcome}: {self.detail}"
 
 
@@ -65,8 +65,8 @@ class Announced:
 
 
 Announce = Callable[[Promotion], Announced]
-Finding = tuple[Outcome, str]
-Task = Callable[["_Aftermath"], Finding]
+ItemResult = tuple[ItemOutcome, str]
+ChecklistTask = Callable[["_Aftermath"], ItemResult]
 
 
 def after_promotion(service: PromotionService, promotion: Promotion, announce: Announce | None = None) -> list[Item]:
@@ -131,7 +131,7 @@ class _Aftermath:
         entry = self.service.journal.entry(candidate.model, candidate.number)
         return {str(candidate.number), *([entry.version] if entry else [])}
 
-    def run(self, tasks: dict[str, Task]) -> list[Item]:
+    def run(self, tasks: dict[str, ChecklistTask]) -> list[Item]:
         items = [Item(name, *self._attempt(task)) for name, task in tasks.items()]
         plan = self.promotion.plan
         try:
@@ -144,105 +144,117 @@ class _Aftermath:
             )
             self.service.journal.record(plan.family, plan.candidate, authority)
         except JournalError as error:
-            items.append(Item("record this checklist", Outcome.FAILED, str(error)))
+            items.append(Item("record this checklist", ItemOutcome.FAILED, str(error)))
         return items
 
-    def _attempt(self, task: Task) -> Finding:
+    def _attempt(self, task: ChecklistTask) -> ItemResult:
         try:
             return task(self)
         except PromotionError as error:
-            return Outcome.FAILED, str(error)
+            return ItemOutcome.FAILED, str(error)
 
 
-def _serving(after: _Aftermath) -> Finding:
+def _serving(after: _Aftermath) -> ItemResult:
     url = after.contacts.serving_url
     if url is None:
-        return Outcome.BY_HAND, f"deploy {after.promotion.plan.candidate}; contacts.serving_url is not configured"
+        return ItemOutcome.BY_HAND, f"deploy {after.promotion.plan.candidate}; contacts.serving_url is not configured"
     problem, version = _ask(url)
     if problem:
-        return Outcome.BY_HAND, f"deploy {after.promotion.plan.candidate}, then look: {problem}"
+        return ItemOutcome.BY_HAND, f"deploy {after.promotion.plan.candidate}, then look: {problem}"
     if version not in after.names:
-        return Outcome.BY_HAND, f"{url} is healthy and still serves version {version or 'unknown'}: deploy the new one"
-    return Outcome.DONE, f"{url} is healthy and serves version {version}"
+        return (
+            ItemOutcome.BY_HAND,
+            f"{url} is healthy and still serves version {version or 'unknown'}: deploy the new one",
+        )
+    return ItemOutcome.DONE, f"{url} is healthy and serves version {version}"
 
 
-def _health(after: _Aftermath) -> Finding:
+def _health(after: _Aftermath) -> ItemResult:
     url = after.contacts.serving_url
     if url is None:
-        return Outcome.BY_HAND, "look at the service's health; contacts.serving_url is not configured"
+        return ItemOutcome.BY_HAND, "look at the service's health; contacts.serving_url is not configured"
     problem, version = _ask(url)
     if problem:
-        return Outcome.FAILED, problem
+        return ItemOutcome.FAILED, problem
     if version not in after.names:
         served = version or "unknown"
-        return Outcome.FAILED, f"{url} is healthy, but serves version {served}, not {after.promotion.plan.candidate}"
-    return Outcome.DONE, f"{url} is healthy and serves version {version}"
+        return (
+            ItemOutcome.FAILED,
+            f"{url} is healthy, but serves version {served}, not {after.promotion.plan.candidate}",
+        )
+    return ItemOutcome.DONE, f"{url} is healthy and serves version {version}"
 
 
-def _monitoring(after: _Aftermath) -> Finding:
+def _monitoring(after: _Aftermath) -> ItemResult:
     monitoring = after.config.monitoring if after.config else None
     if monitoring is None or not monitoring.drift:
-        return Outcome.BY_HAND, "set up the dashboards: the family's section monitoring with drift: true is missing"
-    return Outcome.DONE, "drift and performance are watched as the section monitoring says"
+        return ItemOutcome.BY_HAND, "set up the dashboards: the family's section monitoring with drift: true is missing"
+    return ItemOutcome.DONE, "drift and performance are watched as the section monitoring says"
 
 
-def _stakeholders(after: _Aftermath) -> Finding:
+def _stakeholders(after: _Aftermath) -> ItemResult:
     if after.announce is not None:
         announced = after.announce(after.promotion)
         if announced.refused:
             told = f"; told: {', '.join(announced.accepted)}" if announced.accepted else ""
-            return Outcome.FAILED, f"not told: {', '.join(announced.refused)}; the monitor's next run tries again{told}"
+            return (
+                ItemOutcome.FAILED,
+                f"not told: {', '.join(announced.refused)}; the monitor's next run tries again{told}",
+            )
         if announced.accepted:
-            return Outcome.DONE, f"told: {', '.join(announced.accepted)}"
+            return ItemOutcome.DONE, f"told: {', '.join(announced.accepted)}"
     names = ", ".join(after.contacts.stakeholders)
-    return Outcome.BY_HAND, f"tell {names or 'whom it concerns (contacts.stakeholders is empty)'}"
+    return ItemOutcome.BY_HAND, f"tell {names or 'whom it concerns (contacts.stakeholders is empty)'}"
 
 
-def _review(after: _Aftermath) -> Finding:
+def _review(after: _Aftermath) -> ItemResult:
     days = (after.config.review if after.config else Review()).performance_days
-    return Outcome.DONE, f"due on {clock.now() + timedelta(days=days):%Y-%m-%d}, {days} days from now"
+    return ItemOutcome.DONE, f"due on {clock.now() + timedelta(days=days):%Y-%m-%d}, {days} days from now"
 
 
-def _previous(after: _Aftermath) -> Finding:
+def _previous(after: _Aftermath) -> ItemResult:
     left = after.promotion.plan.production
     if left is None:
-        return Outcome.DONE, "there was no previous version"
+        return ItemOutcome.DONE, "there was no previous version"
     version = after.service.registry.version(left.model, left.number)
     with local_artifact(after.service.registry, version) as folder:
         digest = artifact_digest(folder)
     if left.digest not in {None, digest}:
-        return Outcome.FAILED, f"the artifact of {left} is not what was recorded (sha256 {digest[:_SHOWN]})"
+        return ItemOutcome.FAILED, f"the artifact of {left} is not what was recorded (sha256 {digest[:_SHOWN]})"
     if _stage(version.stage, version.tags.get(STAGE_TAG)) is not Stage.ARCHIVED:
-        return Outcome.FAILED, f"MLflow shows {left} in {version.stage}: python scripts/promote-model.py --reconcile"
-    return Outcome.DONE, f"{left} is archived, its artifact present and unchanged (sha256 {digest[:_SHOWN]})"
+        return (
+            ItemOutcome.FAILED,
+            f"MLflow shows {left} in {version.stage}: python scripts/promote-model.py --reconcile",
+        )
+    return ItemOutcome.DONE, f"{left} is archived, its artifact present and unchanged (sha256 {digest[:_SHOWN]})"
 
 
-def _quality(after: _Aftermath) -> Finding:
+def _quality(after: _Aftermath) -> ItemResult:
     plan = after.promotion.plan
     if after.config is None:
-        return Outcome.BY_HAND, f"try {plan.candidate}: without configuration there are no rows to score it on"
+        return ItemOutcome.BY_HAND, f"try {plan.candidate}: without configuration there are no rows to score it on"
     context = after.service.gatherer.gather(
         plan.family, plan.candidate, after.config, target=plan.to, from_stage=None, is_rollback=True
     )
     if context.evaluation is None:
         if context.is_loaded:
-            return Outcome.BY_HAND, f"{plan.candidate} loads, but the rows to score it on are missing: try some"
-        return Outcome.FAILED, context.artifact_problem
+            return ItemOutcome.BY_HAND, f"{plan.candidate} loads, but the rows to score it on are missing: try some"
+        return ItemOutcome.FAILED, context.artifact_problem
     found = [gate(context) for gate in threshold_gates(after.config)]
     text = ", ".join(f"{result.name} {result.measured} (required {result.required})" for result in found)
     passed = all(result.passed for result in found)
     rows = f"on {context.evaluation.rows} test rows"
-    return (Outcome.DONE if passed else Outcome.FAILED), f"{text or 'it answers'} {rows}"
+    return (ItemOutcome.DONE if passed else ItemOutcome.FAILED), f"{text or 'it answers'} {rows}"
 
 
-def _shown(after: _Aftermath) -> Finding:
+def _shown(after: _Aftermath) -> ItemResult:
     plan = after.promotion.plan
     shown = after.service.registry.version(plan.candidate.model, plan.candidate.number)
     alias = after.service.registry.model(plan.candidate.model).aliases.get("production")
     if after.promotion.unprojected or shown.stage is not plan.to or alias != plan.candidate.number:
         seen = f"{shown} in {shown.stage} and @production at {f'v{alias}' if alias else 'no version'}"
-        return Outcome.FAILED, f"MLflow shows {seen}: python scripts/promote-model.py --reconcile"
-    return Outcome.DONE, f"MLflow shows {shown} in {shown.stage} and @production at it, as the journal does"
+        return ItemOutcome.FAILED, f"MLflow shows {seen}: python scripts/promote-model.py --reconcile"
+    return ItemOutcome.DONE, f"MLflow shows {shown} in {shown.stage} and @production at it, as the journal does"
 
 
 def _stage(stage: Stage, tag: str | None) -> Stage:

@@ -25,14 +25,14 @@ from promotion.registry.stages import Stage
 ACTION = "cleanup"
 """What the record calls a deletion; written before MLflow is told, so that a killed cleanup can be finished."""
 
-Place = tuple[str, int]
+VersionPlace = tuple[str, int]
 
 _ACTIVE = (Stage.PRODUCTION, Stage.STAGING)
 _ENDED = (Stage.PRODUCTION.status, Stage.ARCHIVED.status)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class CleanupVerdict:
     """What is decided about one version.
 
     Attributes:
@@ -56,19 +56,19 @@ class Verdict:
 class _Facts:
     """What is known of a family beside its versions, by row of the journal or by model and number."""
 
-    entries: Mapping[Place, Entry]
-    way_back: Collection[Place]
+    entries: Mapping[VersionPlace, Entry]
+    way_back: Collection[VersionPlace]
     ended: Mapping[int, datetime]
     begun: Collection[int]
     approved: Collection[int]
-    incidents: Collection[Place]
-    best: Collection[Place]
-    aliases: Mapping[Place, Sequence[str]]
+    incidents: Collection[VersionPlace]
+    best: Collection[VersionPlace]
+    aliases: Mapping[VersionPlace, Sequence[str]]
     days: int
     now: datetime
 
 
-def review(service: Reconciler, family: str, keep: int) -> list[Verdict]:
+def review_versions(service: Reconciler, family: str, keep: int) -> list[CleanupVerdict]:
     """Decide about every version of a family; changes nothing.
 
     Kept are the newest `keep` of each registered model and, however old: what is in Production or Staging, in the
@@ -90,7 +90,7 @@ def review(service: Reconciler, family: str, keep: int) -> list[Verdict]:
     """
     models, aliases = _read(service, family)
     facts = _facts(service, family, [version for versions in models for version in versions], aliases)
-    verdicts: list[Verdict] = []
+    verdicts: list[CleanupVerdict] = []
     for versions in models:
         for age, version in enumerate(versions):
             entry = facts.entries.get(_place(version))
@@ -98,32 +98,34 @@ def review(service: Reconciler, family: str, keep: int) -> list[Verdict]:
             kept = _protection(version, entry, facts)
             if not kept and not is_begun and age < keep:
                 kept = f"among the newest {keep}"
-            verdicts.append(Verdict(version, entry.version if entry else str(version.number), kept, is_begun))
+            verdicts.append(CleanupVerdict(version, entry.version if entry else str(version.number), kept, is_begun))
     return verdicts
 
 
-def review_families(service: Reconciler, family: str | None, keep: int, *, synchronise: bool) -> list[Verdict]:
+def review_families(service: Reconciler, family: str | None, keep: int, *, synchronise: bool) -> list[CleanupVerdict]:
     """Decide about every version of one family, or of all that the registry has.
 
     Args:
         service: Knows journal, registry and configuration.
         family: None for all.
-        keep: As for `review`.
+        keep: As for `review_versions`.
         synchronise: Whether to take over, first, what was changed outside; a rehearsal changes nothing.
 
     Raises:
         Quarantined: Somebody moved versions of a family past its rules; until that is settled nothing is deleted.
     """
     models = [family] if family else [model.name for model in service.registry.models()]
-    verdicts: list[Verdict] = []
+    verdicts: list[CleanupVerdict] = []
     for name in sorted({service.family(model) for model in models}):
         if synchronise:
             service.synchronise(name)
-        verdicts += review(service, name, keep)
+        verdicts += review_versions(service, name, keep)
     return verdicts
 
 
-def clean_up(service: Reconciler, agreed: Iterable[Verdict], keep: int, *, actor: str, reason: str) -> list[Verdict]:
+def clean_up(
+    service: Reconciler, agreed: Iterable[CleanupVerdict], keep: int, *, actor: str, reason: str
+) -> list[CleanupVerdict]:
     """Delete from MLflow what was agreed and may still be deleted now.
 
     Each deletion is recorded first, with where the files are, because MLflow forgets that; rows and events stay for
@@ -132,7 +134,7 @@ def clean_up(service: Reconciler, agreed: Iterable[Verdict], keep: int, *, actor
     Args:
         service: Moves and records.
         agreed: What somebody said yes to.
-        keep: As for `review`.
+        keep: As for `review_versions`.
         actor: Who.
         reason: Why.
 
@@ -146,11 +148,11 @@ def clean_up(service: Reconciler, agreed: Iterable[Verdict], keep: int, *, actor
     if clock.is_set():
         raise UsageError(f"{clock.VARIABLE} is set: a rehearsal deletes nothing; unset it, or look with --dry-run")
     wanted = {_place(verdict.version) for verdict in agreed if not verdict.kept}
-    deleted: list[Verdict] = []
+    deleted: list[CleanupVerdict] = []
     for family in sorted({service.family(model) for model, _ in wanted}):
         with service.journal.family_lock(family):
             # Between the question and the answer somebody may have promoted one of them.
-            for verdict in review(service, family, keep):
+            for verdict in review_versions(service, family, keep):
                 if not verdict.kept and _place(verdict.version) in wanted:
                     _delete(service, family, verdict, Authority(ACTION, actor, reason))
                     deleted.append(verdict)
@@ -159,7 +161,7 @@ def clean_up(service: Reconciler, agreed: Iterable[Verdict], keep: int, *, actor
     return deleted
 
 
-def cleanup_lines(verdicts: Sequence[Verdict], keep: int) -> list[str]:
+def cleanup_lines(verdicts: Sequence[CleanupVerdict], keep: int) -> list[str]:
     """What would be deleted and what stays in spite of its age, for people."""
     lines = [f"📋 Cleanup: the newest {keep} of each registered model stay"]
     for verdict in verdicts:
@@ -172,7 +174,7 @@ def cleanup_lines(verdicts: Sequence[Verdict], keep: int) -> list[str]:
     return lines
 
 
-def verdict_document(verdict: Verdict) -> dict[str, Any]:
+def verdict_document(verdict: CleanupVerdict) -> dict[str, Any]:
     """A verdict as plain data."""
     version = verdict.version
     return {
@@ -185,7 +187,7 @@ def verdict_document(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _delete(service: Reconciler, family: str, verdict: Verdict, authority: Authority) -> None:
+def _delete(service: Reconciler, family: str, verdict: CleanupVerdict, authority: Authority) -> None:
     version = verdict.version
     if not verdict.is_begun:
         where = {"source": version.source, "run": version.run_id}
@@ -194,13 +196,13 @@ def _delete(service: Reconciler, family: str, verdict: Verdict, authority: Autho
     service.report(f"{verdict} deleted from MLflow")
 
 
-def _place(version: ModelVersion | Entry) -> Place:
+def _place(version: ModelVersion | Entry) -> VersionPlace:
     return version.model, version.number
 
 
-def _read(service: Reconciler, family: str) -> tuple[list[list[ModelVersion]], dict[Place, list[str]]]:
+def _read(service: Reconciler, family: str) -> tuple[list[list[ModelVersion]], dict[VersionPlace, list[str]]]:
     models: list[list[ModelVersion]] = []
-    aliases: dict[Place, list[str]] = {}
+    aliases: dict[VersionPlace, list[str]] = {}
     for name in sorted(service.models(family)):
         try:
             found = service.registry.model(name).aliases
@@ -213,7 +215,7 @@ def _read(service: Reconciler, family: str) -> tuple[list[list[ModelVersion]], d
 
 
 def _facts(
-    service: Reconciler, family: str, versions: Sequence[ModelVersion], aliases: Mapping[Place, Sequence[str]]
+    service: Reconciler, family: str, versions: Sequence[ModelVersion], aliases: Mapping[VersionPlace, Sequence[str]]
 ) -> _Facts:
     journal = service.journal
     config = service.configs.get(family)
@@ -264,7 +266,7 @@ def _acts(journal: Journal, family: str) -> Sequence[Row[Any]]:
     )
 
 
-def _way_back(journal: Journal, family: str, entries: Sequence[Entry], served: Mapping[int, int]) -> set[Place]:
+def _way_back(journal: Journal, family: str, entries: Sequence[Entry], served: Mapping[int, int]) -> set[VersionPlace]:
     """Who served before the present version, and, should that one be known bad, who served before it."""
     previous = journal.previous(family)
     sound = [entry for entry in entries if entry.id in served and not entry.known_bad]

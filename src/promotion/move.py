@@ -10,9 +10,9 @@ from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
 from promotion.rollback import ACTION as ROLLBACK
 from promotion.rollback import archive, rollback
-from promotion.service import Mover, Plan, Promotion, PromotionService
+from promotion.service import Mover, Promotion, PromotionPlan, PromotionService
 
-Checked = Callable[[Plan], None]
+Checked = Callable[[PromotionPlan], None]
 """Told what the gates found, before anything moves."""
 
 

@@ -23,7 +23,7 @@ class Difference:
     lines: Sequence[str]
 
 
-def compare(
+def compare_with_mlflow(
     entries: Sequence[Entry], versions: Sequence[ModelVersion], production_alias: tuple[str, int] | None
 ) -> Difference:
     """Find the moves made outside the journal.

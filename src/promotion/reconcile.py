@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from promotion.errors import JournalError, NothingToDo, ProjectionIncomplete, PromotionError, Quarantined, UnknownModel
 from promotion.families import Families
 from promotion.journal.records import Authority, Entry, Known
-from promotion.outside_changes import Difference, compare, production_alias
+from promotion.outside_changes import Difference, compare_with_mlflow, production_alias
 from promotion.projection import project
 from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
@@ -182,7 +182,7 @@ class Reconciler(Families):
     def _compare(self, family: str) -> Difference:
         versions, aliases = self._read(family)
         alias = production_alias(aliases, self.journal.production(family))
-        return compare(self.journal.entries(family), versions, alias)
+        return compare_with_mlflow(self.journal.entries(family), versions, alias)
 
     def _read(self, family: str) -> tuple[list[ModelVersion], dict[str, Mapping[str, int]]]:
         versions: list[ModelVersion] = []

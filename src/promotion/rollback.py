@@ -12,7 +12,7 @@ from promotion.journal.journal import Journal
 from promotion.journal.records import Authority, Change, Entry, Known
 from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
-from promotion.service import Mover, Plan, Promotion, PromotionService
+from promotion.service import Mover, Promotion, PromotionPlan, PromotionService
 
 ACTION = "rollback"
 """What the record calls it."""
@@ -26,7 +26,7 @@ def rollback(
     *,
     force: bool = False,
     keep_version_good: bool = False,
-    on_checked: Callable[[Plan], None] = lambda _plan: None,
+    on_checked: Callable[[PromotionPlan], None] = lambda _plan: None,
 ) -> Promotion:
     """Put a version back into Production that served there before, proven to run before anything moves.
 

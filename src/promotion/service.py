@@ -24,7 +24,7 @@ from promotion.registry.stages import Stage
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PromotionPlan:
     """A checked move that was not made yet.
 
     Attributes:
@@ -44,7 +44,7 @@ class Plan:
         """Where it wants to go."""
         return self.report.target
 
-    def to_staging(self) -> Plan:
+    def to_staging(self) -> PromotionPlan:
         """The same evidence for a move to Staging, where nobody asks whether the champion is beaten."""
         kept = tuple(gate for gate in self.report.results if gate.name != BETTER)
         return replace(self, report=replace(self.report, target=Stage.STAGING, results=kept))
@@ -60,7 +60,7 @@ class Promotion:
         unprojected: Why MLflow does not show it completely; empty when it does.
     """
 
-    plan: Plan
+    plan: PromotionPlan
     operation: str
     unprojected: str = ""
 
@@ -127,7 +127,7 @@ class Mover:
         return self.approver or self.actor
 
 
-def refusal(plan: Plan, mover: Mover | None = None) -> GateRefused:
+def refusal(plan: PromotionPlan, mover: Mover | None = None) -> GateRefused:
     """The error that says why a candidate may not move; names every gate that refused."""
     reasons = "; ".join(
         f"{gate.name}: {gate.measured}, required {gate.required}" + (f" ({gate.why})" if gate.why else "")
@@ -155,7 +155,7 @@ class PromotionService(Reconciler):
         *,
         from_stage: Stage | None = None,
         is_rollback: bool = False,
-    ) -> Plan:
+    ) -> PromotionPlan:
         """Gather the evidence and ask every gate; changes nothing.
 
         Args:
@@ -181,9 +181,9 @@ class PromotionService(Reconciler):
             from_stage=from_stage,
             is_rollback=is_rollback,
         )
-        return Plan(family, candidate, production, run_gates(family, context))
+        return PromotionPlan(family, candidate, production, run_gates(family, context))
 
-    def promote(self, plan: Plan, mover: Mover) -> Promotion:
+    def promote(self, plan: PromotionPlan, mover: Mover) -> Promotion:
         """Move a checked version if every gate let it; a refused candidate's report is kept.
 
         Raises:
@@ -197,7 +197,7 @@ class PromotionService(Reconciler):
             raise self.refuse(plan, mover)
         return self.commit(plan, mover)
 
-    def refuse(self, plan: Plan, mover: Mover) -> GateRefused:
+    def refuse(self, plan: PromotionPlan, mover: Mover) -> GateRefused:
         """Record what the gates said no to; returns the error that says so."""
         names = [gate.name for gate in plan.report.refusals]
         report_id = self.keep_report(plan, mover.actor)
@@ -207,7 +207,7 @@ class PromotionService(Reconciler):
 
     def commit(
         self,
-        plan: Plan,
+        plan: PromotionPlan,
         mover: Mover,
         *,
         action: str | None = None,
@@ -255,7 +255,7 @@ class PromotionService(Reconciler):
             unprojected = self.follow(plan.family)
         return Promotion(plan, operation, unprojected)
 
-    def keep_report(self, plan: Plan, actor: str) -> int:
+    def keep_report(self, plan: PromotionPlan, actor: str) -> int:
         """Record what the gates found, refusals included; returns the report's id."""
         return self.journal.save_report(
             family=plan.family,
@@ -313,7 +313,7 @@ class PromotionService(Reconciler):
             self.restore(family, actor=mover.actor, reason=f"before ratifying {newcomer}: {mover.reason}")
         return self.promote(self.check(self.registry.version(newcomer.model, newcomer.number)), mover)
 
-    def _require_access(self, plan: Plan, mover: Mover) -> None:
+    def _require_access(self, plan: PromotionPlan, mover: Mover) -> None:
         config = self.configs.get(plan.family)
         if config is None:
             return
@@ -325,11 +325,11 @@ class PromotionService(Reconciler):
             )
 
     @staticmethod
-    def _is_overridden(plan: Plan, mover: Mover) -> bool:
+    def _is_overridden(plan: PromotionPlan, mover: Mover) -> bool:
         return mover.override and all(gate.overridable for gate in plan.report.refusals)
 
 
-def _require_successor(plan: Plan) -> None:
+def _require_successor(plan: PromotionPlan) -> None:
     serving = plan.production
     if (
         plan.to is Stage.STAGING

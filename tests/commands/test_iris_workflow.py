@@ -17,7 +17,7 @@ from models.training.candidates import build_pipeline
 from models.training.packaging import log_and_register
 from promotion.config.family import Candidate, FamilyConfig, ParameterValue, load_config
 from promotion.config.settings import REPOSITORY, Settings
-from promotion.data.datasets import Partition, load_dataset, split
+from promotion.data.datasets import Partition, load_dataset, split_dataset
 from promotion.registry.tracking import connect
 
 DOCUMENT = (REPOSITORY / "docs" / "IRIS-WORKFLOW.md").read_text(encoding="utf-8")
@@ -41,7 +41,7 @@ def part(config: FamilyConfig, tmp_path_factory: pytest.TempPathFactory) -> Part
     path = home / config.data.path
     path.parent.mkdir(parents=True)
     rows.to_csv(path, index=False)
-    return split(load_dataset(config, home), config)
+    return split_dataset(load_dataset(config, home), config)
 
 
 def fitted(config: FamilyConfig, part: Partition, max_depth: int, n_estimators: int) -> Pipeline:

@@ -341,10 +341,10 @@ def other_model(tmp_path_factory: pytest.TempPathFactory, fitted_model: Path) ->
     from models.training.candidates import build_pipeline
     from promotion.config.family import load_config
     from promotion.config.settings import REPOSITORY
-    from promotion.data.datasets import load_dataset, split
+    from promotion.data.datasets import load_dataset, split_dataset
 
     config = load_config(REPOSITORY / "config", "heart-disease")
-    parts = split(load_dataset(config, REPOSITORY), config)
+    parts = split_dataset(load_dataset(config, REPOSITORY), config)
     forest = build_pipeline(config, "random_forest")
     forest.set_params(estimator__n_estimators=3, estimator__max_depth=2)
     folder = shutil.copytree(fitted_model, tmp_path_factory.mktemp("forest") / "model")

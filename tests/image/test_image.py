@@ -15,7 +15,7 @@ from models.training.candidates import build_pipeline
 from promotion.config.family import load_config
 from promotion.containers.docker import inspect
 from promotion.containers.trial import HARDENED, running
-from promotion.data.datasets import load_dataset, split
+from promotion.data.datasets import load_dataset, split_dataset
 from promotion.export.documents import expected_document
 from promotion.export.onnx import translate
 
@@ -106,7 +106,7 @@ def test_a_changed_model_file_does_not_start(built: Built, tmp_path: Path) -> No
 def test_another_model_under_the_same_labels_is_found_out(built: Built, tmp_path: Path) -> None:
     """An image whose manifest agrees with its files but whose answers are not the registered model's: exit 1."""
     config = load_config(built.home / "config", FAMILY)
-    part = split(load_dataset(config, built.home), config)
+    part = split_dataset(load_dataset(config, built.home), config)
     other = build_pipeline(config, "random_forest").fit(part.test_features, part.test_target)
     (tmp_path / "model.onnx").write_bytes(translate(other, config))
     expected = expected_document(config, other, part.test_features, 5)

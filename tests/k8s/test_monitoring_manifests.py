@@ -19,8 +19,8 @@ from tests.promotion.delivery.test_manifests import IMAGE, VERSIONS
 
 from promotion.config.policy import Monitoring
 from promotion.config.settings import REPOSITORY
-from promotion.delivery.manifests import render
-from promotion.delivery.records import Environment, Target, Track
+from promotion.delivery.manifests import render_manifests
+from promotion.delivery.records import DeploymentTarget, Environment, Track
 
 K8S = REPOSITORY / "k8s"
 MONITORING = K8S / "monitoring"
@@ -65,8 +65,8 @@ def monitored(tmp_path_factory: pytest.TempPathFactory) -> dict[Track, Document]
     folder = Path(shutil.copytree(K8S, tmp_path_factory.mktemp("copy") / "k8s"))
     overlay = folder / "overlays" / "production" / "kustomization.yaml"
     overlay.write_text(overlay.read_text() + "components:\n  - ../../components/monitored\n")
-    target = [Target("heart_disease", Environment.PRODUCTION, track) for track in Track]
-    documents = {it.track: yaml.safe_load_all(render(folder, it, IMAGE, "0" * 32)) for it in target}
+    target = [DeploymentTarget("heart_disease", Environment.PRODUCTION, track) for track in Track]
+    documents = {it.track: yaml.safe_load_all(render_manifests(folder, it, IMAGE, "0" * 32)) for it in target}
     return {track: next(it for it in rendered if it["kind"] == "Deployment") for track, rendered in documents.items()}
 
 
@@ -84,7 +84,11 @@ def test_the_operators_kinds_are_apart_and_fit_the_servers() -> None:
     """A cluster without the operator takes the rest; the selector finds the Services; port and labels are theirs."""
     kinds = {document["kind"] for folder in FOLDERS for document in built(folder)}
     (monitor,) = found("ServiceMonitor", "operator").values()
-    documents = list(yaml.safe_load_all(render(K8S, Target("heart_disease", Environment.PRODUCTION), IMAGE, "0" * 32)))
+    documents = list(
+        yaml.safe_load_all(
+            render_manifests(K8S, DeploymentTarget("heart_disease", Environment.PRODUCTION), IMAGE, "0" * 32)
+        )
+    )
     service, deployment = (next(it for it in documents if it["kind"] == kind) for kind in ("Service", "Deployment"))
     spec, (endpoint,) = monitor["spec"], monitor["spec"]["endpoints"]
 
@@ -102,7 +106,7 @@ def test_the_operators_kinds_are_apart_and_fit_the_servers() -> None:
 @pytest.mark.parametrize("folder", FAMILIES)
 def test_each_family_has_a_monitor_that_looks_at_its_own(folder: str, monitored: dict[Track, Document]) -> None:
     """The family has a file; log, statistics and key are those its servers use."""
-    instance = Target(folder, Environment.PRODUCTION).instance
+    instance = DeploymentTarget(folder, Environment.PRODUCTION).instance
     job = found("CronJob")[f"monitor-{instance}"]
     (container,) = pod_of(job)["containers"]
     environment = {it["name"]: it.get("value") for it in container["env"]}

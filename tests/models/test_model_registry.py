@@ -25,7 +25,7 @@ from models.model_registry import (
 from promotion import errors
 from promotion.config.family import load_config
 from promotion.config.settings import REPOSITORY, Settings
-from promotion.data.datasets import load_dataset, split
+from promotion.data.datasets import load_dataset, split_dataset
 from promotion.errors import (
     GateRefused,
     NothingToDo,
@@ -53,7 +53,7 @@ def test_a_family_loads_its_champion_whatever_the_algorithm(register: Register, 
     register(FOREST)
     register(LOGISTIC, Stage.PRODUCTION)
     config = load_config(settings.config_folder, "heart-disease")
-    parts = split(load_dataset(config, settings.home), config)
+    parts = split_dataset(load_dataset(config, settings.home), config)
 
     predictions = load_model("heart-disease").predict(parts.test_features)
 

@@ -14,7 +14,7 @@ import pytest
 from tests.promotion.factories import Store, Watched, a_family
 from tests.promotion.shared_home import SharedHome
 
-from promotion.checklist import Announced, Item, Outcome, after_promotion, after_rollback
+from promotion.checklist import Announced, Item, ItemOutcome, after_promotion, after_rollback
 from promotion.config.family import FamilyConfig
 from promotion.errors import DataError, JournalLocked
 from promotion.registry.stages import Stage
@@ -23,7 +23,7 @@ from promotion.service import Mover, Promotion, PromotionService
 
 MODEL = "tiny-linear"
 MOVER = Mover("anna", "because")
-DONE, FAILED, BY_HAND = Outcome.DONE, Outcome.FAILED, Outcome.BY_HAND
+DONE, FAILED, BY_HAND = ItemOutcome.DONE, ItemOutcome.FAILED, ItemOutcome.BY_HAND
 
 Answers = dict[str, tuple[int, str]]
 
@@ -74,7 +74,7 @@ def _promote(store: Store, family: FamilyConfig, **options: Any) -> tuple[Promot
     return service, service.promote(service.check(service.candidate(MODEL, 2)), MOVER)
 
 
-def _by_task(items: list[Item]) -> dict[str, tuple[Outcome, str]]:
+def _by_task(items: list[Item]) -> dict[str, tuple[ItemOutcome, str]]:
     return {item.task: (item.outcome, item.detail) for item in items}
 
 
@@ -290,7 +290,7 @@ def test_a_model_without_configuration_is_validated_as_far_as_it_can_be(store: S
     ],
 )
 def test_stakeholders_are_told_where_channels_are_set(
-    store: Store, announced: Announced, expected: tuple[Outcome, str]
+    store: Store, announced: Announced, expected: tuple[ItemOutcome, str]
 ) -> None:
     """What became of it is in the checklist; without a channel it stays with a person."""
     told: list[tuple[str, int]] = []

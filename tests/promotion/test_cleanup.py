@@ -12,7 +12,14 @@ from tests.promotion.shared_home import SharedHome
 
 from promotion.approvals.reviews import Reviews
 from promotion.auto import BEST_TAG, ROUND_TAG
-from promotion.cleanup import Verdict, clean_up, cleanup_lines, review, review_families, verdict_document
+from promotion.cleanup import (
+    CleanupVerdict,
+    clean_up,
+    cleanup_lines,
+    review_families,
+    review_versions,
+    verdict_document,
+)
 from promotion.errors import Quarantined, RegistryUnreachable, UsageError
 from promotion.journal import clock
 from promotion.journal.records import Entry
@@ -44,7 +51,7 @@ def churn(shared: SharedHome) -> Store:
     return shared.back_to("six")
 
 
-def _kept(verdicts: list[Verdict]) -> dict[int, str]:
+def _kept(verdicts: list[CleanupVerdict]) -> dict[int, str]:
     return {verdict.version.number: verdict.kept for verdict in verdicts}
 
 
@@ -69,7 +76,7 @@ def test_the_newest_of_each_registered_model_stay(store: Store) -> None:
         for _ in range(count):
             store.register(model)
 
-    verdicts = review(store.service(a_family()), "tiny", 2)
+    verdicts = review_versions(store.service(a_family()), "tiny", 2)
 
     newest = "among the newest 2"
     assert [
@@ -96,7 +103,7 @@ def test_what_serves_is_tried_or_is_the_way_back_stays(churn: Store, monkeypatch
         3: "in Production",
         2: "a rollback returns to it",
         1: "",
-    } == _kept(review(service, "churn", 1))
+    } == _kept(review_versions(service, "churn", 1))
 
 
 def test_behind_a_bad_version_the_way_back_is_the_one_before(churn: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +115,7 @@ def test_behind_a_bad_version_the_way_back_is_the_one_before(churn: Store, monke
     service.commit(service.check(service.candidate("churn", 4)), Mover("anna", "v3 is slow"), known_bad="slow")
     monkeypatch.setenv(clock.VARIABLE, YEAR_LATER)
 
-    found = _kept(review(service, "churn", 1))
+    found = _kept(review_versions(service, "churn", 1))
 
     assert ["", "a rollback returns to it", "a rollback returns to it"] == [found[number] for number in (1, 2, 3)]
 
@@ -124,7 +131,7 @@ def test_what_served_is_kept_for_a_year(churn: Store, monkeypatch: pytest.Monkey
     later = clock.now() + timedelta(days=days)
     monkeypatch.setenv(clock.VARIABLE, later.isoformat())
 
-    assert kept in (found := _kept(review(service, "churn", 1)))[1]
+    assert kept in (found := _kept(review_versions(service, "churn", 1)))[1]
     assert bool(kept) == bool(found[1])
 
 
@@ -140,18 +147,18 @@ def test_the_configuration_says_how_long(store: Store, monkeypatch: pytest.Monke
         _promote(service, number, "tiny-linear")
     monkeypatch.setenv(clock.VARIABLE, YEAR_LATER)
 
-    assert "retained until 2029-12-29 (3650 days)" in _kept(review(service, "tiny", 1))[1]
+    assert "retained until 2029-12-29 (3650 days)" in _kept(review_versions(service, "tiny", 1))[1]
 
 
 def test_an_archived_version_is_kept_although_it_never_served(churn: Store) -> None:
     """Archiving a version in MLflow starts its period; before the journal knows since when, it stays as well."""
     churn.move("churn", 1, Stage.ARCHIVED)
     service = churn.service()
-    assert "Archived, since when is not recorded" == _kept(review(service, "churn", 1))[1]
+    assert "Archived, since when is not recorded" == _kept(review_versions(service, "churn", 1))[1]
 
     service.synchronise("churn")
 
-    assert "served or archived, retained until" in _kept(review(service, "churn", 1))[1]
+    assert "served or archived, retained until" in _kept(review_versions(service, "churn", 1))[1]
 
 
 def test_the_best_of_the_newest_training_stays(churn: Store) -> None:
@@ -160,7 +167,7 @@ def test_the_best_of_the_newest_training_stays(churn: Store) -> None:
         churn.client.set_model_version_tag("churn", str(number), BEST_TAG, "true")
         churn.client.set_model_version_tag("churn", str(number), ROUND_TAG, round_name)
 
-    found = _kept(review(churn.service(), "churn", 1))
+    found = _kept(review_versions(churn.service(), "churn", 1))
 
     assert ("", "the best of the newest training") == (found[1], found[2])
 
@@ -189,10 +196,10 @@ def test_what_people_are_busy_with_stays(churn: Store, monkeypatch: pytest.Monke
     }
     reviews.add_approval("churn", _entry(service, 3), approval, "ben")
 
-    busy = _kept(review(service, "churn", 1))
+    busy = _kept(review_versions(service, "churn", 1))
     reviews.close_incident(incident, resolution="more memory", actor="ben")
     monkeypatch.setenv(clock.VARIABLE, (clock.now() + timedelta(days=2)).isoformat())
-    idle = _kept(review(service, "churn", 1))
+    idle = _kept(review_versions(service, "churn", 1))
 
     assert ["alias pilot", "it has an open incident", "it is being approved"] == [busy[number] for number in (1, 2, 3)]
     assert ["alias pilot", "", ""] == [idle[number] for number in (1, 2, 3)]
@@ -226,10 +233,10 @@ def test_an_interrupted_deletion_is_finished_and_recorded_once(churn: Store) -> 
     down = Watched(churn.registry, is_down=True)
     broken = churn.service(registry=down)
     with pytest.raises(RegistryUnreachable):
-        clean_up(broken, review(broken, "churn", 1), 1, actor="anna", reason="tidy")
+        clean_up(broken, review_versions(broken, "churn", 1), 1, actor="anna", reason="tidy")
     service = churn.service()
 
-    verdicts = review(service, "churn", 6)
+    verdicts = review_versions(service, "churn", 6)
 
     assert {6: "among the newest 6", 5: ""} == {n: kept for n, kept in _kept(verdicts).items() if n > 4}
     assert "begun by an earlier cleanup" in "\n".join(cleanup_lines(verdicts, 6))
@@ -240,7 +247,7 @@ def test_an_interrupted_deletion_is_finished_and_recorded_once(churn: Store) -> 
 def test_a_version_that_moved_after_the_question_stays(churn: Store) -> None:
     """What was agreed is looked at again under the family's lock."""
     service = churn.service()
-    agreed = review(service, "churn", 1)
+    agreed = review_versions(service, "churn", 1)
     _promote(service, 2)
 
     deleted = clean_up(service, agreed, 1, actor="anna", reason="tidy")
@@ -252,7 +259,7 @@ def test_a_version_that_moved_after_the_question_stays(churn: Store) -> None:
 def test_only_what_was_shown_is_deleted(churn: Store) -> None:
     """A version that became old between question and answer waits for the next cleanup."""
     service = churn.service()
-    agreed = review(service, "churn", 5)
+    agreed = review_versions(service, "churn", 5)
     churn.register("churn")
 
     assert [1] == [verdict.version.number for verdict in clean_up(service, agreed, 5, actor="anna", reason="tidy")]
@@ -265,7 +272,7 @@ def test_a_rehearsal_deletes_nothing(churn: Store, monkeypatch: pytest.MonkeyPat
     before = churn.rows()
 
     with pytest.raises(UsageError, match="PROMOTION_CLOCK is set: a rehearsal deletes nothing"):
-        clean_up(service, review(service, "churn", 1), 1, actor="anna", reason="tidy")
+        clean_up(service, review_versions(service, "churn", 1), 1, actor="anna", reason="tidy")
 
     assert before == churn.rows()
 
@@ -298,7 +305,7 @@ def test_decisions_read_as_lines_and_as_data(churn: Store) -> None:
     service = churn.service()
     _promote(service, 1)
 
-    verdicts = review(service, "churn", 4)
+    verdicts = review_versions(service, "churn", 4)
 
     made = f"{churn.registry.version('churn', 2).created_at:%Y-%m-%d}"
     assert [

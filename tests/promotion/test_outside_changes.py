@@ -6,7 +6,7 @@ import pytest
 from tests.promotion.factories import Store, a_family, a_version, an_entry
 
 from promotion.journal.records import Entry
-from promotion.outside_changes import compare, production_alias
+from promotion.outside_changes import compare_with_mlflow, production_alias
 from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
 from promotion.service import Mover
@@ -19,7 +19,7 @@ def _entry(model: str, number: int, stage: Stage) -> Entry:
 
 
 def _moves(entries: list[Entry], versions: list[ModelVersion], alias: tuple[str, int] | None = None) -> list[str]:
-    return [f"{change.version} → {change.to}" for change in compare(entries, versions, alias).changes]
+    return [f"{change.version} → {change.to}" for change in compare_with_mlflow(entries, versions, alias).changes]
 
 
 HELD = [_entry("tree", 1, PRODUCTION), _entry("tree", 2, NONE)]
@@ -126,7 +126,7 @@ def test_a_first_look_takes_every_stage_over() -> None:
 
 def test_every_difference_is_told() -> None:
     """One line each, naming version, what MLflow shows and what the journal held."""
-    lines = compare(HELD, [a_version("tree", 1, ARCHIVED), a_version("tree", 2, PRODUCTION)], None).lines
+    lines = compare_with_mlflow(HELD, [a_version("tree", 1, ARCHIVED), a_version("tree", 2, PRODUCTION)], None).lines
 
     assert [
         "tree v1: MLflow shows Archived, the journal Production",

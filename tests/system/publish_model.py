@@ -12,7 +12,7 @@ from models.training.packaging import log_and_register
 from promotion.artifacts.files import artifact_digest, local_artifact
 from promotion.config.family import load_config
 from promotion.config.settings import Settings
-from promotion.data.datasets import load_dataset, split
+from promotion.data.datasets import load_dataset, split_dataset
 from promotion.registry.open import open_registry
 from promotion.registry.tracking import connect, quiet
 
@@ -21,7 +21,7 @@ NAME = "heart-disease-published"
 if __name__ == "__main__":
     settings = Settings.from_environment()
     config = load_config(settings.config_folder, "heart-disease")
-    parts = split(load_dataset(config, settings.home), config)
+    parts = split_dataset(load_dataset(config, settings.home), config)
     model = build_pipeline(config, "logistic_regression").fit(parts.train_features, parts.train_target)
     digests: list[str] = []
     with quiet(), mlflow.start_run(experiment_id=connect(config, settings)) as run:

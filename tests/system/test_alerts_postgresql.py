@@ -10,13 +10,13 @@ from tests.promotion.factories import a_family, a_version, promote
 from tests.promotion.monitoring.alerts.test_alerter import found, seen
 from tests.promotion.monitoring.receivers import receiving
 
-from promotion.audit import verify
+from promotion.audit import verify_journal
 from promotion.audit.source import JournalSource
 from promotion.journal.database import Database
 from promotion.journal.journal import Journal
 from promotion.monitoring.alerts.alerter import Alerter
 from promotion.monitoring.alerts.channels import Patience
-from promotion.monitoring.alerts.records import State, Told
+from promotion.monitoring.alerts.records import AlertState, Told
 from promotion.monitoring.alerts.store import alert_history
 
 pytestmark = [
@@ -48,8 +48,8 @@ def test_alert_and_recovery_are_told_once_each(database: str) -> None:
     (alert,) = alert_history(journal, "churn", journal.history("churn")[-1].at)
     assert [[0, 1], [0, 1]] == [sorted(len(each.deliveries) for each in pair) for pair in told]
     assert ["[CRITICAL]", "[RECOVERED]"] == [title.split()[0] for title in slack.titles]
-    assert State.RECOVERED is alert.state
+    assert AlertState.RECOVERED is alert.state
     assert 2 == len([event for event in journal.history("churn") if event.action == "notify"])
-    assert [] == verify(JournalSource(journal), [], {}).findings
+    assert [] == verify_journal(JournalSource(journal), [], {}).findings
     for each in (journal, *journals):
         each.database._engine.dispose()

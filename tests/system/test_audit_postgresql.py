@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy import text
 from tests.promotion.audit.tampering import ATTACKS, EVENTS, HANDIWORK, fill, past_the_triggers
 
-from promotion.audit import verify
+from promotion.audit import verify_journal
 from promotion.audit.checkpoints import read_checkpoints
 from promotion.audit.export import ExportSource, export
-from promotion.audit.findings import Finding
+from promotion.audit.findings import AuditFinding
 from promotion.audit.source import JournalSource
 from promotion.config.settings import REPOSITORY
 from promotion.journal.database import Database
@@ -55,7 +55,7 @@ def test_a_journal_that_nobody_touched_is_sound(journal: Journal, keys: Keys, tm
     """What PostgreSQL gives back hashes as what was written, times, JSON and all."""
     fill(journal, tmp_path / "checkpoints", keys)
 
-    report = verify(JournalSource(journal), read_checkpoints(tmp_path / "checkpoints")[0], keys.trusted())
+    report = verify_journal(JournalSource(journal), read_checkpoints(tmp_path / "checkpoints")[0], keys.trusted())
 
     assert [] == report.findings
     assert (EVENTS, EVENTS, {"signed": 4}) == (report.events, report.vouched, report.checkpoints)
@@ -74,7 +74,7 @@ def test_tampering_with_events_is_found_offline(
 
     export(JournalSource(journal), [], tmp_path / "journal.jsonl", family=None)
     checkpoints, _ = read_checkpoints(tmp_path / "checkpoints")
-    report = verify(ExportSource(tmp_path / "journal.jsonl"), checkpoints, keys.trusted())
+    report = verify_journal(ExportSource(tmp_path / "journal.jsonl"), checkpoints, keys.trusted())
 
     assert [line for line in map(str, report.findings) if re.search(finding, line)], report.findings
 
@@ -88,7 +88,7 @@ def test_rows_that_contradict_the_events_are_found(journal: Journal, database: s
         for statement, _ in cases.values():
             connection.execute(text(statement))
 
-    found = "\n".join(map(str, verify(JournalSource(journal), [], keys.trusted()).findings))
+    found = "\n".join(map(str, verify_journal(JournalSource(journal), [], keys.trusted()).findings))
 
     # Renaming the model renames it in all other findings.
     expected = [finding.replace("churn v2: its row", "fraud v2: its row") for _, finding in cases.values()]
@@ -115,15 +115,15 @@ def test_families_that_move_at_once_keep_one_unbroken_chain(journal: Journal, da
         assert writer.stdin
         writer.stdin.write("go\n")
         writer.stdin.flush()
-    meanwhile: list[Finding] = []
+    meanwhile: list[AuditFinding] = []
     while any(writer.poll() is None for writer in writers):
-        meanwhile += verify(JournalSource(journal), [], {}).findings
+        meanwhile += verify_journal(JournalSource(journal), [], {}).findings
     codes = []
     for writer in writers:
         writer.communicate()
         codes.append(writer.returncode)
 
-    report = verify(JournalSource(journal), [], {})
+    report = verify_journal(JournalSource(journal), [], {})
     assert [0] * WRITERS == codes
     assert [] == meanwhile
     assert [] == report.findings

@@ -26,7 +26,7 @@ from models.training.training import train
 from promotion.bootstrap import open_promotions
 from promotion.config.family import load_config
 from promotion.config.settings import REPOSITORY, Settings
-from promotion.data.datasets import load_dataset, split
+from promotion.data.datasets import load_dataset, split_dataset
 from promotion.registry.stages import Stage
 from promotion.service import Mover
 
@@ -144,7 +144,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
 def people(home: Path) -> People:
     """They ask as in training; slowly; with very old patients among them; and with a population that is younger."""
     config = load_config(home / "config", FAMILY)
-    rows = shuffled(records(split(load_dataset(config, home), config).train_features))
+    rows = shuffled(records(split_dataset(load_dataset(config, home), config).train_features))
     old = [row | {"age": 105.0} if place % 4 == 0 else row for place, row in enumerate(rows)]
     young = [row | {"age": max(row["age"] - 20.0, 20.0)} for row in rows]
     return People({"healthy": rows, "errors": old, "drift": young}, {"slow": 0.7})

@@ -8,7 +8,7 @@ import pytest
 from tests.promotion.factories import a_version, promote
 
 from promotion.delivery.deployments import Deployments
-from promotion.delivery.records import Environment, Image, Target
+from promotion.delivery.records import DeploymentTarget, Environment, Image
 from promotion.errors import JournalLocked
 from promotion.journal.database import Database
 from promotion.journal.journal import Journal
@@ -26,7 +26,7 @@ def test_of_many_that_begin_at_once_one_does(postgresql: str) -> None:
     promote(journal, FAMILY, a_version(FAMILY))
     entry = journal.entry(FAMILY, 1)
     assert entry is not None
-    target = Target(FAMILY, Environment.PRODUCTION)
+    target = DeploymentTarget(FAMILY, Environment.PRODUCTION)
 
     def begin(number: int) -> str:
         try:

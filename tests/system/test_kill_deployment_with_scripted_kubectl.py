@@ -17,7 +17,7 @@ from tests.promotion.delivery.scripted_cluster import ScriptedCluster
 from tests.system.drivers.commands import Commands, Finished, Kind
 from tests.system.drivers.world import MODEL, World, register
 
-from promotion.audit import verify
+from promotion.audit import verify_journal
 from promotion.audit.source import JournalSource
 from promotion.config.settings import REPOSITORY
 from promotion.delivery.deployments import Deployments
@@ -58,7 +58,7 @@ class Scene:
         assert self.images[image] == self.cluster.runs(MODEL)
         assert version == self.world.production()
         assert Deployments(self.world.journal).unfinished(MODEL, Environment.PRODUCTION) is None
-        assert [] == list(verify(JournalSource(self.world.journal), [], {}).findings)
+        assert [] == list(verify_journal(JournalSource(self.world.journal), [], {}).findings)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from tests.promotion.factories import a_journal
 from tests.promotion.monitoring.bad_day import a_bad_day
 
 from promotion.compliance.facts import Month
-from promotion.compliance.page import write_page
+from promotion.compliance.page import write_compliance_page
 from promotion.compliance.report import collect
 from promotion.config.settings import REPOSITORY
 
@@ -72,7 +72,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         october(journal, patch)
         month = collect(journal, {}, Month.parse("2026-10"))
     compliance, promotion = (folder / f"{name}.html" for name in PAGES[:2])
-    write_page(month, compliance, spreadsheet=folder / "events.csv", journal_exists=True)
+    write_compliance_page(month, compliance, spreadsheet=folder / "events.csv", journal_exists=True)
     home = folder / "home"
     for name in ("config", "data"):
         shutil.copytree(REPOSITORY / name, home / name)

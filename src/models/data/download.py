@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from models.data.sources import describe_invention, make_missing
-from models.data.transfer import STANDARD_PATIENCE, Patience, Progress, SourceUnavailable, fetch
+from models.data.transfer import STANDARD_PATIENCE, DownloadPatience, DownloadProgress, SourceUnavailable, fetch
 from promotion.config.family import FamilyConfig
 from promotion.data.datasets import file_sha256
 from promotion.errors import DataError
@@ -43,8 +43,8 @@ def provide(
     *,
     force: bool = False,
     offline: bool = False,
-    progress: Progress | None = None,
-    patience: Patience = STANDARD_PATIENCE,
+    progress: DownloadProgress | None = None,
+    patience: DownloadPatience = STANDARD_PATIENCE,
 ) -> Provided:
     """Make sure the family's file is in place and has the configured digest.
 

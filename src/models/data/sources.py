@@ -15,7 +15,7 @@ from promotion.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class DataSource:
     """One way to make a file.
 
     Attributes:
@@ -46,8 +46,8 @@ def write_iris() -> str:
 
 
 SOURCES = {
-    "iris": Source(write_iris, "R. A. Fisher's 150 irises (1936), as they come with scikit-learn", invented=False),
-    "alzheimer": Source(
+    "iris": DataSource(write_iris, "R. A. Fisher's 150 irises (1936), as they come with scikit-learn", invented=False),
+    "alzheimer": DataSource(
         invent_alzheimer,
         "rows invented by a seeded generator, no patients: put your own CSV in their place before you believe a figure",
         invented=True,
@@ -55,7 +55,7 @@ SOURCES = {
 }
 
 
-def source_of(config: FamilyConfig) -> Source | None:
+def source_of(config: FamilyConfig) -> DataSource | None:
     """What `data.generator` names; None where the config names nothing.
 
     Raises:
@@ -72,7 +72,7 @@ def source_of(config: FamilyConfig) -> Source | None:
     return SOURCES[name]
 
 
-def make_missing(config: FamilyConfig, home: Path) -> Source | None:
+def make_missing(config: FamilyConfig, home: Path) -> DataSource | None:
     """Write the family's file if there is none and its config names a generator; a file that is there stays.
 
     Returns:

@@ -23,7 +23,7 @@ CHUNK = 16 * 1024
 LOCK_SECONDS = 60
 _HTML = re.compile(rb"\s*(<!doctype html|<html)", re.IGNORECASE)
 
-Progress = Callable[[int, int | None], None]
+DownloadProgress = Callable[[int, int | None], None]
 """Told the bytes received so far and the bytes expected, None where the server does not say."""
 
 
@@ -36,7 +36,7 @@ class _WorthRetrying(SourceUnavailable):
 
 
 @dataclass(frozen=True)
-class Patience:
+class DownloadPatience:
     """How long to wait for a server; all in seconds except `attempts`.
 
     Attributes:
@@ -52,7 +52,7 @@ class Patience:
     first_pause: float = 0.5
 
 
-STANDARD_PATIENCE = Patience()
+STANDARD_PATIENCE = DownloadPatience()
 
 
 def fetch(
@@ -60,8 +60,8 @@ def fetch(
     target: Path,
     sha256: str | None,
     *,
-    progress: Progress | None = None,
-    patience: Patience = STANDARD_PATIENCE,
+    progress: DownloadProgress | None = None,
+    patience: DownloadPatience = STANDARD_PATIENCE,
 ) -> None:
     """Download `url` to `target`: all of it with the right digest, or not at all.
 
@@ -149,7 +149,9 @@ def _writing(partial: _Partial) -> Iterator[None]:
         raise DataError(f"{partial.target}: cannot be written: {reason}; make room or give write permission") from error
 
 
-def _attempt(url: str, partial: _Partial, sha256: str | None, progress: Progress, patience: Patience) -> None:
+def _attempt(
+    url: str, partial: _Partial, sha256: str | None, progress: DownloadProgress, patience: DownloadPatience
+) -> None:
     resumed = _transfer(url, partial, progress, patience)
     found = file_sha256(partial.path)
     if sha256 in {None, found}:
@@ -163,7 +165,7 @@ def _attempt(url: str, partial: _Partial, sha256: str | None, progress: Progress
     raise _WorthRetrying(message) if resumed else DataError(message)
 
 
-def _transfer(url: str, partial: _Partial, progress: Progress, patience: Patience) -> bool:
+def _transfer(url: str, partial: _Partial, progress: DownloadProgress, patience: DownloadPatience) -> bool:
     """Ask once, for the rest if a beginning is there, and append what comes; tell whether a beginning was used."""
     headers = {"Accept-Encoding": "identity"}
     validator = partial.validator(url)
@@ -229,7 +231,7 @@ def _check_room(partial: _Partial, needed: int) -> None:
 
 
 @contextmanager
-def _plain_network_errors(url: str, patience: Patience) -> Iterator[None]:
+def _plain_network_errors(url: str, patience: DownloadPatience) -> Iterator[None]:
     try:
         yield
     except requests.ConnectTimeout as error:
@@ -242,7 +244,7 @@ def _plain_network_errors(url: str, patience: Patience) -> Iterator[None]:
         raise SourceUnavailable(f"{url}: cannot be fetched: {error}") from error
 
 
-def _root_reason(error: BaseException, patience: Patience) -> str:
+def _root_reason(error: BaseException, patience: DownloadPatience) -> str:
     """The operating system's own words, from under the layers of `requests` and `urllib3`."""
     reason = "no connection"
     inner: BaseException | None = error

@@ -10,13 +10,13 @@ from promotion.auto import promote_best
 from promotion.config.family import FamilyConfig
 from promotion.errors import NothingToDo, ProjectionIncomplete, PromotionError
 from promotion.registry.stages import Stage
-from promotion.service import Mover, Plan, PromotionService
+from promotion.service import Mover, PromotionPlan, PromotionService
 
 Scenario = Literal["A", "B", "C"]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ChallengeOutcome:
     """What came of the attempt.
 
     Attributes:
@@ -29,7 +29,7 @@ class Outcome:
 
     scenario: Scenario | None
     stage: Stage | None
-    plan: Plan | None
+    plan: PromotionPlan | None
     problem: PromotionError | None
 
     @property
@@ -38,7 +38,7 @@ class Outcome:
         return self.stage is Stage.PRODUCTION
 
 
-def challenge(service: PromotionService, config: FamilyConfig, mover: Mover) -> Outcome:
+def challenge(service: PromotionService, config: FamilyConfig, mover: Mover) -> ChallengeOutcome:
     """Promote the newest round's best version if it deserves it; expected failures are an outcome, not an exception.
 
     Args:
@@ -46,26 +46,26 @@ def challenge(service: PromotionService, config: FamilyConfig, mover: Mover) -> 
         config: The family.
         mover: Who asks, and why.
     """
-    plans: list[Plan] = []
+    plans: list[PromotionPlan] = []
     if config.promotion == "manual":
         by_hand = f"{config.family} is promoted by hand (promotion: manual)"
-        return Outcome(None, Stage.NONE, None, NothingToDo(by_hand))
+        return ChallengeOutcome(None, Stage.NONE, None, NothingToDo(by_hand))
     try:
         promotion = promote_best(service, config, mover=mover, on_checked=plans.append)
     except PromotionError as error:
         plan = plans[-1] if plans else None
         decided = isinstance(error, NothingToDo | ProjectionIncomplete)
         if plan is None or not (decided and plan.report.only_not_better):
-            return Outcome(None, plan.candidate.stage if plan else None, plan, error)
+            return ChallengeOutcome(None, plan.candidate.stage if plan else None, plan, error)
         stage = Stage.STAGING if config.not_better == "staging" else plan.candidate.stage
-        return Outcome("C", stage, plan, None if isinstance(error, NothingToDo) else error)
+        return ChallengeOutcome("C", stage, plan, None if isinstance(error, NothingToDo) else error)
     plan = promotion.plan
     unfinished = f"MLflow does not show it yet: {promotion.unprojected}"
     problem = ProjectionIncomplete(unfinished) if promotion.unprojected else None
-    return Outcome("B" if plan.production else "A", promotion.to, plan, problem)
+    return ChallengeOutcome("B" if plan.production else "A", promotion.to, plan, problem)
 
 
-def describe(outcome: Outcome, config: FamilyConfig) -> Iterator[str]:
+def describe(outcome: ChallengeOutcome, config: FamilyConfig) -> Iterator[str]:
     """Say which scenario it is and on what figures, line by line; nothing where it did not come to one."""
     if outcome.scenario is None or outcome.plan is None:
         return
@@ -88,7 +88,7 @@ def describe(outcome: Outcome, config: FamilyConfig) -> Iterator[str]:
         yield f"  difference {difference.value:+.4f}, 95 % interval {interval} (paired bootstrap)"
 
 
-def changed_rows(outcome: Outcome, service: PromotionService, config: FamilyConfig) -> str | None:
+def changed_rows_note(outcome: ChallengeOutcome, service: PromotionService, config: FamilyConfig) -> str | None:
     """Why the figure stored when Production was trained is not the one to compare with; None when it might be.
 
     Args:

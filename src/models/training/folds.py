@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from scipy.stats import t
 
-from promotion.evaluation.metrics import CONFIDENCE, FloatArray
+from promotion.data.arrays import FloatArray
+from promotion.evaluation.metrics import CONFIDENCE
 from promotion.gates.evidence import Interval
 
 

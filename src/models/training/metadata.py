@@ -9,13 +9,13 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 from models.training.candidates import ALGORITHMS
-from models.training.challenge import Outcome
+from models.training.challenge import ChallengeOutcome
 from models.training.training import TrainingResult
 from promotion.errors import PromotionError
 from promotion.registry.stages import Stage
 
 
-def metadata_of(result: TrainingResult, outcome: Outcome | None) -> dict[str, Any]:
+def metadata_of(result: TrainingResult, outcome: ChallengeOutcome | None) -> dict[str, Any]:
     """The best version of a training as plain data.
 
     Args:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from models.data.sources import describe_invention
 from models.training.lineage import Commit
 from promotion.config.family import Column, FamilyConfig
-from promotion.evaluation.metrics import FloatArray
+from promotion.data.arrays import FloatArray
 from promotion.gates.evidence import Interval
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>#~&$])")
@@ -21,7 +21,7 @@ _UNKNOWN = "not recorded"
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class CardFacts:
     """What a training knows beyond its configuration.
 
     Attributes:
@@ -49,7 +49,7 @@ class Facts:
     commit: Commit | None
 
 
-def model_card(config: FamilyConfig, facts: Facts) -> str:
+def model_card(config: FamilyConfig, facts: CardFacts) -> str:
     """Write the card of one trained candidate.
 
     Args:
@@ -84,7 +84,7 @@ def _purpose(config: FamilyConfig) -> str:
     )
 
 
-def _algorithm(config: FamilyConfig, facts: Facts) -> str:
+def _algorithm(config: FamilyConfig, facts: CardFacts) -> str:
     chosen = config.candidates[facts.algorithm].params
     rows = [
         (_code(name), _code(facts.params[name]), "configured" if name in chosen else "default")
@@ -93,7 +93,7 @@ def _algorithm(config: FamilyConfig, facts: Facts) -> str:
     return f"{_items(Name=_code(facts.algorithm))}\n\n{_table(('hyper-parameter', 'value', 'from'), rows)}"
 
 
-def _choice(config: FamilyConfig, facts: Facts) -> str:
+def _choice(config: FamilyConfig, facts: CardFacts) -> str:
     plan = config.cross_validation
     scheme = f"{plan.folds}-fold cross-validation" + (f", {plan.repeats} rounds," if plan.repeats > 1 else "")
     where = f"{scheme} on the {facts.train_rows} training rows"
@@ -110,7 +110,7 @@ def _choice(config: FamilyConfig, facts: Facts) -> str:
     return f"{said} The test rows have no part in it.\n\n{table}"
 
 
-def _worth(facts: Facts) -> str:
+def _worth(facts: CardFacts) -> str:
     rows = [
         (_code(metric), f"{found.value:.4f}", f"{found.low:.4f} – {found.high:.4f}")
         for metric, found in facts.test.items()
@@ -118,7 +118,7 @@ def _worth(facts: Facts) -> str:
     return _table(("metric", f"on {facts.test_rows} test rows", "95 % interval"), rows)
 
 
-def _data(config: FamilyConfig, facts: Facts) -> str:
+def _data(config: FamilyConfig, facts: CardFacts) -> str:
     data, split = config.data, config.split
     return _items(
         File=_code(data.path),
@@ -157,7 +157,7 @@ def _allowed(column: Column) -> str:
     return f"{low} – {high}"
 
 
-def _limits(config: FamilyConfig, facts: Facts) -> str:
+def _limits(config: FamilyConfig, facts: CardFacts) -> str:
     invention = describe_invention(config, facts.data_sha256)
     invented = [f"The rows are invented ({_text(invention)}): no figure here says anything about real cases."]
     incomplete = [_code(name) for name in config.features if config.data.columns[name].max_missing]
@@ -176,7 +176,7 @@ def _limits(config: FamilyConfig, facts: Facts) -> str:
     return "\n".join(f"- {limit}" for limit in limits)
 
 
-def _provenance(facts: Facts) -> str:
+def _provenance(facts: CardFacts) -> str:
     commit = _UNKNOWN
     if facts.commit is not None:
         commit = _code(facts.commit.sha) + (", with uncommitted changes" if facts.commit.dirty else "")

@@ -17,7 +17,7 @@ from promotion.config.family import FamilyConfig
 from promotion.errors import ArtifactRefused
 from promotion.evaluation.loading import TRUSTED_TYPES
 from promotion.evaluation.signature import signature_types
-from promotion.registry.upload import Place, open_place
+from promotion.registry.upload import UploadPlace, open_place
 
 # What loading and scoring imports; exact, so that a served model computes what was evaluated.
 REQUIREMENTS = ("mlflow", "scikit-learn", "skops", "pandas", "numpy", "scipy")
@@ -138,7 +138,7 @@ def _signature(config: FamilyConfig) -> Any:
     return ModelSignature(Schema(inputs), Schema([TensorSpec(np.dtype(np.int64), (-1,))]))
 
 
-def _register(client: Any, name: str, place: Place, run: Any, tags: Mapping[str, str]) -> int:
+def _register(client: Any, name: str, place: UploadPlace, run: Any, tags: Mapping[str, str]) -> int:
     from mlflow.exceptions import MlflowException
 
     try:

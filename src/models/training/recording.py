@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from models.training.lineage import Commit, current_commit
-from models.training.model_card import Facts, model_card
+from models.training.model_card import CardFacts, model_card
 from models.training.packaging import log_and_register
 from models.training.selection import Examined
 from promotion.approvals.people import actor, trainers
@@ -20,8 +20,9 @@ from promotion.auto import BEST_TAG, ROUND_TAG
 from promotion.config.family import FamilyConfig
 from promotion.config.policy import Approvals
 from promotion.config.settings import REPOSITORY, Settings
+from promotion.data.arrays import FloatArray
 from promotion.data.datasets import Dataset, Partition, feature_schema_hash
-from promotion.evaluation.metrics import METRICS, FloatArray
+from promotion.evaluation.metrics import METRICS
 from promotion.gates.evidence import Interval
 from promotion.journal.journal import Journal
 from promotion.journal.records import Registration
@@ -155,8 +156,8 @@ class Round:
 
     def _facts(
         self, algorithm: str, params: Mapping[str, Any], test: Mapping[str, Interval], folds: Mapping[str, FloatArray]
-    ) -> Facts:
-        return Facts(
+    ) -> CardFacts:
+        return CardFacts(
             algorithm=algorithm,
             params={name: value for name, value in params.items() if name != "algorithm"},
             cross_validation=folds,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from models.training.training import TrainingResult
-from promotion.evaluation.metrics import FloatArray
+from promotion.data.arrays import FloatArray
 from promotion.gates.evidence import Interval
 
 _SHOWN = ("roc_auc", "accuracy", "f1")

@@ -19,20 +19,13 @@ from sklearn.model_selection import RepeatedStratifiedKFold
 from sklearn.pipeline import Pipeline
 
 from promotion.config.family import FamilyConfig
+from promotion.data.arrays import FloatArray
 from promotion.data.datasets import Partition
 from promotion.errors import DataError
-from promotion.evaluation.metrics import (
-    METRICS,
-    FloatArray,
-    intervals,
-    permutation_losses,
-    predicted_class,
-    probability_of,
-    scores,
-)
+from promotion.evaluation.metrics import METRICS, intervals, permutation_losses, predicted_class, probability_of, scores
 from promotion.gates.evidence import Interval
 
-Progress = Callable[[str, int, int], None]
+SelectionProgress = Callable[[str, int, int], None]
 """Told what is going on, how many steps of it are done, and how many there are; what it raises ends the work."""
 
 
@@ -57,7 +50,7 @@ def cross_validate(
     config: FamilyConfig,
     candidates: Mapping[str, Pipeline],
     part: Partition,
-    progress: Progress,
+    progress: SelectionProgress,
 ) -> dict[str, dict[str, FloatArray]]:
     """Score every candidate on every fold of the training part, in parallel; all candidates see the same folds.
 
@@ -101,7 +94,7 @@ def _score(model: Pipeline, features: pd.DataFrame, target: NDArray[np.int64], c
 
 
 def examine(
-    config: FamilyConfig, candidates: Mapping[str, Pipeline], part: Partition, progress: Progress
+    config: FamilyConfig, candidates: Mapping[str, Pipeline], part: Partition, progress: SelectionProgress
 ) -> dict[str, Examined]:
     """Fit each candidate on the training part and score it, once, on the test part."""
     tasks = [delayed(_examine)(config, name, model, part) for name, model in candidates.items()]
@@ -127,7 +120,7 @@ def _examine(config: FamilyConfig, algorithm: str, model: Pipeline, part: Partit
     return Examined(fitted, train, test, pictures)
 
 
-def _in_parallel(tasks: list[Any], name: str, progress: Progress) -> list[Any]:
+def _in_parallel(tasks: list[Any], name: str, progress: SelectionProgress) -> list[Any]:
     """Run delayed calls on all cores, in order; what `progress` raises cancels the rest."""
     results = Parallel(n_jobs=-1, return_as="generator")(tasks)
     collected = []

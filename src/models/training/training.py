@@ -17,13 +17,13 @@ from models.training.folds import FoldComparison, compare_folds
 from models.training.lineage import Commit
 from models.training.parameters import with_params_file
 from models.training.recording import CandidateResult, Round, crown
-from models.training.selection import Progress, cross_validate, examine
+from models.training.selection import SelectionProgress, cross_validate, examine
 from models.training.workers import stop_workers
 from promotion.config.family import FamilyConfig, ParameterValue
 from promotion.config.settings import Settings
-from promotion.data.datasets import load_dataset, split
+from promotion.data.arrays import FloatArray
+from promotion.data.datasets import load_dataset, split_dataset
 from promotion.errors import ConfigError
-from promotion.evaluation.metrics import FloatArray
 from promotion.journal.database import Database
 from promotion.journal.journal import Journal
 from promotion.registry.semver import require_semantic
@@ -68,7 +68,9 @@ class TrainingResult:
     invented: str
 
 
-def train(config: FamilyConfig, settings: Settings, progress: Progress, *, semver: str | None = None) -> TrainingResult:
+def train(
+    config: FamilyConfig, settings: Settings, progress: SelectionProgress, *, semver: str | None = None
+) -> TrainingResult:
     """Train, choose, log and register the family's candidates.
 
     Where the registered model's name is plain, only the winner is fitted on the whole training part, examined on the
@@ -97,7 +99,7 @@ def train(config: FamilyConfig, settings: Settings, progress: Progress, *, semve
     candidates = build_candidates(config)
     make_missing(config, settings.home)
     dataset = load_dataset(config, settings.home)
-    part = split(dataset, config)
+    part = split_dataset(dataset, config)
     with ThreadPoolExecutor(max_workers=1) as background:
         # Importing MLflow and opening its store takes seconds; the workers cross-validate meanwhile.
         connection = background.submit(connect, config, settings)

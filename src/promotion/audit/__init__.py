@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from promotion.audit.chain_check import Chain
-from promotion.audit.checkpoints import UNSIGNED, VALID, Checkpoint, counted, judge
-from promotion.audit.findings import Finding, Findings
-from promotion.audit.source import EVENT, Source
+from promotion.audit.checkpoints import UNSIGNED, VALID, Checkpoint, counted, judge_checkpoints
+from promotion.audit.findings import AuditFinding, AuditFindings
+from promotion.audit.source import EVENT, RecordSource
 from promotion.audit.table_check import Claims
 
 
@@ -34,7 +34,7 @@ class AuditReport:
     hash: str
     checkpoints: Mapping[str, int]
     vouched: int
-    findings: Sequence[Finding]
+    findings: Sequence[AuditFinding]
     count: int
 
     @property
@@ -62,8 +62,8 @@ class AuditReport:
         return {**asdict(self), "sound": self.is_sound, "notes": self.notes}
 
 
-def verify(
-    source: Source,
+def verify_journal(
+    source: RecordSource,
     checkpoints: Sequence[Checkpoint],
     trusted: Mapping[str, bytes],
     *,
@@ -84,10 +84,10 @@ def verify(
         DataError: The exported file cannot be read.
         SigningFailed: ssh-keygen is missing.
     """
-    findings = Findings()
+    findings = AuditFindings()
     for problem in unreadable:
         findings.add("checkpoint", "checkpoint", problem)
-    judged = judge(dict.fromkeys([*checkpoints, *source.checkpoints]), trusted)
+    judged = judge_checkpoints(dict.fromkeys([*checkpoints, *source.checkpoints]), trusted)
     chain, claims = Chain(judged, findings), Claims(findings)
     for kind, rows in source.records():
         if kind == EVENT:

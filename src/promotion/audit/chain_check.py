@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from promotion.audit.checkpoints import FORGED, UNKNOWN, Checkpoint
-from promotion.audit.findings import Findings
+from promotion.audit.findings import AuditFindings
 from promotion.audit.source import COLUMNS, EVENT, Row
-from promotion.journal.chain import GENESIS, link
+from promotion.journal.chain import GENESIS, link_event
 
 _FAMILY, _ACTION, _ACTOR = (COLUMNS[EVENT].index(name) for name in ("family", "action", "actor"))
 
@@ -18,11 +18,11 @@ class Chain:
     """Where the chain has come to.
 
     Args:
-        judged: Checkpoints with what their signatures are worth, see `promotion.audit.checkpoints.judge`.
+        judged: Checkpoints with what their signatures are worth, see `promotion.audit.checkpoints.judge_checkpoints`.
         findings: Collects what is wrong.
     """
 
-    def __init__(self, judged: Iterable[tuple[Checkpoint, str]], findings: Findings) -> None:
+    def __init__(self, judged: Iterable[tuple[Checkpoint, str]], findings: AuditFindings) -> None:
         self._findings = findings
         self._waiting: dict[int, list[Checkpoint]] = defaultdict(list)
         for checkpoint, standing in judged:
@@ -89,7 +89,7 @@ class Chain:
 def _linked(row: Row) -> str | None:
     _, *content, previous, _ = row
     try:
-        return link(previous, content)
+        return link_event(previous, content)
     except TypeError:  # a column of SQLite may hold bytes, which no event of ours does
         return None
 

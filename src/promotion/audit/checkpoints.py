@@ -139,7 +139,7 @@ def read_checkpoints(folder: Path) -> tuple[list[Checkpoint], list[str]]:
     return sorted(found, key=lambda checkpoint: (checkpoint.sequence, checkpoint.hash)), problems
 
 
-def judge(checkpoints: Iterable[Checkpoint], trusted: Mapping[str, bytes]) -> list[tuple[Checkpoint, str]]:
+def judge_checkpoints(checkpoints: Iterable[Checkpoint], trusted: Mapping[str, bytes]) -> list[tuple[Checkpoint, str]]:
     """Say of each checkpoint whether its signature vouches for it.
 
     Args:

@@ -8,7 +8,7 @@ _KEPT = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class AuditFinding:
     """One thing that is wrong.
 
     Attributes:
@@ -26,7 +26,7 @@ class Finding:
 
 
 @dataclass(slots=True)
-class Findings:
+class AuditFindings:
     """Collects findings; of a journal that is wrong from end to end it keeps the first thousand and counts the rest.
 
     Attributes:
@@ -34,11 +34,11 @@ class Findings:
         count: How many there are.
     """
 
-    kept: list[Finding] = field(default_factory=list)
+    kept: list[AuditFinding] = field(default_factory=list)
     count: int = 0
 
     def add(self, kind: str, where: str, what: str) -> None:
         """Note one."""
         self.count += 1
         if len(self.kept) < _KEPT:
-            self.kept.append(Finding(kind, where, what))
+            self.kept.append(AuditFinding(kind, where, what))

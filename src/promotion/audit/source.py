@@ -39,7 +39,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 _PAGES = {REPORT: 500, APPROVAL: 2000, EVENT: 10_000}
 
 
-class Source(Protocol):
+class RecordSource(Protocol):
     """Where an audit reads from."""
 
     @property
@@ -77,7 +77,7 @@ class JournalSource:
         return self._journal.name
 
     def records(self) -> Iterator[Batch]:
-        """See `Source`.
+        """See `RecordSource`.
 
         Raises:
             JournalError: The database cannot be read.

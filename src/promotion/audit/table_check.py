@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from promotion.audit.findings import Findings
+from promotion.audit.findings import AuditFindings
 from promotion.audit.source import APPROVAL, COLUMNS, EVENT, INCIDENT, REPORT, VERSION, Row
 from promotion.journal.chain import digest
 from promotion.journal.records import Registration
@@ -58,7 +58,7 @@ class Claims:
         findings: Collects what is wrong.
     """
 
-    def __init__(self, findings: Findings) -> None:
+    def __init__(self, findings: AuditFindings) -> None:
         self._findings = findings
         self._versions: dict[int, _Version] = {}
         self._words: dict[str, tuple[int, str]] = {}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from promotion.approve import standing_of
 from promotion.gates import APPROVALS
 from promotion.registry.stages import Stage
-from promotion.service import Plan, PromotionService
+from promotion.service import PromotionPlan, PromotionService
 
 _REGISTRY = "python mlops/registry"
 
 
-def next_steps(service: PromotionService, plan: Plan) -> list[str]:
+def next_steps(service: PromotionService, plan: PromotionPlan) -> list[str]:
     """Commands in the order they make sense, waiting included; the promotion itself when nothing is missing."""
     entry = service.journal.entry(plan.candidate.model, plan.candidate.number)
     stage = entry.stage if entry else plan.candidate.stage

@@ -17,7 +17,7 @@ from promotion.service import PromotionService
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class PlannedCandidate:
     """A version on its way into Production.
 
     Attributes:
@@ -52,7 +52,7 @@ class Outlook:
 
     config: FamilyConfig
     production: Entry | None
-    candidate: Candidate | None
+    candidate: PlannedCandidate | None
 
     def as_json(self) -> dict[str, Any]:
         """The outlook as plain data, each key always there."""
@@ -120,18 +120,18 @@ def _serves(version: ModelVersion, production: Entry | None) -> bool:
     return production is not None and (version.model, version.number) == (production.model, production.number)
 
 
-def _unchecked(service: PromotionService, version: ModelVersion) -> Candidate:
+def _unchecked(service: PromotionService, version: ModelVersion) -> PlannedCandidate:
     entry = service.journal.entry(version.model, version.number)
     if entry is None:
-        return Candidate(version, str(version.number), version.stage)
-    return Candidate(version, entry.version, entry.stage)
+        return PlannedCandidate(version, str(version.number), version.stage)
+    return PlannedCandidate(version, entry.version, entry.stage)
 
 
-def _checked(service: PromotionService, version: ModelVersion) -> Candidate:
+def _checked(service: PromotionService, version: ModelVersion) -> PlannedCandidate:
     plan = service.check(version)
     standing = standing_of(service, plan)
     known = _unchecked(service, version)
-    return Candidate(
+    return PlannedCandidate(
         version,
         known.label,
         known.stage,

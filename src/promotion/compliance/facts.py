@@ -43,7 +43,7 @@ class Month:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ComplianceReport:
     """What is known of a gate report beside the answers themselves."""
 
     id: int
@@ -60,7 +60,7 @@ class Act:
     """
 
     event: Event
-    report: Report | None
+    report: ComplianceReport | None
 
     @property
     def model(self) -> str:
@@ -193,7 +193,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueReview:
     """A review of the rules or of a version, and when it is due; `last` is None when nobody ever did it."""
 
     family: str
@@ -248,7 +248,7 @@ def tenures(family: str, before: Act | None, acts: Collection[Act], start: datet
     return found
 
 
-def review_dates(family: str, review: Review, serving: Act | None, today: date) -> list[Due]:
+def review_dates(family: str, review: Review, serving: Act | None, today: date) -> list[DueReview]:
     """When the rules of a family, and the version it has in Production, are to be looked at.
 
     Args:
@@ -262,9 +262,9 @@ def review_dates(family: str, review: Review, serving: Act | None, today: date) 
         ("promotion criteria", review.last_criteria, review.criteria_days),
         ("promotion process", review.last_process, review.process_days),
     ):
-        found.append(Due(family, what, last, last + timedelta(days=days) if last else today))
+        found.append(DueReview(family, what, last, last + timedelta(days=days) if last else today))
     if serving:
         promoted = serving.event.at.date()
         what = f"performance of {serving.model} {serving.version}"
-        found.append(Due(family, what, promoted, promoted + timedelta(days=review.performance_days)))
+        found.append(DueReview(family, what, promoted, promoted + timedelta(days=review.performance_days)))
     return found

@@ -10,7 +10,7 @@ from typing import Any
 
 from promotion.compliance.report import Compliance
 from promotion.compliance.spreadsheet import row
-from promotion.pages import render, write
+from promotion.pages import render_page, write
 
 ROWS = 500
 """Largest number of rows a table of the page shows; it says so, and the spreadsheet has all of them."""
@@ -33,7 +33,7 @@ _SECTIONS = {
 }
 
 
-def write_page(report: Compliance, path: Path, *, spreadsheet: Path, journal_exists: bool) -> None:
+def write_compliance_page(report: Compliance, path: Path, *, spreadsheet: Path, journal_exists: bool) -> None:
     """Write the report as a self-contained page.
 
     Args:
@@ -46,7 +46,7 @@ def write_page(report: Compliance, path: Path, *, spreadsheet: Path, journal_exi
         PromotionError: It cannot be written.
     """
     absent = {name for name, facts in (("rehearsals", report.rehearsals), ("others", report.others)) if not facts}
-    page = render(
+    page = render_page(
         Path(__file__).with_name("compliance.html.j2"),
         report=report,
         journal_exists=journal_exists,

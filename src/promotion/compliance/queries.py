@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, and_, func, or_, select
 
 from promotion.approvals.reviews import Reviews
-from promotion.compliance.facts import Act, Kept, Month, Report, Snapshot, Tenure, tenures
+from promotion.compliance.facts import Act, ComplianceReport, Kept, Month, Snapshot, Tenure, tenures
 from promotion.config.family import FamilyConfig
 from promotion.config.policy import Retention
 from promotion.journal.chain import digest
@@ -151,11 +151,13 @@ class Queries:
             if digest(row.statement) not in vouched
         ]
 
-    def _reports(self) -> dict[int, Report]:
-        columns = (gate_report.c[name] for name in Report.__slots__)
+    def _reports(self) -> dict[int, ComplianceReport]:
+        columns = (gate_report.c[name] for name in ComplianceReport.__slots__)
         wanted = select(promotion_event.c.gate_report_id).where(*self._during(promotion_event.c.at))
         query = select(*columns).where(gate_report.c.id.in_(wanted), *self._mine(gate_report.c.family))
-        return {row.id: Report(row.id, row.digest, row.evidence, row.passed) for row in self._journal.rows(query)}
+        return {
+            row.id: ComplianceReport(row.id, row.digest, row.evidence, row.passed) for row in self._journal.rows(query)
+        }
 
     def _kept_reports(self, ids: Sequence[int | None]) -> dict[int, Row[Any]]:
         columns = select(gate_report.c.id, gate_report.c.report, gate_report.c.digest)

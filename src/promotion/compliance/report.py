@@ -8,12 +8,12 @@ from datetime import date, datetime
 from functools import cached_property
 from typing import Any
 
-from promotion.audit import verify
+from promotion.audit import verify_journal
 from promotion.audit.checkpoints import checkpoint_folder, read_checkpoints
 from promotion.audit.source import JournalSource
 from promotion.compliance.facts import (
     Act,
-    Due,
+    DueReview,
     Kept,
     Month,
     Operation,
@@ -67,7 +67,7 @@ class Compliance:
     snapshots: Sequence[Snapshot]
     kept: Sequence[Kept]
     incidents: Sequence[Incident]
-    reviews: Sequence[Due]
+    reviews: Sequence[DueReview]
     stray_approvals: Sequence[str]
     verification: Verification | None
 
@@ -146,7 +146,7 @@ class Compliance:
         return [tenure for tenure in self.tenures if tenure.entry is None]
 
     @cached_property
-    def overdue(self) -> list[Due]:
+    def overdue(self) -> list[DueReview]:
         """Reviews that should have been done."""
         return [due for due in self.reviews if due.on < self.covered_until.date()]
 
@@ -223,7 +223,7 @@ def verified(journal: Journal, settings: Settings) -> Verification:
         SigningFailed: The trusted keys, or ssh-keygen, cannot be used.
     """
     found, unreadable = read_checkpoints(checkpoint_folder(settings))
-    audit = verify(JournalSource(journal), found, Keys.from_environment().trusted(), unreadable=unreadable)
+    audit = verify_journal(JournalSource(journal), found, Keys.from_environment().trusted(), unreadable=unreadable)
     return Verification(
         intact=audit.is_sound,
         summary=f"{audit.events:,} events verified",
@@ -240,7 +240,7 @@ def covered_until(month: Month, now: datetime) -> datetime:
 
 def _reviews(
     configs: Mapping[str, FamilyConfig], served: Sequence[Tenure], families: list[str] | None, today: date
-) -> list[Due]:
+) -> list[DueReview]:
     serving = {tenure.family: tenure.entry for tenure in served if tenure.until is None}
     return [
         due

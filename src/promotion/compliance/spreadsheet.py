@@ -60,10 +60,10 @@ def table(report: Compliance) -> str:
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
     values = COLUMNS.values()
-    writer.writerows([harmless(value(act)) for value in values] for act in report.acts)
+    writer.writerows([harmless_cell(value(act)) for value in values] for act in report.acts)
     return text.getvalue()
 
 
-def harmless(cell: Any) -> Any:
+def harmless_cell(cell: Any) -> Any:
     """A cell that no spreadsheet program runs."""
     return f"'{cell}" if isinstance(cell, str) and cell[:1] in _FORMULA else cell

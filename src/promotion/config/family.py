@@ -98,7 +98,7 @@ class Data(Strict):
         return self
 
 
-class Target(Strict):
+class TargetColumn(Strict):
     """The column to predict.
 
     Attributes:
@@ -162,7 +162,7 @@ class FamilyConfig(Strict):
     not_better: Literal["stay", "staging"] = "stay"
     selection_metric: Literal["roc_auc", "accuracy", "precision", "recall", "f1", "rmspe"]
     data: Data
-    target: Target
+    target: TargetColumn
     numeric: list[str] = Field(default_factory=list)
     forecast: Forecast | None = None
     split: Split = Split()

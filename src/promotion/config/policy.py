@@ -185,7 +185,7 @@ class Retention(Strict):
     days: Annotated[int, Field(ge=1)] = 365
 
 
-class Alert(Strict):
+class AlertBounds(Strict):
     """When a level is reached: beyond the bound, not on it.
 
     Attributes:
@@ -267,9 +267,9 @@ class Monitoring(Strict):
     """
 
     drift: bool = True
-    critical: Alert = Alert(accuracy_drop=0.05, error_rate=0.02)
-    warning: Alert = Alert(accuracy_drop=0.02, latency_ms=200.0)
-    rollback: Alert = Alert(accuracy_drop=0.10, error_rate=0.05, latency_ms=500.0)
+    critical: AlertBounds = AlertBounds(accuracy_drop=0.05, error_rate=0.02)
+    warning: AlertBounds = AlertBounds(accuracy_drop=0.02, latency_ms=200.0)
+    rollback: AlertBounds = AlertBounds(accuracy_drop=0.10, error_rate=0.05, latency_ms=500.0)
     sustained: Sustained = Sustained()
     action: Literal["rollback", "alert-only"] = "rollback"
     window: Duration = timedelta(hours=24)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from promotion.containers.context import build_context
-from promotion.containers.docker import USER, Image, docker, follow, inspect
+from promotion.containers.docker import USER, LocalImage, docker, follow_logs, inspect
 from promotion.errors import UsageError
 from promotion.export.folder import Export, Manifest
 
@@ -80,7 +80,7 @@ def build_image(
     revision: str,
     network: str | None,
     report: Callable[[str], None],
-) -> Image:
+) -> LocalImage:
     """Build and look at the result.
 
     Args:
@@ -99,14 +99,14 @@ def build_image(
     arguments += ["--network", network] if network else []
     for name, value in image_labels(export, revision).items():
         arguments += ["--label", f"{name}={value}"]
-    follow([*arguments, "-"], build_context(repository, export), report)
+    follow_logs([*arguments, "-"], build_context(repository, export), report)
     image = inspect(reference)
     if image.user != USER:
         raise UsageError(f"Dockerfile: USER is {image.user or 'root'}, expected {USER}: nothing of ours runs as root")
     return image
 
 
-def push_image(reference: str) -> Image:
+def push_image(reference: str) -> LocalImage:
     """Send the image to its registry; afterwards it has a digest to deploy by.
 
     Raises:

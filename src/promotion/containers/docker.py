@@ -27,7 +27,7 @@ class UnknownImage(UsageError):
 
 
 @dataclass(frozen=True, slots=True)
-class Image:
+class LocalImage:
     """What the engine knows of an image.
 
     Attributes:
@@ -73,7 +73,7 @@ def logs(container: str, lines: int) -> str:
     return (done.stdout + done.stderr).rstrip("\n")
 
 
-def follow(arguments: Sequence[str], content: bytes, report: Callable[[str], None]) -> None:
+def follow_logs(arguments: Sequence[str], content: bytes, report: Callable[[str], None]) -> None:
     """Call Docker with something to read, and pass on what it says while it works.
 
     Args:
@@ -104,7 +104,7 @@ def follow(arguments: Sequence[str], content: bytes, report: Callable[[str], Non
         raise _failed(arguments, lines)
 
 
-def inspect(reference: str) -> Image:
+def inspect(reference: str) -> LocalImage:
     """What the engine knows of an image.
 
     Raises:
@@ -118,7 +118,7 @@ def inspect(reference: str) -> Image:
             raise UnknownImage(f"{reference}: no such image here: build it, or docker pull {reference}") from error
         raise
     config = found["Config"]
-    return Image(
+    return LocalImage(
         reference=reference,
         id=found["Id"],
         size=int(found["Size"]),

@@ -12,7 +12,7 @@ from typing import Any
 import requests
 
 from promotion.containers.build import PREFIX
-from promotion.containers.docker import USER, DockerFailed, Image, docker, logs
+from promotion.containers.docker import USER, DockerFailed, LocalImage, docker, logs
 from promotion.errors import PromotionError, UsageError
 
 TOLERANCE = 1e-5
@@ -55,7 +55,7 @@ class Container:
     url: str
 
 
-def label(image: Image, name: str) -> str:
+def label(image: LocalImage, name: str) -> str:
     """One of our labels.
 
     Raises:
@@ -68,7 +68,7 @@ def label(image: Image, name: str) -> str:
 
 
 def try_image(
-    image: Image, expected: Mapping[str, Any], classes: Sequence[str], report: Callable[[str], None]
+    image: LocalImage, expected: Mapping[str, Any], classes: Sequence[str], report: Callable[[str], None]
 ) -> Trial:
     """Start it, ask it, stop it.
 
@@ -138,7 +138,7 @@ def _wait_until_ready(container: Container) -> None:
     raise TrialFailed(f"the container was not ready in {_READY_SECONDS:g} s: {_last_words(container.id)}")
 
 
-def _require_identity(container: Container, image: Image) -> None:
+def _require_identity(container: Container, image: LocalImage) -> None:
     """It says it serves what its labels say."""
     served = _ask(container, "/version")
     expected = {

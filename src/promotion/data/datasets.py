@@ -101,7 +101,7 @@ def checked_features(config: FamilyConfig, cells: pd.DataFrame, path: Path) -> p
     return checked(cells.drop(columns=others, errors="ignore"), lenient, path, unique_rows=False)[config.features]
 
 
-def split(dataset: Dataset, config: FamilyConfig) -> Partition:
+def split_dataset(dataset: Dataset, config: FamilyConfig) -> Partition:
     """Draw the stratified test split of `config.split`; the same file and config always give the same rows.
 
     Raises:

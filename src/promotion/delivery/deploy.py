@@ -10,22 +10,22 @@ from pathlib import Path
 from promotion.delivery.cluster import Cluster
 from promotion.delivery.deployments import Deployments
 from promotion.delivery.errors import DeploymentFailed
-from promotion.delivery.export import Expected, read_expected
+from promotion.delivery.export import ExpectedAnswers, read_expected
 from promotion.delivery.kubectl_objects import Revision, Rollout
-from promotion.delivery.manifests import DIGEST, render, selector
+from promotion.delivery.manifests import DIGEST, render_manifests, selector
 from promotion.delivery.records import (
     Deployment,
+    DeploymentState,
+    DeploymentTarget,
     Environment,
     Failure,
     Image,
     Predecessor,
-    State,
-    Target,
+    RolloutVerdict,
     Track,
-    Verdict,
 )
 from promotion.delivery.recovery import Returner
-from promotion.delivery.rollout import Watch
+from promotion.delivery.rollout import RolloutWatch
 from promotion.delivery.smoke import smoke_test
 from promotion.errors import GateRefused, NothingToDo, ProductionMoved, PromotionError, UsageError
 from promotion.journal.records import Entry
@@ -34,7 +34,7 @@ from promotion.service import PromotionService
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DeploymentPlan:
     """A checked deployment that was not made yet.
 
     Attributes:
@@ -45,10 +45,10 @@ class Plan:
         running: What runs there now.
     """
 
-    target: Target
+    target: DeploymentTarget
     image: Image
     entry: Entry
-    expected: Expected
+    expected: ExpectedAnswers
     running: Rollout | None
 
 
@@ -70,14 +70,14 @@ class Deployer:
     manifests: Path
     actor: str
     seconds: float = 300.0
-    watch: Callable[..., Watch] = Watch
+    watch: Callable[..., RolloutWatch] = RolloutWatch
     settling: float = 45.0
     deployments: Deployments = field(init=False)
 
     def __post_init__(self) -> None:
         self.deployments = Deployments(self.service.journal)
 
-    def check(self, target: Target, image: Image, export: Path | None) -> Plan:
+    def check(self, target: DeploymentTarget, image: Image, export: Path | None) -> DeploymentPlan:
         """Look whether an image may be deployed; changes nothing.
 
         Args:
@@ -98,13 +98,13 @@ class Deployer:
         found = self.cluster.get("deployment", target.name)
         if target.track is Track.CANARY and self.cluster.get("deployment", target.instance) is None:
             raise UsageError(f"nothing runs as {target.namespace}/{target.instance}: deploy without --canary first")
-        return Plan(target, image, entry, expected, Rollout.of(found) if found else None)
+        return DeploymentPlan(target, image, entry, expected, Rollout.of(found) if found else None)
 
-    def difference(self, plan: Plan) -> str:
+    def difference(self, plan: DeploymentPlan) -> str:
         """What the deployment would change in the cluster, as a diff."""
-        return self.cluster.difference(render(self.manifests, plan.target, plan.image, "not-deployed-yet"))
+        return self.cluster.difference(render_manifests(self.manifests, plan.target, plan.image, "not-deployed-yet"))
 
-    def deploy(self, target: Target, image: Image, export: Path | None) -> Deployment:
+    def deploy(self, target: DeploymentTarget, image: Image, export: Path | None) -> Deployment:
         """Deploy an image, finishing first what was interrupted.
 
         Args:
@@ -145,17 +145,17 @@ class Deployer:
             NothingToDo: Nothing was.
             DeploymentFailed: The attempt failed, and is taken back now.
         """
-        with self._lock(Target(family, environment)):
+        with self._lock(DeploymentTarget(family, environment)):
             interrupted = self.deployments.unfinished(family, environment)
             if interrupted is None:
                 raise NothingToDo(f"no deployment of {family!r} to {environment} was interrupted: nothing to do")
             self._require_cluster(interrupted)
             return self._resume(interrupted, export)
 
-    def _lock(self, target: Target) -> AbstractContextManager[None]:
+    def _lock(self, target: DeploymentTarget) -> AbstractContextManager[None]:
         return self.service.journal.family_lock(f"{target.family} on {target.environment}")
 
-    def _entry(self, target: Target, image: Image) -> Entry:
+    def _entry(self, target: DeploymentTarget, image: Image) -> Entry:
         if image.family != target.family:
             raise GateRefused(f"{image.reference} carries a version of {image.family!r}, not of {target.family!r}")
         entry = self.service.journal.entry(image.model, image.version)
@@ -182,7 +182,7 @@ class Deployer:
                 "finish it there first (--resume, with --context)"
             )
 
-    def _require_change(self, plan: Plan) -> None:
+    def _require_change(self, plan: DeploymentPlan) -> None:
         """Refuse to do again what was done."""
         if plan.target.track is Track.CANARY:
             stable = self.cluster.get("deployment", plan.target.instance)
@@ -190,13 +190,18 @@ class Deployer:
                 raise NothingToDo(f"{plan.entry} runs on every pod already: a canary beside it shows nothing")
         running = plan.running
         record = self.deployments.named(running.operation) if running else None
-        if running is None or record is None or record.state is not State.DEPLOYED or record.image != plan.image:
+        if (
+            running is None
+            or record is None
+            or record.state is not DeploymentState.DEPLOYED
+            or record.image != plan.image
+        ):
             return
-        as_is = render(self.manifests, plan.target, plan.image, record.operation)
+        as_is = render_manifests(self.manifests, plan.target, plan.image, record.operation)
         if running.is_complete and not self.cluster.difference(as_is):
             raise NothingToDo(f"{record} runs already, as the manifests say: nothing to do")
 
-    def _predecessor(self, plan: Plan) -> Predecessor | None:
+    def _predecessor(self, plan: DeploymentPlan) -> Predecessor | None:
         running = plan.running
         if running is None:
             return None
@@ -208,8 +213,8 @@ class Deployer:
         """Bring an attempt to an end that nobody wants any more."""
         attempt = interrupted
         if attempt.is_going_forward:
-            failure = Failure(Verdict.OVERTAKEN, "it was interrupted, and another deployment is asked for")
-            attempt = self.deployments.advance(attempt, State.RETURNING, actor=self.actor, failure=failure)
+            failure = Failure(RolloutVerdict.OVERTAKEN, "it was interrupted, and another deployment is asked for")
+            attempt = self.deployments.advance(attempt, DeploymentState.RETURNING, actor=self.actor, failure=failure)
         self.service.report(f"{attempt}: taking back what was interrupted")
         self._returner().finish(attempt)
 
@@ -222,13 +227,13 @@ class Deployer:
         try:
             expected = _expected(export, interrupted.image)
         except (GateRefused, UsageError) as error:
-            failure = Failure(Verdict.INFRASTRUCTURE, f"interrupted, and cannot be checked any more: {error}")
+            failure = Failure(RolloutVerdict.INFRASTRUCTURE, f"interrupted, and cannot be checked any more: {error}")
         else:
             return self._drive(interrupted, expected)
-        back = self.deployments.advance(interrupted, State.RETURNING, actor=self.actor, failure=failure)
+        back = self.deployments.advance(interrupted, DeploymentState.RETURNING, actor=self.actor, failure=failure)
         return self._drive(back, None)
 
-    def _drive(self, attempt: Deployment, expected: Expected | None) -> Deployment:
+    def _drive(self, attempt: Deployment, expected: ExpectedAnswers | None) -> Deployment:
         """Bring an attempt to its end, from wherever it stands."""
         if expected:
             attempt = self._forward(attempt, expected)
@@ -237,18 +242,18 @@ class Deployer:
         attempt, outcome = self._returner().finish(attempt)
         failure = attempt.failure
         assert failure  # noqa: S101  # it was there before
-        if failure.verdict is Verdict.OVERTAKEN:
+        if failure.verdict is RolloutVerdict.OVERTAKEN:
             raise ProductionMoved(f"{attempt}: {failure.reason}; {outcome}", **attempt.outcome())
         raise DeploymentFailed(
             f"{attempt} failed ({failure.verdict}): {failure.reason}; {outcome}", **attempt.outcome()
         )
 
-    def _forward(self, attempt: Deployment, expected: Expected) -> Deployment:
+    def _forward(self, attempt: Deployment, expected: ExpectedAnswers) -> Deployment:
         report = self.service.report
         watch = self.watch(self.cluster, attempt.target, attempt.operation, self.seconds, report)
         failure = self._apply(attempt)
         if failure is None:
-            attempt = self.deployments.advance(attempt, State.CHECKING, actor=self.actor)
+            attempt = self.deployments.advance(attempt, DeploymentState.CHECKING, actor=self.actor)
             failure = watch.wait() or smoke_test(
                 self.cluster, attempt, expected, report, settling=self.settling, pause=watch.poll
             )
@@ -257,25 +262,25 @@ class Deployer:
         failure = watch.explain(self._judged(attempt, failure))
         for line in failure.details:
             report(f"   {line}")
-        return self.deployments.advance(attempt, State.RETURNING, actor=self.actor, failure=failure)
+        return self.deployments.advance(attempt, DeploymentState.RETURNING, actor=self.actor, failure=failure)
 
     def _apply(self, attempt: Deployment) -> Failure | None:
-        if attempt.state is not State.APPLYING:
+        if attempt.state is not DeploymentState.APPLYING:
             return None
         try:
-            manifests = render(self.manifests, attempt.target, attempt.image, attempt.operation)
+            manifests = render_manifests(self.manifests, attempt.target, attempt.image, attempt.operation)
             self.deployments.require_place(attempt)
             self.service.report(f"{attempt}: applying {attempt.image.reference}")
             self.cluster.apply(manifests)
         except ProductionMoved as error:
-            return Failure(Verdict.OVERTAKEN, str(error))
+            return Failure(RolloutVerdict.OVERTAKEN, str(error))
         except PromotionError as error:
-            return Failure(Verdict.INFRASTRUCTURE, str(error))
+            return Failure(RolloutVerdict.INFRASTRUCTURE, str(error))
         return None
 
     def _judged(self, attempt: Deployment, failure: Failure) -> Failure:
         """Spare a version that ran here before: then it is the image or the settings."""
-        if failure.verdict is not Verdict.VERSION:
+        if failure.verdict is not RolloutVerdict.VERSION:
             return failure
         before = self.deployments.deployed(
             attempt.target.family, attempt.target.environment, self.deployments.entry(attempt)
@@ -285,14 +290,14 @@ class Deployer:
         reason = (
             f"{failure.reason}; the version ran here before as {before.image.reference}: image or settings are at fault"
         )
-        return Failure(Verdict.INFRASTRUCTURE, reason)
+        return Failure(RolloutVerdict.INFRASTRUCTURE, reason)
 
     def _deployed(self, attempt: Deployment) -> Deployment:
         if attempt.target.track is Track.STABLE:
             self.cluster.delete(
-                f"deployment/{Target(attempt.target.family, attempt.target.environment, Track.CANARY).name}"
+                f"deployment/{DeploymentTarget(attempt.target.family, attempt.target.environment, Track.CANARY).name}"
             )
-        done = self.deployments.advance(attempt, State.DEPLOYED, actor=self.actor)
+        done = self.deployments.advance(attempt, DeploymentState.DEPLOYED, actor=self.actor)
         self.service.on_moved(self.service.report)
         entry = self.deployments.entry(done)
         if entry.stage not in done.target.environment.stages:
@@ -308,5 +313,5 @@ class Deployer:
         )
 
 
-def _expected(export: Path | None, image: Image) -> Expected:
-    return read_expected(export, image) if export else Expected((), (), (), ())
+def _expected(export: Path | None, image: Image) -> ExpectedAnswers:
+    return read_expected(export, image) if export else ExpectedAnswers((), (), (), ())

@@ -12,14 +12,14 @@ from sqlalchemy.exc import IntegrityError
 
 from promotion.delivery.records import (
     Deployment,
+    DeploymentState,
+    DeploymentTarget,
     Environment,
     Failure,
     Image,
     Predecessor,
-    State,
-    Target,
+    RolloutVerdict,
     Track,
-    Verdict,
 )
 from promotion.errors import JournalLocked, ProductionMoved
 from promotion.journal import clock
@@ -54,7 +54,7 @@ class Deployments:
         return self._first(
             _of(family, environment).where(
                 deployment.c.version_id == entry.id,
-                deployment.c.state == State.DEPLOYED.value,
+                deployment.c.state == DeploymentState.DEPLOYED.value,
                 deployment.c.track == Track.STABLE.value,
             )
         )
@@ -63,12 +63,19 @@ class Deployments:
         """The newest attempt that got any version running there."""
         return self._first(
             _of(family, environment).where(
-                deployment.c.state == State.DEPLOYED.value, deployment.c.track == Track.STABLE.value
+                deployment.c.state == DeploymentState.DEPLOYED.value, deployment.c.track == Track.STABLE.value
             )
         )
 
     def begin(
-        self, target: Target, image: Image, entry: Entry, predecessor: Predecessor | None, *, cluster: str, actor: str
+        self,
+        target: DeploymentTarget,
+        image: Image,
+        entry: Entry,
+        predecessor: Predecessor | None,
+        *,
+        cluster: str,
+        actor: str,
     ) -> Deployment:
         """Record that a version is going to be applied, if it still is where the checks saw it.
 
@@ -94,7 +101,7 @@ class Deployments:
             "cluster": cluster,
             "image": image.reference,
             "labels": image.as_json(),
-            "state": State.APPLYING.value,
+            "state": DeploymentState.APPLYING.value,
             "predecessor": asdict(predecessor) if predecessor else None,
             "actor": actor,
             "started_at": now,
@@ -123,7 +130,9 @@ class Deployments:
             lock_family(connection, attempt.target.family, clock.now())
             _require_stage(connection, attempt.version_id, attempt.version, attempt.target)
 
-    def advance(self, attempt: Deployment, state: State, *, actor: str, failure: Failure | None = None) -> Deployment:
+    def advance(
+        self, attempt: Deployment, state: DeploymentState, *, actor: str, failure: Failure | None = None
+    ) -> Deployment:
         """Record the next step, or the end, of an attempt.
 
         Args:
@@ -158,12 +167,14 @@ class Deployments:
         return entry
 
     @staticmethod
-    def _authority(attempt: Deployment, state: State, actor: str, failure: Failure | None) -> Authority | None:
+    def _authority(
+        attempt: Deployment, state: DeploymentState, actor: str, failure: Failure | None
+    ) -> Authority | None:
         if failure:
             return Authority("deploy failed", actor, failure.reason, details={"verdict": failure.verdict.value})
-        if state is State.FAILED:
+        if state is DeploymentState.FAILED:
             return Authority("deploy undone", actor, "cluster and journal agree again")
-        if state is State.DEPLOYED:
+        if state is DeploymentState.DEPLOYED:
             return Authority("deployed", actor, f"{attempt.target} answers as expected")
         return None
 
@@ -172,14 +183,14 @@ class Deployments:
         return _deployment(rows[0]) if rows else None
 
 
-_ENDS = {State.DEPLOYED, State.FAILED}
+_ENDS = {DeploymentState.DEPLOYED, DeploymentState.FAILED}
 
 
 def _of(family: str, environment: Environment) -> Select[Any]:
     return select(deployment).where(deployment.c.family == family, deployment.c.environment == environment.value)
 
 
-def _require_stage(connection: Connection, version_id: int, version: str, target: Target) -> None:
+def _require_stage(connection: Connection, version_id: int, version: str, target: DeploymentTarget) -> None:
     query = select(model_version_detail.c.status, model_version_detail.c.known_bad).where(
         model_version_detail.c.id == version_id
     )
@@ -198,7 +209,7 @@ def _event_of(connection: Connection, attempt: Deployment, authority: Authority)
 
 
 def _event(
-    connection: Connection, version_id: int, model: str, target: Target, operation: str, authority: Authority
+    connection: Connection, version_id: int, model: str, target: DeploymentTarget, operation: str, authority: Authority
 ) -> None:
     row = connection.execute(select(model_version_detail).where(model_version_detail.c.id == version_id)).one()
     append_event(
@@ -221,14 +232,14 @@ def _deployment(row: Row[Any]) -> Deployment:
     explanation: Mapping[str, Any] = row.explanation or {}
     failure = None
     if row.verdict:
-        failure = Failure(Verdict(row.verdict), explanation["reason"], tuple(explanation["details"]))
+        failure = Failure(RolloutVerdict(row.verdict), explanation["reason"], tuple(explanation["details"]))
     return Deployment(
         operation=row.operation,
         version_id=row.version_id,
-        target=Target(row.family, Environment(row.environment), Track(row.track)),
+        target=DeploymentTarget(row.family, Environment(row.environment), Track(row.track)),
         image=Image(**row.labels),
         cluster=row.cluster,
-        state=State(row.state),
+        state=DeploymentState(row.state),
         predecessor=Predecessor(**row.predecessor) if row.predecessor else None,
         failure=failure,
         actor=row.actor,

@@ -15,7 +15,7 @@ from promotion.export.folder import is_as_listed
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class ExpectedAnswers:
     """Held-out rows with the registry model's answers.
 
     Attributes:
@@ -31,7 +31,7 @@ class Expected:
     labels: Sequence[str]
 
 
-def read_expected(folder: Path, image: Image) -> Expected:
+def read_expected(folder: Path, image: Image) -> ExpectedAnswers:
     """Read what an image must answer, from the export it was built from and no other.
 
     Args:
@@ -60,7 +60,7 @@ def read_expected(folder: Path, image: Image) -> Expected:
         documents[name] = _parse(content, folder / name)
     expected, schema = documents["expected.json"], documents["schema.json"]
     try:
-        return Expected(
+        return ExpectedAnswers(
             rows=expected["rows"],
             classes=expected["labels"],
             probabilities=expected["probabilities"],

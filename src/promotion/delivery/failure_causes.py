@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from promotion.delivery.kubectl_objects import Pod, Rollout
-from promotion.delivery.records import Failure, Verdict
+from promotion.delivery.records import Failure, RolloutVerdict
 
 BY_RETRYING = frozenset({"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "CreateContainerError"})
 """What may pass: it must last for a while before it counts."""
@@ -76,7 +76,7 @@ def late(rollout: Rollout, pods: Sequence[Pod], seconds: float) -> Failure:
     waiting = [pod for pod in pods if not pod.is_ready and not pod.is_leaving]
     if waiting and all(pod.has_started and pod.phase == "Running" for pod in waiting):
         names = ", ".join(pod.name for pod in waiting)
-        return Failure(Verdict.VERSION, f"{names}: started, but never became ready within {seconds:g} s")
+        return Failure(RolloutVerdict.VERSION, f"{names}: started, but never became ready within {seconds:g} s")
     return _infrastructure(f"the rollout did not end within {seconds:g} s: {rollout}")
 
 
@@ -84,13 +84,13 @@ def _crash(pod: Pod) -> Failure:
     reason, code = pod.ended or ("Error", 1)
     times = f"{pod.restarts + 1} times"
     if reason == "OOMKilled":
-        return Failure(Verdict.VERSION, f"{pod.name} needs more memory than its limit: OOMKilled {times}")
+        return Failure(RolloutVerdict.VERSION, f"{pod.name} needs more memory than its limit: OOMKilled {times}")
     if code == _REFUSED_SETTINGS:
         return _infrastructure(f"{pod.name} refuses its settings: the server ended with exit code {code}")
     if code in _STOPPED:
-        return Failure(Verdict.VERSION, f"{pod.name} never gets well: its probes had it stopped {times}")
-    return Failure(Verdict.VERSION, f"{pod.name} crashes: the server ended {times}, last with exit code {code}")
+        return Failure(RolloutVerdict.VERSION, f"{pod.name} never gets well: its probes had it stopped {times}")
+    return Failure(RolloutVerdict.VERSION, f"{pod.name} crashes: the server ended {times}, last with exit code {code}")
 
 
 def _infrastructure(reason: str) -> Failure:
-    return Failure(Verdict.INFRASTRUCTURE, " ".join(reason.split()))
+    return Failure(RolloutVerdict.INFRASTRUCTURE, " ".join(reason.split()))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from promotion.delivery.cluster import kubectl
-from promotion.delivery.records import Image, Target, Track
+from promotion.delivery.records import DeploymentTarget, Image, Track
 from promotion.errors import ConfigError
 
 PREFIX = "promotion/"
@@ -27,7 +27,7 @@ _RENDER_SECONDS = 30
 _CONTAINER = "/spec/template/spec/containers/0"
 
 
-def selector(target: Target) -> str:
+def selector(target: DeploymentTarget) -> str:
     """The labels that the pods of a Deployment carry, as `kubectl --selector` takes them."""
     return f"app.kubernetes.io/instance={target.instance},track={target.track.value}"
 
@@ -52,7 +52,7 @@ def annotations_of(image: Image, operation: str) -> dict[str, str]:
     }
 
 
-def render(folder: Path, target: Target, image: Image, operation: str) -> str:
+def render_manifests(folder: Path, target: DeploymentTarget, image: Image, operation: str) -> str:
     """The manifests that run an image, as YAML.
 
     Args:
@@ -81,7 +81,7 @@ def render(folder: Path, target: Target, image: Image, operation: str) -> str:
     return done.stdout
 
 
-def _kustomization(folder: str, target: Target, image: Image, operation: str) -> dict[str, Any]:
+def _kustomization(folder: str, target: DeploymentTarget, image: Image, operation: str) -> dict[str, Any]:
     said = annotations_of(image, operation)
     canary = target.track is Track.CANARY
     return {

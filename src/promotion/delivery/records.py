@@ -43,7 +43,7 @@ class Track(StrEnum):
     CANARY = "canary"
 
 
-class State(StrEnum):
+class DeploymentState(StrEnum):
     """How far a deployment came; see docs/adr/008-deployments-are-journaled.md."""
 
     APPLYING = "applying"
@@ -54,7 +54,7 @@ class State(StrEnum):
     FAILED = "failed"
 
 
-class Verdict(StrEnum):
+class RolloutVerdict(StrEnum):
     """Whose fault a failed deployment is; `overtaken` when somebody moved Production or the cluster, or asked anew."""
 
     VERSION = "version"
@@ -72,7 +72,7 @@ class Failure:
         details: What else a person wants to read: events, last log lines.
     """
 
-    verdict: Verdict
+    verdict: RolloutVerdict
     reason: str
     details: tuple[str, ...] = ()
 
@@ -127,7 +127,7 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class DeploymentTarget:
     """Which Deployment on which cluster.
 
     Attributes:
@@ -204,10 +204,10 @@ class Deployment:
 
     operation: str
     version_id: int
-    target: Target
+    target: DeploymentTarget
     image: Image
     cluster: str
-    state: State
+    state: DeploymentState
     predecessor: Predecessor | None
     failure: Failure | None
     actor: str
@@ -217,12 +217,12 @@ class Deployment:
     @property
     def is_going_forward(self) -> bool:
         """Whether nothing has been decided against it."""
-        return self.state in {State.APPLYING, State.CHECKING}
+        return self.state in {DeploymentState.APPLYING, DeploymentState.CHECKING}
 
     @property
     def is_excused(self) -> bool:
         """Whether it is going back, and may be tried again: the version is not to blame."""
-        return self.failure is not None and self.failure.verdict is not Verdict.VERSION
+        return self.failure is not None and self.failure.verdict is not RolloutVerdict.VERSION
 
     @property
     def version(self) -> str:

@@ -11,9 +11,9 @@ from promotion.delivery.cluster import Cluster
 from promotion.delivery.deployments import Deployments
 from promotion.delivery.errors import DeploymentFailed
 from promotion.delivery.kubectl_objects import Revision, Rollout
-from promotion.delivery.manifests import DIGEST, render, selector
-from promotion.delivery.records import Deployment, Environment, State, Target, Track, Verdict
-from promotion.delivery.rollout import Watch
+from promotion.delivery.manifests import DIGEST, render_manifests, selector
+from promotion.delivery.records import Deployment, DeploymentState, DeploymentTarget, Environment, RolloutVerdict, Track
+from promotion.delivery.rollout import RolloutWatch
 from promotion.errors import GateRefused, PromotionError, Quarantined
 from promotion.journal.records import Entry
 from promotion.registry.stages import Stage
@@ -40,7 +40,7 @@ class Returner:
     manifests: Path
     actor: str
     seconds: float
-    watch: Callable[..., Watch]
+    watch: Callable[..., RolloutWatch]
     deployments: Deployments
 
     def finish(self, attempt: Deployment) -> tuple[Deployment, str]:
@@ -57,19 +57,19 @@ class Returner:
         """
         done: list[str] = []
         assert attempt.failure  # noqa: S101  # what is going back has one
-        is_guilty = attempt.failure.verdict is Verdict.VERSION
+        is_guilty = attempt.failure.verdict is RolloutVerdict.VERSION
         try:
-            if attempt.state is State.RETURNING:
+            if attempt.state is DeploymentState.RETURNING:
                 done.append(self._cluster_back(attempt))
                 if is_guilty:
-                    attempt = self.deployments.advance(attempt, State.WITHDRAWING, actor=self.actor)
+                    attempt = self.deployments.advance(attempt, DeploymentState.WITHDRAWING, actor=self.actor)
             if is_guilty:
                 done.append(self._registry_back(attempt))
                 if attempt.target.environment is Environment.PRODUCTION:
                     done.append(self._settle(attempt))
         except PromotionError as error:
             raise self._unfinished(attempt, done, error) from error
-        attempt = self.deployments.advance(attempt, State.FAILED, actor=self.actor)
+        attempt = self.deployments.advance(attempt, DeploymentState.FAILED, actor=self.actor)
         self.service.on_moved(self.service.report)
         return attempt, "; ".join(part for part in done if part)
 
@@ -105,14 +105,14 @@ class Returner:
     def _applied(self, record: Deployment) -> str:
         """Run what an earlier deployment ran."""
         self.service.report(f"{record.target}: applying {record.image.reference} again")
-        self.cluster.apply(render(self.manifests, record.target, record.image, record.operation))
+        self.cluster.apply(render_manifests(self.manifests, record.target, record.image, record.operation))
         return self._waited(record.target, record.operation, f"{record.image.reference} runs again")
 
-    def _waited(self, target: Target, operation: str | None, outcome: str) -> str:
+    def _waited(self, target: DeploymentTarget, operation: str | None, outcome: str) -> str:
         failure = self.watch(self.cluster, target, operation, self.seconds, self.service.report).wait()
         return outcome if failure is None else f"the cluster was told, but is not well: {failure.reason}"
 
-    def _emptied(self, target: Target, why: str) -> str:
+    def _emptied(self, target: DeploymentTarget, why: str) -> str:
         self.service.report(f"⚠️ {target}: {why}: removing it, NOTHING RUNS THERE now")
         self.cluster.delete(f"deployment/{target.name}", f"horizontalpodautoscaler/{target.name}")
         return f"{why}, so {target} was removed and NOTHING RUNS THERE"
@@ -171,7 +171,7 @@ class Returner:
 
     def _settle(self, attempt: Deployment) -> str:
         """Make the cluster run what the registry says now, where going back led elsewhere."""
-        stable = Target(attempt.target.family, attempt.target.environment)
+        stable = DeploymentTarget(attempt.target.family, attempt.target.environment)
         production = self.service.journal.production(stable.family)
         found = self.cluster.get("deployment", stable.name)
         if found is None:
@@ -188,7 +188,7 @@ class Returner:
 
     def _unfinished(self, attempt: Deployment, done: list[str], error: PromotionError) -> DeploymentFailed:
         failure = attempt.failure
-        what = "the cluster" if attempt.state is State.RETURNING else "the registry"
+        what = "the cluster" if attempt.state is DeploymentState.RETURNING else "the registry"
         so_far = f"; {'; '.join(done)}" if done else ""
         return DeploymentFailed(
             f"{attempt} failed ({failure and failure.verdict}): {failure and failure.reason}{so_far}; "

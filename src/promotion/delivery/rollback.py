@@ -10,12 +10,12 @@ from promotion.delivery.deploy import Deployer
 from promotion.delivery.deployments import Deployments
 from promotion.delivery.errors import ClusterBehind
 from promotion.delivery.kubectl_objects import Rollout
-from promotion.delivery.records import Deployment, Environment, Target
+from promotion.delivery.records import Deployment, DeploymentTarget, Environment
 from promotion.errors import GateRefused, NothingToDo, PromotionError, UsageError
 from promotion.journal.journal import Journal
 from promotion.registry.stages import Stage
 from promotion.rollback import ACTION, rollback
-from promotion.service import Mover, Plan, Promotion, PromotionService
+from promotion.service import Mover, Promotion, PromotionPlan, PromotionService
 
 OpenDeployer = Callable[[PromotionService], Deployer]
 """Makes a deployer to Production."""
@@ -63,12 +63,12 @@ def take_back(
     *,
     force: bool = False,
     keep_version_good: bool = False,
-    on_checked: Callable[[Plan], None] = lambda _plan: None,
+    on_checked: Callable[[PromotionPlan], None] = lambda _plan: None,
 ) -> TakenBack:
     """Put the version before back into Production, and onto the cluster if the family was deployed there.
 
     The registry goes first: it alone knows whether there is a version to go back to, and refuses before anything moves.
-    A cluster that cannot follow is a problem, not a failure: the move is made, and `follow` finishes it.
+    A cluster that cannot follow is a problem, not a failure: the move is made, and `follow_registry` finishes it.
 
     Args:
         service: Moves versions.
@@ -89,7 +89,7 @@ def take_back(
     if not is_behind(service.journal, promotion.plan.family):
         return TakenBack(promotion)
     try:
-        return TakenBack(promotion, follow(service, deployer, promotion.plan.family))
+        return TakenBack(promotion, follow_registry(service, deployer, promotion.plan.family))
     except PromotionError as error:
         return TakenBack(promotion, problem=str(error))
 
@@ -104,7 +104,7 @@ def is_behind(journal: Journal, family: str) -> bool:
     return arrival.action == ACTION and newest.version_id != production.id
 
 
-def follow(service: PromotionService, deployer: OpenDeployer, family: str) -> Deployment | None:
+def follow_registry(service: PromotionService, deployer: OpenDeployer, family: str) -> Deployment | None:
     """Make the cluster run the version in Production, from the image it ran from last.
 
     Args:
@@ -122,7 +122,7 @@ def follow(service: PromotionService, deployer: OpenDeployer, family: str) -> De
         PromotionError: The cluster or the journal cannot be asked.
     """
     production = service.journal.production(family)
-    target = Target(family, Environment.PRODUCTION)
+    target = DeploymentTarget(family, Environment.PRODUCTION)
     record = Deployments(service.journal).deployed(family, target.environment, production) if production else None
     if record is None:
         raise GateRefused(
@@ -137,7 +137,7 @@ def follow(service: PromotionService, deployer: OpenDeployer, family: str) -> De
         return None
 
 
-def _require_cluster(deployer: Deployer, target: Target) -> None:
+def _require_cluster(deployer: Deployer, target: DeploymentTarget) -> None:
     """See that this is the cluster the family runs on: a pod knows it by another URL than a build agent does."""
     found = deployer.cluster.get("deployment", target.name)
     record = deployer.deployments.named(Rollout.of(found).operation) if found else None

@@ -11,7 +11,7 @@ from promotion.delivery.errors import ClusterError, ClusterUnreachable
 from promotion.delivery.failure_causes import hopeless, late, obstacle
 from promotion.delivery.kubectl_objects import Pod, Rollout, event_lines
 from promotion.delivery.manifests import selector
-from promotion.delivery.records import Failure, Target, Verdict
+from promotion.delivery.records import DeploymentTarget, Failure, RolloutVerdict
 
 POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 30.0
@@ -22,7 +22,7 @@ _LOG_LINES = 15
 
 
 @dataclass(slots=True)
-class Watch:
+class RolloutWatch:
     """One rollout under observation.
 
     Attributes:
@@ -37,7 +37,7 @@ class Watch:
     """
 
     cluster: Cluster
-    target: Target
+    target: DeploymentTarget
     operation: str | None
     seconds: float
     report: Callable[[str], None]
@@ -56,10 +56,10 @@ class Watch:
                 rollout, pods = self._look()
             except ClusterUnreachable as error:
                 if is_over:
-                    return Failure(Verdict.INFRASTRUCTURE, str(error))
+                    return Failure(RolloutVerdict.INFRASTRUCTURE, str(error))
                 self._say(f"the API server does not answer, trying again ({error})")
             except ClusterError as error:
-                return Failure(Verdict.INFRASTRUCTURE, str(error))
+                return Failure(RolloutVerdict.INFRASTRUCTURE, str(error))
             else:
                 if rollout and rollout.operation == self.operation and rollout.is_complete:
                     self._say(f"{self.target}: {rollout}")
@@ -73,7 +73,7 @@ class Watch:
 
     def _judge(self, rollout: Rollout | None, pods: Sequence[Pod], *, is_stuck: bool, is_over: bool) -> Failure | None:
         if rollout is None or rollout.operation != self.operation:
-            return Failure(Verdict.OVERTAKEN, f"{self.target} was changed by somebody else during the rollout")
+            return Failure(RolloutVerdict.OVERTAKEN, f"{self.target} was changed by somebody else during the rollout")
         self._say(f"{self.target}: {rollout}")
         failure = hopeless(pods) or (obstacle(rollout, pods) if is_stuck else None)
         if failure or not (is_over or "ProgressDeadlineExceeded" in rollout.stopped):

@@ -11,10 +11,10 @@ import requests
 
 from promotion.delivery.cluster import Cluster
 from promotion.delivery.errors import ClusterError
-from promotion.delivery.export import Expected
+from promotion.delivery.export import ExpectedAnswers
 from promotion.delivery.kubectl_objects import Pod
 from promotion.delivery.manifests import selector
-from promotion.delivery.records import Deployment, Failure, Target, Track, Verdict
+from promotion.delivery.records import Deployment, DeploymentTarget, Failure, RolloutVerdict, Track
 
 TOLERANCE = 1e-4
 """Largest difference of a probability: ten times what the export allows, since CPUs round 32-bit floats differently."""
@@ -30,7 +30,7 @@ _OK, _UNAUTHORISED, _FORBIDDEN = 200, 401, 403
 class _Refused(Exception):
     """The server's answer is wrong; carries whose fault it is."""
 
-    def __init__(self, reason: str, verdict: Verdict = Verdict.VERSION) -> None:
+    def __init__(self, reason: str, verdict: RolloutVerdict = RolloutVerdict.VERSION) -> None:
         super().__init__(reason)
         self.verdict = verdict
 
@@ -38,7 +38,7 @@ class _Refused(Exception):
 def smoke_test(
     cluster: Cluster,
     deployment: Deployment,
-    expected: Expected,
+    expected: ExpectedAnswers,
     report: Callable[[str], None],
     *,
     settling: float = _SETTLING_SECONDS,
@@ -66,19 +66,19 @@ def smoke_test(
                         report(f"{deployment.target}: {rows if expected.rows else 'the Service leads to it'}")
                         return None
             problem = Failure(
-                Verdict.INFRASTRUCTURE,
+                RolloutVerdict.INFRASTRUCTURE,
                 f"the Service of {deployment.target} leads to no pod of this deployment",
             )
         except _Refused as error:
             return Failure(error.verdict, f"smoke test: {error}")
         except (ClusterError, requests.RequestException) as error:
-            problem = Failure(Verdict.INFRASTRUCTURE, f"smoke test: the server could not be asked: {error}")
+            problem = Failure(RolloutVerdict.INFRASTRUCTURE, f"smoke test: the server could not be asked: {error}")
         if time.monotonic() >= deadline:
             return problem
         time.sleep(pause)
 
 
-def _way(target: Target) -> tuple[str, str]:
+def _way(target: DeploymentTarget) -> tuple[str, str]:
     if target.track is Track.CANARY:
         # The Service also leads to the stable pods.
         return f"deployment/{target.name}", str(_CONTAINER_PORT)
@@ -117,7 +117,7 @@ def _runs(url: str, deployment: Deployment) -> bool:
     return False
 
 
-def _compare(url: str, expected: Expected) -> None:
+def _compare(url: str, expected: ExpectedAnswers) -> None:
     key = os.environ.get("API_KEY")
     answer = requests.post(
         f"{url}/predict",
@@ -126,7 +126,9 @@ def _compare(url: str, expected: Expected) -> None:
         timeout=_HTTP_SECONDS,
     )
     if answer.status_code in {_UNAUTHORISED, _FORBIDDEN}:
-        raise _Refused("the server asks for an API key: set API_KEY to the Secret's value", Verdict.INFRASTRUCTURE)
+        raise _Refused(
+            "the server asks for an API key: set API_KEY to the Secret's value", RolloutVerdict.INFRASTRUCTURE
+        )
     predictions = _json(answer, "/predict").get("predictions", [])
     if len(predictions) != len(expected.rows):
         raise _Refused(f"{len(expected.rows)} rows were asked, {len(predictions)} answers came")

@@ -9,7 +9,7 @@ from promotion.delivery.cluster import Cluster
 from promotion.delivery.deployments import Deployments
 from promotion.delivery.kubectl_objects import Rollout
 from promotion.delivery.manifests import DIGEST, GATE_REPORT, IMAGE, MODEL, VERSION
-from promotion.delivery.records import Environment, Target, Track
+from promotion.delivery.records import DeploymentTarget, Environment, Track
 from promotion.journal.records import Entry
 from promotion.service import PromotionService
 
@@ -44,7 +44,7 @@ class Status:
         drift: What differs, one line each.
     """
 
-    target: Target
+    target: DeploymentTarget
     registry: Running | None
     cluster: Running | None
     canary: Running | None
@@ -63,9 +63,9 @@ def status(service: PromotionService, cluster: Cluster, family: str, environment
     Raises:
         ClusterError: The cluster cannot be asked.
     """
-    target = Target(family, environment)
+    target = DeploymentTarget(family, environment)
     found = cluster.get("deployment", target.name)
-    beside = cluster.get("deployment", Target(family, environment, Track.CANARY).name)
+    beside = cluster.get("deployment", DeploymentTarget(family, environment, Track.CANARY).name)
     rollout = Rollout.of(found) if found else None
     runs = _running(rollout) if rollout else None
     chosen = _chosen(_wanted(service, family, environment, runs), runs)

@@ -22,7 +22,7 @@ BLOCK_SECONDS = 1.0
 TAIL = 0.95
 
 
-def answer(artifact: Path, document: str) -> dict[str, Any]:
+def measured_answer(artifact: Path, document: str) -> dict[str, Any]:
     """Load the model and time it.
 
     Args:
@@ -108,7 +108,7 @@ def main() -> None:
     with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as pipe:
         # Whatever a library prints must not end up inside the answer.
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-        json.dump(answer(Path(sys.argv[1]), sys.stdin.read()), pipe)
+        json.dump(measured_answer(Path(sys.argv[1]), sys.stdin.read()), pipe)
 
 
 if __name__ == "__main__":

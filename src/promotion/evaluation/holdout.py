@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from promotion.config.family import FamilyConfig
-from promotion.data.datasets import feature_schema_hash, load_dataset, split
+from promotion.data.arrays import FloatArray, IntArray
+from promotion.data.datasets import feature_schema_hash, load_dataset, split_dataset
 from promotion.errors import PromotionError
 from promotion.evaluation.cost import measure
-from promotion.evaluation.metrics import METRICS, FloatArray, IntArray, paired_difference, probability_of, scores
+from promotion.evaluation.metrics import METRICS, paired_difference, probability_of, scores
 from promotion.evaluation.signature import data_problems, schema_problems
 from promotion.gates.evidence import Evaluation, Interval, Measurement
 
@@ -104,5 +105,5 @@ class HoldoutEvaluator:
     @cached_property
     def _holdout(self) -> tuple[Any, IntArray, str]:
         dataset = load_dataset(self._config, self._home)
-        part = split(dataset, self._config)
+        part = split_dataset(dataset, self._config)
         return part.test_features, np.asarray(part.test_target, dtype=np.int64), dataset.sha256

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from promotion.data.arrays import FloatArray, IntArray
 from promotion.errors import PromotionError
 from promotion.gates.evidence import Interval
 
@@ -22,9 +23,6 @@ DECISION_THRESHOLD = 0.5
 # Rows drawn at once while resampling: 16 MB an array of numbers, whatever the number of rows.
 _BLOCK = 2_000_000
 _BINARY = 2
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 def scores(target: IntArray, probability: FloatArray) -> dict[str, FloatArray]:

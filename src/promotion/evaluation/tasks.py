@@ -19,16 +19,16 @@ from promotion.config.family import FamilyConfig
 from promotion.errors import UsageError
 from promotion.gates.evidence import Evaluator
 
-Days = tuple[date | None, date | None]
+DayRange = tuple[date | None, date | None]
 """First and last day, each optional."""
 
 if TYPE_CHECKING:
     from promotion.config.settings import Settings
     from promotion.prediction.inputs import AskedRows
-    from promotion.review.findings import Findings
+    from promotion.review.findings import ReviewFindings
 
-    Review = Callable[[FamilyConfig, Settings, Any, Any, tuple[str, str]], Findings]
-    Rows = Callable[[FamilyConfig, Path, Path | None, Days], AskedRows]
+    Review = Callable[[FamilyConfig, Settings, Any, Any, tuple[str, str]], ReviewFindings]
+    Rows = Callable[[FamilyConfig, Path, Path | None, DayRange], AskedRows]
 
 _MARKS = ("tasks.py", "train_ensemble.py", "forecast/ensemble_model.py")
 

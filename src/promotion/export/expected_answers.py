@@ -9,7 +9,7 @@ import pandas as pd
 
 from promotion.artifacts.files import artifact_digest, local_artifact
 from promotion.config.family import FamilyConfig
-from promotion.data.datasets import load_dataset, split
+from promotion.data.datasets import load_dataset, split_dataset
 from promotion.errors import ArtifactTampered
 from promotion.evaluation.loading import load_artifact
 from promotion.export.documents import emptied, expected_document
@@ -38,7 +38,7 @@ def registered_answers(
         DataError: The rows cannot be read.
         RegistryError: The artifact store fails.
     """
-    features = split(load_dataset(config, home), config).test_features.head(MAXIMUM_ROWS // 2)
+    features = split_dataset(load_dataset(config, home), config).test_features.head(MAXIMUM_ROWS // 2)
     rows = pd.concat([features, emptied(config, features)], ignore_index=True)
     with local_artifact(registry, version) as folder:
         found = artifact_digest(folder)

@@ -13,7 +13,7 @@ from models.model_registry import EmptyStage, find_version
 from promotion.artifacts.files import MODEL_CARD, artifact_digest, local_artifact
 from promotion.config.family import FamilyConfig
 from promotion.errors import ArtifactTampered, GateRefused, UsageError
-from promotion.export.folder import MANIFEST, Engine, Export, canonical_json, open_export, seal
+from promotion.export.folder import MANIFEST, Export, ServingEngine, canonical_json, open_export, seal
 from promotion.export.manifest import manifest_of, recorded_metrics
 from promotion.gates import run_gates
 from promotion.gates.evidence import Interval
@@ -107,7 +107,7 @@ def export_version(
     version: ModelVersion,
     output: Path,
     *,
-    engine: Engine,
+    engine: ServingEngine,
     report: Callable[[str], None],
 ) -> Exported:
     """Write the folder a server needs, and nothing unless everything in it is proven.
@@ -179,7 +179,7 @@ def _rows(
     service: PromotionService, config: FamilyConfig, entry: Entry | None, report: Callable[[str], None]
 ) -> tuple[Dataset, Partition]:
     from promotion.config.settings import Settings
-    from promotion.data.datasets import load_dataset, split
+    from promotion.data.datasets import load_dataset, split_dataset
 
     dataset = load_dataset(config, Settings.from_environment().home)
     registration = service.journal.registration(entry.id) if entry else None
@@ -189,11 +189,11 @@ def _rows(
             f"⚠️ {config.data.path} is not what the version was trained on (sha256 {dataset.sha256[:12]}, trained on "
             f"{str(trained_on or 'unknown')[:12]}): the reference statistics are those of the file as it is now"
         )
-    return dataset, split(dataset, config)
+    return dataset, split_dataset(dataset, config)
 
 
 def _write_engine(
-    files: Path, folder: Path, model: Any, config: FamilyConfig, part: Partition, engine: Engine
+    files: Path, folder: Path, model: Any, config: FamilyConfig, part: Partition, engine: ServingEngine
 ) -> Parity | None:
     if engine == "native":
         shutil.copytree(files, folder / NATIVE)

@@ -16,7 +16,7 @@ from promotion.errors import ArtifactRefused, ArtifactTampered, SignatureRefused
 from promotion.signing.keys import Keys
 from promotion.signing.ssh import EXPORT, sign, signers_file, verify
 
-Engine = Literal["onnx", "native"]
+ServingEngine = Literal["onnx", "native"]
 """What answers: an ONNX graph, or the registered files themselves."""
 
 FORMAT = 1
@@ -58,7 +58,7 @@ class Manifest:
     gate_report: str | None
     git_sha: str | None
     task: str
-    engine: Engine
+    engine: ServingEngine
     trusted: Sequence[str]
     files: Mapping[str, str]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from promotion.config.family import FamilyConfig
 from promotion.evaluation.loading import TRUSTED_TYPES
 from promotion.evaluation.metrics import METRICS
-from promotion.export.folder import FORMAT, Engine, Manifest
+from promotion.export.folder import FORMAT, Manifest, ServingEngine
 from promotion.gates.evidence import Interval
 from promotion.journal.journal import Journal
 from promotion.journal.records import Entry
@@ -16,7 +16,9 @@ from promotion.registry.semver import is_semantic
 from promotion.registry.stages import Stage
 
 
-def manifest_of(journal: Journal, config: FamilyConfig, version: ModelVersion, digest: str, engine: Engine) -> Manifest:
+def manifest_of(
+    journal: Journal, config: FamilyConfig, version: ModelVersion, digest: str, engine: ServingEngine
+) -> Manifest:
     """The manifest of a version, its files not listed yet.
 
     Args:

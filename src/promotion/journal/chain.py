@@ -37,7 +37,7 @@ FIELDS = (
 """What of an event enters its hash, in this order; `at` as `moment` spells it, `details` as the text it is."""
 
 
-def link(previous_hash: str, content: Iterable[str | int | None]) -> str:
+def link_event(previous_hash: str, content: Iterable[str | int | None]) -> str:
     """SHA-256 of an event: the JSON array of the hash before it and of `FIELDS`, UTF-8, no spaces.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Table, select, text
 
 from promotion.journal import clock
-from promotion.journal.chain import FIELDS, GENESIS, canonical, link, moment
+from promotion.journal.chain import FIELDS, GENESIS, canonical, link_event, moment
 from promotion.journal.records import Authority, Entry, Event, Known
 from promotion.journal.schema import family as families
 from promotion.journal.schema import gate_report, model_registry, model_version_detail, promotion_event
@@ -138,7 +138,7 @@ def append_event(
         "at": moment(at),
         "details": canonical({**approver, **evidence, **authority.details, **details, **rehearsal}),
     }
-    linked = link(previous, (values[name] for name in FIELDS))
+    linked = link_event(previous, (values[name] for name in FIELDS))
     connection.execute(promotion_event.insert().values(values | {"at": at, "previous_hash": previous, "hash": linked}))
 
 

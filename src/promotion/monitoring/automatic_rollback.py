@@ -17,7 +17,7 @@ from promotion.monitoring.observe.observation import Observation
 from promotion.monitoring.rollback_trigger import PREFIX, Trigger, triggers
 from promotion.monitoring.thresholds import Finding
 from promotion.rollback import served_before
-from promotion.service import Mover, Plan, PromotionService
+from promotion.service import Mover, PromotionPlan, PromotionService
 
 if TYPE_CHECKING:
     from promotion.delivery.deploy import Deployer
@@ -105,7 +105,7 @@ class WayBack:
     def _take_back(self, observation: Observation, found: Sequence[Trigger], reason: str) -> Returned:
         from promotion.delivery.rollback import take_back
 
-        def unchanged(plan: Plan) -> None:
+        def unchanged(plan: PromotionPlan) -> None:
             # Whatever came into Production meanwhile is not what was measured.
             if not _is(plan.production, observation):
                 raise ProductionMoved(f"{plan.production or 'no version'} is in Production now: nothing moved")
@@ -135,7 +135,7 @@ class WayBack:
 
     def _finish(self, observation: Observation | None, found: Sequence[Trigger], *, dry_run: bool) -> Returned:
         """Bring the cluster after a rollback where an earlier run, or a person, was interrupted or could not."""
-        from promotion.delivery.rollback import follow, is_behind
+        from promotion.delivery.rollback import follow_registry, is_behind
 
         production = self.journal.production(self.config.family) if self.journal.exists else None
         if production is None or not is_behind(self.journal, self.config.family):
@@ -144,7 +144,7 @@ class WayBack:
         if dry_run:
             return Returned(found, outcome=f"{outcome}: it would be deployed again")
         try:
-            deployment = follow(self.service(), self.deployer, self.config.family)
+            deployment = follow_registry(self.service(), self.deployer, self.config.family)
         except PromotionError as error:
             outcome = f"{outcome}: {error}"
             findings = [_behind(observation, str(production), str(error))] if observation else []

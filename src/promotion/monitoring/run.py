@@ -17,14 +17,14 @@ from promotion.journal.journal import Journal
 from promotion.monitoring.alerts.records import Told
 from promotion.monitoring.alerts.store import alert_history
 from promotion.monitoring.automatic_rollback import Returned, WayBack
-from promotion.monitoring.observe.engines import Engine
+from promotion.monitoring.observe.engines import CountingEngine
 from promotion.monitoring.observe.forecasts import observe_forecasts
 from promotion.monitoring.observe.observation import Observation
 from promotion.monitoring.observe.observe import Watch, observe
 from promotion.monitoring.observe.reference import read_reference
-from promotion.monitoring.report.history import earlier, known_versions, record
-from promotion.monitoring.report.page import EARLIER, write_page
-from promotion.monitoring.thresholds import Finding, Level, judge, worst
+from promotion.monitoring.report.history import earlier, known_versions, record_run
+from promotion.monitoring.report.page import EARLIER, write_monitoring_page
+from promotion.monitoring.thresholds import Finding, LevelName, judge, worst
 
 ALERTS_SHOWN = timedelta(days=30)
 """How far back the page shows alerts."""
@@ -56,12 +56,12 @@ class Options:
     labels: Path | None = None
     exports: Sequence[Path] = ()
     prometheus: str | None = None
-    engine: Engine = "pandas"
+    engine: CountingEngine = "pandas"
     dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RunOutcome:
     """What a run came to.
 
     Attributes:
@@ -79,7 +79,7 @@ class Outcome:
     returned: Returned = field(default_factory=Returned)
 
     @property
-    def level(self) -> Level | None:
+    def level(self) -> LevelName | None:
         """Worst level of the version that serves; critical, too, when a version was taken back."""
         if self.returned.taken_back or worst(self.returned.findings) == "critical":
             return "critical"
@@ -110,14 +110,14 @@ def page_path(settings: Settings, family: str) -> Path:
     return settings.home / "reports" / "monitoring" / f"{family}.html"
 
 
-def run(
+def run_monitor(
     settings: Settings,
     journal: Journal,
     config: FamilyConfig,
     options: Options,
     tell: Tell | None,
     way_back: WayBack | None = None,
-) -> Outcome:
+) -> RunOutcome:
     """Look once, and do what follows from it.
 
     Only the version that serves is kept, and told of; challengers, shadows and earlier versions are shown.
@@ -155,18 +155,18 @@ def run(
     if observations:
         findings[0] = [*returned.findings, *findings[0]]
     if options.dry_run:
-        return Outcome(observations, findings, returned=returned)
+        return RunOutcome(observations, findings, returned=returned)
     serves = bool(observations) and observations[0].serves
     if serves:
-        record(journal, observations[0], findings[0])
+        record_run(journal, observations[0], findings[0])
     path = page_path(settings, config.family)
     judged: list[tuple[Observation, Sequence[Finding]]] = list(zip(observations, findings, strict=True))
     # Before anybody is told: the message leads to the page.
     runs = earlier(journal, config.family, limit=EARLIER)
     alerts = alert_history(journal, config.family, watch.until - ALERTS_SHOWN)
-    write_page(path, config, judged, runs, alerts, at=watch.until)
+    write_monitoring_page(path, config, judged, runs, alerts, at=watch.until)
     told = tell(findings[0], observations[0]) if serves and tell is not None else None
-    return Outcome(observations, findings, path, told, returned)
+    return RunOutcome(observations, findings, path, told, returned)
 
 
 def said(findings: Sequence[Finding]) -> tuple[list[Finding], Mapping[str, list[Finding]]]:

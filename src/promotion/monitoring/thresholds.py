@@ -9,11 +9,11 @@ from datetime import datetime
 from statistics import NormalDist
 from typing import Any, Literal
 
-from promotion.config.policy import Alert, Levels, Monitoring
+from promotion.config.policy import AlertBounds, Levels, Monitoring
 from promotion.monitoring.observe.observation import Drift, Observation, Reading
 
-Level = Literal["critical", "warning", "info"]
-LEVELS: tuple[Level, ...] = ("critical", "warning", "info")
+LevelName = Literal["critical", "warning", "info"]
+LEVELS: tuple[LevelName, ...] = ("critical", "warning", "info")
 """Worst first."""
 RISING = frozenset({"rmspe", "mae"})
 """Metrics that measure an error: more is worse."""
@@ -45,7 +45,7 @@ class Finding:
     """
 
     key: str
-    level: Level | None
+    level: LevelName | None
     metric: str
     value: float | None
     reference: float | None
@@ -78,28 +78,31 @@ def judge(observation: Observation, monitoring: Monitoring) -> list[Finding]:
         *(_drifts(observation, monitoring) if monitoring.drift else ()),
         *_values(observation, monitoring),
     ]
-    rank: dict[Level | None, int] = {level: place for place, level in enumerate(LEVELS)}
+    rank: dict[LevelName | None, int] = {level: place for place, level in enumerate(LEVELS)}
     return sorted(found, key=lambda finding: rank.get(finding.level, len(LEVELS)))
 
 
-def worst(findings: Sequence[Finding]) -> Level | None:
+def worst(findings: Sequence[Finding]) -> LevelName | None:
     """The highest level among findings; None when none has one."""
     found = {finding.level for finding in findings}
     return next((level for level in LEVELS if level in found), None)
 
 
-def _bounds(monitoring: Monitoring, name: str) -> list[tuple[Level, float]]:
+def _bounds(monitoring: Monitoring, name: str) -> list[tuple[LevelName, float]]:
     """A bound's levels, worst first."""
-    alerts: tuple[tuple[Level, Alert], ...] = (("critical", monitoring.critical), ("warning", monitoring.warning))
+    alerts: tuple[tuple[LevelName, AlertBounds], ...] = (
+        ("critical", monitoring.critical),
+        ("warning", monitoring.warning),
+    )
     found = [(level, getattr(alert, name)) for level, alert in alerts]
     return [(level, bound) for level, bound in found if bound is not None]
 
 
-def _levels(levels: Levels) -> list[tuple[Level, float]]:
+def _levels(levels: Levels) -> list[tuple[LevelName, float]]:
     return [(level, bound) for level in LEVELS if (bound := getattr(levels, level)) is not None]
 
 
-def _crossed(value: float, bounds: list[tuple[Level, float]]) -> tuple[Level, float] | None:
+def _crossed(value: float, bounds: list[tuple[LevelName, float]]) -> tuple[LevelName, float] | None:
     # A drop from 0.90 to 0.85 is 0.05000000000000004 to a computer, and not beyond 0.05 to anybody else.
     return next(((level, bound) for level, bound in bounds if value > bound + 1e-9), None)
 
@@ -124,11 +127,11 @@ def _performance(observation: Observation, monitoring: Monitoring) -> Iterator[F
 
 
 def _loss(
-    observation: Observation, monitoring: Monitoring, name: str, reading: Reading, bounds: list[tuple[Level, float]]
+    observation: Observation, monitoring: Monitoring, name: str, reading: Reading, bounds: list[tuple[LevelName, float]]
 ) -> Finding | None:
     """What a metric's distance from its value at promotion comes to; None when it is healthy."""
 
-    def say(level: Level | None, bound: float | None, text: str) -> Finding:
+    def say(level: LevelName | None, bound: float | None, text: str) -> Finding:
         since = observation.labelled_since or observation.since
         return Finding(name, level, name, reading.value, reading.reference, bound, since, reading.rows, text)
 
@@ -234,7 +237,7 @@ def _drifts(observation: Observation, monitoring: Monitoring) -> Iterator[Findin
 
 
 def _drift(
-    observation: Observation, monitoring: Monitoring, drift: Drift, levels: list[tuple[Level, float]], *, tests: int
+    observation: Observation, monitoring: Monitoring, drift: Drift, levels: list[tuple[LevelName, float]], *, tests: int
 ) -> Iterator[Finding]:
     key, metric = f"drift:{drift.name}", f"population stability index of {drift.name}"
     facts = (metric, drift.psi, 0.0, levels[-1][1] if levels else None, observation.since, drift.rows)

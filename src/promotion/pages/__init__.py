@@ -26,7 +26,7 @@ _SHOWN_DIGITS = 12
 _LINKED = {"http", "https", "mailto"}
 
 
-def render(template: Path, **facts: Any) -> str:
+def render_page(template: Path, **facts: Any) -> str:
     """Fill a template; everything is escaped, and a fact the template misses is an error.
 
     Args:
@@ -122,7 +122,7 @@ def signer(signature: str | None) -> str:
         return str(error)
 
 
-def link(target: str, page: Path, home: Path) -> str:
+def page_link(target: str, page: Path, home: Path) -> str:
     """What a link on a page leads to; empty when it must not be one.
 
     Args:

@@ -28,8 +28,8 @@ from promotion.registry.contract import ModelVersion, Registry
 from promotion.registry.tracking import connect, quiet, readable_failures
 
 ENGINES = ("pandas", "spark")
-Answer = Callable[[pd.DataFrame], pd.DataFrame]
-Progress = Callable[[float, int], None]
+Predict = Callable[[pd.DataFrame], pd.DataFrame]
+RowProgress = Callable[[float, int], None]
 """Told the share of the rows that are done, and how many these are."""
 
 
@@ -50,7 +50,7 @@ class Loaded:
     semver: str | None
     digest: str
     model: Any
-    answer: Answer
+    answer: Predict
     engine: str
 
     def origin(self) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def loaded(registry: Registry, settings: Settings, version: ModelVersion, engine
 
 
 @contextmanager
-def _engine(name: str, model: Any, folder: Path) -> Iterator[Answer]:
+def _engine(name: str, model: Any, folder: Path) -> Iterator[Predict]:
     if name != "spark":
         yield lambda features: answer(model, features)
         return
@@ -134,7 +134,7 @@ def _engine(name: str, model: Any, folder: Path) -> Iterator[Answer]:
         yield answering
 
 
-def run(
+def predict_table(
     registry: Registry,
     settings: Settings,
     config: FamilyConfig,
@@ -143,7 +143,7 @@ def run(
     *,
     output: Path | None,
     engine: str,
-    progress: Progress,
+    progress: RowProgress,
 ) -> Done:
     """Predict rows with one version, and record it where a table is written.
 
@@ -164,17 +164,17 @@ def run(
     asked.check()
     if output is None:
         with loaded(registry, settings, version, engine) as answering:
-            done = score(answering, asked, None, progress)
+            done = score_chunks(answering, asked, None, progress)
             done.document = facts(answering, asked, done)
         return done
     with TableFile(output) as table, loaded(registry, settings, version, engine) as answering:
-        done = score(answering, asked, table, progress)
+        done = score_chunks(answering, asked, table, progress)
         done.document = table.publish(facts(answering, asked, done))
     done.unlogged = _unlogged(config, settings, done)
     return done
 
 
-def score(loaded: Loaded, asked: AskedRows, output: TableFile | None, progress: Progress) -> Done:
+def score_chunks(loaded: Loaded, asked: AskedRows, output: TableFile | None, progress: RowProgress) -> Done:
     """Answer all rows, in memory bounded by a chunk.
 
     Args:

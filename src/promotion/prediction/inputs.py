@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from promotion.config.family import FamilyConfig
-from promotion.data.datasets import checked_features, load_dataset, split
+from promotion.data.datasets import checked_features, load_dataset, split_dataset
 from promotion.data.tables import read_chunks
 
 
@@ -117,7 +117,7 @@ class SampleRows(AskedRows):
 
     def chunks(self, model: Any) -> Iterator[Asked]:  # noqa: ARG002  # as above
         """The rows in one piece."""
-        parts = split(load_dataset(self._config, self._home), self._config)
+        parts = split_dataset(load_dataset(self._config, self._home), self._config)
         features = parts.test_features.head(self._count or len(parts.test_target))
         actual = pd.Series(parts.test_target[: len(features)], index=features.index)
         yield Asked(features, pd.DataFrame({"row": features.index}, index=features.index), 1.0, actual)

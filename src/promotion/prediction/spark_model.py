@@ -14,7 +14,7 @@ from promotion.evaluation.loading import load_artifact
 from promotion.prediction.answers import answer
 
 
-class Answering(PythonModel):  # type: ignore[misc]  # MLflow ships no types
+class SparkModel(PythonModel):  # type: ignore[misc]  # MLflow ships no types
     """Answers with `prediction` and `probability`, NaN where the model gives none."""
 
     def load_context(self, context: Any) -> None:
@@ -30,4 +30,4 @@ class Answering(PythonModel):  # type: ignore[misc]  # MLflow ships no types
         return answers if "probability" in answers else answers.assign(probability=np.nan)
 
 
-mlflow.models.set_model(Answering())
+mlflow.models.set_model(SparkModel())

@@ -5,7 +5,7 @@ Only endpoints that exist since MLflow 2.3, the first release with aliases, are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote
 
@@ -19,12 +19,11 @@ from promotion.registry.contract import (
     unknown_model,
     unknown_version,
 )
-from promotion.registry.http import MlflowServer, NotThere
+from promotion.registry.http import Json, MlflowServer, NotThere
 from promotion.registry.stages import Stage
 
 PAGE = 1000  # largest page that `registered-models/search` grants
 
-Json = Mapping[str, Any]
 Record = TypeVar("Record")
 
 

@@ -24,7 +24,7 @@ _REPRESENTER = re.compile(r"\b(RepresenterError|RepresentationError)\b")
 # Two writers created the same new alias or tag at once; the second call finds it there.
 _COLLISION = re.compile(r"\b(IntegrityError|UniqueViolation|UNIQUE constraint failed)\b")
 
-Result = TypeVar("Result")
+_Result = TypeVar("_Result")
 
 
 def is_representer_error(error: BaseException) -> bool:
@@ -39,7 +39,7 @@ def is_representer_error(error: BaseException) -> bool:
     )
 
 
-def retry_projection(call: Callable[[], Result]) -> Result:
+def retry_projection(call: Callable[[], _Result]) -> _Result:
     """Make one write to MLflow, again at most twice within 10 s when it failed in a way that may pass.
 
     Only a RepresenterError and the collision of two writers are repeated: time-outs and 5xx answers have been retried

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 KNOWN_REVISIONS = {"dc11669786a5"}  # MLflow 3.17.2
 LOCK_SECONDS = 5.0
 
-Result = TypeVar("Result")
+_Result = TypeVar("_Result")
 
 # MLflow keeps deleted versions as rows, and its prompts as registered models; its own searches show neither.
 _VIEWS = """
@@ -188,7 +188,9 @@ class SqliteRegistry:
             store.execute("ROLLBACK")
         return self._client
 
-    def _read(self, query: Callable[[sqlite3.Connection], Result], otherwise: Callable[[Registry], Result]) -> Result:
+    def _read(
+        self, query: Callable[[sqlite3.Connection], _Result], otherwise: Callable[[Registry], _Result]
+    ) -> _Result:
         with self._connection("rw") as store:
             known = _revision(store) in KNOWN_REVISIONS
             if known:

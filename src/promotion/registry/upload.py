@@ -15,7 +15,7 @@ FOLDER = "model"
 _NOBODYS_MODEL = "logged-models/m-00000000000000000000000000000000"
 
 
-class Place(Protocol):
+class UploadPlace(Protocol):
     """A folder in MLflow that one version's files are put into and registered from.
 
     Attributes:
@@ -81,7 +81,7 @@ class RunPlace:
         """Nothing to write: an old user interface follows the version's source to its run."""
 
 
-def open_place(client: Any, run: Any) -> Place:
+def open_place(client: Any, run: Any) -> UploadPlace:
     """Prepare the best place the run's tracking server offers.
 
     Raises:

@@ -8,11 +8,12 @@ import numpy as np
 
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
-from promotion.data.datasets import load_dataset, split
-from promotion.evaluation.metrics import FloatArray, predicted_class, probability_of
+from promotion.data.arrays import FloatArray
+from promotion.data.datasets import load_dataset, split_dataset
+from promotion.evaluation.metrics import predicted_class, probability_of
 from promotion.pages import number
-from promotion.review.findings import NO, YES, Check, Column, Findings, Measure, Table, better
-from promotion.review.side_by_side import SideBySide, compare
+from promotion.review.findings import NO, YES, Check, Measure, ReviewFindings, Table, TableColumn, better
+from promotion.review.side_by_side import SideBySide, compare_classifiers
 
 SHARE = 0.10
 """A class whose share of the answers differs by more from its share of the rows is answered with a bias."""
@@ -23,16 +24,16 @@ _QUANTILES = (0.05, 0.5, 0.95)
 
 def review_classes(
     config: FamilyConfig, settings: Settings, first: Any, second: Any, names: tuple[str, str]
-) -> Findings:
+) -> ReviewFindings:
     """Hold two classifiers against each other on the family's test split, which neither has learned from.
 
     Raises:
         DataError: The data is missing or breaks its contract.
         PromotionError: A model does not answer the rows.
     """
-    part = split(load_dataset(config, settings.home), config)
+    part = split_dataset(load_dataset(config, settings.home), config)
     ours, theirs = (probability_of(model, part.test_features, len(config.classes)) for model in (first, second))
-    found = compare(config, part, ours, theirs)
+    found = compare_classifiers(config, part, ours, theirs)
     target = np.asarray(part.test_target, dtype=np.int64)
     labels = [predicted_class(each, by_class=each.ndim > 1) for each in (ours, theirs)]
     measures = [
@@ -49,7 +50,7 @@ def review_classes(
     changes = _changes(config, target, *labels)
     shares = _shares(config, target, *labels)
     shift = _shift(config, ours, theirs)
-    return Findings(
+    return ReviewFindings(
         rows=len(target),
         about=f"rows of the test split of {config.data.path}",
         checks=[
@@ -83,9 +84,9 @@ def _is_unbiased(shares: list[dict[str, Any]]) -> Check:
 
 def _share_table(shares: list[dict[str, Any]]) -> Table:
     columns = [
-        Column("class", "Class"),
+        TableColumn("class", "Class"),
         *(
-            Column(key, title, ".1%")
+            TableColumn(key, title, ".1%")
             for key, title in (
                 ("actual", "Of the rows"),
                 ("first", "Of the answers"),
@@ -122,11 +123,11 @@ def _agrees(changes: list[dict[str, Any]], rows: int) -> Check:
 
 def _change_table(changes: list[dict[str, Any]]) -> Table:
     columns = [
-        Column("was", "The other answered"),
-        Column("now", "Answers now"),
-        Column("rows", "Rows", ",d"),
-        Column("now_right", "Right now", ",d"),
-        Column("was_right", "Right before", ",d"),
+        TableColumn("was", "The other answered"),
+        TableColumn("now", "Answers now"),
+        TableColumn("rows", "Rows", ",d"),
+        TableColumn("now_right", "Right now", ",d"),
+        TableColumn("was_right", "Right before", ",d"),
     ]
     return Table("changed_labels", "Changed labels", "Rows that get another answer.", columns, changes)
 
@@ -173,7 +174,7 @@ def _shift_table(shift: list[dict[str, Any]]) -> Table:
         "high": ("95 %", "+.3f"),
         "largest": ("Largest", ".3f"),
     }
-    columns = [Column("class", "Probability of"), *(Column(key, *text) for key, text in titles.items())]
+    columns = [TableColumn("class", "Probability of"), *(TableColumn(key, *text) for key, text in titles.items())]
     return Table("probability_shift", "Probability shift", "First minus second, row by row.", columns, shift)
 
 
@@ -190,12 +191,12 @@ def _row_table(found: SideBySide) -> Table:
         for row in found.disagreements
     ]
     columns = [
-        Column("row", "Row", ",d"),
-        Column("actual", "Actual"),
-        Column("first", "Answers"),
-        Column("second", "The other answers"),
-        Column("apart", "Apart", ".3f"),
-        Column("inputs", "Inputs"),
+        TableColumn("row", "Row", ",d"),
+        TableColumn("actual", "Actual"),
+        TableColumn("first", "Answers"),
+        TableColumn("second", "The other answers"),
+        TableColumn("apart", "Apart", ".3f"),
+        TableColumn("inputs", "Inputs"),
     ]
     note = "The farthest apart first. These are rows of the data: handle this page as you handle the data."
     return Table("disagreements", "Where they disagree", note, columns, rows)

@@ -12,15 +12,15 @@ from promotion.config.settings import Settings
 from promotion.errors import UsageError
 from promotion.evaluation.tasks import task_of
 from promotion.journal import clock
-from promotion.pages import render, write
+from promotion.pages import render_page, write
 from promotion.pages.charts import Axis
 from promotion.prediction.batch import loaded
 from promotion.registry.contract import ModelVersion, Registry
 from promotion.registry.stages import Stage
-from promotion.review.findings import SIGNS, Findings
+from promotion.review.findings import SIGNS, ReviewFindings
 
 
-def review(
+def write_review(
     registry: Registry,
     settings: Settings,
     config: FamilyConfig,
@@ -71,7 +71,7 @@ def review(
         "written_at": written_at.isoformat(timespec="seconds"),
         **findings.as_json(),
     }
-    page = render(
+    page = render_page(
         Path(__file__).with_name("review.html.j2"),
         family=config.family,
         findings=findings,
@@ -107,7 +107,7 @@ def _axis(intervals: Any) -> Axis:
     return Axis.around(value for each in intervals for value in (0.0, each.low, each.value, each.high))
 
 
-def _summary(findings: Findings, names: tuple[str, str]) -> Iterator[str]:
+def _summary(findings: ReviewFindings, names: tuple[str, str]) -> Iterator[str]:
     yield f"{names[0]} against {names[1]}: {findings.rows:,} {findings.about}"
     for check in findings.checks:
         yield f"  {SIGNS[check.verdict]} {check.question}: {check.says}"

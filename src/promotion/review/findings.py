@@ -62,7 +62,7 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class TableColumn:
     """A column of a table: its key in a row, its title, how its numbers are spelt; empty for text."""
 
     key: str
@@ -86,13 +86,13 @@ class Table:
     anchor: str
     title: str
     note: str
-    columns: Sequence[Column]
+    columns: Sequence[TableColumn]
     rows: Sequence[Mapping[str, Any]]
     drawn: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class ReviewFindings:
     """What holding two versions against each other brought.
 
     Attributes:

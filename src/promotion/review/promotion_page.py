@@ -13,13 +13,13 @@ from promotion.config.settings import Settings
 from promotion.journal import clock
 from promotion.journal.chain import digest
 from promotion.journal.records import Entry, Known
-from promotion.pages import flat, link, render, signer, utc, write
+from promotion.pages import flat, page_link, render_page, signer, utc, write
 from promotion.pages.charts import Axis
-from promotion.service import Plan, PromotionService
+from promotion.service import PromotionPlan, PromotionService
 
 if TYPE_CHECKING:
+    from promotion.data.arrays import FloatArray
     from promotion.data.datasets import Partition
-    from promotion.evaluation.metrics import FloatArray
     from promotion.review.side_by_side import SideBySide
 
 _SECTIONS = {
@@ -44,12 +44,12 @@ class Fact:
     is_long: bool = False
 
 
-def default_path(settings: Settings, plan: Plan) -> Path:
+def default_path(settings: Settings, plan: PromotionPlan) -> Path:
     """Where the page of a checked candidate goes unless somebody says otherwise."""
     return settings.home / "reports" / "promotion" / f"{plan.candidate.model}-v{plan.candidate.number}.html"
 
 
-def write_promotion_page(service: PromotionService, plan: Plan, path: Path) -> None:
+def write_promotion_page(service: PromotionService, plan: PromotionPlan, path: Path) -> None:
     """Write the page about one run of the gates; nothing is moved and nothing recorded.
 
     Both models are scored once more, for what the gates do not keep: a probability for each row. Only those are that
@@ -83,7 +83,7 @@ def write_promotion_page(service: PromotionService, plan: Plan, path: Path) -> N
         )
         if not facts
     }
-    page = render(
+    page = render_page(
         Path(__file__).with_name("promotion.html.j2"),
         plan=plan,
         report=plan.report,
@@ -95,7 +95,7 @@ def write_promotion_page(service: PromotionService, plan: Plan, path: Path) -> N
         standing=standing,
         roles=config.approvals.roles if config and config.approvals else [],
         facts=_facts(service, plan, entry),
-        runbooks=[(name, target, link(target, path, settings.home)) for name, target in runbooks.items()],
+        runbooks=[(name, target, page_link(target, path, settings.home)) for name, target in runbooks.items()],
         sections=[(name, title) for name, title in _SECTIONS.items() if name not in absent],
         selection_metric=config.selection_metric if config else "",
         written_at=clock.now(),
@@ -104,19 +104,19 @@ def write_promotion_page(service: PromotionService, plan: Plan, path: Path) -> N
     write(path, page)
 
 
-def _compared(service: PromotionService, plan: Plan, config: FamilyConfig, home: Path) -> SideBySide | None:
+def _compared(service: PromotionService, plan: PromotionPlan, config: FamilyConfig, home: Path) -> SideBySide | None:
     if not plan.report.metrics:
         return None
     # pandas and scikit-learn take a second to import, and a refused artifact needs neither.
-    from promotion.data.datasets import load_dataset, split
-    from promotion.review.side_by_side import compare
+    from promotion.data.datasets import load_dataset, split_dataset
+    from promotion.review.side_by_side import compare_classifiers
 
-    part = split(load_dataset(config, home), config)
+    part = split_dataset(load_dataset(config, home), config)
     candidate = _probability(service, config, plan.candidate, part)
     production = None
     if plan.production and plan.report.production_metrics:
         production = _probability(service, config, plan.production, part)
-    return compare(config, part, candidate, production)
+    return compare_classifiers(config, part, candidate, production)
 
 
 def _probability(service: PromotionService, config: FamilyConfig, version: Known, part: Partition) -> FloatArray:
@@ -133,7 +133,7 @@ def _axis(compared: SideBySide) -> Axis:
     return Axis.around(value for each in shown for value in (each.low, each.value, each.high))
 
 
-def _facts(service: PromotionService, plan: Plan, entry: Entry | None) -> list[Fact]:
+def _facts(service: PromotionService, plan: PromotionPlan, entry: Entry | None) -> list[Fact]:
     """Where both come from, line by line; what neither has is left out."""
     candidate, production = plan.candidate, plan.production
     ours = _lineage(service, entry) | {

@@ -10,8 +10,9 @@ import numpy as np
 from scipy.stats import binomtest, rankdata
 
 from promotion.config.family import FamilyConfig
+from promotion.data.arrays import FloatArray, IntArray
 from promotion.data.datasets import Partition
-from promotion.evaluation.metrics import METRICS, FloatArray, IntArray, intervals, paired_differences, predicted_class
+from promotion.evaluation.metrics import METRICS, intervals, paired_differences, predicted_class
 from promotion.gates.evidence import Interval
 from promotion.pages.charts import Bar, Chart, Series
 
@@ -34,7 +35,7 @@ class MetricRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Matrix:
+class ConfusionMatrix:
     """A confusion matrix.
 
     Attributes:
@@ -95,13 +96,15 @@ class SideBySide:
     metrics: Sequence[MetricRow]
     curves: Sequence[Chart]
     calibration: Sequence[Chart]
-    matrices: Sequence[Matrix]
+    matrices: Sequence[ConfusionMatrix]
     disagreements: Sequence[Disagreement]
     disagreeing: int | None
     right: tuple[int, int]
 
 
-def compare(config: FamilyConfig, part: Partition, candidate: FloatArray, production: FloatArray | None) -> SideBySide:
+def compare_classifiers(
+    config: FamilyConfig, part: Partition, candidate: FloatArray, production: FloatArray | None
+) -> SideBySide:
     """Hold two models against each other.
 
     Args:
@@ -123,7 +126,9 @@ def compare(config: FamilyConfig, part: Partition, candidate: FloatArray, produc
         metrics=_metrics(config, target, candidate, production),
         curves=[_roc(config, target, whole, index) for index in examined],
         calibration=[_calibration(config, target, whole, index) for index in examined],
-        matrices=[Matrix(role, _confusion(target, each, len(config.classes))) for role, each in answers.items()],
+        matrices=[
+            ConfusionMatrix(role, _confusion(target, each, len(config.classes))) for role, each in answers.items()
+        ],
         disagreements=disagreements,
         disagreeing=disagreeing if production is not None else None,
         right=right,

@@ -13,10 +13,10 @@ from types import FrameType
 import uvicorn
 
 from promotion.serving.application import build_application
-from promotion.serving.endpoint import Answering
+from promotion.serving.endpoint import ModelEndpoint
 from promotion.serving.errors import ConfigurationError, ServingError
 from promotion.serving.scoring import Scorer
-from promotion.serving.settings import Settings
+from promotion.serving.settings import ServerSettings
 
 LOGGER = logging.getLogger("serving")
 BACKLOG = 2048
@@ -34,7 +34,7 @@ class StoppableServer(uvicorn.Server):
         answering: What knows whether the server is ready.
     """
 
-    def __init__(self, config: uvicorn.Config, answering: Answering) -> None:
+    def __init__(self, config: uvicorn.Config, answering: ModelEndpoint) -> None:
         super().__init__(config)
         self._answering = answering
 
@@ -51,13 +51,13 @@ def main() -> int:
         The exit code: 0 stopped as asked, 1 failed, 2 an environment variable, 3 the exported folder is refused.
     """
     try:
-        settings = Settings.from_environment(os.environ)
+        settings = ServerSettings.from_environment(os.environ)
         logging.basicConfig(
             format="%(asctime)s %(levelname)s %(name)s: %(message)s",
             level=settings.log_level.upper(),
             stream=sys.stderr,
         )
-        answering = Answering(settings, Scorer(settings))
+        answering = ModelEndpoint(settings, Scorer(settings))
         listener = listen(settings)
     except ServingError as error:
         sys.stderr.write(f"{error}\n")
@@ -66,7 +66,7 @@ def main() -> int:
     return 0
 
 
-def listen(settings: Settings) -> socket.socket:
+def listen(settings: ServerSettings) -> socket.socket:
     """The socket, bound before the event loop runs, so that a taken port is one line.
 
     Raises:
@@ -80,7 +80,7 @@ def listen(settings: Settings) -> socket.socket:
         raise ConfigurationError(f"{place}: cannot listen there: {error.strerror or error}") from error
 
 
-def serve(answering: Answering, listener: socket.socket) -> None:
+def serve(answering: ModelEndpoint, listener: socket.socket) -> None:
     """Answer requests until SIGTERM or SIGINT, then let those in flight finish."""
     # uvicorn raises the signal again once it has stopped; stopping as asked is no failure.
     for asked in (signal.SIGTERM, signal.SIGINT):

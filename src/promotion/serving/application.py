@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from promotion.serving.endpoint import Answering
+from promotion.serving.endpoint import ModelEndpoint
 from promotion.serving.errors import Refusal
 from promotion.serving.middleware import Observed, Shortcut, error, failed, refused
 from promotion.serving.routes.inference import inference_routes
@@ -21,7 +21,7 @@ from promotion.serving.routes.operations import operation_routes
 from promotion.serving.routes.predictions import prediction_routes
 
 
-def build_application(answering: Answering) -> Observed:
+def build_application(answering: ModelEndpoint) -> Observed:
     """Put the routes together."""
 
     @asynccontextmanager

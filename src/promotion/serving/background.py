@@ -7,7 +7,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Lock, Thread
 
-Task = Callable[[], None]
+BackgroundTask = Callable[[], None]
 LOGGER = logging.getLogger(__name__)
 
 
@@ -21,7 +21,7 @@ class Background:
     """
 
     def __init__(self, name: str, capacity: int, on_loss: Callable[[int], None]) -> None:
-        self._queue: SimpleQueue[tuple[Task, int] | None] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[BackgroundTask, int] | None] = SimpleQueue()
         self._capacity = capacity
         self._waiting = 0
         self._lock = Lock()
@@ -30,7 +30,7 @@ class Background:
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, task: Task, rows: int) -> None:
+    def submit(self, task: BackgroundTask, rows: int) -> None:
         """Queue a task, or drop it; neither waits nor raises.
 
         Args:

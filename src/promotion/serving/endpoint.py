@@ -17,7 +17,7 @@ from promotion.serving.model import Model
 from promotion.serving.protocols import Body, Read
 from promotion.serving.rows import RowReader
 from promotion.serving.scoring import Scorer, Ticket
-from promotion.serving.settings import Settings
+from promotion.serving.settings import ServerSettings
 
 INLINE_BYTES = 16 * 1024
 """Up to this size a request is answered at once; a larger one in a thread, so that others need not wait for it."""
@@ -33,7 +33,7 @@ LOGGER = logging.getLogger(__name__)
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-class Answering:
+class ModelEndpoint:
     """What all prediction routes share.
 
     Args:
@@ -45,7 +45,7 @@ class Answering:
         ready: Whether new requests are welcome.
     """
 
-    def __init__(self, settings: Settings, scorer: Scorer) -> None:
+    def __init__(self, settings: ServerSettings, scorer: Scorer) -> None:
         self.settings = settings
         self.scorer = scorer
         self.reader = RowReader(scorer.champion.schema, settings.max_batch)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from promotion.serving.errors import ExportRefused
-from promotion.serving.export import Export
+from promotion.serving.export import ExportFolder
 from promotion.serving.rows import Matrix
 
 
@@ -43,7 +43,7 @@ class OnnxEngine:
         ExportRefused: The graph cannot be loaded, or has other inputs or outputs than the schema.
     """
 
-    def __init__(self, export: Export) -> None:
+    def __init__(self, export: ExportFolder) -> None:
         # It reports its use to its maker unless told otherwise before it is imported.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime

@@ -14,13 +14,13 @@ BLOCK = 1024 * 1024
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
-class Strict(BaseModel):
+class StrictDocument(BaseModel):
     """Read from JSON of ours: an unknown key is a mistake, and nothing changes after reading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class Feature(Strict):
+class Feature(StrictDocument):
     """One column of a row.
 
     Attributes:
@@ -65,7 +65,7 @@ class Feature(Strict):
         return f"{text}, or null" if self.nullable else text
 
 
-class Schema(Strict):
+class Schema(StrictDocument):
     """What a row holds and what is predicted.
 
     Attributes:
@@ -86,7 +86,7 @@ class Schema(Strict):
         return tuple(feature.name for feature in self.features)
 
 
-class Manifest(BaseModel):
+class ServedManifest(BaseModel):
     """Which version this is, how it computes, and the SHA-256 of each file (hex, by path in the folder)."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, protected_namespaces=())
@@ -117,19 +117,19 @@ class Expected(BaseModel):
     probabilities: list[list[float]]
 
 
-class Export(BaseModel):
+class ExportFolder(BaseModel):
     """An exported folder whose files are unchanged."""
 
     model_config = ConfigDict(frozen=True)
 
     folder: Path
-    manifest: Manifest
+    manifest: ServedManifest
     manifest_digest: str
     data_schema: Schema
     expected: Expected
 
 
-def read_export(folder: Path) -> Export:
+def read_export(folder: Path) -> ExportFolder:
     """Read and check an exported folder.
 
     Raises:
@@ -137,12 +137,12 @@ def read_export(folder: Path) -> Export:
     """
     if not (folder / "manifest.json").is_file():
         raise ExportRefused(f"{folder}: no manifest.json; expected a folder written by scripts/export-model.py")
-    manifest = _parsed(folder, "manifest.json", Manifest)
+    manifest = _parsed(folder, "manifest.json", ServedManifest)
     _check_digests(folder, manifest.files)
     needed = {"schema.json", "expected.json"} | ({"model.onnx"} if manifest.engine == "onnx" else set())
     if absent := sorted(needed - manifest.files.keys()):
         raise ExportRefused(f"{folder}/manifest.json: files does not list {', '.join(absent)}; export the model again")
-    return Export(
+    return ExportFolder(
         folder=folder,
         manifest=manifest,
         manifest_digest=sha256(folder / "manifest.json"),

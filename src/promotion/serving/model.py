@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from promotion.serving.engines import Engine, OnnxEngine, Prediction
 from promotion.serving.errors import ConfigurationError, ExportRefused
-from promotion.serving.export import Export, Manifest, Schema
+from promotion.serving.export import ExportFolder, Schema, ServedManifest
 from promotion.serving.rows import Matrix, RowReader
 
 Role = Literal["champion", "challenger", "shadow"]
@@ -30,7 +30,7 @@ class Model:
     """
 
     role: Role
-    manifest: Manifest
+    manifest: ServedManifest
     schema: Schema
     engine: Engine
 
@@ -53,7 +53,7 @@ class Model:
         return probabilities[np.arange(len(classes)), classes]
 
 
-def load_model(export: Export, role: Role) -> Model:
+def open_model(export: ExportFolder, role: Role) -> Model:
     """Load the model and let it answer the rows that were exported with it, which warms it up as well.
 
     Raises:
@@ -97,7 +97,7 @@ def check_alike(champion: Model, challenger: Model) -> None:
             )
 
 
-def _load_engine(export: Export) -> Engine:
+def _load_engine(export: ExportFolder) -> Engine:
     """The engine the manifest names; scikit-learn is only imported for a model that needs it."""
     if export.manifest.engine == "onnx":
         return OnnxEngine(export)

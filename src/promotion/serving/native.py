@@ -8,7 +8,7 @@ import numpy as np
 
 from promotion.serving.engines import Prediction
 from promotion.serving.errors import ExportRefused
-from promotion.serving.export import Export
+from promotion.serving.export import ExportFolder
 from promotion.serving.rows import Matrix
 
 # Whatever a manifest says: types beyond what skops itself vouches for.
@@ -27,7 +27,7 @@ class NativeEngine:
         ExportRefused: The image lacks a package, the manifest trusts more than it may, or the file does not load.
     """
 
-    def __init__(self, export: Export) -> None:
+    def __init__(self, export: ExportFolder) -> None:
         if absent := [name for name in NEEDED if find_spec(name) is None]:
             raise ExportRefused(f"engine native needs {', '.join(absent)}; build the image for it, or export to ONNX")
         from skops import io

@@ -24,7 +24,7 @@ from promotion.serving.export import Feature, Schema
 Matrix = npt.NDArray[np.float64]
 """Features by rows, contiguous; NaN where a value is missing."""
 
-Column = Sequence[object] | npt.NDArray[np.float64]
+ColumnCells = Sequence[object] | npt.NDArray[np.float64]
 """The values of one feature, as they came."""
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -114,12 +114,12 @@ class RowReader:
             Refusal: As for `from_json`.
         """
         numbers = _numbers(list(chain.from_iterable(rows))) if len(rows) > FEW else None
-        columns: Sequence[Column] = (
+        columns: Sequence[ColumnCells] = (
             list(zip(*rows, strict=True)) if numbers is None else list(_transposed(numbers, len(names)))
         )
         return self.from_columns(dict(zip(names, columns, strict=True)))
 
-    def from_columns(self, columns: Mapping[str, Column]) -> Matrix:
+    def from_columns(self, columns: Mapping[str, ColumnCells]) -> Matrix:
         """Lists of equal length by column, in any order; NaN counts as missing where that is allowed.
 
         Raises:
@@ -174,7 +174,7 @@ class RowReader:
         values = np.array(list(map(self._values, rows)), dtype=np.float64)
         return np.ascontiguousarray(values.T)
 
-    def _column(self, feature: Feature, values: Column) -> npt.NDArray[np.float64]:
+    def _column(self, feature: Feature, values: ColumnCells) -> npt.NDArray[np.float64]:
         """The checked numbers: numpy accepts a good column at once; pydantic-core, the authority, names what is bad.
 
         Raises:

@@ -9,10 +9,10 @@ from promotion.serving.background import Background
 from promotion.serving.engines import Prediction
 from promotion.serving.export import read_export
 from promotion.serving.metrics import Metrics
-from promotion.serving.model import Model, Role, check_alike, load_model
+from promotion.serving.model import Model, Role, check_alike, open_model
 from promotion.serving.prediction_log import PredictionLog, Scored, share
 from promotion.serving.rows import Matrix
-from promotion.serving.settings import Settings
+from promotion.serving.settings import ServerSettings
 
 SHADOW_CAPACITY = 50_000
 """Rows that may wait for the shadow model: a few MB."""
@@ -44,13 +44,13 @@ class Scorer:
         ConfigurationError: The two versions cannot be compared, or the log cannot be written.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.champion = load_model(read_export(settings.model), "champion")
+    def __init__(self, settings: ServerSettings) -> None:
+        self.champion = open_model(read_export(settings.model), "champion")
         self.challenger: Model | None = None
         self._percent = settings.challenger_percent
         if settings.challenger is not None:
             role: Role = "shadow" if self._percent is None else "challenger"
-            self.challenger = load_model(read_export(settings.challenger), role)
+            self.challenger = open_model(read_export(settings.challenger), role)
             check_alike(self.champion, self.challenger)
         self.models = [model for model in (self.champion, self.challenger) if model is not None]
         self.metrics = Metrics(self.models)

@@ -30,7 +30,7 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ServerSettings:
     """What the environment says.
 
     Attributes:
@@ -62,7 +62,7 @@ class Settings:
     challenger_percent: float | None
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+    def from_environment(cls, environment: Mapping[str, str]) -> ServerSettings:
         """Read the variables.
 
         Args:

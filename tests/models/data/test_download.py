@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from models.data.download import provide
-from models.data.transfer import CHUNK, Patience, SourceUnavailable, fetch
+from models.data.transfer import CHUNK, DownloadPatience, SourceUnavailable, fetch
 from promotion.config.family import FamilyConfig, load_config
 from promotion.data.datasets import file_sha256
 from promotion.errors import DataError
@@ -25,7 +25,7 @@ from promotion.errors import DataError
 REPOSITORY = Path(__file__).resolve().parents[3]
 CONTENT = os.urandom(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-QUICK = Patience(connect=1, read=0.3, attempts=4, first_pause=0.01)
+QUICK = DownloadPatience(connect=1, read=0.3, attempts=4, first_pause=0.01)
 
 
 @dataclass
@@ -167,7 +167,7 @@ def test_pauses_double(server: Server, target: Path) -> None:
     """The waits between attempts grow: 0.1 s, then 0.2 s."""
     server.behaviour.statuses = [500, 502]
     started = time.monotonic()
-    fetch(server.url, target, SHA256, patience=Patience(attempts=3, first_pause=0.1))
+    fetch(server.url, target, SHA256, patience=DownloadPatience(attempts=3, first_pause=0.1))
     assert 0.3 <= time.monotonic() - started < 1
 
 
@@ -225,7 +225,7 @@ def test_later_call_goes_on_where_an_earlier_one_stopped(server: Server, target:
     """A part left by an earlier process is completed, not fetched again."""
     server.behaviour.cut_after = [12 * CHUNK]
     with pytest.raises(SourceUnavailable, match="the transfer broke off"):
-        fetch(server.url, target, SHA256, patience=Patience(attempts=1))
+        fetch(server.url, target, SHA256, patience=DownloadPatience(attempts=1))
     assert ["data.csv.part", "data.csv.part.json"] == files(target)
     fetch(server.url, target, SHA256, patience=QUICK)
     assert f"bytes={12 * CHUNK}-" == server.behaviour.ranges_seen[-1]
@@ -237,7 +237,7 @@ def test_changed_content_starts_anew(server: Server, target: Path) -> None:
     """When the content behind the URL changed since the part was left, nothing of the part is used."""
     server.behaviour.cut_after = [200_000]
     with pytest.raises(SourceUnavailable):
-        fetch(server.url, target, SHA256, patience=Patience(attempts=1))
+        fetch(server.url, target, SHA256, patience=DownloadPatience(attempts=1))
     other = os.urandom(250_000)
     server.behaviour.content = other
     server.behaviour.names = {"ETag": '"two"'}
@@ -249,7 +249,7 @@ def test_careless_server_does_not_mix_contents(server: Server, target: Path) -> 
     """A server that sends a part of changed content is seen through, even when no digest is expected."""
     server.behaviour.cut_after = [12 * CHUNK]
     with pytest.raises(SourceUnavailable):
-        fetch(server.url, target, None, patience=Patience(attempts=1))
+        fetch(server.url, target, None, patience=DownloadPatience(attempts=1))
     other = os.urandom(250_000)
     server.behaviour.content = other
     server.behaviour.names = {"ETag": '"two"'}
@@ -262,7 +262,7 @@ def test_part_of_another_url_is_not_used(server: Server, target: Path) -> None:
     """A part left by a download from elsewhere is thrown away."""
     server.behaviour.cut_after = [200_000]
     with pytest.raises(SourceUnavailable):
-        fetch(server.url, target, SHA256, patience=Patience(attempts=1))
+        fetch(server.url, target, SHA256, patience=DownloadPatience(attempts=1))
     fetch(f"{server.url}?other", target, SHA256, patience=QUICK)
     assert [None, None] == server.behaviour.ranges_seen
     assert CONTENT == target.read_bytes()
@@ -272,7 +272,7 @@ def test_part_that_is_already_whole_is_recovered(server: Server, target: Path) -
     """A process killed between the last byte and the final name leaves a whole part; the 416 it causes is survived."""
     server.behaviour.cut_after = [12 * CHUNK]
     with pytest.raises(SourceUnavailable):
-        fetch(server.url, target, SHA256, patience=Patience(attempts=1))
+        fetch(server.url, target, SHA256, patience=DownloadPatience(attempts=1))
     (target.parent / "data.csv.part").write_bytes(CONTENT)
     fetch(server.url, target, SHA256, patience=QUICK)
     assert CONTENT == target.read_bytes()
@@ -282,7 +282,7 @@ def test_spoilt_part_is_not_blamed_on_the_server(server: Server, target: Path) -
     """When the left part holds wrong bytes, the whole is wrong, and everything is fetched once more from the start."""
     server.behaviour.cut_after = [12 * CHUNK]
     with pytest.raises(SourceUnavailable):
-        fetch(server.url, target, SHA256, patience=Patience(attempts=1))
+        fetch(server.url, target, SHA256, patience=DownloadPatience(attempts=1))
     (target.parent / "data.csv.part").write_bytes(bytes(12 * CHUNK))
     fetch(server.url, target, SHA256, patience=QUICK)
     assert [None, f"bytes={12 * CHUNK}-", None] == server.behaviour.ranges_seen
@@ -302,7 +302,7 @@ def test_server_that_stays_slow_is_given_up(server: Server, target: Path) -> Non
     """The message says how long nobody answered."""
     server.behaviour.pauses = [2, 2]
     with pytest.raises(SourceUnavailable, match=r"no answer for 0\.3 s$"):
-        fetch(server.url, target, SHA256, patience=Patience(read=0.3, attempts=2, first_pause=0.01))
+        fetch(server.url, target, SHA256, patience=DownloadPatience(read=0.3, attempts=2, first_pause=0.01))
     assert not target.exists()
 
 
@@ -317,7 +317,7 @@ def test_unreachable_port_is_one_short_line(nobody: str, target: Path) -> None:
 def test_unusable_url(url: str, target: Path) -> None:
     """What is no http address is refused at once."""
     with pytest.raises(SourceUnavailable, match="cannot be fetched"):
-        fetch(url, target, SHA256, patience=Patience(first_pause=60))
+        fetch(url, target, SHA256, patience=DownloadPatience(first_pause=60))
 
 
 def test_wrong_bytes_replace_nothing(server: Server, target: Path) -> None:

@@ -17,7 +17,7 @@ from models.data.synthetic_patients import invent_alzheimer
 from models.training.candidates import build_candidates
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY
-from promotion.data.datasets import file_sha256, load_dataset, split
+from promotion.data.datasets import file_sha256, load_dataset, split_dataset
 from promotion.errors import ConfigError, DataError
 from promotion.evaluation.metrics import probability_of, scores
 
@@ -36,7 +36,7 @@ def iris() -> FamilyConfig:
 
 def figures(config: FamilyConfig, home: Path) -> dict[str, dict[str, float]]:
     """What each candidate reaches on the test rows."""
-    part = split(load_dataset(config, home), config)
+    part = split_dataset(load_dataset(config, home), config)
     reached = {}
     for name, model in build_candidates(config).items():
         model.fit(part.train_features, part.train_target)

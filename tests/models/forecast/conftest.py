@@ -8,7 +8,7 @@ import pytest
 from models.forecast.data.generator import invent_sales
 from models.forecast.data.sales import Sales
 from models.forecast.rows import INPUT_COLUMNS
-from models.forecast.training.learning import Learned, Learner, Plan
+from models.forecast.training.learning import Learned, Learner, LearningPlan
 from promotion.config.forecasting import View
 
 STORES = 6
@@ -20,7 +20,7 @@ def make_sales(stores: int = STORES, days: int = 942, seed: int = 42) -> Sales:
     return Sales(rows[[*INPUT_COLUMNS, "Sales"]], invented.store, "0" * 64)
 
 
-def quick_plan(**changes: object) -> Plan:
+def quick_plan(**changes: object) -> LearningPlan:
     settings = {
         "horizon": 42,
         "folds": 2,
@@ -39,7 +39,7 @@ def quick_plan(**changes: object) -> Plan:
         },
         "views": {"xgboost": View(origin_offset=14), "catboost": View(learns="level")},
     }
-    return Plan(**{**settings, **changes})  # type: ignore[arg-type]  # tests change what they like
+    return LearningPlan(**{**settings, **changes})  # type: ignore[arg-type]  # tests change what they like
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 from models.training.candidates import ALGORITHMS, build_candidates, build_pipeline
 from promotion.config.family import Candidate, FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY
-from promotion.data.datasets import load_dataset, split
+from promotion.data.datasets import load_dataset, split_dataset
 from promotion.errors import ConfigError
 
 
@@ -42,7 +42,7 @@ def test_only_the_linear_model_is_scaled(config: FamilyConfig, algorithm: str) -
 
 def test_raw_rows_go_in(config: FamilyConfig) -> None:
     """Missing cells and a code never seen in training are answered, not refused."""
-    part = split(load_dataset(config, REPOSITORY), config)
+    part = split_dataset(load_dataset(config, REPOSITORY), config)
     model = build_pipeline(config, "logistic_regression").fit(part.train_features, part.train_target)
     rows = part.test_features.head(2).copy()
     rows.loc[rows.index[0], ["age", "thal"]] = np.nan
@@ -52,7 +52,7 @@ def test_raw_rows_go_in(config: FamilyConfig) -> None:
 
 def test_same_seed_same_model(config: FamilyConfig) -> None:
     """Two fits of the same configuration give the same probabilities."""
-    part = split(load_dataset(config, REPOSITORY), config)
+    part = split_dataset(load_dataset(config, REPOSITORY), config)
     small = with_candidate(config, "random_forest", n_estimators=5)
     first, second = (
         build_pipeline(small, "random_forest")

@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 
 from models.data.sources import make_missing
 from models.training.lineage import Commit
-from models.training.model_card import Facts, model_card
+from models.training.model_card import CardFacts, model_card
 from promotion.config.family import Candidate, FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY
 from promotion.data.datasets import file_sha256
@@ -24,7 +24,7 @@ def config() -> FamilyConfig:
     return load_config(REPOSITORY / "config", "heart-disease")
 
 
-def facts(**changed: Any) -> Facts:
+def facts(**changed: Any) -> CardFacts:
     known: dict[str, Any] = {
         "algorithm": "random_forest",
         "params": {"n_estimators": 100, "criterion": "gini", "max_depth": 10},
@@ -37,7 +37,7 @@ def facts(**changed: Any) -> Facts:
         "timestamp": "2026-11-21T10:00:00.000000+00:00",
         "commit": Commit("c0ffee", dirty=False),
     }
-    return Facts(**(known | changed))
+    return CardFacts(**(known | changed))
 
 
 def tables(card: str) -> list[list[str]]:

@@ -15,7 +15,7 @@ from promotion.approvals.reviews import Reviews
 from promotion.approvals.rules import Word
 from promotion.audit.checkpoints import leave_checkpoint
 from promotion.journal import clock
-from promotion.journal.chain import FIELDS, GENESIS, link
+from promotion.journal.chain import FIELDS, GENESIS, link_event
 from promotion.journal.journal import Journal
 from promotion.journal.records import Authority, Change, Registration
 from promotion.registry.stages import Stage
@@ -93,7 +93,7 @@ def rewrite(connection: Connection) -> None:
     previous = GENESIS
     for position, row in enumerate(_events(connection), start=1):
         values = {**row, "sequence": position}
-        hashed = link(previous, (values[name] for name in FIELDS))
+        hashed = link_event(previous, (values[name] for name in FIELDS))
         change = "UPDATE promotion_event SET sequence = :n, previous_hash = :p, hash = :h WHERE id = :id"
         connection.execute(text(change), {"n": position, "p": previous, "h": hashed, "id": row["id"]})
         previous = hashed
@@ -144,7 +144,7 @@ def insert(connection: Connection) -> None:
     connection.execute(text("UPDATE promotion_event SET sequence = -sequence WHERE sequence < 0"))
     before, row = _events(connection)[3], _events(connection)[2]
     row |= {"id": 99, "sequence": 5, "actor": "mallory", "previous_hash": before["hash"]}
-    row["hash"] = link(before["hash"], (row[name] for name in FIELDS))
+    row["hash"] = link_event(before["hash"], (row[name] for name in FIELDS))
     names = ", ".join(row)
     marks = ", ".join(f":{name}" for name in row)
     connection.execute(text(f"INSERT INTO promotion_event ({names}) VALUES ({marks})"), row)  # noqa: S608

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from tests.promotion.audit.tampering import ATTACKS, EVENTS, HANDIWORK, fill, past_the_triggers
 from tests.promotion.factories import a_journal, a_version, promote
 
-from promotion.audit import AuditReport, verify
+from promotion.audit import AuditReport, verify_journal
 from promotion.audit.checkpoints import read_checkpoints
 from promotion.audit.export import ExportSource, export
 from promotion.audit.source import JournalSource
@@ -49,14 +49,14 @@ def url(folder: Path) -> str:
 
 
 def audited(journal: Journal, keys: Keys, checkpoints: Path) -> AuditReport:
-    return verify(JournalSource(journal), read_checkpoints(checkpoints)[0], keys.trusted())
+    return verify_journal(JournalSource(journal), read_checkpoints(checkpoints)[0], keys.trusted())
 
 
 def audited_offline(journal: Journal, keys: Keys, checkpoints: Path) -> AuditReport:
     """As an auditor does it: with a file, and checkpoints that were archived elsewhere before."""
     path = checkpoints.with_name("journal.jsonl")
     export(JournalSource(journal), [], path, family=None)
-    return verify(ExportSource(path), read_checkpoints(checkpoints)[0], keys.trusted())
+    return verify_journal(ExportSource(path), read_checkpoints(checkpoints)[0], keys.trusted())
 
 
 def test_a_journal_that_nobody_touched_is_sound(journal: Journal, keys: Keys, tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_checkpoints_inside_an_export_count(journal: Journal, keys: Keys, tmp_pa
     """They go along, and their signatures are checked like those of a folder."""
     export(JournalSource(journal), read_checkpoints(tmp_path / "checkpoints")[0], tmp_path / "file", family=None)
 
-    assert {"signed": 4} == verify(ExportSource(tmp_path / "file"), [], keys.trusted()).checkpoints
+    assert {"signed": 4} == verify_journal(ExportSource(tmp_path / "file"), [], keys.trusted()).checkpoints
 
 
 def test_an_export_of_one_family_is_not_verified(journal: Journal, tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_a_file_that_is_no_export_is_one_clear_line(tmp_path: Path, content: str
     path.write_text(content)
 
     with pytest.raises(DataError, match="export"):
-        verify(ExportSource(path), [], {})
+        verify_journal(ExportSource(path), [], {})
 
 
 def test_an_export_that_cannot_be_written_leaves_nothing(journal: Journal, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from promotion.audit.checkpoints import (
     VALID,
     Checkpoint,
     checkpoint_folder,
-    judge,
+    judge_checkpoints,
     leave_checkpoint,
     read_checkpoints,
 )
@@ -57,7 +57,7 @@ def test_a_checkpoint_holds_the_end_of_the_chain_and_is_signed(folder: Path, key
     assert [] == problems
     assert (1, event.hash) == (checkpoint.sequence, checkpoint.hash)
     assert [f"1-{event.hash[:12]}.json"] == [path.name for path in folder.iterdir()]
-    assert [(checkpoint, VALID)] == judge([checkpoint], keys.trusted())
+    assert [(checkpoint, VALID)] == judge_checkpoints([checkpoint], keys.trusted())
 
 
 def test_ssh_keygen_alone_can_check_one(folder: Path, keys: Keys, tmp_path: Path) -> None:
@@ -81,9 +81,11 @@ def test_signatures_are_told_apart(folder: Path, keys: Keys, tmp_path: Path) -> 
     other = Keys(tmp_path / "other" / "signing-key.pem").signing_key()
     bad = [replace(good, signature=None), replace(good, sequence=9), replace(good, signature="nonsense")]
 
-    assert [VALID, UNSIGNED, FORGED, UNKNOWN] == [standing for _, standing in judge([good, *bad], keys.trusted())]
-    assert [UNKNOWN] == [standing for _, standing in judge([good], {"other": public_pem(other)})]
-    assert [UNKNOWN] == [standing for _, standing in judge([good], {})]
+    assert [VALID, UNSIGNED, FORGED, UNKNOWN] == [
+        standing for _, standing in judge_checkpoints([good, *bad], keys.trusted())
+    ]
+    assert [UNKNOWN] == [standing for _, standing in judge_checkpoints([good], {"other": public_pem(other)})]
+    assert [UNKNOWN] == [standing for _, standing in judge_checkpoints([good], {})]
 
 
 def test_without_ssh_keygen_the_checkpoint_is_unsigned_and_loud(

@@ -15,15 +15,15 @@ from tests.promotion.factories import a_family, a_journal, a_version, promote
 
 from promotion.compliance import page as monthly
 from promotion.compliance.facts import Month
-from promotion.compliance.page import document, write_page
+from promotion.compliance.page import document, write_compliance_page
 from promotion.compliance.report import Compliance, collect, verified
-from promotion.compliance.spreadsheet import COLUMNS, harmless, table
+from promotion.compliance.spreadsheet import COLUMNS, harmless_cell, table
 from promotion.config.policy import Review
 from promotion.config.settings import REPOSITORY, Settings
 from promotion.errors import PromotionError, UnknownFamily, UsageError
 from promotion.journal.journal import Journal
 from promotion.journal.records import Authority, Change
-from promotion.pages import link
+from promotion.pages import page_link
 from promotion.registry.stages import Stage
 
 OCTOBER = Month.parse("2026-10")
@@ -60,7 +60,7 @@ def report(journal: Journal, scribe: Scribe) -> Compliance:
 
 def page_of(report: Compliance, folder: Path) -> str:
     path = folder / "page.html"
-    write_page(report, path, spreadsheet=folder / "events.csv", journal_exists=True)
+    write_compliance_page(report, path, spreadsheet=folder / "events.csv", journal_exists=True)
     return path.read_text(encoding="utf-8")
 
 
@@ -320,7 +320,7 @@ def test_the_spreadsheet_has_every_event_and_no_formula(report: Compliance) -> N
 )
 def test_cells_are_harmless(cell: object, expected: object) -> None:
     """Texts that begin like a formula are told apart from numbers and from everything else."""
-    assert expected == harmless(cell)
+    assert expected == harmless_cell(cell)
 
 
 def test_the_document_names_every_column() -> None:
@@ -363,7 +363,7 @@ def test_a_page_that_cannot_be_written_leaves_nothing(report: Compliance, tmp_pa
     """One line names the file and the option; no half page, no temporary file."""
     (tmp_path / "taken").mkdir()
     with pytest.raises(PromotionError, match=r"taken: cannot be written: .*--output"):
-        write_page(report, tmp_path / "taken", spreadsheet=tmp_path / "x.csv", journal_exists=True)
+        write_compliance_page(report, tmp_path / "taken", spreadsheet=tmp_path / "x.csv", journal_exists=True)
 
     assert [] == list(tmp_path.glob(".*"))
 
@@ -379,4 +379,4 @@ def test_a_page_that_cannot_be_written_leaves_nothing(report: Compliance, tmp_pa
 )
 def test_links(target: str, expected: str, tmp_path: Path) -> None:
     """Files are found from where the page is, addresses stay, and what a browser would run is no link."""
-    assert expected == link(target, tmp_path / "reports" / "promotion" / "page.html", tmp_path)
+    assert expected == page_link(target, tmp_path / "reports" / "promotion" / "page.html", tmp_path)

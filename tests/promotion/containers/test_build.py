@@ -21,7 +21,7 @@ from promotion.containers.context import REQUIREMENTS, build_context
 from promotion.containers.docker import DockerFailed, docker, inspect
 from promotion.containers.trial import label
 from promotion.errors import ArtifactRefused, UsageError
-from promotion.export.folder import Engine, Export, seal
+from promotion.export.folder import Export, ServingEngine, seal
 from promotion.signing.keys import Keys
 
 HADOLINT = Path(sys.executable).with_name("hadolint")
@@ -29,7 +29,7 @@ SHA = "0123456789abcdef0123456789abcdef01234567"
 PINS = ["mlflow==3.17.2", "scikit-learn==1.9.1", "skops==0.16.0", "pandas==3.1.1", "numpy==2.4.6", "scipy==1.18.0"]
 
 
-def an_export(folder: Path, *, engine: Engine = "onnx", pins: list[str] | None = None) -> Export:
+def an_export(folder: Path, *, engine: ServingEngine = "onnx", pins: list[str] | None = None) -> Export:
     (folder / "model").mkdir(parents=True)
     (folder / "schema.json").write_text("{}\n")
     if pins is not None:

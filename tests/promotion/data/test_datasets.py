@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from promotion.config.family import Column, FamilyConfig, load_config
-from promotion.data.datasets import Dataset, feature_schema_hash, file_sha256, load_dataset, split
+from promotion.data.datasets import Dataset, feature_schema_hash, file_sha256, load_dataset, split_dataset
 from promotion.errors import DataError
 from promotion.prediction.inputs import FileRows
 
@@ -262,7 +262,7 @@ def test_one_patient_may_miss_what_training_may_miss(config: FamilyConfig, write
 def test_split_is_stratified_and_repeatable(config: FamilyConfig) -> None:
     """20 % of the rows are held out, with the same share of positives, the same ones each time, none on both sides."""
     dataset = load_dataset(config, REPOSITORY)
-    first, second = split(dataset, config), split(dataset, config)
+    first, second = split_dataset(dataset, config), split_dataset(dataset, config)
     assert (242, 61) == (len(first.train_features), len(first.test_features))
     assert (111, 28) == (first.train_target.sum(), first.test_target.sum())
     assert set(range(303)) == set(first.train_features.index) | set(first.test_features.index)
@@ -277,7 +277,7 @@ def test_split_needs_both_classes_on_both_sides(config: FamilyConfig) -> None:
     target[0] = 1
     expected = r"303 rows, 302 of class 'not num > 0', 1 of class 'num > 0', cannot be split with test_size 0\.2"
     with pytest.raises(DataError, match=expected):
-        split(Dataset(whole.features, target, whole.sha256, whole.path), config)
+        split_dataset(Dataset(whole.features, target, whole.sha256, whole.path), config)
 
 
 def test_schema_hash_ignores_order_and_documentation(config: FamilyConfig, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from tests.promotion.shared_home import SharedHome
 from promotion.config.settings import REPOSITORY
 from promotion.delivery.cluster import Cluster
 from promotion.delivery.deploy import Deployer
-from promotion.delivery.records import Deployment, Environment, Image, Target, Track
-from promotion.delivery.rollout import Watch
+from promotion.delivery.records import Deployment, DeploymentTarget, Environment, Image, Track
+from promotion.delivery.rollout import RolloutWatch
 from promotion.journal.records import Entry
 from promotion.registry.stages import Stage
 from promotion.service import Mover, PromotionService
@@ -32,7 +32,7 @@ class Scene:
         store: MLflow's store.
         cluster: The scripted one.
         said: What was reported.
-        patience: See `Watch`.
+        patience: See `RolloutWatch`.
         seconds: How long a rollout may take.
     """
 
@@ -53,7 +53,7 @@ class Scene:
             REPOSITORY / "k8s",
             actor="anna",
             seconds=self.seconds,
-            watch=partial(Watch, poll=0.01, patience=self.patience),
+            watch=partial(RolloutWatch, poll=0.01, patience=self.patience),
             settling=0.0,
         )
 
@@ -70,7 +70,7 @@ class Scene:
         self, image: Image, track: Track = Track.STABLE, environment: Environment = Environment.PRODUCTION
     ) -> Deployment:
         """Deploy an image."""
-        target = Target("tiny", environment, track)
+        target = DeploymentTarget("tiny", environment, track)
         return self.deployer(environment).deploy(target, image, self.cluster.export(image.version))
 
     def promote(self, number: int, to: Stage = Stage.PRODUCTION) -> None:

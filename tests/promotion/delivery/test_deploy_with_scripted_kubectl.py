@@ -12,7 +12,7 @@ from tests.promotion.delivery.conftest import MODEL, Scene
 
 from promotion.delivery.deployments import Deployments
 from promotion.delivery.errors import DeploymentFailed
-from promotion.delivery.records import Environment, State, Target, Track, Verdict
+from promotion.delivery.records import DeploymentState, DeploymentTarget, Environment, RolloutVerdict, Track
 from promotion.errors import GateRefused, NothingToDo, ProductionMoved, UsageError
 from promotion.registry.stages import Stage
 
@@ -26,7 +26,7 @@ def test_a_deployment_is_applied_watched_asked_and_recorded(first: Scene) -> Non
 
     done = first.deploy(image)
 
-    assert State.DEPLOYED is done.state
+    assert DeploymentState.DEPLOYED is done.state
     assert image.reference == first.cluster.runs("tiny")
     deployment = first.cluster.object("deployment/tiny")
     assert deployment is not None
@@ -104,7 +104,7 @@ def test_an_infrastructure_that_fails_takes_back_the_cluster_only(second: Scene,
     second.seconds = enough
     assert "infrastructure" == failed.value.details["verdict"]
     assert (before, 2, None) == (second.cluster.runs("tiny"), second.production(), second.entry(2).known_bad)
-    assert State.DEPLOYED is second.deploy(second.image(2)).state
+    assert DeploymentState.DEPLOYED is second.deploy(second.image(2)).state
 
 
 @pytest.mark.system
@@ -132,7 +132,7 @@ def test_what_may_pass_is_given_time(second: Scene) -> None:
 
     second.service.report = heal
 
-    assert State.DEPLOYED is second.deploy(image).state
+    assert DeploymentState.DEPLOYED is second.deploy(image).state
 
 
 def test_without_a_predecessor_production_ends_empty_and_loud(first: Scene) -> None:
@@ -217,7 +217,7 @@ def test_a_version_that_left_production_since_the_check_is_not_applied(first: Sc
     """Production is compared again in the transaction that begins the deployment."""
     image = first.image(1)
     deployer = first.deployer()
-    target = Target("tiny", Environment.PRODUCTION)
+    target = DeploymentTarget("tiny", Environment.PRODUCTION)
     plan = deployer.check(target, image, first.cluster.export(1))
     first.promote(2)
 
@@ -267,7 +267,7 @@ def test_an_image_that_is_not_the_production_versions_is_refused(
     image = replace(second.image(2), **change)  # type: ignore[arg-type]
 
     with pytest.raises(GateRefused, match=reason):
-        second.deployer().deploy(Target("tiny", Environment.PRODUCTION), image, second.cluster.export(2))
+        second.deployer().deploy(DeploymentTarget("tiny", Environment.PRODUCTION), image, second.cluster.export(2))
 
     assert "apply" not in second.cluster.verbs()
 
@@ -349,7 +349,7 @@ def test_a_production_version_that_fails_in_staging_keeps_its_place(second: Scen
 def test_what_was_interrupted_and_cannot_be_checked_any_more_goes_back(second: Scene) -> None:
     """The export was replaced meanwhile: --resume ends the attempt without blaming anybody."""
     before, image = second.cluster.runs("tiny"), second.image(2)
-    deployer, target = second.deployer(), Target("tiny", Environment.PRODUCTION)
+    deployer, target = second.deployer(), DeploymentTarget("tiny", Environment.PRODUCTION)
     plan = deployer.check(target, image, second.cluster.export(2))
     predecessor = deployer._predecessor(plan)
     deployer.deployments.begin(target, image, plan.entry, predecessor, cluster=deployer.cluster.server(), actor="anna")
@@ -366,7 +366,7 @@ def test_what_was_interrupted_and_cannot_be_checked_any_more_goes_back(second: S
 def test_another_image_takes_the_place_of_an_interrupted_one(second: Scene) -> None:
     """The interrupted attempt is taken back as overtaken, then the new one begins from what is known to work."""
     good = second.image(2)
-    deployer, target = second.deployer(), Target("tiny", Environment.PRODUCTION)
+    deployer, target = second.deployer(), DeploymentTarget("tiny", Environment.PRODUCTION)
     plan = deployer.check(target, good, second.cluster.export(2))
     begun = deployer.deployments.begin(
         target, good, plan.entry, deployer._predecessor(plan), cluster=deployer.cluster.server(), actor="anna"
@@ -376,7 +376,7 @@ def test_another_image_takes_the_place_of_an_interrupted_one(second: Scene) -> N
 
     done = second.deploy(other)
 
-    assert (State.DEPLOYED, other.reference) == (done.state, second.cluster.runs("tiny"))
+    assert (DeploymentState.DEPLOYED, other.reference) == (done.state, second.cluster.runs("tiny"))
     assert ["deploy", "deploy failed", "deploy undone", "deploy", "deployed"] == second.actions(5)
     assert ["apply", "rollout", "apply"] == [verb for verb in second.cluster.verbs() if verb in {"apply", "rollout"}]
 
@@ -402,4 +402,4 @@ def test_an_api_server_that_goes_away_leaves_a_journaled_way_back(second: Scene)
     assert (before, 2) == (second.cluster.runs("tiny"), second.production())
     with pytest.raises(NothingToDo, match="was interrupted"):
         second.deployer().resume("tiny", Environment.PRODUCTION, second.cluster.export(2))
-    assert Verdict.INFRASTRUCTURE.value == failed.value.details["verdict"]
+    assert RolloutVerdict.INFRASTRUCTURE.value == failed.value.details["verdict"]

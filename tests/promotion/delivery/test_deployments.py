@@ -7,14 +7,23 @@ from pathlib import Path
 import pytest
 from tests.promotion.factories import a_journal, a_version, promote
 
-from promotion.audit import verify
+from promotion.audit import verify_journal
 from promotion.audit.source import JournalSource
 from promotion.delivery.deployments import Deployments
-from promotion.delivery.records import Deployment, Environment, Failure, Image, Predecessor, State, Target, Verdict
+from promotion.delivery.records import (
+    Deployment,
+    DeploymentState,
+    DeploymentTarget,
+    Environment,
+    Failure,
+    Image,
+    Predecessor,
+    RolloutVerdict,
+)
 from promotion.errors import JournalLocked, ProductionMoved
 from promotion.journal.journal import Journal
 
-TARGET = Target("churn", Environment.PRODUCTION)
+TARGET = DeploymentTarget("churn", Environment.PRODUCTION)
 IMAGE = Image("registry.example/churn:1", "churn", "churn", 1, "1.0.0", "d" * 64, "", "f" * 64)
 BEFORE = Predecessor("5d4f8", "0" * 32, "registry.example/churn:0")
 
@@ -27,7 +36,7 @@ def journal(tmp_path: Path) -> Journal:
     return made
 
 
-def begin(journal: Journal, target: Target = TARGET) -> Deployment:
+def begin(journal: Journal, target: DeploymentTarget = TARGET) -> Deployment:
     """Begin to deploy version 1."""
     entry = journal.entry("churn", 1)
     assert entry is not None
@@ -38,9 +47,9 @@ def test_what_was_written_comes_back(journal: Journal) -> None:
     """Target, image, predecessor and failure survive the database, and nothing else is under way afterwards."""
     deployments = Deployments(journal)
     begun = begin(journal)
-    failure = Failure(Verdict.VERSION, "it crashes", ("line 1", "line 2"))
+    failure = Failure(RolloutVerdict.VERSION, "it crashes", ("line 1", "line 2"))
 
-    assert (TARGET, IMAGE, BEFORE, State.APPLYING, None) == (
+    assert (TARGET, IMAGE, BEFORE, DeploymentState.APPLYING, None) == (
         begun.target,
         begun.image,
         begun.predecessor,
@@ -48,9 +57,9 @@ def test_what_was_written_comes_back(journal: Journal) -> None:
         begun.failure,
     )
     assert begun == deployments.unfinished("churn", Environment.PRODUCTION)
-    failed = deployments.advance(begun, State.RETURNING, actor="anna", failure=failure)
+    failed = deployments.advance(begun, DeploymentState.RETURNING, actor="anna", failure=failure)
     assert (failure, False) == (failed.failure, failed.is_going_forward)
-    deployments.advance(failed, State.FAILED, actor="anna")
+    deployments.advance(failed, DeploymentState.FAILED, actor="anna")
     assert deployments.unfinished("churn", Environment.PRODUCTION) is None
 
 
@@ -61,7 +70,7 @@ def test_only_one_deployment_of_an_environment_is_under_way(journal: Journal) ->
     with pytest.raises(JournalLocked, match="another process deploys 'churn' to production"):
         begin(journal)
 
-    begin(journal, Target("churn", Environment.STAGING))
+    begin(journal, DeploymentTarget("churn", Environment.STAGING))
 
 
 def test_a_version_that_moved_since_the_check_is_not_begun(journal: Journal) -> None:
@@ -81,11 +90,13 @@ def test_every_step_is_in_the_chain(journal: Journal) -> None:
     """Beginning, verdict and end are events that move nothing, and the audit finds them sound."""
     deployments = Deployments(journal)
     failed = deployments.advance(
-        begin(journal), State.RETURNING, actor="anna", failure=Failure(Verdict.INFRASTRUCTURE, "quota")
+        begin(journal), DeploymentState.RETURNING, actor="anna", failure=Failure(RolloutVerdict.INFRASTRUCTURE, "quota")
     )
-    deployments.advance(failed, State.FAILED, actor="anna")
+    deployments.advance(failed, DeploymentState.FAILED, actor="anna")
     done = begin(journal)
-    deployments.advance(deployments.advance(done, State.CHECKING, actor="anna"), State.DEPLOYED, actor="anna")
+    deployments.advance(
+        deployments.advance(done, DeploymentState.CHECKING, actor="anna"), DeploymentState.DEPLOYED, actor="anna"
+    )
 
     events = journal.history("churn")[::-1][1:]
     assert ["deploy", "deploy failed", "deploy undone", "deploy", "deployed"] == [event.action for event in events]
@@ -93,4 +104,4 @@ def test_every_step_is_in_the_chain(journal: Journal) -> None:
     assert {"verdict": "infrastructure", "environment": "production", "track": "stable"}.items() <= events[
         1
     ].details.items()
-    assert [] == list(verify(JournalSource(journal), [], {}).findings)
+    assert [] == list(verify_journal(JournalSource(journal), [], {}).findings)

@@ -8,7 +8,7 @@ import pytest
 
 from promotion.delivery.failure_causes import hopeless, late, obstacle
 from promotion.delivery.kubectl_objects import Pod, Rollout, event_lines
-from promotion.delivery.records import Verdict
+from promotion.delivery.records import RolloutVerdict
 
 
 def a_pod(**container: Any) -> Pod:
@@ -45,19 +45,19 @@ ALL = dict.fromkeys(("replicas", "updatedReplicas", "availableReplicas"), 2)
 @pytest.mark.parametrize(
     ("container", "verdict"),
     [
-        ({"state": CRASHING, "lastState": ended(1), "restartCount": 2}, Verdict.VERSION),
-        ({"state": CRASHING, "lastState": ended(137, "OOMKilled"), "restartCount": 1}, Verdict.VERSION),
-        ({"state": CRASHING, "lastState": ended(2), "restartCount": 2}, Verdict.INFRASTRUCTURE),
+        ({"state": CRASHING, "lastState": ended(1), "restartCount": 2}, RolloutVerdict.VERSION),
+        ({"state": CRASHING, "lastState": ended(137, "OOMKilled"), "restartCount": 1}, RolloutVerdict.VERSION),
+        ({"state": CRASHING, "lastState": ended(2), "restartCount": 2}, RolloutVerdict.INFRASTRUCTURE),
         ({"state": CRASHING, "lastState": ended(1), "restartCount": 0}, None),
         ({"state": ended(1), "restartCount": 0}, None),
-        ({"state": waiting("InvalidImageName")}, Verdict.INFRASTRUCTURE),
-        ({"state": waiting("CreateContainerConfigError", 'secret "x" not found')}, Verdict.INFRASTRUCTURE),
+        ({"state": waiting("InvalidImageName")}, RolloutVerdict.INFRASTRUCTURE),
+        ({"state": waiting("CreateContainerConfigError", 'secret "x" not found')}, RolloutVerdict.INFRASTRUCTURE),
         ({"state": waiting("ContainerCreating")}, None),
         ({"state": waiting("ImagePullBackOff")}, None),
         ({"state": {"running": {}}}, None),
     ],
 )
-def test_what_no_waiting_changes(container: dict[str, Any], verdict: Verdict | None) -> None:
+def test_what_no_waiting_changes(container: dict[str, Any], verdict: RolloutVerdict | None) -> None:
     """A crash loop counts from the second crash; one crash, or an image that is being fetched, does not count yet."""
     failure = hopeless([a_pod(**container)])
 
@@ -67,19 +67,23 @@ def test_what_no_waiting_changes(container: dict[str, Any], verdict: Verdict | N
 @pytest.mark.parametrize(
     ("rollout", "container", "verdict"),
     [
-        (a_rollout(), {"state": {"running": {}}}, Verdict.VERSION),
-        (a_rollout(), {"state": waiting("Error"), "lastState": ended(1)}, Verdict.VERSION),
-        (a_rollout(), {"state": waiting("ContainerCreating")}, Verdict.INFRASTRUCTURE),
-        (a_rollout(), {"state": waiting("ErrImagePull")}, Verdict.INFRASTRUCTURE),
-        (a_rollout(), {"state": CRASHING, "lastState": ended(0, "Completed"), "restartCount": 2}, Verdict.VERSION),
+        (a_rollout(), {"state": {"running": {}}}, RolloutVerdict.VERSION),
+        (a_rollout(), {"state": waiting("Error"), "lastState": ended(1)}, RolloutVerdict.VERSION),
+        (a_rollout(), {"state": waiting("ContainerCreating")}, RolloutVerdict.INFRASTRUCTURE),
+        (a_rollout(), {"state": waiting("ErrImagePull")}, RolloutVerdict.INFRASTRUCTURE),
+        (
+            a_rollout(),
+            {"state": CRASHING, "lastState": ended(0, "Completed"), "restartCount": 2},
+            RolloutVerdict.VERSION,
+        ),
         (
             a_rollout({"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "quota"}),
             {"state": {"running": {}}},
-            Verdict.INFRASTRUCTURE,
+            RolloutVerdict.INFRASTRUCTURE,
         ),
     ],
 )
-def test_time_is_up(rollout: Rollout, container: dict[str, Any], verdict: Verdict) -> None:
+def test_time_is_up(rollout: Rollout, container: dict[str, Any], verdict: RolloutVerdict) -> None:
     """Started and never ready is the version's fault, unless anything around it is in the way."""
     assert verdict is late(rollout, [a_pod(**container)], 10).verdict
 
@@ -97,7 +101,7 @@ def test_without_any_pod_it_is_the_infrastructure() -> None:
     """Nothing started, so nothing can be held against the version."""
     failure = late(a_rollout(updatedReplicas=0), [], 10)
 
-    assert Verdict.INFRASTRUCTURE is failure.verdict
+    assert RolloutVerdict.INFRASTRUCTURE is failure.verdict
     assert "0 of 2 pods are new" in failure.reason
 
 

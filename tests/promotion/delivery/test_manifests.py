@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from promotion.config.settings import REPOSITORY
-from promotion.delivery.manifests import annotations_of, render, selector
-from promotion.delivery.records import Environment, Image, Target, Track
+from promotion.delivery.manifests import annotations_of, render_manifests, selector
+from promotion.delivery.records import DeploymentTarget, Environment, Image, Track
 from promotion.errors import UsageError
 
 pytestmark = pytest.mark.skipif(
@@ -42,8 +42,8 @@ def built(folder: str) -> tuple[Document, ...]:
 @cache
 def rendered(environment: Environment, track: Track) -> dict[str, Document]:
     """One family's objects by kind."""
-    target = Target("heart_disease", environment, track)
-    documents = yaml.safe_load_all(render(K8S, target, IMAGE, "0" * 32))
+    target = DeploymentTarget("heart_disease", environment, track)
+    documents = yaml.safe_load_all(render_manifests(K8S, target, IMAGE, "0" * 32))
     return {document["kind"]: document for document in documents}
 
 
@@ -85,7 +85,9 @@ def test_every_selector_finds_the_pods_and_only_those(environment: Environment) 
         for found in (spec["selector"]["matchLabels"], *spread):
             assert found.items() <= pods[own].items()
             assert not found.items() <= pods[other].items()
-        ours = dict(part.split("=") for part in selector(Target("heart_disease", environment, own)).split(","))
+        ours = dict(
+            part.split("=") for part in selector(DeploymentTarget("heart_disease", environment, own)).split(",")
+        )
         assert ours.items() <= pods[own].items()
         assert not ours.items() <= pods[other].items()
 
@@ -168,4 +170,4 @@ def test_pods_meet_the_restricted_standard_and_end_gracefully() -> None:
 def test_a_family_without_a_dns_label_is_refused(family: str) -> None:
     """Before anything is rendered."""
     with pytest.raises(UsageError, match="has no name for Kubernetes"):
-        _ = Target(family, Environment.STAGING).instance
+        _ = DeploymentTarget(family, Environment.STAGING).instance

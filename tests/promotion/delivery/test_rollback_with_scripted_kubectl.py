@@ -14,7 +14,7 @@ from tests.promotion.monitoring.test_rollback_trigger import seen
 from promotion.delivery.deploy import Deployer
 from promotion.delivery.errors import ClusterBehind
 from promotion.delivery.records import Environment
-from promotion.delivery.rollback import TakenBack, follow, is_behind, take_back
+from promotion.delivery.rollback import TakenBack, follow_registry, is_behind, take_back
 from promotion.delivery.status import status
 from promotion.errors import GateRefused, UsageError
 from promotion.monitoring.alerts.announcements import announcer
@@ -63,11 +63,11 @@ def test_a_cluster_that_was_away_follows_later(deployed: Scene, cluster: Scripte
     with pytest.raises(ClusterBehind, match="the cluster does NOT run it yet: kubectl leads nowhere; then: python"):
         done.require_followed()
     assert is_behind(deployed.service.journal, "tiny")
-    finished = follow(deployed.service, lambda _service: deployed.deployer(), "tiny")
+    finished = follow_registry(deployed.service, lambda _service: deployed.deployer(), "tiny")
     assert finished is not None
     assert "tiny-linear:1-" in str(cluster.runs("tiny"))
     assert not is_behind(deployed.service.journal, "tiny")
-    assert follow(deployed.service, lambda _service: deployed.deployer(), "tiny") is None
+    assert follow_registry(deployed.service, lambda _service: deployed.deployer(), "tiny") is None
 
 
 @pytest.mark.system

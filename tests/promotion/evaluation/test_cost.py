@@ -15,7 +15,7 @@ import pytest
 
 from promotion.config.family import load_config
 from promotion.config.settings import REPOSITORY
-from promotion.data.datasets import load_dataset, split
+from promotion.data.datasets import load_dataset, split_dataset
 from promotion.errors import ArtifactRefused, PromotionError
 from promotion.evaluation.cost import measure, worker_environment
 from promotion.evaluation.cost_worker import BLOCK_REQUESTS, BLOCKS, WARM_UP_REQUESTS, timed
@@ -66,7 +66,7 @@ def start_with(script: Path, line: str) -> str:
 def rows() -> pd.DataFrame:
     """The test rows of heart-disease."""
     config = load_config(REPOSITORY / "config", "heart-disease")
-    return split(load_dataset(config, REPOSITORY), config).test_features
+    return split_dataset(load_dataset(config, REPOSITORY), config).test_features
 
 
 @pytest.fixture(scope="module")

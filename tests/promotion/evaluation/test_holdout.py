@@ -14,14 +14,13 @@ from models.training.candidates import build_pipeline
 from models.training.folds import compare_folds
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY
-from promotion.data.datasets import load_dataset, split
+from promotion.data.arrays import FloatArray, IntArray
+from promotion.data.datasets import load_dataset, split_dataset
 from promotion.errors import ArtifactRefused, PromotionError
 from promotion.evaluation.holdout import HoldoutEvaluator
 from promotion.evaluation.loading import TRUSTED_TYPES
 from promotion.evaluation.metrics import (
     METRICS,
-    FloatArray,
-    IntArray,
     intervals,
     paired_difference,
     permutation_losses,
@@ -114,7 +113,7 @@ def test_a_class_without_rows_has_no_area() -> None:
 def test_importance_for_several_classes(iris: tuple[FamilyConfig, Path]) -> None:
     """Shuffling a petal's measure costs accuracy, as scikit-learn's permutation importance says."""
     config, home = iris
-    part = split(load_dataset(config, home), config)
+    part = split_dataset(load_dataset(config, home), config)
     model = build_pipeline(config, "random_forest").fit(part.train_features, part.train_target)
     ours = permutation_losses(model, part.train_features, part.train_target, classes=3, metric="accuracy", seed=42)
     expected = permutation_importance(
@@ -127,7 +126,7 @@ def test_importance_for_several_classes(iris: tuple[FamilyConfig, Path]) -> None
 def test_holdout_of_several_classes(iris: tuple[FamilyConfig, Path], tmp_path: Path) -> None:
     """A registered iris model is scored on the 30 test rows; one with other classes is refused."""
     config, home = iris
-    part = split(load_dataset(config, home), config)
+    part = split_dataset(load_dataset(config, home), config)
     model = build_pipeline(config, "random_forest").fit(part.train_features, part.train_target)
     mlflow.sklearn.save_model(model, tmp_path / "model", pip_requirements=[], skops_trusted_types=sorted(TRUSTED_TYPES))
     evaluator = HoldoutEvaluator(config, home)
@@ -183,7 +182,7 @@ def test_paired_difference() -> None:
 
 def test_permutation_losses_are_scikit_learns(config: FamilyConfig) -> None:
     """Shuffling a column costs what scikit-learn's permutation importance says, up to the luck of the shuffles."""
-    part = split(load_dataset(config, REPOSITORY), config)
+    part = split_dataset(load_dataset(config, REPOSITORY), config)
     model = build_pipeline(config, "logistic_regression").fit(part.train_features, part.train_target)
     ours = permutation_losses(model, part.train_features, part.train_target, classes=2, metric="roc_auc", seed=42)
     expected = permutation_importance(
@@ -221,7 +220,7 @@ def iris(tmp_path_factory: pytest.TempPathFactory) -> tuple[FamilyConfig, Path]:
 @pytest.fixture(scope="module")
 def artifacts(config: FamilyConfig, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Two fitted candidates as MLflow writes them."""
-    part = split(load_dataset(config, REPOSITORY), config)
+    part = split_dataset(load_dataset(config, REPOSITORY), config)
     folder = tmp_path_factory.mktemp("artifacts")
     for algorithm in ("logistic_regression", "random_forest"):
         model = build_pipeline(config, algorithm).fit(part.train_features, part.train_target)
@@ -272,7 +271,7 @@ def test_artifact_that_is_not_there(config: FamilyConfig, tmp_path: Path) -> Non
 
 def test_model_that_does_not_fit_the_rows(config: FamilyConfig) -> None:
     """A model trained on other columns is refused with the reason, not with a traceback."""
-    part = split(load_dataset(config, REPOSITORY), config)
+    part = split_dataset(load_dataset(config, REPOSITORY), config)
     model = build_pipeline(config, "logistic_regression").fit(part.train_features, part.train_target)
     with pytest.raises(PromotionError, match=r"cannot score the test rows: ValueError: .*thal"):
         probability_of(model, part.test_features.drop(columns="thal"), classes=2)

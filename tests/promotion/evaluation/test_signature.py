@@ -11,7 +11,7 @@ import yaml
 
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY
-from promotion.data.datasets import feature_schema_hash, load_dataset, split
+from promotion.data.datasets import feature_schema_hash, load_dataset, split_dataset
 from promotion.evaluation.holdout import HoldoutEvaluator
 from promotion.evaluation.signature import data_problems, schema_problems, signature_types
 
@@ -76,7 +76,7 @@ def signed(heart: FamilyConfig, tmp_path_factory: pytest.TempPathFactory) -> Pat
     from models.training.candidates import build_pipeline
     from models.training.packaging import _save
 
-    part = split(load_dataset(heart, REPOSITORY), heart)
+    part = split_dataset(load_dataset(heart, REPOSITORY), heart)
     model = build_pipeline(heart, "logistic_regression").fit(part.train_features, part.train_target)
     folder = tmp_path_factory.mktemp("signed") / "model"
     _save(model, heart, part.train_features, folder, mlflow.models.Model())

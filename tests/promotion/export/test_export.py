@@ -20,7 +20,7 @@ from models.data.sources import make_missing
 from models.training.candidates import ALGORITHMS, build_pipeline
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY
-from promotion.data.datasets import Partition, load_dataset, split
+from promotion.data.datasets import Partition, load_dataset, split_dataset
 from promotion.errors import GateRefused
 from promotion.export.documents import emptied, expected_document, reference_document, schema_document
 from promotion.export.onnx import LABEL, PROBABILITIES, NotTranslatable, ParityFailed, answers, prove, translate
@@ -32,7 +32,7 @@ SMALL = {"random_forest": {"n_estimators": 10}, "gradient_boosting": {"n_estimat
 def family(name: str, home: Path = REPOSITORY) -> tuple[FamilyConfig, Partition]:
     config = load_config(REPOSITORY / "config", name)
     make_missing(config, home)
-    return config, split(load_dataset(config, home), config)
+    return config, split_dataset(load_dataset(config, home), config)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def _as_columns(model: Pipeline, config: FamilyConfig) -> Pipeline:
 
 
 def _training(config: FamilyConfig) -> tuple[pd.DataFrame, np.ndarray]:
-    part = split(load_dataset(config, REPOSITORY), config)
+    part = split_dataset(load_dataset(config, REPOSITORY), config)
     return part.train_features, part.train_target
 
 

@@ -15,10 +15,10 @@ from sqlalchemy import create_engine, text
 from tests.promotion.factories import a_journal, a_version, promote
 
 import promotion
-from promotion.audit import verify
+from promotion.audit import verify_journal
 from promotion.audit.source import JournalSource
 from promotion.errors import JournalError
-from promotion.journal.chain import FIELDS, GENESIS, canonical, digest, link, moment
+from promotion.journal.chain import FIELDS, GENESIS, canonical, digest, link_event, moment
 from promotion.journal.schema import REVISION, promotion_event
 
 CONTENT = (1, "op", "churn", 7, "promote", "none", "production", "Änne", "better", None, "2026-01-01T00:00:00", "{}")
@@ -29,7 +29,7 @@ def test_a_hash_can_be_recomputed_with_nothing_but_sha256() -> None:
     array = f'["{GENESIS}",1,"op","churn",7,"promote","none","production","Änne","better",null,"2026-01-01T00:00:00",'
     array += '"{}"]'
 
-    assert hashlib.sha256(array.encode()).hexdigest() == link(GENESIS, CONTENT)
+    assert hashlib.sha256(array.encode()).hexdigest() == link_event(GENESIS, CONTENT)
 
 
 @pytest.mark.parametrize("field", range(len(CONTENT)), ids=FIELDS)
@@ -38,8 +38,8 @@ def test_every_field_is_covered(field: int) -> None:
     changed = [*CONTENT]
     changed[field] = "other"
 
-    assert link(GENESIS, CONTENT) != link(GENESIS, changed)
-    assert link(GENESIS, CONTENT) != link("1" * 64, CONTENT)
+    assert link_event(GENESIS, CONTENT) != link_event(GENESIS, changed)
+    assert link_event(GENESIS, CONTENT) != link_event("1" * 64, CONTENT)
 
 
 def test_every_column_of_an_event_is_in_its_hash_or_is_the_chain_itself() -> None:
@@ -96,7 +96,7 @@ def test_a_journal_from_before_the_chain_is_chained_and_sound(tmp_path: Path) ->
         pass
     promote(a_journal(tmp_path), "churn", a_version(number=3))
 
-    report = verify(JournalSource(a_journal(tmp_path)), [], {})
+    report = verify_journal(JournalSource(a_journal(tmp_path)), [], {})
     assert [] == report.findings
     assert 4 == report.events
     assert ["churn v3 to Production", "churn v1 to Archived", "fraud v2 to Production", "churn v1 to Production"] == [

@@ -21,11 +21,11 @@ from tests.promotion.monitoring.logs import (
 
 from promotion.config.policy import Monitoring
 from promotion.monitoring.alerts.messages import Level
-from promotion.monitoring.alerts.records import Alert, State
+from promotion.monitoring.alerts.records import Alert, AlertState
 from promotion.monitoring.observe.observation import Observation, Service
 from promotion.monitoring.observe.observe import observe
-from promotion.monitoring.report.history import earlier, record
-from promotion.monitoring.report.page import write_page
+from promotion.monitoring.report.history import earlier, record_run
+from promotion.monitoring.report.page import write_monitoring_page
 from promotion.monitoring.thresholds import judge
 
 HOUR = timedelta(hours=1)
@@ -53,14 +53,14 @@ def a_bad_day(folder: Path) -> Path:
     policy = Monitoring()
     for hours in (3, 2, 1, 0):
         it = replace(seen[0], until=seen[0].until - hours * HOUR)
-        record(journal, it, judge(it, policy) if hours < 2 else [])
+        record_run(journal, it, judge(it, policy) if hours < 2 else [])
     page = folder / "reports" / "monitoring" / "churn.html"
     judged = [(it, judge(it, policy)) for it in seen]
     alerts = [
         _alert(2, "accuracy", Level.CRITICAL, closed=None),
         _alert(1, "drift:age", Level.WARNING, closed=NOON - HOUR),
     ]
-    write_page(page, config, judged, earlier(journal, "churn", limit=50), alerts, at=NOON)
+    write_monitoring_page(page, config, judged, earlier(journal, "churn", limit=50), alerts, at=NOON)
     return page
 
 
@@ -74,7 +74,7 @@ def _alert(number: int, key: str, level: Level, *, closed: datetime | None) -> A
         version=f"{MODEL} v2",
         key=key,
         level=level,
-        state=State.RECOVERED if closed else State.OPEN,
+        state=AlertState.RECOVERED if closed else AlertState.OPEN,
         flapping=False,
         finding={"text": f"{key} is beyond its bound"},
         opened_at=opened,

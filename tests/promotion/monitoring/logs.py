@@ -13,7 +13,7 @@ import numpy as np
 from tests.promotion.factories import a_family, a_manifest, seal_unsigned
 
 from promotion.config.family import FamilyConfig
-from promotion.monitoring.observe.observe import Known, Watch
+from promotion.monitoring.observe.observe import KnownVersion, Watch
 from promotion.monitoring.observe.reference import Reference, read_reference
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -144,11 +144,13 @@ def a_watch(source: Path, labels: Path | None = None, **changes: Any) -> Watch:
     return Watch(**(given | changes))
 
 
-def known(*folders: Path, production: tuple[str, int] | None = (MODEL, 2), live_since: datetime | None = None) -> Known:
+def known(
+    *folders: Path, production: tuple[str, int] | None = (MODEL, 2), live_since: datetime | None = None
+) -> KnownVersion:
     """What exports say, and the version in Production."""
     references: list[Reference] = [read_reference(folder, churn().classes) for folder in folders]
     by_version = {(it.model, it.version): it for it in references}
-    return Known(
+    return KnownVersion(
         production=production,
         is_recorded=True,
         metrics={},

@@ -14,7 +14,7 @@ from tests.promotion.monitoring.receivers import Receiver, receiving
 from tests.promotion.monitoring.test_rollback_trigger import seen
 from tests.promotion.shared_home import SharedHome
 
-from promotion.audit import verify
+from promotion.audit import verify_journal
 from promotion.audit.source import JournalSource
 from promotion.config.family import FamilyConfig
 from promotion.monitoring.alerts.alerter import Alerter
@@ -135,7 +135,7 @@ def test_a_version_that_is_bad_for_long_enough_is_taken_back(make: Make, team: R
     assert "rollback: in Production since" in team.got[0]["message"]
     checked = journal.history("tiny", limit=1)[0]
     assert ("checklist", "monitor", moved.operation) == (checked.action, checked.actor, checked.details["after"])
-    assert [] == verify(JournalSource(journal), [], {}).findings
+    assert [] == verify_journal(JournalSource(journal), [], {}).findings
 
 
 def test_it_is_done_once_and_not_again_in_the_cool_down(make: Make) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 from models.data.sources import make_missing
 from promotion.config.family import load_config
 from promotion.config.settings import REPOSITORY
-from promotion.data.datasets import load_dataset, split
+from promotion.data.datasets import load_dataset, split_dataset
 from promotion.prediction.inputs import FileRows, SampleRows
 
 
@@ -36,7 +36,7 @@ def test_an_identifier_goes_into_the_output_and_not_into_the_model(tmp_path: Pat
 def test_own_rows_are_the_test_split_with_its_classes(tmp_path: Path) -> None:
     """All of it, or as many as asked for; none of them was learned from."""
     config = load_config(REPOSITORY / "config", "heart-disease")
-    parts = split(load_dataset(config, REPOSITORY), config)
+    parts = split_dataset(load_dataset(config, REPOSITORY), config)
 
     (whole,) = SampleRows(config, REPOSITORY, None).chunks(None)
     (few,) = SampleRows(config, REPOSITORY, 3).chunks(None)

@@ -14,7 +14,7 @@ from models.training.packaging import log_and_register
 from promotion.artifacts.files import MODEL_CARD, artifact_digest, local_artifact
 from promotion.config.family import load_config
 from promotion.config.settings import Settings
-from promotion.data.datasets import load_dataset, split
+from promotion.data.datasets import load_dataset, split_dataset
 from promotion.errors import RegistryUnauthorised, UnknownModel
 from promotion.evaluation.loading import load_artifact
 from promotion.registry.open import open_registry
@@ -31,7 +31,7 @@ Publish = Callable[[Callable[[Path], None]], int]
 def publish(settings: Settings) -> Publish:
     """Train on the spot and log into the test's own SQLite store."""
     config = load_config(settings.config_folder, "heart-disease")
-    parts = split(load_dataset(config, settings.home), config)
+    parts = split_dataset(load_dataset(config, settings.home), config)
     model = build_pipeline(config, "logistic_regression").fit(parts.train_features, parts.train_target)
 
     def call(on_saved: Callable[[Path], None]) -> int:

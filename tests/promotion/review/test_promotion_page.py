@@ -18,8 +18,8 @@ from promotion.data.datasets import Partition
 from promotion.pages.charts import Axis, Bar, Series
 from promotion.registry.stages import Stage
 from promotion.review.promotion_page import default_path, write_promotion_page
-from promotion.review.side_by_side import SHOWN_ROWS, SideBySide, compare
-from promotion.service import Plan, PromotionService
+from promotion.review.side_by_side import SHOWN_ROWS, SideBySide, compare_classifiers
+from promotion.service import PromotionPlan, PromotionService
 
 pytestmark = pytest.mark.system  # whole trainings first
 
@@ -63,7 +63,7 @@ def production(random: np.random.Generator) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def compared(heart: FamilyConfig, target: np.ndarray, candidate: np.ndarray, production: np.ndarray) -> SideBySide:
-    return compare(heart, a_partition(heart, target), candidate, production)
+    return compare_classifiers(heart, a_partition(heart, target), candidate, production)
 
 
 def test_both_are_scored_on_the_same_rows(compared: SideBySide, target: np.ndarray, candidate: np.ndarray) -> None:
@@ -128,7 +128,7 @@ def test_tied_probabilities_share_a_bin(heart: FamilyConfig) -> None:
     """A tree says 0 to most and 1 to some: two bins, however the rows are ordered."""
     target = np.array([0] * 40 + [1] * 20)
     certain = target.astype(float)
-    chart = compare(heart, a_partition(heart, target), certain, None).calibration[0]
+    chart = compare_classifiers(heart, a_partition(heart, target), certain, None).calibration[0]
 
     assert [(0.0, 0.0), (1.0, 1.0)] == list(chart.series[0].points)
 
@@ -137,7 +137,7 @@ def test_without_production_there_is_nothing_to_compare(
     heart: FamilyConfig, target: np.ndarray, candidate: np.ndarray
 ) -> None:
     """One line in each chart, one matrix, no difference, no disagreement."""
-    alone = compare(heart, a_partition(heart, target), candidate, None)
+    alone = compare_classifiers(heart, a_partition(heart, target), candidate, None)
 
     assert (1, 1, 1) == (len(alone.curves[0].series), len(alone.calibration[0].series), len(alone.matrices))
     assert {(None, None)} == {(row.production, row.difference) for row in alone.metrics}
@@ -150,7 +150,7 @@ def test_several_classes_are_each_held_against_the_rest(random: np.random.Genera
     target = random.integers(0, 3, 90)
     ours = random.dirichlet(np.ones(3), 90) * 0.5 + np.eye(3)[target] * 0.5
     theirs = random.dirichlet(np.ones(3), 90)
-    compared = compare(iris, a_partition(iris, target), ours, theirs)
+    compared = compare_classifiers(iris, a_partition(iris, target), ours, theirs)
     first = compared.disagreements[0]
 
     assert [f"ROC, {name}" for name in iris.classes] == [chart.title for chart in compared.curves]
@@ -193,7 +193,7 @@ def service(settings: Settings, register: Register) -> PromotionService:
     return service
 
 
-def written(service: PromotionService, plan: Plan, folder: Path) -> str:
+def written(service: PromotionService, plan: PromotionPlan, folder: Path) -> str:
     path = folder / "reports" / "page.html"
     write_promotion_page(service, plan, path)
     return path.read_text(encoding="utf-8")

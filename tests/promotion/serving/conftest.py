@@ -20,9 +20,9 @@ from tests.promotion.serving import exporting
 from promotion.config.settings import REPOSITORY
 from promotion.serving.__main__ import StoppableServer
 from promotion.serving.application import build_application
-from promotion.serving.endpoint import Answering
+from promotion.serving.endpoint import ModelEndpoint
 from promotion.serving.scoring import Scorer
-from promotion.serving.settings import Settings
+from promotion.serving.settings import ServerSettings
 
 START_SECONDS = 10
 
@@ -41,7 +41,7 @@ class Served:
     """A running server."""
 
     url: str
-    answering: Answering
+    answering: ModelEndpoint
     session: requests.Session
 
     def post(self, path: str, content: object, **headers: str) -> requests.Response:
@@ -86,8 +86,8 @@ Serve = Callable[..., Served]
 
 
 def _serve(started: list[uvicorn.Server], variables: dict[str, str], engine: Any = None) -> Served:
-    settings = Settings.from_environment({"HOST": "127.0.0.1", "SHUTDOWN_SECONDS": "5", **variables})
-    answering = Answering(settings, Scorer(settings))
+    settings = ServerSettings.from_environment({"HOST": "127.0.0.1", "SHUTDOWN_SECONDS": "5", **variables})
+    answering = ModelEndpoint(settings, Scorer(settings))
     if engine is not None:
         object.__setattr__(answering.scorer.champion, "engine", engine)
     listener = socket.create_server(("127.0.0.1", 0))

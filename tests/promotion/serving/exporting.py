@@ -15,10 +15,10 @@ from models.data.sources import make_missing
 from models.training.candidates import build_pipeline
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY
-from promotion.data.datasets import Partition, load_dataset, split
+from promotion.data.datasets import Partition, load_dataset, split_dataset
 from promotion.evaluation.loading import TRUSTED_TYPES
 from promotion.export.documents import EXPECTED_ROWS, expected_document, schema_document
-from promotion.export.folder import Engine, Manifest, canonical_json
+from promotion.export.folder import Manifest, ServingEngine, canonical_json
 from promotion.export.onnx import translate
 
 LOGISTIC = "heart-disease-logistic_regression"
@@ -28,7 +28,7 @@ def fit(family: str, algorithm: str, home: Path = REPOSITORY) -> tuple[FamilyCon
     """The family's config, its data and the fitted pipeline."""
     config = load_config(home / "config", family)
     make_missing(config, home)
-    parts = split(load_dataset(config, home), config)
+    parts = split_dataset(load_dataset(config, home), config)
     return config, parts, build_pipeline(config, algorithm).fit(parts.train_features, parts.train_target)
 
 
@@ -39,7 +39,7 @@ def export(
     pipeline: Any,
     *,
     version: int = 3,
-    engine: Engine = "onnx",
+    engine: ServingEngine = "onnx",
     model: str = LOGISTIC,
 ) -> Path:
     """Write the folder."""

@@ -18,7 +18,7 @@ from promotion.serving.background import Background
 from promotion.serving.errors import ConfigurationError
 from promotion.serving.prediction_log import share
 from promotion.serving.scoring import Scorer
-from promotion.serving.settings import Settings
+from promotion.serving.settings import ServerSettings
 
 
 def lines(served: Served, path: Path) -> list[dict[str, Any]]:
@@ -96,7 +96,7 @@ def test_a_full_disk_costs_no_request(serve: Serve, linear: Fitted, row: Row) ->
 def test_a_log_that_cannot_be_opened_is_told_at_start(linear: Fitted, tmp_path: Path) -> None:
     """One line instead of a server that records nothing."""
     (tmp_path / "file").write_text("")
-    settings = Settings.from_environment(
+    settings = ServerSettings.from_environment(
         {"MODEL_DIR": str(linear.folder), "PREDICTION_LOG": str(tmp_path / "file/log")}
     )
 
@@ -187,7 +187,7 @@ def test_only_versions_of_one_contract_are_compared(linear: Fitted, tmp_path: Pa
     schema["features"][0]["maximum"] = 110
     exporting.write(other / "schema.json", schema)
     exporting.reseal(other)
-    settings = Settings.from_environment({"MODEL_DIR": str(linear.folder), "SHADOW_MODEL": str(other)})
+    settings = ServerSettings.from_environment({"MODEL_DIR": str(linear.folder), "SHADOW_MODEL": str(other)})
 
     with pytest.raises(ConfigurationError, match="has other features than heart-disease-logistic_regression 3"):
         Scorer(settings)

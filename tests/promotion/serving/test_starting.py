@@ -15,13 +15,13 @@ from tests.promotion.serving.conftest import Fitted
 from promotion.serving.__main__ import main
 from promotion.serving.errors import ConfigurationError, ExportRefused
 from promotion.serving.export import Feature, read_export
-from promotion.serving.model import load_model
-from promotion.serving.settings import Settings
+from promotion.serving.model import open_model
+from promotion.serving.settings import ServerSettings
 
 
 def test_defaults_are_the_images() -> None:
     """An empty variable counts as unset."""
-    settings = Settings.from_environment({"API_KEY": "", "PORT": ""})
+    settings = ServerSettings.from_environment({"API_KEY": "", "PORT": ""})
 
     assert (Path("/model"), 8080) == (settings.model, settings.port)
     assert (10_000, 16 * 2**20, 20, "info") == (
@@ -56,7 +56,7 @@ def test_defaults_are_the_images() -> None:
 def test_a_variable_that_is_wrong_is_named(variables: dict[str, str], message: str) -> None:
     """With what it is and what was expected."""
     with pytest.raises(ConfigurationError) as caught:
-        Settings.from_environment(variables)
+        ServerSettings.from_environment(variables)
 
     assert message in str(caught.value)
 
@@ -65,7 +65,7 @@ def test_the_key_can_come_from_a_file(tmp_path: Path) -> None:
     """As a mounted secret, whose last line break is not part of it."""
     (tmp_path / "key").write_text("secret\n")
 
-    assert "secret" == Settings.from_environment({"API_KEY_FILE": str(tmp_path / "key")}).api_key
+    assert "secret" == ServerSettings.from_environment({"API_KEY_FILE": str(tmp_path / "key")}).api_key
 
 
 Change = Callable[[Path], None]
@@ -118,7 +118,7 @@ def test_a_folder_that_is_not_what_was_exported_is_refused(
     change(folder)
 
     with pytest.raises(ExportRefused) as caught:
-        load_model(read_export(folder), "champion")
+        open_model(read_export(folder), "champion")
 
     assert message in str(caught.value)
 
@@ -130,11 +130,11 @@ def test_a_graph_of_another_model_is_refused(linear: Fitted, tmp_path: Path) -> 
     edit("schema.json", features=schema["features"][1:])(folder)
 
     with pytest.raises(ExportRefused, match=r"expected the columns of schema\.json"):
-        load_model(read_export(folder), "champion")
+        open_model(read_export(folder), "champion")
     (folder / "model.onnx").write_text("no graph")
     edit("schema.json")(folder)
     with pytest.raises(ExportRefused, match="cannot be loaded"):
-        load_model(read_export(folder), "champion")
+        open_model(read_export(folder), "champion")
 
 
 def test_a_manifest_may_not_trust_what_it_likes(native: Fitted, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_manifest_may_not_trust_what_it_likes(native: Fitted, tmp_path: Path) 
     edit("manifest.json", trusted=["os.system"])(folder)
 
     with pytest.raises(ExportRefused, match=r"trusts os\.system"):
-        load_model(read_export(folder), "champion")
+        open_model(read_export(folder), "champion")
 
 
 @pytest.mark.parametrize(

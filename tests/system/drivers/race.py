@@ -22,7 +22,7 @@ from promotion.bootstrap import open_promotions
 from promotion.config.settings import Settings
 from promotion.errors import ProjectionIncomplete, PromotionError
 from promotion.rollback import rollback
-from promotion.service import Mover, Plan, Promotion, PromotionService
+from promotion.service import Mover, Promotion, PromotionPlan, PromotionService
 
 RACERS = 4
 PATIENCE = 100.0  # seconds until a process that never answers counts as hanging
@@ -63,7 +63,7 @@ def _check(service: PromotionService, model: str, number: int) -> Any:
 def _back(service: PromotionService, model: str, number: int, mover: Mover, barrier: Barrier) -> Promotion:
     """A rollback that waits for the others when its target is proven."""
 
-    def checked(_plan: Plan) -> None:
+    def checked(_plan: PromotionPlan) -> None:
         barrier.wait(PATIENCE)
 
     return rollback(service, model, number, mover, force=True, keep_version_good=True, on_checked=checked)

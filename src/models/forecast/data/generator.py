@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.forecast.calendar import calendar_features
 from models.forecast.history import Days
+from promotion.data.arrays import FloatArray
 
 FIRST_DAY = np.datetime64("2013-01-01", "D")
 ALL_STORES = 1115
@@ -28,8 +29,6 @@ _INTERVALS = np.array(["Jan,Apr,Jul,Oct", "Feb,May,Aug,Nov", "Mar,Jun,Sept,Dec"]
 _WEEKDAY = np.log([1.17, 1.03, 0.98, 0.98, 1.03, 0.87, 1.05])
 _SATURDAY, _SUNDAY = 5, 6
 _YEAR_DAYS = 365.25
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.forecast.history import day_numbers
-from promotion.review.findings import NO, YES, Check, Column, Table
+from promotion.data.arrays import FloatArray
+from promotion.review.findings import NO, YES, Check, Table, TableColumn
 
 ABOVE_RECORD, APART, WRONG = 1.25, 0.30, 0.50
 """An anomaly: this many times the store's best day so far; this far apart from the other version; this far off."""
 SHOWN_ANOMALIES = 30
-
-Floats = NDArray[np.float64]
 
 
 def best_days(rows: pd.DataFrame, origin: int) -> pd.Series:
@@ -23,7 +22,7 @@ def best_days(rows: pd.DataFrame, origin: int) -> pd.Series:
     return best
 
 
-def find_anomalies(rows: pd.DataFrame, first: Floats, second: Floats, best: pd.Series) -> pd.DataFrame:
+def find_anomalies(rows: pd.DataFrame, first: FloatArray, second: FloatArray, best: pd.Series) -> pd.DataFrame:
     """The forecasts that somebody should look at.
 
     Args:
@@ -65,13 +64,13 @@ def find_anomalies(rows: pd.DataFrame, first: Floats, second: Floats, best: pd.S
 def anomaly_table(found: pd.DataFrame) -> Table:
     """What `find_anomalies` found, for the page."""
     columns = [
-        Column("store", "Store", "d"),
-        Column("day", "Day"),
-        Column("sales", "Sales", ",.0f"),
-        Column("first", "Forecast", ",.0f"),
-        Column("second", "The other's", ",.0f"),
-        Column("error", "Off by", "+.0%"),
-        Column("why", "Why it is here"),
+        TableColumn("store", "Store", "d"),
+        TableColumn("day", "Day"),
+        TableColumn("sales", "Sales", ",.0f"),
+        TableColumn("first", "Forecast", ",.0f"),
+        TableColumn("second", "The other's", ",.0f"),
+        TableColumn("error", "Off by", "+.0%"),
+        TableColumn("why", "Why it is here"),
     ]
     note = f"{len(found)} in all, the farthest off first, at most {SHOWN_ANOMALIES} shown."
     rows = [{str(key): value for key, value in row.items()} for row in found.head(SHOWN_ANOMALIES).to_dict("records")]

@@ -18,6 +18,7 @@ from models.forecast.history import day_numbers
 from models.forecast.rows import INPUT_COLUMNS
 from models.forecast.windows import holdout, sold_rows
 from promotion.config.family import FamilyConfig
+from promotion.data.arrays import FloatArray
 from promotion.data.datasets import feature_schema_hash
 from promotion.errors import ArtifactRefused, DataError, PromotionError
 from promotion.evaluation.cost import measure
@@ -27,8 +28,6 @@ from promotion.gates.evidence import Evaluation, Interval, Measurement
 
 RESAMPLES = 2000
 METRICS = ("rmspe", "mape", "bias")
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class ForecastEvaluation:
     _forecast: FloatArray
 
 
-def score(sales: FloatArray, forecast: FloatArray) -> dict[str, float]:
+def score_ensemble(sales: FloatArray, forecast: FloatArray) -> dict[str, float]:
     """RMSPE, mean absolute percentage error and mean percentage error (bias), rows without sales ignored."""
     sold = sales > 0
     ratio = forecast[sold] / sales[sold] - 1
@@ -126,7 +125,7 @@ class ForecastEvaluator:
             raise PromotionError(f"the model cannot score the holdout: {error}") from error
         if not np.isfinite(forecast).all():
             raise PromotionError("the model cannot score the holdout: some of its forecasts are no finite numbers")
-        return ForecastEvaluation(score(held.sales, forecast), len(held.rows), held.sha256, forecast)
+        return ForecastEvaluation(score_ensemble(held.sales, forecast), len(held.rows), held.sha256, forecast)
 
     def difference(self, candidate: Evaluation, production: Evaluation, metric: str) -> Interval:
         """Candidate minus Production in RMSPE on the same rows, so below zero is better, with its interval.

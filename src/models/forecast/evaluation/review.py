@@ -20,10 +20,11 @@ from models.forecast.rows import INPUT_COLUMNS
 from models.forecast.windows import holdout, sold_rows
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
+from promotion.data.arrays import FloatArray
 from promotion.errors import DataError
 from promotion.gates.evidence import Interval
 from promotion.pages import number
-from promotion.review.findings import NO, OPEN, YES, Check, Column, Findings, Measure, Table, better
+from promotion.review.findings import NO, OPEN, YES, Check, Measure, ReviewFindings, Table, TableColumn, better
 
 BIAS = 0.02
 """A bias below this share of sales is not worth a word, even where it is certain."""
@@ -31,8 +32,6 @@ WORSE = 1.10
 """A part is worse when its RMSPE is more than this times what it is compared with."""
 RECENT_DAYS = 14
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +47,17 @@ class _Both:
     """
 
     rows: pd.DataFrame
-    sales: Floats
-    first: Floats
-    second: Floats
+    sales: FloatArray
+    first: FloatArray
+    second: FloatArray
     seed: int
 
     def only(self, chosen: NDArray[np.bool_]) -> _Both:
         return _Both(self.rows[chosen], self.sales[chosen], self.first[chosen], self.second[chosen], self.seed)
 
-    def pair(self, figure: Callable[[Floats, Floats], Floats], *, of_root: bool) -> tuple[Interval, Interval, Interval]:
+    def pair(
+        self, figure: Callable[[FloatArray, FloatArray], FloatArray], *, of_root: bool
+    ) -> tuple[Interval, Interval, Interval]:
         """A mean over rows, or its root, with a 95 % interval: of the first, the second, and their difference."""
         ours, theirs = figure(self.sales, self.first), figure(self.sales, self.second)
         return (
@@ -68,7 +69,7 @@ class _Both:
 
 def review_forecasts(
     config: FamilyConfig, settings: Settings, first: Ensemble, second: Ensemble, names: tuple[str, str]
-) -> Findings:
+) -> ReviewFindings:
     """Hold two ensembles against each other on the holdout, the last days of the family's data.
 
     Args:
@@ -117,7 +118,7 @@ def review_forecasts(
         _group_table("weekdays", "By weekday", _groups(both, weekdays, "", order=_WEEKDAYS)),
         anomaly_table(anomalies),
     ]
-    return Findings(
+    return ReviewFindings(
         rows=len(rows),
         about=f"days with sales of {rows['Store'].nunique()} stores, {window.label}, the last of {config.data.path}",
         checks=checks,
@@ -139,11 +140,11 @@ def _measures(both: _Both) -> list[Measure]:
     ]
 
 
-def _ratio(sales: Floats, forecast: Floats) -> Floats:
+def _ratio(sales: FloatArray, forecast: FloatArray) -> FloatArray:
     return forecast / sales - 1
 
 
-def _interval(rows: pd.DataFrame, values: list[Floats], seed: int, *, of_root: bool) -> Interval:
+def _interval(rows: pd.DataFrame, values: list[FloatArray], seed: int, *, of_root: bool) -> Interval:
     """Mean of the first values, minus that of the second where there are some.
 
     Whole stores are drawn, days where there is one store: cluster bootstrap (Davison & Hinkley 1997,
@@ -193,13 +194,13 @@ def _week(rows: pd.DataFrame, origin: int) -> pd.Series:
 
 def _group_table(anchor: str, title: str, rows: list[dict[str, Any]]) -> Table:
     columns = [
-        Column("part", "Part"),
-        Column("rows", "Rows", ",d"),
-        Column("mean_sales", "Mean sales", ",.0f"),
-        Column("first_rmspe", "RMSPE", ".4f"),
-        Column("second_rmspe", "RMSPE of the other", ".4f"),
-        Column("first_bias", "Bias", "+.1%"),
-        Column("second_bias", "Bias of the other", "+.1%"),
+        TableColumn("part", "Part"),
+        TableColumn("rows", "Rows", ",d"),
+        TableColumn("mean_sales", "Mean sales", ",.0f"),
+        TableColumn("first_rmspe", "RMSPE", ".4f"),
+        TableColumn("second_rmspe", "RMSPE of the other", ".4f"),
+        TableColumn("first_bias", "Bias", "+.1%"),
+        TableColumn("second_bias", "Bias of the other", "+.1%"),
     ]
     note = (
         "Bias: mean of forecast / sales − 1; below zero it underestimates. Intervals of 95 % from drawing whole stores."

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-FloatArray = NDArray[np.float64]
+from promotion.data.arrays import FloatArray
+
 # How far the fitted weights are drawn towards equal ones: few windows cannot tell similar boosters apart.
 _TOWARDS_EQUAL = 0.75
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from models.forecast.booster import Booster, Fit, Sample
 from models.forecast.boosters import BOOSTERS
 from models.forecast.data.sales import Sales
-from models.forecast.ensemble import Ensemble, Member
+from models.forecast.ensemble import Ensemble, Euros, Member
 from models.forecast.evaluation.rmspe import fit_weights, rmspe
 from models.forecast.features import Features, build_features
 from models.forecast.history import History, day_numbers
@@ -23,13 +23,12 @@ from promotion.config.forecasting import View
 # Days further off than this, in ln(sales), are accidents: they count, but not with all their distance.
 _FARTHEST = 0.5
 
-Euros = NDArray[np.float64]
-Progress = Callable[[str, int, int], None]
+LearningProgress = Callable[[str, int, int], None]
 """Told the booster at work, how many rounds are done, and how many there may be."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class LearningPlan:
     """What a training may do; the family's file says it.
 
     Attributes:
@@ -116,8 +115,8 @@ class Learner:
     def __init__(
         self,
         data: Sales,
-        plan: Plan,
-        progress: Progress = lambda _name, _done, _total: None,
+        plan: LearningPlan,
+        progress: LearningProgress = lambda _name, _done, _total: None,
         report: Callable[[str], None] = lambda _title: None,
     ) -> None:
         self._plan = plan

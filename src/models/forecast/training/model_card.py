@@ -9,7 +9,7 @@ import numpy as np
 
 from models.forecast.boosters import BOOSTERS
 from models.forecast.data.sales import Sales
-from models.forecast.training.learning import Learned, Plan
+from models.forecast.training.learning import Learned, LearningPlan
 from models.training.lineage import Commit
 from promotion.config.family import FamilyConfig
 from promotion.gates.evidence import Interval
@@ -18,7 +18,7 @@ _UNKNOWN = "not recorded"
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ForecastFacts:
     """What a training of the ensemble knows beyond its configuration.
 
     Attributes:
@@ -35,7 +35,7 @@ class Facts:
     """
 
     data: Sales
-    plan: Plan
+    plan: LearningPlan
     learned: Learned
     holdout: Mapping[str, float]
     interval: Interval
@@ -46,7 +46,7 @@ class Facts:
     commit: Commit | None
 
 
-def ensemble_card(config: FamilyConfig, facts: Facts) -> str:
+def ensemble_card(config: FamilyConfig, facts: ForecastFacts) -> str:
     """Write the card.
 
     Returns:
@@ -70,7 +70,7 @@ def ensemble_card(config: FamilyConfig, facts: Facts) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _algorithm(facts: Facts) -> str:
+def _algorithm(facts: ForecastFacts) -> str:
     learned, plan = facts.learned, facts.plan
     rows = (
         (
@@ -88,7 +88,7 @@ def _algorithm(facts: Facts) -> str:
     )
 
 
-def _worth(facts: Facts) -> str:
+def _worth(facts: ForecastFacts) -> str:
     learned, holdout, interval = facts.learned, facts.holdout, facts.interval
     scores = learned.cross_validation()
     folds = [fold.window.label for fold in next(iter(learned.folds.values()))]
@@ -106,7 +106,7 @@ def _worth(facts: Facts) -> str:
     )
 
 
-def _data(config: FamilyConfig, facts: Facts) -> str:
+def _data(config: FamilyConfig, facts: ForecastFacts) -> str:
     ensemble = facts.learned.ensemble
     items = {
         "File": f"`{config.data.path}`",
@@ -118,7 +118,7 @@ def _data(config: FamilyConfig, facts: Facts) -> str:
     return "\n".join(f"- {name}: {value}" for name, value in items.items())
 
 
-def _limits(facts: Facts) -> Iterable[str]:
+def _limits(facts: ForecastFacts) -> Iterable[str]:
     if facts.invented:
         yield f"The rows are invented ({facts.invented}): no figure here says anything about real stores."
     yield (

@@ -15,8 +15,8 @@ import yaml
 
 from models.forecast.data.sales import Sales
 from models.forecast.rows import INPUT_COLUMNS
-from models.forecast.training.learning import Learned, Plan
-from models.forecast.training.model_card import Facts, ensemble_card
+from models.forecast.training.learning import Learned, LearningPlan
+from models.forecast.training.model_card import ForecastFacts, ensemble_card
 from models.forecast.training.packaging import save_ensemble
 from models.forecast.training.plots import draw_error_by_store, draw_learning_curves
 from models.training.lineage import Commit, current_commit
@@ -36,7 +36,7 @@ from promotion.signing.keys import Keys
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RegisteredEnsemble:
     """What is to be recorded.
 
     Attributes:
@@ -50,7 +50,7 @@ class Outcome:
     """
 
     data: Sales
-    plan: Plan
+    plan: LearningPlan
     learned: Learned
     rows: Any
     metrics: Mapping[str, float]
@@ -77,8 +77,8 @@ class Recorded:
     timestamp: str
 
 
-def record(
-    config: FamilyConfig, settings: Settings, journal: Journal, outcome: Outcome, *, semver: str | None
+def record_ensemble(
+    config: FamilyConfig, settings: Settings, journal: Journal, outcome: RegisteredEnsemble, *, semver: str | None
 ) -> Recorded:
     """Write the run, sign and register the version, and tell the journal.
 
@@ -98,7 +98,7 @@ def record(
         config.approvals.ci_accounts if config.approvals else Approvals.model_fields["ci_accounts"].default,
     )
     model, learned = config.registered_model, outcome.learned
-    facts = Facts(
+    facts = ForecastFacts(
         data=outcome.data,
         plan=outcome.plan,
         learned=learned,
@@ -177,7 +177,7 @@ def dvc_hash(path: Path, home: Path) -> str | None:
     return None
 
 
-def _log_pictures(model: str, outcome: Outcome) -> None:
+def _log_pictures(model: str, outcome: RegisteredEnsemble) -> None:
     import mlflow
 
     pictures = {
@@ -190,7 +190,7 @@ def _log_pictures(model: str, outcome: Outcome) -> None:
         mlflow.log_artifacts(folder)
 
 
-def _params(outcome: Outcome) -> dict[str, str]:
+def _params(outcome: RegisteredEnsemble) -> dict[str, str]:
     plan = outcome.plan
     shared = ("horizon", "folds", "half_life", "warm_up", "fold_rows", "final_rows", "patience", "seed")
     params = {name: str(getattr(plan, name)) for name in shared}
@@ -202,7 +202,7 @@ def _params(outcome: Outcome) -> dict[str, str]:
     return params
 
 
-def _metrics(outcome: Outcome) -> dict[str, float]:
+def _metrics(outcome: RegisteredEnsemble) -> dict[str, float]:
     metrics = {**outcome.metrics, "rmspe_low": outcome.interval.low, "rmspe_high": outcome.interval.high}
     for name, scores in outcome.learned.cross_validation().items():
         metrics |= {f"cv_{name}_rmspe_{place + 1}": value for place, value in enumerate(scores)}
@@ -210,7 +210,9 @@ def _metrics(outcome: Outcome) -> dict[str, float]:
     return metrics
 
 
-def _lineage(config: FamilyConfig, settings: Settings, outcome: Outcome, commit: Commit | None) -> dict[str, Any]:
+def _lineage(
+    config: FamilyConfig, settings: Settings, outcome: RegisteredEnsemble, commit: Commit | None
+) -> dict[str, Any]:
     return {
         "git_commit": commit.sha if commit else None,
         "git_dirty": commit.dirty if commit else None,

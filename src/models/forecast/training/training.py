@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from models.forecast.boosters import BOOSTERS
 from models.forecast.data.provision import describe_sales_invention, provide_sales
 from models.forecast.data.sales import forecast_of, load_sales
-from models.forecast.evaluation.holdout import rmspe_interval, score
+from models.forecast.evaluation.holdout import rmspe_interval, score_ensemble
 from models.forecast.rows import INPUT_COLUMNS
-from models.forecast.training.learning import Learned, Learner, Plan
-from models.forecast.training.recording import Outcome, Recorded, record
+from models.forecast.training.learning import Learned, Learner, LearningPlan
+from models.forecast.training.recording import Recorded, RegisteredEnsemble, record_ensemble
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
 from promotion.errors import ConfigError
@@ -21,9 +21,9 @@ from promotion.journal.database import Database
 from promotion.journal.journal import Journal
 from promotion.registry.semver import require_semantic
 
-Report = Callable[[str], None]
+Announce = Callable[[str], None]
 """Told each stage of the work the moment it is done: a booster's title, "ensemble", "registered"."""
-Progress = Callable[[str, int, int], None]
+TrainingProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class EnsembleResult:
     invented: str
 
 
-def plan_of(config: FamilyConfig, *, sample: bool = False) -> Plan:
+def plan_of(config: FamilyConfig, *, sample: bool = False) -> LearningPlan:
     """How the family's file says the ensemble is learned.
 
     Args:
@@ -63,7 +63,7 @@ def plan_of(config: FamilyConfig, *, sample: bool = False) -> Plan:
         raise ConfigError(
             f"config/{config.family}.yaml: candidates.{unknown[0]}: unknown booster; expected one of {known}"
         )
-    plan = Plan(
+    plan = LearningPlan(
         horizon=section.horizon_days,
         folds=section.folds,
         half_life=section.half_life_days,
@@ -86,8 +86,8 @@ def train_ensemble(
     *,
     sample: bool = False,
     semver: str | None = None,
-    progress: Progress = lambda _name, _done, _total: None,
-    report: Report = lambda _stage: None,
+    progress: TrainingProgress = lambda _name, _done, _total: None,
+    report: Announce = lambda _stage: None,
 ) -> EnsembleResult:
     """Learn, examine and register the family's ensemble.
 
@@ -117,9 +117,9 @@ def train_ensemble(
     rows = learner.sold_in(learned.window)
     sales = rows["Sales"].to_numpy(dtype=float)
     forecast = learned.ensemble.predict(rows[list(INPUT_COLUMNS)])
-    holdout = score(sales, forecast)
+    holdout = score_ensemble(sales, forecast)
     interval = rmspe_interval(rows, forecast, None, plan.seed)
     invented = describe_sales_invention(config, settings.home)
-    outcome = Outcome(data, plan, learned, rows.assign(forecast=forecast), holdout, interval, invented)
-    recorded = record(config, settings, journal, outcome, semver=semver)
+    outcome = RegisteredEnsemble(data, plan, learned, rows.assign(forecast=forecast), holdout, interval, invented)
+    recorded = record_ensemble(config, settings, journal, outcome, semver=semver)
     return EnsembleResult(recorded, learned, holdout, interval, len(rows), invented)

@@ -16,7 +16,7 @@ from promotion.journal.journal import Journal
 from promotion.journal.records import Event
 from promotion.monitoring.alerts.channels import Channel, Patience, dispatch, pages
 from promotion.monitoring.alerts.messages import Guide, Kind, Level, Message, Notice, compose
-from promotion.monitoring.alerts.records import Alert, Delivery, Due, State, Tested, Told
+from promotion.monitoring.alerts.records import Alert, AlertState, Delivery, DueNotice, Tested, Told
 from promotion.monitoring.alerts.rules import Rules
 from promotion.monitoring.alerts.store import ACTOR, open_book, version_name
 from promotion.rollback import served_before
@@ -105,7 +105,7 @@ class Alerter:
         channels = [name for name in self._policy.routing.warning if self._url(name)]
         with open_book(self._journal, self._config.family) as book:
             if entry is not None and channels and not book.is_announced(key):
-                alert_id = book.add(entry.id, key, level, {"text": text}, State.ANNOUNCED)
+                alert_id = book.add(entry.id, key, level, {"text": text}, AlertState.ANNOUNCED)
                 book.queue(alert_id, channels, Kind.ANNOUNCEMENT)
             due = book.claim(self._policy.channels)
         return self._deliver(due, event.actor)
@@ -142,9 +142,9 @@ class Alerter:
 
     # Telling them
 
-    def _deliver(self, due: Sequence[Due], actor: str) -> Told:
+    def _deliver(self, due: Sequence[DueNotice], actor: str) -> Told:
         """One message for all a channel has to hear of a version; a pager gets one for each alert."""
-        letters: dict[Channel, list[tuple[Message, list[Due]]]] = defaultdict(list)
+        letters: dict[Channel, list[tuple[Message, list[DueNotice]]]] = defaultdict(list)
         for channel_name, items in _grouped(due, lambda item: item.channel).items():
             channel = Channel(channel_name, self._policy.channels.get(channel_name, ""))
             batches = (
@@ -164,7 +164,7 @@ class Alerter:
                 book.settle(deliveries, actor)
         return Told(deliveries)
 
-    def _message(self, batch: Sequence[Due]) -> Message:
+    def _message(self, batch: Sequence[DueNotice]) -> Message:
         notices = [_notice(item) for item in batch]
         worst = min(notices, key=lambda notice: notice.level.rank)
         return compose(notices, self._guide(worst, batch[0].alert))
@@ -205,7 +205,7 @@ class _Version:
     run_id: str | None = None
 
 
-def _notice(due: Due) -> Notice:
+def _notice(due: DueNotice) -> Notice:
     alert = due.alert
     return Notice(
         due.kind,
@@ -220,7 +220,7 @@ def _notice(due: Due) -> Notice:
     )
 
 
-def _subject(due: Due) -> tuple[int, bool, bool]:
+def _subject(due: DueNotice) -> tuple[int, bool, bool]:
     """What goes into one message."""
     return due.alert.version_id, due.kind.is_over, due.kind is Kind.ANNOUNCEMENT
 
@@ -230,8 +230,8 @@ def _page(family: str, environment: Mapping[str, str]) -> str:
     return f"{base}/monitoring/{family}.html"
 
 
-def _grouped(items: Iterable[Due], key: Any) -> dict[Any, list[Due]]:
-    found: dict[Any, list[Due]] = defaultdict(list)
+def _grouped(items: Iterable[DueNotice], key: Any) -> dict[Any, list[DueNotice]]:
+    found: dict[Any, list[DueNotice]] = defaultdict(list)
     for item in items:
         found[key(item)].append(item)
     return found

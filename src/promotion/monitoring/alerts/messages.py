@@ -150,7 +150,7 @@ def compose(notices: Sequence[Notice], guide: Guide) -> Message:
     )
 
 
-def measure(value: float | None, reference: float | None, bound: float | None, rows: int | None) -> str:
+def measure_text(value: float | None, reference: float | None, bound: float | None, rows: int | None) -> str:
     """Figures in words, those that are known: `0.8 against 0.872 at promotion, bound 0.05, on 512 rows`."""
     parts = [f"{value:.4g}" if value is not None else ""]
     if value is not None and reference is not None:
@@ -160,7 +160,7 @@ def measure(value: float | None, reference: float | None, bound: float | None, r
     return ", ".join(part for part in parts if part)
 
 
-def moment(at: datetime) -> str:
+def moment_text(at: datetime) -> str:
     """A time as people read it."""
     return f"{at:%Y-%m-%d %H:%M} UTC"
 
@@ -189,7 +189,7 @@ def _details(notices: Sequence[Notice], guide: Guide) -> dict[str, str]:
 
 def _extent(notice: Notice) -> dict[str, str]:
     if notice.kind in {Kind.ANNOUNCEMENT, Kind.TEST}:
-        return {"When": moment(notice.since)}
+        return {"When": moment_text(notice.since)}
     words = f"{notice.level} until then" if notice.until else str(notice.level)
     figures = f" ({notice.measure})" if notice.measure and not notice.until else ""
     return {"How bad": words + figures, "Since": _period(notice).removeprefix("since ")}
@@ -197,7 +197,9 @@ def _extent(notice: Notice) -> dict[str, str]:
 
 def _period(notice: Notice) -> str:
     return (
-        f"from {moment(notice.since)} until {moment(notice.until)}" if notice.until else f"since {moment(notice.since)}"
+        f"from {moment_text(notice.since)} until {moment_text(notice.until)}"
+        if notice.until
+        else f"since {moment_text(notice.since)}"
     )
 
 

@@ -13,7 +13,7 @@ from promotion.monitoring.alerts.channels import Answer
 from promotion.monitoring.alerts.messages import Kind, Level
 
 
-class State(StrEnum):
+class AlertState(StrEnum):
     """Where an alert stands."""
 
     OPEN = "open"
@@ -49,7 +49,7 @@ class Alert:
     version: str
     key: str
     level: Level
-    state: State
+    state: AlertState
     flapping: bool
     finding: Mapping[str, Any]
     opened_at: datetime
@@ -60,7 +60,7 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueNotice:
     """One alert that one channel has not taken yet."""
 
     id: int
@@ -80,7 +80,7 @@ class Delivery:
         answer: What the channel said.
     """
 
-    due: Due
+    due: DueNotice
     title: str
     answer: Answer
 

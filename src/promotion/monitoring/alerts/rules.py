@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from promotion.config.policy import Monitoring
-from promotion.monitoring.alerts.messages import Kind, Level, measure
-from promotion.monitoring.alerts.records import Alert, State
+from promotion.monitoring.alerts.messages import Kind, Level, measure_text
+from promotion.monitoring.alerts.records import Alert, AlertState
 from promotion.monitoring.alerts.store import AlertBook
 from promotion.monitoring.rollback_trigger import PREFIX
 
@@ -52,7 +52,7 @@ class Rules:
         """Alerts of versions that serve no more are over, whether these got well or not."""
         for alert in self._book.open_alerts():
             if alert.version_id != version_id:
-                self._book.change(alert, state=State.ENDED, told_at=self._book.now, closed_at=self._book.now)
+                self._book.change(alert, state=AlertState.ENDED, told_at=self._book.now, closed_at=self._book.now)
                 self._book.queue(alert.id, self._hearers(alert), Kind.ENDED)
 
     def _begins(self, version_id: int, finding: Finding) -> None:
@@ -65,7 +65,7 @@ class Rules:
             return
         self._book.change(
             known,
-            state=State.OPEN,
+            state=AlertState.OPEN,
             level=level,
             flapping=True,
             finding=document,
@@ -101,7 +101,7 @@ class Rules:
         values |= {"told_at": self._book.now, "eased_at": self._book.now, "better_since": None, "flapping": False}
         known = self._hearers(alert)
         if finding is None:
-            self._book.change(alert, **values, state=State.RECOVERED, closed_at=self._book.now)
+            self._book.change(alert, **values, state=AlertState.RECOVERED, closed_at=self._book.now)
             self._book.queue(alert.id, known, Kind.RECOVERY)
             return
         level = Level(finding.level or Level.INFO)
@@ -137,6 +137,6 @@ def _measured(observation: Observation) -> set[str]:
 def _document(finding: Finding) -> dict[str, Any]:
     return {
         "text": finding.text,
-        "measure": measure(finding.value, finding.reference, finding.bound, finding.rows),
+        "measure": measure_text(finding.value, finding.reference, finding.bound, finding.rows),
         "level": finding.level,
     }

@@ -16,7 +16,7 @@ from promotion.journal.records import Authority, Known
 from promotion.journal.rows import append_event, identity, insert, lock_family, version_row
 from promotion.journal.schema import alert, alert_delivery, model_registry, model_version_detail
 from promotion.monitoring.alerts.messages import Kind, Level
-from promotion.monitoring.alerts.records import Alert, Delivery, Due, State
+from promotion.monitoring.alerts.records import Alert, AlertState, Delivery, DueNotice
 
 ACTION = "notify"
 """What the record calls it when somebody is told."""
@@ -57,12 +57,12 @@ class AlertBook:
 
     def open_alerts(self) -> list[Alert]:
         """Those that last, oldest first."""
-        return self._alerts(alert.c.state == State.OPEN)
+        return self._alerts(alert.c.state == AlertState.OPEN)
 
     def recent(self, version_id: int, key: str, since: datetime) -> Alert | None:
         """The alert of this key that was over not longer ago than `since`."""
         found = self._alerts(
-            alert.c.state == State.RECOVERED,
+            alert.c.state == AlertState.RECOVERED,
             alert.c.version_id == version_id,
             alert.c.key == key,
             alert.c.closed_at > since,
@@ -71,10 +71,10 @@ class AlertBook:
 
     def is_announced(self, key: str) -> bool:
         """Whether this was announced already."""
-        return bool(self._alerts(alert.c.state == State.ANNOUNCED, alert.c.key == key))
+        return bool(self._alerts(alert.c.state == AlertState.ANNOUNCED, alert.c.key == key))
 
     def add(
-        self, version_id: int, key: str, level: Level, finding: Mapping[str, Any], state: State = State.OPEN
+        self, version_id: int, key: str, level: Level, finding: Mapping[str, Any], state: AlertState = AlertState.OPEN
     ) -> int:
         """A new alert; returns its row."""
         values = {
@@ -88,7 +88,7 @@ class AlertBook:
             "opened_at": self.now,
             "seen_at": self.now,
             "told_at": self.now,
-            "closed_at": self.now if state is State.ANNOUNCED else None,
+            "closed_at": self.now if state is AlertState.ANNOUNCED else None,
         }
         return insert(self._connection, alert, values)
 
@@ -119,7 +119,7 @@ class AlertBook:
             }
             insert(self._connection, alert_delivery, values)
 
-    def claim(self, channels: Iterable[str]) -> list[Due]:
+    def claim(self, channels: Iterable[str]) -> list[DueNotice]:
         """Everything that has to be delivered; no other run takes it until this one has answers, or died.
 
         Args:
@@ -150,7 +150,8 @@ class AlertBook:
         claimed = alert_delivery.update().where(alert_delivery.c.id.in_([row.delivery_id for row in rows]))
         self._connection.execute(claimed.values(claimed_until=self.now + _CLAIM))
         return [
-            Due(row.delivery_id, _alert(row), row.channel, Kind(row.kind), tried=row.error is not None) for row in rows
+            DueNotice(row.delivery_id, _alert(row), row.channel, Kind(row.kind), tried=row.error is not None)
+            for row in rows
         ]
 
     def settle(self, deliveries: Sequence[Delivery], actor: str) -> None:
@@ -243,7 +244,7 @@ def _alert(row: Row[Any]) -> Alert:
         version=version_name(row.model, row.mlflow_version, row.version),
         key=row.key,
         level=Level(row.level),
-        state=State(row.state),
+        state=AlertState(row.state),
         flapping=row.flapping,
         finding=row.finding,
         opened_at=row.opened_at,

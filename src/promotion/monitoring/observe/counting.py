@@ -11,15 +11,12 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from promotion.config.family import Column
+from promotion.data.arrays import FloatArray, IntArray
 from promotion.monitoring.observe.labels import UNKNOWN, Labels
 from promotion.monitoring.observe.log_rows import Block
 from promotion.monitoring.observe.reference import Reference
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 ROLES = ("champion", "challenger", "shadow")
 SKEW_SECONDS = 60
@@ -37,7 +34,7 @@ class Answerer(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
+class CountingPlan:
     """What to count.
 
     Attributes:
@@ -99,7 +96,7 @@ class Tally:
     labelled: list[tuple[IntArray, IntArray, IntArray, FloatArray]] = field(default_factory=list)
 
     @classmethod
-    def empty(cls, plan: Plan, reference: Reference | None) -> Self:
+    def empty(cls, plan: CountingPlan, reference: Reference | None) -> Self:
         """Nothing counted yet."""
         width = len(plan.features)
         return cls(
@@ -153,7 +150,7 @@ class Count:
             else:
                 self.answerers[answerer] = tally
 
-    def take(self, plan: Plan, block: Block) -> None:
+    def take(self, plan: CountingPlan, block: Block) -> None:
         """Count a block."""
         self.bad_lines += block.bad_lines
         ours = block.rows.filter(pc.equal(block.rows["family"], plan.family))
@@ -179,7 +176,7 @@ class Count:
             _count(self.answerers[answerer], plan, reference, rows)
 
 
-def _count(tally: Tally, plan: Plan, reference: Reference | None, rows: pa.Table) -> None:
+def _count(tally: Tally, plan: CountingPlan, reference: Reference | None, rows: pa.Table) -> None:
     times = _numbers(rows["time"].cast(pa.int64()))
     if plan.labels is not None:
         _collect_labelled(tally, plan.labels, rows, times)
@@ -202,7 +199,7 @@ def _count(tally: Tally, plan: Plan, reference: Reference | None, rows: pa.Table
     _count_latency(tally, rows, place)
 
 
-def _count_features(tally: Tally, plan: Plan, reference: Reference | None, rows: pa.Table) -> None:
+def _count_features(tally: Tally, plan: CountingPlan, reference: Reference | None, rows: pa.Table) -> None:
     features = rows["features"].combine_chunks()
     if isinstance(features, pa.ChunkedArray):  # of no rows at all
         return
@@ -259,7 +256,7 @@ def latency_quantile(counts: IntArray, share: float) -> float | None:
     return float(LATENCY_EDGES[min(place, len(LATENCY_EDGES) - 1)])
 
 
-def moment(microseconds: int) -> datetime:
+def parse_moment(microseconds: int) -> datetime:
     """A counted time."""
     return datetime.fromtimestamp(microseconds / 1e6, UTC)
 

@@ -58,7 +58,7 @@ def homogeneity_p_value(reference: NDArray[np.int64], live: NDArray[np.int64]) -
     return float(chi2_contingency(table, correction=False).pvalue)
 
 
-def compare(
+def compare_distributions(
     name: str,
     of: Literal["feature", "prediction"],
     reference: NDArray[np.int64],

@@ -13,14 +13,14 @@ from zipfile import ZipFile
 
 import promotion
 from promotion.errors import DataError, UsageError
-from promotion.monitoring.observe.counting import Count, Plan
+from promotion.monitoring.observe.counting import Count, CountingPlan
 from promotion.monitoring.observe.log_files import Part, find_parts, read
 
-Engine = Literal["pandas", "spark"]
-Counter = Callable[[str, datetime, Plan], Count]
+CountingEngine = Literal["pandas", "spark"]
+Counter = Callable[[str, datetime, CountingPlan], Count]
 
 
-def count_here(source: str, earliest: datetime, plan: Plan) -> Count:
+def count_here(source: str, earliest: datetime, plan: CountingPlan) -> Count:
     """Count in this process, a block at a time.
 
     Args:
@@ -38,7 +38,7 @@ def count_here(source: str, earliest: datetime, plan: Plan) -> Count:
     return total
 
 
-def count_with_spark(source: str, earliest: datetime, plan: Plan) -> Count:
+def count_with_spark(source: str, earliest: datetime, plan: CountingPlan) -> Count:
     """Count on Spark's workers, each its share of the files; raises as `count_here` does.
 
     `spark-submit` or `SPARK_MASTER` name the cluster, this machine by default. The workers open the files themselves:
@@ -68,7 +68,7 @@ def count_with_spark(source: str, earliest: datetime, plan: Plan) -> Count:
         raise DataError(f"Spark could not count {source}: {summary}") from error
 
 
-def _collected(context: Any, parts: list[Part], plan: Plan) -> Count:
+def _collected(context: Any, parts: list[Part], plan: CountingPlan) -> Count:
     with TemporaryDirectory() as folder:
         context.addPyFile(_package(Path(folder)))
         shared = context.broadcast(plan)
@@ -91,10 +91,10 @@ def _package(folder: Path) -> str:
     return str(archive)
 
 
-COUNTERS: dict[Engine, Counter] = {"pandas": count_here, "spark": count_with_spark}
+COUNTERS: dict[CountingEngine, Counter] = {"pandas": count_here, "spark": count_with_spark}
 
 
-def _apart(part: Part, plan: Plan) -> tuple[Count, str | None]:
+def _apart(part: Part, plan: CountingPlan) -> tuple[Count, str | None]:
     """What a worker counted, or why it could not: an exception would come home as pages of Java."""
     count = Count()
     try:
@@ -104,6 +104,6 @@ def _apart(part: Part, plan: Plan) -> tuple[Count, str | None]:
     return count, None
 
 
-def _count_part(total: Count, part: Part, plan: Plan) -> None:
+def _count_part(total: Count, part: Part, plan: CountingPlan) -> None:
     for block in read(part, plan.names):
         total.take(plan, block)

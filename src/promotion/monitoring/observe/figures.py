@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from promotion.data.arrays import FloatArray, IntArray
 from promotion.gates.evidence import Interval
-from promotion.monitoring.observe.counting import Plan, Tally, latency_quantile, moment
-from promotion.monitoring.observe.drift import compare, unknown
+from promotion.monitoring.observe.counting import CountingPlan, Tally, latency_quantile, parse_moment
+from promotion.monitoring.observe.drift import compare_distributions, unknown
 from promotion.monitoring.observe.observation import Drift, Quality, Reading, Service, Slice
-from promotion.monitoring.observe.performance import concept, confusion, readings, roc_auc, scores
+from promotion.monitoring.observe.performance import concept, confusion, performance_scores, readings, roc_auc
 from promotion.monitoring.observe.prometheus import Trend
-from promotion.monitoring.observe.reference import Bins, FloatArray, IntArray, Reference
+from promotion.monitoring.observe.reference import Bins, Reference
 
 _LEAST_IN_A_STEP = 10
 _P95 = 0.95
@@ -67,7 +68,7 @@ def labelled_period(tally: Tally, window: timedelta) -> Labelled | None:
     inside = times > after
     rows = sum(int(((block > after) & (block <= newest)).sum()) for block in tally.times)
     return Labelled(
-        moment(after), moment(newest), rows, *(part[inside] for part in (times, chosen, label, probability))
+        parse_moment(after), parse_moment(newest), rows, *(part[inside] for part in (times, chosen, label, probability))
     )
 
 
@@ -95,7 +96,9 @@ def performance(
     return metrics, meaning
 
 
-def drifts(tally: Tally, plan: Plan, names: Sequence[str], reference: Reference | None, minimum: int) -> list[Drift]:
+def drifts(
+    tally: Tally, plan: CountingPlan, names: Sequence[str], reference: Reference | None, minimum: int
+) -> list[Drift]:
     """Every feature, the predicted class and the probability against the reference.
 
     Args:
@@ -111,7 +114,7 @@ def drifts(tally: Tally, plan: Plan, names: Sequence[str], reference: Reference 
         return [*unseen, unknown("predicted class", "prediction", rows, minimum_rows=minimum)]
 
     def against(name: str, bins: Bins, live: IntArray, labels: Sequence[str], *, is_feature: bool) -> Drift:
-        return compare(
+        return compare_distributions(
             name,
             "feature" if is_feature else "prediction",
             bins.counts,
@@ -133,7 +136,7 @@ def drifts(tally: Tally, plan: Plan, names: Sequence[str], reference: Reference 
     return found
 
 
-def qualities(tally: Tally, plan: Plan, reference: Reference | None, minimum: int) -> list[Quality]:
+def qualities(tally: Tally, plan: CountingPlan, reference: Reference | None, minimum: int) -> list[Quality]:
     """Missing and out-of-range values of every feature; see `drifts` for the arguments."""
     rows = int(tally.rows.sum())
     found = []
@@ -170,7 +173,9 @@ def service_from_log(tallies: Sequence[Tally], minimum: int) -> Service:
     )
 
 
-def trend(tally: Tally, plan: Plan, found: Labelled | None, names: Sequence[str], asked: Trend | None) -> list[Slice]:
+def trend(
+    tally: Tally, plan: CountingPlan, found: Labelled | None, names: Sequence[str], asked: Trend | None
+) -> list[Slice]:
     """The steps of the window with what the service did, and those of the labelled period with the performance.
 
     Args:
@@ -213,7 +218,8 @@ def _labelled_trend(found: Labelled | None, count: int, classes: int) -> list[Sl
             chosen, label = found.chosen[inside], found.label[inside]
             legal = (chosen >= 0) & (chosen < classes)
             values |= {
-                name: float(value) for name, value in scores(confusion(chosen[legal], label[legal], classes)).items()
+                name: float(value)
+                for name, value in performance_scores(confusion(chosen[legal], label[legal], classes)).items()
             }
             if classes == _BINARY and (area := roc_auc(label, found.probability[inside])):
                 values["roc_auc"] = area[0]

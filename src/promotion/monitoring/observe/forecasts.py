@@ -11,7 +11,7 @@ import pandas as pd
 
 from promotion.errors import DataError, UsageError
 from promotion.monitoring.observe.observation import Arrival, LeftOut, Observation, Reading, Service, Slice
-from promotion.monitoring.observe.observe import SLICES, Known, Version, Watch
+from promotion.monitoring.observe.observe import SLICES, KnownVersion, VersionKey, Watch
 
 _STORE, _DATE, _FORECAST = "Store", "Date", "prediction"
 _KEY = [_STORE, _DATE]
@@ -20,7 +20,7 @@ _SEED = 20261121
 _SUFFIXES = (".csv", ".parquet")
 
 
-def observe_forecasts(watch: Watch, known: Known) -> list[Observation]:
+def observe_forecasts(watch: Watch, known: KnownVersion) -> list[Observation]:
     """What every version foretold for the days of the window; the one that foretold last comes first.
 
     The log is the table that `predict.py --output` writes; the labels are the sales, by store and date. A row's time is
@@ -103,7 +103,7 @@ def _root(sums: Any) -> Any:
 
 
 def _observation(
-    watch: Watch, known: Known, version: Version, rows: pd.DataFrame, *, serves: bool, left_out: LeftOut
+    watch: Watch, known: KnownVersion, version: VersionKey, rows: pd.DataFrame, *, serves: bool, left_out: LeftOut
 ) -> Observation:
     target, since = watch.config.target.column, watch.until - watch.window
     inside = rows[rows[_DATE] > since]
@@ -192,6 +192,6 @@ def _read(path: Path, columns: list[str]) -> pd.DataFrame:
     return table
 
 
-def _version(key: Any) -> Version:
+def _version(key: Any) -> VersionKey:
     model, version = key
     return str(model), int(version)

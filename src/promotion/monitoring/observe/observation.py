@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-Role = Literal["champion", "challenger", "shadow"]
+ServedRole = Literal["champion", "challenger", "shadow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +235,7 @@ class Observation:
     model: str
     version: int
     semver: str | None
-    role: Role
+    role: ServedRole
     is_production: bool | None
     serves: bool
     since: datetime

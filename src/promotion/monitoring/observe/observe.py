@@ -11,8 +11,8 @@ from typing import cast
 from promotion.config.family import FamilyConfig
 from promotion.config.policy import Monitoring
 from promotion.gates.evidence import Interval
-from promotion.monitoring.observe.counting import Answerer, Count, Plan, Tally, moment
-from promotion.monitoring.observe.engines import COUNTERS, Engine
+from promotion.monitoring.observe.counting import Answerer, Count, CountingPlan, Tally, parse_moment
+from promotion.monitoring.observe.engines import COUNTERS, CountingEngine
 from promotion.monitoring.observe.figures import (
     Labelled,
     drifts,
@@ -23,9 +23,9 @@ from promotion.monitoring.observe.figures import (
     trend,
 )
 from promotion.monitoring.observe.labels import Labels, read_labels
-from promotion.monitoring.observe.observation import Arrival, Lately, LeftOut, Observation, Reading, Role, Service
+from promotion.monitoring.observe.observation import Arrival, Lately, LeftOut, Observation, Reading, ServedRole, Service
 from promotion.monitoring.observe.prometheus import Prometheus, Trend
-from promotion.monitoring.observe.prometheus import Version as Served
+from promotion.monitoring.observe.prometheus import ServedVersion as Served
 from promotion.monitoring.observe.recent_windows import accuracy_lately, service_lately
 from promotion.monitoring.observe.reference import Reference
 
@@ -33,12 +33,12 @@ SLICES = 24
 """Steps of a trend: hours of a day."""
 _RETURNED = frozenset({"champion", "challenger"})
 
-Version = tuple[str, int]
+VersionKey = tuple[str, int]
 """Registered model and MLflow's number."""
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownVersion:
     """What is known of a family's versions beside the log.
 
     Attributes:
@@ -50,11 +50,11 @@ class Known:
         references: Statistics of exports.
     """
 
-    production: Version | None
+    production: VersionKey | None
     is_recorded: bool
-    metrics: Mapping[Version, Mapping[str, Interval]]
-    semver: Mapping[Version, str]
-    references: Mapping[Version, Reference]
+    metrics: Mapping[VersionKey, Mapping[str, Interval]]
+    semver: Mapping[VersionKey, str]
+    references: Mapping[VersionKey, Reference]
     live_since: datetime | None = None
 
 
@@ -77,7 +77,7 @@ class Watch:
     until: datetime
     window: timedelta
     labels: Path | None = None
-    engine: Engine = "pandas"
+    engine: CountingEngine = "pandas"
     prometheus: str | None = None
 
     @property
@@ -91,8 +91,8 @@ class _Seen:
     """What all versions of a window share."""
 
     watch: Watch
-    known: Known
-    plan: Plan
+    known: KnownVersion
+    plan: CountingPlan
     count: Count
     serving: Answerer | None
     service: Service
@@ -100,7 +100,7 @@ class _Seen:
     left_out: LeftOut
 
 
-def observe(watch: Watch, known: Known) -> list[Observation]:
+def observe(watch: Watch, known: KnownVersion) -> list[Observation]:
     """What every version did in the window; the one that serves comes first.
 
     Args:
@@ -138,9 +138,9 @@ def observe(watch: Watch, known: Known) -> list[Observation]:
     return sorted(found, key=lambda it: (not it.serves, it.role, it.model, -it.version))
 
 
-def _plan(watch: Watch, known: Known, labels: Labels | None) -> Plan:
+def _plan(watch: Watch, known: KnownVersion, labels: Labels | None) -> CountingPlan:
     since = watch.until - watch.window
-    return Plan(
+    return CountingPlan(
         family=watch.config.family,
         features={name: watch.config.data.columns[name] for name in watch.config.features},
         references=known.references,
@@ -153,7 +153,7 @@ def _plan(watch: Watch, known: Known, labels: Labels | None) -> Plan:
     )
 
 
-def _serving(count: Count, known: Known) -> Answerer | None:
+def _serving(count: Count, known: KnownVersion) -> Answerer | None:
     """The champion with the newest row; without any row, the version in Production."""
     newest = max(
         (
@@ -168,7 +168,7 @@ def _serving(count: Count, known: Known) -> Answerer | None:
     return Answerer("champion", *known.production) if known.production else None
 
 
-def _service(watch: Watch, plan: Plan, count: Count) -> tuple[Service, Trend | None]:
+def _service(watch: Watch, plan: CountingPlan, count: Count) -> tuple[Service, Trend | None]:
     minimum = watch.policy.minimum_rows
     if watch.prometheus is None:
         returned = [tally for answerer, tally in count.answerers.items() if answerer.role in _RETURNED]
@@ -190,7 +190,7 @@ def _observation(seen: _Seen, answerer: Answerer, tally: Tally) -> Observation:
         model=answerer.model,
         version=answerer.version,
         semver=known.semver.get(version) or (reference.semver if reference else None),
-        role=cast("Role", answerer.role),
+        role=cast("ServedRole", answerer.role),
         is_production=known.production == version if known.is_recorded else None,
         serves=answerer == seen.serving,
         since=plan.since,
@@ -232,7 +232,7 @@ def _lately(
 def _arrivals(count: Count, role: str) -> Sequence[Arrival]:
     """The versions of a role in the order they were first seen in the window."""
     found = [
-        Arrival(moment(tally.first), answerer.model, answerer.version)
+        Arrival(parse_moment(tally.first), answerer.model, answerer.version)
         for answerer, tally in count.answerers.items()
         if answerer.role == role and tally.first is not None
     ]

@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, norm, rankdata
 
+from promotion.data.arrays import FloatArray, IntArray
 from promotion.gates.evidence import Interval
 from promotion.monitoring.observe.observation import Reading
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 RESAMPLES = 2000
 _BINARY = 2
@@ -35,7 +33,7 @@ def confusion(chosen: IntArray, label: IntArray, classes: int) -> IntArray:
     return np.bincount(label * classes + chosen, minlength=classes * classes).reshape(classes, classes)
 
 
-def scores(table: NDArray[np.int64]) -> dict[str, FloatArray]:
+def performance_scores(table: NDArray[np.int64]) -> dict[str, FloatArray]:
     """Accuracy, precision, recall and F1; of the positive class of two, else their plain means over the classes.
 
     A metric whose denominator is zero is 0, as at training.
@@ -110,8 +108,8 @@ def readings(
     found: dict[str, tuple[float, float, float]] = {}
     if inside.any():
         drawn = np.random.default_rng(_SEED).multinomial(table.sum(), table.ravel() / table.sum(), RESAMPLES)
-        resampled = scores(drawn.reshape(RESAMPLES, classes, classes))
-        for name, value in scores(table).items():
+        resampled = performance_scores(drawn.reshape(RESAMPLES, classes, classes))
+        for name, value in performance_scores(table).items():
             low, high = np.quantile(resampled[name], [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
             found[name] = (float(value), float(low), float(high))
         found["accuracy"] = wilson(int((chosen == label).sum()), rows)

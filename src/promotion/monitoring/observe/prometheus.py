@@ -30,7 +30,7 @@ class Trend:
     throughput: Sequence[float | None]
 
 
-class Version(NamedTuple):
+class ServedVersion(NamedTuple):
     """What a server says it answers with."""
 
     family: str
@@ -78,7 +78,9 @@ class Prometheus:
         except _Silent as error:
             return Service(source="prometheus", problem=str(error)), Trend(nothing, nothing, nothing)
 
-    def observe_version(self, version: Version, since: datetime, until: datetime, minimum_requests: int) -> Service:
+    def observe_version(
+        self, version: ServedVersion, since: datetime, until: datetime, minimum_requests: int
+    ) -> Service:
         """The same of one version, by the servers that answered with it all the time and with no other.
 
         Where a server also answers with a challenger, nobody can tell whose errors they are: it is left out.
@@ -168,7 +170,7 @@ def _instances(family: str, seconds: int) -> str:
     return _showing(f"family={_quoted(family)}", seconds)
 
 
-def _only(version: Version, seconds: int) -> str:
+def _only(version: ServedVersion, seconds: int) -> str:
     """The instances that answered with this version and with no other of its family."""
     family, model, number = (_quoted(part) for part in (version.family, version.model, str(version.number)))
     champion = f'family={family},model={model},version={number},role="champion"'

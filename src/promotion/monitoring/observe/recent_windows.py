@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from promotion.config.policy import Monitoring
-from promotion.monitoring.observe.counting import moment
+from promotion.monitoring.observe.counting import parse_moment
 from promotion.monitoring.observe.figures import Labelled
 from promotion.monitoring.observe.observation import Lately, Reading, Stretch
 from promotion.monitoring.observe.performance import wilson
-from promotion.monitoring.observe.prometheus import Prometheus, Version
+from promotion.monitoring.observe.prometheus import Prometheus, ServedVersion
 
 
 def accuracy_lately(found: Labelled | None, promoted: Reading, policy: Monitoring, live_since: datetime) -> Lately:
@@ -41,8 +41,8 @@ def accuracy_lately(found: Labelled | None, promoted: Reading, policy: Monitorin
         rows = end - start
         stretches.append(
             Stretch(
-                since=moment(int(times[start])),
-                until=moment(int(times[end - 1])),
+                since=parse_moment(int(times[start])),
+                until=parse_moment(int(times[end - 1])),
                 value=float(is_right[start:end].mean()),
                 rows=rows,
                 enough=rows >= policy.sustained.minimum_labels,
@@ -58,7 +58,7 @@ def accuracy_lately(found: Labelled | None, promoted: Reading, policy: Monitorin
 
 
 def service_lately(
-    url: str | None, version: Version, policy: Monitoring, live_since: datetime, until: datetime
+    url: str | None, version: ServedVersion, policy: Monitoring, live_since: datetime, until: datetime
 ) -> dict[str, Lately]:
     """Error rate and latency in the newest windows, of the servers that answered with this version and no other.
 

@@ -11,14 +11,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from promotion.data.arrays import FloatArray, IntArray
 from promotion.errors import DataError, UsageError
 from promotion.export.folder import MANIFEST, Manifest, is_as_listed
 from promotion.gates.evidence import Interval
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 REFERENCE = "reference.json"
 

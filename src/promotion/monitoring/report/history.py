@@ -13,9 +13,9 @@ from promotion.gates.evidence import Interval
 from promotion.journal.journal import Journal
 from promotion.journal.schema import monitoring_run
 from promotion.monitoring.observe.observation import Observation
-from promotion.monitoring.observe.observe import Known, Version
+from promotion.monitoring.observe.observe import KnownVersion, VersionKey
 from promotion.monitoring.observe.reference import Reference
-from promotion.monitoring.thresholds import Finding, Level, worst
+from promotion.monitoring.thresholds import Finding, LevelName, worst
 from promotion.registry.semver import is_semantic
 
 _HEAVY = ("slices", "drift")
@@ -39,12 +39,12 @@ class Run:
     model: str
     version: int
     rows: int
-    level: Level | None
+    level: LevelName | None
     observation: Mapping[str, Any]
     findings: Sequence[Mapping[str, Any]]
 
 
-def known_versions(journal: Journal, family: str, references: Iterable[Reference]) -> Known:
+def known_versions(journal: Journal, family: str, references: Iterable[Reference]) -> KnownVersion:
     """What the journal and the exports know of a family's versions.
 
     Args:
@@ -53,8 +53,8 @@ def known_versions(journal: Journal, family: str, references: Iterable[Reference
         references: Of the exports at hand.
     """
     entries = journal.entries(family) if journal.exists else []
-    metrics: dict[Version, Mapping[str, Interval]] = {}
-    semver: dict[Version, str] = {}
+    metrics: dict[VersionKey, Mapping[str, Interval]] = {}
+    semver: dict[VersionKey, str] = {}
     for entry in entries:
         registration = journal.registration(entry.id)
         if registration is not None:
@@ -62,7 +62,7 @@ def known_versions(journal: Journal, family: str, references: Iterable[Reference
         if is_semantic(entry.version):
             semver[entry.model, entry.number] = entry.version
     production = journal.production(family) if journal.exists else None
-    return Known(
+    return KnownVersion(
         production=(production.model, production.number) if production else None,
         is_recorded=journal.knows(family),
         metrics=metrics,
@@ -84,7 +84,7 @@ def promoted(recorded: Mapping[str, float]) -> dict[str, Interval]:
     }
 
 
-def record(journal: Journal, observation: Observation, findings: Sequence[Finding]) -> None:
+def record_run(journal: Journal, observation: Observation, findings: Sequence[Finding]) -> None:
     """Keep what a run saw of the version that serves.
 
     Args:

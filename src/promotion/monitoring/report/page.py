@@ -13,8 +13,8 @@ from promotion.monitoring.alerts.records import Alert
 from promotion.monitoring.observe.observation import Drift, Observation
 from promotion.monitoring.report.history import Run
 from promotion.monitoring.report.timeline import Line, Mark, Timeline
-from promotion.monitoring.thresholds import LEVELS, Finding, Level, worst
-from promotion.pages import link, render, write
+from promotion.monitoring.thresholds import LEVELS, Finding, LevelName, worst
+from promotion.pages import page_link, render_page, write
 
 EARLIER = 50
 """How many earlier runs are shown."""
@@ -40,7 +40,7 @@ _SECTIONS = {
 Judged = tuple[Observation, Sequence[Finding]]
 
 
-def write_page(  # each is a part of the page
+def write_monitoring_page(  # each is a part of the page
     path: Path,
     config: FamilyConfig,
     judged: Sequence[Judged],
@@ -65,7 +65,7 @@ def write_page(  # each is a part of the page
     policy = config.monitoring or Monitoring()
     serving, findings = judged[0] if judged and judged[0][0].serves else (None, ())
     home = path.parents[2]
-    page = render(
+    page = render_page(
         Path(__file__).with_name("monitoring.html.j2"),
         family=config.family,
         it=serving,
@@ -82,7 +82,7 @@ def write_page(  # each is a part of the page
         judged=[(observation, worst(found), found) for observation, found in judged],
         runs=runs,
         alerts=alerts,
-        runbooks=[(name, target, link(target, path, home)) for name, target in config.contacts.runbooks.items()],
+        runbooks=[(name, target, page_link(target, path, home)) for name, target in config.contacts.runbooks.items()],
         sections=[
             (name, title) for name, title in _SECTIONS.items() if serving or name in {"alerts", "versions", "earlier"}
         ],
@@ -185,7 +185,7 @@ def _ranked(observation: Observation) -> list[Drift]:
     return sorted(observation.drift, key=lambda it: -1.0 if it.psi is None else it.by_chance - it.psi)
 
 
-def _psi_bounds(policy: Monitoring) -> list[tuple[Level, float]]:
+def _psi_bounds(policy: Monitoring) -> list[tuple[LevelName, float]]:
     found = [(level, getattr(policy.psi, level)) for level in reversed(LEVELS)]
     return [(level, bound) for level, bound in found if bound is not None]
 

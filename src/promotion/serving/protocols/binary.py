@@ -57,7 +57,7 @@ class Tail:
             raise _refusal(f"{len(self._content)} bytes behind the JSON belong to no tensor")
 
 
-def split(body: bytes, length: str | None) -> tuple[bytes, Tail]:
+def split_tensors(body: bytes, length: str | None) -> tuple[bytes, Tail]:
     """The JSON, and the bytes behind it.
 
     Args:

@@ -14,8 +14,8 @@ from promotion.serving.engines import Prediction
 from promotion.serving.errors import Refusal
 from promotion.serving.model import Model
 from promotion.serving.protocols import JSON_HEADERS, Body, Write, read_object, require_json
-from promotion.serving.protocols.binary import HEADER, Tail, is_binary, pack, split
-from promotion.serving.rows import Column, Matrix, RowReader
+from promotion.serving.protocols.binary import HEADER, Tail, is_binary, pack, split_tensors
+from promotion.serving.rows import ColumnCells, Matrix, RowReader
 
 DATATYPES = frozenset(
     {*("FP16", "FP32", "FP64"), *(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))}
@@ -50,7 +50,7 @@ class InferenceProtocol:
         """
         if HEADER not in headers:
             require_json(headers)
-        head, tail = split(body, headers.get(HEADER))
+        head, tail = split_tensors(body, headers.get(HEADER))
         content = read_object(head)
         inputs = content.get("inputs")
         if not isinstance(inputs, list) or not inputs or not content.keys() <= REQUEST_KEYS:
@@ -59,7 +59,7 @@ class InferenceProtocol:
         identifier = content.get("id")
         if identifier is not None and not isinstance(identifier, str):
             raise malformed("id is not a text")
-        columns: dict[str, Column] = {}
+        columns: dict[str, ColumnCells] = {}
         for tensor in inputs:
             name, values = _column(tensor, tail)
             if name in columns:
@@ -114,7 +114,7 @@ def _wanted(content: Mapping[str, Any]) -> list[Wanted]:
     return [Wanted(item["name"], is_binary(item, "binary_data", otherwise=default)) for item in items]
 
 
-def _column(tensor: object, tail: Tail) -> tuple[str, Column]:
+def _column(tensor: object, tail: Tail) -> tuple[str, ColumnCells]:
     """A tensor's name and its values, flattened.
 
     Raises:

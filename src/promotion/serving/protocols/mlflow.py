@@ -18,7 +18,7 @@ from promotion.serving.rows import Matrix, RowReader
 CSV_TYPE = "text/csv"
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 MISSING = frozenset({"", "NA", "NaN", "nan", "null"})
-"""Cells that pandas, which wrote most of these files, means as missing."""
+"""ColumnCells that pandas, which wrote most of these files, means as missing."""
 
 
 class MlflowProtocol:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from starlette.requests import Request
 
-from promotion.serving.endpoint import Answering
+from promotion.serving.endpoint import ModelEndpoint
 from promotion.serving.errors import Refusal
 from promotion.serving.model import Model
 from promotion.serving.protocols import JSON_TYPE
@@ -22,7 +22,7 @@ VERSION = "/v2/models/{name}/versions/{version}"
 TENSORS = {"type": "array", "items": {"type": "object"}}
 
 
-def inference_routes(answering: Answering) -> APIRouter:
+def inference_routes(answering: ModelEndpoint) -> APIRouter:
     """The protocol's routes; a model goes by its registered name or by its family's."""
     router = APIRouter(prefix="", tags=["Open Inference Protocol"])
     scorer = answering.scorer
@@ -79,7 +79,7 @@ def _parameter(name: str) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
 
 
-def _status(answering: Answering) -> HTTPStatus:
+def _status(answering: ModelEndpoint) -> HTTPStatus:
     return HTTPStatus.OK if answering.ready else HTTPStatus.SERVICE_UNAVAILABLE
 
 

@@ -9,14 +9,14 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
-from promotion.serving.endpoint import Answering
+from promotion.serving.endpoint import ModelEndpoint
 from promotion.serving.model import Model
 from promotion.serving.protocols import JSON_TYPE
 
 TOLD = {"family", "model", "version", "semver", "run_id", "artifact_digest", "gate_report", "git_sha", "engine"}
 
 
-def operation_routes(answering: Answering) -> APIRouter:
+def operation_routes(answering: ModelEndpoint) -> APIRouter:
     """Health, readiness, version and metrics; none of them needs the key."""
     router = APIRouter(tags=["operations"])
     scorer = answering.scorer

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from promotion.serving.endpoint import Answering
+from promotion.serving.endpoint import ModelEndpoint
 from promotion.serving.export import Schema
 from promotion.serving.protocols import JSON_TYPE, Read
 from promotion.serving.protocols.mlflow import CSV_TYPE, FORMS, MlflowProtocol
@@ -14,7 +14,7 @@ from promotion.serving.protocols.typed import TypedProtocol, answer_schema, requ
 from promotion.serving.routes import answered
 
 
-def prediction_routes(answering: Answering) -> APIRouter:
+def prediction_routes(answering: ModelEndpoint) -> APIRouter:
     """The routes that take rows by the family's columns."""
     router = APIRouter(tags=["predictions"])
     schema, reader = answering.reader.schema, answering.reader

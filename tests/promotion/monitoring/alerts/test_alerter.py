@@ -18,7 +18,7 @@ from sqlalchemy import select
 from tests.promotion.factories import ANNA, a_family, a_journal, a_version, promote
 from tests.promotion.monitoring.receivers import PAGERDUTY, TOKEN, Mailbox, Receiver, mailing, pagerduty_is, receiving
 
-from promotion.audit import verify
+from promotion.audit import verify_journal
 from promotion.audit.source import JournalSource
 from promotion.config.policy import Monitoring
 from promotion.errors import ChannelFailed, ConfigError
@@ -28,10 +28,10 @@ from promotion.journal.records import Authority, Change
 from promotion.journal.schema import alert_delivery
 from promotion.monitoring.alerts.alerter import Alerter
 from promotion.monitoring.alerts.channels import Patience
-from promotion.monitoring.alerts.records import State, Told
+from promotion.monitoring.alerts.records import AlertState, Told
 from promotion.monitoring.alerts.store import alert_history
 from promotion.monitoring.observe.observation import Drift, Observation, Reading, Service
-from promotion.monitoring.thresholds import Finding, Level
+from promotion.monitoring.thresholds import Finding, LevelName
 from promotion.registry.stages import Stage
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
@@ -41,7 +41,7 @@ QUICK = Patience(attempts=3, seconds=5, first_wait=0.01, longest_wait=0.02)
 GOOD = Reading(0.87, 0.84, 0.90, 0.87, 512, enough=True)
 
 
-def found(key: str = "accuracy", level: Level | None = "critical", value: float = 0.80) -> Finding:
+def found(key: str = "accuracy", level: LevelName | None = "critical", value: float = 0.80) -> Finding:
     text = f"{key} is {value:g}" if level else f"{key}: not enough data"
     return Finding(key, level, key, value, 0.87, 0.05, TEN, 512, text)
 
@@ -138,7 +138,7 @@ def deliveries(journal: Journal) -> list[tuple[str, str, str]]:
     ("level", "slack", "pager", "mail"), [("critical", 1, 1, 1), ("warning", 1, 0, 1), ("info", 1, 0, 0)]
 )
 def test_each_level_reaches_the_documented_channels(
-    watch: Watch, level: Level, slack: int, pager: int, mail: int
+    watch: Watch, level: LevelName, slack: int, pager: int, mail: int
 ) -> None:
     """Critical: pager, Slack and e-mail. Warning: Slack and e-mail. Info: Slack alone."""
     told = watch.tell(found(level=level))
@@ -174,7 +174,7 @@ def test_with_nothing_to_go_back_to_the_command_is_to_look(watch: Watch) -> None
     watch.tell(found(), observation=seen(7, is_production=False))
 
     assert ["notify", "observe"] == [event.action for event in watch.journal.history("churn")[:2]]
-    assert [] == verify(JournalSource(watch.journal), [], {}).findings
+    assert [] == verify_journal(JournalSource(watch.journal), [], {}).findings
     assert "Run: python scripts/monitor-model.py --model churn --once" in watch.slack.got[0]["message"]
 
 
@@ -237,7 +237,7 @@ def test_what_was_not_measured_has_not_recovered(watch: Watch, observation: Obse
     watch.tell(observation=observation)
 
     assert ["trigger"] == watch.pages
-    assert [State.OPEN] == [alert.state for alert in alert_history(watch.journal, "churn", TEN)]
+    assert [AlertState.OPEN] == [alert.state for alert in alert_history(watch.journal, "churn", TEN)]
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def test_alerts_of_a_version_that_answers_no_more_are_over(watch: Watch) -> None
 
     assert ["trigger", "resolve"] == watch.pages
     assert "[ENDED, SERVES NO MORE] churn v2, was: accuracy is 0.8" == watch.slack.titles[-1]
-    assert [State.ENDED] == [alert.state for alert in alert_history(watch.journal, "churn", TEN)]
+    assert [AlertState.ENDED] == [alert.state for alert in alert_history(watch.journal, "churn", TEN)]
 
 
 @pytest.mark.parametrize("role", ["challenger", "shadow"])

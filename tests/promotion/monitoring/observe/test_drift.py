@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from promotion.monitoring.observe.drift import (
-    compare,
+    compare_distributions,
     expected_by_chance,
     homogeneity_p_value,
     population_stability_index,
@@ -20,7 +20,7 @@ LABELS = ["no", "yes"]
 def measured(reference: np.ndarray, live: np.ndarray) -> Drift:
     edges = np.unique(np.quantile(reference, np.linspace(0, 1, 11)))
     bins = Bins.measured(edges, np.histogram(reference, edges)[0])
-    return compare("x", "feature", bins.counts, bins.count(live), bins.labels, minimum_rows=200)
+    return compare_distributions("x", "feature", bins.counts, bins.count(live), bins.labels, minimum_rows=200)
 
 
 def is_alarm(drift: Drift) -> bool:
@@ -110,7 +110,9 @@ def test_codes_that_training_never_saw_are_a_class_of_their_own() -> None:
 def test_a_constant_column_that_varies_is_drift() -> None:
     """A histogram with one edge would swallow it."""
     bins = Bins.measured([3.0, 3.0], [500])
-    drift = compare("x", "feature", bins.counts, bins.count(np.full(500, 4.0)), bins.labels, minimum_rows=200)
+    drift = compare_distributions(
+        "x", "feature", bins.counts, bins.count(np.full(500, 4.0)), bins.labels, minimum_rows=200
+    )
 
     assert is_alarm(drift)
 
@@ -125,6 +127,6 @@ def test_a_column_that_was_always_missing_can_be_compared() -> None:
 
 def test_without_live_rows_there_is_no_index() -> None:
     """Unknown, and not enough."""
-    drift = compare("x", "feature", np.array([5, 5]), np.array([0, 0]), LABELS, minimum_rows=1)
+    drift = compare_distributions("x", "feature", np.array([5, 5]), np.array([0, 0]), LABELS, minimum_rows=1)
 
     assert (None, None, False) == (drift.psi, drift.p_value, drift.enough)

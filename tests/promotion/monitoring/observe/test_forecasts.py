@@ -17,8 +17,8 @@ from promotion.errors import DataError, UsageError
 from promotion.gates.evidence import Interval
 from promotion.monitoring.observe.forecasts import observe_forecasts, rmspe_and_mae
 from promotion.monitoring.observe.observation import Observation
-from promotion.monitoring.observe.observe import Known, Watch
-from promotion.monitoring.report.page import write_page
+from promotion.monitoring.observe.observe import KnownVersion, Watch
+from promotion.monitoring.report.page import write_monitoring_page
 from promotion.monitoring.thresholds import judge
 
 MODEL = "rossmann-ensemble"
@@ -48,7 +48,7 @@ def look(source: Path, labels: Path | None, **changes: Any) -> Observation:
         "window": timedelta(days=42),
         "labels": labels,
     }
-    known = Known((MODEL, 2), True, {(MODEL, 2): {"rmspe": Interval(0.09, 0.085, 0.095)}}, {}, {})  # noqa: FBT003  # is recorded
+    known = KnownVersion((MODEL, 2), True, {(MODEL, 2): {"rmspe": Interval(0.09, 0.085, 0.095)}}, {}, {})  # noqa: FBT003  # is recorded
     return observe_forecasts(Watch(**(given | changes)), known)[0]
 
 
@@ -104,7 +104,7 @@ def test_the_page_shows_a_forecast(tmp_path: Path) -> None:
     seen = look(*tables(tmp_path, 0.2))
     path = tmp_path / "reports" / "monitoring" / "rossmann.html"
     assert POLICY is not None
-    write_page(path, CONFIG, [(seen, judge(seen, POLICY))], [], [], at=NOON)
+    write_monitoring_page(path, CONFIG, [(seen, judge(seen, POLICY))], [], [], at=NOON)
 
     assert "rmspe over time" in path.read_text(encoding="utf-8")
 

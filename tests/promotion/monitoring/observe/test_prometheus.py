@@ -208,7 +208,7 @@ def test_a_real_prometheus_says_latency_errors_and_throughput(scraper: tuple[str
 def test_one_version_is_judged_by_the_servers_that_answer_with_it_alone(scraper: tuple[str, list[int]]) -> None:
     """Not by those of the version before, nor where a challenger answers, too; a shadow answers nobody."""
     url, ports = scraper
-    version = prometheus.Version("churn", "churn-forest", 2)
+    version = prometheus.ServedVersion("churn", "churn-forest", 2)
     emitters = [
         Emitter(ports[0], "churn", champion=2),
         Emitter(ports[1], "churn", champion=2, shadow=3),
