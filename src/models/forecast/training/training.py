@@ -21,7 +21,7 @@ from promotion.journal.database import Database
 from promotion.journal.journal import Journal
 from promotion.registry.semver import require_semantic
 
-Announce = Callable[[str], None]
+Tellings = Callable[[str], None]
 """Told each stage of the work the moment it is done: a booster's title, "ensemble", "registered"."""
 TrainingProgress = Callable[[str, int, int], None]
 
@@ -87,7 +87,7 @@ def train_ensemble(
     sample: bool = False,
     semver: str | None = None,
     progress: TrainingProgress = lambda _name, _done, _total: None,
-    report: Announce = lambda _stage: None,
+    report: Tellings = lambda _stage: None,
 ) -> EnsembleResult:
     """Learn, examine and register the family's ensemble.
 
