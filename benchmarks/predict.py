@@ -28,16 +28,16 @@ from tempfile import TemporaryDirectory
 import click
 import pandas as pd
 
+from models.forecast import ENSEMBLE
+from models.forecast.data.inputs import SalesFileRows, Span
 from models.forecast.data.provision import provide_sales
 from models.forecast.data.sales import forecast_of, load_sales
 from models.forecast.ensemble import Ensemble
 from models.forecast.features import build_features
 from models.forecast.history import day_numbers
-from models.forecast.prediction.inputs import SalesFileRows, Span
 from models.forecast.rows import checked_rows
 from models.forecast.training.training import train_ensemble
 from models.model_registry import find_version
-from models.tasks import ENSEMBLE
 from promotion.artifacts.files import local_artifact
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY, Settings

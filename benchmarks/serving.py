@@ -271,11 +271,11 @@ def in_process(folder: Path) -> Callable[[str, bytes, dict[str, str]], bytes]:
     """What the server does with a body, called without HTTP."""
     # This file has the package's name and would hide it.
     sys.path[0] = str(REPOSITORY / "src")
+    from promotion.serving.exported.rows import RowReader
     from promotion.serving.protocols import Read
     from promotion.serving.protocols.inference import InferenceProtocol
     from promotion.serving.protocols.mlflow import MlflowProtocol
     from promotion.serving.protocols.typed import TypedProtocol
-    from promotion.serving.rows import RowReader
     from promotion.serving.scoring import Scorer, Ticket
     from promotion.serving.settings import ServerSettings
 

@@ -153,7 +153,8 @@ def _config(settings: Settings, version: ModelVersion) -> FamilyConfig:
 def _asked(config: FamilyConfig, settings: Settings, source: Path | None, days: Days, count: int | None) -> AskedRows:
     """The rows the options mean."""
     if config.is_forecast:
-        return task_of(config).rows(config, settings.home, source, days)
+        asked: AskedRows = task_of(config).rows(config, settings.home, source, days)
+        return asked
     if any(days):
         raise UsageError(f"--start-date and --end-date choose days, the rows of family {config.family!r} have none")
     from promotion.prediction.inputs import FileRows, SampleRows

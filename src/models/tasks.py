@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.forecast import ENSEMBLE
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
 from promotion.evaluation.tasks import DayRange, Task, register_task
@@ -13,9 +14,6 @@ from promotion.gates.evidence import Evaluator
 if TYPE_CHECKING:
     from promotion.prediction.inputs import AskedRows
     from promotion.review.findings import ReviewFindings
-
-ENSEMBLE = Path("artifacts", "ensemble")
-"""Folder in a version's files that holds a sales ensemble."""
 
 
 def _evaluator(config: FamilyConfig, home: Path) -> Evaluator:
@@ -39,7 +37,7 @@ def _review(
 
 
 def _rows(config: FamilyConfig, home: Path, source: Path | None, days: DayRange) -> AskedRows:
-    from models.forecast.prediction.inputs import SalesDays, SalesFileRows, Span
+    from models.forecast.data.inputs import SalesDays, SalesFileRows, Span
 
     span = Span(*days)
     return SalesFileRows(source, span) if source else SalesDays(config, home, span)

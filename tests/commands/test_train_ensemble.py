@@ -19,11 +19,11 @@ from tests.conftest import OURS
 from tests.models.forecast.conftest import make_sales
 from tests.models.forecast.small_family import FAMILY, make_small, one_core
 
+from models.forecast import ENSEMBLE
 from models.forecast.data.provision import provide_sales
 from models.forecast.data.sales import load_sales
 from models.forecast.rows import INPUT_COLUMNS
 from models.forecast.training.recording import dvc_hash
-from models.tasks import ENSEMBLE
 from models.train_ensemble import main
 from models.validate_model import main as validate_main
 from promotion.artifacts.files import artifact_digest

@@ -19,7 +19,7 @@ from tests.promotion.delivery.test_manifests import IMAGE, VERSIONS
 
 from promotion.config.policy import Monitoring
 from promotion.config.settings import REPOSITORY
-from promotion.delivery.manifests import render_manifests
+from promotion.delivery.kubernetes.manifests import render_manifests
 from promotion.delivery.records import DeploymentTarget, Environment, Track
 
 K8S = REPOSITORY / "k8s"

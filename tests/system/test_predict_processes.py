@@ -17,10 +17,10 @@ from playwright.sync_api import Browser
 from tests.models.forecast.conftest import STORES, make_sales, quick_plan
 from tests.system.test_pages_in_browser import WIDTHS, look
 
+from models.forecast import ENSEMBLE
 from models.forecast.data.generator import invent_sales
 from models.forecast.ensemble import Ensemble
 from models.forecast.training.learning import Learner
-from models.tasks import ENSEMBLE
 from promotion.config.settings import REPOSITORY, Settings
 from promotion.registry.stages import Stage
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from promotion.config.settings import REPOSITORY, Settings
-from promotion.delivery.cluster import Cluster
 from promotion.delivery.deploy import Deployer
+from promotion.delivery.kubernetes.cluster import Cluster
 from promotion.delivery.records import Environment
 from promotion.errors import UsageError
 from promotion.service import PromotionService

@@ -7,12 +7,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from promotion.delivery.cluster import Cluster
 from promotion.delivery.deployments import Deployments
 from promotion.delivery.errors import DeploymentFailed
 from promotion.delivery.export import ExpectedAnswers, read_expected
-from promotion.delivery.kubectl_objects import Revision, Rollout
-from promotion.delivery.manifests import DIGEST, render_manifests, selector
+from promotion.delivery.kubernetes.cluster import Cluster
+from promotion.delivery.kubernetes.manifests import DIGEST, render_manifests, selector
+from promotion.delivery.kubernetes.objects import Revision, Rollout
+from promotion.delivery.kubernetes.rollout import RolloutWatch
+from promotion.delivery.kubernetes.smoke import smoke_test
 from promotion.delivery.records import (
     Deployment,
     DeploymentState,
@@ -25,8 +27,6 @@ from promotion.delivery.records import (
     Track,
 )
 from promotion.delivery.recovery import Returner
-from promotion.delivery.rollout import RolloutWatch
-from promotion.delivery.smoke import smoke_test
 from promotion.errors import GateRefused, NothingToDo, ProductionMoved, PromotionError, UsageError
 from promotion.journal.records import Entry
 from promotion.registry.stages import Stage

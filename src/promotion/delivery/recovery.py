@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from promotion.approvals.reviews import Reviews
-from promotion.delivery.cluster import Cluster
 from promotion.delivery.deployments import Deployments
 from promotion.delivery.errors import DeploymentFailed
-from promotion.delivery.kubectl_objects import Revision, Rollout
-from promotion.delivery.manifests import DIGEST, render_manifests, selector
+from promotion.delivery.kubernetes.cluster import Cluster
+from promotion.delivery.kubernetes.manifests import DIGEST, render_manifests, selector
+from promotion.delivery.kubernetes.objects import Revision, Rollout
+from promotion.delivery.kubernetes.rollout import RolloutWatch
 from promotion.delivery.records import Deployment, DeploymentState, DeploymentTarget, Environment, RolloutVerdict, Track
-from promotion.delivery.rollout import RolloutWatch
 from promotion.errors import GateRefused, PromotionError, Quarantined
 from promotion.journal.records import Entry
 from promotion.registry.stages import Stage

@@ -9,7 +9,7 @@ from typing import Any
 from promotion.delivery.deploy import Deployer
 from promotion.delivery.deployments import Deployments
 from promotion.delivery.errors import ClusterBehind
-from promotion.delivery.kubectl_objects import Rollout
+from promotion.delivery.kubernetes.objects import Rollout
 from promotion.delivery.records import Deployment, DeploymentTarget, Environment
 from promotion.errors import GateRefused, NothingToDo, PromotionError, UsageError
 from promotion.journal.journal import Journal

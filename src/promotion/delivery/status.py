@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from promotion.delivery.cluster import Cluster
 from promotion.delivery.deployments import Deployments
-from promotion.delivery.kubectl_objects import Rollout
-from promotion.delivery.manifests import DIGEST, GATE_REPORT, IMAGE, MODEL, VERSION
+from promotion.delivery.kubernetes.cluster import Cluster
+from promotion.delivery.kubernetes.manifests import DIGEST, GATE_REPORT, IMAGE, MODEL, VERSION
+from promotion.delivery.kubernetes.objects import Rollout
 from promotion.delivery.records import DeploymentTarget, Environment, Track
 from promotion.journal.records import Entry
 from promotion.service import PromotionService

@@ -24,11 +24,6 @@ DayRange = tuple[date | None, date | None]
 
 if TYPE_CHECKING:
     from promotion.config.settings import Settings
-    from promotion.prediction.inputs import AskedRows
-    from promotion.review.findings import ReviewFindings
-
-    Review = Callable[[FamilyConfig, Settings, Any, Any, tuple[str, str]], ReviewFindings]
-    Rows = Callable[[FamilyConfig, Path, Path | None, DayRange], AskedRows]
 
 _MARKS = ("tasks.py", "train_ensemble.py", "forecast/ensemble_model.py")
 
@@ -42,16 +37,16 @@ class Task:
         evaluator: Of a family, with its home folder.
         folder: A version whose files have this folder is of this kind.
         load: The model in a version's files, without running any code that lies there.
-        review: Two models, held together on the family's own rows.
-        rows: What is predicted: a file's rows, or the family's own; between two days.
+        review: `ReviewFindings` of two models, held together on the family's own rows.
+        rows: `AskedRows` of a file, or the family's own; between two days.
     """
 
     name: str
     evaluator: Callable[[FamilyConfig, Path], Evaluator]
     folder: Path
     load: Callable[[Path], Any]
-    review: Review
-    rows: Rows
+    review: Callable[[FamilyConfig, Settings, Any, Any, tuple[str, str]], Any]
+    rows: Callable[[FamilyConfig, Path, Path | None, DayRange], Any]
 
 
 _registered: dict[str, Task] = {}

@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from models.model_registry import EmptyStage, find_version
 from promotion.artifacts.files import MODEL_CARD, artifact_digest, local_artifact
 from promotion.config.family import FamilyConfig
 from promotion.errors import ArtifactTampered, GateRefused, UsageError
@@ -18,6 +17,7 @@ from promotion.export.manifest import manifest_of, recorded_metrics
 from promotion.gates import run_gates
 from promotion.gates.evidence import Interval
 from promotion.journal.records import Entry
+from promotion.lookup import EmptyStage, find_version
 from promotion.registry.contract import ModelVersion
 from promotion.registry.semver import is_semantic
 from promotion.registry.stages import Stage

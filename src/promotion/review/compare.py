@@ -57,7 +57,7 @@ def write_review(
     names = _names(first, second)
     with loaded(registry, settings, first) as ours, loaded(registry, settings, second) as theirs:
         if config.is_forecast:
-            findings = task_of(config).review(config, settings, ours.model, theirs.model, names)
+            findings: ReviewFindings = task_of(config).review(config, settings, ours.model, theirs.model, names)
         else:
             from promotion.review.classifiers import review_classes
 

@@ -12,10 +12,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from promotion.serving.errors import Refusal
+from promotion.serving.exported.model import Model
+from promotion.serving.exported.rows import RowReader
 from promotion.serving.middleware import KeyCheck, declared_length, failed, read_body, refused
-from promotion.serving.model import Model
 from promotion.serving.protocols import Body, Read
-from promotion.serving.rows import RowReader
 from promotion.serving.scoring import Scorer, Ticket
 from promotion.serving.settings import ServerSettings
 

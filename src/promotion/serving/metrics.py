@@ -14,8 +14,8 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from promotion.serving.engines import Prediction
-from promotion.serving.model import Model
+from promotion.serving.exported.engines import Prediction
+from promotion.serving.exported.model import Model
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5)
 PROBABILITIES = tuple(step / 10 for step in range(1, 10))

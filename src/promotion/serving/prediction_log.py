@@ -13,10 +13,10 @@ from logging import LogRecord, makeLogRecord
 from logging.handlers import RotatingFileHandler
 
 from promotion.serving.background import Background
-from promotion.serving.engines import Prediction
 from promotion.serving.errors import ConfigurationError
-from promotion.serving.model import Model
-from promotion.serving.rows import Matrix, iterate_rows
+from promotion.serving.exported.engines import Prediction
+from promotion.serving.exported.model import Model
+from promotion.serving.exported.rows import Matrix, iterate_rows
 from promotion.serving.settings import LogSettings
 
 CAPACITY = 50_000

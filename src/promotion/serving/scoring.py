@@ -6,12 +6,12 @@ import time
 from dataclasses import dataclass
 
 from promotion.serving.background import Background
-from promotion.serving.engines import Prediction
-from promotion.serving.export import read_export
+from promotion.serving.exported.engines import Prediction
+from promotion.serving.exported.folder import read_export
+from promotion.serving.exported.model import Model, Role, check_alike, open_model
+from promotion.serving.exported.rows import Matrix
 from promotion.serving.metrics import Metrics
-from promotion.serving.model import Model, Role, check_alike, open_model
 from promotion.serving.prediction_log import PredictionLog, Scored, share
-from promotion.serving.rows import Matrix
 from promotion.serving.settings import ServerSettings
 
 SHADOW_CAPACITY = 50_000

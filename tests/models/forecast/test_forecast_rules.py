@@ -10,10 +10,10 @@ import pytest
 from tests.models.forecast.conftest import make_sales
 from tests.promotion.factories import START, Scored, a_version, an_entry
 
+from models.forecast import ENSEMBLE
 from models.forecast.data.sales import read_sales
 from models.forecast.evaluation.holdout import ForecastEvaluator, rmspe_interval
 from models.forecast.training.learning import Learned
-from models.tasks import ENSEMBLE
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.policy import BetterThanProduction, Gates
 from promotion.config.settings import REPOSITORY

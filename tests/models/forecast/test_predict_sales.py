@@ -15,13 +15,13 @@ import pytest
 from click.testing import CliRunner, Result
 from tests.models.forecast.conftest import STORES
 
+from models.forecast import ENSEMBLE
 from models.forecast.data.generator import invent_sales
+from models.forecast.data.inputs import PLAN_DAYS, SalesDays, SalesFileRows, Span
 from models.forecast.data.sales import Sales
-from models.forecast.prediction.inputs import PLAN_DAYS, SalesDays, SalesFileRows, Span
 from models.forecast.rows import INPUT_COLUMNS
 from models.forecast.training.learning import Learned
 from models.predict import main
-from models.tasks import ENSEMBLE
 from promotion.config.family import load_config
 from promotion.config.settings import Settings
 from promotion.errors import DataError, UsageError

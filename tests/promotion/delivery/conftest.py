@@ -13,10 +13,10 @@ from tests.promotion.factories import Store, a_family
 from tests.promotion.shared_home import SharedHome
 
 from promotion.config.settings import REPOSITORY
-from promotion.delivery.cluster import Cluster
 from promotion.delivery.deploy import Deployer
+from promotion.delivery.kubernetes.cluster import Cluster
+from promotion.delivery.kubernetes.rollout import RolloutWatch
 from promotion.delivery.records import Deployment, DeploymentTarget, Environment, Image, Track
-from promotion.delivery.rollout import RolloutWatch
 from promotion.journal.records import Entry
 from promotion.registry.stages import Stage
 from promotion.service import Mover, PromotionService

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from promotion.delivery.failure_causes import hopeless, late, obstacle
-from promotion.delivery.kubectl_objects import Pod, Rollout, event_lines
+from promotion.delivery.kubernetes.failure_causes import hopeless, late, obstacle
+from promotion.delivery.kubernetes.objects import Pod, Rollout, event_lines
 from promotion.delivery.records import RolloutVerdict
 
 

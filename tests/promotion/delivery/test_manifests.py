@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from promotion.config.settings import REPOSITORY
-from promotion.delivery.manifests import annotations_of, render_manifests, selector
+from promotion.delivery.kubernetes.manifests import annotations_of, render_manifests, selector
 from promotion.delivery.records import DeploymentTarget, Environment, Image, Track
 from promotion.errors import UsageError
 

@@ -15,8 +15,8 @@ from tests.promotion.serving import exporting
 from tests.promotion.serving.conftest import Fitted, Serve, Served
 from tests.promotion.serving.requests_by_protocol import Row, eventually, predict
 
-from promotion.serving.engines import Prediction
-from promotion.serving.rows import Matrix
+from promotion.serving.exported.engines import Prediction
+from promotion.serving.exported.rows import Matrix
 
 
 def samples(server: Served) -> dict[tuple[str, tuple[str, ...]], float]:

@@ -372,7 +372,7 @@ def test_other_media_types_are_refused(path: str, server: Served) -> None:
 
 def test_numpy_accepts_exactly_what_pydantic_accepts(server: Served) -> None:
     """The fast way through and the authority agree on every feature and on values around each limit."""
-    from promotion.serving.rows import accepts
+    from promotion.serving.exported.rows import accepts
 
     reader = server.answering.reader
     rng = np.random.default_rng(1)

@@ -14,8 +14,8 @@ from tests.promotion.serving.conftest import Fitted
 
 from promotion.serving.__main__ import main
 from promotion.serving.errors import ConfigurationError, ExportRefused
-from promotion.serving.export import Feature, read_export
-from promotion.serving.model import open_model
+from promotion.serving.exported.folder import Feature, read_export
+from promotion.serving.exported.model import open_model
 from promotion.serving.settings import ServerSettings
 
 

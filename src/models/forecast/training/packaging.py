@@ -11,8 +11,8 @@ import pandas as pd
 
 import promotion
 from models import forecast
+from models.forecast import ENSEMBLE
 from models.forecast.ensemble import Ensemble
-from models.tasks import ENSEMBLE
 from models.training.packaging import pinned
 from promotion.config.family import FamilyConfig
 from promotion.evaluation.signature import signature_types

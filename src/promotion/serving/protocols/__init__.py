@@ -9,10 +9,10 @@ from typing import Any
 import orjson
 from pydantic_core import from_json
 
-from promotion.serving.engines import Prediction
 from promotion.serving.errors import Refusal
-from promotion.serving.model import Model
-from promotion.serving.rows import Matrix
+from promotion.serving.exported.engines import Prediction
+from promotion.serving.exported.model import Model
+from promotion.serving.exported.rows import Matrix
 
 Body = tuple[bytes, dict[str, str]]
 """A body and the headers that describe it."""

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy.typing as npt
 import orjson
 
-from promotion.serving.engines import Prediction
 from promotion.serving.errors import Refusal
-from promotion.serving.model import Model
+from promotion.serving.exported.engines import Prediction
+from promotion.serving.exported.model import Model
+from promotion.serving.exported.rows import ColumnCells, Matrix, RowReader
 from promotion.serving.protocols import JSON_HEADERS, Body, Write, read_object, require_json
 from promotion.serving.protocols.binary import HEADER, Tail, is_binary, pack, split_tensors
-from promotion.serving.rows import ColumnCells, Matrix, RowReader
 
 DATATYPES = frozenset(
     {*("FP16", "FP32", "FP64"), *(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))}

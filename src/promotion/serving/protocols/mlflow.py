@@ -9,11 +9,11 @@ from http import HTTPStatus
 
 import orjson
 
-from promotion.serving.engines import Prediction
 from promotion.serving.errors import Refusal
-from promotion.serving.model import Model
+from promotion.serving.exported.engines import Prediction
+from promotion.serving.exported.model import Model
+from promotion.serving.exported.rows import Matrix, RowReader
 from promotion.serving.protocols import JSON_HEADERS, Body, Write, media_type, read_object, require_json
-from promotion.serving.rows import Matrix, RowReader
 
 CSV_TYPE = "text/csv"
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")

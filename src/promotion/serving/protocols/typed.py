@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from promotion.serving.engines import Prediction
-from promotion.serving.export import Feature, Schema
-from promotion.serving.model import Model
+from promotion.serving.exported.engines import Prediction
+from promotion.serving.exported.folder import Feature, Schema
+from promotion.serving.exported.model import Model
+from promotion.serving.exported.rows import Matrix, RowReader
 from promotion.serving.protocols import JSON_HEADERS, Body, Write, require_json
-from promotion.serving.rows import Matrix, RowReader
 
 
 class TypedProtocol:

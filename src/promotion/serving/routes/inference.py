@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from promotion.serving.endpoint import ModelEndpoint
 from promotion.serving.errors import Refusal
-from promotion.serving.model import Model
+from promotion.serving.exported.model import Model
 from promotion.serving.protocols import JSON_TYPE
 from promotion.serving.protocols.inference import InferenceProtocol, model_metadata
 from promotion.serving.routes import answered

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from promotion.serving.endpoint import ModelEndpoint
-from promotion.serving.model import Model
+from promotion.serving.exported.model import Model
 from promotion.serving.protocols import JSON_TYPE
 
 TOLD = {"family", "model", "version", "semver", "run_id", "artifact_digest", "gate_report", "git_sha", "engine"}

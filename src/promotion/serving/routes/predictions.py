@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from promotion.serving.endpoint import ModelEndpoint
-from promotion.serving.export import Schema
+from promotion.serving.exported.folder import Schema
 from promotion.serving.protocols import JSON_TYPE, Read
 from promotion.serving.protocols.mlflow import CSV_TYPE, FORMS, MlflowProtocol
 from promotion.serving.protocols.typed import TypedProtocol, answer_schema, request_schema

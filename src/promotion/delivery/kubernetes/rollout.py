@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from promotion.delivery.cluster import Cluster
 from promotion.delivery.errors import ClusterError, ClusterUnreachable
-from promotion.delivery.failure_causes import hopeless, late, obstacle
-from promotion.delivery.kubectl_objects import Pod, Rollout, event_lines
-from promotion.delivery.manifests import selector
+from promotion.delivery.kubernetes.cluster import Cluster
+from promotion.delivery.kubernetes.failure_causes import hopeless, late, obstacle
+from promotion.delivery.kubernetes.manifests import selector
+from promotion.delivery.kubernetes.objects import Pod, Rollout, event_lines
 from promotion.delivery.records import DeploymentTarget, Failure, RolloutVerdict
 
 POLL_SECONDS = 1.0

@@ -9,11 +9,11 @@ from typing import Any
 
 import requests
 
-from promotion.delivery.cluster import Cluster
 from promotion.delivery.errors import ClusterError
 from promotion.delivery.export import ExpectedAnswers
-from promotion.delivery.kubectl_objects import Pod
-from promotion.delivery.manifests import selector
+from promotion.delivery.kubernetes.cluster import Cluster
+from promotion.delivery.kubernetes.manifests import selector
+from promotion.delivery.kubernetes.objects import Pod
 from promotion.delivery.records import Deployment, DeploymentTarget, Failure, RolloutVerdict, Track
 
 TOLERANCE = 1e-4

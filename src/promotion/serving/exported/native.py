@@ -6,10 +6,10 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from promotion.serving.engines import Prediction
 from promotion.serving.errors import ExportRefused
-from promotion.serving.export import ExportFolder
-from promotion.serving.rows import Matrix
+from promotion.serving.exported.engines import Prediction
+from promotion.serving.exported.folder import ExportFolder
+from promotion.serving.exported.rows import Matrix
 
 # Whatever a manifest says: types beyond what skops itself vouches for.
 TRUSTABLE = frozenset({"numpy.dtype", "sklearn.tree._tree.Tree"})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from promotion.delivery.kubectl_objects import Pod, Rollout
+from promotion.delivery.kubernetes.objects import Pod, Rollout
 from promotion.delivery.records import Failure, RolloutVerdict
 
 BY_RETRYING = frozenset({"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "CreateContainerError"})

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from promotion.serving.errors import ExportRefused
-from promotion.serving.export import ExportFolder
-from promotion.serving.rows import Matrix
+from promotion.serving.exported.folder import ExportFolder
+from promotion.serving.exported.rows import Matrix
 
 
 class Prediction(NamedTuple):

@@ -19,7 +19,7 @@ import orjson
 from pydantic_core import CoreSchema, ErrorDetails, SchemaValidator, ValidationError, core_schema
 
 from promotion.serving.errors import Problem, Refusal
-from promotion.serving.export import Feature, Schema
+from promotion.serving.exported.folder import Feature, Schema
 
 Matrix = npt.NDArray[np.float64]
 """Features by rows, contiguous; NaN where a value is missing."""

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from promotion.delivery.cluster import kubectl
+from promotion.delivery.kubernetes.cluster import kubectl
 from promotion.delivery.records import DeploymentTarget, Image, Track
 from promotion.errors import ConfigError
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from promotion.delivery.manifests import OPERATION
+from promotion.delivery.kubernetes.manifests import OPERATION
 
 _REVISION = "deployment.kubernetes.io/revision"
 _HASH = "pod-template-hash"

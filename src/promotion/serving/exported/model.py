@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from promotion.serving.engines import Engine, OnnxEngine, Prediction
 from promotion.serving.errors import ConfigurationError, ExportRefused
-from promotion.serving.export import ExportFolder, Schema, ServedManifest
-from promotion.serving.rows import Matrix, RowReader
+from promotion.serving.exported.engines import Engine, OnnxEngine, Prediction
+from promotion.serving.exported.folder import ExportFolder, Schema, ServedManifest
+from promotion.serving.exported.rows import Matrix, RowReader
 
 Role = Literal["champion", "challenger", "shadow"]
 TOLERANCE = 1e-5
@@ -101,6 +101,6 @@ def _load_engine(export: ExportFolder) -> Engine:
     """The engine the manifest names; scikit-learn is only imported for a model that needs it."""
     if export.manifest.engine == "onnx":
         return OnnxEngine(export)
-    from promotion.serving.native import NativeEngine
+    from promotion.serving.exported.native import NativeEngine
 
     return NativeEngine(export)
