@@ -1,0 +1,1 @@
+"""The heart: gates, journal and the one way a model version moves."""

@@ -1,0 +1,168 @@
+"""Everything that can go wrong on purpose, each with the exit code a shell or Jenkins reads.
+
+PromotionError                1  failed, nothing moved
+├── UsageError                2  the command line names something that does not exist or is malformed
+│   ├── ConfigError           2  a family's YAML file is wrong
+│   ├── UnknownFamily         2
+│   ├── UnknownModel          2
+│   └── UnknownVersion        2
+├── DataError                 1  the data is missing, unreadable or breaks its contract
+├── ArtifactRefused           1  a model artifact is incomplete, unsafe, or not one we load
+│   └── ArtifactTampered      1  a model artifact's files are not the ones that were signed
+├── SigningFailed             1  a key, or ssh-keygen, cannot be used: nothing was signed or checked
+├── SignatureRefused          1  a signature is forged, expired, or from a key that is not trusted
+├── RegistryError             1  MLflow did not do what was asked
+│   ├── RegistryUnreachable   1  no answer in time
+│   ├── RegistryUnauthorised  1  401: credentials missing or wrong
+│   ├── RegistryForbidden     1  403: credentials valid, permission missing
+│   ├── RegistryBroken        1  5xx, or an exception inside the store
+│   │   └── NotOffered        1  the server has no such endpoint
+│   ├── ArtifactMissing       1  a version's files are not where the registry says
+│   └── ArtifactUnsafe        1  a version's files reach outside their folder
+├── JournalError              1  the journal's database cannot be read or written
+│   └── JournalLocked         1  another process holds it for too long
+├── ChannelFailed             1  an alert channel does not take messages
+├── GateRefused               3  evidence says no
+│   ├── ProductionOccupied    3  another version serves and must not be archived
+│   └── Quarantined           3  somebody moved a version past the rules: nothing moves until that is settled
+├── ProductionMoved           4  Production is no longer the version the gates ran against
+├── NothingToDo               5  no candidate, already there, or not better
+└── ProjectionIncomplete      6  promoted in the journal, MLflow does not show it yet
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class PromotionError(Exception):
+    """Base of all expected failures: the message is one line a tired person can act on.
+
+    Args:
+        message: What happened, where, what was expected, what to do.
+        details: What `--json` adds to the message, as plain data.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.details = details
+
+
+class UsageError(PromotionError):
+    """The caller named something that does not exist, or in the wrong form."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A family's YAML file is missing, malformed, or has an unknown key."""
+
+
+class UnknownFamily(UsageError):
+    """No `config/<family>.yaml` of that name, and no registered model either."""
+
+
+class UnknownModel(UsageError):
+    """The registry has no registered model of that name."""
+
+
+class UnknownVersion(UsageError):
+    """The registered model has no such version."""
+
+
+class DataError(PromotionError):
+    """Data is missing, unreadable, or breaks the family's data contract."""
+
+
+class ArtifactRefused(PromotionError):
+    """A model artifact is incomplete, holds a pickle or a type we do not trust, or is of a kind we do not load."""
+
+
+class ArtifactTampered(ArtifactRefused):
+    """A model artifact's files were changed, added or removed since they were signed."""
+
+
+class SigningFailed(PromotionError):
+    """A key, a list of trusted keys, or ssh-keygen is missing or cannot be used; nothing was signed or checked."""
+
+
+class SignatureRefused(PromotionError):
+    """A signature is malformed, forged, expired, meant for something else, or from a key that is not trusted."""
+
+
+class RegistryError(PromotionError):
+    """MLflow refused or failed; never to be read as "there is no Production"."""
+
+
+class RegistryUnreachable(RegistryError):
+    """No answer from the tracking server within the bounded retries."""
+
+
+class RegistryUnauthorised(RegistryError):
+    """The tracking server answered 401: credentials are missing or wrong."""
+
+
+class RegistryForbidden(RegistryError):
+    """The tracking server answered 403: the user is known but may not do this."""
+
+
+class RegistryBroken(RegistryError):
+    """The tracking server or store failed inside (5xx, or an exception such as RepresenterError)."""
+
+
+class NotOffered(RegistryBroken):
+    """The server has no such endpoint: it is older than whoever asks, or something else than MLflow answers."""
+
+
+class ArtifactMissing(RegistryError):
+    """A version's files are not where the registry says they are, or there are none."""
+
+
+class ArtifactUnsafe(RegistryError):
+    """A version's folder holds something that cannot be digested safely: a symbolic link, a device, an odd name."""
+
+
+class JournalError(PromotionError):
+    """The journal's database cannot be opened, read or written."""
+
+
+class JournalLocked(JournalError):
+    """Another process held the journal, or the family's lock, for longer than we wait."""
+
+
+class ChannelFailed(PromotionError):
+    """A channel that alerts go to is not set, not reachable, or does not take our message."""
+
+
+class GateRefused(PromotionError):
+    """At least one gate failed; nothing moved."""
+
+    exit_code = 3
+
+
+class ProductionOccupied(GateRefused):
+    """Another version is in Production, and whoever asked does not want it archived."""
+
+
+class Quarantined(GateRefused):
+    """A version was moved outside the rules of a family that asks for approvals, or Production was emptied by hand."""
+
+
+class ProductionMoved(PromotionError):
+    """Production changed between the check and the commit; nothing moved."""
+
+    exit_code = 4
+
+
+class NothingToDo(PromotionError):
+    """There is no candidate, it is already in place, or it is not better than the champion."""
+
+    exit_code = 5
+
+
+class ProjectionIncomplete(PromotionError):
+    """The journal holds the promotion; MLflow does not show all of it yet."""
+
+    exit_code = 6
