@@ -22,8 +22,8 @@ from promotion.errors import UnknownVersion, UsageError
 
 if TYPE_CHECKING:
     from promotion.approvals.reviews import Reviews
-    from promotion.families import Families
     from promotion.journal.records import Entry
+    from promotion.reconcile.families import Families
 
 
 @command()

@@ -15,7 +15,7 @@ from promotion.errors import JournalError, PromotionError
 from promotion.gates.quality import threshold_gates
 from promotion.journal import clock
 from promotion.journal.records import Authority
-from promotion.projection import STAGE_TAG
+from promotion.reconcile.projection import STAGE_TAG
 from promotion.registry.stages import Stage
 from promotion.service import Promotion, PromotionService
 

@@ -18,7 +18,7 @@ from promotion.journal.journal import Journal
 from promotion.journal.records import Authority, Entry
 from promotion.journal.rows import MOVES
 from promotion.journal.schema import approval, model_version_detail, promotion_event
-from promotion.reconcile import Reconciler
+from promotion.reconcile.reconciler import Reconciler
 from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
 

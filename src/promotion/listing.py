@@ -11,7 +11,7 @@ from promotion.gates import GateReport
 from promotion.journal.journal import Journal
 from promotion.journal.overview import changed_rows
 from promotion.journal.records import Event
-from promotion.reconcile import hand_lines
+from promotion.reconcile.reconciler import hand_lines
 from promotion.registry.contract import ModelVersion, RegisteredModel
 from promotion.registry.stages import Stage
 

@@ -18,7 +18,7 @@ from promotion.errors import (
 from promotion.gates import BETTER, GateReport, run_gates
 from promotion.gates.gathering import Gatherer
 from promotion.journal.records import Authority, Change, Entry
-from promotion.reconcile import Reconciler
+from promotion.reconcile.reconciler import Reconciler
 from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
 

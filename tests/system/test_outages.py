@@ -22,7 +22,7 @@ from tests.system.drivers.hold import held
 from tests.system.drivers.world import World, content, register
 
 from promotion.errors import ProjectionIncomplete
-from promotion.projection import STAGE_TAG
+from promotion.reconcile.projection import STAGE_TAG
 
 SCRIPT = "scripts/promote-model.py"
 OLD, NEW = "1", "2"

@@ -9,8 +9,8 @@ from promotion.config.family import FamilyConfig, family_of
 from promotion.config.policy import Threshold
 from promotion.config.settings import Settings
 from promotion.errors import NothingToDo, UnknownFamily, UsageError
-from promotion.families import Families
 from promotion.journal import clock
+from promotion.reconcile.families import Families
 from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
 from promotion.registry.tracking import quiet, readable_failures

@@ -6,7 +6,7 @@ import pytest
 from tests.promotion.factories import Store, a_family, a_version, an_entry
 
 from promotion.journal.records import Entry
-from promotion.outside_changes import compare_with_mlflow, production_alias
+from promotion.reconcile.outside_changes import compare_with_mlflow, production_alias
 from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
 from promotion.service import Mover

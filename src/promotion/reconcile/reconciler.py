@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from promotion.errors import JournalError, NothingToDo, ProjectionIncomplete, PromotionError, Quarantined, UnknownModel
-from promotion.families import Families
 from promotion.journal.records import Authority, Entry, Known
-from promotion.outside_changes import Difference, compare_with_mlflow, production_alias
-from promotion.projection import project
+from promotion.reconcile.families import Families
+from promotion.reconcile.outside_changes import Difference, compare_with_mlflow, production_alias
+from promotion.reconcile.projection import project
 from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
 
