@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,43 +13,40 @@ from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from promotion.errors import ArtifactMissing, ArtifactUnsafe
+from promotion.errors import ArtifactMissing, ArtifactUnsafe, RegistryError
 from promotion.registry.contract import ModelVersion, Registry, without_password
 from promotion.registry.failures import registry_error
 
 MODEL_CARD = "MODEL_CARD.md"
 """The file in a version's folder that says what the version is."""
 
+_CHUNK_BYTES = 1024**2
 # Bounds for MLflow's downloads; its own defaults retry for minutes.
 _DOWNLOAD_LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 
 
 @contextmanager
 def local_artifact(registry: Registry, version: ModelVersion) -> Iterator[Path]:
-    """The folder with a version's files: where they are when that is this machine, else a temporary copy.
+    """A private copy of a version's files: what was digested is what is scanned, verified, loaded and scored.
+
+    Whoever may write to the store could otherwise swap a file between two of these steps.
 
     Args:
         registry: Says where the files are.
         version: Whose files.
 
     Yields:
-        The folder; a temporary copy is gone afterwards, so read what is needed inside the block.
+        The folder, readable by this account alone; gone afterwards, so read what is needed inside the block.
 
     Raises:
         ArtifactMissing: Nothing is there, or not a folder.
-        RegistryError: The download failed.
+        ArtifactUnsafe: It holds a link, a device, or an odd name.
+        RegistryError: The download or the copy failed, for example because the disk is full.
     """
     uri = registry.artifact_uri(version)
-    if path := _local_path(uri):
-        if not path.is_dir():
-            raise ArtifactMissing(
-                f"{version}: its artifact {path} does not exist on this machine; restore it, "
-                "or let the tracking server serve its artifacts (mlflow server --serve-artifacts), then train again"
-            )
-        yield path
-        return
     with TemporaryDirectory(prefix="artifact-") as folder:
-        yield _download(uri, Path(folder), version)
+        path = _local_path(uri)
+        yield _copy(path, Path(folder) / "files", version) if path else _download(uri, Path(folder), version)
 
 
 def artifact_digest(folder: Path) -> str:
@@ -102,6 +100,34 @@ def _local_path(uri: str) -> Path | None:
     if parts.scheme == "file" and parts.netloc in {"", "localhost"}:
         return Path(url2pathname(parts.path))
     return None if parts.scheme else Path(uri)
+
+
+def _copy(source: Path, folder: Path, version: ModelVersion) -> Path:
+    if not source.is_dir():
+        raise ArtifactMissing(
+            f"{version}: its artifact {source} does not exist on this machine; restore it, "
+            "or let the tracking server serve its artifacts (mlflow server --serve-artifacts), then train again"
+        )
+    folder.mkdir()
+    try:
+        for relative in _files(source, PurePosixPath()):
+            (folder / relative).parent.mkdir(parents=True, exist_ok=True)
+            # A link that takes the file's place now is refused by the system, not followed.
+            with (
+                open(source / relative, "rb", opener=_not_a_link) as original,
+                (folder / relative).open("xb") as copy,
+            ):
+                shutil.copyfileobj(original, copy, _CHUNK_BYTES)
+    except OSError as error:
+        raise RegistryError(
+            f"{version}: its artifact {source} cannot be copied to {folder.parent}: {error.strerror}: make room there, "
+            "or name another folder with TMPDIR"
+        ) from error
+    return folder
+
+
+def _not_a_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW)
 
 
 def _download(uri: str, folder: Path, version: ModelVersion) -> Path:

@@ -134,16 +134,19 @@ def export_version(
     report(f"verified: {version}, sha256 {digest[:12]}")
     entry = service.journal.entry(version.model, version.number)
     dataset, part = _rows(service, config, entry, report)
-    with TemporaryDirectory(prefix="export-") as scratch, local_artifact(service.registry, version) as artifact:
+    with TemporaryDirectory(prefix="export-") as scratch, local_artifact(service.registry, version) as files:
         folder = Path(scratch) / "export"
         folder.mkdir()
-        _copy_unchanged(artifact, Path(scratch) / "model", digest, version)
-        model = load_artifact(Path(scratch) / "model")
-        parity = _write_engine(Path(scratch) / "model", folder, model, config, part, engine)
+        if artifact_digest(files) != digest:
+            raise ArtifactTampered(
+                f"{version}: its files changed while they were exported: export again, and ask who writes there"
+            )
+        model = load_artifact(files)
+        parity = _write_engine(files, folder, model, config, part, engine)
         if parity:
             report(f"proven: {parity.rows} answers to held-out rows alike, largest difference {parity.difference:.1e}")
         _write_documents(service, config, entry, folder, model, dataset, part)
-        card = Path(scratch) / "model" / MODEL_CARD
+        card = files / MODEL_CARD
         if card.is_file():
             shutil.copyfile(card, folder / MODEL_CARD)
         keys = Keys.from_environment()
@@ -164,15 +167,6 @@ def _verified(service: PromotionService, config: FamilyConfig, version: ModelVer
         )
         raise GateRefused(f"{version} is not exported: {reasons}", report=found.as_json())
     return str(found.digest)
-
-
-def _copy_unchanged(artifact: Path, copy: Path, digest: str, version: ModelVersion) -> None:
-    """What was verified may be changed meanwhile; only what was copied is used from here on."""
-    shutil.copytree(artifact, copy, symlinks=True)
-    if artifact_digest(copy) != digest:
-        raise ArtifactTampered(
-            f"{version}: its files changed while they were exported: export again, and ask who writes there"
-        )
 
 
 def _rows(

@@ -184,10 +184,10 @@ class Gatherer:
                 if config is None or evaluator is None:
                     return found
                 found.unsafe = tuple(scan(folder, code_is_vouched=found.is_signed and not found.signature_problem))
-                found.schema_problems = tuple(evaluator.schema_problems(folder))
-                if found.unsafe:
-                    found.problem = "it is not loaded: " + "; ".join(found.unsafe)
+                if refusal := _not_to_be_loaded(found, entry):
+                    found.problem, found.schema_problems = refusal, (refusal,)
                     return found
+                found.schema_problems = tuple(evaluator.schema_problems(folder))
                 self._run(found, folder, evaluator, is_rollback=is_rollback)
                 if is_candidate and is_measured(config) and not is_rollback and found.evaluation:
                     self._measure(found, folder, evaluator)
@@ -235,6 +235,13 @@ class Gatherer:
             )
 
         return problem
+
+
+def _not_to_be_loaded(found: _Files, entry: Entry | None) -> str:
+    """Why files that a check has refused are neither parsed nor loaded any further; empty when none has."""
+    if found.signature_problem or (entry and entry.digest not in {None, found.digest}):
+        return "it is not loaded: its files are not what was recorded"
+    return f"it is not loaded: {'; '.join(found.unsafe)}" if found.unsafe else ""
 
 
 def _verify_files(folder: Path, signature: str) -> None:

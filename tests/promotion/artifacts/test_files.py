@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
+import stat
 import subprocess
 from contextlib import closing
 from pathlib import Path
@@ -113,14 +115,35 @@ def test_nothing_has_no_digest(tmp_path: Path) -> None:
         artifact_digest(tmp_path)
 
 
-def test_a_local_path_or_file_uri_is_used_in_place(artifact: Path, sqlite_registry: SqliteRegistry) -> None:
-    """What is on this machine is not copied."""
+def test_what_was_digested_is_what_is_read(artifact: Path, sqlite_registry: SqliteRegistry) -> None:
+    """Whoever swaps a file in the store during a check swaps nothing in the check; the copy is ours alone, and goes."""
     version = sqlite_registry.version("forest", 2)
     with local_artifact(sqlite_registry, version) as folder:
         assert "forest 2\n" == (folder / "MLmodel").read_text()
     for uri in (str(artifact), artifact.as_uri()):
         with local_artifact(Placed(uri), version) as folder:
-            assert artifact == folder
+            before = artifact_digest(folder)
+            for path in artifact.rglob("*"):
+                if path.is_file():
+                    path.write_text("another model")
+            assert before == artifact_digest(folder)
+            assert 0o700 == stat.S_IMODE(folder.parent.stat().st_mode)
+        assert not folder.exists()
+
+
+def test_a_full_disk_is_named(sqlite_registry: SqliteRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure, not evidence against the version; it says where room is missing."""
+
+    def full(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    version = sqlite_registry.version("forest", 2)
+    with (
+        pytest.raises(RegistryError, match=r"forest v2: .* cannot be copied to .*: No space left on device.*TMPDIR"),
+        local_artifact(sqlite_registry, version),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("uri", ["/nowhere/model", "file:///nowhere/model", "nowhere"])
