@@ -106,7 +106,7 @@ def _train(side: str) -> None:
 def _log_by_default(_run: Any, model: Any, _config: Any, name: str, _features: Any, _tags: Any, **_rest: Any) -> int:
     import mlflow.sklearn
 
-    from promotion.evaluation.loading import TRUSTED_TYPES
+    from promotion.artifacts.trusted_types import TRUSTED_TYPES
 
     information = mlflow.sklearn.log_model(
         model, name="model", registered_model_name=name, skops_trusted_types=sorted(TRUSTED_TYPES)

@@ -115,8 +115,8 @@ def fitted_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import mlflow.sklearn
 
     from models.training.candidates import build_pipeline
+    from promotion.artifacts.trusted_types import TRUSTED_TYPES
     from promotion.data.datasets import load_dataset, split_dataset
-    from promotion.evaluation.loading import TRUSTED_TYPES
 
     config = load_config(REPOSITORY / "config", "heart-disease")
     parts = split_dataset(load_dataset(config, REPOSITORY), config)

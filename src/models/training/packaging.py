@@ -13,9 +13,9 @@ import numpy as np
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from promotion.artifacts.files import MODEL_CARD
+from promotion.artifacts.trusted_types import TRUSTED_TYPES
 from promotion.config.family import FamilyConfig
 from promotion.errors import ArtifactRefused
-from promotion.evaluation.loading import TRUSTED_TYPES
 from promotion.evaluation.signature import signature_types
 from promotion.registry.upload import UploadPlace, open_place
 

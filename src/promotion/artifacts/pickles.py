@@ -12,10 +12,12 @@ import mmap
 import pickletools
 import re
 import struct
+from itertools import chain
 
 _OPCODES = {ord(opcode.code): opcode for opcode in pickletools.opcodes}
 # The protocol, and an opcode behind it: raw numbers may start with the same two bytes.
 _START = re.compile(rb"\x80[\x02-\x05][" + re.escape(bytes(_OPCODES)) + rb"]")
+_JUNK = 64
 _IMPORTS = frozenset({"GLOBAL", "STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"})
 _CALLS = frozenset({"REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD"})
 # Nothing but torch's own unpickler knows persistent ids, and its pickles start with their protocol.
@@ -40,30 +42,50 @@ def is_pickle(data: bytes | mmap.mmap) -> bool:
     return _START.match(data) is not None or _Walk(data).loads()
 
 
+def hidden_pickle(data: bytes | mmap.mmap) -> int | None:
+    """Where a pickle that calls something begins behind other bytes, for a loader that skips them; None without one.
+
+    Pickles that start with their protocol are found anywhere, older ones behind at most `_JUNK` bytes: raw numbers
+    and text hold their opcodes too often.
+
+    Args:
+        data: A file's content from its first byte.
+    """
+    starts = chain(range(1, min(_JUNK, len(data))), (found.start() for found in _START.finditer(data)))
+    return next((start for start in starts if _Walk(data, start).calls()), None)
+
+
 class _Walk:
     """An unpickler without objects: it knows how many are on the stack, and where the marks are."""
 
-    def __init__(self, data: bytes | mmap.mmap) -> None:
+    def __init__(self, data: bytes | mmap.mmap, start: int = 0) -> None:
         self._data = data
-        self._at = 0
+        self._at = start
         # Objects above each mark; the last is the present stack.
         self._stacks = [0]
+        self._imported = False
 
     def loads(self) -> bool:
         """Whether it calls something imported, or ends with something imported or with the last byte."""
-        imported = False
+        last = self._last_opcode()
+        return last in _CALLS or (last == "STOP" and (self._imported or not self._data[self._at :].strip()))
+
+    def calls(self) -> bool:
+        """Whether it calls something imported."""
+        return self._last_opcode() in _CALLS
+
+    def _last_opcode(self) -> str | None:
+        """The first that calls what was imported, or ends the pickle; None where an unpickler stumbles before."""
         while self._at < len(self._data):
             opcode = _OPCODES.get(self._data[self._at])
             self._at += 1
             if opcode is None or opcode.name in _REFUSED or not self._skip_argument(opcode) or not self._pop(opcode):
-                return False
-            imported = imported or opcode.name in _IMPORTS
-            if imported and opcode.name in _CALLS:
-                return True
-            if opcode.name == "STOP":
-                return imported or not self._data[self._at :].strip()
+                return None
+            self._imported = self._imported or opcode.name in _IMPORTS
+            if opcode.name == "STOP" or (self._imported and opcode.name in _CALLS):
+                return opcode.name
             self._push(opcode)
-        return False
+        return None
 
     def _skip_argument(self, opcode: pickletools.OpcodeInfo) -> bool:
         """Whether the argument is all there, and a name where one is imported."""

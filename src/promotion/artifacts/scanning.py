@@ -15,6 +15,7 @@ import mmap
 import os
 import re
 import stat
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,7 +24,8 @@ from typing import IO, Any, NoReturn
 
 import yaml
 
-from promotion.artifacts.pickles import is_pickle
+from promotion.artifacts.pickles import hidden_pickle, is_pickle
+from promotion.artifacts.trusted_types import TRUSTED_TYPES
 from promotion.errors import ArtifactUnsafe
 
 PICKLE_SUFFIXES = frozenset({".pkl", ".pickle", ".joblib", ".cloudpickle", ".dill"})
@@ -36,6 +38,9 @@ _CODE_KEYS = frozenset({"code", "model_code_path"})
 _OUTSIDE = re.compile(r"[/\\~]|[A-Za-z][\w+.-]*:[/\\]|(?:.*[/\\])?\.\.(?:[/\\]|$)", re.DOTALL)
 _UNREADABLE_COMPRESSION = {b"\x04\x22\x4d\x18": "LZ4", b"\x28\xb5\x2f\xfd": "Zstandard", b"ZF0x": "old joblib"}
 _OBJECT_DTYPE = re.compile(rb"'[|<>=]?O\d*'")
+# Where a flavour says which of the files is the model; MLflow's readers of one model use different ones.
+_MODEL_KEYS = frozenset({"data", "model_data", "model_path", "pickled_model"})
+_MAX_DESCRIPTION_BYTES = 4 * 1024**2
 _MAX_DEPTH = 4
 _MAX_UNPACKED_BYTES = 1024**3
 _CHUNK_BYTES = 1024**2
@@ -113,6 +118,10 @@ class _Scan:
             return
         if zipfile.is_zipfile(file):
             self._archive(name, file, depth)
+        elif _is_tar(content):
+            self._tar(name, file, depth)
+        elif not kind and (start := hidden_pickle(content)) is not None:
+            self.report(name, f"holds a pickle behind its first {start} bytes: save the model with skops")
         if format_ := _UNREADABLE_COMPRESSION.get(content[:4]):
             self.report(name, f"is compressed ({format_}) and cannot be looked into")
         if read := _decompressor(content, file):
@@ -130,6 +139,22 @@ class _Scan:
         except (zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError, OSError) as error:
             self.report(name, f"is a zip archive that cannot be looked into: {error}")
 
+    def _tar(self, name: str, file: IO[bytes], depth: int) -> None:
+        file.seek(0)
+        try:
+            with tarfile.open(fileobj=file, mode="r:") as archive:
+                for info in archive:
+                    member = f"{name}!{info.name}"
+                    if _OUTSIDE.match(info.name):
+                        self.report(member, "is a path that leads out of the archive")
+                    content = archive.extractfile(info) if info.isfile() else None
+                    if content:
+                        self._member(member, content.read, depth)
+                    elif not info.isdir():
+                        self.report(member, "is neither file nor folder, and may lead out of the archive")
+        except (tarfile.TarError, ValueError, OSError) as error:
+            self.report(name, f"is a tar archive that cannot be looked into: {error}")
+
     def _member(self, name: str, read: Callable[[int], bytes], depth: int) -> None:
         unpacked = bytearray()
         try:
@@ -146,7 +171,10 @@ class _Scan:
         self._look_into(name, content, io.BytesIO(content), depth + 1)
 
     def description(self, path: Path) -> None:
-        """Judge MLflow's description of the model: the paths it names, and the code it would run."""
+        """Judge MLflow's description of the model: the files it names, the types it trusts, the code it would run."""
+        if path.stat().st_size > _MAX_DESCRIPTION_BYTES:
+            self.report(path.name, f"is larger than {_MAX_DESCRIPTION_BYTES // 1024**2} MB, and was not read")
+            return
         try:
             flavours = yaml.safe_load(path.read_text(encoding="utf-8"))["flavors"]
             function = flavours.get("python_function", {})
@@ -155,13 +183,42 @@ class _Scan:
         except (ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError, RecursionError) as error:
             self.report(path.name, f"is not an MLmodel file: {type(error).__name__}")
             return
-        for place, value in _leaves(flavours):
-            if isinstance(value, str) and _OUTSIDE.match(value):
-                self.report(path.name, f"flavors.{place}: {value!r} leads out of the artifact")
-            if value and not is_vouched and not _CODE_KEYS.isdisjoint(place.split(".")):
-                self.report(path.name, f"flavors.{place}: {value!r} is Python that would run when the model is loaded")
+        leaves = list(_leaves(flavours))
+        for place, value in leaves:
+            if reason := _objection(set(place.split(".")), value, is_vouched=is_vouched):
+                self.report(path.name, f"flavors.{place}: {value!r} {reason}")
+        files = {place: str(value) for place, value in leaves if value and place.rpartition(".")[2] in _MODEL_KEYS}
+        if len({file for file in files.values() if not _OUTSIDE.match(file)}) > 1:
+            named = ", ".join(f"{place} says {value!r}" for place, value in files.items())
+            self.report(path.name, f"flavours disagree on which file is the model: {named}")
         if loader is not None and not is_vouched and not _TRUSTED_LOADER.fullmatch(str(loader)):
             self.report(path.name, f"flavors.python_function.loader_module: {loader!r} is not a loader we trust")
+
+
+def _objection(keys: set[str], value: Any, *, is_vouched: bool) -> str:
+    """What is wrong with one value of MLmodel; empty when nothing is.
+
+    Args:
+        keys: Under which it stands.
+        value: A scalar.
+        is_vouched: Whether a signature covers a model from code.
+    """
+    if isinstance(value, str) and _OUTSIDE.match(value):
+        return "leads out of the artifact"
+    if value and not is_vouched and not _CODE_KEYS.isdisjoint(keys):
+        return "is Python that would run when the model is loaded"
+    if value and "skops_trusted_types" in keys and value not in TRUSTED_TYPES:
+        return "is a type that nobody but the model itself trusts"
+    return ""
+
+
+def _is_tar(content: bytes | mmap.mmap) -> bool:
+    """Whether the first block is a member's header, by its checksum: old archives have no other mark."""
+    try:
+        tarfile.TarInfo.frombuf(content[: tarfile.BLOCKSIZE], tarfile.ENCODING, "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
 
 
 def _pickle_in(name: str, content: bytes | mmap.mmap) -> str | None:

@@ -1,8 +1,4 @@
-"""Load a model from a version's files: skops or native boosters, no type is trusted because the files say so.
-
-MLflow loads a skops model with the trusted types its own MLmodel file lists, so a crafted model can trust itself.
-Here `TRUSTED_TYPES` decides, on the way out and on the way in.
-"""
+"""Load a model from a version's files: skops or native boosters, no type is trusted because the files say so."""
 
 from __future__ import annotations
 
@@ -15,12 +11,10 @@ import yaml
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from promotion.artifacts.scanning import PICKLE_SUFFIXES
+from promotion.artifacts.trusted_types import TRUSTED_TYPES
 from promotion.errors import ArtifactRefused
 from promotion.evaluation.tasks import task_of_artifact
 from promotion.evaluation.tree_check import find_unsafe_tree
-
-# What our pipelines hold beyond the types skops itself vouches for (estimators, arrays, dtypes).
-TRUSTED_TYPES = frozenset({"numpy.dtype", "sklearn.tree._tree.Tree"})
 
 
 def load_artifact(folder: Path) -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from promotion.artifacts.trusted_types import TRUSTED_TYPES
 from promotion.config.family import FamilyConfig
-from promotion.evaluation.loading import TRUSTED_TYPES
 from promotion.evaluation.metrics import METRICS
 from promotion.export.folder import FORMAT, Manifest, ServingEngine
 from promotion.gates.evidence import Interval

@@ -18,9 +18,10 @@ from sklearn.neighbors import KDTree
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from promotion.artifacts.trusted_types import TRUSTED_TYPES
 from promotion.config.settings import REPOSITORY
 from promotion.errors import ArtifactRefused
-from promotion.evaluation.loading import TRUSTED_TYPES, load_artifact
+from promotion.evaluation.loading import load_artifact
 
 
 def save(model: Any, folder: Path, **options: Any) -> Path:

@@ -8,6 +8,7 @@ import io
 import lzma
 import os
 import pickle
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 import yaml
 
-from promotion.artifacts.pickles import is_pickle
+from promotion.artifacts.pickles import hidden_pickle, is_pickle
 from promotion.artifacts.scanning import problems
 from promotion.errors import ArtifactUnsafe
 
@@ -269,3 +270,72 @@ def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     """Not an artifact without problems."""
     with pytest.raises(ArtifactUnsafe, match="nowhere: cannot be listed"):
         problems(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("junk", [b"\x00", b"\xff", b"#!model\n", b"\x93"])
+def test_a_pickle_behind_junk_is_reported(model: Path, witness: Path, junk: bytes, protocol: int) -> None:
+    """A loader may skip what stands before it."""
+    (model / "weights.bin").write_bytes(junk + pickle.dumps(Malicious(witness), protocol))
+
+    assert any(line.startswith("weights.bin: holds a pickle") for line in problems(model))
+
+
+def test_a_pickle_deep_inside_a_file_is_reported(model: Path, witness: Path) -> None:
+    """Anywhere, where it says its protocol."""
+    (model / "weights.bin").write_bytes(bytes(range(256)) * 400 + pickle.dumps(Malicious(witness)))
+
+    assert any("weights.bin: holds a pickle behind its first 102400 bytes" in line for line in problems(model))
+
+
+def test_numbers_and_noise_hold_no_pickle() -> None:
+    """Random bytes hold a pickle's first two bytes in every page, and call nothing."""
+    assert hidden_pickle(np.random.default_rng(7).bytes(5_000_000)) is None
+
+
+def test_a_pickle_in_a_tar_archive_is_reported(model: Path, witness: Path) -> None:
+    """Plain or compressed; and a member that leads outside."""
+    content = pickle.dumps(Malicious(witness))
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for path in ("inner/x", "../../outside"):
+            info = tarfile.TarInfo(path)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    for name, pack in (("a.tar", bytes), ("b.bin", gzip.compress), ("c.bin", lzma.compress)):
+        (model / name).write_bytes(pack(packed.getvalue()))
+
+    found = "\n".join(problems(model))
+
+    assert "a.tar!inner/x: is a pickle" in found
+    assert "b.bin!!inner/x: is a pickle" in found
+    assert "c.bin!!inner/x: is a pickle" in found
+    assert "a.tar!../../outside: is a path that leads out of the archive" in found
+
+
+def test_flavours_that_name_different_files_are_reported(model: Path, skops_file: bytes) -> None:
+    """`mlflow.pyfunc` reads one key, `mlflow.sklearn` another: what is scored must be what consumers load."""
+    (model / "other.skops").write_bytes(skops_file)
+    _rewrite(model, "python_function.model_path", "other.skops")
+
+    (found,) = problems(model)
+    assert "flavours disagree on which file is the model: python_function.model_path says 'other.skops', " in found
+    assert found.endswith("sklearn.pickled_model says 'model.skops'")
+
+
+def test_types_that_only_the_model_trusts_are_reported(model: Path) -> None:
+    """Ours are no news; MLflow would take any that stand here."""
+    _rewrite(model, "sklearn.skops_trusted_types", ["numpy.dtype"])
+    assert [] == problems(model)
+
+    _rewrite(model, "sklearn.skops_trusted_types", ["numpy.dtype", "os.system"])
+    (found,) = problems(model)
+    assert "skops_trusted_types.1: 'os.system' is a type that nobody but the model itself trusts" in found
+
+
+def test_a_description_of_many_megabytes_is_not_read(model: Path) -> None:
+    """Parsing it would take minutes."""
+    with (model / "MLmodel").open("a") as file:
+        file.write("x: [" + "0, " * 2_000_000 + "0]\n")
+
+    assert ["MLmodel: is larger than 4 MB, and was not read"] == problems(model)

@@ -12,13 +12,13 @@ from sklearn.inspection import permutation_importance
 from models.data.sources import make_missing
 from models.training.candidates import build_pipeline
 from models.training.folds import compare_folds
+from promotion.artifacts.trusted_types import TRUSTED_TYPES
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY
 from promotion.data.arrays import FloatArray, IntArray
 from promotion.data.datasets import load_dataset, split_dataset
 from promotion.errors import ArtifactRefused, PromotionError
 from promotion.evaluation.holdout import HoldoutEvaluator
-from promotion.evaluation.loading import TRUSTED_TYPES
 from promotion.evaluation.metrics import (
     METRICS,
     intervals,

@@ -13,10 +13,10 @@ from tests.promotion.factories import a_manifest, seal_unsigned
 
 from models.data.sources import make_missing
 from models.training.candidates import build_pipeline
+from promotion.artifacts.trusted_types import TRUSTED_TYPES
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY
 from promotion.data.datasets import Partition, load_dataset, split_dataset
-from promotion.evaluation.loading import TRUSTED_TYPES
 from promotion.export.documents import EXPECTED_ROWS, expected_document, schema_document
 from promotion.export.folder import Manifest, ServingEngine, canonical_json
 from promotion.export.onnx import translate
