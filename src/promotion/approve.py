@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from promotion.approvals.people import person, persons
+from promotion.approvals.people import person, readable_person
 from promotion.approvals.reviews import Reviews
-from promotion.approvals.rules import NAMESPACE, Standing, Word, may_speak
+from promotion.approvals.rules import NAMESPACE, Standing, Word, may_speak, trainers_of
 from promotion.config.family import FamilyConfig
 from promotion.config.policy import Approvals
 from promotion.errors import GateRefused, SignatureRefused, UsageError
@@ -175,20 +175,21 @@ class Approving:
         role, name = opinion.role, opinion.approver
         if role not in self.policy.roles:
             raise UsageError(f"unknown role {role!r}: expected one of {', '.join(self.policy.roles)}")
-        if not person(name) or not opinion.comment.strip():
+        if not name.strip() or not opinion.comment.strip():
             raise UsageError("an approval needs a name and a comment that says what was looked at")
+        speaker = readable_person(name)
         if not may_speak(self.policy, role, name):
             named = ", ".join(self.policy.approvers[role]) or "nobody"
             raise GateRefused(f"{name} does not speak for {role}: the configuration names {named}")
-        trainers = persons((self._entry.trainer or "").split(","))
+        trainers = trainers_of(self._entry)
         if not trainers:
             raise GateRefused(
                 f"who trained {self.plan.candidate} is unknown, so nobody can be told apart from them: train it again "
                 "with python src/models/train.py, by a person or from a commit with an author"
             )
-        if person(name) in trainers:
+        if speaker in trainers:
             raise GateRefused(f"{name} trained {self.plan.candidate} and cannot approve it: ask somebody else")
-        others = {given.role for given in self.standing().given.values() if person(given.approver) == person(name)}
+        others = {given.role for given in self.standing().given.values() if person(given.approver) == speaker}
         if other := next(iter(others - {role}), None):
             raise GateRefused(f"{name} speaks for {other} already: each role needs another person")
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from promotion.approvals.people import person, persons
+from promotion.approvals.people import person, persons, readable_person
 from promotion.config.family import family_of
 from promotion.errors import (
     GateRefused,
@@ -314,6 +314,8 @@ class PromotionService(Reconciler):
         return self.promote(self.check(self.registry.version(newcomer.model, newcomer.number)), mover)
 
     def _require_access(self, plan: PromotionPlan, mover: Mover) -> None:
+        if mover.approver:
+            readable_person(mover.approver)
         config = self.configs.get(plan.family)
         if config is None:
             return

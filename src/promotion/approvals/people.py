@@ -1,11 +1,15 @@
-"""Who is acting: the name that goes into the record."""
+"""Who a name means: the account that acts, and whether two spellings are one person."""
 
 from __future__ import annotations
 
 import getpass
 import os
 import socket
+import unicodedata
 from collections.abc import Iterable
+from email.utils import parseaddr
+
+from promotion.errors import UsageError
 
 
 def actor() -> str:
@@ -20,13 +24,60 @@ def actor() -> str:
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
-        user = f"uid {os.getuid()}"
+        user = f"uid-{os.getuid()}"
     return f"{user}@{socket.gethostname()}"
 
 
 def person(name: str) -> str:
-    """A name as it is compared: `John.Doe@company.com` and `john.doe@laptop` are one person."""
-    return name.strip().lower().partition("@")[0]
+    """A name as it is compared: `John Doe <John.Doe@company.com>` and `john.doe@laptop` are one person.
+
+    What nobody sees or types on purpose (blanks, zero-width characters, other forms of the same letter) makes no other
+    person. Whether a name may be given at all, `readable_person` says.
+    """
+    shown = unicodedata.normalize("NFKC", _address(name))
+    seen = "".join(letter for letter in shown if not letter.isspace() and unicodedata.category(letter)[0] != "C")
+    return seen.casefold().partition("@")[0]
+
+
+def readable_person(name: str) -> str:
+    """The person a name means, where nobody could read it as another one.
+
+    Args:
+        name: An account or an address, `john.doe@company.com`, also as `John Doe <john.doe@company.com>`.
+
+    Returns:
+        The form that is compared, see `person`.
+
+    Raises:
+        UsageError: It is empty, or holds blanks, invisible characters or letters beyond ASCII, some of which look like
+            others; the message names the first.
+    """
+    address = _address(name)
+    for letter in address:
+        if not ("!" <= letter <= "~"):
+            what = "a blank" if letter == " " else unicodedata.name(letter, f"U+{ord(letter):04X}")
+            raise UsageError(
+                f"{name!a}: {what} in the name of a person: write the account or address in plain ASCII, "
+                "such as john.doe@company.com"
+            )
+    if not person(address):
+        raise UsageError(f"{name!a}: no name of a person: expected an account or address, john.doe@company.com")
+    return person(address)
+
+
+def _address(name: str) -> str:
+    """`john@company.com` of `John Doe <john@company.com>`; anything else without blanks around it."""
+    stripped = name.strip()
+    return parseaddr(stripped)[1] or stripped if stripped.endswith(">") else stripped
+
+
+def misreading(name: str) -> str:
+    """Why a recorded name counts for nobody, as `readable_person` says it; empty when it does."""
+    try:
+        readable_person(name)
+    except UsageError as error:
+        return str(error)
+    return ""
 
 
 def persons(names: Iterable[str]) -> set[str]:

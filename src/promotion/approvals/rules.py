@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from promotion.approvals.people import person, persons
+from promotion.approvals.people import misreading, person, persons
 from promotion.config.policy import Approvals
 from promotion.journal.chain import canonical, moment
 from promotion.journal.records import Approval, Entry
@@ -52,7 +52,7 @@ def standing(
         verify: Says what is wrong with an approval's signature; empty when nothing is.
     """
     newest = {approval.role: approval for approval in sorted(approvals, key=_stated_at)}
-    trainers = persons(entry.trainer.split(",")) if entry and entry.trainer else set()
+    trainers = trainers_of(entry)
     result = Standing({}, {})
     spoken: dict[str, str] = {}
     for role in policy.roles:
@@ -76,10 +76,17 @@ def standing(
     return result
 
 
+def trainers_of(entry: Entry | None) -> set[str]:
+    """The persons behind a version's training, as they are compared; none where one of the names could be misread."""
+    names = (entry.trainer or "").split(",") if entry else []
+    return set() if any(name.strip() and misreading(name) for name in names) else persons(names)
+
+
 def _objection(policy: Approvals, approval: Approval, digest: str | None, evidence: str, now: datetime) -> str:
     """Why an approval does not count by itself; empty when it does."""
     name = approval.approver
     objections = (
+        (bool(misreading(name)), misreading(name)),
         (not approval.recorded, f"the approval of {name} is in no recorded event: it was written past the journal"),
         (not approval.approved, f"rejected by {name}: {approval.comment}"),
         (approval.expires_at <= now, f"approval of {name} expired on {approval.expires_at:%Y-%m-%d}"),

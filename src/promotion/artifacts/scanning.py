@@ -130,6 +130,10 @@ class _Scan:
     def _archive(self, name: str, file: IO[bytes], depth: int) -> None:
         try:
             with zipfile.ZipFile(file) as archive:
+                before = min((info.header_offset for info in archive.infolist()), default=0)
+                file.seek(0)
+                if before and hidden_pickle(file.read(before)) is not None:
+                    self.report(name, "holds a pickle before the archive that it also is")
                 for info in archive.infolist():
                     member = f"{name}!{info.filename}"
                     if _OUTSIDE.match(info.filename):

@@ -281,6 +281,13 @@ def test_a_pickle_behind_junk_is_reported(model: Path, witness: Path, junk: byte
     assert any(line.startswith("weights.bin: holds a pickle") for line in problems(model))
 
 
+def test_a_pickle_before_an_archive_is_reported(model: Path, witness: Path) -> None:
+    """A zip archive is read from its end, so that anything may stand before it."""
+    (model / "weights.bin").write_bytes(b"\x00" + pickle.dumps(Malicious(witness)) + _zipped(b"text"))
+
+    assert ["weights.bin: holds a pickle before the archive that it also is"] == problems(model)
+
+
 def test_a_pickle_deep_inside_a_file_is_reported(model: Path, witness: Path) -> None:
     """Anywhere, where it says its protocol."""
     (model / "weights.bin").write_bytes(bytes(range(256)) * 400 + pickle.dumps(Malicious(witness)))

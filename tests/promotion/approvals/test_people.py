@@ -1,0 +1,64 @@
+"""Two spellings of one person are one person, and a spelling that could be read as another's is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from promotion.approvals.people import actor, misreading, person, readable_person
+from promotion.errors import UsageError
+
+JOHN = "john.doe@company.com"
+OTHERS = {
+    "a blank before the @": "john.doe @company.com",
+    "a zero-width space": "john\u200b.doe@company.com",
+    "a soft hyphen": "john\u00ad.doe@company.com",
+    "a Cyrillic letter": "j\u043ehn.doe@company.com",
+    "a full-width letter": "\uff4aohn.doe@company.com",
+    "a direction mark": "\u202ejohn.doe@company.com",
+    "a no-break space": "john.doe\u00a0@company.com",
+    "an escape sequence": "john.doe\x1b[2K@company.com",
+    "a line break": "john.doe\n@company.com",
+    "nothing": "  ",
+    "no account": "@company.com",
+}
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [JOHN, "  John.Doe@company.com\n", "john.doe@laptop", "john.doe", f"John Doe <{JOHN}>", "J <JOHN.DOE@x.org>"],
+)
+def test_one_person_whatever_the_spelling(spelling: str) -> None:
+    """Case, host, and the name before an address make no other person."""
+    assert "john.doe" == person(spelling) == readable_person(spelling)
+
+
+@pytest.mark.parametrize("name", OTHERS.values(), ids=OTHERS)
+def test_a_name_that_could_be_misread_is_refused(name: str) -> None:
+    """One line that names the letter; nothing of it reaches a console as it is."""
+    with pytest.raises(UsageError) as refused:
+        readable_person(name)
+
+    assert str(refused.value).isprintable()
+    assert "john.doe@company.com" in str(refused.value)
+    assert misreading(name)
+
+
+@pytest.mark.parametrize(
+    "name", [OTHERS[key] for key in OTHERS if key.startswith(("a blank", "a zero", "a soft", "a full", "a no"))]
+)
+def test_what_nobody_sees_makes_no_other_person(name: str) -> None:
+    """Records from before are compared without it."""
+    assert "john.doe" == person(name)
+
+
+def test_the_acting_account_is_readable_without_a_login_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's user without an entry in passwd can act, and be compared."""
+    for name in ("PROMOTION_ACTOR", "BUILD_USER_ID"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unknown() -> str:
+        raise KeyError
+
+    monkeypatch.setattr("getpass.getuser", unknown)
+
+    assert readable_person(actor()).startswith("uid-")
