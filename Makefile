@@ -110,6 +110,10 @@ requirements: $(DEVELOPMENT) ## Compile requirements*.txt from pyproject.toml (A
 bench: $(DEVELOPMENT) ## Run the side-by-side measurements
 	@for file in benchmarks/*.py; do echo "== $$file"; $(PY) "$$file" || exit; done
 
+.PHONY: pictures
+pictures: $(DEVELOPMENT) ## Take the README's pictures again (needs Chromium)
+	@$(PY) docs/pictures/take.py
+
 .PHONY: clean
 clean: ## Remove caches and build output; .venv, data and the stores stay
 	@rm -rf build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage .coverage.* src/*.egg-info
