@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.facts import is_fact
 from tests.promotion.factories import START, an_entry
 from tests.promotion.gates.cases import a_config, a_context
 
@@ -325,3 +326,9 @@ def test_names_are_compared_without_case_space_and_host() -> None:
 def test_a_machine_is_nobodys_trainer(account: str, author: str | None, expected: list[str]) -> None:
     """Who caused the training and who wrote the code, never the account of a pipeline."""
     assert expected == trainers(account, author, ["jenkins"])
+
+
+@pytest.mark.parametrize("kind", [Standing, Word, Approval])
+def test_a_word_stays_as_it_was_given(kind: type) -> None:
+    """And so does where the roles stand."""
+    assert is_fact(kind)

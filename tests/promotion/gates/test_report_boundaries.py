@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.facts import is_fact
 from tests.promotion.factories import Scored, a_version, an_entry
 from tests.promotion.gates.cases import DIGEST, OTHER, PRODUCTION, a_config, a_context, answer, asked
 
@@ -183,3 +184,9 @@ def test_a_report_says_what_it_is_about() -> None:
         unknown.production_metrics,
         unknown.data_sha256,
     )
+
+
+@pytest.mark.parametrize("kind", [GateResult, GateReport, Context])
+def test_an_answer_stays_as_it_was_given(kind: type) -> None:
+    """Evidence, answers and report."""
+    assert is_fact(kind)
