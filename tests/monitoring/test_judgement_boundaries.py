@@ -264,6 +264,8 @@ def test_a_change_of_meaning_must_be_sure_too() -> None:
     [
         (0.0, 0.0, {}),
         (0.02, 200.0, {}),
+        (0.02 + 1e-9, 200.0 + 1e-9, {}),
+        (0.02 + 2e-9, 200.0 + 2e-9, {"error_rate": "critical", "latency": "warning"}),
         (0.02 + NEAR, 200.0, {"error_rate": "critical"}),
         (0.02, 200.0 + NEAR, {"latency": "warning"}),
         (1.0, 1e9, {"error_rate": "critical", "latency": "warning"}),

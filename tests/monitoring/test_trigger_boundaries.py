@@ -82,11 +82,15 @@ def trigger(
         ("accuracy", math.nan, False),
         ("error_rate", 0.0, False),
         ("error_rate", 0.05, False),
+        ("error_rate", 0.05 + 1e-9, False),
+        ("error_rate", 0.05 + 2e-9, True),
         ("error_rate", 0.05 + NEAR, True),
         ("error_rate", 1.0, True),
         ("error_rate", None, False),
         ("error_rate", math.nan, False),
         ("latency", 500.0, False),
+        ("latency", 500.0 + 1e-9, False),
+        ("latency", 500.0 + 2e-9, True),
         ("latency", 500.0 + NEAR, True),
         ("latency", math.inf, True),
         ("latency", None, False),
@@ -94,7 +98,7 @@ def trigger(
     ],
 )
 def test_beyond_its_bound_and_not_on_it(key: str, value: float | None, *, fires: bool) -> None:
-    """What is unknown or no number takes nothing back."""
+    """A billionth more is what adding up leaves behind; what is unknown or no number takes nothing back."""
     found = trigger(key, [value] * 3)
 
     assert [fires] * 3 == list(found.bad)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +14,20 @@ from tests.promotion.factories import ANNA, Scored, Store, a_family, a_journal, 
 from tests.promotion.gates.cases import PRODUCTION, a_config, a_context
 
 from promotion.config import FamilyConfig
-from promotion.errors import GateRefused, NothingToDo, ProductionMoved, ProjectionIncomplete, UnknownVersion
+from promotion.errors import (
+    GateRefused,
+    NothingToDo,
+    ProductionMoved,
+    ProjectionIncomplete,
+    Quarantined,
+    UnknownVersion,
+)
 from promotion.gates import BETTER, run_gates
 from promotion.gates.report import GateResult
 from promotion.gathering import Gatherer
 from promotion.journal import Journal
-from promotion.records import Authority, Change, Entry
-from promotion.registry import Registry
+from promotion.records import Authority, Change, Entry, Known
+from promotion.registry import ModelVersion, Registry
 from promotion.service import Mover, Plan, Promotion, PromotionService, refusal
 from promotion.stages import Stage
 
@@ -41,6 +49,21 @@ def a_service(folder: Path, config: FamilyConfig | None = None) -> PromotionServ
     """A service that has a journal and nothing else: whoever gets as far as the registry fails."""
     configs = {} if config is None else {"tiny": config}
     return PromotionService(a_journal(folder), cast("Registry", None), configs, cast("Gatherer", None))
+
+
+@pytest.fixture(scope="module")
+def empty_journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The journal's file with its tables; copying it is quicker than making them."""
+    folder = tmp_path_factory.mktemp("journal")
+    a_journal(folder).prepare()
+    return folder / "promotion.db"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, empty_journal: Path) -> Path:
+    """A folder with an empty journal in it."""
+    shutil.copy(empty_journal, tmp_path)
+    return tmp_path
 
 
 NOBODY = "access names nobody"
@@ -68,10 +91,10 @@ NOBODY = "access names nobody"
     ],
 )
 def test_who_may_move_a_version(
-    tmp_path: Path, access: dict[str, Any], to: Stage, mover: Mover, refused: str | None
+    folder: Path, access: dict[str, Any], to: Stage, mover: Mover, refused: str | None
 ) -> None:
     """Whoever answers for it must be named for that stage; an override does not help. Nothing is recorded of them."""
-    service = a_service(tmp_path, a_family(access=access))
+    service = a_service(folder, a_family(access=access))
 
     with pytest.raises(GateRefused) as caught:
         service.promote(a_plan(FIRM, to=to), mover)
@@ -79,13 +102,13 @@ def test_who_may_move_a_version(
     assert (refused or "firm: none, required files") in str(caught.value)
     if refused:
         assert f"versions of 'tiny' into {to}: access names " in str(caught.value)
-    assert bool(refused) != service.journal.exists
+    assert bool(refused) == (not service.journal.history())
 
 
-def test_a_model_without_configuration_may_be_moved_by_anybody(tmp_path: Path) -> None:
+def test_a_model_without_configuration_may_be_moved_by_anybody(folder: Path) -> None:
     """There is nobody to name anyone."""
     with pytest.raises(GateRefused, match="firm: none, required files"):
-        a_service(tmp_path).promote(a_plan(FIRM), Mover("anyone", "x"))
+        a_service(folder).promote(a_plan(FIRM), Mover("anyone", "x"))
 
 
 @pytest.mark.parametrize(
@@ -99,13 +122,13 @@ def test_a_model_without_configuration_may_be_moved_by_anybody(tmp_path: Path) -
     ],
 )
 def test_production_does_not_end_empty(
-    tmp_path: Path, to: Stage, serving: tuple[str, int] | None, *, refused: bool
+    folder: Path, to: Stage, serving: tuple[str, int] | None, *, refused: bool
 ) -> None:
     """The version that serves does not leave for Staging: that model, that number."""
     production = None if serving is None else an_entry(*serving, Stage.PRODUCTION)
 
     with pytest.raises(GateRefused) as caught:
-        a_service(tmp_path).promote(a_plan(FIRM, to=to, production=production), Mover("anna", "x", override=True))
+        a_service(folder).promote(a_plan(FIRM, to=to, production=production), Mover("anna", "x", override=True))
 
     assert refused == ("does not leave it without a successor: promote another version" in str(caught.value))
 
@@ -127,10 +150,10 @@ def test_a_refusal_names_every_gate_and_what_nobody_may_override() -> None:
     [((BAD,), False), ((FIRM,), True), ((FIRM,), False), ((BAD, FIRM), True), ((FIRM, BAD, GOOD), True)],
 )
 def test_a_refused_move_is_recorded_with_its_report(
-    tmp_path: Path, results: tuple[GateResult, ...], *, override: bool
+    folder: Path, results: tuple[GateResult, ...], *, override: bool
 ) -> None:
     """One gate that nobody may override is enough, among others too."""
-    service = a_service(tmp_path)
+    service = a_service(folder)
     plan = a_plan(*results)
 
     with pytest.raises(GateRefused):
@@ -207,6 +230,173 @@ def test_a_move_that_mlflow_does_not_show_says_so() -> None:
         "--reconcile when MLflow is well again"
     ) == str(caught.value)
     assert 1 == caught.value.details["extra"]
+
+
+# Changes from outside
+
+
+class Told(PromotionService):
+    """A service to which a test says what happened outside; it moves nothing and remembers what it was asked to do.
+
+    Attributes:
+        done: What it was asked to do.
+        outside: By family what its comparison brings, and by `outsider`, `approved` and `promoted` what comes of it.
+    """
+
+    done: list[str]
+    outside: dict[str, Any]
+
+    def known_families(self) -> list[str]:
+        """Three of them."""
+        return ["one", "two", "tiny"]
+
+    def family(self, model: str) -> str:
+        """The model of the newcomer is the family's."""
+        return {"tiny-forest": "tiny"}[model]
+
+    def synchronise(self, family: str, *, repair: bool = False) -> str:
+        """What a test says of the family."""
+        self.done.append(f"synchronise {family}{' and repair' if repair else ''}")
+        found = self.outside.get(family, "")
+        if isinstance(found, Quarantined):
+            raise found
+        return str(found)
+
+    def outsider(self, family: str) -> Known | None:
+        """The candidate was put into Production outside, unless a test says otherwise."""
+        return cast("Known | None", self.outside.get("outsider", CANDIDATE)) if family == "tiny" else None
+
+    def restore(self, family: str, *, actor: str, reason: str) -> list[str]:
+        """Put back, which MLflow does not show."""
+        self.done.append(f"restore {family} by {actor}, {reason}")
+        raise ProjectionIncomplete("not shown")
+
+    def check(self, candidate: ModelVersion, *_rest: Any, **_options: Any) -> Plan:
+        """As any other candidate."""
+        self.done.append(f"check {candidate}")
+        return a_plan(GOOD)
+
+    def promote(self, plan: Plan, mover: Mover) -> Promotion:
+        """Made, and shown unless a test says otherwise."""
+        self.done.append(f"promote {plan.candidate} by {mover.actor}")
+        return Promotion(plan, "op", str(self.outside.get("promoted", "")))
+
+
+class Approved:
+    """A gatherer that knows what was approved: as a test says, else everything.
+
+    Args:
+        outside: See `Told`.
+    """
+
+    def __init__(self, outside: dict[str, Any]) -> None:
+        self._outside = outside
+
+    def is_approved(self, config: FamilyConfig, entry: Entry) -> bool:
+        """Of this family and version."""
+        assert ("tiny", 2) == (config.family, entry.number)
+        return bool(self._outside.get("approved", True))
+
+
+class Everything:
+    """A registry that has every version."""
+
+    def version(self, model: str, number: int) -> ModelVersion:
+        """As MLflow would show it."""
+        return a_version(model, number)
+
+
+@pytest.fixture
+def told(folder: Path) -> Told:
+    """A family that asks for approvals, whose candidate the journal knows."""
+    outside: dict[str, Any] = {}
+    journal = a_journal(folder)
+    journal.record("tiny", CANDIDATE, ANNA)
+    config = a_family(approvals={"roles": ["science"]})
+    service = Told(journal, cast("Registry", Everything()), {"tiny": config}, cast("Gatherer", Approved(outside)))
+    service.done, service.outside = [], outside
+    return service
+
+
+ADVISER = Mover("anna", "tidy")
+RATIFIED = [
+    "restore tiny by anna, before ratifying tiny-forest v2: tidy",
+    "check tiny-forest v2",
+    "promote tiny-forest v2 by anna",
+]
+
+
+def test_every_family_is_brought_together(told: Told) -> None:
+    """All that are known, or the one that is named; aliases and tags are written again."""
+    told.reconcile(ADVISER)
+    assert [f"synchronise {name} and repair" for name in ("one", "two", "tiny")] == told.done
+    told.done.clear()
+
+    told.reconcile(ADVISER, "two")
+    assert ["synchronise two and repair"] == told.done
+
+
+def test_what_mlflow_does_not_show_of_any_family_is_told(told: Told) -> None:
+    """After all of them were tried."""
+    told.outside.update(one="one is down", two="two is down")
+
+    with pytest.raises(ProjectionIncomplete, match=r"^one is down; two is down$"):
+        told.reconcile(ADVISER)
+
+    assert "synchronise tiny and repair" == told.done[-1]
+
+
+def test_what_nobody_may_ratify_stays_quarantined(told: Told) -> None:
+    """Each with its findings, and louder than what is not shown."""
+    told.outside.update(
+        one=Quarantined("one is odd", found=["a"]), two="two is down", tiny=Quarantined("tiny is odd", found=["b"])
+    )
+    told.outside["approved"] = False
+
+    with pytest.raises(Quarantined, match=r"^one is odd; tiny is odd$") as caught:
+        told.reconcile(ADVISER)
+
+    assert [{"found": ["a"]}, {"found": ["b"]}] == caught.value.details["found"]
+    assert 3 == len(told.done)
+
+
+@pytest.mark.parametrize("unprojected", ["", "it is down"])
+def test_what_everybody_approved_is_ratified(told: Told, unprojected: str) -> None:
+    """Put back first, then checked and promoted as any other candidate, whatever MLflow shows of it."""
+    told.outside.update(tiny=Quarantined("tiny is odd", found=[]), promoted=unprojected)
+
+    if unprojected:
+        with pytest.raises(ProjectionIncomplete, match=r"^it is down$"):
+            told.reconcile(ADVISER, "tiny")
+    else:
+        told.reconcile(ADVISER, "tiny")
+
+    assert ["synchronise tiny and repair", *RATIFIED] == told.done
+
+
+@pytest.mark.parametrize(
+    ("outside", "configs"),
+    [
+        ({"approved": False}, None),
+        ({"outsider": None}, None),
+        ({"outsider": a_version("tiny-forest", 3)}, None),
+        ({}, {}),
+        ({}, {"tiny": a_family()}),
+    ],
+    ids=["not approved", "nobody came", "unknown to the journal", "no configuration", "no approvals asked"],
+)
+def test_only_an_approved_newcomer_is_ratified(
+    told: Told, outside: dict[str, Any], configs: dict[str, FamilyConfig] | None
+) -> None:
+    """Anything missing, and it stays where it is."""
+    told.outside.update(tiny=Quarantined("tiny is odd", found=[]), **outside)
+    if configs is not None:
+        told.configs = configs
+
+    with pytest.raises(Quarantined, match=r"^tiny is odd$"):
+        told.reconcile(ADVISER, "tiny")
+
+    assert ["synchronise tiny and repair"] == told.done
 
 
 # With a registry
