@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,21 @@ from typing import Any, cast
 import pytest
 from tests.promotion.factories import ANNA, a_family, a_journal, a_version
 
+from models.datasets import load_dataset, split
 from models.evaluation import METRICS
-from models.exporting import _copy_unchanged, _replace, _require_replaceable, exportable, version_to_export
+from models.exporting import (
+    _copy_unchanged,
+    _replace,
+    _require_replaceable,
+    _rows,
+    _write_documents,
+    exportable,
+    version_to_export,
+)
 from models.exporting_answers import MAXIMUM_ROWS, registered_answers
 from models.exporting_record import manifest_of, recorded_metrics
 from models.model_registry import EmptyStage
-from models.packaging import TRUSTED_TYPES
+from models.packaging import TRUSTED_TYPES, load_artifact
 from promotion.artifacts import artifact_digest
 from promotion.config import FamilyConfig, load_config
 from promotion.errors import ArtifactTampered, UnknownFamily, UnknownModel, UsageError
@@ -229,6 +239,57 @@ def test_recorded_metrics_are_all_or_none(tmp_path: Path) -> None:
     assert {} == recorded_metrics(journal, None)
     journal.move("tiny", [Change(a_version("tiny-linear", 1), Stage.STAGING)], ANNA, expected_production=None)
     assert {} == recorded_metrics(journal, journal.entry("tiny-linear", 1))
+
+
+# The data
+
+
+@pytest.mark.parametrize("trained_on", ["same", "0" * 64, "f" * 64, "prefix", None])
+def test_other_data_than_it_was_trained_on_is_said(tmp_path: Path, trained_on: str | None) -> None:
+    """By the whole digest; what nobody recorded is other data too. The rows come from the file as it is."""
+    config = load_config(REPOSITORY / "config", "heart-disease")
+    digest = load_dataset(config, REPOSITORY).sha256
+    recorded = {"same": digest, "prefix": digest[:12]}.get(str(trained_on), trained_on)
+    service = a_service(tmp_path, config)
+    said: list[str] = []
+
+    entry = registered(service.journal, 2, data_sha256=recorded) if recorded else None
+    dataset, part = _rows(service, config, entry, said.append)
+
+    assert digest == dataset.sha256
+    assert 61 == len(part.test_features)
+    shown = (
+        f"⚠️ data/heart-disease.csv is not what the version was trained on (sha256 {digest[:12]}, trained on "
+        f"{(recorded or 'unknown')[:12]}): the reference statistics are those of the file as it is now"
+    )
+    assert ([] if trained_on == "same" else [shown]) == said
+
+
+def test_documents_hold_what_was_recorded_or_is_measured_now(tmp_path: Path, fitted_model: Path) -> None:
+    """The recorded metrics where all of them were; twenty rows, the first with every cell empty that may be."""
+    config = load_config(REPOSITORY / "config", "heart-disease")
+    service, model = a_service(tmp_path, config), load_artifact(fitted_model)
+    dataset = load_dataset(config, REPOSITORY)
+    part = split(dataset, config)
+    found = {}
+    for name, entry in (("recorded", registered(service.journal, 2, COMPLETE)), ("now", None)):
+        folder = tmp_path / name
+        folder.mkdir()
+        _write_documents(service, config, entry, folder, model, dataset, part)
+        assert ["expected.json", "reference.json", "schema.json"] == sorted(path.name for path in folder.iterdir())
+        found[name] = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.iterdir()}
+
+    recorded, now = (found[name]["reference"]["metrics"] for name in ("recorded", "now"))
+    assert {name: 0.5 + place / 100 for place, name in enumerate(METRICS)} == {
+        name: metric["low"] for name, metric in recorded.items()
+    }
+    assert set(METRICS) == set(now)
+    assert all(metric["low"] < metric["value"] <= metric["high"] for metric in now.values())
+    assert recorded.keys() == now.keys()
+    expected = found["now"]["expected"]
+    assert 20 == len(expected["rows"]) == len(expected["labels"])
+    assert [True, *[False] * 19] == [row["thal"] is None and row["ca"] is None for row in expected["rows"]]
+    assert found["now"]["expected"] == found["recorded"]["expected"]
 
 
 # The version

@@ -14,7 +14,7 @@ from tests.serving.graphs import echo
 
 from models.exporting import Exported
 from models.exporting_files import TOLERANCE, decided, emptied, expected_document, reference_document, schema_document
-from models.exporting_onnx import Parity, ParityFailed, answers, prove
+from models.exporting_onnx import Parity, ParityFailed, answers, prove, translate
 from promotion.evidence import Interval
 
 BEYOND = math.nextafter(TOLERANCE, 1)
@@ -140,6 +140,44 @@ def test_a_graph_answers_in_64_bits() -> None:
 
     assert ([0, 1], [[0.75, 0.25, 0.25], [0.25, 0.75, 0.75]]) == (label.tolist(), probability.tolist())
     assert (np.dtype(np.int64), np.dtype(np.float64)) == (label.dtype, probability.dtype)
+
+
+def test_the_library_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
+    """It warns of what it leaves out of a graph, which is nothing to tell anybody."""
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load_from_string(echo())
+    graph.graph.initializer.append(numpy_helper.from_array(np.ones(1, dtype=np.float32), "unused"))
+
+    answers(graph.SerializeToString(), pd.DataFrame({"x": [0.25]}))
+
+    assert ("", "") == capfd.readouterr()
+
+
+def test_a_graph_is_for_every_runtime_since_2023() -> None:
+    """Operators of no later version than 18, of 3 for trees and the like; the same bytes each time."""
+    import onnx
+    from sklearn.linear_model import LogisticRegression
+
+    config = a_family()
+    model = _as_columns(LogisticRegression()).fit(pd.DataFrame({"x": [0.0, 1.0]}), [0, 1])
+
+    content = translate(model, config)
+
+    found = {it.domain: it.version for it in onnx.load_from_string(content).opset_import}
+    assert {"", "ai.onnx.ml"} == set(found)
+    assert found[""] <= 18
+    assert found["ai.onnx.ml"] <= 3
+    assert content == translate(model, config)
+    assert 2 == prove(content, model, config, pd.DataFrame({"x": [0.25, 2.0]})).rows
+
+
+def _as_columns(model: Any) -> Any:
+    from sklearn.compose import ColumnTransformer
+    from sklearn.pipeline import Pipeline
+
+    return Pipeline([("columns", ColumnTransformer([("all", "passthrough", ["x"])])), ("model", model)])
 
 
 COLUMNS = {

@@ -163,6 +163,8 @@ def test_a_sequence_that_is_no_number_is_out_of_place(sequence: Any) -> None:
         (1, {"hash": "other"}, VALID, ["another hash"]),
         (1, {"hash": "other"}, UNSIGNED, ["another hash"]),
         (1, {"hash": "short"}, VALID, ["another hash"]),
+        (1, {"hash": "0" * 64}, VALID, ["another hash"]),
+        (1, {"hash": "f" * 64}, VALID, ["another hash"]),
         (1, {"hash": "other"}, UNKNOWN, ["signed with a key that is not trusted", "another hash"]),
         (1, {}, UNKNOWN, ["signed with a key that is not trusted"]),
         (1, {}, FORGED, ["not what was signed"]),

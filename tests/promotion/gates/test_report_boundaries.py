@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.facts import is_fact
@@ -69,6 +69,17 @@ def test_nobody_overrides_what_cannot_be_trusted() -> None:
     changed = answer(governed(digest=DIGEST, recorded_digest=OTHER), ARTIFACT)
     forged = answer(governed(is_signed=True, signature_problem="forged"), "signature")
     assert [(False, False)] * 2 == [(result.passed, result.overridable) for result in (changed, forged)]
+
+
+def test_nothing_is_taken_for_granted() -> None:
+    """Without any evidence every gate that asks for some refuses; what nobody found fault with has no fault."""
+    bare = Context(config=a_config(EVERYTHING), candidate=a_version("tiny-forest", 2), now=a_version().created_at)
+
+    assert {READY, "safe files", "feature schema", "data quality", BETTER, "f1 kept", "incidents", "rollback plan"} == {
+        result.name for result in run_gates("tiny", bare).results if result.passed
+    }
+    assert (Stage.PRODUCTION, False, None) == (bare.target, bare.is_rollback, bare.from_stage)
+    assert "" == bare.verify_approval(cast("Any", None))
 
 
 def test_a_report_passes_when_every_gate_does() -> None:
