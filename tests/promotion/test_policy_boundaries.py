@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from promotion.config import load_config
+from promotion.errors import ConfigError
 from promotion.policy import (
     Alert,
     Approvals,
@@ -24,6 +28,7 @@ from promotion.policy import (
     Sustained,
     Threshold,
 )
+from promotion.settings import REPOSITORY
 
 LEAST = 5e-324
 Part = type[Strict]
@@ -99,3 +104,20 @@ def test_a_time_span_is_a_whole_number_of_a_unit(text: str) -> None:
     assert 60 == Sustained.model_validate({"window": "1m"}).window.total_seconds()
     with pytest.raises(ValidationError, match="expected a time span such as 90s, 5m, 24h or 7d"):
         Sustained.model_validate({"window": text})
+
+
+@pytest.mark.parametrize("number", [".inf", "-.inf", ".nan"])
+def test_a_file_with_a_bound_that_bounds_nothing_is_refused_in_one_line(tmp_path: Path, number: str) -> None:
+    """File, key, and what was found there."""
+    document = (REPOSITORY / "config" / "iris-classifier.yaml").read_text(encoding="utf-8")
+    (tmp_path / "iris-classifier.yaml").write_text(
+        document.replace("gates:\n", f"gates:\n  latency_p95_ms: {number}\n")
+    )
+
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path, "iris-classifier")
+
+    assert re.fullmatch(
+        rf".*iris-classifier\.yaml: gates\.latency_p95_ms: Input should be .*, found {number.replace('.', '')}",
+        str(caught.value),
+    )
