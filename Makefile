@@ -76,6 +76,10 @@ run: $(RUNTIME) ## Train iris-classifier from params.yaml and let it challenge P
 test: $(DEVELOPMENT) ## Run the unit tests (ARGS="-k name" picks some)
 	@$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
 
+.PHONY: mutants
+mutants: $(DEVELOPMENT) ## Change the deciding code in 150 places, one at a time: do tests notice? (ARGS="--subject gates --draw 20")
+	@$(PY) tests/mutants/run.py $(ARGS)
+
 .PHONY: lint
 lint: $(DEVELOPMENT) ## Ruff, mypy strict and the import contracts
 	@$(PY) -m ruff check

@@ -36,9 +36,9 @@ Duration = Annotated[timedelta, BeforeValidator(duration)]
 
 
 class Strict(BaseModel):
-    """A part of a family's file: unknown keys and wrong types are refused."""
+    """A part of a family's file: unknown keys, wrong types, and what bounds nothing (NaN, infinity) are refused."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Threshold(Strict):

@@ -137,10 +137,7 @@ def export_version(
     with TemporaryDirectory(prefix="export-") as scratch, local_artifact(service.registry, version) as files:
         folder = Path(scratch) / "export"
         folder.mkdir()
-        if artifact_digest(files) != digest:
-            raise ArtifactTampered(
-                f"{version}: its files changed while they were exported: export again, and ask who writes there"
-            )
+        _require_unchanged(files, digest, version)
         model = load_artifact(files)
         parity = _write_engine(files, folder, model, config, part, engine)
         if parity:
@@ -167,6 +164,14 @@ def _verified(service: PromotionService, config: FamilyConfig, version: ModelVer
         )
         raise GateRefused(f"{version} is not exported: {reasons}", report=found.as_json())
     return str(found.digest)
+
+
+def _require_unchanged(files: Path, digest: str, version: ModelVersion) -> None:
+    """What was verified may have been changed before it was copied."""
+    if artifact_digest(files) != digest:
+        raise ArtifactTampered(
+            f"{version}: its files changed while they were exported: export again, and ask who writes there"
+        )
 
 
 def _rows(

@@ -81,7 +81,10 @@ def _better_gate(metric: str, rule: BetterThanProduction) -> Gate:
             f"({difference.value:+.4f}, 95 % {difference.low:+.4f} … {difference.high:+.4f})"
         )
         gained, worst = (-difference.value, -difference.high) if is_error else (difference.value, difference.low)
-        passed = gained > rule.minimum_gain if strict else worst >= -rule.margin
+        decisive = gained if strict else worst
+        passed = math.isfinite(decisive) and (
+            _exceeds(gained, rule.minimum_gain) if strict else not _exceeds(-worst, rule.margin)
+        )
         why = "" if passed else _not_better(context.production, context.evaluation)
         return GateResult(BETTER, bool(passed), measured, required, why)
 
@@ -104,11 +107,16 @@ def _not_lower_gate(metric: str, loss: float) -> Gate:
             for scored in (context.evaluation, context.production_evaluation)
         )
         lost = ours - theirs if is_error else theirs - ours
-        passed = math.isfinite(lost) and lost <= loss
+        passed = math.isfinite(lost) and not _exceeds(lost, loss)
         why = "" if passed else f"{metric} is worse than what {context.production} reaches on the same rows"
         return GateResult(name, passed, f"{ours:.4f} against {theirs:.4f}", required, why)
 
     return gate
+
+
+def _exceeds(value: float, bound: float) -> bool:
+    """Whether a difference is beyond a bound: 0.91 - 0.90 is 0.010000000000000009 to a computer, and 0.01 to people."""
+    return value > bound and not math.isclose(value, bound)
 
 
 def _not_better(production: Entry, evaluation: Evaluation) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from promotion.config.policy import AlertBounds, Levels, Monitoring
 from promotion.monitoring.observe.observation import Drift, Observation, Reading
@@ -102,6 +102,11 @@ def _levels(levels: Levels) -> list[tuple[LevelName, float]]:
     return [(level, bound) for level in LEVELS if (bound := getattr(levels, level)) is not None]
 
 
+def _is_known(value: float | None) -> TypeGuard[float]:
+    """Whether a figure says anything: what is no number is beyond no bound, and no all-clear either."""
+    return value is not None and not math.isnan(value)
+
+
 def _crossed(value: float, bounds: list[tuple[LevelName, float]]) -> tuple[LevelName, float] | None:
     # A drop from 0.90 to 0.85 is 0.05000000000000004 to a computer, and not beyond 0.05 to anybody else.
     return next(((level, bound) for level, bound in bounds if value > bound + 1e-9), None)
@@ -136,7 +141,7 @@ def _loss(
         return Finding(name, level, name, reading.value, reading.reference, bound, since, reading.rows, text)
 
     first = bounds[-1][1] if bounds else None
-    if not reading.enough or reading.value is None or reading.reference is None:
+    if not reading.enough or not _is_known(reading.value) or not _is_known(reading.reference):
         return say(None, first, f"{name}: {_unsaid(reading, monitoring)}")
     rising = name in RISING
     loss = (reading.value - reading.reference) * (1 if rising else -1)
@@ -155,7 +160,7 @@ def _loss(
 def _unsaid(reading: Reading, monitoring: Monitoring) -> str:
     if not reading.enough:
         return f"not enough data, {reading.rows:,} labelled rows, {monitoring.minimum_labels:,} needed"
-    if reading.value is None:
+    if not _is_known(reading.value):
         return f"the {reading.rows:,} labelled rows cannot tell it"
     return "nothing to compare with, no value at promotion is known"
 
@@ -192,7 +197,7 @@ def _concept(observation: Observation, monitoring: Monitoring) -> Iterator[Findi
         key, what = f"concept:{predicted}", f"share of positives among rows predicted {predicted!r}"
         since = observation.labelled_since or observation.since
         facts = (what, reading.value, reading.reference, bound, since, reading.rows)
-        if not reading.enough or reading.value is None:
+        if not reading.enough or not _is_known(reading.value):
             yield Finding(key, None, *facts, f"{what}: not enough data, {reading.rows:,} labelled rows")
             continue
         if reading.reference is None:
@@ -216,11 +221,11 @@ def _service(observation: Observation, monitoring: Monitoring) -> Iterator[Findi
         if not bounds:
             continue
         facts = (name, value, None)
-        if value is None or not service.enough:
+        if not _is_known(value) or not service.enough:
             counted = f"{requests:,} requests, {monitoring.minimum_rows:,} needed"
             why = (
                 f"unknown, {service.problem or 'nothing was measured'}"
-                if value is None
+                if not _is_known(value)
                 else f"not enough data, {counted}"
             )
             yield Finding(key, None, *facts, bounds[-1][1], observation.since, requests, f"{name}: {why}")
@@ -241,7 +246,7 @@ def _drift(
 ) -> Iterator[Finding]:
     key, metric = f"drift:{drift.name}", f"population stability index of {drift.name}"
     facts = (metric, drift.psi, 0.0, levels[-1][1] if levels else None, observation.since, drift.rows)
-    if drift.psi is None or drift.p_value is None:
+    if not _is_known(drift.psi) or not _is_known(drift.p_value):
         yield Finding(key, None, *facts, f"drift of {drift.name}: unknown, there is no reference of this version")
         return
     if not drift.enough:

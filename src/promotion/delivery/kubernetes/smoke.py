@@ -140,8 +140,8 @@ def _compare(url: str, expected: ExpectedAnswers) -> None:
             abs(known.get(label, float("inf")) - value)
             for label, value in zip(expected.labels, probabilities, strict=True)
         ]
-        # Not "greater than": a NaN is a wrong answer too.
-        if said.get("class") != wanted or not max(differences) <= TOLERANCE:
+        # Not "any greater", and not the largest one: a NaN is a wrong answer too, wherever it stands.
+        if said.get("class") != wanted or not all(difference <= TOLERANCE for difference in differences):
             raise _Refused(
                 f"row {row}: expected class {wanted} with {_rounded(probabilities)}, "
                 f"got {said.get('class')} with {_rounded(known.values())}"

@@ -61,14 +61,22 @@ def open_model(export: ExportFolder, role: Role) -> Model:
     """
     model = Model(role, export.manifest, export.data_schema, _load_engine(export))
     place = f"{export.folder}/expected.json"
-    matrix = RowReader(export.data_schema, max(1, len(export.expected.rows))).from_rows(export.expected.rows)
-    classes, probabilities = model.predict(matrix)
-    wanted = np.array(export.expected.probabilities)
-    if wanted.shape != probabilities.shape or len(export.data_schema.labels) != wanted.shape[1]:
+    rows = export.expected.rows
+    if not rows:
+        raise ExportRefused(f"{place}: no rows to prove the model on; export the model again")
+    matrix = RowReader(export.data_schema, len(rows)).from_rows(rows)
+    try:
+        classes, probabilities = model.predict(matrix)
+    except ArithmeticError as error:
+        raise ExportRefused(f"{place}: {error}; do not serve it, export it again") from error
+    wanted, labels = np.array(export.expected.probabilities), np.array(export.expected.labels)
+    alike = wanted.shape == probabilities.shape and labels.shape == classes.shape
+    if not alike or len(export.data_schema.labels) != wanted.shape[1]:
         raise ExportRefused(f"{place}: not as many rows or classes as the model answers; export the model again")
     differences = np.abs(probabilities - wanted).max(axis=1)
     worst = int(differences.argmax())
-    if differences[worst] > TOLERANCE or (classes != np.array(export.expected.labels)).any():
+    # Not "greater than": a NaN is no rounding either.
+    if not differences[worst] <= TOLERANCE or (classes != labels).any():
         raise ExportRefused(
             f"{place}: the model answers differently here: probabilities by up to {differences[worst]:.2g} "
             f"(row {worst}, at most {TOLERANCE:g}); do not serve it, export it again"

@@ -1,0 +1,131 @@
+"""The drift's figures on counts that can be reckoned by hand: smoothing, chance, certainty, and no rows at all."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import chi2
+
+from promotion.monitoring.observe.drift import (
+    compare_distributions,
+    expected_by_chance,
+    homogeneity_p_value,
+    population_stability_index,
+    unknown,
+)
+from promotion.monitoring.observe.observation import Bin, Drift
+
+
+def counts(*numbers: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Rows of each class."""
+    return np.array(numbers, dtype=np.int64)
+
+
+def by_hand(reference: list[float], live: list[float]) -> float:
+    """The index of shares that are smoothed already."""
+    return sum((q - p) * math.log(q / p) for p, q in zip(reference, live, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("reference", "live", "expected"),
+    [
+        (counts(50, 50), counts(50, 50), 0.0),
+        (counts(1, 1), counts(100, 100), 0.0),
+        (counts(7), counts(9), 0.0),
+        # Half a row more in each class: 1.5 and 0.5 of two, against the same turned round.
+        (counts(1, 0), counts(0, 1), by_hand([0.75, 0.25], [0.25, 0.75])),
+        (counts(3, 0), counts(3, 4), by_hand([3.5 / 4, 0.5 / 4], [3.5 / 8, 4.5 / 8])),
+        (counts(0, 0), counts(3, 0), by_hand([0.5, 0.5], [3.5 / 4, 0.5 / 4])),
+    ],
+)
+def test_half_a_row_is_added_to_every_class(reference: Any, live: Any, expected: float) -> None:
+    """A class that one side never saw counts, and the index stays finite; it is the same from either side."""
+    assert pytest.approx(expected, abs=1e-15) == population_stability_index(reference, live)
+    assert pytest.approx(expected, abs=1e-15) == population_stability_index(live, reference)
+
+
+@pytest.mark.parametrize(
+    ("reference", "live", "expected"),
+    [
+        (counts(100), counts(50), 0.0),
+        (counts(60, 40), counts(30, 20), 1 / 100 + 1 / 50),
+        (counts(60, 20, 20), counts(50, 0, 0), 2 * (1 / 100 + 1 / 50)),
+        (counts(1, 0), counts(1, 0), 2.0),
+        (counts(0, 0), counts(0, 0), 2.0),
+        (counts(0, 0), counts(4, 0), 1.25),
+        (counts(4, 0), counts(0, 0), 1.25),
+    ],
+)
+def test_what_chance_adds(reference: Any, live: Any, expected: float) -> None:
+    """(classes - 1) (1 / m + 1 / n); without rows it is reckoned as with one."""
+    assert pytest.approx(expected, abs=1e-15) == expected_by_chance(reference, live)
+
+
+def pearson(table: list[list[int]]) -> float:
+    """The test's p-value by the book: no correction for continuity."""
+    found = np.array(table, dtype=np.float64)
+    expected = found.sum(axis=1, keepdims=True) * found.sum(axis=0) / found.sum()
+    statistic = float(((found - expected) ** 2 / expected).sum())
+    return float(chi2.sf(statistic, (found.shape[0] - 1) * (found.shape[1] - 1)))
+
+
+@pytest.mark.parametrize(
+    ("reference", "live", "expected"),
+    [
+        (counts(60, 40), counts(50, 50), pearson([[60, 40], [50, 50]])),
+        (counts(60, 40, 0), counts(50, 50, 0), pearson([[60, 40], [50, 50]])),
+        (counts(60, 40, 1), counts(50, 50, 0), pearson([[60, 40, 1], [50, 50, 0]])),
+        (counts(1, 0), counts(0, 1), pearson([[1, 0], [0, 1]])),
+        (counts(10, 10), counts(10, 10), 1.0),
+        (counts(10, 0), counts(9, 0), 1.0),
+        (counts(0, 0), counts(9, 1), 1.0),
+        (counts(9, 1), counts(0, 0), 1.0),
+        (counts(0, 0), counts(0, 0), 1.0),
+    ],
+)
+def test_how_sure_it_is(reference: Any, live: Any, expected: float) -> None:
+    """Pearson's test on the classes that either side saw; one class or no rows are no difference."""
+    assert pytest.approx(expected, abs=1e-12) == homogeneity_p_value(reference, live)
+
+
+@pytest.mark.parametrize(
+    ("rows", "minimum", "enough"), [(9, 10, False), (10, 10, True), (11, 10, True), (0, 1, False), (1, 1, True)]
+)
+def test_rows_are_enough_from_the_minimum_on(rows: int, minimum: int, *, enough: bool) -> None:
+    """Live rows, whatever the reference has; with a reference or without."""
+    drift = compare_distributions("x", "feature", counts(500), counts(rows), ["any"], minimum_rows=minimum)
+
+    assert (rows, 500, enough) == (drift.rows, drift.reference_rows, drift.enough)
+    assert Drift("x", "prediction", None, 0.0, None, rows, 0, enough=enough, bins=()) == unknown(
+        "x", "prediction", rows, minimum_rows=minimum
+    )
+
+
+def test_classes_that_nobody_saw_are_left_out() -> None:
+    """Half a row in each of them would look like agreement; the others keep their shares and labels."""
+    drift = compare_distributions(
+        "x", "feature", counts(3, 0, 0, 1), counts(0, 0, 2, 2), ["a", "b", "c", "d"], minimum_rows=1
+    )
+    seen = (counts(3, 0, 1), counts(0, 2, 2))
+
+    assert [Bin("a", 0.75, 0.0), Bin("c", 0.0, 0.5), Bin("d", 0.25, 0.5)] == drift.bins
+    assert (population_stability_index(*seen), expected_by_chance(*seen), homogeneity_p_value(*seen)) == (
+        drift.psi,
+        drift.by_chance,
+        drift.p_value,
+    )
+    assert ("x", "feature", 4, 4) == (drift.name, drift.of, drift.rows, drift.reference_rows)
+
+
+def test_without_live_rows_nothing_is_known() -> None:
+    """Neither size nor certainty, and nothing by chance; without a reference there is still something to show."""
+    nobody = compare_distributions("x", "feature", counts(3, 1), counts(0, 0), ["a", "b"], minimum_rows=1)
+    assert (None, 0.0, None) == (nobody.psi, nobody.by_chance, nobody.p_value)
+    assert [Bin("a", 0.75, 0.0), Bin("b", 0.25, 0.0)] == nobody.bins
+
+    new = compare_distributions("x", "feature", counts(0, 0), counts(1, 3), ["a", "b"], minimum_rows=1)
+    assert (1.0, 0) == (new.p_value, new.reference_rows)
+    assert [Bin("a", 0.0, 0.25), Bin("b", 0.0, 0.75)] == new.bins
