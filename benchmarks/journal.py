@@ -189,8 +189,8 @@ def _events(models: int, versions: int, events: int) -> Iterator[dict[str, Any]]
 
 def questions(journal: Journal, family: str) -> dict[str, Callable[[], object]]:
     """What commands ask the journal, by name."""
-    from promotion.approvals.reviews import Reviews
     from promotion.journal.records import Authority, Change
+    from promotion.journal.reviews import Reviews
     from promotion.registry.stages import Stage
 
     reviews = Reviews(journal)
@@ -222,7 +222,7 @@ def questions(journal: Journal, family: str) -> dict[str, Callable[[], object]]:
         "arrival(family, Staging), nobody there": lambda: journal.arrival(family, Stage.STAGING),
         "arrival(family, Production, version)": lambda: journal.arrival(family, Stage.PRODUCTION, serving.id),
         "production_at(family, an hour in)": lambda: journal.production_at(family, _START + timedelta(hours=1)),
-        "reports(version, limit=1)": lambda: journal.reports(serving, limit=1),
+        "reports(version)": lambda: journal.reports(serving),
         "approvals(version)": lambda: reviews.approvals(serving),
         "incidents(version)": lambda: reviews.incidents(entry=serving),
         "pending(family)": lambda: journal.pending(family),
