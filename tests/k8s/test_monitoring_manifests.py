@@ -16,6 +16,7 @@ import pytest
 import yaml
 from tests.delivery.test_manifests import IMAGE, VERSIONS
 from tests.k8s.queries import dashboard
+from tests.programs import needed
 
 from delivery.manifests import render
 from delivery.records import Environment, Target, Track
@@ -37,7 +38,7 @@ Document = dict[str, Any]
 def built(folder: str) -> tuple[Document, ...]:
     """A folder of k8s/monitoring as kubectl builds it."""
     done = subprocess.run(
-        ["kubectl", "kustomize", str(MONITORING / folder)], capture_output=True, text=True, check=True
+        [needed("kubectl"), "kustomize", str(MONITORING / folder)], capture_output=True, text=True, check=True
     )
     assert "" == done.stderr
     return tuple(yaml.safe_load_all(done.stdout))
@@ -249,7 +250,8 @@ def test_nothing_has_a_password() -> None:
 
 def test_kubectl_takes_the_way_to_the_api_server() -> None:
     """The pod's own token, and no secret in the file."""
-    command = ["kubectl", f"--kubeconfig={MONITORING / 'monitor' / 'kubeconfig.yaml'}", "config", "view", "--minify"]
+    kubeconfig = MONITORING / "monitor" / "kubeconfig.yaml"
+    command = [needed("kubectl"), f"--kubeconfig={kubeconfig}", "config", "view", "--minify"]
     shown = json.loads(subprocess.run([*command, "--output=json"], capture_output=True, check=True).stdout)
 
     assert "https://kubernetes.default.svc" == shown["clusters"][0]["cluster"]["server"]

@@ -82,7 +82,6 @@ def verify(
     Raises:
         JournalError: The database cannot be read.
         DataError: The exported file cannot be read.
-        SigningFailed: ssh-keygen is missing.
     """
     findings = Findings()
     for problem in unreadable:
