@@ -63,6 +63,7 @@ def rights(role: Document) -> set[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def monitored(tmp_path_factory: pytest.TempPathFactory) -> dict[Track, Document]:
     """Deployments of Production as deploy-model.py makes them once the overlay names the component."""
+    needed("kubectl")
     folder = Path(shutil.copytree(K8S, tmp_path_factory.mktemp("copy") / "k8s"))
     overlay = folder / "overlays" / "production" / "kustomization.yaml"
     overlay.write_text(overlay.read_text() + "components:\n  - ../../components/monitored\n")
