@@ -66,7 +66,7 @@ mirror() {
     [ "$(. /etc/os-release && echo "${ID:-}")" = debian ] || return 0
     # shellcheck disable=SC2016  # apt's own variables
     apt-get indextargets --format '$(COMPONENT) $(RELEASE) $(REPO_URI)' 'Created-By: Packages' |
-        awk '$1 == "main" && $2 !~ /-/ && $3 ~ /^(https?|file):/ { print $3; exit }'
+        awk '$1 == "main" && $2 !~ /-/ && $3 ~ /^(https?|file):/ && !found { print $3; found = 1 }'
 }
 
 make_base() {
