@@ -1,11 +1,11 @@
-# `make` alone lists what there is. Works from a fresh clone with Python 3.11 and nothing else.
+# `make` alone lists what there is. Works from a fresh clone with Python 3.11, 3.12 or 3.13 and nothing else.
 SHELL := bash
 .DEFAULT_GOAL := help
 
 MODEL ?= heart-disease
 PORT ?= 5001
-# Which python builds .venv; the first of python3.11 and python3 that is a 3.11 by default.
-PYTHON ?=
+# Which python builds .venv; the newest that the machine has and that can, unless one is named.
+PYTHON ?= python3.13 python3.12 python3.11 python3
 
 START := $(shell date +%s)
 export PYTHONUNBUFFERED := 1
@@ -14,7 +14,7 @@ PY := .venv/bin/python
 RUNTIME := .venv/.runtime
 SERVING := .venv/.serving
 DEVELOPMENT := .venv/.development
-COMPILE := $(PY) -m uv pip compile -q --no-annotate --python-version 3.11 --custom-compile-command "make requirements"
+COMPILE := $(PY) -m uv pip compile -q --no-annotate --universal --python-version 3.11 --custom-compile-command "make requirements"
 
 # $(call title,text) announces a step, with the seconds since `make` started.
 title = @printf '\n\033[1m== %s\033[0m  (%s s)\n' "$(1)" "$$(( $$(date +%s) - $(START) ))" | $(PLAIN)
@@ -22,7 +22,7 @@ PLAIN := if [ -t 1 ] && [ -z "$$NO_COLOR" ]; then cat; else sed 's/\x1b\[[0-9;]*
 
 # $(call install,requirements file,what for) shows what pip is doing; the whole log stays in .venv/pip.log.
 define install
-@set -o pipefail; begin=$$(date +%s); total=$$(grep -c '==' $(1)); \
+@set -o pipefail; begin=$$(date +%s); total=$$(grep '==' $(1) | grep -vc "== 'win32'"); \
 echo "installing $$total packages from $(1) ($(2)); 1 to 3 minutes the first time"; \
 if $(PY) -m pip install --progress-bar off -r $(1) 2>&1 | tee .venv/pip.log | awk -v total="$$total" -v begin="$$begin" -v tty="$$([ -t 1 ] && echo 1)" ' \
 	/^(Collecting|Processing|Requirement already satisfied:)/ { n++; name = ($$1 == "Collecting") ? $$2 : $$4; "date +%s" | getline now; close("date +%s"); \
@@ -38,7 +38,7 @@ endef
 help: ## List the targets
 	@echo "The promotion layer for MLflow. Start with: make pipeline"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
-	@echo "Variables: MODEL=$(MODEL)  PORT=$(PORT)  PYTHON=<a python 3.11>"
+	@echo "Variables: MODEL=$(MODEL)  PORT=$(PORT)  PYTHON=<a python 3.11, 3.12 or 3.13>"
 
 .PHONY: setup
 setup: $(RUNTIME) ## Build .venv with what the pipeline needs (instant when nothing changed)
@@ -62,8 +62,8 @@ pipeline: $(RUNTIME) ## Download, train, list, promote, list, predict, for MODEL
 	$(call title,Done)
 	@echo "  Fetched and checked the data, trained and registered the candidates, ran the gates, used the champion."
 	@echo "  Next:  make mlflow-ui                                      runs, metrics and pictures on http://localhost:$(PORT)"
-	@echo "         python scripts/promote-model.py --history           who moved what, when and on what evidence"
-	@echo "         python src/models/predict.py --model-name $(MODEL) --input rows.csv --output predictions.csv"
+	@echo "         python3 scripts/promote-model.py --history           who moved what, when and on what evidence"
+	@echo "         python3 src/models/predict.py --model-name $(MODEL) --input rows.csv --output predictions.csv"
 	@echo "         make serve                                          export the champion and answer over HTTP"
 	@echo "         docs/MODEL-PROMOTION.md                             promoting by hand, from Jenkins, going back"
 
@@ -126,12 +126,18 @@ clean: ## Remove caches and build output; .venv, data and the stores stay
 comma := ,
 
 $(PY):
-	@for python in $(PYTHON) python3.11 python3; do \
-		if "$$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+	@for python in $(PYTHON); do \
+		"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || continue; \
+		if "$$python" -c 'import ensurepip, venv' 2>/dev/null; then found=$$python; break; fi; \
+		unable="$$unable $$("$$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"; \
 	done; \
-	[ -n "$$found" ] || { echo "Python 3.11 is missing: install it, or name one with make PYTHON=/path/to/python3.11" >&2; exit 2; }; \
+	if [ -z "$$found" ] && [ -n "$$unable" ]; then \
+		set -- $$unable; echo "Python cannot make a virtual environment here (Debian and Ubuntu: apt-get install $$1)" >&2; exit 2; \
+	elif [ -z "$$found" ]; then \
+		echo "Python 3.11, 3.12 or 3.13 is missing: install one, or name it with make PYTHON=/path/to/python3.13" >&2; exit 2; \
+	fi; \
 	echo "building .venv with $$("$$found" --version)"; \
-	"$$found" -m venv .venv || { rm -rf .venv; echo "$$found cannot build .venv: the lines above say why (Debian and Ubuntu: apt-get install python3.11-venv)" >&2; exit 2; }
+	"$$found" -m venv .venv || { rm -rf .venv; echo "$$found cannot build .venv: the lines above say why" >&2; exit 2; }
 
 $(RUNTIME): requirements.txt pyproject.toml | $(PY)
 	$(call install,requirements.txt,to run)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.programs import needed, untested
 
 from promotion.config.family import load_config
 from promotion.config.settings import REPOSITORY, Settings
@@ -38,6 +39,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first; the others stay in their order."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Stop before any fixture is made where a program is missing that the test names."""
+    for mark in item.iter_markers("needs"):
+        for name in mark.args:
+            needed(name)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """At the end of a run: what it left out, and which package brings what was missing."""
+    skipped = terminalreporter.stats.get("skipped", ())
+    if lines := untested(str(report.longrepr[2]) for report in skipped if isinstance(report.longrepr, tuple)):
+        terminalreporter.section("left out")
+        for line in lines:
+            terminalreporter.line(line)
 
 
 @pytest.fixture(autouse=True)
@@ -92,9 +109,7 @@ def settings(home: Path, empty_store: Path) -> Settings:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """The Chromium of the system."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
+    found = needed("chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

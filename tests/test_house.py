@@ -96,6 +96,36 @@ def test_development_and_runtime_pin_the_same_versions() -> None:
     assert [] == [line for line in runtime if not line.startswith("#") and line not in development]
 
 
+@pytest.fixture
+def pythons(tmp_path: Path) -> Path:
+    """A folder for played pythons beside a Makefile that may build a .venv of its own."""
+    for name in ("Makefile", "requirements.txt", "pyproject.toml"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    for name, fails in (("old", "sys.exit"), ("bare", "ensurepip"), ("good", "nothing")):
+        text = f'#!/bin/sh\ncase "$2" in *{fails}*) exit 1;; esac\nexec "{sys.executable}" "$@"\n'
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    return tmp_path
+
+
+def test_make_takes_the_first_python_that_will_do(pythons: Path) -> None:
+    """One that is too old or new, or cannot make an environment, is passed over; with no other, a line says why."""
+
+    def make(*names: str) -> subprocess.CompletedProcess[str]:
+        choice = " ".join(str(pythons / name) for name in names)
+        command = ["make", "-s", "-C", str(pythons), ".venv/bin/python", f"PYTHON={choice}"]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    missing, unable = make("old", "nowhere"), make("old", "bare")
+    assert (2, 2) == (missing.returncode, unable.returncode)
+    assert "Python 3.11, 3.12 or 3.13 is missing: install one" in missing.stderr
+    package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
+    assert f"(Debian and Ubuntu: apt-get install {package})" in unable.stderr
+    assert not (pythons / ".venv").exists()
+    assert 0 == make("old", "bare", "good").returncode
+    assert (pythons / ".venv" / "bin" / "python").exists()
+
+
 def test_library_modules_are_silent() -> None:
     """Only command files print; everything else returns or raises."""
     loud = [
@@ -194,7 +224,7 @@ def test_the_journal_has_one_door() -> None:
 
 def test_the_journal_knows_none_of_its_users() -> None:
     """It imports itself, the words it shares with the registry, and the errors."""
-    known = ("promotion.journal", "promotion.registry.stages", "promotion.registry.semver", "promotion.errors")
+    known = ("promotion.journal.journal", "promotion.registry.stages", "promotion.registry.semver", "promotion.errors")
     names = {name for path in JOURNAL.rglob("*.py") for name in _imported(path) if name.startswith("promotion")}
 
     assert set() == {name for name in names if not name.startswith(known)}
@@ -207,7 +237,7 @@ def _imported(path: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
-            if node.module == "promotion.journal":
+            if node.module == "promotion.journal.journal":
                 yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 

@@ -51,8 +51,10 @@ def main(family: str, semver: str | None, as_json: bool, promote: bool, strict: 
         _train_ensemble(family, semver, promote=promote, as_json=as_json)
         return
     with task_bars(partial(_talk_each_task, family), starting="loading libraries", transient=False) as progress:
-        from models.training.workers import start_workers
+        from models.training.workers import start_workers, why_alone
 
+        if hindrance := why_alone():
+            talk(f"training in one process: {hindrance}")
         starting = start_workers()
         from models.training.report import describe_training
         from models.training.training import train

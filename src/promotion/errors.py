@@ -9,7 +9,7 @@ PromotionError                1  failed, nothing moved
 ├── DataError                 1  the data is missing, unreadable or breaks its contract
 ├── ArtifactRefused           1  a model artifact is incomplete, unsafe, or not one we load
 │   └── ArtifactTampered      1  a model artifact's files are not the ones that were signed
-├── SigningFailed             1  a key, or ssh-keygen, cannot be used: nothing was signed or checked
+├── SigningFailed             1  a key, or a list of keys, cannot be used: nothing was signed or checked
 ├── SignatureRefused          1  a signature is forged, expired, or from a key that is not trusted
 ├── RegistryError             1  MLflow did not do what was asked
 │   ├── RegistryUnreachable   1  no answer in time
@@ -85,7 +85,7 @@ class ArtifactTampered(ArtifactRefused):
 
 
 class SigningFailed(PromotionError):
-    """A key, a list of trusted keys, or ssh-keygen is missing or cannot be used; nothing was signed or checked."""
+    """A key or a list of trusted keys is missing or cannot be used; nothing was signed or checked."""
 
 
 class SignatureRefused(PromotionError):

@@ -62,6 +62,7 @@ def test_who_may_not_approve(
 
 
 @pytest.mark.system
+@pytest.mark.needs("ssh-keygen")
 def test_a_signature_made_elsewhere_in_two_steps(governed: Store, run: Run, tmp_path: Path) -> None:
     """As processes of their own, with the ssh-keygen command that the first one prints."""
     path = governed.home / "config" / f"{GOVERNED}.yaml"

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from promotion.config.settings import Settings
+from promotion.config.settings import REPOSITORY, Settings
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 TRAIN = "src/models/train.py"
@@ -44,6 +45,32 @@ def test_table(run: Run, quick: Settings, tmp_path: Path) -> None:
     expected = [line for task in tasks for line in (f"{task} ({6 if 'cross' in task else 3} steps) …", f"{task}: done")]
     assert ["training heart-disease", *expected] == answer.stderr.splitlines()
     assert {"home", "keys"} == {path.name for path in tmp_path.iterdir()}
+
+
+HARDENED = """
+import _multiprocessing, errno, os, runpy, sys
+class SemLock(_multiprocessing.SemLock):
+    def __new__(cls, *arguments, **more):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+_multiprocessing.SemLock = SemLock
+sys.argv = [sys.argv[1]]
+sys.path[0] = os.path.dirname(sys.argv[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.system
+def test_training_goes_on_in_one_process(quick: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the machine does not let processes share memory: the same figures, and one line that says so."""
+    monkeypatch.delenv("LOKY_MAX_CPU_COUNT")
+    command = [sys.executable, "-c", HARDENED, str(REPOSITORY / TRAIN)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert 0 == answer.returncode, answer.stderr
+    assert "0.9665 (0.9" in answer.stdout
+    told = "training in one process: /dev/shm cannot be written (Permission denied), and other processes need it"
+    assert ["training heart-disease", told] == answer.stderr.splitlines()[:2]
+    assert "joblib" not in answer.stderr
 
 
 @pytest.mark.system

@@ -6,7 +6,6 @@ set -euo pipefail
 
 BASE=python:3.11-slim
 DATA_ROOT=${DOCKER_DATA_ROOT:-/var/lib/docker}
-MIRROR=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 LOG=${TMPDIR:-/tmp}/dockerd.log
 CERTIFICATES=/etc/ssl/certs/ca-certificates.crt
 
@@ -62,16 +61,25 @@ pip_settings() {
     case $index in http*) printf 'index-url = %s\n' "$index" ;; esac
 }
 
+# Where this machine gets its packages, if it is a Debian; else debootstrap knows where Debian's are.
+mirror() {
+    [ "$(. /etc/os-release && echo "${ID:-}")" = debian ] || return 0
+    # shellcheck disable=SC2016  # apt's own variables
+    apt-get indextargets --format '$(COMPONENT) $(RELEASE) $(REPO_URI)' 'Created-By: Packages' |
+        awk '$1 == "main" && $2 !~ /-/ && $3 ~ /^(https?|file):/ && !found { print $3; found = 1 }'
+}
+
 make_base() {
     install_missing debootstrap ca-certificates
-    local work root
+    local work root mirror
+    mirror=${DEBIAN_MIRROR:-$(mirror)}
     work=$(mktemp -d)
     root=$work/root
     # The image is thrown away when the power fails: nothing has to be on the disk before the next package.
     mkdir -p "$root/etc/dpkg/dpkg.cfg.d"
     echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/fast"
     as_root debootstrap --variant=minbase --include=python3-distutils,python3.11-venv,ca-certificates \
-        bookworm "$root" "$MIRROR" >"$work/log" 2>&1 || { tail -n 20 "$work/log" >&2; return 1; }
+        bookworm "$root" ${mirror:+"$mirror"} >"$work/log" 2>&1 || { tail -n 20 "$work/log" >&2; return 1; }
     pip_settings >"$work/pip.conf"
     as_root install -m 644 "$work/pip.conf" "$root/etc/pip.conf"
     as_root install -m 644 "$(readlink -f "$CERTIFICATES")" "$root$CERTIFICATES"

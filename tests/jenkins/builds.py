@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,11 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.programs import java_home, needed
+
 from promotion.config.settings import REPOSITORY
 
 FOLDER = Path(__file__).parent
 JENKINSFILE = REPOSITORY / "Jenkinsfile"
-JAVA_17 = Path("/usr/lib/jvm/java-17-openjdk-amd64")  # Debian's groovy is too old for newer ones
 USER = "hudson.model.Cause$UserIdCause"
 ANNA: dict[str, str] = {"_class": USER, "userId": "anna", "userName": "Anna"}
 PUSH: dict[str, str] = {"_class": "com.cloudbees.jenkins.GitHubPushCause", "shortDescription": "a push by bob"}
@@ -195,12 +195,10 @@ def execute(folder: Path, scenarios: Sequence[dict[str, Any]]) -> dict[str, Outc
     """
     questions, results = folder / "scenarios.json", folder / "results.json"
     questions.write_text(json.dumps(scenarios))
-    groovy = shutil.which("groovy")
-    assert groovy, "groovy is missing: apt-get install groovy"
-    home = {"JAVA_HOME": str(JAVA_17)} if JAVA_17.exists() else {}
+    groovy = needed("groovy")
     done = subprocess.run(
         [groovy, "-cp", str(FOLDER / "stand_in"), str(FOLDER / "harness.groovy"), str(questions), str(results)],
-        env={**os.environ, **home, "JAVA_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"},
+        env={**os.environ, **java_home(), "JAVA_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"},
         capture_output=True,
         text=True,
         check=False,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tests.programs import needed
 
 from promotion.config.settings import REPOSITORY
 
@@ -147,5 +148,5 @@ def fired_at(folder: Path, servers: list[Server], minutes: Mapping[int, set[str]
     }
     path = folder / "test.yaml"
     path.write_text(yaml.safe_dump(document), encoding="utf-8")
-    done = subprocess.run(["promtool", "test", "rules", str(path)], capture_output=True, text=True, check=False)
+    done = subprocess.run([needed("promtool"), "test", "rules", str(path)], capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else re.sub(r"\s+", " ", done.stdout + done.stderr)

@@ -14,6 +14,7 @@ import pytest
 import requests
 import yaml
 from tests.k8s.rules import alerts
+from tests.programs import needed
 from tests.promotion.monitoring.receivers import Mailbox, Receiver, free_port, mailing, receiving
 
 from promotion.config.policy import Monitoring
@@ -40,14 +41,14 @@ def channels(receiver: str) -> set[str]:
 def routed(**labels: str) -> str:
     """The receivers of an alert, as amtool says."""
     arguments = [f"{name}={value}" for name, value in labels.items()]
-    command = ["amtool", "config", "routes", "test", f"--config.file={CONFIG}", *arguments]
+    command = [needed("amtool"), "config", "routes", "test", f"--config.file={CONFIG}", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest.mark.system
 def test_the_configuration_is_one() -> None:
     """`amtool check-config` has no objection, and no secret stands in it."""
-    done = subprocess.run(["amtool", "check-config", CONFIG], capture_output=True, text=True, check=False)
+    done = subprocess.run([needed("amtool"), "check-config", CONFIG], capture_output=True, text=True, check=False)
     text = CONFIG.read_text(encoding="utf-8")
 
     assert 0 == done.returncode, done.stderr
@@ -110,7 +111,7 @@ def alertmanager(tmp_path: Path, inbox: tuple[Receiver, Receiver, Mailbox]) -> I
     arguments = [f"--config.file={tmp_path}/alertmanager.yaml", f"--storage.path={tmp_path}/data"]
     arguments += [f"--web.listen-address={url}", "--cluster.listen-address="]
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(["prometheus-alertmanager", *arguments], stderr=log)
+        process = subprocess.Popen([needed("prometheus-alertmanager"), *arguments], stderr=log)
         deadline = time.monotonic() + SECONDS
         while time.monotonic() < deadline and process.poll() is None:
             try:

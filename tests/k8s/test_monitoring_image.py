@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.k8s.test_monitoring_job import INSTANCE, Pod, pod, traffic
 from tests.k8s.test_monitoring_manifests import DOCKERFILE, MONITORING
+from tests.programs import needed
 
 from promotion.config.settings import REPOSITORY
 
@@ -40,7 +41,7 @@ def docker(*arguments: str) -> subprocess.CompletedProcess[str]:
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Built from no more than the ignore file lets through; kubectl comes from this machine, as from a mirror."""
     context, kubectl = tmp_path_factory.mktemp("context"), tmp_path_factory.mktemp("kubectl")
-    shutil.copy(shutil.which("kubectl") or "", kubectl / "kubectl")
+    shutil.copy(needed("kubectl"), kubectl / "kubectl")
     (kubectl / "Dockerfile").write_text("FROM scratch\nCOPY kubectl /bin/kubectl\n")
     for name in re.findall(r"(?m)^!(.+)$", DOCKERFILE.with_suffix(".monitor.dockerignore").read_text()):
         source, target = REPOSITORY / name, context / name
@@ -102,6 +103,11 @@ def test_it_has_the_programs_that_a_way_back_calls(image: str) -> None:
     imports = run(
         image, "python", "-c", "import sys; sys.path[0] = 'src'; import promotion.delivery.rollback, apprise, s3fs"
     )
+    """Kubectl and the diff it compares with; no pip, and nothing to become root with."""
+    programs = run(image, "sh", "-c", "which kubectl diff find install; which pip sudo")
+    imports = run(
+        image, "python", "-c", "import sys; sys.path[0] = 'src'; import promotion.delivery.rollback, apprise, s3fs"
+    )
 
-    assert ["kubectl", "diff", "ssh-keygen", "find", "install"] == [Path(it).name for it in programs.stdout.split()]
+    assert ["kubectl", "diff", "find", "install"] == [Path(it).name for it in programs.stdout.split()]
     assert (0, "") == (imports.returncode, imports.stderr)

@@ -15,6 +15,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from tests.k8s.queries import dashboard
+from tests.programs import needed
 from tests.promotion.delivery.test_manifests import IMAGE, VERSIONS
 
 from promotion.config.policy import Monitoring
@@ -37,7 +38,7 @@ Document = dict[str, Any]
 def built(folder: str) -> tuple[Document, ...]:
     """A folder of k8s/monitoring as kubectl builds it."""
     done = subprocess.run(
-        ["kubectl", "kustomize", str(MONITORING / folder)], capture_output=True, text=True, check=True
+        [needed("kubectl"), "kustomize", str(MONITORING / folder)], capture_output=True, text=True, check=True
     )
     assert "" == done.stderr
     return tuple(yaml.safe_load_all(done.stdout))
@@ -62,6 +63,7 @@ def rights(role: Document) -> set[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def monitored(tmp_path_factory: pytest.TempPathFactory) -> dict[Track, Document]:
     """Deployments of Production as deploy-model.py makes them once the overlay names the component."""
+    needed("kubectl")
     folder = Path(shutil.copytree(K8S, tmp_path_factory.mktemp("copy") / "k8s"))
     overlay = folder / "overlays" / "production" / "kustomization.yaml"
     overlay.write_text(overlay.read_text() + "components:\n  - ../../components/monitored\n")
@@ -253,7 +255,8 @@ def test_nothing_has_a_password() -> None:
 
 def test_kubectl_takes_the_way_to_the_api_server() -> None:
     """The pod's own token, and no secret in the file."""
-    command = ["kubectl", f"--kubeconfig={MONITORING / 'monitor' / 'kubeconfig.yaml'}", "config", "view", "--minify"]
+    kubeconfig = MONITORING / "monitor" / "kubeconfig.yaml"
+    command = [needed("kubectl"), f"--kubeconfig={kubeconfig}", "config", "view", "--minify"]
     shown = json.loads(subprocess.run([*command, "--output=json"], capture_output=True, check=True).stdout)
 
     assert "https://kubernetes.default.svc" == shown["clusters"][0]["cluster"]["server"]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.k8s.rules import HOUR, LENGTH, TARGET, Server, alerts, fired_at, write_rules
+from tests.programs import needed
 
 from promotion.config.policy import Monitoring
 from promotion.config.settings import REPOSITORY
@@ -25,7 +26,7 @@ Expected = dict[int, set[str]]
 def test_the_rules_are_rules(tmp_path: Path) -> None:
     """`promtool check rules` has no objection."""
     done = subprocess.run(
-        ["promtool", "check", "rules", write_rules(tmp_path)], capture_output=True, text=True, check=False
+        [needed("promtool"), "check", "rules", write_rules(tmp_path)], capture_output=True, text=True, check=False
     )
 
     assert (0, "") == (done.returncode, done.stderr)
@@ -40,7 +41,7 @@ def test_the_document_scrapes_the_same_without_the_operator(tmp_path: Path) -> N
     # Debian's Prometheus is built without Kubernetes' discovery; the relabelling it can check.
     (discovery,) = scraped.pop("kubernetes_sd_configs")
     (tmp_path / "prometheus.yml").write_text(yaml.safe_dump({"scrape_configs": [scraped]}))
-    command = ["promtool", "check", "config", str(tmp_path / "prometheus.yml")]
+    command = [needed("promtool"), "check", "config", str(tmp_path / "prometheus.yml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     given = {it["target_label"] for it in scraped["relabel_configs"] if "target_label" in it}
 
@@ -130,7 +131,7 @@ def test_a_message_says_what_how_bad_and_what_to_do(tmp_path: Path) -> None:
     document: dict[str, Any] = {"rule_files": [write_rules(tmp_path).name], "evaluation_interval": "1m"}
     case = {"interval": "1m", "input_series": replace(WELL, failed=18).series(), "alert_rule_test": [test]}
     (tmp_path / "test.yaml").write_text(yaml.safe_dump(document | {"tests": [case]}))
-    command = ["promtool", "test", "rules", "test.yaml"]
+    command = [needed("promtool"), "test", "rules", "test.yaml"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert 0 == done.returncode, done.stdout + done.stderr

@@ -17,6 +17,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
@@ -303,6 +311,27 @@ def rows(path: Path) -> dict[str, list[tuple[Any, ...]]]:
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
         tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         return {name: database.execute(f'SELECT * FROM "{name}"').fetchall() for name in sorted(tables)}  # noqa: S608
+
+
+def make_key(folder: Path, name: str, *, kind: str = "ed25519", passphrase: str = "") -> Path:
+    """A person's SSH key as ssh-keygen makes one: the private file, and `.pub` beside it."""
+    key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
+    if kind == "ed25519":
+        key = ed25519.Ed25519PrivateKey.generate()
+    elif kind == "rsa":
+        key = rsa.generate_private_key(65537, 2048)
+    else:
+        curves = {"ecdsa": ec.SECP256R1(), "ecdsa-384": ec.SECP384R1(), "ecdsa-521": ec.SECP521R1()}
+        key = ec.generate_private_key(curves[kind])
+    # OpenSSH's own lock takes one more library; PKCS #8's is read by the same programs.
+    lock = BestAvailableEncryption(passphrase.encode()) if passphrase else NoEncryption()
+    form = PrivateFormat.PKCS8 if passphrase else PrivateFormat.OpenSSH
+    path = folder / name
+    path.touch(mode=0o600)
+    path.write_bytes(key.private_bytes(Encoding.PEM, form, lock))
+    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    path.with_name(f"{name}.pub").write_text(f"{public} {name}\n")
+    return path
 
 
 @contextmanager

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.promotion.factories import Store, a_family
+from tests.promotion.factories import Store, a_family, make_key
 from tests.promotion.shared_home import SharedHome
 
 from promotion.approve import Approving, Opinion
@@ -17,6 +16,7 @@ from promotion.errors import GateRefused, NothingToDo, UsageError
 from promotion.journal.records import Registration
 from promotion.registry.stages import Stage
 from promotion.service import Mover
+from promotion.signing.ssh import APPROVAL, sign
 
 MODEL = "tiny-linear"
 APPROVALS: dict[str, Any] = {"roles": ["science", "devops"], "approvers": {"devops": ["dora"]}}
@@ -174,8 +174,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Private keys of anna and mallory."""
     folder = tmp_path_factory.mktemp("keys")
     for name in ("anna", "mallory"):
-        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(folder / name)]
-        subprocess.run(command, check=True)
+        make_key(folder, name)
     return folder
 
 
@@ -220,37 +219,26 @@ def test_an_unsigned_family_checks_a_signature_that_is_given(store: Store, signe
         _before(store).record_now(FOR, "account", key=keys / "mallory")
 
 
-def _sign(folder: Path, key: Path, statement: str) -> str:
-    """As the approver does it by hand."""
-    path = folder / "statement.json"
-    path.write_text(statement)
-    subprocess.run(
-        ["ssh-keygen", "-q", "-Y", "sign", "-f", str(key), "-n", "promotion-approval", str(path)],
-        check=True,
-        stderr=subprocess.DEVNULL,
-    )
-    return path.with_name("statement.json.sig").read_text()
+def _sign(key: Path, statement: str) -> str:
+    """As the approver does it elsewhere."""
+    return sign(statement.encode(), key, APPROVAL)
 
 
 @pytest.mark.parametrize("ending", ["", "\n"], ids=["exact", "with a line break"])
-def test_it_may_be_signed_elsewhere(
-    store: Store, signed: FamilyConfig, keys: Path, tmp_path: Path, ending: str
-) -> None:
-    """Printed, signed with ssh-keygen and brought back; an editor's line break at the end does no harm."""
+def test_it_may_be_signed_elsewhere(store: Store, signed: FamilyConfig, keys: Path, ending: str) -> None:
+    """Printed, signed and brought back; an editor's line break at the end does no harm."""
     statement = _before(store, signed).statement(FOR) + ending
-    signature = _sign(tmp_path, keys / "anna", statement)
+    signature = _sign(keys / "anna", statement)
 
     _before(store, signed).record_signed(FOR, "account", statement=statement, signature=signature)
 
     assert {"science"} == set(_before(store, signed).standing().given)
 
 
-def test_a_statement_about_other_evidence_is_refused(
-    store: Store, signed: FamilyConfig, keys: Path, tmp_path: Path
-) -> None:
+def test_a_statement_about_other_evidence_is_refused(store: Store, signed: FamilyConfig, keys: Path) -> None:
     """Changed meanwhile, or said of something else: each differing field is named."""
     statement = _before(store, signed).statement(FOR)
-    signature = _sign(tmp_path, keys / "anna", statement)
+    signature = _sign(keys / "anna", statement)
     rejecting = Opinion("science", "anna", approved=False, comment="read the report")
     with pytest.raises(GateRefused, match=r"does not fit .*\(decision\)"):
         _before(store, signed).record_signed(rejecting, "account", statement=statement, signature=signature)
@@ -260,9 +248,7 @@ def test_a_statement_about_other_evidence_is_refused(
         _before(store, signed).record_signed(FOR, "account", statement=statement, signature=signature)
 
 
-def test_a_statement_with_other_times_is_refused(
-    store: Store, signed: FamilyConfig, keys: Path, tmp_path: Path
-) -> None:
+def test_a_statement_with_other_times_is_refused(store: Store, signed: FamilyConfig, keys: Path) -> None:
     """Nobody gives themselves a longer period, or signs in advance."""
     said = json.loads(_before(store, signed).statement(FOR))
     for changes in (
@@ -271,18 +257,15 @@ def test_a_statement_with_other_times_is_refused(
         {"at": "2020-01-01T00:00:00.000000+00:00", "expires": "2020-01-31T00:00:00.000000+00:00"},
     ):
         statement = json.dumps(said | changes, sort_keys=True, separators=(",", ":"))
-        signature = _sign(tmp_path, keys / "anna", statement)
+        signature = _sign(keys / "anna", statement)
         with pytest.raises(GateRefused, match="the statement's times"):
             _before(store, signed).record_signed(FOR, "account", statement=statement, signature=signature)
-        (tmp_path / "statement.json.sig").unlink()
 
 
-def test_an_old_statement_does_not_undo_a_later_rejection(
-    store: Store, signed: FamilyConfig, keys: Path, tmp_path: Path
-) -> None:
+def test_an_old_statement_does_not_undo_a_later_rejection(store: Store, signed: FamilyConfig, keys: Path) -> None:
     """Brought in once more after the person changed their mind, it is refused."""
     statement = _before(store, signed).statement(FOR)
-    signature = _sign(tmp_path, keys / "anna", statement)
+    signature = _sign(keys / "anna", statement)
     rejecting = Opinion("science", "anna", approved=False, comment="I was wrong")
     _before(store, signed).record_now(rejecting, "account", key=keys / "anna")
 

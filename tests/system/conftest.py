@@ -16,6 +16,7 @@ from uuid import uuid4
 import pytest
 import requests
 from sqlalchemy import create_engine, text
+from tests.programs import needed
 from tests.system.drivers.commands import Commands
 
 
@@ -77,9 +78,7 @@ def postgresql() -> Iterator[str]:
 
     It listens on a socket in its own folder only, so it needs no port and meets no other server.
     """
-    binaries = _postgresql_binaries()
-    if binaries is None:
-        pytest.skip("PostgreSQL's initdb and pg_ctl are not installed")
+    binaries = Path(needed("initdb")).parent
     # Its socket's path may have 107 characters at most, and PostgreSQL refuses to run as root.
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     user = "postgres" if os.getuid() == 0 else None
@@ -113,9 +112,3 @@ def database(postgresql: str) -> Iterator[str]:
         yield postgresql.format(name)
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     engine.dispose()
-
-
-def _postgresql_binaries() -> Path | None:
-    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
-    found = shutil.which("initdb")
-    return next(iter(versions), Path(found).parent if found else None)

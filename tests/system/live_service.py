@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import random
-import shutil
 import socket
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from typing import Any
 
 import pytest
 import requests
+from tests.programs import needed
 
 from promotion.config.settings import REPOSITORY
 
@@ -77,9 +77,7 @@ def serving(export: Path, log: Path, folder: Path) -> Iterator[int]:
 @contextmanager
 def scraping(port: int, folder: Path) -> Iterator[str]:
     """A Prometheus that scrapes a port every second; its address."""
-    prometheus = shutil.which("prometheus")
-    if prometheus is None:
-        pytest.skip("prometheus is not installed")
+    prometheus = needed("prometheus")
     own = free_port()
     targets = [{"targets": [f"127.0.0.1:{port}"]}]
     configuration = {

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 import yaml
+from tests.programs import java_home
 from tests.promotion.monitoring.logs import NOON, Traffic, churn, write_export, write_labels, write_log
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 
 Run = Callable[..., CompletedProcess[str]]
-JAVA = "/usr/lib/jvm/java-17-openjdk-amd64"
 
 
-@pytest.mark.skipif(
-    not (shutil.which("java") or Path(JAVA).exists()), reason="no Java here: apt-get install openjdk-17-jre-headless"
-)
+@pytest.mark.needs("java", "pyspark")
 def test_spark_sees_what_this_process_sees(tmp_path: Path, run: Run) -> None:
     """Several files, versions, damage and labels: one document, whoever counted."""
     logs = tmp_path / "logs"
@@ -38,7 +34,7 @@ def test_spark_sees_what_this_process_sees(tmp_path: Path, run: Run) -> None:
         "PROMOTION_HOME": str(tmp_path),
         "PROMOTION_CLOCK": NOON.isoformat(),
         "SPARK_LOCAL_IP": "127.0.0.1",
-        "JAVA_HOME": os.environ.get("JAVA_HOME", JAVA),
+        **java_home(),
     }
     arguments = ("--model", "churn", "--log", str(logs), "--labels", str(labels), "--export", str(export))
     seen = {

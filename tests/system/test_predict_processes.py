@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser
 from tests.models.forecast.conftest import STORES, make_sales, quick_plan
+from tests.programs import java_home
 from tests.system.test_pages_in_browser import WIDTHS, look
 
 from models.forecast import ENSEMBLE
@@ -29,7 +30,6 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 Register = Callable[..., int]
 COMMAND = [sys.executable, str(REPOSITORY / "src" / "models" / "predict.py")]
 LOGISTIC, SALES = "heart-disease-logistic_regression", "rossmann-ensemble"
-JAVA = Path("/usr/lib/jvm/java-17-openjdk-amd64")
 
 
 @pytest.fixture(scope="module")
@@ -52,20 +52,18 @@ def shop(settings: Settings) -> Settings:
 
 
 def call(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1"}
-    if JAVA.is_dir():
-        environment["JAVA_HOME"] = str(JAVA)
+    environment = {**os.environ, **java_home(), "SPARK_LOCAL_IP": "127.0.0.1"}
     return subprocess.run(
         [*COMMAND, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=800
     )
 
 
+@pytest.mark.needs("java", "pyspark")
 @pytest.mark.parametrize("family", ["heart-disease", SALES])
 def test_spark_answers_what_pandas_answers(
     family: str, shop: Settings, register: Register, fitted_model: Path, artifact: Path, tmp_path: Path
 ) -> None:
     """The same rows in the same order, every number the same to 1e-9."""
-    pytest.importorskip("pyspark")
     is_sales = family == SALES
     register(SALES if is_sales else LOGISTIC, Stage.PRODUCTION, artifact if is_sales else fitted_model)
     dates = ("--start-date", "2014-01-01") if is_sales else ()

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.forecast.booster import Booster, Fit, OnRound, Sample, Vector
+from models.forecast.openmp import load_lightgbm
 from promotion.errors import ArtifactRefused, ConfigError
 
 
@@ -25,7 +26,7 @@ class LightGBM(Booster):
     @classmethod
     def train(cls, learn: Sample, stop: Sample | None, fit: Fit, on_round: OnRound) -> Booster:
         """Fit; see `Booster.train`."""
-        import lightgbm
+        lightgbm = load_lightgbm()
 
         curves: dict[str, dict[str, list[float]]] = {}
         given = {
@@ -61,7 +62,7 @@ class LightGBM(Booster):
     @classmethod
     def load(cls, folder: Path) -> Booster:
         """Read the text file."""
-        import lightgbm
+        lightgbm = load_lightgbm()
 
         path = _existing(folder / cls.filename)
         try:

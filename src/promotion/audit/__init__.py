@@ -83,7 +83,6 @@ def verify_journal(
     Raises:
         JournalError: The database cannot be read.
         DataError: The exported file cannot be read.
-        SigningFailed: ssh-keygen is missing.
     """
     findings = AuditFindings()
     for problem in unreadable:

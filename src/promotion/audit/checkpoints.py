@@ -148,16 +148,9 @@ def judge_checkpoints(checkpoints: Iterable[Checkpoint], trusted: Mapping[str, b
 
     Returns:
         Each with `VALID`, `UNSIGNED`, `UNKNOWN` or `FORGED`.
-
-    Raises:
-        SigningFailed: ssh-keygen is missing.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
-    wanted = list(checkpoints)
-    with signers_file(trusted, IDENTITY, CHECKPOINT) as signers, ThreadPoolExecutor(os.cpu_count()) as pool:
-        # Each one is a process of its own, so threads use every processor.
-        return list(zip(wanted, pool.map(lambda checkpoint: _judged(checkpoint, signers), wanted), strict=True))
+    with signers_file(trusted, IDENTITY, CHECKPOINT) as signers:
+        return [(checkpoint, _judged(checkpoint, signers)) for checkpoint in checkpoints]
 
 
 def counted(judged: Iterable[tuple[Checkpoint, str]]) -> dict[str, int]:

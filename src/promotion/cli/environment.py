@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -37,3 +38,5 @@ def hand_over() -> None:
 
 
 hand_over()
+# joblib says it to everybody; train.py, the one command that has work for several processes, says it in its own words.
+warnings.filterwarnings("ignore", ".*joblib will operate in serial mode")

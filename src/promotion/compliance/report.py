@@ -221,7 +221,7 @@ def verified(journal: Journal, settings: Settings) -> Verification:
 
     Raises:
         JournalError: The journal cannot be read.
-        SigningFailed: The trusted keys, or ssh-keygen, cannot be used.
+        SigningFailed: The trusted keys cannot be used.
     """
     found, unreadable = read_checkpoints(checkpoint_folder(settings))
     audit = verify_journal(JournalSource(journal), found, Keys.from_environment().trusted(), unreadable=unreadable)

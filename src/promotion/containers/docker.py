@@ -149,7 +149,9 @@ def _call(arguments: Sequence[str], seconds: float) -> subprocess.CompletedProce
 def _command() -> str:
     found = shutil.which("docker")
     if found is None:
-        raise DockerFailed("docker is not on the path: install Docker, or run this where it is")
+        raise DockerFailed(
+            "docker is not on the path: install it (Debian: apt-get install docker.io), or run this where it is"
+        )
     return found
 
 

@@ -13,6 +13,8 @@ from promotion.delivery.records import Image
 from promotion.errors import UsageError
 
 _SECONDS = 60
+_PACKAGES = {"docker": "docker.io", "skopeo": "skopeo"}
+"""Debian's, by program."""
 _REFERENCE = re.compile(r"^(?P<name>[^@\s]+?)(?::(?P<tag>[\w][\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?$")
 
 
@@ -89,7 +91,7 @@ def _ask(command: list[str]) -> tuple[Any, str]:
     tool = " ".join(command[:-1]) if command[0] == "skopeo" else " ".join(command[:3])
     program = shutil.which(command[0])
     if program is None:
-        return None, f"{command[0]} is not installed"
+        return None, f"{command[0]} is not installed (Debian: apt-get install {_PACKAGES[command[0]]})"
     try:
         done = subprocess.run(  # noqa: S603  # an argument list, no shell
             [program, *command[1:]],

@@ -131,7 +131,7 @@ def seal(folder: Path, manifest: Manifest, keys: Keys) -> Export:
         keys: Names the signing key; it is created on first use.
 
     Raises:
-        SigningFailed: The key, or ssh-keygen, cannot be used.
+        SigningFailed: The key cannot be used.
     """
     values = {field.name: getattr(manifest, field.name) for field in fields(manifest)}
     complete = Manifest(**values | {"files": _digests(folder)})
@@ -154,7 +154,7 @@ def open_export(folder: Path, keys: Keys) -> Export:
         ArtifactRefused: The manifest is malformed.
         ArtifactTampered: Files were changed, added or removed; the message names them.
         SignatureRefused: The manifest was changed, or its key is not trusted.
-        SigningFailed: ssh-keygen is missing.
+        SigningFailed: The trusted keys cannot be used.
     """
     path = folder / MANIFEST
     try:

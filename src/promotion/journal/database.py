@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +52,8 @@ class Database:
             raise UsageError(message)
         self.file = Path(parsed.database or "") if self.backend == "sqlite" else None
         self._engine = _sqlite_engine(parsed, lock_timeout) if self.file else _postgresql_engine(parsed, lock_timeout)
+        # Whoever opens several, as tests do, need not close them: idle connections go with the object.
+        weakref.finalize(self, self._engine.dispose)
         self._autocommitting = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._current = False
 

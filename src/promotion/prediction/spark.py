@@ -80,7 +80,8 @@ def _session() -> Any:
     except (PySparkException, OSError) as error:
         summary = " ".join(str(error).split())
         raise SparkMissing(
-            f"--engine spark cannot start Spark, which needs Java 17 or newer: set JAVA_HOME ({summary})"
+            "--engine spark cannot start Spark, which needs Java 17 or newer (Debian: apt-get install "
+            f"default-jre-headless), or JAVA_HOME set to one ({summary})"
         ) from error
     session.sparkContext.setLogLevel("ERROR")
     return session

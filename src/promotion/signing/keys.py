@@ -1,6 +1,6 @@
 """The key this installation signs with, and the public keys whose signatures it believes.
 
-One EC P-256 key serves both kinds of signature: model-signing reads its PEM file, and so does ssh-keygen.
+One EC P-256 key serves both kinds of signature: model-signing reads its PEM file, and `promotion.signing.ssh` does.
 """
 
 from __future__ import annotations

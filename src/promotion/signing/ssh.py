@@ -1,24 +1,29 @@
 """SSH signatures over a text: how an approver, or a checkpoint, cannot be made up by who can write to the database.
 
-`ssh-keygen -Y` makes and checks them (the format is OpenSSH's PROTOCOL.sshsig), so that people sign with the keys they
-have, from an agent or a security key too, and an auditor checks without this project.
+The format is OpenSSH's: people sign with the keys they have, from an agent or a security key too, with or without this
+project, and an auditor checks with `ssh-keygen -Y verify`.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from promotion.config.settings import Settings
 from promotion.errors import SignatureRefused, SigningFailed
-from promotion.signing.keys import ssh_form, ssh_public_key
+from promotion.signing.keys import ssh_form
+from promotion.signing.signers import Signer, is_revoked, matches, public_key, read_signers
+from promotion.signing.ssh_agent import sign_by_agent
+from promotion.signing.sshsig import Signature, armoured, sign_with, wire
+
+if TYPE_CHECKING:
+    from promotion.signing.sshsig import PrivateKey
 
 APPROVAL = "promotion-approval"
 """Namespace of approvals: a signature made for one namespace is worth nothing in another."""
@@ -26,9 +31,6 @@ CHECKPOINT = "promotion-checkpoint"
 """Namespace of the journal's exported checkpoints."""
 EXPORT = "promotion-export"
 """Namespace of the manifests of exported models."""
-
-# Long enough to touch a security key.
-_TIMEOUT_SECONDS = 60
 
 
 def allowed_signers(settings: Settings) -> Path:
@@ -54,16 +56,21 @@ def sign(data: bytes, key: Path, namespace: str) -> str:
         The armoured signature.
 
     Raises:
-        SigningFailed: ssh-keygen is missing, or the key cannot be used.
+        SigningFailed: The key cannot be used.
     """
-    with _with_public_half(key) as usable:
-        done = _ssh_keygen("sign", "-q", "-f", str(usable), "-n", namespace, data=data)
-    if done.returncode:
+    try:
+        text = key.read_bytes()
+    except OSError as error:
+        raise SigningFailed(f"{key}: the key cannot be read: {error.strerror}") from error
+    try:
+        if text.startswith(b"-----BEGIN"):
+            return _sign_with_private(data, key, text, namespace)
+        return _sign_with_agent(data, text, namespace)
+    except SigningFailed as error:
         raise SigningFailed(
-            f"{key}: cannot sign: {_reason(done) or 'ssh-keygen gives no reason'}: expected a private key of mode 0600 "
-            "without a passphrase, or the public key of one that ssh-add has loaded"
-        )
-    return done.stdout.decode("ascii")
+            f"{key}: cannot sign: {error}: expected a private key of mode 0600 without a passphrase, or the public key "
+            "of one that ssh-add has loaded"
+        ) from error
 
 
 def verify(
@@ -87,26 +94,36 @@ def verify(
 
     Raises:
         SignatureRefused: Changed data, an unknown, expired or revoked key, another's key, or another namespace.
-        SigningFailed: ssh-keygen or the list of signers is missing.
+        SigningFailed: The list of signers is missing.
     """
-    revoked = allowed_signers.with_name(f"{allowed_signers.name}.revoked")
-    options = ["-n", namespace, "-I", identity]
-    options += ["-O", f"verify-time={at.astimezone(UTC):%Y%m%d%H%M%S}"] if at else []
-    options += ["-r", str(revoked)] if revoked.exists() else []
-    done = _check("verify", signature, allowed_signers, *options, data=data)
-    if done.returncode:
-        reason = _reason(done) or _whose(signature, identity, allowed_signers, revoked)
-        raise SignatureRefused(f"{identity}'s signature ({namespace}) is refused by {allowed_signers}: {reason}")
+    signers, problems = read_signers(allowed_signers)
+    try:
+        found = Signature.parse(signature)
+        _require_for(namespace, found)
+        found.require_of(data)
+        _require_not_revoked(found.key, allowed_signers)
+        _require_allowed(found.key, identity, namespace, signers, at or datetime.now(UTC))
+    except SignatureRefused as error:
+        lines = "".join(f"; line {number}: {problem}" for number, problem in problems.items())
+        raise SignatureRefused(
+            f"{identity}'s signature ({namespace}) is refused by {allowed_signers}: {error}{lines}"
+        ) from error
 
 
 def find_principals(signature: str, allowed_signers: Path) -> list[str]:
     """The names under which the list knows the key of a signature; the signature itself is not checked.
 
     Raises:
-        SigningFailed: ssh-keygen or the list of signers is missing.
+        SigningFailed: The list of signers is missing.
     """
-    done = _check("find-principals", signature, allowed_signers)
-    return [] if done.returncode else done.stdout.decode(errors="replace").splitlines()
+    signers, _ = read_signers(allowed_signers)
+    try:
+        key = Signature.parse(signature).key
+    except SignatureRefused:
+        return []
+    now = datetime.now(UTC)
+    mine = (signer for signer in signers.values() if signer.key == key and not signer.refuses(None, now))
+    return next((signer.principals.split(",") for signer in mine), [])
 
 
 @contextmanager
@@ -128,66 +145,67 @@ def signers_file(trusted: Mapping[str, bytes], identity: str, namespace: str) ->
         yield path
 
 
-def _whose(signature: str, identity: str, allowed_signers: Path, revoked: Path) -> str:
-    """Why, where ssh-keygen is silent: the key is somebody else's, nobody's or revoked."""
-    names = find_principals(signature, allowed_signers)
-    # A line of the list names several people, or a pattern, with commas between them.
-    if any(fnmatchcase(identity, pattern) for name in names for pattern in name.split(",")):
-        return f"the key is revoked in {revoked}"
-    return f"the key is that of {', '.join(names)}" if names else "the key is not listed there; ask who keeps the list"
+def _require_for(namespace: str, signature: Signature) -> None:
+    if signature.namespace != namespace:
+        raise SignatureRefused(f"namespace does not match: it was made for {signature.namespace!r}")
 
 
-def _check(
-    action: str, signature: str, allowed_signers: Path, *options: str, data: bytes = b""
-) -> subprocess.CompletedProcess[bytes]:
-    if not os.access(allowed_signers, os.R_OK):
-        raise SigningFailed(
-            f"{allowed_signers}: no such list of signers, or not readable: expected lines such as "
-            "'anna@example.org ssh-ed25519 AAAA…'; PROMOTION_ALLOWED_SIGNERS may name another"
-        )
-    with TemporaryDirectory(prefix="signature-") as scratch:
-        path = Path(scratch) / "signature"
-        path.write_text(signature, encoding="utf-8")
-        return _ssh_keygen(action, "-f", str(allowed_signers), "-s", str(path), *options, data=data)
+def _require_not_revoked(key: bytes, allowed_signers: Path) -> None:
+    revoked = allowed_signers.with_name(f"{allowed_signers.name}.revoked")
+    if is_revoked(key, revoked):
+        raise SignatureRefused(f"the key is revoked in {revoked}")
 
 
-@contextmanager
-def _with_public_half(key: Path) -> Iterator[Path]:
-    """ssh-keygen wants the public key beside a PEM file, where there may be no place to write one."""
-    try:
-        start = key.read_bytes()[:64]
-    except OSError as error:
-        raise SigningFailed(f"{key}: the key cannot be read: {error.strerror}") from error
-    if key.with_name(f"{key.name}.pub").exists() or not start.startswith(b"-----BEGIN") or b"OPENSSH" in start:
-        yield key
+def _require_allowed(key: bytes, identity: str, namespace: str, signers: Mapping[int, Signer], at: datetime) -> None:
+    """One line that allows it is enough."""
+    mine = {number: signer for number, signer in signers.items() if signer.key == key}
+    named = {number: signer for number, signer in mine.items() if matches(identity, signer.principals)}
+    reasons = {number: signer.refuses(namespace, at) for number, signer in named.items()}
+    if None in reasons.values():
         return
-    with TemporaryDirectory(prefix="signature-") as scratch:
-        link = Path(scratch) / "key"
-        link.symlink_to(key.resolve())
-        link.with_name("key.pub").write_text(f"{ssh_public_key(key)}\n", encoding="ascii")
-        yield link
+    if reasons:
+        raise SignatureRefused("; ".join(f"line {number}: {reason}" for number, reason in reasons.items()))
+    if mine:
+        names = ", ".join(signer.principals.replace(",", ", ") for signer in mine.values())
+        raise SignatureRefused(f"the key is that of {names}")
+    raise SignatureRefused("the key is not listed there; ask who keeps the list")
 
 
-def _ssh_keygen(action: str, *arguments: str, data: bytes) -> subprocess.CompletedProcess[bytes]:
-    command = shutil.which("ssh-keygen")
-    if not command:
-        raise SigningFailed("ssh-keygen is missing: install openssh-client to sign and to verify")
+def _sign_with_private(data: bytes, path: Path, text: bytes, namespace: str) -> str:
+    status = path.stat()
+    if status.st_uid == os.getuid() and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise SigningFailed(f"its permissions {stat.S_IMODE(status.st_mode):04o} are too open")
     try:
-        return subprocess.run(  # noqa: S603  # a list of arguments, no shell
-            [command, "-Y", action, *arguments],
-            input=data,
-            capture_output=True,
-            check=False,
-            timeout=_TIMEOUT_SECONDS,
-            # Without a terminal or a display nobody can be asked for a passphrase, so nothing waits for an answer.
-            start_new_session=True,
-            env={**os.environ, "LC_ALL": "C", "TZ": "UTC", "SSH_ASKPASS_REQUIRE": "never"},
-        )
-    except subprocess.TimeoutExpired as error:
-        raise SigningFailed(f"ssh-keygen -Y {action} gave no answer in {_TIMEOUT_SECONDS} s") from error
+        key = _loaded(text)
+    except SigningFailed:
+        # A locked key, or one on a security key: the agent may have it.
+        public = path.with_name(f"{path.name}.pub")
+        if not (os.environ.get("SSH_AUTH_SOCK") and public.exists()):
+            raise
+        return _sign_with_agent(data, public.read_bytes(), namespace)
+    return armoured(data, namespace, wire(key.public_key()), lambda message: sign_with(key, message))
 
 
-def _reason(done: subprocess.CompletedProcess[bytes]) -> str:
-    """Its own words on one line, without the decoration of its warnings."""
-    lines = [line.strip("@ \r") for line in done.stderr.decode(errors="replace").splitlines()]
-    return "; ".join(line for line in lines if line)
+def _sign_with_agent(data: bytes, public: bytes, namespace: str) -> str:
+    try:
+        key = public_key(public.decode())
+    except (ValueError, UnicodeDecodeError) as error:
+        raise SigningFailed("neither a private nor a public key") from error
+    return armoured(data, namespace, key, lambda message: sign_by_agent(key, message))
+
+
+def _loaded(text: bytes) -> PrivateKey:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_ssh_private_key
+
+    load = load_ssh_private_key if b"OPENSSH" in text[:64] else load_pem_private_key
+    try:
+        key = load(text, password=None)
+    except TypeError as error:
+        raise SigningFailed("it is locked with a passphrase") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise SigningFailed("it is of a kind that cannot be read here") from error
+    if not isinstance(key, (ec.EllipticCurvePrivateKey, ed25519.Ed25519PrivateKey, rsa.RSAPrivateKey)):
+        raise SigningFailed("it is neither an Ed25519, an ECDSA nor an RSA key")
+    return key

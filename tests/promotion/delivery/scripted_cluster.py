@@ -6,20 +6,18 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
+from tests.programs import needed
 
 from promotion.delivery.records import Image
 
 KUBECTL = Path(__file__).with_name("scripted_kubectl.py")
-REAL_KUBECTL = shutil.which("kubectl")
 DOCKER = """
 import json, os, sys
 images = json.load(open(os.environ["SCRIPTED_CLUSTER"]))["images"]
@@ -59,13 +57,11 @@ class ScriptedCluster:
     @property
     def environment(self) -> dict[str, str]:
         """What makes commands find it."""
-        if REAL_KUBECTL is None:
-            pytest.skip("kubectl is not installed: nothing can render the manifests")
         return {
             "PATH": f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
             "SCRIPTED_CLUSTER": str(self.file),
             "SCRIPTED_LIBRARIES": str(Path(yaml.__file__).parents[1]),
-            "REAL_KUBECTL": REAL_KUBECTL,
+            "REAL_KUBECTL": needed("kubectl"),  # renders the manifests
         }
 
     @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -17,9 +16,7 @@ from promotion.delivery.kubernetes.manifests import annotations_of, render_manif
 from promotion.delivery.records import DeploymentTarget, Environment, Image, Track
 from promotion.errors import UsageError
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("kubectl") is None, reason="kubectl is not installed: nothing can be rendered"
-)
+pytestmark = pytest.mark.needs("kubectl")
 
 K8S = REPOSITORY / "k8s"
 VERSIONS = ("1.29", "1.30", "1.31", "1.32", "1.33", "1.34")

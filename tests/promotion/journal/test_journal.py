@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -243,13 +244,13 @@ def test_a_gate_report_is_kept_with_its_digest(journal: Journal, tmp_path: Path)
 
 
 @pytest.fixture
-def database(journal: Journal, tmp_path: Path) -> sqlite3.Connection:
+def database(journal: Journal, tmp_path: Path) -> Iterator[sqlite3.Connection]:
     """A journal with two promotions, opened by hand."""
     promote(journal, "churn", a_version(number=1))
     promote(journal, "churn", a_version(number=2), Authority("promote", "ben", "newer"))
-    connection = sqlite3.connect(tmp_path / "promotion.db", isolation_level=None)
-    connection.execute("PRAGMA foreign_keys = ON")
-    return connection
+    with closing(sqlite3.connect(tmp_path / "promotion.db", isolation_level=None)) as connection:
+        connection.execute("PRAGMA foreign_keys = ON")
+        yield connection
 
 
 @pytest.mark.parametrize(

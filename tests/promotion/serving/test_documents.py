@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 
+import pytest
 from tests.promotion.serving.conftest import Fitted, Serve
 
 from promotion.config.settings import REPOSITORY
@@ -13,6 +14,7 @@ TEXT = (REPOSITORY / "docs" / "SERVING.md").read_text(encoding="utf-8")
 BLOCKS = [block for block in re.findall(r"```bash\n(.*?)```", TEXT, flags=re.DOTALL) if block.startswith("curl")]
 
 
+@pytest.mark.needs("curl")
 def test_every_curl_command_gets_an_answer(serve: Serve, linear: Fitted) -> None:
     """Predictions where the page shows predictions, the refusal where it shows one."""
     server = serve(linear.folder)

@@ -178,7 +178,10 @@ def kubectl() -> str:
     """
     program = shutil.which("kubectl")
     if program is None:
-        raise UsageError("kubectl is not on the PATH: install it, it is the only door to the cluster")
+        raise UsageError(
+            "kubectl is not on the PATH: install it (Debian: apt-get install kubernetes-client), it is the only door "
+            "to the cluster"
+        )
     return program
 
 

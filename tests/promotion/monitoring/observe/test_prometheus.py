@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import subprocess
 import threading
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 import requests
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from tests.programs import needed
 
 from promotion.monitoring.observe import prometheus
 from promotion.monitoring.observe.prometheus import Prometheus
@@ -101,9 +101,7 @@ def free_port() -> int:
 @pytest.fixture
 def scraper(tmp_path: Path) -> Iterator[tuple[str, list[int]]]:
     """A real Prometheus that scrapes four servers every second; its address and their ports."""
-    program = shutil.which("prometheus")
-    if program is None:
-        pytest.skip("no Prometheus here: apt-get install prometheus")
+    program = needed("prometheus")
     ports = [free_port() for _ in range(4)]
     targets = [f"127.0.0.1:{port}" for port in ports]
     config = {"job_name": "models", "scrape_interval": "1s", "static_configs": [{"targets": targets}]}

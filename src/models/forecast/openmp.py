@@ -1,0 +1,55 @@
+"""LightGBM, imported on machines without an OpenMP runtime of their own too."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+from promotion.errors import UsageError
+
+_RUNTIME = "libgomp.so.1"
+
+
+@cache
+def load_lightgbm() -> ModuleType:
+    """Import LightGBM; every import of it goes through here.
+
+    Its wheel expects the system's OpenMP runtime, which a bare Linux lacks. scikit-learn's wheel brings the same one,
+    by a name of its own so that nobody else finds it: a copy in memory is given the usual name.
+
+    Raises:
+        UsageError: There is no runtime at all.
+    """
+    try:
+        import lightgbm
+    except OSError as error:
+        if _RUNTIME not in str(error):
+            raise
+        _provide_runtime()
+        import lightgbm
+    return lightgbm
+
+
+def _provide_runtime() -> None:
+    sklearn = find_spec("sklearn")
+    folder = Path(sklearn.origin or "").parents[1] / "scikit_learn.libs" if sklearn else Path()
+    bundled = next(folder.glob("libgomp-*.so*"), None)
+    if bundled is None:
+        raise UsageError(f"LightGBM needs {_RUNTIME}, which this machine lacks: apt-get install libgomp1")
+    # What is loaded later and asks for the usual name gets what was loaded under it.
+    own, usual = (b"\0%s\0" % name.encode() for name in (bundled.name, _RUNTIME))
+    memory = os.memfd_create(_RUNTIME)
+    try:
+        with open(memory, "wb", closefd=False) as file:
+            file.write(bundled.read_bytes().replace(own, usual.ljust(len(own), b"\0")))
+        ctypes.CDLL(f"/proc/self/fd/{memory}")
+    except OSError as error:
+        raise UsageError(
+            f"LightGBM needs {_RUNTIME}, and {bundled} cannot take its place: apt-get install libgomp1"
+        ) from error
+    finally:
+        os.close(memory)
