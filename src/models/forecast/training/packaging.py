@@ -23,7 +23,18 @@ _PANDAS = {"long": "int64", "double": "float64", "string": "object"}
 _MODEL = "ensemble_model.py"
 _HERE = Path(forecast.__file__).resolve().parent
 # Modules the model itself is made of; how it learns stays at home.
-_MODULES = ("__init__", "booster", "boosters", "calendar", "ensemble", "features", "history", "rows", "windows")
+_MODULES = (
+    "__init__",
+    "booster",
+    "boosters",
+    "calendar",
+    "ensemble",
+    "features",
+    "history",
+    "openmp",
+    "rows",
+    "windows",
+)
 
 
 def save_ensemble(
