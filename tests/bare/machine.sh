@@ -90,15 +90,21 @@ enter() {
     [ ! -e "$CERTIFICATES" ] || mount --bind "$(readlink -f "$CERTIFICATES")" "$root/etc/pip-certificates.pem"
     local proxies=()
     for name in http_proxy https_proxy no_proxy; do [ -z "${!name:-}" ] || proxies+=("$name=${!name}"); done
-    exec chroot "$root" setpriv --reuid "$USER_ID" --regid "$USER_ID" --clear-groups --no-new-privs \
+    # Not exec: what is killed with the namespace is its first process, which must have kept its user.
+    chroot "$root" setpriv --reuid "$USER_ID" --regid "$USER_ID" --clear-groups --no-new-privs \
         --inh-caps=-all --bounding-set=-all env -i HOME="$HOME_THERE" USER=user LOGNAME=user TERM="${TERM:-dumb}" \
-        PATH=/usr/local/bin:/usr/bin:/bin "${proxies[@]}" sh -c 'cd && exec "$@"' sh "$@"
+        PATH=/usr/local/bin:/usr/bin:/bin "${proxies[@]}" sh -c 'cd && exec "$@"' sh "$@" || return
 }
 
 [ -d "$ROOT" ] || make_root
 WORK=$(mktemp -d)
 child=
-trap '[ -z "$child" ] || kill -KILL "$child" 2>/dev/null || true; rm -rf "$WORK"' EXIT
+# shellcheck disable=SC2317  # called when this shell ends
+leave() {
+    [ -z "$child" ] || { kill -KILL "$child" && wait "$child"; } 2>/dev/null || true
+    rm -rf "$WORK" 2>/dev/null || { sleep 1; rm -rf "$WORK"; } # what was killed may still have been writing
+}
+trap leave EXIT
 trap 'exit 143' TERM
 trap 'exit 130' INT
 mkdir -p "$WORK/home/.cache/pip" "$WORK/tmp" "$WORK/mnt" "$CACHE/pip"
