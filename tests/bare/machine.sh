@@ -3,7 +3,8 @@
 # minimum, python3, python3-venv, make and git, and nothing else, as a user without rights whose home is empty. This
 # repository lies there as /mnt/source.git. Network, names and pip's settings are this machine's. The machine is made
 # once and kept under BARE_CACHE, as is what pip downloads there; what the command writes is thrown away. Needs root,
-# or sudo without a password, and debootstrap, which is installed where it is missing.
+# or sudo without a password, and debootstrap, which is installed where it is missing. DEBIAN_MIRROR names another
+# mirror than this machine's.
 set -euo pipefail
 
 RELEASE=${1:?a Debian release: bookworm or trixie}
@@ -19,14 +20,13 @@ CERTIFICATES=/etc/ssl/certs/ca-certificates.crt
 USER_ID=1000
 HOME_THERE=/home/user
 
-# Where this machine's own apt gets Debian from.
+# Where this machine gets its packages, if it is a Debian; else debootstrap knows where Debian's are.
 mirror() {
-    local codename
     # shellcheck source=/dev/null
-    codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
-    # shellcheck disable=SC2016  # the dollars are apt's
-    apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' |
-        awk -v wanted="$codename" '$1 == wanted && $2 == "main" && !found { print $3; found = 1 }'
+    [ "$(. /etc/os-release && echo "${ID:-}")" = debian ] || return 0
+    # shellcheck disable=SC2016  # apt's own variables
+    apt-get indextargets --format '$(COMPONENT) $(RELEASE) $(REPO_URI)' 'Created-By: Packages' |
+        awk '$1 == "main" && $2 !~ /-/ && $3 ~ /^(https?|file):/ && !found { print $3; found = 1 }'
 }
 
 make_root() {
@@ -35,14 +35,14 @@ make_root() {
         DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends \
             debootstrap debian-archive-keyring
     } >&2
-    local new begin=$SECONDS address=${DEBIAN_MIRROR:-$(mirror)}
-    [ -n "$address" ] || { echo "apt names no Debian mirror here: name one in DEBIAN_MIRROR" >&2; exit 2; }
+    local new address begin=$SECONDS
+    address=${DEBIAN_MIRROR:-$(mirror)}
     mkdir -p "$CACHE"
     new=$(mktemp -d "$CACHE/new.XXXXXX")
     # The machine can be made again when the power fails: nothing has to be on the disk before the next package.
     mkdir -p "$new/etc/dpkg/dpkg.cfg.d"
     echo force-unsafe-io >"$new/etc/dpkg/dpkg.cfg.d/fast"
-    debootstrap --variant=minbase --include="$PACKAGES" "$RELEASE" "$new" "$address" >"$new.log" 2>&1 ||
+    debootstrap --variant=minbase --include="$PACKAGES" "$RELEASE" "$new" ${address:+"$address"} >"$new.log" 2>&1 ||
         { tail -n 20 "$new.log" >&2; rm -rf "$new" "$new.log"; exit 1; }
     chroot "$new" useradd --uid "$USER_ID" --create-home --shell /bin/bash user
     touch "$new/etc/pip.conf" "$new/etc/pip-certificates.pem" "$new/etc/resolv.conf" "$new/etc/hosts"
@@ -96,7 +96,7 @@ enter() {
         PATH=/usr/local/bin:/usr/bin:/bin "${proxies[@]}" sh -c 'cd && exec "$@"' sh "$@" || return
 }
 
-[ -d "$ROOT" ] || make_root
+if [ ! -d "$ROOT" ]; then make_root; fi
 WORK=$(mktemp -d)
 child=
 # shellcheck disable=SC2317  # called when this shell ends
@@ -110,7 +110,7 @@ trap 'exit 130' INT
 mkdir -p "$WORK/home/.cache/pip" "$WORK/tmp" "$WORK/mnt" "$CACHE/pip"
 chmod 1777 "$WORK/tmp"
 cp "$HERE/walk.sh" "$WORK/mnt/"
-git -c safe.directory='*' clone --quiet --bare "file://$(cd "$HERE/../.." && pwd)" "$WORK/mnt/source.git"
+git clone --quiet --bare "file://$(cd "$HERE/../.." && pwd)" "$WORK/mnt/source.git"
 pip_settings >"$WORK/pip.conf"
 chmod 644 "$WORK/pip.conf"
 chmod 755 "$WORK" "$WORK/home" "$WORK/mnt"
