@@ -20,6 +20,23 @@ CERTIFICATES=/etc/ssl/certs/ca-certificates.crt
 USER_ID=1000
 HOME_THERE=/home/user
 
+# shellcheck disable=SC2317  # called when this shell ends
+leave() {
+    [ -z "$child" ] || { kill -KILL "$child" && wait "$child"; } 2>/dev/null || true
+    rm -rf "$WORK" ${new:+"$new"} 2>/dev/null ||
+        { sleep 1; rm -rf "$WORK" ${new:+"$new"}; } # what was killed may still have been writing
+}
+
+# In namespaces of its own, so that its mounts and processes end with it, and it with this shell.
+contained() {
+    local code=0
+    unshare --mount --mount-proc --pid --ipc --fork --kill-child=SIGKILL "$@" <&0 &
+    child=$!
+    wait "$child" || code=$?
+    child=
+    return "$code"
+}
+
 # Where this machine gets its packages, if it is a Debian; else debootstrap knows where Debian's are.
 mirror() {
     # shellcheck source=/dev/null
@@ -35,20 +52,20 @@ make_root() {
         DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends \
             debootstrap debian-archive-keyring
     } >&2
-    local new address begin=$SECONDS
+    local address begin=$SECONDS
     address=${DEBIAN_MIRROR:-$(mirror)}
     mkdir -p "$CACHE"
     new=$(mktemp -d "$CACHE/new.XXXXXX")
     # The machine can be made again when the power fails: nothing has to be on the disk before the next package.
     mkdir -p "$new/etc/dpkg/dpkg.cfg.d"
     echo force-unsafe-io >"$new/etc/dpkg/dpkg.cfg.d/fast"
-    debootstrap --variant=minbase --include="$PACKAGES" "$RELEASE" "$new" ${address:+"$address"} >"$new.log" 2>&1 ||
-        { tail -n 20 "$new.log" >&2; rm -rf "$new" "$new.log"; exit 1; }
+    contained debootstrap --variant=minbase --include="$PACKAGES" "$RELEASE" "$new" ${address:+"$address"} \
+        >"$WORK/log" 2>&1 || { tail -n 20 "$WORK/log" >&2; exit 1; }
     chroot "$new" useradd --uid "$USER_ID" --create-home --shell /bin/bash user
     touch "$new/etc/pip.conf" "$new/etc/pip-certificates.pem" "$new/etc/resolv.conf" "$new/etc/hosts"
     chmod 755 "$new"
-    mv -T "$new" "$ROOT" 2>/dev/null || rm -rf "$new"
-    rm -f "$new.log"
+    mv -T "$new" "$ROOT"
+    new=
     echo "bare $RELEASE made in $((SECONDS - begin)) s"
 }
 
@@ -62,7 +79,7 @@ pip_settings() {
 }
 
 # shellcheck disable=SC2317  # called in the shell that unshare starts
-# In namespaces of its own, so that mounts and processes end with it: enter ROOT WORK COMMAND…
+# The machine's folders, then the command as its user: enter ROOT WORK COMMAND…
 enter() {
     local root=$1 work=$2
     shift 2
@@ -96,17 +113,13 @@ enter() {
         PATH=/usr/local/bin:/usr/bin:/bin "${proxies[@]}" sh -c 'cd && exec "$@"' sh "$@" || return
 }
 
-if [ ! -d "$ROOT" ]; then make_root; fi
 WORK=$(mktemp -d)
+new=
 child=
-# shellcheck disable=SC2317  # called when this shell ends
-leave() {
-    [ -z "$child" ] || { kill -KILL "$child" && wait "$child"; } 2>/dev/null || true
-    rm -rf "$WORK" 2>/dev/null || { sleep 1; rm -rf "$WORK"; } # what was killed may still have been writing
-}
 trap leave EXIT
 trap 'exit 143' TERM
 trap 'exit 130' INT
+if [ ! -d "$ROOT" ]; then make_root; fi
 mkdir -p "$WORK/home/.cache/pip" "$WORK/tmp" "$WORK/mnt" "$CACHE/pip"
 chmod 1777 "$WORK/tmp"
 cp "$HERE/walk.sh" "$WORK/mnt/"
@@ -117,9 +130,4 @@ chmod 755 "$WORK" "$WORK/home" "$WORK/mnt"
 chown -R "$USER_ID:$USER_ID" "$WORK/home" "$WORK/mnt" "$CACHE/pip"
 export -f enter
 export CACHE CERTIFICATES USER_ID HOME_THERE
-unshare --mount --pid --ipc --fork --kill-child=SIGKILL bash -euo pipefail -c 'enter "$@"' bash "$ROOT" "$WORK" "$@" <&0 &
-child=$!
-code=0
-wait "$child" || code=$?
-child=
-exit "$code"
+contained bash -euo pipefail -c 'enter "$@"' bash "$ROOT" "$WORK" "$@"
