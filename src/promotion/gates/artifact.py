@@ -59,9 +59,8 @@ def harmless(context: Context) -> GateResult:
     """Nothing in it would run code when loaded, and no path in it leads outside."""
     found = context.unsafe
     measured = "nothing found" if not found else f"{len(found)} found"
-    return GateResult(
-        "safe files", not found, measured, "no pickle, no escaping path", "; ".join(found), overridable=False
-    )
+    why = "; ".join((*found, *context.remarks))
+    return GateResult("safe files", not found, measured, "no pickle, no escaping path", why, overridable=False)
 
 
 def runs(context: Context) -> GateResult:

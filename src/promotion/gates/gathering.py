@@ -9,6 +9,7 @@ from typing import Any
 
 from promotion.approvals.rules import NAMESPACE, Standing, standing
 from promotion.artifacts.files import artifact_digest, local_artifact
+from promotion.artifacts.requirements import foreign_requirements
 from promotion.artifacts.scanning import problems as scan
 from promotion.artifacts.signature import verify_artifact
 from promotion.config.family import FamilyConfig
@@ -35,6 +36,7 @@ class _Files:
     signature_problem: str = ""
     is_signed: bool = False
     unsafe: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
     is_loaded: bool = False
     evaluation: Evaluation | None = None
@@ -110,6 +112,7 @@ class Gatherer:
             is_signed=found.is_signed,
             signature_problem=found.signature_problem,
             unsafe=found.unsafe,
+            remarks=found.remarks,
             files=found.sizes,
             is_loaded=found.is_loaded,
             evaluation=found.evaluation,
@@ -184,6 +187,7 @@ class Gatherer:
                 if config is None or evaluator is None:
                     return found
                 found.unsafe = tuple(scan(folder, code_is_vouched=found.is_signed and not found.signature_problem))
+                found.remarks = tuple(foreign_requirements(folder))
                 if refusal := _not_to_be_loaded(found, entry):
                     found.problem, found.schema_problems = refusal, (refusal,)
                     return found

@@ -62,6 +62,7 @@ class Context:
         is_signed: Whether a signature was recorded.
         signature_problem: Why the signature does not vouch for the files.
         unsafe: What in the files is dangerous to load.
+        remarks: What its requirements would install from elsewhere.
         files: Sizes of its files in bytes, by relative path.
         is_loaded: Whether the model could be loaded.
         evaluation: The candidate scored now.
@@ -93,6 +94,7 @@ class Context:
     is_signed: bool = False
     signature_problem: str = ""
     unsafe: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     files: Mapping[str, int] = field(default_factory=dict)
     is_loaded: bool = False
     evaluation: Evaluation | None = None

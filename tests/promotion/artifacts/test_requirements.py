@@ -1,0 +1,64 @@
+"""Requirements that lead elsewhere are said; plain ones are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from promotion.artifacts.requirements import foreign_requirements
+
+PLAIN = [
+    "scikit-learn==1.9.1",
+    "pandas>=2; python_version >= '3.11'",
+    "xgboost-cpu[all]",
+    "# see https://example.org",
+    "numpy # -e",
+]
+
+
+@pytest.mark.parametrize("line", PLAIN)
+def test_plain_requirements_are_no_news(tmp_path: Path, line: str) -> None:
+    """Names, versions, extras, markers, comments."""
+    (tmp_path / "requirements.txt").write_text(f"{line}\n")
+    (tmp_path / "conda.yaml").write_text(
+        f"dependencies:\n- python=3.11.7\n- pip:\n  - {line.partition(' #')[0]}\nname: env\n"
+    )
+
+    assert [] == foreign_requirements(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--index-url https://packages.example/simple",
+        "--extra-index-url=https://packages.example/simple",
+        "-i https://packages.example",
+        "--find-links ./wheels",
+        "--trusted-host packages.example",
+        "-e .",
+        "--editable=./src",
+        "scoring @ git+https://example.org/scoring.git",
+        "git+ssh://git@example.org/scoring.git#egg=scoring",
+        "https://example.org/scoring-1.0-py3-none-any.whl",
+        "scoring @ file:///srv/scoring.whl",
+        "./scoring",
+        "../scoring",
+        "/srv/scoring",
+        "pandas --index-url https://packages.example",
+    ],
+)
+@pytest.mark.parametrize("name", ["requirements.txt", "conda.yaml", "python_env.yaml"])
+def test_requirements_that_lead_elsewhere_are_said(tmp_path: Path, name: str, line: str) -> None:
+    """File, line and text, printable whatever it holds."""
+    text = line if name == "requirements.txt" else f"- {line}"
+    (tmp_path / name).write_text(f"dependencies:\n{text}\n" if name != "requirements.txt" else f"numpy\n{text}\n")
+
+    assert [f"{name} line 2 installs from elsewhere: {text!a}"] == foreign_requirements(tmp_path)
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    """A page is enough for requirements."""
+    (tmp_path / "requirements.txt").write_text("numpy\n" * 200_000)
+
+    assert ["requirements.txt is larger than 1 MB and was not read"] == foreign_requirements(tmp_path)
