@@ -189,7 +189,7 @@ def _events(models: int, versions: int, events: int) -> Iterator[dict[str, Any]]
 
 def questions(journal: Journal, family: str) -> dict[str, Callable[[], object]]:
     """What commands ask the journal, by name."""
-    from promotion.approvals.reviews import Reviews
+    from promotion.journal.reviews import Reviews
     from promotion.journal.records import Authority, Change
     from promotion.registry.stages import Stage
 

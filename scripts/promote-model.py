@@ -112,7 +112,6 @@ def _list(settings: Settings, asked: Asked) -> None:
     from promotion.config.family import load_configs
     from promotion.journal.database import Database
     from promotion.journal.journal import Journal
-    from promotion.journal.overview import semantic_versions
     from promotion.listing import disagreements, model_documents, model_lines
     from promotion.registry.open import open_registry
 
@@ -124,7 +123,7 @@ def _list(settings: Settings, asked: Asked) -> None:
         if not models and config is None:
             raise UsageError(f"unknown family {family!r}: neither configured nor a registered model")
     journal = Journal(Database(settings.database_url))
-    semvers = semantic_versions(journal, [(item.model, item.number) for model in models for item in model.versions])
+    semvers = journal.semantic_versions([(item.model, item.number) for model in models for item in model.versions])
     if asked.as_json:
         echo(json.dumps(model_documents(models, semvers), indent=2))
     else:

@@ -21,8 +21,8 @@ from promotion.config.settings import Settings
 from promotion.errors import UnknownVersion, UsageError
 
 if TYPE_CHECKING:
-    from promotion.approvals.reviews import Reviews
     from promotion.journal.records import Entry
+    from promotion.journal.reviews import Reviews
     from promotion.reconcile.families import Families
 
 
@@ -51,8 +51,8 @@ def main(
 
     Exit codes: 0 done, 1 failed, 2 usage or configuration.
     """
-    from promotion.approvals.reviews import Reviews
     from promotion.bootstrap import open_promotions
+    from promotion.journal.reviews import Reviews
 
     service = open_promotions(Settings.from_environment(), report=talk)
     reviews = Reviews(service.journal)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from promotion.approvals.people import person, readable_person
-from promotion.approvals.reviews import Reviews
 from promotion.approvals.rules import NAMESPACE, Standing, Word, may_speak, trainers_of
 from promotion.config.family import FamilyConfig
 from promotion.config.policy import Approvals
 from promotion.errors import GateRefused, SignatureRefused, UsageError
 from promotion.journal import clock
 from promotion.journal.records import Entry
+from promotion.journal.reviews import Reviews
 from promotion.service import PromotionPlan, PromotionService
 from promotion.signing.ssh import sign, verify
 

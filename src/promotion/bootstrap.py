@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from promotion.approvals.reviews import Reviews
 from promotion.audit.checkpoints import checkpoint_folder, leave_checkpoint
 from promotion.config.family import FamilyConfig, load_configs
 from promotion.config.settings import Settings
@@ -14,6 +13,7 @@ from promotion.gates.evidence import Evaluator
 from promotion.gates.gathering import Gatherer
 from promotion.journal.database import Database
 from promotion.journal.journal import Journal
+from promotion.journal.reviews import Reviews
 from promotion.registry.open import open_registry
 from promotion.service import PromotionService
 from promotion.signing.keys import Keys

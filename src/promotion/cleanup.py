@@ -7,17 +7,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, case, func, or_, select
-
-from promotion.approvals.reviews import Reviews
 from promotion.auto import BEST_TAG, ROUND_TAG
 from promotion.config.policy import Retention
 from promotion.errors import UnknownModel, UsageError
 from promotion.journal import clock
 from promotion.journal.journal import Journal
+from promotion.journal.periods import version_acts
 from promotion.journal.records import Authority, Entry
-from promotion.journal.rows import MOVES
-from promotion.journal.schema import approval, model_version_detail, promotion_event
+from promotion.journal.reviews import Reviews
 from promotion.reconcile.reconciler import Reconciler
 from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
@@ -28,7 +25,6 @@ ACTION = "cleanup"
 VersionPlace = tuple[str, int]
 
 _ACTIVE = (Stage.PRODUCTION, Stage.STAGING)
-_ENDED = (Stage.PRODUCTION.status, Stage.ARCHIVED.status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,20 +217,16 @@ def _facts(
     config = service.configs.get(family)
     now = clock.now()
     entries = journal.entries(family)
-    acts = _acts(journal, family)
-    approved = (
-        select(approval.c.version_id)
-        .join(model_version_detail, approval.c.version_id == model_version_detail.c.id)
-        .where(model_version_detail.c.family == family, approval.c.approved, approval.c.expires_at > now)
-    )
+    acts = version_acts(journal, family, ACTION)
+    reviews = Reviews(journal)
     newest = max((version.tags.get(ROUND_TAG, "") for version in versions), default="")
     return _Facts(
         entries={_place(entry): entry for entry in entries},
         way_back=_way_back(journal, family, entries, {row.version_id: row.served for row in acts if row.served}),
         ended={row.version_id: row.ended for row in acts if row.ended},
         begun={row.version_id for row in acts if row.cleaned == row.newest},
-        approved={row.version_id for row in journal.rows(approved)},
-        incidents={(incident.model, incident.number) for incident in Reviews(journal).incidents()},
+        approved=reviews.approved_versions(family),
+        incidents={(incident.model, incident.number) for incident in reviews.incidents()},
         best={
             _place(version)
             for version in versions
@@ -243,26 +235,6 @@ def _facts(
         aliases=aliases,
         days=(config.retention if config else Retention()).days,
         now=now,
-    )
-
-
-def _acts(journal: Journal, family: str) -> Sequence[Row[Any]]:
-    """Of each version its newest event and cleanup, when it entered or left Production or Archived, when it served.
-
-    Events are asked, not the rows' timestamps: events cannot be edited.
-    """
-    event = promotion_event.c
-    touched = MOVES & or_(event.from_status.in_(_ENDED), event.to_status.in_(_ENDED))
-    return journal.rows(
-        select(
-            event.version_id,
-            func.max(event.sequence).label("newest"),
-            func.max(case((event.action == ACTION, event.sequence))).label("cleaned"),
-            func.max(case((touched, event.at))).label("ended"),
-            func.max(case((MOVES & (event.from_status == Stage.PRODUCTION.status), event.sequence))).label("served"),
-        )
-        .where(event.family == family)
-        .group_by(event.version_id)
     )
 
 

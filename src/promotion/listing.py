@@ -9,7 +9,6 @@ from typing import Any
 from promotion.config.family import FamilyConfig, family_of
 from promotion.gates import GateReport
 from promotion.journal.journal import Journal
-from promotion.journal.overview import changed_rows
 from promotion.journal.records import Event
 from promotion.reconcile.reconciler import hand_lines
 from promotion.registry.contract import ModelVersion, RegisteredModel
@@ -76,7 +75,7 @@ def disagreements(
         for family, item in pending.items()
     ]
     productions = journal.productions()
-    by_hand = changed_rows(journal)
+    by_hand = journal.changed_rows()
     for family, found in by_hand.items():
         seen = "; ".join(hand_lines(found))
         lines.append(_outside(family, f" by SQL: {seen}", configs, is_emptied=family not in productions))

@@ -13,10 +13,10 @@ from tests.commands.governed_home import GOVERNED, governed_home
 from tests.jenkins.builds import CREDENTIALS, PUSH, REAL, Outcome, Scenario, execute
 from tests.promotion.factories import Store
 
-from promotion.approvals.reviews import Reviews
 from promotion.config.settings import REPOSITORY
 from promotion.journal.database import Database
 from promotion.journal.journal import Journal
+from promotion.journal.reviews import Reviews
 from promotion.signing.keys import Keys
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]

@@ -18,7 +18,6 @@ from typing import Any, cast
 
 import pytest
 
-from promotion.approvals.reviews import Reviews
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
 from promotion.errors import ArtifactRefused, RegistryBroken, RegistryUnreachable
@@ -28,6 +27,7 @@ from promotion.gates.gathering import Gatherer
 from promotion.journal.database import Database
 from promotion.journal.journal import Journal
 from promotion.journal.records import Authority, Change, Entry, Known
+from promotion.journal.reviews import Reviews
 from promotion.registry.contract import ModelVersion, Registry
 from promotion.registry.open import open_registry
 from promotion.registry.stages import Stage

@@ -10,7 +10,6 @@ import pytest
 from tests.promotion.factories import Store, Watched, a_family, rows
 from tests.promotion.shared_home import SharedHome
 
-from promotion.approvals.reviews import Reviews
 from promotion.auto import BEST_TAG, ROUND_TAG
 from promotion.cleanup import (
     CleanupVerdict,
@@ -23,6 +22,7 @@ from promotion.cleanup import (
 from promotion.errors import Quarantined, RegistryUnreachable, UsageError
 from promotion.journal import clock
 from promotion.journal.records import Entry
+from promotion.journal.reviews import Reviews
 from promotion.registry.stages import Stage
 from promotion.service import Mover, PromotionService
 

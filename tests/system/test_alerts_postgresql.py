@@ -14,10 +14,11 @@ from promotion.audit import verify_journal
 from promotion.audit.source import JournalSource
 from promotion.journal.database import Database
 from promotion.journal.journal import Journal
+from promotion.journal.monitoring import alert_history
+from promotion.journal.records import AlertState
 from promotion.monitoring.alerts.alerter import Alerter
 from promotion.monitoring.alerts.channels import Patience
-from promotion.monitoring.alerts.records import AlertState, Told
-from promotion.monitoring.alerts.store import alert_history
+from promotion.monitoring.alerts.records import Told
 
 pytestmark = [
     pytest.mark.system,

@@ -18,10 +18,10 @@ from tests.system.drivers.world import World, content, register
 from tests.system.test_concurrency import racers
 from tests.system.test_kill import copies, require_one_production
 
-from promotion.approvals.reviews import Reviews
 from promotion.bootstrap import open_promotions
 from promotion.config.settings import Settings
 from promotion.errors import NothingToDo, ProductionMoved
+from promotion.journal.reviews import Reviews
 from promotion.service import Mover
 
 PROMOTE, ROLLBACK, APPROVE = (

@@ -9,8 +9,9 @@ from typing import Any
 from promotion.audit.chain_check import Chain
 from promotion.audit.checkpoints import UNSIGNED, VALID, Checkpoint, counted, judge_checkpoints
 from promotion.audit.findings import AuditFinding, AuditFindings
-from promotion.audit.source import EVENT, RecordSource
+from promotion.audit.source import RecordSource
 from promotion.audit.table_check import Claims
+from promotion.journal.audit_rows import EVENT
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from promotion.audit.checkpoints import FORGED, UNKNOWN, Checkpoint
 from promotion.audit.findings import AuditFindings
-from promotion.audit.source import COLUMNS, EVENT, Row
+from promotion.journal.audit_rows import COLUMNS, EVENT, Row
 from promotion.journal.chain import GENESIS, link_event
 
 _FAMILY, _ACTION, _ACTOR = (COLUMNS[EVENT].index(name) for name in ("family", "action", "actor"))

@@ -11,8 +11,9 @@ from typing import Any
 from uuid import uuid4
 
 from promotion.audit.checkpoints import Checkpoint
-from promotion.audit.source import COLUMNS, EVENT, Batch, JournalSource, Row
+from promotion.audit.source import JournalSource
 from promotion.errors import DataError, UsageError
+from promotion.journal.audit_rows import COLUMNS, EVENT, Batch, Row
 
 FORMAT = 1
 _JOURNAL, _CHECKPOINT = "journal", "checkpoint"

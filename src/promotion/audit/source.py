@@ -1,42 +1,12 @@
-"""Everything an audit reads, as one stream of rows: out of a journal's database, or out of an exported file."""
+"""Where an audit reads from: a journal's database, or an exported file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
-from typing import Any, Protocol
-
-from sqlalchemy import ColumnElement, Connection, Select, Table, Text, func, select, tuple_, type_coerce
+from typing import Protocol
 
 from promotion.audit.checkpoints import Checkpoint
-from promotion.journal.chain import FIELDS, moment
-from promotion.journal.journal import Journal
-from promotion.journal.schema import (
-    approval,
-    gate_report,
-    incident,
-    model_registry,
-    model_version_detail,
-    promotion_event,
-)
-
-Row = Sequence[Any]
-Batch = tuple[str, Sequence[Row]]
-"""What kind of rows, and the rows; `COLUMNS` names their values."""
-
-EVENT, REPORT, APPROVAL, INCIDENT, VERSION = "event", "report", "approval", "incident", "version"
-
-COLUMNS: dict[str, tuple[str, ...]] = {
-    REPORT: tuple(gate_report.c.keys()),
-    APPROVAL: tuple(approval.c.keys()),
-    EVENT: ("id", *FIELDS, "previous_hash", "hash"),
-    VERSION: ("model", *model_version_detail.c.keys()),
-    INCIDENT: tuple(incident.c.keys()),
-}
-"""Of each kind of row; times are text as `promotion.journal.chain.moment` spells it."""
-
-# Gate reports are some kilobytes each.
-_PAGES = {REPORT: 500, APPROVAL: 2000, EVENT: 10_000}
+from promotion.journal.audit_rows import AuditRows, Batch
 
 
 class RecordSource(Protocol):
@@ -54,120 +24,7 @@ class RecordSource(Protocol):
         """The rows of all kinds; events in the order of their sequence."""
 
 
-class JournalSource:
-    """A journal's database.
-
-    What only ever grows is read in pages, each in a transaction of its own, so that an audit of any length keeps
-    nobody from promoting; what grew meanwhile, and what changes, comes last, from one single state of the database.
-
-    Args:
-        journal: Which.
-        family: Only this family's rows; their chain has gaps then.
-    """
+class JournalSource(AuditRows):
+    """A journal's database; checkpoints lie beside it, not in it."""
 
     checkpoints: Sequence[Checkpoint] = ()
-
-    def __init__(self, journal: Journal, family: str | None = None) -> None:
-        self._journal = journal
-        self._queries = _queries(journal.database.backend, family)
-
-    @property
-    def name(self) -> str:
-        """The database's URL without its password."""
-        return self._journal.name
-
-    def records(self) -> Iterator[Batch]:
-        """See `RecordSource`.
-
-        Raises:
-            JournalError: The database cannot be read.
-        """
-        if not self._journal.exists:
-            return
-        ends: dict[str, Row] = {}
-        for kind, size in _PAGES.items():
-            yield from self._pages(kind, ends, size)
-        with self._journal.database.read() as connection:
-            if self._journal.database.backend == "postgresql":
-                connection.execution_options(isolation_level="REPEATABLE READ")
-            for kind in _PAGES:
-                if rows := self._after(connection, kind, ends, None):
-                    yield kind, rows
-            for kind in (VERSION, INCIDENT):
-                result = connection.execute(self._queries[kind].execution_options(yield_per=_PAGES[APPROVAL]))
-                for partition in result.partitions():
-                    yield kind, [_plain(row) for row in partition]
-
-    def _pages(self, kind: str, ends: dict[str, Row], size: int) -> Iterator[Batch]:
-        rows: Sequence[Row] = ()
-        while not rows or len(rows) == size:
-            with self._journal.database.read() as connection:
-                rows = self._after(connection, kind, ends, size)
-            if not rows:
-                return
-            yield kind, rows
-
-    def _after(self, connection: Connection, kind: str, ends: dict[str, Row], size: int | None) -> Sequence[Row]:
-        query = self._queries[kind].limit(size)
-        names = ("sequence", "id") if kind == EVENT else ("id",)
-        keys = [query.selected_columns[name] for name in names]
-        if end := ends.get(kind):
-            query = query.where(tuple_(*keys) > tuple(end[COLUMNS[kind].index(name)] for name in names))
-        result = connection.execute(query.order_by(*keys))
-        rows: Sequence[Row]
-        if kind == EVENT and result.cursor is not None:
-            # Nothing of an event is a time or JSON here, and there are millions: the driver's own rows will do.
-            rows = result.cursor.fetchall()
-            result.close()
-        else:
-            rows = [_plain(row) for row in result]
-        if rows:
-            ends[kind] = rows[-1]
-        return rows
-
-
-def _queries(backend: str, family: str | None) -> dict[str, Select[Any]]:
-    queries: dict[str, Select[Any]] = {
-        REPORT: _of_family(select(gate_report), gate_report, family),
-        APPROVAL: _of_version(approval, family),
-        EVENT: _of_family(_events(backend), promotion_event, family),
-        VERSION: _of_family(
-            select(model_registry.c.name, model_version_detail)
-            .join_from(model_version_detail, model_registry)
-            .order_by(model_version_detail.c.id),
-            model_version_detail,
-            family,
-        ),
-        INCIDENT: _of_version(incident, family).order_by(incident.c.id),
-    }
-    return queries
-
-
-def _of_family(query: Select[Any], table: Table, family: str | None) -> Select[Any]:
-    return query if family is None else query.where(table.c.family == family)
-
-
-def _of_version(table: Table, family: str | None) -> Select[Any]:
-    if family is None:
-        return select(table)
-    versions = select(model_version_detail.c.id).where(model_version_detail.c.family == family)
-    return select(table).where(table.c.version_id.in_(versions))
-
-
-def _events(backend: str) -> Select[Any]:
-    """The chain's own columns as they enter a hash: the database spells the time, which is faster than Python."""
-    columns: list[ColumnElement[Any]] = [promotion_event.c[name] for name in COLUMNS[EVENT] if name != "at"]
-    columns.insert(COLUMNS[EVENT].index("at"), _moment_column(backend).label("at"))
-    return select(*columns)
-
-
-def _moment_column(backend: str) -> ColumnElement[Any]:
-    at = promotion_event.c.at
-    if backend == "postgresql":
-        return func.to_char(func.timezone("UTC", at), 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')
-    text = type_coerce(at, Text)
-    return func.substr(text, 1, 10, type_=Text) + "T" + func.substr(text, 12, type_=Text) + "+00:00"
-
-
-def _plain(row: Row) -> Row:
-    return [moment(value) if isinstance(value, datetime) else value for value in row]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from promotion.audit.findings import AuditFindings
-from promotion.audit.source import APPROVAL, COLUMNS, EVENT, INCIDENT, REPORT, VERSION, Row
+from promotion.journal.audit_rows import APPROVAL, COLUMNS, EVENT, INCIDENT, REPORT, VERSION, Row
 from promotion.journal.chain import digest
 from promotion.journal.records import Registration
 from promotion.registry.stages import Stage

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from promotion.config.policy import Review
 from promotion.errors import UsageError
+from promotion.journal.periods import ReportDigest
 from promotion.journal.records import Event
 from promotion.registry.stages import Stage
 
@@ -43,16 +44,6 @@ class Month:
 
 
 @dataclass(frozen=True, slots=True)
-class ComplianceReport:
-    """What is known of a gate report beside the answers themselves."""
-
-    id: int
-    digest: str
-    evidence: str | None
-    passed: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Act:
     """A recorded event and the gate report it rests on.
 
@@ -60,7 +51,7 @@ class Act:
     """
 
     event: Event
-    report: ComplianceReport | None
+    report: ReportDigest | None
 
     @property
     def model(self) -> str:

@@ -22,13 +22,14 @@ from promotion.compliance.facts import (
     Verification,
     review_dates,
 )
-from promotion.compliance.queries import Queries
+from promotion.compliance.queries import acts_of, retained, snapshots_of, tenures_of
 from promotion.config.family import FamilyConfig
 from promotion.config.policy import Review
 from promotion.config.settings import Settings
 from promotion.errors import UnknownFamily
 from promotion.journal import clock
 from promotion.journal.journal import Journal
+from promotion.journal.periods import Period
 from promotion.journal.records import Incident
 from promotion.signing.keys import Keys
 
@@ -194,9 +195,9 @@ def collect(
     if family is not None and family not in known:
         named = ", ".join(sorted(known)) or "none"
         raise UnknownFamily(f"unknown family {family!r}: neither configured nor in the journal (families: {named})")
-    queries = Queries(journal, month, family)
-    acts = queries.acts()
-    served = queries.tenures(acts)
+    period = Period(journal, month.start, month.end, family)
+    acts = acts_of(period)
+    served = tenures_of(period, acts, month)
     now = clock.now()
     today = covered_until(month, now).date()
     return Compliance(
@@ -206,11 +207,11 @@ def collect(
         written_at=now,
         acts=acts,
         tenures=served,
-        snapshots=queries.snapshots(acts),
-        kept=queries.kept(configs),
-        incidents=queries.incidents(),
+        snapshots=snapshots_of(period, acts),
+        kept=retained(period, month, configs),
+        incidents=period.incidents(),
         reviews=_reviews(configs, served, [family] if family is not None else None, today),
-        stray_approvals=queries.stray_approvals(acts),
+        stray_approvals=period.stray_approvals({str(act.event.details.get("statement")) for act in acts}),
         verification=verification,
     )
 

@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
-from uuid import uuid4
-
-from sqlalchemy import Connection, Row, Select, select
-from sqlalchemy.exc import IntegrityError
 
 from promotion.delivery.records import (
     Deployment,
@@ -21,14 +17,11 @@ from promotion.delivery.records import (
     RolloutVerdict,
     Track,
 )
-from promotion.errors import JournalLocked, ProductionMoved
-from promotion.journal import clock
+from promotion.errors import ProductionMoved
+from promotion.journal.deployments import StoredDeployment, add_deployment, change_deployment, newest_deployment
 from promotion.journal.journal import Journal
 from promotion.journal.records import Authority, Entry
-from promotion.journal.rows import append_event, identity, lock_family
-from promotion.journal.schema import deployment, model_version_detail
-
-_NEWEST_FIRST = deployment.c.id.desc()
+from promotion.journal.transaction import FamilyTransaction
 
 
 class Deployments:
@@ -43,29 +36,19 @@ class Deployments:
 
     def unfinished(self, family: str, environment: Environment) -> Deployment | None:
         """The attempt that is under way, or was interrupted."""
-        return self._first(_of(family, environment).where(deployment.c.finished_at.is_(None)))
+        return self._newest(family=family, environment=environment.value, finished_at=None)
 
     def named(self, operation: str | None) -> Deployment | None:
         """One attempt by its id."""
-        return self._first(select(deployment).where(deployment.c.operation == operation)) if operation else None
+        return self._newest(operation=operation) if operation else None
 
     def deployed(self, family: str, environment: Environment, entry: Entry) -> Deployment | None:
         """The newest attempt that got a version running there."""
-        return self._first(
-            _of(family, environment).where(
-                deployment.c.version_id == entry.id,
-                deployment.c.state == DeploymentState.DEPLOYED.value,
-                deployment.c.track == Track.STABLE.value,
-            )
-        )
+        return self._newest(family=family, environment=environment.value, version_id=entry.id, **_RUNNING)
 
     def newest(self, family: str, environment: Environment) -> Deployment | None:
         """The newest attempt that got any version running there."""
-        return self._first(
-            _of(family, environment).where(
-                deployment.c.state == DeploymentState.DEPLOYED.value, deployment.c.track == Track.STABLE.value
-            )
-        )
+        return self._newest(family=family, environment=environment.value, **_RUNNING)
 
     def begin(
         self,
@@ -91,32 +74,22 @@ class Deployments:
             ProductionMoved: The version left its stage since the checks.
             JournalLocked: Another process began a deployment there at the same time.
         """
-        now, operation = clock.now(), uuid4().hex
-        values = {
-            "operation": operation,
-            "family": target.family,
-            "version_id": entry.id,
-            "environment": target.environment.value,
-            "track": target.track.value,
-            "cluster": cluster,
-            "image": image.reference,
-            "labels": image.as_json(),
-            "state": DeploymentState.APPLYING.value,
-            "predecessor": asdict(predecessor) if predecessor else None,
-            "actor": actor,
-            "started_at": now,
-        }
-        try:
-            with self._journal.database.write() as connection:
-                lock_family(connection, target.family, now)
-                _require_stage(connection, entry.id, str(entry), target)
-                connection.execute(deployment.insert().values(values))
-                _event(connection, entry.id, image.model, target, operation, Authority("deploy", actor, f"to {target}"))
-        except IntegrityError as error:
-            raise JournalLocked(
-                f"another process deploys {target.family!r} to {target.environment} right now; nothing was applied"
-            ) from error
-        begun = self.named(operation)
+        with self._journal.transaction(target.family) as transaction:
+            _require_stage(transaction, entry.id, str(entry), target)
+            add_deployment(
+                transaction,
+                version_id=entry.id,
+                environment=target.environment.value,
+                track=target.track.value,
+                cluster=cluster,
+                image=image.reference,
+                labels=image.as_json(),
+                state=DeploymentState.APPLYING.value,
+                predecessor=asdict(predecessor) if predecessor else None,
+                actor=actor,
+            )
+            _append(transaction, entry.id, target, transaction.operation, Authority("deploy", actor, f"to {target}"))
+        begun = self.named(transaction.operation)
         assert begun  # noqa: S101  # written a moment ago
         return begun
 
@@ -126,9 +99,8 @@ class Deployments:
         Raises:
             ProductionMoved: The version left its stage meanwhile.
         """
-        with self._journal.database.write() as connection:
-            lock_family(connection, attempt.target.family, clock.now())
-            _require_stage(connection, attempt.version_id, attempt.version, attempt.target)
+        with self._journal.transaction(attempt.target.family) as transaction:
+            _require_stage(transaction, attempt.version_id, attempt.version, attempt.target)
 
     def advance(
         self, attempt: Deployment, state: DeploymentState, *, actor: str, failure: Failure | None = None
@@ -144,18 +116,15 @@ class Deployments:
         Returns:
             The attempt as it stands now.
         """
-        now = clock.now()
         values: dict[str, Any] = {"state": state.value}
         if failure:
             values |= {"verdict": failure.verdict.value}
             values |= {"explanation": {"reason": failure.reason, "details": list(failure.details)}}
-        if state in _ENDS:
-            values["finished_at"] = now
         authority = self._authority(attempt, state, actor, failure)
-        with self._journal.database.write() as connection:
-            connection.execute(deployment.update().where(deployment.c.operation == attempt.operation).values(values))
+        with self._journal.transaction(attempt.target.family) as transaction:
+            change_deployment(transaction, attempt.operation, is_over=state in _ENDS, **values)
             if authority:
-                _event_of(connection, attempt, authority)
+                _append(transaction, attempt.version_id, attempt.target, attempt.operation, authority)
         stands = self.named(attempt.operation)
         assert stands  # noqa: S101  # it was read from there
         return stands
@@ -178,57 +147,34 @@ class Deployments:
             return Authority("deployed", actor, f"{attempt.target} answers as expected")
         return None
 
-    def _first(self, query: Select[Any]) -> Deployment | None:
-        rows = self._journal.rows(query.order_by(_NEWEST_FIRST).limit(1))
-        return _deployment(rows[0]) if rows else None
+    def _newest(self, **values: Any) -> Deployment | None:
+        found = newest_deployment(self._journal, **values)
+        return _deployment(found) if found else None
 
 
 _ENDS = {DeploymentState.DEPLOYED, DeploymentState.FAILED}
+_RUNNING = {"state": DeploymentState.DEPLOYED.value, "track": Track.STABLE.value}
 
 
-def _of(family: str, environment: Environment) -> Select[Any]:
-    return select(deployment).where(deployment.c.family == family, deployment.c.environment == environment.value)
-
-
-def _require_stage(connection: Connection, version_id: int, version: str, target: DeploymentTarget) -> None:
-    query = select(model_version_detail.c.status, model_version_detail.c.known_bad).where(
-        model_version_detail.c.id == version_id
-    )
-    row = connection.execute(query).one()
-    allowed = [stage.status for stage in target.environment.stages]
-    if row.status not in allowed or row.known_bad:
-        why = f"known bad ({row.known_bad})" if row.known_bad else f"in {row.status}"
+def _require_stage(transaction: FamilyTransaction, version_id: int, version: str, target: DeploymentTarget) -> None:
+    entry = transaction.entry(version_id)
+    if entry.stage not in target.environment.stages or entry.known_bad:
+        allowed = " or ".join(stage.status for stage in target.environment.stages)
+        why = f"known bad ({entry.known_bad})" if entry.known_bad else f"in {entry.stage.status}"
         raise ProductionMoved(
-            f"{version} is {why} now, expected {' or '.join(allowed)} for {target.environment}: "
+            f"{version} is {why} now, expected {allowed} for {target.environment}: "
             "it moved since it was checked; nothing was applied"
         )
 
 
-def _event_of(connection: Connection, attempt: Deployment, authority: Authority) -> None:
-    _event(connection, attempt.version_id, attempt.image.model, attempt.target, attempt.operation, authority)
-
-
-def _event(
-    connection: Connection, version_id: int, model: str, target: DeploymentTarget, operation: str, authority: Authority
+def _append(
+    transaction: FamilyTransaction, version_id: int, target: DeploymentTarget, operation: str, authority: Authority
 ) -> None:
-    row = connection.execute(select(model_version_detail).where(model_version_detail.c.id == version_id)).one()
-    append_event(
-        connection,
-        family=target.family,
-        operation=operation,
-        version_id=version_id,
-        statuses=(row.status, row.status),
-        authority=authority,
-        at=clock.now(),
-        details={
-            **identity(row, model),
-            "environment": target.environment.value,
-            "track": target.track.value,
-        },
-    )
+    place = {"environment": target.environment.value, "track": target.track.value}
+    transaction.append(transaction.entry(version_id), authority, place, operation=operation)
 
 
-def _deployment(row: Row[Any]) -> Deployment:
+def _deployment(row: StoredDeployment) -> Deployment:
     explanation: Mapping[str, Any] = row.explanation or {}
     failure = None
     if row.verdict:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from promotion.approvals.reviews import Reviews
 from promotion.delivery.deployments import Deployments
 from promotion.delivery.errors import DeploymentFailed
 from promotion.delivery.kubernetes.cluster import Cluster
@@ -16,6 +15,7 @@ from promotion.delivery.kubernetes.rollout import RolloutWatch
 from promotion.delivery.records import Deployment, DeploymentState, DeploymentTarget, Environment, RolloutVerdict, Track
 from promotion.errors import GateRefused, PromotionError, Quarantined
 from promotion.journal.records import Entry
+from promotion.journal.reviews import Reviews
 from promotion.registry.stages import Stage
 from promotion.rollback import rollback, withdraw
 from promotion.service import Mover, PromotionService

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from promotion.approvals.reviews import Reviews
 from promotion.approvals.rules import NAMESPACE, Standing, standing
 from promotion.artifacts.files import artifact_digest, local_artifact
 from promotion.artifacts.scanning import problems as scan
@@ -20,6 +19,7 @@ from promotion.gates.evidence import Evaluation, Evaluator, Measurement
 from promotion.journal import clock
 from promotion.journal.journal import Journal
 from promotion.journal.records import Approval, Entry, Known
+from promotion.journal.reviews import Reviews
 from promotion.registry.contract import ModelVersion, Registry
 from promotion.registry.stages import Stage
 from promotion.signing.keys import Keys

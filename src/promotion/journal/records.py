@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Protocol
 
 from promotion.registry.stages import Stage
@@ -184,6 +185,10 @@ class Registration:
     metrics: Mapping[str, float]
     lineage: Mapping[str, Any]
 
+    def as_json(self) -> dict[str, Any]:
+        """Plain data, of which the chain keeps the digest."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
 
 @dataclass(frozen=True, slots=True)
 class StoredReport:
@@ -251,3 +256,65 @@ class Incident:
     closed_by: str | None
     closed_at: datetime | None
     resolution: str | None
+
+
+class AlertState(StrEnum):
+    """Where an alert stands."""
+
+    OPEN = "open"
+    RECOVERED = "recovered"
+    ENDED = "ended"
+    ANNOUNCED = "announced"
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One thing that is, or was, wrong with one version.
+
+    Attributes:
+        id: Row.
+        family: Whose version.
+        version_id: Row of the version.
+        version: As people call it.
+        key: What tells it apart from others of the version.
+        level: How bad it is, as people were told last.
+        state: Where it stands.
+        flapping: Whether it came back shortly after it had been called better.
+        finding: What was found last: `text` and the figures.
+        opened_at: When it was found first, UTC.
+        told_at: When something was last told about it, UTC.
+        better_since: Since when it looks better than was told, UTC; None when it does not.
+        eased_at: When people were last told that it is better, UTC.
+        closed_at: When it was over, UTC.
+    """
+
+    id: int
+    family: str
+    version_id: int
+    version: str
+    key: str
+    level: str
+    state: AlertState
+    flapping: bool
+    finding: Mapping[str, Any]
+    opened_at: datetime
+    told_at: datetime
+    better_since: datetime | None
+    eased_at: datetime | None
+    closed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class DueNotice:
+    """One alert that one channel has not taken yet."""
+
+    id: int
+    alert: Alert
+    channel: str
+    kind: str
+    tried: bool
+
+
+def version_name(model: str, number: int, semver: str) -> str:
+    """A version as people call it: `heart-disease-random_forest 1.2.0 (v3)`, `churn v3` without a semantic version."""
+    return f"{model} v{number}" if semver == str(number) else f"{model} {semver} (v{number})"

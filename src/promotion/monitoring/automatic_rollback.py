@@ -11,8 +11,8 @@ from promotion.config.family import FamilyConfig
 from promotion.config.policy import Monitoring
 from promotion.errors import ProductionMoved, PromotionError
 from promotion.journal.journal import Journal
+from promotion.journal.monitoring import ACTOR
 from promotion.journal.records import Entry
-from promotion.monitoring.alerts.store import ACTOR
 from promotion.monitoring.observe.observation import Observation
 from promotion.monitoring.rollback_trigger import PREFIX, Trigger, triggers
 from promotion.monitoring.thresholds import Finding

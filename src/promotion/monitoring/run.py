@@ -14,15 +14,15 @@ from promotion.config.settings import Settings
 from promotion.export.folder import MANIFEST
 from promotion.journal import clock
 from promotion.journal.journal import Journal
+from promotion.journal.monitoring import alert_history, newest_runs
 from promotion.monitoring.alerts.records import Told
-from promotion.monitoring.alerts.store import alert_history
 from promotion.monitoring.automatic_rollback import Returned, WayBack
 from promotion.monitoring.observe.engines import CountingEngine
 from promotion.monitoring.observe.forecasts import observe_forecasts
 from promotion.monitoring.observe.observation import Observation
 from promotion.monitoring.observe.observe import Watch, observe
 from promotion.monitoring.observe.reference import read_reference
-from promotion.monitoring.report.history import earlier, known_versions, record_run
+from promotion.monitoring.report.history import known_versions, record_run
 from promotion.monitoring.report.page import EARLIER, write_monitoring_page
 from promotion.monitoring.thresholds import Finding, LevelName, judge, worst
 
@@ -162,7 +162,7 @@ def run_monitor(
     path = page_path(settings, config.family)
     judged: list[tuple[Observation, Sequence[Finding]]] = list(zip(observations, findings, strict=True))
     # Before anybody is told: the message leads to the page.
-    runs = earlier(journal, config.family, limit=EARLIER)
+    runs = newest_runs(journal, config.family, EARLIER)
     alerts = alert_history(journal, config.family, watch.until - ALERTS_SHOWN)
     write_monitoring_page(path, config, judged, runs, alerts, at=watch.until)
     told = tell(findings[0], observations[0]) if serves and tell is not None else None

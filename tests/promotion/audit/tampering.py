@@ -11,13 +11,13 @@ from typing import Any
 from sqlalchemy import Connection, create_engine, text
 from tests.promotion.factories import a_version
 
-from promotion.approvals.reviews import Reviews
 from promotion.approvals.rules import Word
 from promotion.audit.checkpoints import leave_checkpoint
 from promotion.journal import clock
 from promotion.journal.chain import FIELDS, GENESIS, link_event
 from promotion.journal.journal import Journal
 from promotion.journal.records import Authority, Change, Registration
+from promotion.journal.reviews import Reviews
 from promotion.registry.stages import Stage
 from promotion.signing.keys import Keys
 
@@ -100,7 +100,7 @@ def rewrite(connection: Connection) -> None:
 
 
 def _events(connection: Connection) -> list[dict[str, Any]]:
-    from promotion.audit.source import COLUMNS, EVENT, _events
+    from promotion.journal.audit_rows import COLUMNS, EVENT, _events
 
     query = _events(connection.dialect.name).order_by(text("sequence"))
     return [dict(zip(COLUMNS[EVENT], row, strict=True)) for row in connection.execute(query).all()]

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from tests.promotion.factories import a_version, promote
 
-from promotion.approvals.reviews import Reviews
 from promotion.approvals.rules import Word
 from promotion.journal import clock
 from promotion.journal.journal import Journal
 from promotion.journal.records import Authority, Change, Registration
+from promotion.journal.reviews import Reviews
 from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
 

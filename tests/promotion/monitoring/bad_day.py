@@ -20,11 +20,12 @@ from tests.promotion.monitoring.logs import (
 )
 
 from promotion.config.policy import Monitoring
+from promotion.journal.monitoring import newest_runs
+from promotion.journal.records import Alert, AlertState
 from promotion.monitoring.alerts.messages import Level
-from promotion.monitoring.alerts.records import Alert, AlertState
 from promotion.monitoring.observe.observation import Observation, Service
 from promotion.monitoring.observe.observe import observe
-from promotion.monitoring.report.history import earlier, record_run
+from promotion.monitoring.report.history import record_run
 from promotion.monitoring.report.page import write_monitoring_page
 from promotion.monitoring.thresholds import judge
 
@@ -60,7 +61,7 @@ def a_bad_day(folder: Path) -> Path:
         _alert(2, "accuracy", Level.CRITICAL, closed=None),
         _alert(1, "drift:age", Level.WARNING, closed=NOON - HOUR),
     ]
-    write_monitoring_page(page, config, judged, earlier(journal, "churn", limit=50), alerts, at=NOON)
+    write_monitoring_page(page, config, judged, newest_runs(journal, "churn", limit=50), alerts, at=NOON)
     return page
 
 

@@ -11,12 +11,12 @@ import pytest
 from tests.promotion.factories import Store, a_family
 from tests.promotion.shared_home import SharedHome
 
-from promotion.approvals.reviews import Reviews
 from promotion.approve import Approving, Opinion
 from promotion.config.family import FamilyConfig
 from promotion.errors import GateRefused, NothingToDo, Quarantined
 from promotion.journal import clock
 from promotion.journal.records import Registration
+from promotion.journal.reviews import Reviews
 from promotion.registry.stages import Stage
 from promotion.service import Mover, PromotionService
 

@@ -13,12 +13,12 @@ from promotion.config.family import FamilyConfig
 from promotion.config.policy import Monitoring
 from promotion.journal import clock
 from promotion.journal.journal import Journal
-from promotion.journal.records import Event
+from promotion.journal.monitoring import ACTOR, AlertBook, open_book
+from promotion.journal.records import Alert, AlertState, DueNotice, Event, version_name
 from promotion.monitoring.alerts.channels import Channel, Patience, dispatch, pages
 from promotion.monitoring.alerts.messages import Guide, Kind, Level, Message, Notice, compose
-from promotion.monitoring.alerts.records import Alert, AlertState, Delivery, DueNotice, Tested, Told
+from promotion.monitoring.alerts.records import Delivery, Tested, Told
 from promotion.monitoring.alerts.rules import Rules
-from promotion.monitoring.alerts.store import ACTOR, open_book, version_name
 from promotion.rollback import served_before
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class Alerter:
         ]
         if deliveries:
             with open_book(self._journal, self._config.family) as book:
-                book.settle(deliveries, actor)
+                _settle(book, deliveries, actor)
         return Told(deliveries)
 
     def _message(self, batch: Sequence[DueNotice]) -> Message:
@@ -196,6 +196,24 @@ class Alerter:
         return self._environment.get(self._policy.channels.get(channel, ""), "").strip()
 
 
+def _settle(book: AlertBook, deliveries: Sequence[Delivery], actor: str) -> None:
+    """Write down the answers, and in the chain what is new in them."""
+    for item in deliveries:
+        answer = item.answer
+        book.answered(
+            item.due,
+            item.title,
+            accepted=answer.accepted,
+            attempts=answer.attempts,
+            recipient=answer.recipient,
+            problem=answer.problem,
+        )
+    news = [item for item in deliveries if item.is_news]
+    for version_id in sorted({item.due.alert.version_id for item in news}):
+        ours = [item for item in news if item.due.alert.version_id == version_id]
+        book.record(version_id, ours[0].title, [item.as_json() for item in ours], actor)
+
+
 @dataclass(frozen=True, slots=True)
 class _Version:
     """What identifies a version that the journal may not know."""
@@ -206,23 +224,24 @@ class _Version:
 
 
 def _notice(due: DueNotice) -> Notice:
-    alert = due.alert
+    alert, kind = due.alert, Kind(due.kind)
     return Notice(
-        due.kind,
-        alert.level,
+        kind,
+        Level(alert.level),
         alert.family,
         alert.version,
         alert.key,
         str(alert.finding["text"]),
         alert.opened_at,
-        alert.closed_at if due.kind.is_over else None,
+        alert.closed_at if kind.is_over else None,
         str(alert.finding.get("measure", "")),
     )
 
 
 def _subject(due: DueNotice) -> tuple[int, bool, bool]:
     """What goes into one message."""
-    return due.alert.version_id, due.kind.is_over, due.kind is Kind.ANNOUNCEMENT
+    kind = Kind(due.kind)
+    return due.alert.version_id, kind.is_over, kind is Kind.ANNOUNCEMENT
 
 
 def _page(family: str, environment: Mapping[str, str]) -> str:

@@ -31,7 +31,7 @@ def announcer(journal: Journal, configs: Mapping[str, FamilyConfig]) -> Announce
         from promotion.monitoring.alerts.messages import Kind
 
         told = Alerter(journal, config).announce(event)
-        ours = [item for item in told.deliveries if item.due.kind is Kind.ANNOUNCEMENT]
+        ours = [item for item in told.deliveries if item.due.kind == Kind.ANNOUNCEMENT]
         return Announced(
             [_channel(item) for item in ours if item.answer.accepted],
             [f"{item.due.channel} ({item.answer.problem})" for item in ours if not item.answer.accepted],

@@ -4,70 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from promotion.errors import ChannelFailed
+from promotion.journal.records import DueNotice
 from promotion.monitoring.alerts.channels import Answer
-from promotion.monitoring.alerts.messages import Kind, Level
-
-
-class AlertState(StrEnum):
-    """Where an alert stands."""
-
-    OPEN = "open"
-    RECOVERED = "recovered"
-    ENDED = "ended"
-    ANNOUNCED = "announced"
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """One thing that is, or was, wrong with one version.
-
-    Attributes:
-        id: Row.
-        family: Whose version.
-        version_id: Row of the version.
-        version: As people call it.
-        key: What tells it apart from others of the version.
-        level: How bad it is, as people were told last.
-        state: Where it stands.
-        flapping: Whether it came back shortly after it had been called better.
-        finding: What was found last: `text` and the figures.
-        opened_at: When it was found first, UTC.
-        told_at: When something was last told about it, UTC.
-        better_since: Since when it looks better than was told, UTC; None when it does not.
-        eased_at: When people were last told that it is better, UTC.
-        closed_at: When it was over, UTC.
-    """
-
-    id: int
-    family: str
-    version_id: int
-    version: str
-    key: str
-    level: Level
-    state: AlertState
-    flapping: bool
-    finding: Mapping[str, Any]
-    opened_at: datetime
-    told_at: datetime
-    better_since: datetime | None
-    eased_at: datetime | None
-    closed_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class DueNotice:
-    """One alert that one channel has not taken yet."""
-
-    id: int
-    alert: Alert
-    channel: str
-    kind: Kind
-    tried: bool
+from promotion.monitoring.alerts.messages import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +31,20 @@ class Delivery:
         """Whether the chain has to hear of it: a repeated failure is in the table alone."""
         return self.answer.accepted or not self.due.tried
 
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "channel": self.due.channel,
+            "recipient": self.answer.recipient,
+            "kind": str(self.due.kind),
+            "level": str(self.due.alert.level),
+            "key": self.due.alert.key,
+            "title": self.title,
+            "accepted": self.answer.accepted,
+            "attempts": self.answer.attempts,
+            "problem": self.answer.problem,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -103,20 +59,7 @@ class Told:
 
     def as_json(self) -> list[dict[str, Any]]:
         """Plain data, one document a delivery."""
-        return [
-            {
-                "channel": item.due.channel,
-                "recipient": item.answer.recipient,
-                "kind": str(item.due.kind),
-                "level": str(item.due.alert.level),
-                "key": item.due.alert.key,
-                "title": item.title,
-                "accepted": item.answer.accepted,
-                "attempts": item.answer.attempts,
-                "problem": item.answer.problem,
-            }
-            for item in self.deliveries
-        ]
+        return [item.as_json() for item in self.deliveries]
 
     def lines(self) -> list[str]:
         """What a command says of it, a line a message and channel."""

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from promotion.config.policy import Monitoring
+from promotion.journal.monitoring import AlertBook
+from promotion.journal.records import Alert, AlertState
 from promotion.monitoring.alerts.messages import Kind, Level, measure_text
-from promotion.monitoring.alerts.records import Alert, AlertState
-from promotion.monitoring.alerts.store import AlertBook
 from promotion.monitoring.rollback_trigger import PREFIX
 
 if TYPE_CHECKING:
@@ -78,11 +78,11 @@ class Rules:
 
     def _goes_on(self, alert: Alert, finding: Finding) -> None:
         level, cool_down = Level(finding.level or Level.INFO), self._policy.cool_down
-        if level.rank > alert.level.rank:
+        if level.rank > Level(alert.level).rank:
             self._is_better(alert, finding)
             return
         values: dict[str, Any] = {"finding": _document(finding), "seen_at": self._book.now, "better_since": None}
-        if level.rank < alert.level.rank:
+        if level.rank < Level(alert.level).rank:
             came_back = alert.eased_at is not None and alert.eased_at > self._book.now - cool_down
             values |= {"level": level, "flapping": alert.flapping or came_back, "told_at": self._book.now}
             self._book.queue(alert.id, self._channels(level), Kind.ALERT)
@@ -111,7 +111,9 @@ class Rules:
         self._book.queue(alert.id, [channel for channel in known if channel not in still], Kind.RECOVERY)
 
     def _hearers(self, alert: Alert) -> list[str]:
-        return [channel for channel in self._book.told(alert) if channel in self._policy.channels]
+        """The channels that heard of an alert, or are about to, and did not hear yet that it is over."""
+        told = self._book.told(alert).items()
+        return [channel for channel, kind in told if channel in self._policy.channels and not Kind(kind).is_over]
 
     def _channels(self, level: Level) -> list[str]:
         found: list[str] = getattr(self._policy.routing, level)

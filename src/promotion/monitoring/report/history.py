@@ -3,45 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
-
-from sqlalchemy import select
 
 from promotion.gates.evidence import Interval
 from promotion.journal.journal import Journal
-from promotion.journal.schema import monitoring_run
+from promotion.journal.monitoring import MonitoringRun, add_run
 from promotion.monitoring.observe.observation import Observation
 from promotion.monitoring.observe.observe import KnownVersion, VersionKey
 from promotion.monitoring.observe.reference import Reference
-from promotion.monitoring.thresholds import Finding, LevelName, worst
+from promotion.monitoring.thresholds import Finding, worst
 from promotion.registry.semver import is_semantic
 
 _HEAVY = ("slices", "drift")
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """An earlier run, as it was kept.
-
-    Attributes:
-        at: End of its window, UTC.
-        model: Registered model that answered.
-        version: MLflow's number.
-        rows: Predicted rows in the window.
-        level: Worst of its findings; None when there was none.
-        observation: What was seen, without the trend and without the classes of values.
-        findings: What was said of it.
-    """
-
-    at: datetime
-    model: str
-    version: int
-    rows: int
-    level: LevelName | None
-    observation: Mapping[str, Any]
-    findings: Sequence[Mapping[str, Any]]
 
 
 def known_versions(journal: Journal, family: str, references: Iterable[Reference]) -> KnownVersion:
@@ -98,27 +70,15 @@ def record_run(journal: Journal, observation: Observation, findings: Sequence[Fi
     seen = observation.as_json()
     light = {name: value for name, value in seen.items() if name not in _HEAVY}
     drifts = [{name: value for name, value in drift.items() if name != "bins"} for drift in seen["drift"]]
-    values = {
-        "family": observation.family,
-        "model": observation.model,
-        "mlflow_version": observation.version,
-        "at": observation.until,
-        "since": observation.since,
-        "rows": observation.rows,
-        "level": worst(findings),
-        "observation": light | {"drift": drifts},
-        "findings": [finding.as_json() for finding in findings],
-    }
-    with journal.database.write() as connection:
-        connection.execute(monitoring_run.insert().values(values))
-
-
-def earlier(journal: Journal, family: str, *, limit: int) -> list[Run]:
-    """The newest runs, newest first."""
-    if not journal.exists:
-        return []
-    query = select(monitoring_run).where(monitoring_run.c.family == family)
-    rows = journal.rows(query.order_by(monitoring_run.c.at.desc(), monitoring_run.c.id.desc()).limit(limit))
-    return [
-        Run(row.at, row.model, row.mlflow_version, row.rows, row.level, row.observation, row.findings) for row in rows
-    ]
+    run = MonitoringRun(
+        family=observation.family,
+        model=observation.model,
+        version=observation.version,
+        since=observation.since,
+        at=observation.until,
+        rows=observation.rows,
+        level=worst(findings),
+        observation=light | {"drift": drifts},
+        findings=[finding.as_json() for finding in findings],
+    )
+    add_run(journal, run)

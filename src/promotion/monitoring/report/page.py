@@ -9,9 +9,9 @@ from pathlib import Path
 from promotion.config.family import FamilyConfig
 from promotion.config.policy import Monitoring
 from promotion.journal import clock
-from promotion.monitoring.alerts.records import Alert
+from promotion.journal.monitoring import MonitoringRun
+from promotion.journal.records import Alert
 from promotion.monitoring.observe.observation import Drift, Observation
-from promotion.monitoring.report.history import Run
 from promotion.monitoring.report.timeline import Line, Mark, Timeline
 from promotion.monitoring.thresholds import LEVELS, Finding, LevelName, worst
 from promotion.pages import page_link, render_page, write
@@ -44,7 +44,7 @@ def write_monitoring_page(  # each is a part of the page
     path: Path,
     config: FamilyConfig,
     judged: Sequence[Judged],
-    runs: Sequence[Run],
+    runs: Sequence[MonitoringRun],
     alerts: Sequence[Alert],
     *,
     at: datetime,

@@ -24,12 +24,12 @@ from promotion.config.policy import Monitoring
 from promotion.errors import ChannelFailed, ConfigError
 from promotion.journal.clock import VARIABLE
 from promotion.journal.journal import Journal
-from promotion.journal.records import Authority, Change
+from promotion.journal.monitoring import alert_history
+from promotion.journal.records import AlertState, Authority, Change
 from promotion.journal.schema import alert_delivery
 from promotion.monitoring.alerts.alerter import Alerter
 from promotion.monitoring.alerts.channels import Patience
-from promotion.monitoring.alerts.records import AlertState, Told
-from promotion.monitoring.alerts.store import alert_history
+from promotion.monitoring.alerts.records import Told
 from promotion.monitoring.observe.observation import Drift, Observation, Reading, Service
 from promotion.monitoring.thresholds import Finding, LevelName
 from promotion.registry.stages import Stage

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from tests.promotion.factories import a_journal, a_version, promote
 
-from promotion.approvals.reviews import Reviews
 from promotion.errors import JournalError, UsageError
 from promotion.journal import clock
 from promotion.journal.journal import Journal
 from promotion.journal.records import Entry
+from promotion.journal.reviews import Reviews
 from promotion.registry.stages import Stage
 
 

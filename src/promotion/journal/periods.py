@@ -1,0 +1,226 @@
+"""Ask what happened in a time: each question is one statement, however much happened.
+
+Events are asked, not the rows' timestamps: events cannot be edited.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, case, func, or_, select
+
+from promotion.journal.chain import digest
+from promotion.journal.journal import Journal
+from promotion.journal.records import Event, Incident, Registration, StoredReport
+from promotion.journal.rows import (
+    EVENTS,
+    MODEL,
+    MOVES,
+    NUMBER,
+    REPORTS,
+    TOUCHES_PRODUCTION,
+    event,
+    of_versions,
+    record,
+    stored,
+)
+from promotion.journal.schema import (
+    approval,
+    gate_report,
+    incident,
+    model_registry,
+    model_version_detail,
+    promotion_event,
+)
+from promotion.registry.stages import Stage
+
+_PRODUCTION, _ARCHIVED = Stage.PRODUCTION.status, Stage.ARCHIVED.status
+
+
+@dataclass(frozen=True, slots=True)
+class ReportDigest:
+    """What is known of a gate report beside the answers themselves."""
+
+    id: int
+    digest: str
+    evidence: str | None
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProductionEntrant:
+    """A version that entered Production, and what its row says of it now.
+
+    Attributes:
+        model: Registered model.
+        number: MLflow's integer.
+        registration: What its row says.
+        is_intact: Whether that is what training recorded; None when the chain does not say.
+    """
+
+    model: str
+    number: int
+    registration: Registration
+    is_intact: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class VersionActs:
+    """The newest acts on a version, by sequence of the event.
+
+    Attributes:
+        version_id: `Entry.id`.
+        newest: Any act.
+        cleaned: That its deletion began.
+        ended: When it entered or left Production or Archived, UTC.
+        served: That it left Production.
+    """
+
+    version_id: int
+    newest: int
+    cleaned: int | None
+    ended: datetime | None
+    served: int | None
+
+
+class Period:
+    """What the journal knows of a time.
+
+    Args:
+        journal: Is asked.
+        start: When it begins, UTC.
+        end: Before when it ends, UTC.
+        family: The only family asked about; None for all.
+    """
+
+    def __init__(self, journal: Journal, start: datetime, end: datetime, family: str | None) -> None:
+        self._journal = journal
+        self._start = start
+        self._end = end
+        self._family = family
+
+    def events(self) -> list[Event]:
+        """Every event, in order."""
+        return self._events(EVENTS.where(*self._during(promotion_event.c.at), *self._mine(promotion_event.c.family)))
+
+    def reports(self) -> dict[int, ReportDigest]:
+        """The gate reports that events rest on, by id."""
+        columns = (gate_report.c[name] for name in ReportDigest.__slots__)
+        wanted = select(promotion_event.c.gate_report_id).where(*self._during(promotion_event.c.at))
+        query = select(*columns).where(gate_report.c.id.in_(wanted), *self._mine(gate_report.c.family))
+        return {row.id: record(ReportDigest, row) for row in self._journal.rows(query)}
+
+    def production_before(self) -> list[Event]:
+        """Each family's newest move into or out of Production before the start."""
+        return self._newest(promotion_event.c.family, TOUCHES_PRODUCTION, promotion_event.c.at < self._start)
+
+    def archived(self) -> list[Event]:
+        """How each version that was archived at the end had got there, in order."""
+        archived = promotion_event.c.to_status == _ARCHIVED
+        return self._newest(promotion_event.c.version_id, MOVES, promotion_event.c.at < self._end, then=archived)
+
+    def entrants(self) -> list[ProductionEntrant]:
+        """The versions that entered Production."""
+        versions = self._entries(promotion_event.c.version_id)
+        registered = (
+            select(promotion_event.c.version_id, promotion_event.c.details)
+            .where(promotion_event.c.version_id.in_(versions), promotion_event.c.action == "register")
+            .order_by(promotion_event.c.sequence)
+        )
+        vouched = {
+            row.version_id: json.loads(row.details).get("registration") for row in self._journal.rows(registered)
+        }
+        details = (model_version_detail.c[name] for name in ("id", "registered_at", *Registration.__slots__))
+        query = select(MODEL, NUMBER, *details).join_from(model_version_detail, model_registry)
+        found = []
+        for row in self._journal.rows(query.where(model_version_detail.c.id.in_(versions))):
+            registration, said = record(Registration, row), vouched.get(row.id)
+            is_intact = digest(registration.as_json()) == said if said and row.registered_at is not None else None
+            found.append(ProductionEntrant(row.model, row.number, registration, is_intact))
+        return found
+
+    def entrants_reports(self) -> dict[int, StoredReport]:
+        """The gate reports on which versions entered Production, by id."""
+        query = REPORTS.where(gate_report.c.id.in_(self._entries(promotion_event.c.gate_report_id)))
+        return {row.id: stored(row) for row in self._journal.rows(query)}
+
+    def incidents(self) -> list[Incident]:
+        """Those open at some time of it, newest first."""
+        query = of_versions(incident).where(
+            incident.c.opened_at < self._end,
+            incident.c.closed_at.is_(None) | (incident.c.closed_at >= self._start),
+            *self._mine(model_registry.c.family),
+        )
+        return [record(Incident, row) for row in self._journal.rows(query.order_by(incident.c.id.desc()))]
+
+    def stray_approvals(self, vouched: Collection[str]) -> list[str]:
+        """Approvals that were written past the journal, one line each.
+
+        Args:
+            vouched: The digests of the statements that the chain holds.
+        """
+        query = of_versions(approval).where(
+            *self._during(approval.c.created_at), *self._mine(model_version_detail.c.family)
+        )
+        return [
+            f"{row.role}: {row.approver} for {row.model} {row.version}"
+            for row in self._journal.rows(query.order_by(approval.c.id))
+            if digest(row.statement) not in vouched
+        ]
+
+    def _entries(self, column: ColumnElement[Any]) -> Select[Any]:
+        return select(column).where(
+            MOVES,
+            promotion_event.c.to_status == _PRODUCTION,
+            *self._during(promotion_event.c.at),
+            *self._mine(promotion_event.c.family),
+        )
+
+    def _newest(
+        self, column: ColumnElement[Any], *conditions: ColumnElement[bool], then: ColumnElement[bool] | None = None
+    ) -> list[Event]:
+        newest = (
+            select(func.max(promotion_event.c.sequence))
+            .where(*conditions, *self._mine(promotion_event.c.family))
+            .group_by(column)
+        )
+        query = EVENTS.where(promotion_event.c.sequence.in_(newest))
+        return self._events(query if then is None else query.where(then))
+
+    def _events(self, query: Select[Any]) -> list[Event]:
+        return [event(row) for row in self._journal.rows(query.order_by(promotion_event.c.sequence))]
+
+    def _during(self, column: ColumnElement[Any]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+        return column >= self._start, column < self._end
+
+    def _mine(self, column: ColumnElement[Any]) -> list[ColumnElement[bool]]:
+        return [] if self._family is None else [column == self._family]
+
+
+def version_acts(journal: Journal, family: str, cleanup: str) -> list[VersionActs]:
+    """The newest acts on each version of a family.
+
+    Args:
+        journal: Is asked.
+        family: Whose versions.
+        cleanup: The action by which a deletion begins.
+    """
+    act = promotion_event.c
+    ends = (_PRODUCTION, _ARCHIVED)
+    touched = MOVES & or_(act.from_status.in_(ends), act.to_status.in_(ends))
+    query = (
+        select(
+            act.version_id,
+            func.max(act.sequence).label("newest"),
+            func.max(case((act.action == cleanup, act.sequence))).label("cleaned"),
+            func.max(case((touched, act.at))).label("ended"),
+            func.max(case((MOVES & (act.from_status == _PRODUCTION), act.sequence))).label("served"),
+        )
+        .where(act.family == family)
+        .group_by(act.version_id)
+    )
+    return [record(VersionActs, row) for row in journal.rows(query)]

@@ -1,0 +1,288 @@
+"""Read the journal: who is where, who moved it when, on what evidence, and what MLflow has not been told yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, String, cast, func, or_, select, tuple_
+
+from promotion.errors import UsageError
+from promotion.journal import clock
+from promotion.journal.database import Database
+from promotion.journal.records import Entry, Event, Known, Pending, Registration, StoredReport
+from promotion.journal.rows import (
+    ENTRIES,
+    EVENTS,
+    MODEL,
+    MOVES,
+    NUMBER,
+    REPORTS,
+    TOUCHES_PRODUCTION,
+    entry,
+    event,
+    record,
+    stored,
+)
+from promotion.journal.schema import family as families
+from promotion.journal.schema import gate_report, model_registry, model_version_detail, outbox, promotion_event
+from promotion.registry.stages import Stage
+
+_AT_ONCE = 4000
+"""Pairs of a query; SQLite takes 32,766 parameters."""
+
+_PRODUCTION = Stage.PRODUCTION.status
+_RECORDED = (
+    select(promotion_event.c.to_status)
+    .where(promotion_event.c.version_id == model_version_detail.c.id, MOVES)
+    .order_by(promotion_event.c.sequence.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+"""Where the newest event says that a version is."""
+
+
+class JournalReader:
+    """Answers from the journal's database; where there is none yet the answer is "nothing".
+
+    Every method raises `JournalError` when the database cannot be used and `JournalLocked` when another process
+    keeps it too long.
+
+    Args:
+        database: Holds it.
+
+    Raises:
+        UsageError: The clock is set for a rehearsal, but the database is one that a team shares.
+    """
+
+    def __init__(self, database: Database) -> None:
+        if clock.is_set() and database.backend != "sqlite":
+            raise UsageError(f"{clock.VARIABLE} is for rehearsals on a journal of their own, not for {database.name}")
+        self.database = database
+
+    @property
+    def name(self) -> str:
+        """The database's URL without its password."""
+        return self.database.name
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything was ever recorded; asking creates nothing."""
+        return self.database.exists
+
+    def family_lock(self, family: str) -> AbstractContextManager[None]:
+        """Keep other processes from moving this family's versions."""
+        return self.database.family_lock(family)
+
+    def knows(self, family: str) -> bool:
+        """Whether any version of the family was ever moved."""
+        query = select(promotion_event.c.id).where(promotion_event.c.family == family, MOVES).limit(1)
+        return bool(self.rows(query))
+
+    def entries(self, family: str | None = None) -> list[Entry]:
+        """All known versions of a family, or of all families."""
+        query = ENTRIES if family is None else ENTRIES.where(model_version_detail.c.family == family)
+        return [entry(row) for row in self.rows(query.order_by(model_version_detail.c.id))]
+
+    def entry(self, model: str, version: int | str) -> Entry | None:
+        """One version of a registered model, by MLflow's number or by its semantic version."""
+        column = model_version_detail.c.mlflow_version if isinstance(version, int) else model_version_detail.c.version
+        return self._entry(ENTRIES.where(model_registry.c.name == model, column == version))
+
+    def family_of(self, entry: Entry) -> str:
+        """The family a known version belongs to."""
+        query = select(model_version_detail.c.family).where(model_version_detail.c.id == entry.id)
+        return str(self.rows(query)[0].family)
+
+    def registration(self, entry_id: int) -> Registration | None:
+        """What was recorded when the version was registered; None when our training did not register it."""
+        row = self.rows(select(model_version_detail).where(model_version_detail.c.id == entry_id))[0]
+        return None if row.registered_at is None else record(Registration, row)
+
+    def families(self) -> set[str]:
+        """Names of all families in which anything was ever recorded."""
+        return {row.name for row in self.rows(select(families.c.name))}
+
+    def productions(self) -> dict[str, Entry]:
+        """The version in Production of each family that has one."""
+        query = ENTRIES.where(model_version_detail.c.status == _PRODUCTION)
+        return {row.family: entry(row) for row in self.rows(query)}
+
+    def production(self, family: str) -> Entry | None:
+        """The family's version in Production."""
+        return self._entry(
+            ENTRIES.where(model_version_detail.c.family == family, model_version_detail.c.status == _PRODUCTION)
+        )
+
+    def previous(self, family: str) -> Entry | None:
+        """The version that served in Production before the present one did."""
+        current = self.production(family)
+        last = (
+            select(promotion_event.c.version_id)
+            .where(
+                promotion_event.c.family == family,
+                promotion_event.c.from_status == _PRODUCTION,
+                promotion_event.c.version_id != (current.id if current else -1),
+                MOVES,
+            )
+            .order_by(promotion_event.c.sequence.desc())
+            .limit(1)
+        )
+        return self._entry(ENTRIES.where(model_version_detail.c.id == last.scalar_subquery()))
+
+    def history(
+        self,
+        family: str | None = None,
+        *,
+        version_id: int | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+    ) -> list[Event]:
+        """Recorded acts, newest first.
+
+        Args:
+            family: Only of this family.
+            version_id: Only of the version with this `Entry.id`.
+            since: Not before.
+            until: Before.
+            limit: At most so many.
+        """
+        conditions = (
+            promotion_event.c.family == family if family is not None else None,
+            promotion_event.c.version_id == version_id if version_id is not None else None,
+            promotion_event.c.at >= since if since else None,
+            promotion_event.c.at < until if until else None,
+        )
+        return self._events(EVENTS.where(*(it for it in conditions if it is not None)).limit(limit))
+
+    def arrival(self, family: str, stage: Stage, version_id: int | None = None) -> Event | None:
+        """The newest move into `stage` of a version that is still there; of one version when its id is given."""
+        query = EVENTS.where(
+            promotion_event.c.family == family,
+            promotion_event.c.to_status == stage.status,
+            model_version_detail.c.status == stage.status,
+            MOVES,
+        )
+        if version_id is not None:
+            query = query.where(promotion_event.c.version_id == version_id)
+        return next(iter(self._events(query.limit(1))), None)
+
+    def last_moves(self, family: str) -> list[Event]:
+        """The newest move of each of the family's versions, the latest first."""
+        newest = (
+            select(func.max(promotion_event.c.sequence))
+            .where(promotion_event.c.family == family, MOVES)
+            .group_by(promotion_event.c.version_id)
+        )
+        return self._events(EVENTS.where(promotion_event.c.sequence.in_(newest)))
+
+    def production_at(self, family: str, at: datetime) -> Event | None:
+        """The move that had put the version into Production which served at a time; None when none served."""
+        query = EVENTS.where(promotion_event.c.family == family, promotion_event.c.at <= at, TOUCHES_PRODUCTION)
+        last = next(iter(self._events(query.limit(1))), None)
+        return last if last and last.to_stage is Stage.PRODUCTION else None
+
+    def pending(self, family: str | None = None) -> list[Pending]:
+        """Operations MLflow does not show completely yet, oldest first."""
+        query = select(outbox).where(outbox.c.done_at.is_(None)).order_by(outbox.c.id)
+        query = query if family is None else query.where(outbox.c.family == family)
+        return [record(Pending, row) for row in self.rows(query)]
+
+    def changed_by_hand(self, family: str) -> list[tuple[Entry, Stage]]:
+        """Versions whose row says another stage than their newest event: somebody wrote SQL.
+
+        Returns:
+            Each with the stage that was recorded for it.
+        """
+        return [
+            (version, recorded)
+            for version, recorded in self._recorded(
+                ENTRIES.add_columns(_RECORDED.label("recorded")).where(model_version_detail.c.family == family)
+            ).get(family, [])
+            if version.stage is not recorded
+        ]
+
+    def changed_rows(self) -> dict[str, list[tuple[Entry, Stage]]]:
+        """Rows that SQL put into Staging or Production, and versions that SQL took out of a now empty Production.
+
+        It is `changed_by_hand` for all families at once, without changes between the other stages.
+
+        Returns:
+            By family, each version with the stage that was recorded for it.
+        """
+        row, act = model_version_detail.c, promotion_event.c
+        intruders = ENTRIES.add_columns(_RECORDED.label("recorded")).where(
+            row.status.in_((_PRODUCTION, Stage.STAGING.status)), or_(_RECORDED.is_(None), row.status != _RECORDED)
+        )
+        last = (
+            select(act.sequence)
+            .where(act.family == families.c.name, TOUCHES_PRODUCTION)
+            .order_by(act.sequence.desc())
+            .limit(1)
+            .scalar_subquery()
+        )
+        serving = select(row.id).where(row.family == families.c.name, row.status == _PRODUCTION)
+        # Where nothing serves, whoever entered Production last and did not leave by an event was taken out by hand.
+        missing = (
+            ENTRIES.add_columns(act.to_status.label("recorded"))
+            .join(promotion_event, act.version_id == row.id)
+            .where(
+                act.sequence.in_(select(last).select_from(families).where(~serving.exists())),
+                act.to_status == _PRODUCTION,
+                row.status != Stage.STAGING.status,
+            )
+        )
+        return self._recorded(intruders, missing)
+
+    def semantic_versions(self, shown: Sequence[tuple[str, int]]) -> dict[tuple[str, int], str]:
+        """Semantic versions of the versions shown that have one.
+
+        Args:
+            shown: Registered model and MLflow's number of each.
+        """
+        row = model_version_detail.c
+        query = (
+            select(MODEL, NUMBER, row.version)
+            .join(model_version_detail, model_registry.c.id == row.model_id)
+            .where(row.version != cast(row.mlflow_version, String))
+        )
+        pair = tuple_(model_registry.c.name, row.mlflow_version)
+        return {
+            (found.model, found.number): found.version
+            for start in range(0, len(shown), _AT_ONCE)
+            for found in self.rows(query.where(pair.in_(shown[start : start + _AT_ONCE])))
+        }
+
+    def report(self, report_id: int) -> StoredReport:
+        """A kept gate report."""
+        return stored(self.rows(REPORTS.where(gate_report.c.id == report_id))[0])
+
+    def reports(self, version: Known) -> list[StoredReport]:
+        """Kept gate reports of a version, newest first."""
+        query = REPORTS.where(gate_report.c.model == version.model, gate_report.c.mlflow_version == version.number)
+        return [stored(row) for row in self.rows(query.order_by(gate_report.c.id.desc()))]
+
+    def rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        """What a query finds; nothing when there is no journal yet."""
+        if not self.database.exists:
+            return []
+        with self.database.read() as connection:
+            return connection.execute(query).all()
+
+    def _entry(self, query: Select[Any]) -> Entry | None:
+        rows = self.rows(query)
+        return entry(rows[0]) if rows else None
+
+    def _events(self, query: Select[Any]) -> list[Event]:
+        return [event(row) for row in self.rows(query.order_by(promotion_event.c.sequence.desc()))]
+
+    def _recorded(self, *queries: Select[Any]) -> dict[str, list[tuple[Entry, Stage]]]:
+        found: dict[str, list[tuple[Entry, Stage]]] = {}
+        for query in queries:
+            for row in self.rows(query):
+                stage = Stage.parse(row.recorded or Stage.NONE.status)
+                found.setdefault(row.family, []).append((entry(row), stage))
+        return found

@@ -1,0 +1,145 @@
+"""One transaction on a family: lock it, read its versions as they stand now, write, and append to the chain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import ColumnElement, Connection, Table, select, text
+
+from promotion.journal import clock
+from promotion.journal.chain import FIELDS, GENESIS, canonical, link_event, moment
+from promotion.journal.records import Authority, Entry, Known
+from promotion.journal.rows import ENTRIES, entry, insert
+from promotion.journal.schema import family as families
+from promotion.journal.schema import gate_report, model_registry, model_version_detail, promotion_event
+from promotion.registry.stages import Stage
+
+
+class FamilyTransaction:
+    """What is read and written about one family, all of it or nothing; others wait for its end.
+
+    The family is locked first, whatever follows: two transactions that took family and chain in different orders
+    would wait for each other.
+
+    Args:
+        connection: The database's transaction, which ends this one.
+        family: Whose versions; its row is created the first time.
+
+    Attributes:
+        now: UTC, after others were waited for.
+        operation: Groups the events of this transaction.
+    """
+
+    def __init__(self, connection: Connection, family: str) -> None:
+        self.connection = connection
+        self.family = family
+        self.operation = uuid4().hex
+        locked = select(families.c.name).where(families.c.name == family).with_for_update()
+        if connection.execute(locked).first() is None:
+            connection.execute(families.insert().values(name=family, created_at=clock.now()))
+        self.now = clock.now()
+
+    def entry(self, version_id: int) -> Entry:
+        """A known version as it stands now."""
+        return entry(self.connection.execute(ENTRIES.where(model_version_detail.c.id == version_id)).one())
+
+    def find(self, version: Known) -> Entry | None:
+        """A version as it stands now; None when it was never heard of."""
+        return self._first(
+            model_registry.c.name == version.model, model_version_detail.c.mlflow_version == version.number
+        )
+
+    def version(self, version: Known) -> Entry:
+        """A version as it stands now; its row is written the first time it is heard of."""
+        return self.find(version) or self._add(version)
+
+    def production(self) -> Entry | None:
+        """The family's version in Production now."""
+        return self._first(
+            model_version_detail.c.family == self.family, model_version_detail.c.status == Stage.PRODUCTION.status
+        )
+
+    def insert(self, table: Table, **values: Any) -> int:
+        """Add a row; returns its id."""
+        return insert(self.connection, table, values)
+
+    def update(self, table: Table, row_id: int, **values: Any) -> None:
+        """Change a row."""
+        self.connection.execute(table.update().where(table.c.id == row_id).values(values))
+
+    def append(
+        self,
+        version: Entry,
+        authority: Authority,
+        details: Mapping[str, Any] | None = None,
+        *,
+        move: tuple[Stage, Stage] | None = None,
+        operation: str | None = None,
+    ) -> None:
+        """Add an event to the end of the chain.
+
+        The chain names the version by more than its row number, so that renaming a row does not rename the past.
+
+        Args:
+            version: As it stood before.
+            authority: By whom and why.
+            details: What else belongs to the record.
+            move: From which stage to which; None for an act that moves nothing.
+            operation: Another one than this transaction's.
+        """
+        if self.connection.dialect.name == "postgresql":
+            # Two families may commit at once, but the chain has one end.
+            self.connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('promotion:chain', 0))"))
+        chain = select(promotion_event.c.sequence, promotion_event.c.hash)
+        last = self.connection.execute(chain.order_by(promotion_event.c.sequence.desc()).limit(1)).first()
+        sequence, previous = (last.sequence + 1, last.hash) if last else (1, GENESIS)
+        evidence = {}
+        if authority.gate_report_id is not None:
+            kept = select(gate_report.c.digest).where(gate_report.c.id == authority.gate_report_id)
+            evidence = {"report_digest": self.connection.execute(kept).scalar_one()}
+        identity = {name: getattr(version, name) for name in ("model", "number", "version", "digest")}
+        approver = {"approver": authority.approver} if authority.approver else {}
+        rehearsal = {"clock": "set by hand"} if clock.is_set() else {}
+        begin, end = move or (version.stage, version.stage)
+        values: dict[str, Any] = {
+            "sequence": sequence,
+            "operation": operation or self.operation,
+            "family": self.family,
+            "version_id": version.id,
+            "action": authority.action,
+            "from_status": begin.status,
+            "to_status": end.status,
+            "actor": authority.actor,
+            "reason": authority.reason,
+            "gate_report_id": authority.gate_report_id,
+            "at": moment(self.now),
+            "details": canonical(
+                {**approver, **evidence, **authority.details, **identity, **(details or {}), **rehearsal}
+            ),
+        }
+        linked = link_event(previous, (values[name] for name in FIELDS))
+        self.insert(promotion_event, **values | {"at": self.now, "previous_hash": previous, "hash": linked})
+
+    def _first(self, *conditions: ColumnElement[bool]) -> Entry | None:
+        row = self.connection.execute(ENTRIES.where(*conditions)).first()
+        return entry(row) if row else None
+
+    def _add(self, version: Known) -> Entry:
+        model = select(model_registry.c.id).where(model_registry.c.name == version.model)
+        model_id = self.connection.execute(model).scalar()
+        if model_id is None:
+            model_id = self.insert(model_registry, name=version.model, family=self.family)
+        self.insert(
+            model_version_detail,
+            model_id=model_id,
+            family=self.family,
+            mlflow_version=version.number,
+            version=str(version.number),
+            status=Stage.NONE.status,
+            run_id=version.run_id,
+        )
+        added = self.find(version)
+        assert added  # noqa: S101  # written a moment ago
+        return added
