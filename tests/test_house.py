@@ -172,6 +172,45 @@ def test_one_word_means_one_thing() -> None:
     assert {} == {name: found for name, found in places.items() if len(found) > 1}
 
 
+JOURNAL = REPOSITORY / "src" / "promotion" / "journal"
+
+
+def test_the_journal_has_one_door() -> None:
+    """SQL on its tables stands in its own folder; others have SQLAlchemy for MLflow's database alone."""
+    reaching = {
+        f"{path.relative_to(REPOSITORY)}: {name}"
+        for folder in ("src", "scripts", "mlops")
+        for path in sorted((REPOSITORY / folder).rglob("*.py"))
+        if not path.is_relative_to(JOURNAL)
+        for name in _imported(path)
+        if name.split(".")[0] == "sqlalchemy" or name.startswith(("promotion.journal.schema", "promotion.journal.rows"))
+    }
+
+    assert {
+        "src/promotion/registry/client.py: sqlalchemy",
+        "src/promotion/registry/tracking.py: sqlalchemy.exc",
+    } == reaching
+
+
+def test_the_journal_knows_none_of_its_users() -> None:
+    """It imports itself, the words it shares with the registry, and the errors."""
+    known = ("promotion.journal", "promotion.registry.stages", "promotion.registry.semver", "promotion.errors")
+    names = {name for path in JOURNAL.rglob("*.py") for name in _imported(path) if name.startswith("promotion")}
+
+    assert set() == {name for name in names if not name.startswith(known)}
+
+
+def _imported(path: Path) -> Iterator[str]:
+    """The modules a file imports, wherever in it; of `from a import b` both `a` and, for a package, `a.b`."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            if node.module == "promotion.journal":
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
 def _defined(node: ast.stmt) -> Iterator[str]:
     """The public names a statement of a module defines, constants aside."""
     names = [node.name] if isinstance(node, ast.ClassDef | ast.FunctionDef) else []

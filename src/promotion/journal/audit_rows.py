@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, Text, func, select, tuple_, type_coerce
+from sqlalchemy import ColumnElement, Connection, Select, Text, func, select, tuple_, type_coerce
 
 from promotion.journal.chain import FIELDS, moment
 from promotion.journal.reader import JournalReader
@@ -105,31 +105,25 @@ class AuditRows:
 
 
 def _queries(backend: str, family: str | None) -> dict[str, Select[Any]]:
+    versions = select(model_registry.c.name, model_version_detail).join_from(model_version_detail, model_registry)
     queries: dict[str, Select[Any]] = {
-        REPORT: _of_family(select(gate_report), gate_report, family),
-        APPROVAL: _of_version(approval, family),
-        EVENT: _of_family(_events(backend), promotion_event, family),
-        VERSION: _of_family(
-            select(model_registry.c.name, model_version_detail)
-            .join_from(model_version_detail, model_registry)
-            .order_by(model_version_detail.c.id),
-            model_version_detail,
-            family,
-        ),
-        INCIDENT: _of_version(incident, family).order_by(incident.c.id),
+        REPORT: select(gate_report),
+        APPROVAL: select(approval),
+        EVENT: _events(backend),
+        VERSION: versions.order_by(model_version_detail.c.id),
+        INCIDENT: select(incident).order_by(incident.c.id),
     }
-    return queries
-
-
-def _of_family(query: Select[Any], table: Table, family: str | None) -> Select[Any]:
-    return query if family is None else query.where(table.c.family == family)
-
-
-def _of_version(table: Table, family: str | None) -> Select[Any]:
     if family is None:
-        return select(table)
-    versions = select(model_version_detail.c.id).where(model_version_detail.c.family == family)
-    return select(table).where(table.c.version_id.in_(versions))
+        return queries
+    ours = select(model_version_detail.c.id).where(model_version_detail.c.family == family)
+    conditions = {
+        REPORT: gate_report.c.family == family,
+        APPROVAL: approval.c.version_id.in_(ours),
+        EVENT: promotion_event.c.family == family,
+        VERSION: model_version_detail.c.family == family,
+        INCIDENT: incident.c.version_id.in_(ours),
+    }
+    return {kind: query.where(conditions[kind]) for kind, query in queries.items()}
 
 
 def _events(backend: str) -> Select[Any]:

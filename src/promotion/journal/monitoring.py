@@ -139,20 +139,18 @@ class AlertBook(FamilyTransaction):
             DueNotice(row.delivery_id, _alert(row), row.channel, row.kind, tried=row.error is not None) for row in rows
         ]
 
-    def answered(
-        self, due: DueNotice, title: str, *, accepted: bool, attempts: int, recipient: str, problem: str
-    ) -> None:
-        """Write down a channel's answer; what it did not take may be claimed again."""
+    def answered(self, due: DueNotice, told: Mapping[str, Any]) -> None:
+        """Write down a channel's answer, as `record` takes it; what it did not take may be claimed again."""
         self.update(
             alert_delivery,
             due.id,
-            attempts=alert_delivery.c.attempts + attempts,
-            title=title,
-            recipient=recipient or None,
-            error=problem or None,
+            attempts=alert_delivery.c.attempts + told["attempts"],
+            title=told["title"],
+            recipient=told["recipient"] or None,
+            error=told["problem"] or None,
             claimed_until=None,
             answered_at=clock.now(),
-            **({"state": "accepted"} if accepted else {}),
+            **({"state": "accepted"} if told["accepted"] else {}),
         )
 
     def record(self, version_id: int, title: str, told: Sequence[Mapping[str, Any]], actor: str) -> None:

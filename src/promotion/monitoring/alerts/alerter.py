@@ -199,15 +199,7 @@ class Alerter:
 def _settle(book: AlertBook, deliveries: Sequence[Delivery], actor: str) -> None:
     """Write down the answers, and in the chain what is new in them."""
     for item in deliveries:
-        answer = item.answer
-        book.answered(
-            item.due,
-            item.title,
-            accepted=answer.accepted,
-            attempts=answer.attempts,
-            recipient=answer.recipient,
-            problem=answer.problem,
-        )
+        book.answered(item.due, item.as_json())
     news = [item for item in deliveries if item.is_news]
     for version_id in sorted({item.due.alert.version_id for item in news}):
         ours = [item for item in news if item.due.alert.version_id == version_id]
