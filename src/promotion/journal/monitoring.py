@@ -17,6 +17,7 @@ from promotion.journal.records import (
     Alert,
     AlertState,
     Authority,
+    DeliveryState,
     DueNotice,
     Known,
     version_name,
@@ -35,7 +36,7 @@ _CLAIM = timedelta(minutes=5)
 _STALE = timedelta(days=7)
 
 _ALERTS = of_versions(alert)
-_PENDING = alert_delivery.c.state == "pending"
+_PENDING = alert_delivery.c.state == DeliveryState.PENDING
 
 
 class AlertBook(FamilyTransaction):
@@ -106,7 +107,7 @@ class AlertBook(FamilyTransaction):
                 alert_id=alert_id,
                 channel=channel,
                 kind=kind,
-                state="pending",
+                state=DeliveryState.PENDING,
                 attempts=0,
                 created_at=self.now,
             )
@@ -150,7 +151,7 @@ class AlertBook(FamilyTransaction):
             error=told["problem"] or None,
             claimed_until=None,
             answered_at=clock.now(),
-            **({"state": "accepted"} if told["accepted"] else {}),
+            **({"state": DeliveryState.ACCEPTED} if told["accepted"] else {}),
         )
 
     def record(self, version_id: int, title: str, told: Sequence[Mapping[str, Any]], actor: str) -> None:
@@ -160,7 +161,7 @@ class AlertBook(FamilyTransaction):
 
     def _supersede(self, *conditions: ColumnElement[bool]) -> None:
         outdated = alert_delivery.update().where(_PENDING, *conditions)
-        self.connection.execute(outdated.values(state="superseded"))
+        self.connection.execute(outdated.values(state=DeliveryState.SUPERSEDED))
 
     def _alerts(self, *conditions: ColumnElement[bool]) -> list[Alert]:
         query = _ALERTS.where(alert.c.family == self.family, *conditions).order_by(alert.c.id)

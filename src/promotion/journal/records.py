@@ -267,6 +267,14 @@ class AlertState(StrEnum):
     ANNOUNCED = "announced"
 
 
+class DeliveryState(StrEnum):
+    """Whether a channel was told."""
+
+    PENDING = "pending"
+    ACCEPTED = "accepted"
+    SUPERSEDED = "superseded"
+
+
 @dataclass(frozen=True, slots=True)
 class Alert:
     """One thing that is, or was, wrong with one version.
