@@ -11,9 +11,9 @@ import pytest
 from promotion.audit.chain_check import Chain
 from promotion.audit.checkpoints import FORGED, UNKNOWN, UNSIGNED, VALID, Checkpoint
 from promotion.audit.findings import AuditFindings
-from promotion.audit.source import COLUMNS, EVENT
 from promotion.errors import UsageError
 from promotion.journal import clock
+from promotion.journal.audit_rows import COLUMNS, EVENT
 from promotion.journal.chain import GENESIS, canonical, digest, link_event, moment
 
 AT = "2026-01-01T00:00:00.000000+00:00"
