@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from models.data.sources import describe_invention
-from models.training.lineage import Commit
+from promotion.config.commit import Commit
 from promotion.config.family import Column, FamilyConfig
 from promotion.data.arrays import FloatArray
 from promotion.gates.evidence import Interval

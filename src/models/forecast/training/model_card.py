@@ -10,7 +10,7 @@ import numpy as np
 from models.forecast.boosters import BOOSTERS
 from models.forecast.data.sales import Sales
 from models.forecast.training.learning import Learned, LearningPlan
-from models.training.lineage import Commit
+from promotion.config.commit import Commit
 from promotion.config.family import FamilyConfig
 from promotion.gates.evidence import Interval
 
