@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 
-from promotion.data.datasets import file_sha256
+from promotion.data.files import file_sha256
 from promotion.errors import DataError, UsageError
 
 if TYPE_CHECKING:

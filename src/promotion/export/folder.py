@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from promotion.data.files import file_sha256
 from promotion.errors import ArtifactRefused, ArtifactTampered, SignatureRefused, UsageError
 from promotion.signing.keys import Keys
 from promotion.signing.ssh import EXPORT, sign, signers_file, verify
@@ -187,8 +188,7 @@ def _digests(folder: Path) -> dict[str, str]:
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise ArtifactRefused(f"{path}: a link or a device: an export holds plain files only")
         if path.is_file() and name not in {MANIFEST, SIGNATURE}:
-            with path.open("rb") as file:
-                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+            found[name] = file_sha256(path)
     return found
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from promotion.artifacts.files import artifact_digest, local_artifact
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
-from promotion.data.datasets import file_sha256
+from promotion.data.files import file_sha256
 from promotion.data.tables import TableFile
 from promotion.errors import ArtifactTampered, DataError, RegistryError
 from promotion.evaluation.loading import load_artifact
