@@ -99,6 +99,7 @@ def _attempt(
         _refuse_errors(url, answer)
         length = answer.headers.get("Content-Length", "")
         total = int(length) if length.isdigit() else None
+        target.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(target) as file:
             _check_room(target, total or 0)
             progress(0, total)

@@ -40,7 +40,6 @@ def export(source: JournalSource, checkpoints: Sequence[Checkpoint], path: Path,
     """
     events = 0
     try:
-        path.parent.stat()  # a mistyped folder is named, not made
         with whole_file(path) as file:
             file.write(_line(_JOURNAL, {"format": FORMAT, "name": source.name, "family": family}))
             file.writelines(_line(_CHECKPOINT, checkpoint.document()) for checkpoint in checkpoints)

@@ -15,7 +15,7 @@ from promotion.errors import DataError
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes its name, durably and in one step, when the block ends well; its folder is made.
+    """Open a file that takes its name, durably and in one step, when the block ends well.
 
     Whoever reads meanwhile, whatever fails and whenever the power goes: what had the name is there until all of the
     new content is.
@@ -30,7 +30,6 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         OSError: It cannot be written; nothing was left behind.
     """
     draft = path.with_name(f".{uuid4().hex}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with draft.open("xb") as file:
             yield file
@@ -42,11 +41,12 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text as UTF-8, whole or not at all; line ends stay as they are.
+    """Write a text as UTF-8, whole or not at all; line ends stay as they are, the folder is made.
 
     Raises:
         OSError: It cannot be written; nothing was left behind.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as file:
         file.write(text.encode())
 

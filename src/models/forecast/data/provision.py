@@ -61,6 +61,7 @@ def provide_sales(config: FamilyConfig, home: Path) -> bool:
     invented = invent_sales(plan.invented_stores, seed=plan.seed)
     try:
         for path, table in ((stores, invented.store), (sales, invented.train)):
+            path.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(path) as file:
                 table.to_csv(file, index=False, lineterminator="\n")
         digests = {path.name: file_sha256(path) for path in (sales, stores)}
