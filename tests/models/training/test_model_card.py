@@ -12,7 +12,7 @@ from models.training.model_card import CardFacts, model_card
 from promotion.config.commit import Commit
 from promotion.config.family import Candidate, FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY
-from promotion.data.datasets import file_sha256
+from promotion.data.files import file_sha256
 from promotion.gates.evidence import Interval
 
 ODD = "a | b `c` ``d`` *e* _f_ <b>g</b> [h](http://i) &amp; \\ # $j$\n\n# K\n| l |\x00 ~~m~~"

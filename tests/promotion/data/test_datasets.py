@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from promotion.config.family import Column, FamilyConfig, load_config
-from promotion.data.datasets import Dataset, feature_schema_hash, file_sha256, load_dataset, split_dataset
+from promotion.data.datasets import Dataset, feature_schema_hash, load_dataset, split_dataset
+from promotion.data.files import file_sha256
 from promotion.errors import DataError
 from promotion.prediction.inputs import FileRows
 
