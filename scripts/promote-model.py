@@ -25,7 +25,7 @@ from promotion.errors import NothingToDo, PromotionError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from promotion.config.family import FamilyConfig
+    from promotion.config.family import FamilyConfig, FamilyConfigs
     from promotion.registry.contract import ModelVersion
     from promotion.service import Promotion, PromotionPlan, PromotionService
 
@@ -108,6 +108,14 @@ def main(**options: Any) -> None:
     ACTIONS.get(asked.action or "", _promote_named)(service, asked)
 
 
+def _say_broken(configs: FamilyConfigs, asked: Asked) -> list[PromotionError]:
+    """Name each family whose file cannot be used, in a command about all of them; they are left out of it."""
+    broken = [] if asked.family else list(configs.broken.values())
+    for family in broken:
+        talk(f"❌ left out: {family.summary}", colour="red")
+    return [family.error for family in broken]
+
+
 def _list(settings: Settings, asked: Asked) -> None:
     from promotion.config.family import load_configs
     from promotion.journal.database import Database
@@ -119,7 +127,7 @@ def _list(settings: Settings, asked: Asked) -> None:
     models = open_registry(settings).models()
     if family := asked.family:
         config = configs.get(family)
-        models = [model for model in models if (config.owns(model.name) if config else model.name == family)]
+        models = [item for item in models if (configs.owns(family, item.name) if config else item.name == family)]
         if not models and config is None:
             raise UsageError(f"unknown family {family!r}: neither configured nor a registered model")
     journal = Journal(Database(settings.database_url))
@@ -132,6 +140,7 @@ def _list(settings: Settings, asked: Asked) -> None:
         echo("\n".join(model_lines(models, semvers)))
         if not models:
             talk(f"no registered models at {settings.registry_uri}: train first (python src/models/train.py)")
+    _say_broken(configs, asked)
     for line in disagreements(models, journal, configs):
         talk(line, colour="yellow" if line.startswith(("⚠️", "⏳")) else "red")
 
@@ -159,7 +168,10 @@ def _history(service: PromotionService, asked: Asked) -> None:
 def _reconcile(service: PromotionService, asked: Asked) -> None:
     from promotion.service import Mover
 
+    broken = _say_broken(service.configs, asked)
     service.reconcile(Mover(actor(), asked.reason or "reconciled"), asked.family)
+    if broken:
+        raise broken[0]
     if asked.as_json:
         echo(json.dumps({"exit_code": 0, "message": "MLflow shows what the journal holds"}, indent=2))
     else:
@@ -187,6 +199,7 @@ def _clean_up(service: PromotionService, asked: Asked) -> None:
 
     if not (asked.yes or asked.dry_run or sys.stdin.isatty()):
         raise UsageError("--cleanup deletes versions and there is no terminal to ask on: see --dry-run, then add --yes")
+    _say_broken(service.configs, asked)
     found = review_families(service, asked.family, asked.keep, synchronise=not asked.dry_run)
     for line in cleanup_lines(found, asked.keep):
         asked.say(line)
@@ -207,6 +220,7 @@ def _clean_up(service: PromotionService, asked: Asked) -> None:
 def _auto(service: PromotionService, asked: Asked) -> None:
     from promotion.auto import auto_families, for_each_family
 
+    broken = _say_broken(service.configs, asked)
     families = auto_families(service.configs, asked.family, talk)
 
     def act(config: FamilyConfig) -> None:
@@ -217,7 +231,7 @@ def _auto(service: PromotionService, asked: Asked) -> None:
             )
         _auto_family(service, config, asked)
 
-    for_each_family(families, act, on_failure=talk)
+    for_each_family(families, act, talk, broken)
 
 
 def _auto_family(service: PromotionService, config: FamilyConfig, asked: Asked) -> None:

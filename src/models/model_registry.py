@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from promotion.approvals.people import actor
 from promotion.artifacts.files import local_artifact
-from promotion.config.family import family_of, load_configs
+from promotion.config.family import load_configs
 from promotion.config.settings import Settings
 from promotion.errors import PromotionError
 from promotion.lookup import (
@@ -88,7 +88,7 @@ def load_version(registry: Registry, version: ModelVersion) -> Predictor:
     """Load one known version; raises as `load_model`."""
     with local_artifact(registry, version) as folder:
         # By configuration, never by what the artifact says of itself: a crafted one would choose the weaker loader.
-        if family_of(version.model, load_configs(Settings.from_environment().config_folder)) is None:
+        if load_configs(Settings.from_environment().config_folder).owner(version.model) is None:
             return _load_foreign(version, folder)
         from promotion.evaluation.loading import load_artifact
 

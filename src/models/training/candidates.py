@@ -17,7 +17,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from promotion.config.family import FamilyConfig, ParameterValue
+from promotion.config.family import FamilyConfig
+from promotion.config.training import ParameterValue
 from promotion.errors import ConfigError
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from models.data.sources import describe_invention
 from models.training.lineage import Commit
-from promotion.config.family import Column, FamilyConfig
+from promotion.config.family import FamilyConfig
+from promotion.config.training import Column
 from promotion.data.arrays import FloatArray
 from promotion.gates.evidence import Interval
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from models.training.candidates import build_estimator, build_pipeline
-from promotion.config.family import Candidate, FamilyConfig
+from promotion.config.document import described, read_yaml
+from promotion.config.family import FamilyConfig
+from promotion.config.training import Candidate
 from promotion.errors import ConfigError
 
 
@@ -35,21 +35,15 @@ def with_params_file(config: FamilyConfig, home: Path) -> FamilyConfig:
 
 def _read(path: Path, config: FamilyConfig) -> dict[str, Any]:
     wanted = "expected lines such as `n_estimators: 100`"
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not path.exists():
         key = f"config/{config.family}.yaml: params_file"
-        raise ConfigError(f"{path}: no such file, {wanted}; create it, or remove the key {key}") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        summary = " ".join(str(error).split())
-        raise ConfigError(f"{path}: not readable as YAML: {summary}") from error
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path}: {wanted}, found {document!r}")
-    for name, value in document.items():
-        if not isinstance(name, str) or not isinstance(value, bool | int | float | str | None):
-            raise ConfigError(f"{path}: {name}: expected one value, found {value!r}")
-    return document
+        raise ConfigError(f"{path}: no such file, {wanted}; create it, or remove the key {key}")
+    document = read_yaml(path)
+    content = {} if document.content is None else document.content
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}:1: {wanted}, found {described(document.root)}")
+    for name, value in content.items():
+        if not isinstance(value, bool | int | float | str | None):
+            place = document.place([name])
+            raise ConfigError(f"{path}:{place.line}: {name}: expected one value, found {described(place.node)}")
+    return content

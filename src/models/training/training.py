@@ -19,8 +19,9 @@ from models.training.parameters import with_params_file
 from models.training.recording import CandidateResult, Round, crown
 from models.training.selection import SelectionProgress, cross_validate, examine
 from models.training.workers import stop_workers
-from promotion.config.family import FamilyConfig, ParameterValue
+from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
+from promotion.config.training import ParameterValue
 from promotion.data.arrays import FloatArray
 from promotion.data.datasets import load_dataset, split_dataset
 from promotion.errors import ConfigError

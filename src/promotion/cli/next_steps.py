@@ -28,7 +28,8 @@ def next_steps(service: PromotionService, plan: PromotionPlan) -> list[str]:
         for role in (standing.missing if standing else ())
     ]
     # What neither waiting nor a review can change is the version itself.
-    if refused - {"days in Staging", "legal transition", "incidents", APPROVALS}:
+    config = service.configs.get(plan.family)
+    if config and config.trains_here and refused - {"days in Staging", "legal transition", "incidents", APPROVALS}:
         steps.append(f"python src/models/train.py --model {plan.family}")
     steps.append(f"{_REGISTRY}/check_promotion.py {named}")
     return steps

@@ -7,8 +7,9 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 from models.training.candidates import ALGORITHMS, build_candidates, build_pipeline
-from promotion.config.family import Candidate, FamilyConfig, load_config
+from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY
+from promotion.config.training import Candidate
 from promotion.data.datasets import load_dataset, split_dataset
 from promotion.errors import ConfigError
 

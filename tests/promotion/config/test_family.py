@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from promotion.config.family import family_of, load_config, load_configs
+from promotion.config.family import load_config, load_configs
 from promotion.config.settings import REPOSITORY
 from promotion.errors import ConfigError, UnknownFamily
 
@@ -29,7 +29,7 @@ def test_every_bundled_configuration_is_valid() -> None:
     ("old", "new", "expected"),
     [
         ("promotion: auto", "promotoin: auto", "promotoin: unknown key"),
-        ("task: binary-classification", "", "task: missing"),
+        ("task: binary-classification", "", 1, "task: missing"),
         ("test_size: 0.2", "test_size: '0.2'", "split.test_size: "),
         ("test_size: 0.2", "test_size: 1.2", "split.test_size: "),
         ("minimum: 0.80", "", "gates.thresholds.roc_auc: "),
@@ -81,6 +81,6 @@ def test_an_unknown_family_names_the_known_ones() -> None:
 )
 def test_a_family_owns_the_models_its_pattern_describes(model: str, owned: bool) -> None:
     """`{algorithm}` stands for one word; anything else belongs to somebody else."""
-    config = family_of(model, load_configs(FOLDER))
+    config = load_configs(FOLDER).owner(model)
 
     assert owned == (config is not None and config.family == "heart-disease")
