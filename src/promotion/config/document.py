@@ -71,8 +71,8 @@ class YamlDocument:
         """The deepest place on the way to a key; what the file has no name for is passed over."""
         node, line, found = self.root, 1, []
         for key in keys:
-            if entry := next(_children(node, key), None):
-                node, line = entry[1], line_of(entry[0])
+            if entry := _child(node, key):
+                line, node = line_of(entry[0]), entry[1]
                 found.append(key)
         return YamlPlace(line, tuple(found), node)
 
@@ -177,16 +177,14 @@ def _unreadable(path: Path, text: str, error: yaml.YAMLError) -> ConfigError:
     return ConfigError(f"{path}:{at + 1}: not readable as YAML: {problem}{since}; {advice}")
 
 
-def _children(node: yaml.Node | None, key: str | int) -> Iterator[tuple[yaml.Node, yaml.Node]]:
-    """What stands under a key or at a position, with the node that names it; own keys before merged ones."""
-    if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
-        yield node.value[key], node.value[key]
+def _child(node: yaml.Node | None, key: str | int) -> tuple[yaml.Node, yaml.Node] | None:
+    """What stands under a key or at a position, after the node that names it."""
+    if isinstance(node, yaml.SequenceNode) and str(key).isdecimal() and int(key) < len(node.value):
+        return node.value[int(key)], node.value[int(key)]
     if isinstance(node, yaml.MappingNode):
-        yield from ((name, value) for name, value in node.value if name.value == str(key))
-        for name, value in node.value:
-            if name.tag == _MERGE:
-                for merged in value.value if isinstance(value, yaml.SequenceNode) else [value]:
-                    yield from _children(merged, key)
+        # Building the data has put what was merged before a section's own keys, which count.
+        return next(((name, value) for name, value in reversed(node.value) if name.value == str(key)), None)
+    return None
 
 
 class _Check:
