@@ -44,7 +44,7 @@ def main(family: str, sample: bool, semver: str | None, as_json: bool) -> None: 
     config = load_config(settings.config_folder, family)
     if not config.is_forecast:
         raise ConfigError(
-            f"config/{family}.yaml: task {config.task} has no ensemble: python src/models/train.py --model {family}"
+            f"{config.at('task')}: {config.task} has no ensemble: python src/models/train.py --model {family}"
         )
     from models.forecast.training.training import train_ensemble
 

@@ -91,7 +91,7 @@ def train(
     """
     if config.is_forecast:
         option = f" --model {config.family}"
-        raise ConfigError(f"config/{config.family}.yaml: foretells sales: python src/models/train_ensemble.py{option}")
+        raise ConfigError(f"{config.at('task')}: foretells sales: python src/models/train_ensemble.py{option}")
     config = with_params_file(config, settings.home)
     journal = Journal(Database(settings.database_url))
     journal.prepare()

@@ -172,7 +172,7 @@ def _unreadable(path: Path, text: str, error: yaml.YAMLError) -> ConfigError:
         return ConfigError(f"{path}:{at + 1}: not readable as YAML: a tab in the indentation; YAML takes blanks only")
     problem = " ".join(str(getattr(error, "problem", None) or error).split())
     began = getattr(error, "context_mark", None)
-    since = f", in what begins in line {began.line + 1}" if began and began.line != at else ""
+    since = f", in what begins in line {began.line + 1}" if began and began.line < at else ""
     advice = "look for a missing quote, bracket, colon or blank"
     return ConfigError(f"{path}:{at + 1}: not readable as YAML: {problem}{since}; {advice}")
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
+from promotion.config.document import read_yaml
 from promotion.config.explain import nearest
 from promotion.config.forecasting import Forecast
 from promotion.config.policy import (
@@ -141,6 +143,8 @@ class FamilyConfig(Strict):
     review: Review = Review()
     contacts: Contacts = Contacts()
 
+    _file: Path | None = PrivateAttr(None)
+
     @model_validator(mode="after")
     def _sections_have_what_they_need(self) -> Self:
         present = {
@@ -256,6 +260,11 @@ class FamilyConfig(Strict):
             )
         return self
 
+    def from_file(self, file: Path) -> Self:
+        """The same family, which knows where it was read, for messages."""
+        self._file = file
+        return self
+
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with other sections, which go by their names in the file; nothing is validated."""
         fields = {field.alias or name: name for name, field in type(self).model_fields.items()}
@@ -355,6 +364,13 @@ class FamilyConfig(Strict):
         """How exactly the file names a registered model; 0 when it does not."""
         return max(claim_of(name, model) for name in self.stated_models)
 
+    def at(self, *keys: str) -> str:
+        """How a message about a key of the file begins: with file, line and key."""
+        place = f"config/{self.family}.yaml"
+        if self._file is not None:
+            place = f"config/{self._file.name}:{read_yaml(self._file).place(keys).line}"
+        return f"{place}: {'.'.join(keys)}"
+
     def lacks(self, section: str, so: str = "add it, docs/FAMILY-FILE.md describes it") -> ConfigError:
         """The error that names a section which the file does not have.
 
@@ -362,9 +378,7 @@ class FamilyConfig(Strict):
             section: Its key.
             so: What follows, or what to do.
         """
-        return ConfigError(
-            f"config/{self.family}.yaml: {section}: this needs a section that the file does not have: {so}"
-        )
+        return ConfigError(f"{self.at(section)}: this needs a section that the file does not have: {so}")
 
     def _section(self, key: str, value: _T | None) -> _T:
         if value is None:

@@ -29,88 +29,88 @@ def test_every_bundled_configuration_is_valid() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("promotion: auto", "promotoin: auto", "5: promotoin: unknown key; did you mean 'promotion'?"),
+        ("promotion: auto", "promotoin: auto", "6: promotoin: unknown key; did you mean 'promotion'?"),
         (
             "licence:",
             "copyright: x\n  licence:",
-            "13: data.copyright: unknown key; remove it, known here are allow_dup",
+            "14: data.copyright: unknown key; remove it, known here are allow_dup",
         ),
         ("task: binary-classification", "", "1: task: missing; add it"),
         ("family: heart-disease", "", "1: family: missing; add it"),
         (
             "test_size: 0.2",
             "test_size: '0.2'",
-            "46: split.test_size: expected a number, found '0.2'; remove the quotes",
+            "47: split.test_size: expected a number, found '0.2'; remove the quotes",
         ),
         (
             "test_size: 0.2",
             "test_size: 1.2",
-            "46: split.test_size: expected a value less than 1, found 1.2; correct it, or",
+            "47: split.test_size: expected a value less than 1, found 1.2; correct it, or",
         ),
         (
             "test_size: 0.2",
             "test_size: null",
-            "46: split.test_size: expected a number, found nothing; give it a value, or rem",
+            "47: split.test_size: expected a number, found nothing; give it a value, or rem",
         ),
-        ("{test_size: 0.2, seed: 42}", "[0.2]", "46: split: expected a section of keys, found a list of 1; correct it"),
-        ("folds: 5", "folds: 5.5", "47: cross_validation.folds: expected a whole number, found 5.5"),
-        ("{minimum: 0.80}", "{}", "56: gates.thresholds.roc_auc: a threshold needs minimum, maximum or below; add one"),
+        ("{test_size: 0.2, seed: 42}", "[0.2]", "47: split: expected a section of keys, found a list of 1; correct it"),
+        ("folds: 5", "folds: 5.5", "48: cross_validation.folds: expected a whole number, found 5.5"),
+        ("{minimum: 0.80}", "{}", "57: gates.thresholds.roc_auc: a threshold needs minimum, maximum or below; add one"),
         (
             "{minimum: 0.80}",
             "{minimum: .nan}",
-            "56: gates.thresholds.roc_auc.minimum: expected a finite number, found .nan",
+            "57: gates.thresholds.roc_auc.minimum: expected a finite number, found .nan",
         ),
         ("selection_metric: roc_auc", "selection_metric: roc", "found 'roc'; did you mean 'roc_auc'?"),
         (
             "numeric: [age",
             "numeric: [ages",
-            "44: numeric.0: column 'ages' is not described under data.columns; did you me",
+            "45: numeric.0: column 'ages' is not described under data.columns; did you me",
         ),
         (
             "{type: code, codes: [0, 1], desc",
             "{type: code, desc",
-            "16: data.columns.sex: a column of type code lists its codes",
+            "17: data.columns.sex: a column of type code lists its codes",
         ),
         (
             "C: 1.0",
             "C: [1, 2]",
-            "50: candidates.logistic_regression.params.C: expected true or false or a whole number or",
+            "51: candidates.logistic_regression.params.C: expected true or false or a whole number or",
         ),
         (
             "family: heart-disease",
             "family: other",
-            "2: family: expected 'heart-disease', the file's name, found 'other'",
+            "3: family: expected 'heart-disease', the file's name, found 'other'",
         ),
         (
             "not_better: stay",
             "not_better: No",
-            "6: not_better: expected 'stay' or 'staging', found No; YAML reads it as a yes",
+            "7: not_better: expected 'stay' or 'staging', found No; YAML reads it as a yes",
         ),
         (
             "licence:",
             "licence: 5 #",
-            '13: data.licence: expected a text, found 5; YAML reads it as a number: write it in quotes, "5"',
+            '14: data.licence: expected a text, found 5; YAML reads it as a number: write it in quotes, "5"',
         ),
         (
             "unit: years",
             "unit: On",
-            "15: data.columns.age.unit: expected a text, found On; YAML reads it as a yes/no value: write it",
+            "16: data.columns.age.unit: expected a text, found On; YAML reads it as a yes/no value: write it",
         ),
         ("gates:", "gates:\n  data_quality: 'yes'", "expected true or false, found 'yes'; remove the quotes"),
         (
             "gates:",
             "monitoring: {window: 5 minutes}\ngates:",
-            "54: monitoring.window: expected a time span such as 90s",
+            "55: monitoring.window: expected a time span such as 90s",
         ),
         (
             "gates:",
             "review: {last_process: today}\ngates:",
-            "54: review.last_process: expected a date such as 2026-11-21",
+            "55: review.last_process: expected a date such as 2026-11-21",
         ),
         (
             "registered_model:",
             "registered_model: {a: b} #",
-            "4: registered_model: expected the name of a registered model, or",
+            "5: registered_model: expected the name of a registered model, or",
         ),
     ],
 )
@@ -140,8 +140,8 @@ def test_several_mistakes_are_a_line_each(tmp_path: Path) -> None:
         load_config(tmp_path, "heart-disease")
 
     first, second = str(caught.value).splitlines()
-    assert f"{path}:5: promotoin: unknown key; did you mean 'promotion'?" == first
-    assert second.startswith(f"{path}:47: cross_validation.folds: expected a value greater than or equal to 2, found 1")
+    assert f"{path}:6: promotoin: unknown key; did you mean 'promotion'?" == first
+    assert second.startswith(f"{path}:48: cross_validation.folds: expected a value greater than or equal to 2, found 1")
 
 
 def test_a_secret_is_not_repeated(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_what_the_file_does_not_have_is_named(section: str, tmp_path: Path) -> N
     """Whoever needs a section that is not there says file and section, and does not advise to train."""
     config = read(tmp_path, RULES)
 
-    with pytest.raises(ConfigError, match=rf"^config/churn\.yaml: {section}: this needs a section that") as caught:
+    with pytest.raises(ConfigError, match=rf"^config/churn\.yaml:1: {section}: this needs a section that") as caught:
         getattr(config, section)
 
     assert "train" not in str(caught.value)
