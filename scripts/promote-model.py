@@ -139,7 +139,9 @@ def _list(settings: Settings, asked: Asked) -> None:
         echo(LIST_RULE)
         echo("\n".join(model_lines(models, semvers)))
         if not models:
-            talk(f"no registered models at {settings.registry_uri}: train first (python src/models/train.py)")
+            trains_here = any(config.trains_here for config in configs.values())
+            advice = ": train first (python src/models/train.py)" if trains_here else ""
+            talk(f"no registered models at {settings.registry_uri}{advice}")
     _say_broken(configs, asked)
     for line in disagreements(models, journal, configs):
         talk(line, colour="yellow" if line.startswith(("⚠️", "⏳")) else "red")

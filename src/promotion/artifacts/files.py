@@ -141,7 +141,9 @@ def _download(uri: str, folder: Path, version: ModelVersion) -> Path:
         except Exception as error:
             raise registry_error(f"{version}: cannot download its artifact {shown}", error) from error
     if not path.is_dir() or not any(path.iterdir()):
-        raise ArtifactMissing(f"{version}: its artifact {shown} does not exist or is empty; restore it, or train again")
+        raise ArtifactMissing(
+            f"{version}: its artifact {shown} does not exist or is empty; restore it, or register another version"
+        )
     return path
 
 

@@ -380,6 +380,15 @@ class FamilyConfig(Strict):
         """
         return ConfigError(f"{self.at(section)}: this needs a section that the file does not have: {so}")
 
+    def require_training(self) -> None:
+        """Refuse to train what is trained elsewhere.
+
+        Raises:
+            ConfigError: The file has no candidates.
+        """
+        if not self.trains_here:
+            raise self.lacks("candidates", "its models are trained elsewhere; nothing was trained or registered")
+
     def _section(self, key: str, value: _T | None) -> _T:
         if value is None:
             raise self.lacks(key)
