@@ -106,7 +106,7 @@ def _copy(source: Path, folder: Path, version: ModelVersion) -> Path:
     if not source.is_dir():
         raise ArtifactMissing(
             f"{version}: its artifact {source} does not exist on this machine; restore it, "
-            "or let the tracking server serve its artifacts (mlflow server --serve-artifacts), then train again"
+            "or let the tracking server serve its artifacts (mlflow server --serve-artifacts), then register again"
         )
     folder.mkdir()
     try:
