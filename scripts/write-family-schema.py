@@ -23,8 +23,7 @@ from promotion.config.settings import REPOSITORY
 
 SCHEMA, DOCUMENT = REPOSITORY / "config" / "family.schema.json", REPOSITORY / "docs" / "FAMILY-FILE.md"
 MARK = "<!-- from here on written by make schema -->\n"
-# Of keys that none of the repository's families has.
-EXAMPLES = yaml.safe_load("""
+EXAMPLES = yaml.safe_load("""  # of keys that none of the repository's families has
     {maximum: 0.5, also: {recall: 0.02}, info: 0.1, warning: 0.2, critical: 0.3, latency_ms: 500, error_rate: 0.02,
     approvers: {security: [sam@example.com]}, staging: [anna@example.com], production: [release-managers@example.com],
     serving_url: https://models.example.com/churn}""")

@@ -41,7 +41,7 @@ def _place(document: YamlDocument, name: str = "") -> str:
 def _read(path: Path, config: FamilyConfig) -> YamlDocument:
     wanted = "expected lines such as `n_estimators: 100`"
     if not path.exists():
-        key = f"config/{config.family}.yaml: params_file"
+        key = config.at("params_file")
         raise ConfigError(f"{path}: no such file, {wanted}; create it, or remove the key {key}")
     document = read_yaml(path)
     content = document.content or {}

@@ -39,8 +39,9 @@ _EXACT = sys.maxsize
 _WILD = {"*": ".*", "{algorithm}": "[A-Za-z0-9_]+"}
 _METRICS = {"binary-classification": "roc_auc", "multiclass-classification": "accuracy", "sales-forecast": "rmspe"}
 _NEEDS = {
-    **dict.fromkeys(("task", "target", "selection_metric", "numeric", "split", "forecast", "feature_view"), "data"),
-    **dict.fromkeys(("candidates",), "data"),
+    **dict.fromkeys(
+        ("task", "target", "selection_metric", "numeric", "split", "forecast", "feature_view", "candidates"), "data"
+    ),
     **dict.fromkeys(("cross_validation", "params_file", "metadata"), "candidates"),
 }
 """Keys that say something of another section."""

@@ -79,7 +79,7 @@ def test_a_mistake_names_file_and_key(content: str, expected: str, config: Famil
 
 def test_no_file(config: FamilyConfig, tmp_path: Path) -> None:
     """A missing file says which key asks for it; a folder in its place says so."""
-    with pytest.raises(ConfigError, match=r"no such file.*iris-classifier.yaml: params_file"):
+    with pytest.raises(ConfigError, match=r"no such file.*iris-classifier.yaml:\d+: params_file"):
         with_params_file(config, tmp_path)
     (tmp_path / "params.yaml").mkdir()
     with pytest.raises(ConfigError, match=r"params.yaml: cannot be read: Is a directory"):
