@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from promotion.cli.console import Steps, command, echo, talk, task_bars
+from promotion.cli.console import Steps, command, echo, talk, task_bars, with_verbs
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import Settings
 from promotion.errors import NothingToDo, PromotionError, UsageError
@@ -108,7 +108,7 @@ def _finish(
         echo(f"\n{config.metadata}: written")
     if outcome is None:
         by_hand = f"python src/models/validate_model.py --model-name {result.candidates[0].model}"
-        echo(f"\nNext: {NEXT_COMMAND if config.promotion == 'auto' else by_hand}")
+        echo(with_verbs(f"\nNext: {NEXT_COMMAND if config.promotion == 'auto' else by_hand}"))
 
 
 def _promote(config: FamilyConfig, settings: Settings, tell: Callable[[str], None]) -> ChallengeOutcome:

@@ -9,7 +9,7 @@ from typing import Literal
 from models.data.sources import describe_invention, make_missing
 from models.data.transfer import STANDARD_PATIENCE, DownloadPatience, DownloadProgress, SourceUnavailable, fetch
 from promotion.config.family import FamilyConfig
-from promotion.data.datasets import file_sha256
+from promotion.data.files import file_sha256
 from promotion.errors import DataError
 
 Origin = Literal["cached", "fetched", "kept", "generated"]

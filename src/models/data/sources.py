@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from models.data.synthetic_patients import invent_alzheimer
 from promotion.config.family import FamilyConfig
+from promotion.data.files import write_whole
 from promotion.errors import ConfigError, DataError
 
 
@@ -83,25 +82,13 @@ def make_missing(config: FamilyConfig, home: Path) -> DataSource | None:
     source, path = source_of(config), home / config.data.path
     if source is None or path.exists():
         return None
-    temporary: Path | None = None
+    text = source.make()
+    if path.exists():  # a person was faster
+        return None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(
-            "w", dir=path.parent, prefix=f"{path.name}.part", delete=False, encoding="utf-8"
-        ) as file:
-            temporary = Path(file.name)
-            file.write(source.make())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        if path.exists():  # a person was faster
-            return None
-        temporary.replace(path)
+        write_whole(path, text)
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}; make room or give write permission") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
     return source
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 from models.training.candidates import ALGORITHMS
 from models.training.challenge import ChallengeOutcome
 from models.training.training import TrainingResult
+from promotion.data.files import write_whole
 from promotion.errors import PromotionError
 from promotion.registry.stages import Stage
 
@@ -60,17 +59,7 @@ def write_metadata(document: dict[str, Any], path: Path) -> None:
     Raises:
         PromotionError: It cannot be written; the training it describes is registered all the same.
     """
-    temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8") as file:
-            temporary = Path(file.name)
-            file.write(json.dumps(document, indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        write_whole(path, json.dumps(document, indent=2) + "\n")
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise PromotionError(f"{path}: cannot be written: {error.strerror}; the version is registered") from error

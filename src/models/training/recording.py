@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from models.training.lineage import Commit, current_commit
 from models.training.model_card import CardFacts, model_card
 from models.training.packaging import log_and_register
 from models.training.selection import Examined
@@ -17,6 +16,7 @@ from promotion.approvals.people import actor, trainers
 from promotion.artifacts.files import artifact_digest
 from promotion.artifacts.signature import sign_artifact
 from promotion.auto import BEST_TAG, ROUND_TAG
+from promotion.config.commit import Commit, current_commit
 from promotion.config.family import FamilyConfig
 from promotion.config.policy import Approvals
 from promotion.config.settings import REPOSITORY, Settings

@@ -14,11 +14,11 @@ import requests  # silences a warning of its own; imported in the background, th
 from models.data.sources import describe_invention, make_missing
 from models.training.candidates import build_candidates
 from models.training.folds import FoldComparison, compare_folds
-from models.training.lineage import Commit
 from models.training.parameters import with_params_file
 from models.training.recording import CandidateResult, Round, crown
 from models.training.selection import SelectionProgress, cross_validate, examine
 from models.training.workers import stop_workers
+from promotion.config.commit import Commit
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
 from promotion.config.training import ParameterValue

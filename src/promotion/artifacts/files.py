@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from promotion.data.files import file_sha256
 from promotion.errors import ArtifactMissing, ArtifactUnsafe, RegistryError
 from promotion.registry.contract import ModelVersion, Registry, without_password
 from promotion.registry.failures import registry_error
@@ -69,9 +70,7 @@ def artifact_digest(folder: Path) -> str:
         raise ArtifactMissing(f"{folder}: no files in it; the artifact cannot be digested")
     listing = hashlib.sha256()
     for relative in files:
-        with (folder / relative).open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-        listing.update(f"{digest}  ".encode() + os.fsencode(str(relative)) + b"\n")
+        listing.update(f"{file_sha256(folder / relative)}  ".encode() + os.fsencode(str(relative)) + b"\n")
     return listing.hexdigest()
 
 

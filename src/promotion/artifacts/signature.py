@@ -88,7 +88,9 @@ def verify_artifact(folder: Path, signature: str, trusted: Mapping[str, bytes]) 
                 f"{folder}: the signature is forged: key {signer[:_SHOWN_DIGITS]} did not sign this manifest"
             ) from error
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            if differences := _differences(signed_files(signature), folder):
+            hashed = _hashing().hash(folder).resource_descriptors()
+            found = {entry.identifier: entry.digest.digest_hex for entry in hashed}
+            if differences := differing_files(signed_files(signature), found):
                 raise ArtifactTampered(
                     f"{folder}: not what key {signer[:_SHOWN_DIGITS]} signed: {'; '.join(differences)}: "
                     "do not use these files; restore them, or register the model again"
@@ -153,8 +155,8 @@ def _require_plain_files(folder: Path) -> None:
         raise ArtifactMissing(f"{folder}: no such folder, or no files in it; there is nothing to sign or verify")
 
 
-def _differences(signed: Mapping[str, str], folder: Path) -> list[str]:
-    found = {entry.identifier: entry.digest.digest_hex for entry in _hashing().hash(folder).resource_descriptors()}
+def differing_files(signed: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
+    """What was changed, added or removed between two listings of files and digests, in words."""
     kinds = {
         "changed": sorted(name for name in signed.keys() & found.keys() if signed[name] != found[name]),
         "added": sorted(found.keys() - signed.keys()),

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
-from uuid import uuid4
 
 from promotion.config.settings import Settings
+from promotion.data.files import write_whole
 from promotion.errors import DataError, PromotionError, SignatureRefused, SigningFailed
 from promotion.journal import clock
 from promotion.journal.chain import canonical, moment
@@ -113,7 +113,7 @@ def leave_checkpoint(journal: Journal, folder: Path, keys: Callable[[], Keys], r
         checkpoint = Checkpoint(journal.name, last.sequence, last.hash, moment(clock.now()))
         document = checkpoint.document() | {"signature": _signed(checkpoint, keys, report)}
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / checkpoint.name, json.dumps(document, indent=2, sort_keys=True) + "\n")
+        write_whole(folder / checkpoint.name, json.dumps(document, indent=2, sort_keys=True) + "\n")
     except (PromotionError, OSError) as error:
         report(f"⚠️ NO CHECKPOINT of the journal in {folder}: {error}; what was recorded stays recorded")
 
@@ -164,19 +164,6 @@ def _signed(checkpoint: Checkpoint, keys: Callable[[], Keys], report: Callable[[
     except (SigningFailed, OSError) as error:
         report(f"⚠️ UNSIGNED checkpoint {checkpoint.name}: {error}")
         return None
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all, whoever reads meanwhile and whenever the power goes."""
-    draft = path.with_name(f".{uuid4().hex}.part")
-    try:
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _judged(checkpoint: Checkpoint, signers: Path) -> str:

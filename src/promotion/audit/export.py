@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from itertools import groupby, islice, takewhile
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from promotion.audit.checkpoints import Checkpoint
 from promotion.audit.source import JournalSource
+from promotion.data.files import whole_file
 from promotion.errors import DataError, UsageError
 from promotion.journal.audit_rows import COLUMNS, EVENT, Batch, Row
 
@@ -39,23 +38,17 @@ def export(source: JournalSource, checkpoints: Sequence[Checkpoint], path: Path,
         DataError: The file cannot be written.
         JournalError: The journal cannot be read.
     """
-    draft = path.with_name(f".{path.name}.{uuid4().hex}.part")
     events = 0
     try:
-        with draft.open("w", encoding="utf-8") as file:
+        with whole_file(path) as file:
             file.write(_line(_JOURNAL, {"format": FORMAT, "name": source.name, "family": family}))
             file.writelines(_line(_CHECKPOINT, checkpoint.document()) for checkpoint in checkpoints)
             for kind, rows in source.records():
                 names = COLUMNS[kind]
                 file.writelines(_line(kind, dict(zip(names, row, strict=True))) for row in rows)
                 events += len(rows) if kind == EVENT else 0
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
     except OSError as error:
         raise DataError(f"{path}: the export cannot be written: {error.strerror}; nothing was left behind") from error
-    finally:
-        draft.unlink(missing_ok=True)
     return events
 
 
@@ -118,5 +111,5 @@ class ExportSource:
         return DataError(f"{self._path}, line {number}: not an export of the journal, or damaged: {why}")
 
 
-def _line(kind: str, document: dict[str, Any]) -> str:
-    return json.dumps({"kind": kind, **document}, separators=(",", ":"), default=str) + "\n"
+def _line(kind: str, document: dict[str, Any]) -> bytes:
+    return json.dumps({"kind": kind, **document}, separators=(",", ":"), default=str).encode() + b"\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from promotion.audit import AuditReport
@@ -15,7 +16,38 @@ from promotion.journal.records import Entry, Event
 _SHOWN_DIGITS = 12
 
 
-def entries_of(journal: Journal, family: str, version: str) -> list[Entry]:
+def newest_events(
+    journal: Journal,
+    family: str | None,
+    version: str | None,
+    *,
+    since: datetime | None,
+    until: datetime | None,
+    limit: int,
+) -> list[Event]:
+    """What was recorded, newest first.
+
+    Args:
+        journal: Where.
+        family: Only of this one.
+        version: Only of this version of it.
+        since: Not before.
+        until: Before.
+        limit: At most so many.
+
+    Raises:
+        UsageError: The family has no such version.
+    """
+    wanted = [entry.id for entry in _entries_of(journal, family, version)] if family and version else [None]
+    events = [
+        event
+        for version_id in wanted
+        for event in journal.history(family, version_id=version_id, since=since, until=until, limit=limit)
+    ]
+    return sorted(events, key=lambda event: -event.sequence)[:limit]
+
+
+def _entries_of(journal: Journal, family: str, version: str) -> list[Entry]:
     """A family's versions by MLflow's integer or by semantic version; algorithms trained together share the latter.
 
     Raises:

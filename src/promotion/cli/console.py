@@ -14,17 +14,41 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
-from typing import IO, Any, TextIO
+from typing import IO, TYPE_CHECKING, Any, TextIO
 
 import click
 
+from promotion.config.settings import Settings, home_notice
 from promotion.errors import NothingToDo, PromotionError
+from promotion.registry.stages import Stage
+
+if TYPE_CHECKING:
+    from promotion.service import PromotionService
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Data on standard output, as JSON.")
+ONLY_FAMILY = click.option("--model", "family", metavar="FAMILY", help="Only this family.")
+REASON = click.option("--reason", help="Why; goes into the record.")
+MODEL_NAME = click.option(
+    "--model-name", required=True, metavar="NAME", help="Registered model, or a family that has just one."
+)
+VERSION = click.option(
+    "--version", required=True, metavar="VERSION", help="Semantic version (1.2.0) or MLflow's number."
+)
+TO_STAGE = click.option(
+    "--to-stage",
+    type=click.Choice([Stage.STAGING.status, Stage.PRODUCTION.status], case_sensitive=False),
+    default=Stage.PRODUCTION.status,
+    show_default=True,
+    help="Where it wants to go.",
+)
 
 Steps = Callable[[str, int, int], None]
 """Told a task, how many of its steps are done, and how many there are at most."""
 
 INTERRUPTED = 130
 FAILED = 1
+VERBS = "promotion.verbs"
+"""Where a click context keeps what stands for each script."""
 
 # Keys are single code points: the encoder hands over what it cannot encode one run at a time.
 ASCII_REPLACEMENTS = {
@@ -146,7 +170,30 @@ def echo(text: str = "") -> None:
 def talk(text: str = "", colour: str | None = None) -> None:
     """Write one line for the person watching to standard error, after everything already written."""
     _flush(sys.stdout)
+    text = with_verbs(text)
     _write(click.style(text, fg=colour) if colour else text, sys.stderr)
+
+
+def with_verbs(text: str) -> str:
+    """Name commands as this process was called: `promotion VERB` where that was the command, and no script."""
+    context = click.get_current_context(silent=True)
+    for script, verb in context.meta.get(VERBS, {}).items() if context else ():
+        text = text.replace(f"python {script}", verb)
+    return text
+
+
+def promotions(family: str | None = None) -> PromotionService:
+    """The service on the places the environment names, telling the person what it does.
+
+    Args:
+        family: Must be one it knows.
+    """
+    from promotion.bootstrap import open_promotions
+
+    service = open_promotions(Settings.from_environment(), report=talk)
+    if family:
+        service.require_family(family)
+    return service
 
 
 @contextmanager
@@ -214,6 +261,8 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Call the function; expected failures end as one red line, unexpected ones name their class."""
         try:
+            if notice := home_notice():
+                talk(notice)
             result = super().invoke(ctx)
             _flush(sys.stdout)
         except (click.ClickException, click.exceptions.Exit, click.Abort):

@@ -3,11 +3,71 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+from promotion.errors import UsageError
+
+PACKAGES = Path(__file__).resolve().parents[2]
+REPOSITORY = PACKAGES.parent
+"""The checkout, where this package lies in one (`is_checkout`)."""
+
+
+def is_checkout() -> bool:
+    """Whether this package runs from a checkout of its repository; an installed one does not."""
+    try:
+        project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return PACKAGES.name == "src" and 'name = "promotion-layer"' in project
+
+
+def checkout_path(name: str, why: str) -> Path:
+    """A file or folder that only a checkout has.
+
+    Args:
+        name: Where it lies in the repository.
+        why: What it is needed for, to end the sentence "… is needed".
+
+    Raises:
+        UsageError: It is not there.
+    """
+    path = REPOSITORY / name
+    if not path.exists():
+        raise UsageError(f"{path} is missing, {why}: run the command in a checkout of the repository")
+    return path
+
+
+def default_home() -> Path:
+    """The checkout, else the working directory where it holds `config/`, else the user's data folder (XDG).
+
+    Raises:
+        UsageError: The user has no home folder.
+    """
+    if is_checkout():
+        return REPOSITORY
+    with suppress(OSError):  # the working directory may be gone
+        here = Path.cwd()
+        if (here / "config").is_dir() and not here.is_relative_to(PACKAGES):
+            return here
+    data = Path(os.environ.get("XDG_DATA_HOME", ""))
+    try:
+        return (data if data.is_absolute() else Path.home() / ".local" / "share") / "promotion-layer"
+    except RuntimeError as error:
+        raise UsageError("no home folder for this user: set PROMOTION_HOME to the folder with config/") from error
+
+
+def home_notice() -> str | None:
+    """Which home folder is used, where neither the variable nor a checkout says so already.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if os.environ.get("PROMOTION_HOME") or is_checkout():
+        return None
+    return f"home folder: {default_home()} (PROMOTION_HOME names another)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +90,12 @@ class Settings:
     def from_environment(cls) -> Self:
         """Read `PROMOTION_HOME`, `MLFLOW_TRACKING_URI`, `MLFLOW_REGISTRY_URI` and `PROMOTION_DATABASE_URL`.
 
-        Each is optional; without any, everything lives in the repository: `mlflow.db`, `mlartifacts/`, `promotion.db`.
+        Each is optional; without any, everything lives in `default_home`: `mlflow.db`, `mlartifacts/`, `promotion.db`.
+
+        Raises:
+            UsageError: There is no home folder.
         """
-        home = Path(os.environ.get("PROMOTION_HOME") or REPOSITORY).resolve()
+        home = Path(os.environ.get("PROMOTION_HOME") or default_home()).resolve()
         tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
         return cls(
             home=home,

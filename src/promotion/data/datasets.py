@@ -143,35 +143,17 @@ def feature_schema_hash(config: FamilyConfig) -> str:
     return hashlib.sha256(json.dumps(schema, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def file_sha256(path: Path) -> str:
-    """Digest a file's bytes without holding them in memory.
-
-    Returns:
-        SHA-256, 64 hexadecimal digits.
-
-    Raises:
-        DataError: The file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
 def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path}: no such file, expected a CSV; scripts/download-data.py fetches a family's data"
+        ) from error
+    except IsADirectoryError as error:
+        raise DataError(f"{path}: is a folder, expected a CSV file") from error
     except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> DataError:
-    if isinstance(error, FileNotFoundError):
-        return DataError(f"{path}: no such file, expected a CSV; scripts/download-data.py fetches a family's data")
-    if isinstance(error, IsADirectoryError):
-        return DataError(f"{path}: is a folder, expected a CSV file")
-    return DataError(f"{path}: cannot be read: {error.strerror}")
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _parse(content: bytes, path: Path) -> pd.DataFrame:

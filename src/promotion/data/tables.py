@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 
-from promotion.data.datasets import file_sha256
+from promotion.data.files import file_sha256, whole_file, write_whole
 from promotion.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -136,6 +134,10 @@ def _readable(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: not readable as {kind}: {summary}") from error
 
 
+class _NotPublished(Exception):
+    """Ends a table that is thrown away."""
+
+
 class TableFile:
     """A table that appears whole, together with a JSON file that says where it comes from, or not at all.
 
@@ -154,14 +156,13 @@ class TableFile:
         self.path = path
         self.sidecar = path.with_name(f"{path.name}.json")
         self._is_csv = require_format(path) == ".csv"
-        self._parts: list[Path] = []
         self._parquet: Any = None
         self._schema: pa.Schema | None = None
         with self._writable():
             if path.is_dir():
                 raise IsADirectoryError(21, "is a folder")
-            self._part = self._new_part(path)
-            self._file = self._part.open("wb")
+            self._whole = whole_file(path)
+            self._file = self._whole.__enter__()
 
     def __enter__(self) -> Self:
         return self
@@ -171,9 +172,9 @@ class TableFile:
             # Its footer may not find room; the table is thrown away or complete, so nobody needs to know.
             with suppress(OSError, ValueError):
                 self._parquet.close()
-        self._file.close()
-        for part in self._parts:
-            part.unlink(missing_ok=True)
+        if not self._file.closed:
+            with suppress(OSError, _NotPublished):
+                self._whole.__exit__(_NotPublished, _NotPublished(), None)
 
     def write(self, rows: pd.DataFrame) -> None:
         """Append rows, every time of the same columns.
@@ -204,16 +205,10 @@ class TableFile:
         with self._writable():
             if self._parquet is not None:
                 self._parquet.close()
-            _settle(self._file)
-            document = {**facts, "output": self.path.name, "output_sha256": file_sha256(self._part)}
-            part = self._new_part(self.sidecar)
-            with part.open("w", encoding="utf-8") as file:
-                json.dump(document, file, indent=2, ensure_ascii=False)
-                file.write("\n")
-                _settle(file)
-            part.replace(self.sidecar)
-            self._part.replace(self.path)
-            self._parts.clear()
+            self._file.flush()
+            document = {**facts, "output": self.path.name, "output_sha256": file_sha256(Path(self._file.name))}
+            write_whole(self.sidecar, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+            self._whole.__exit__(None, None, None)
         return document
 
     def _write_parquet(self, rows: pd.DataFrame) -> None:
@@ -225,13 +220,6 @@ class TableFile:
             self._schema = table.schema
             self._parquet = pq.ParquetWriter(self._file, table.schema)
         self._parquet.write_table(table)
-
-    def _new_part(self, path: Path) -> Path:
-        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            part = Path(file.name)
-        self._parts.append(part)
-        part.chmod(0o644)
-        return part
 
     @contextmanager
     def _writable(self) -> Iterator[None]:
@@ -258,9 +246,3 @@ def _write_csv(rows: pd.DataFrame, file: Any) -> None:
         rows.to_csv(file, index=False, header=False, lineterminator="\n", date_format="%Y-%m-%d")
     else:
         file.write(lines.getvalue())
-
-
-def _settle(file: Any) -> None:
-    """Put everything on the disk."""
-    file.flush()
-    os.fsync(file.fileno())

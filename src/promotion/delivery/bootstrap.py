@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from promotion.config.settings import REPOSITORY, Settings
+from promotion.config.settings import Settings, checkout_path
 from promotion.delivery.deploy import Deployer
 from promotion.delivery.kubernetes.cluster import Cluster
 from promotion.delivery.records import Environment
@@ -30,11 +30,13 @@ def open_deployer(
         seconds: How long a rollout may take.
 
     Raises:
-        UsageError: The registry is shared, but this machine alone knows the journal: it cannot decide for others.
+        UsageError: The registry is shared, but this machine alone knows the journal: it cannot decide for others; or
+            the manifests are not here.
     """
     if settings.registry_is_remote and service.journal.database.backend == "sqlite":
         raise UsageError(
             f"the registry {settings.registry_uri} is shared, the journal {service.journal.name} a local file: what it "
             "says of Production may be out of date; set PROMOTION_DATABASE_URL to a database where the registry is"
         )
-    return Deployer(service, Cluster(environment.namespace, context), REPOSITORY / "k8s", actor=actor, seconds=seconds)
+    manifests = checkout_path("k8s", "whose manifests are applied")
+    return Deployer(service, Cluster(environment.namespace, context), manifests, actor=actor, seconds=seconds)

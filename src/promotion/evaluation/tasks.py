@@ -85,8 +85,13 @@ def task_of_artifact(folder: Path) -> Task | None:
 
 def _find() -> None:
     """Register the checkout's own tasks where this package is part of one; somebody else's `models` is left alone."""
-    if not _registered and (neighbour := checkout_models()) and neighbour in _search_path("models"):
+    if not _registered and finds_checkout_models():
         import_module("models.tasks")
+
+
+def finds_checkout_models() -> bool:
+    """Whether `import models` gives this repository's package, and nobody else's."""
+    return (neighbour := checkout_models()) is not None and neighbour in _search_path("models")
 
 
 def checkout_models() -> Path | None:

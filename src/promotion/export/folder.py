@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from promotion.artifacts.signature import differing_files
+from promotion.data.files import file_sha256
 from promotion.errors import ArtifactRefused, ArtifactTampered, SignatureRefused, UsageError
 from promotion.signing.keys import Keys
 from promotion.signing.ssh import EXPORT, sign, signers_file, verify
@@ -175,7 +177,7 @@ def open_export(folder: Path, keys: Keys) -> Export:
                 f"{path}: not signed by a key that is trusted here, or changed since: export the version again, or put "
                 "the exporter's public key into the folder PROMOTION_TRUSTED_KEYS names"
             ) from error
-    if differences := _differences(manifest.files, _digests(folder)):
+    if differences := differing_files(manifest.files, _digests(folder)):
         raise ArtifactTampered(f"{folder}: not what was exported: {'; '.join(differences)}: export the version again")
     return Export(folder, manifest, hashlib.sha256(content).hexdigest())
 
@@ -187,15 +189,5 @@ def _digests(folder: Path) -> dict[str, str]:
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise ArtifactRefused(f"{path}: a link or a device: an export holds plain files only")
         if path.is_file() and name not in {MANIFEST, SIGNATURE}:
-            with path.open("rb") as file:
-                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+            found[name] = file_sha256(path)
     return found
-
-
-def _differences(signed: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
-    kinds = {
-        "changed": sorted(name for name in signed.keys() & found.keys() if signed[name] != found[name]),
-        "added": sorted(found.keys() - signed.keys()),
-        "removed": sorted(signed.keys() - found.keys()),
-    }
-    return [f"{kind} {', '.join(names)}" for kind, names in kinds.items() if names]

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from promotion.artifacts.signature import signed_by
+from promotion.data.files import write_whole
 from promotion.errors import PromotionError
 
 if TYPE_CHECKING:
@@ -46,19 +46,9 @@ def write(path: Path, text: str) -> None:
     Raises:
         PromotionError: It cannot be written.
     """
-    temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(
-            "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8", newline=""
-        ) as file:
-            temporary = Path(file.name)
-            file.write(text)
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        write_whole(path, text)
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise PromotionError(
             f"{path}: cannot be written: {error.strerror}; name another place with --output"
         ) from error

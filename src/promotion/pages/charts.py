@@ -1,40 +1,63 @@
-"""Where the points of a chart lie on paper; the template draws them, the style sheet colours them."""
+"""Where the points of a chart lie on paper; the templates draw them, the style sheet colours them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from datetime import datetime
+from functools import cached_property
+from typing import Any, NamedTuple, Self, TypeGuard
 
-Point = tuple[float, float]
-
-SIZE = 320
-"""Width and height of a chart's frame, in units of its drawing."""
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 40
-_TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-
-
-def _x(value: float) -> float:
-    return round(LEFT + value * (SIZE - LEFT - RIGHT), 1)
-
-
-def _y(value: float) -> float:
-    return round(SIZE - BOTTOM - value * (SIZE - TOP - BOTTOM), 1)
+_STEPS = 4
+"""Into how many steps an axis is parted, about."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class Frame:
+    """The plotting area of a drawing, in its units.
+
+    Attributes:
+        x: Values at its left and right edge, numbers or moments.
+        y: Values at its lower and upper edge.
+        left: Of its edges; so are `right`, `top` and `bottom`.
+        width: Of the drawing; so is `height`.
+    """
+
+    x: tuple[Any, Any] = (0.0, 1.0)
+    y: tuple[float, float] = (0.0, 1.0)
+    left: float = 46
+    right: float = 310
+    top: float = 10
+    bottom: float = 280
+    width: float = 320
+    height: float = 320
+
+    def across(self, value: Any) -> float:
+        """Where a value lies horizontally."""
+        share: float = (value - self.x[0]) / (self.x[1] - self.x[0])
+        return round(self.left + share * (self.right - self.left), 1)
+
+    def up(self, value: float) -> float:
+        """Where a value lies vertically."""
+        return round(self.bottom - (value - self.y[0]) / (self.y[1] - self.y[0]) * (self.bottom - self.top), 1)
+
+    def path(self, points: Iterable[tuple[Any, float | None]]) -> str:
+        """A line through points as an SVG path; one without a value breaks it."""
+        pieces, pen = [], "M"
+        for x, y in points:
+            if is_known(y):
+                pieces.append(f"{pen}{self.across(x)},{self.up(y)}")
+            pen = "L" if is_known(y) else "M"
+        return "".join(pieces)
+
+
+class Bar(NamedTuple):
     """A vertical interval at `x` from `low` to `high`, all between 0 and 1."""
 
     x: float
     low: float
     high: float
-
-    @property
-    def path(self) -> str:
-        """As an SVG path."""
-        return f"M{_x(self.x)},{_y(self.low)}V{_y(self.high)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +72,9 @@ class Series:
     """
 
     role: str
-    points: Sequence[Point]
+    points: Sequence[tuple[float, float]]
     marks: bool = False
     bars: Sequence[Bar] = ()
-
-    @property
-    def path(self) -> str:
-        """The line as an SVG path."""
-        return "M" + "L".join(f"{_x(x)},{_y(y)}" for x, y in self.points)
-
-    @property
-    def dots(self) -> list[Point]:
-        """Centres of the marks."""
-        return [(_x(x), _y(y)) for x, y in self.points] if self.marks else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +88,7 @@ class Chart:
         series: One a model.
         description: What it shows, for those who do not see it.
         note: What to know when reading it.
+        frame: Where it is drawn.
     """
 
     title: str
@@ -83,21 +97,96 @@ class Chart:
     series: Sequence[Series]
     description: str
     note: str
+    frame: Frame = Frame()
+
+
+class Line(NamedTuple):
+    """A value that means something all the time: a bound, or the value at promotion."""
+
+    value: float
+    role: str
+    label: str
+
+
+class Mark(NamedTuple):
+    """A moment at which something happened."""
+
+    at: datetime
+    label: str
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """One metric over time.
+
+    Attributes:
+        title: The metric, with its unit.
+        since: Left end.
+        until: Right end.
+        points: Moment and value, oldest first; a step without a value breaks the line.
+        before: The same of the versions that answered before.
+        lines: Bounds and the value at promotion.
+        marks: Moments to mark.
+        spelling: Python's format of a value.
+    """
+
+    title: str
+    since: datetime
+    until: datetime
+    points: Sequence[tuple[datetime, float | None]]
+    before: Sequence[tuple[datetime, float | None]] = ()
+    lines: Sequence[Line] = ()
+    marks: Sequence[Mark] = ()
+    spelling: str = "g"
 
     @property
-    def x_ticks(self) -> list[tuple[float, str]]:
-        """Positions and labels along the horizontal axis."""
-        return [(_x(value), f"{value:g}") for value in _TICKS]
+    def measured(self) -> list[tuple[datetime, float]]:
+        """The points that have a value."""
+        return [(at, value) for at, value in self.points if is_known(value)]
+
+    @cached_property
+    def ticks(self) -> list[float]:
+        """Values along the vertical axis, which ends on the outer ones: one, two or five times a power of ten apart."""
+        shown = [value for _, value in (*self.points, *self.before) if is_known(value)]
+        shown = [*shown, *(line.value for line in self.lines)] or [0.0, 1.0]
+        low, high = min(shown), max(shown)
+        if math.isclose(low, high, abs_tol=1e-12):
+            low, high = low - 0.05 * (abs(low) or 1), high + 0.05 * (abs(high) or 1)
+        raw = (high - low) / _STEPS
+        power = 10.0 ** math.floor(math.log10(raw))
+        step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
+        first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+        return [number * step for number in range(first, last + 1)]
+
+    @cached_property
+    def frame(self) -> Frame:
+        """Where it is drawn."""
+        ends = self.ticks[0], self.ticks[-1]
+        return Frame((self.since, self.until), ends, left=50, right=418, top=16, bottom=186, width=430, height=220)
 
     @property
-    def y_ticks(self) -> list[tuple[float, str]]:
-        """Positions and labels along the vertical axis."""
-        return [(_y(value), f"{value:g}") for value in _TICKS]
+    def moments(self) -> list[datetime]:
+        """Moments along the horizontal axis."""
+        return [self.since + (self.until - self.since) / _STEPS * number for number in range(_STEPS + 1)]
 
     @property
-    def frame(self) -> dict[str, float]:
-        """Corners of the plotting area."""
-        return {"left": _x(0), "right": _x(1), "top": _y(1), "bottom": _y(0), "size": SIZE}
+    def levels(self) -> list[tuple[float, float, Line]]:
+        """Height of each line, height of its label, and the line; labels do not touch."""
+        placed: list[tuple[float, float, Line]] = []
+        for height, line in sorted(((self.frame.up(line.value), line) for line in self.lines), key=lambda it: it[0]):
+            # The topmost label stands on its line, the others hang below theirs.
+            label = height - 4 if not placed else max(height, placed[-1][1]) + 11
+            placed.append((height, label, line))
+        return placed
+
+    def spell(self, value: float) -> str:
+        """A value as the axis says it."""
+        return f"{round(value, 10):{self.spelling}}"
+
+
+def is_known(value: float | None) -> TypeGuard[float]:
+    """Whether there is a value to draw."""
+    return value is not None and math.isfinite(value)
 
 
 @dataclass(frozen=True, slots=True)

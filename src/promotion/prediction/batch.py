@@ -15,7 +15,7 @@ import pandas as pd
 from promotion.artifacts.files import artifact_digest, local_artifact
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
-from promotion.data.datasets import file_sha256
+from promotion.data.files import file_sha256
 from promotion.data.tables import TableFile
 from promotion.errors import ArtifactTampered, DataError, RegistryError
 from promotion.evaluation.loading import load_artifact
@@ -27,7 +27,6 @@ from promotion.prediction.inputs import AskedRows
 from promotion.registry.contract import ModelVersion, Registry
 from promotion.registry.tracking import connect, quiet, readable_failures
 
-ENGINES = ("pandas", "spark")
 Predict = Callable[[pd.DataFrame], pd.DataFrame]
 RowProgress = Callable[[float, int], None]
 """Told the share of the rows that are done, and how many these are."""
@@ -154,7 +153,7 @@ def predict_table(
         version: Predicts.
         asked: The rows; looked at before the version is loaded.
         output: CSV or Parquet; None to see the first rows only, which nobody records.
-        engine: One of `ENGINES`.
+        engine: `pandas` or `spark`.
         progress: Called after each chunk.
 
     Raises:

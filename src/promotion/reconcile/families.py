@@ -89,6 +89,23 @@ class Families:
             raise UnknownVersion(message)
         return versions[0]
 
+    def known_entry(self, name: str, version: str) -> Entry:
+        """What the journal knows of a version, MLflow not asked.
+
+        Args:
+            name: A registered model, or a family that has just one.
+            version: MLflow's number or the semantic version.
+
+        Raises:
+            UnknownVersion: It knows none.
+        """
+        model = self.registered_model(name)
+        entry = self.journal.entry(model, parse_version(version))
+        if entry is None:
+            known = ", ".join(item.version for item in self.journal.entries() if item.model == model) or "none"
+            raise UnknownVersion(f"{model} has no version {version}: the journal knows {known}")
+        return entry
+
     def registered_model(self, name: str) -> str:
         """A registered model by its own name, or by its family's where the family has no other.
 

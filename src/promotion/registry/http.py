@@ -6,6 +6,7 @@ import configparser
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +202,8 @@ class _Bearer(AuthBase):
 def _credentials() -> tuple[AuthBase | None, str | None]:
     """What to send and the user's name for messages; a password wins over a token, as in MLflow."""
     stored = configparser.ConfigParser(interpolation=None)
-    stored.read(Path("~/.mlflow/credentials").expanduser(), encoding="utf-8")
+    with suppress(RuntimeError):  # a user without a home folder has none
+        stored.read(Path("~/.mlflow/credentials").expanduser(), encoding="utf-8")
     user, password = (
         os.environ.get(variable) or stored.get("mlflow", variable.lower(), fallback=None)
         for variable in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")

@@ -1,16 +1,17 @@
 """The default store read straight from its SQLite file, because MLflow takes seconds to start and this milliseconds.
 
 Only schema revisions whose tables were compared with the queries below are read directly; with any other revision every
-call goes through `MlflowClient`. Writes always do, so that MLflow's own rules apply.
+call goes through `MlflowClient`, and one line says so. Writes always do, so that MLflow's own rules apply.
 """
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -192,12 +193,13 @@ class SqliteRegistry:
         self, query: Callable[[sqlite3.Connection], _Result], otherwise: Callable[[Registry], _Result]
     ) -> _Result:
         with self._connection("rw") as store:
-            known = _revision(store) in KNOWN_REVISIONS
-            if known:
+            revision = _revision(store)
+            if revision in KNOWN_REVISIONS:
                 store.executescript(_VIEWS)
                 # One snapshot for all statements of the query.
                 store.execute("BEGIN")
                 return query(store)
+        _say_unknown(self._path, revision)
         return otherwise(self._client)
 
     @contextmanager
@@ -211,6 +213,16 @@ class SqliteRegistry:
                 yield store
         except sqlite3.Error as error:
             raise registry_error(str(self._path), error) from error
+
+
+@cache
+def _say_unknown(path: Path, revision: str | None) -> None:
+    """Once a process: nobody should wonder why a listing takes seconds."""
+    logging.getLogger(__name__).warning(
+        "%s: schema revision %s of MLflow is not one that is read directly: asking MLflow itself, which takes seconds",
+        path,
+        revision or "unknown",
+    )
 
 
 def _revision(store: sqlite3.Connection) -> str | None:

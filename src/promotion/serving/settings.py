@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from promotion.serving.errors import ConfigurationError
 
-LOG_LEVELS = ("critical", "error", "warning", "info", "debug")
 MEGABYTE = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class LogSettings:
+def _whole(variable: str, default: int, low: int, high: int) -> Any:
+    return Field(default, alias=variable, ge=low, le=high, description=f"a whole number from {low} to {high}")
+
+
+def _number(variable: str, default: float | None, high: int) -> Any:
+    words = f"a number from 0 to {high}"
+    return Field(default, alias=variable, ge=0, le=high, allow_inf_nan=False, description=words)
+
+
+class _Variables(BaseModel):
+    """Fields whose aliases are environment variables; a field's description says what its variable takes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    @classmethod
+    def read(cls, given: Mapping[str, object]) -> Self:
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            expected = {field.alias: field.description for field in cls.model_fields.values()}
+            name = str(first["loc"][0])
+            raise ConfigurationError(f"{name} is {first['input']!r}; expected {expected[name]}") from error
+
+
+class LogSettings(_Variables):
     """Where predictions are recorded.
 
     Attributes:
@@ -23,14 +48,13 @@ class LogSettings:
         backups: Files set aside that are kept.
     """
 
-    path: Path
-    sample: float
-    max_bytes: int
-    backups: int
+    path: Path = Field(alias="PREDICTION_LOG")
+    sample: float = _number("PREDICTION_LOG_SAMPLE", 1, 1)
+    max_bytes: int = _whole("PREDICTION_LOG_MAX_BYTES", 100 * MEGABYTE, 1024, 2**40)
+    backups: int = _whole("PREDICTION_LOG_BACKUPS", 5, 1, 1000)
 
 
-@dataclass(frozen=True, slots=True)
-class ServerSettings:
+class ServerSettings(_Variables):
     """What the environment says.
 
     Attributes:
@@ -48,21 +72,23 @@ class ServerSettings:
         challenger_percent: Share of the keys the challenger answers, 0 to 100; None: it only shadows.
     """
 
-    model: Path
-    host: str
-    port: int
-    api_key: str | None
-    max_batch: int
-    max_body_bytes: int
-    shutdown_seconds: int
-    log_level: str
-    image: str | None
-    predictions: LogSettings | None
-    challenger: Path | None
-    challenger_percent: float | None
+    model: Path = Field(Path("/model"), alias="MODEL_DIR")
+    host: str = Field("0.0.0.0", alias="HOST")  # noqa: S104  # a container is reached from outside it
+    port: int = _whole("PORT", 8080, 0, 65535)
+    api_key: str | None = Field(None, alias="API_KEY")
+    max_batch: int = _whole("MAX_BATCH", 10_000, 1, 10_000_000)
+    max_body_bytes: int = _whole("MAX_BODY_BYTES", 16 * MEGABYTE, 1, 2**31)
+    shutdown_seconds: int = _whole("SHUTDOWN_SECONDS", 20, 0, 3600)
+    log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
+        "info", alias="LOG_LEVEL", description="one of critical, error, warning, info, debug"
+    )
+    image: str | None = Field(None, alias="IMAGE")
+    predictions: LogSettings | None = None
+    challenger: Path | None = None
+    challenger_percent: float | None = _number("AB_PERCENT", None, 100)
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> ServerSettings:
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
         """Read the variables.
 
         Args:
@@ -72,27 +98,18 @@ class ServerSettings:
             ConfigurationError: A value is malformed, or two contradict each other.
         """
         given = {name: value for name, value in environment.items() if value}
-        challenger, percent = _challenger(given)
-        level = given.get("LOG_LEVEL", "info").lower()
-        if level not in LOG_LEVELS:
-            raise ConfigurationError(f"LOG_LEVEL is {level!r}; expected one of {', '.join(LOG_LEVELS)}")
-        return cls(
-            model=Path(given.get("MODEL_DIR", "/model")),
-            host=given.get("HOST", "0.0.0.0"),  # noqa: S104 - a container is reached from outside it
-            port=_whole(given, "PORT", 8080, 0, 65535),
-            api_key=_api_key(given),
-            max_batch=_whole(given, "MAX_BATCH", 10_000, 1, 10_000_000),
-            max_body_bytes=_whole(given, "MAX_BODY_BYTES", 16 * MEGABYTE, 1, 2**31),
-            shutdown_seconds=_whole(given, "SHUTDOWN_SECONDS", 20, 0, 3600),
-            log_level=level,
-            image=given.get("IMAGE"),
-            predictions=_predictions(given),
-            challenger=challenger,
-            challenger_percent=percent,
+        return cls.read(
+            given
+            | {
+                "API_KEY": _api_key(given),
+                "LOG_LEVEL": given.get("LOG_LEVEL", "info").lower(),
+                "challenger": _challenger(given),
+                "predictions": LogSettings.read(given) if "PREDICTION_LOG" in given else None,
+            }
         )
 
 
-def _challenger(given: Mapping[str, str]) -> tuple[Path | None, float | None]:
+def _challenger(given: Mapping[str, str]) -> Path | None:
     shadow, split = given.get("SHADOW_MODEL"), given.get("AB_MODEL")
     if shadow and split:
         raise ConfigurationError("SHADOW_MODEL and AB_MODEL are both set; a challenger shadows or answers: unset one")
@@ -100,20 +117,8 @@ def _challenger(given: Mapping[str, str]) -> tuple[Path | None, float | None]:
         raise ConfigurationError("AB_MODEL is set without AB_PERCENT; say which share of the keys it answers, 0 to 100")
     if "AB_PERCENT" in given and not split:
         raise ConfigurationError("AB_PERCENT is set without AB_MODEL; name the challenger's exported folder")
-    if shadow:
-        return Path(shadow), None
-    return (Path(split), _number(given, "AB_PERCENT", 0, 100)) if split else (None, None)
-
-
-def _predictions(given: Mapping[str, str]) -> LogSettings | None:
-    if "PREDICTION_LOG" not in given:
-        return None
-    return LogSettings(
-        path=Path(given["PREDICTION_LOG"]),
-        sample=_number(given, "PREDICTION_LOG_SAMPLE", 0, 1, default=1),
-        max_bytes=_whole(given, "PREDICTION_LOG_MAX_BYTES", 100 * MEGABYTE, 1024, 2**40),
-        backups=_whole(given, "PREDICTION_LOG_BACKUPS", 5, 1, 1000),
-    )
+    challenger = shadow or split
+    return Path(challenger) if challenger else None
 
 
 def _api_key(given: Mapping[str, str]) -> str | None:
@@ -129,21 +134,3 @@ def _api_key(given: Mapping[str, str]) -> str | None:
     if not key:
         raise ConfigurationError(f"API_KEY_FILE: {path} is empty; put the key there, or unset the variable")
     return key
-
-
-def _whole(given: Mapping[str, str], name: str, default: int, minimum: int, maximum: int) -> int:
-    text = given.get(name, str(default))
-    if not (text.isascii() and text.isdecimal() and minimum <= int(text) <= maximum):
-        raise ConfigurationError(f"{name} is {text!r}; expected a whole number from {minimum} to {maximum}")
-    return int(text)
-
-
-def _number(given: Mapping[str, str], name: str, minimum: float, maximum: float, default: float = 0) -> float:
-    text = given.get(name, str(default))
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not minimum <= value <= maximum:
-        raise ConfigurationError(f"{name} is {text!r}; expected a number from {minimum:g} to {maximum:g}")
-    return value

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from models.data.download import provide
-from models.data.transfer import CHUNK, DownloadPatience, SourceUnavailable, fetch
+from models.data.transfer import DownloadPatience, SourceUnavailable, fetch
 from promotion.config.family import FamilyConfig, load_config
-from promotion.data.datasets import file_sha256
+from promotion.data.files import file_sha256
 from promotion.errors import DataError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -37,20 +37,16 @@ class Behaviour:
         statuses: Error statuses to answer first, one a request.
         cut_after: Per request, after how many bytes the connection is closed; whole answers once used up.
         pauses: Per request, seconds of silence in the middle of the body.
-        ranges: Whether `Range` is understood.
-        compares: Whether `If-Range` is; a careless server sends a part of whatever it has now.
-        names: Headers that name the content.
-        ranges_seen: The `Range` header of each request.
+        headers: Sent along; they win over the usual ones.
+        requests: How many there were.
     """
 
     content: bytes = CONTENT
     statuses: list[int] = field(default_factory=list)
     cut_after: list[int] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
-    ranges: bool = True
-    compares: bool = True
-    names: dict[str, str] = field(default_factory=lambda: {"ETag": '"one"'})
-    ranges_seen: list[str | None] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
+    requests: int = 0
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -61,33 +57,16 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer one request."""
         behaviour: Behaviour = self.server.behaviour  # type: ignore[attr-defined]
-        behaviour.ranges_seen.append(self.headers.get("Range"))
-        if behaviour.statuses:
-            self.send_response(behaviour.statuses.pop(0))
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        body, start = behaviour.content, 0
-        asked = self.headers.get("Range")
-        same = self.headers.get("If-Range") in behaviour.names.values() or not behaviour.compares
-        if asked and behaviour.ranges and same:
-            start = int(asked.removeprefix("bytes=").rstrip("-"))
-        if start >= len(body) > 0:
-            self.send_response(416)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-        for name, value in behaviour.names.items():
+        behaviour.requests += 1
+        status = behaviour.statuses.pop(0) if behaviour.statuses else 200
+        body = behaviour.content if status == 200 else b""
+        self.send_response(status)
+        for name, value in ({"Content-Length": str(len(body))} | behaviour.headers).items():
             self.send_header(name, value)
-        if "Content-Length" not in behaviour.names:
-            self.send_header("Content-Length", str(len(body) - start))
         self.end_headers()
-        end = start + behaviour.cut_after.pop(0) if behaviour.cut_after else len(body)
-        half = (start + min(end, len(body))) // 2
-        self.wfile.write(body[start:half])
+        end = behaviour.cut_after.pop(0) if behaviour.cut_after else len(body)
+        half = min(end, len(body)) // 2
+        self.wfile.write(body[:half])
         if behaviour.pauses:
             self.wfile.flush()
             time.sleep(behaviour.pauses.pop(0))
@@ -160,7 +139,7 @@ def test_503_is_retried(server: Server, target: Path) -> None:
     server.behaviour.statuses = [503, 503]
     fetch(server.url, target, SHA256, patience=QUICK)
     assert CONTENT == target.read_bytes()
-    assert 3 == len(server.behaviour.ranges_seen)
+    assert 3 == server.behaviour.requests
 
 
 def test_pauses_double(server: Server, target: Path) -> None:
@@ -176,7 +155,7 @@ def test_attempts_are_bounded(server: Server, target: Path) -> None:
     server.behaviour.statuses = [503] * 9
     with pytest.raises(SourceUnavailable, match="answered 503 Service Unavailable"):
         fetch(server.url, target, SHA256, patience=QUICK)
-    assert 4 == len(server.behaviour.ranges_seen)
+    assert 4 == server.behaviour.requests
     assert [] == files(target)
 
 
@@ -186,107 +165,21 @@ def test_4xx_is_not_retried(status: int, server: Server, target: Path) -> None:
     server.behaviour.statuses = [status] * 9
     with pytest.raises(SourceUnavailable, match=rf"answered {status} .*; check data\.url"):
         fetch(server.url, target, SHA256, patience=QUICK)
-    assert 1 == len(server.behaviour.ranges_seen)
+    assert 1 == server.behaviour.requests
     assert [] == files(target)
 
 
-@pytest.mark.parametrize("names", [{"ETag": '"one"'}, {"Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}])
-def test_cut_transfer_goes_on_where_it_stopped(names: dict[str, str], server: Server, target: Path) -> None:
-    """Where the server understands ranges, only the missing bytes are asked for again."""
-    server.behaviour.names = names
-    server.behaviour.cut_after = [6 * CHUNK, 3 * CHUNK]
+def test_cut_transfer_is_begun_anew(server: Server, target: Path) -> None:
+    """A connection that closes before the last byte is tried again; one that keeps closing leaves nothing."""
+    server.behaviour.cut_after = [100_000, 50_000]
     fetch(server.url, target, SHA256, patience=QUICK)
     assert CONTENT == target.read_bytes()
-    assert ["data.csv"] == files(target)
-    first, *later = server.behaviour.ranges_seen
-    assert first is None
-    assert [f"bytes={6 * CHUNK}-", f"bytes={9 * CHUNK}-"] == later
-
-
-def test_cut_transfer_starts_anew_without_ranges(server: Server, target: Path) -> None:
-    """Where the server does not understand ranges and sends everything again, the part is thrown away."""
-    server.behaviour.ranges = False
-    server.behaviour.cut_after = [6 * CHUNK, 3 * CHUNK]
-    fetch(server.url, target, SHA256, patience=QUICK)
-    assert CONTENT == target.read_bytes()
-
-
-@pytest.mark.parametrize("names", [{}, {"ETag": 'W/"weak"'}, {"ETag": '"one"', "Accept-Ranges": "none"}])
-def test_content_without_a_strong_name_is_not_resumed(names: dict[str, str], server: Server, target: Path) -> None:
-    """Where nothing proves that the bytes are still the same ones, every attempt begins at the first byte."""
-    server.behaviour.names = names
-    server.behaviour.cut_after = [6 * CHUNK, 3 * CHUNK]
-    fetch(server.url, target, SHA256, patience=QUICK)
-    assert CONTENT == target.read_bytes()
-    assert [None, None, None] == server.behaviour.ranges_seen
-
-
-def test_later_call_goes_on_where_an_earlier_one_stopped(server: Server, target: Path) -> None:
-    """A part left by an earlier process is completed, not fetched again."""
-    server.behaviour.cut_after = [12 * CHUNK]
+    assert 3 == server.behaviour.requests
+    target.unlink()
+    server.behaviour.cut_after = [200_000]
     with pytest.raises(SourceUnavailable, match="the transfer broke off"):
         fetch(server.url, target, SHA256, patience=DownloadPatience(attempts=1))
-    assert ["data.csv.part", "data.csv.part.json"] == files(target)
-    fetch(server.url, target, SHA256, patience=QUICK)
-    assert f"bytes={12 * CHUNK}-" == server.behaviour.ranges_seen[-1]
-    assert CONTENT == target.read_bytes()
-    assert ["data.csv"] == files(target)
-
-
-def test_changed_content_starts_anew(server: Server, target: Path) -> None:
-    """When the content behind the URL changed since the part was left, nothing of the part is used."""
-    server.behaviour.cut_after = [200_000]
-    with pytest.raises(SourceUnavailable):
-        fetch(server.url, target, SHA256, patience=DownloadPatience(attempts=1))
-    other = os.urandom(250_000)
-    server.behaviour.content = other
-    server.behaviour.names = {"ETag": '"two"'}
-    fetch(server.url, target, hashlib.sha256(other).hexdigest(), patience=QUICK)
-    assert other == target.read_bytes()
-
-
-def test_careless_server_does_not_mix_contents(server: Server, target: Path) -> None:
-    """A server that sends a part of changed content is seen through, even when no digest is expected."""
-    server.behaviour.cut_after = [12 * CHUNK]
-    with pytest.raises(SourceUnavailable):
-        fetch(server.url, target, None, patience=DownloadPatience(attempts=1))
-    other = os.urandom(250_000)
-    server.behaviour.content = other
-    server.behaviour.names = {"ETag": '"two"'}
-    server.behaviour.compares = False
-    fetch(server.url, target, None, patience=QUICK)
-    assert other == target.read_bytes()
-
-
-def test_part_of_another_url_is_not_used(server: Server, target: Path) -> None:
-    """A part left by a download from elsewhere is thrown away."""
-    server.behaviour.cut_after = [200_000]
-    with pytest.raises(SourceUnavailable):
-        fetch(server.url, target, SHA256, patience=DownloadPatience(attempts=1))
-    fetch(f"{server.url}?other", target, SHA256, patience=QUICK)
-    assert [None, None] == server.behaviour.ranges_seen
-    assert CONTENT == target.read_bytes()
-
-
-def test_part_that_is_already_whole_is_recovered(server: Server, target: Path) -> None:
-    """A process killed between the last byte and the final name leaves a whole part; the 416 it causes is survived."""
-    server.behaviour.cut_after = [12 * CHUNK]
-    with pytest.raises(SourceUnavailable):
-        fetch(server.url, target, SHA256, patience=DownloadPatience(attempts=1))
-    (target.parent / "data.csv.part").write_bytes(CONTENT)
-    fetch(server.url, target, SHA256, patience=QUICK)
-    assert CONTENT == target.read_bytes()
-
-
-def test_spoilt_part_is_not_blamed_on_the_server(server: Server, target: Path) -> None:
-    """When the left part holds wrong bytes, the whole is wrong, and everything is fetched once more from the start."""
-    server.behaviour.cut_after = [12 * CHUNK]
-    with pytest.raises(SourceUnavailable):
-        fetch(server.url, target, SHA256, patience=DownloadPatience(attempts=1))
-    (target.parent / "data.csv.part").write_bytes(bytes(12 * CHUNK))
-    fetch(server.url, target, SHA256, patience=QUICK)
-    assert [None, f"bytes={12 * CHUNK}-", None] == server.behaviour.ranges_seen
-    assert CONTENT == target.read_bytes()
+    assert [] == files(target)
 
 
 def test_slow_server_times_out_and_is_retried(server: Server, target: Path) -> None:
@@ -363,7 +256,7 @@ def test_write_that_fails_in_the_middle(server: Server, target: Path) -> None:
 
 def test_more_bytes_than_the_disk_has(server: Server, target: Path) -> None:
     """A file announced as larger than the free space is refused before its first byte."""
-    server.behaviour.names = {"Content-Length": str(10**18)}
+    server.behaviour.headers = {"Content-Length": str(10**18)}
     with pytest.raises(DataError, match=r"needs 1,000,000,000,000,000,000 bytes, [0-9,]+ are free"):
         fetch(server.url, target, SHA256, patience=QUICK)
     assert [] == files(target)
@@ -409,7 +302,7 @@ def test_verified_file_is_not_fetched(family: FamilyConfig, server: Server, plac
     place.write_bytes(CONTENT)
     provided = provide(family, tmp_path)
     assert ("cached", True, SHA256, place) == (provided.origin, provided.verified, provided.sha256, provided.path)
-    assert [] == server.behaviour.ranges_seen
+    assert 0 == server.behaviour.requests
 
 
 def test_force_fetches_again(family: FamilyConfig, server: Server, place: Path, tmp_path: Path) -> None:
@@ -417,7 +310,7 @@ def test_force_fetches_again(family: FamilyConfig, server: Server, place: Path, 
     place.write_bytes(CONTENT)
     assert "cached" == provide(family, tmp_path, force=True, offline=True).origin
     assert "fetched" == provide(family, tmp_path, force=True, patience=QUICK).origin
-    assert 1 == len(server.behaviour.ranges_seen)
+    assert 1 == server.behaviour.requests
 
 
 def test_wrong_file_is_replaced_and_said_so(family: FamilyConfig, place: Path, tmp_path: Path) -> None:
@@ -467,7 +360,7 @@ def test_offline_never_contacts_anyone(family: FamilyConfig, server: Server, pla
     place.write_text("old", encoding="utf-8")
     with pytest.raises(DataError, match=rf"its sha256 is [0-9a-f]+, expected {SHA256}; run without --offline"):
         provide(family, tmp_path, offline=True)
-    assert [] == server.behaviour.ranges_seen
+    assert 0 == server.behaviour.requests
 
 
 def test_family_without_url_or_digest(family: FamilyConfig, place: Path, tmp_path: Path) -> None:

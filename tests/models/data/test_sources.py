@@ -17,7 +17,8 @@ from models.data.synthetic_patients import invent_alzheimer
 from models.training.candidates import build_candidates
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY
-from promotion.data.datasets import file_sha256, load_dataset, split_dataset
+from promotion.data.datasets import load_dataset, split_dataset
+from promotion.data.files import file_sha256
 from promotion.errors import ConfigError, DataError
 from promotion.evaluation.metrics import probability_of, scores
 

@@ -8,12 +8,12 @@ import pytest
 from markdown_it import MarkdownIt
 
 from models.data.sources import make_missing
-from models.training.lineage import Commit
 from models.training.model_card import CardFacts, model_card
+from promotion.config.commit import Commit
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY
 from promotion.config.training import Candidate
-from promotion.data.datasets import file_sha256
+from promotion.data.files import file_sha256
 from promotion.gates.evidence import Interval
 
 ODD = "a | b `c` ``d`` *e* _f_ <b>g</b> [h](http://i) &amp; \\ # $j$\n\n# K\n| l |\x00 ~~m~~"

@@ -16,9 +16,9 @@ import pytest
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
-from models.training.lineage import Commit, current_commit
 from models.training.training import TrainingResult, train
 from promotion.auto import BEST_TAG, ROUND_TAG
+from promotion.config.commit import Commit, current_commit
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY, Settings
 from promotion.config.training import Candidate, CrossValidation

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from promotion.config.settings import REPOSITORY, Settings
+from promotion.config import settings as places
+from promotion.config.settings import REPOSITORY, Settings, checkout_path, default_home
+from promotion.errors import UsageError
 
 
 def test_without_variables_everything_lives_in_the_repository() -> None:
@@ -50,3 +52,61 @@ def test_the_registry_is_the_tracking_store_unless_named(
 
     assert registry_uri == settings.registry_uri
     assert remote == settings.registry_is_remote
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The package as it lies in an environment, seen from a folder without config/."""
+    monkeypatch.setattr(places, "PACKAGES", tmp_path / "lib" / "site-packages")
+    monkeypatch.setattr(places, "REPOSITORY", tmp_path / "lib")
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"), [("/d", "/d"), ("", "H/.local/share"), ("not/absolute", "H/.local/share")]
+)
+def test_an_installed_package_lives_in_the_users_data_folder(
+    named: str, expected: str, installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """XDG_DATA_HOME counts where it is absolute, as its specification asks."""
+    monkeypatch.setenv("HOME", str(installed / "H"))
+    monkeypatch.setenv("XDG_DATA_HOME", named)
+
+    assert installed / expected / "promotion-layer" == default_home()
+
+
+def test_a_project_of_somebody_else_is_no_checkout(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of the package in their src/, beside their pyproject.toml, does not make their folder ours."""
+    monkeypatch.setattr(places, "PACKAGES", installed / "lib" / "src")
+    (installed / "lib" / "pyproject.toml").write_text('[project]\nname = "theirs"\n')
+    (installed / "work" / "config").mkdir()
+
+    assert installed / "work" == default_home()
+
+
+def test_a_user_without_a_home_folder_is_told_what_to_set(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An arbitrary uid in a container: one line, no traceback."""
+
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+
+    with pytest.raises(UsageError, match="set PROMOTION_HOME"):
+        Settings.from_environment()
+    (installed / "work").rmdir()
+    with pytest.raises(UsageError, match="set PROMOTION_HOME"):
+        Settings.from_environment()
+
+
+@pytest.mark.usefixtures("installed")
+def test_what_only_a_checkout_has_is_named() -> None:
+    """Which file, what for, and what to do."""
+    with pytest.raises(
+        UsageError, match="lib/k8s is missing, whose manifests are applied: run the command in a checkout"
+    ):
+        checkout_path("k8s", "whose manifests are applied")

@@ -12,7 +12,8 @@ import yaml
 
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.training import Column
-from promotion.data.datasets import Dataset, feature_schema_hash, file_sha256, load_dataset, split_dataset
+from promotion.data.datasets import Dataset, feature_schema_hash, load_dataset, split_dataset
+from promotion.data.files import file_sha256
 from promotion.errors import DataError
 from promotion.prediction.inputs import FileRows
 

@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 
 from promotion.config.settings import Settings
 from promotion.errors import (
@@ -27,7 +29,7 @@ from promotion.registry.client import ClientRegistry
 from promotion.registry.contract import ModelVersion, Registry, served_artifact_uri, without_password
 from promotion.registry.failures import registry_error
 from promotion.registry.open import open_registry
-from promotion.registry.sqlite import SqliteRegistry
+from promotion.registry.sqlite import KNOWN_REVISIONS, SqliteRegistry
 from promotion.registry.stages import Stage
 
 
@@ -209,14 +211,28 @@ def test_a_database_that_does_not_exist_is_empty_and_stays_absent(tmp_path: Path
     assert not path.exists()
 
 
-def test_an_unknown_schema_is_read_through_the_client(seeded_database: Path, tmp_path: Path) -> None:
-    """A schema revision nobody has compared yet is left to MLflow, which here refuses it in one line."""
+def test_an_unknown_schema_is_read_through_the_client(
+    seeded_database: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A schema revision nobody has compared yet is left to MLflow, which one line says; MLflow here refuses it."""
     path = tmp_path / "mlflow.db"
     shutil.copy(seeded_database, path)
     with closing(sqlite3.connect(path)) as store, store:
         store.execute("UPDATE alembic_version SET version_num = 'from_the_future'")
-    with pytest.raises(RegistryBroken, match=r"out-of-date database schema.*mlflow db upgrade"):
-        SqliteRegistry(f"sqlite:///{path}", path).models()
+    for _ in range(2):
+        with pytest.raises(RegistryBroken, match=r"out-of-date database schema.*mlflow db upgrade"):
+            SqliteRegistry(f"sqlite:///{path}", path).models()
+    said = [record.getMessage() for record in caplog.records if "is not one that is read directly" in record.message]
+    assert [f"{path}: schema revision from_the_future"] == [line[: len(str(path)) + 33] for line in said]
+
+
+def test_the_installed_mlflows_schema_is_one_that_is_read_directly() -> None:
+    """An upgrade of MLflow with a new schema fails here, and not as a listing that takes seconds."""
+    found = find_spec("mlflow")
+    assert found
+    assert found.origin
+    migrations = ScriptDirectory(str(Path(found.origin).parent / "store" / "db_migrations"))
+    assert set(migrations.get_heads()) <= KNOWN_REVISIONS
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:

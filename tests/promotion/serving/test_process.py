@@ -192,10 +192,11 @@ def test_the_server_imports_nothing_of_training(linear: Fitted) -> None:
     """The image has no MLflow, no scikit-learn and no pandas."""
     program = (
         "import os, sys\nimport promotion.serving.__main__\n"
-        "from promotion.serving.settings import Settings\nfrom promotion.serving.scoring import Scorer\n"
-        "from promotion.serving.endpoint import Answering\n"
+        "from promotion.serving.settings import ServerSettings\nfrom promotion.serving.scoring import Scorer\n"
+        "from promotion.serving.endpoint import ModelEndpoint\n"
         "from promotion.serving.application import build_application\n"
-        "settings = Settings.from_environment(os.environ)\nbuild_application(Answering(settings, Scorer(settings)))\n"
+        "settings = ServerSettings.from_environment(os.environ)\n"
+        "build_application(ModelEndpoint(settings, Scorer(settings)))\n"
         f"print(sorted({ABSENT!r} & set(sys.modules)))\n"
         "ours = {name.split('.')[1] for name in sys.modules if name.startswith('promotion.')}\nprint(sorted(ours))"
     )

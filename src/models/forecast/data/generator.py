@@ -18,7 +18,6 @@ from models.forecast.history import Days
 from promotion.data.arrays import FloatArray
 
 FIRST_DAY = np.datetime64("2013-01-01", "D")
-ALL_STORES = 1115
 ALL_DAYS = 942
 _NOISE = 0.068  # standard deviation of ln(sales) from one day to the next, unexplained
 _DRIFT = 0.0022  # of a store's level, a day

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pandas as pd
-
 from models.forecast.data.kaggle import credentials, fetch_competition
 from models.forecast.data.sales import forecast_of, sales_files
 from promotion.config.family import FamilyConfig
-from promotion.data.datasets import file_sha256
+from promotion.data.files import file_sha256, whole_file
 from promotion.errors import ConfigError, DataError
 
 GENERATOR = "rossmann"
@@ -64,7 +62,8 @@ def provide_sales(config: FamilyConfig, home: Path) -> bool:
     try:
         for path, table in ((stores, invented.store), (sales, invented.train)):
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write(table, path)
+            with whole_file(path) as file:
+                table.to_csv(file, index=False, lineterminator="\n")
         digests = {path.name: file_sha256(path) for path in (sales, stores)}
         (sales.parent / _MARK).write_text(json.dumps(digests, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
@@ -84,10 +83,3 @@ def describe_sales_invention(config: FamilyConfig, home: Path) -> str:
     if any(digests.get(path.name) != file_sha256(path) for path in paths):
         return ""
     return f"{config.data.path}: {INVENTED}"
-
-
-def _write(table: pd.DataFrame, path: Path) -> None:
-    """Write a CSV whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    table.to_csv(part, index=False, lineterminator="\n")
-    part.replace(path)

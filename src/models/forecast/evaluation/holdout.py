@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from models.forecast.data.sales import forecast_of, load_sales
 from models.forecast.ensemble import Ensemble
@@ -65,10 +65,7 @@ def score_ensemble(sales: FloatArray, forecast: FloatArray) -> dict[str, float]:
 
 
 def rmspe_interval(rows: pd.DataFrame, first: FloatArray, second: FloatArray | None, seed: int) -> Interval:
-    """RMSPE of a forecast, or its difference from a second one's, with a 95 % percentile-bootstrap interval.
-
-    Whole stores are drawn, because the days of one store err together (cluster bootstrap, Davison & Hinkley 1997,
-    chapter 3.8); both forecasts are scored on the same drawn stores.
+    """RMSPE of a forecast, or its difference from a second one's, with its interval; see `cluster_interval`.
 
     Args:
         rows: Columns Store and Sales, sales above zero.
@@ -77,19 +74,31 @@ def rmspe_interval(rows: pd.DataFrame, first: FloatArray, second: FloatArray | N
         seed: Of the drawing.
     """
     sales = rows["Sales"].to_numpy(dtype=np.float64)
-    _, store = np.unique(rows["Store"], return_inverse=True)
+    errors = [squared_errors(sales, forecast) for forecast in (first, second) if forecast is not None]
+    return cluster_interval(rows["Store"], errors, seed, of_root=True)
+
+
+def cluster_interval(drawn_by: ArrayLike, values: Sequence[FloatArray], seed: int, *, of_root: bool) -> Interval:
+    """A mean over rows, or the first minus the second of two, with a 95 % percentile-bootstrap interval.
+
+    Whole stores are drawn, because the days of one store err together (cluster bootstrap, Davison & Hinkley 1997,
+    chapter 3.8); both means are of the same drawn stores.
+
+    Args:
+        drawn_by: What each row is drawn with, its store.
+        values: One or two, each of shape (rows,).
+        seed: Of the drawing.
+        of_root: Whether the root of each mean is wanted.
+    """
+    _, store = np.unique(drawn_by, return_inverse=True)
     counts = np.bincount(store).astype(np.float64)
     draws = np.random.default_rng(seed).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), RESAMPLES)
     drawn = np.concatenate([np.ones((1, len(counts))), draws])
-
-    def scores(forecast: FloatArray) -> FloatArray:
-        sums = np.bincount(store, weights=squared_errors(sales, forecast))
-        found: FloatArray = np.sqrt((drawn @ sums) / (drawn @ counts))
-        return found
-
-    values = scores(first) if second is None else scores(first) - scores(second)
-    low, high = np.quantile(values[1:], [0.025, 0.975])
-    return Interval(float(values[0]), float(low), float(high))
+    means = [(drawn @ np.bincount(store, weights=each)) / (drawn @ counts) for each in values]
+    means = [np.sqrt(mean) for mean in means] if of_root else means
+    found = means[0] if len(means) == 1 else means[0] - means[1]
+    low, high = np.quantile(found[1:], [0.025, 0.975])
+    return Interval(float(found[0]), float(low), float(high))
 
 
 class ForecastEvaluator:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from models.forecast.data.sales import forecast_of, load_sales
 from models.forecast.ensemble import Ensemble
 from models.forecast.evaluation.anomalies import anomaly_table, best_days, find_anomalies, has_none
-from models.forecast.evaluation.holdout import RESAMPLES
+from models.forecast.evaluation.holdout import cluster_interval
 from models.forecast.evaluation.rmspe import squared_errors
 from models.forecast.history import day_numbers
 from models.forecast.rows import INPUT_COLUMNS
@@ -60,11 +60,14 @@ class _Both:
     ) -> tuple[Interval, Interval, Interval]:
         """A mean over rows, or its root, with a 95 % interval: of the first, the second, and their difference."""
         ours, theirs = figure(self.sales, self.first), figure(self.sales, self.second)
-        return (
-            _interval(self.rows, [ours], self.seed, of_root=of_root),
-            _interval(self.rows, [theirs], self.seed, of_root=of_root),
-            _interval(self.rows, [ours, theirs], self.seed, of_root=of_root),
+        # Of one store nothing but its days can be drawn.
+        stores = self.rows["Store"].to_numpy()
+        drawn_by = stores if (stores != stores[0]).any() else np.arange(len(stores))
+        of_first, of_second, of_both = (
+            cluster_interval(drawn_by, values, self.seed, of_root=of_root)
+            for values in ([ours], [theirs], [ours, theirs])
         )
+        return of_first, of_second, of_both
 
 
 def review_forecasts(
@@ -142,25 +145,6 @@ def _measures(both: _Both) -> list[Measure]:
 
 def _ratio(sales: FloatArray, forecast: FloatArray) -> FloatArray:
     return forecast / sales - 1
-
-
-def _interval(rows: pd.DataFrame, values: list[FloatArray], seed: int, *, of_root: bool) -> Interval:
-    """Mean of the first values, minus that of the second where there are some.
-
-    Whole stores are drawn, days where there is one store: cluster bootstrap (Davison & Hinkley 1997,
-    chapter 3.8), as `evaluator.rmspe_interval`.
-    """
-    stores, store = np.unique(rows["Store"], return_inverse=True)
-    if len(stores) == 1:
-        store = np.arange(len(rows))  # nothing else can be drawn
-    counts = np.bincount(store).astype(np.float64)
-    draws = np.random.default_rng(seed).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), RESAMPLES)
-    drawn = np.concatenate([np.ones((1, len(counts))), draws])
-    means = [(drawn @ np.bincount(store, weights=each)) / (drawn @ counts) for each in values]
-    means = [np.sqrt(mean) for mean in means] if of_root else means
-    found = means[0] if len(means) == 1 else means[0] - means[1]
-    low, high = np.quantile(found[1:], [0.025, 0.975])
-    return Interval(float(found[0]), float(low), float(high))
 
 
 def _groups(both: _Both, labels: pd.Series, prefix: str, order: tuple[str, ...] = ()) -> list[dict[str, Any]]:

@@ -19,11 +19,11 @@ from models.forecast.training.learning import Learned, LearningPlan
 from models.forecast.training.model_card import ForecastFacts, ensemble_card
 from models.forecast.training.packaging import save_ensemble
 from models.forecast.training.plots import draw_error_by_store, draw_learning_curves
-from models.training.lineage import Commit, current_commit
 from models.training.packaging import EXAMPLE_ROWS, publish
 from models.training.recording import Seal
 from promotion.approvals.people import actor, trainers
 from promotion.auto import ROUND_TAG
+from promotion.config.commit import Commit, current_commit
 from promotion.config.family import FamilyConfig
 from promotion.config.policy import Approvals
 from promotion.config.settings import REPOSITORY, Settings

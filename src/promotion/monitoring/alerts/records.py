@@ -52,11 +52,6 @@ class Told:
 
     deliveries: Sequence[Delivery] = ()
 
-    @property
-    def undelivered(self) -> list[Delivery]:
-        """What a channel has not taken; the next run offers it again."""
-        return [delivery for delivery in self.deliveries if not delivery.answer.accepted]
-
     def as_json(self) -> list[dict[str, Any]]:
         """Plain data, one document a delivery."""
         return [item.as_json() for item in self.deliveries]

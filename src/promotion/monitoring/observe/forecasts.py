@@ -12,6 +12,7 @@ import pandas as pd
 from promotion.errors import DataError, UsageError
 from promotion.monitoring.observe.observation import Arrival, LeftOut, Observation, Reading, Service, Slice
 from promotion.monitoring.observe.observe import SLICES, KnownVersion, VersionKey, Watch
+from promotion.monitoring.observe.performance import reading
 
 _STORE, _DATE, _FORECAST = "Store", "Date", "prediction"
 _KEY = [_STORE, _DATE]
@@ -142,13 +143,7 @@ def _observation(
 def _readings(rows: pd.DataFrame, target: str, reference: Any, minimum: int) -> dict[str, Reading]:
     found = rmspe_and_mae(*(rows[name].to_numpy() for name in (target, _FORECAST, _STORE))) if len(rows) else {}
     enough = len(rows) >= minimum
-    readings = {}
-    for name in ("rmspe", "mae"):
-        value, low, high = found.get(name, (None, None, None))
-        before = reference.get(name)
-        ends = (before.value, before.low, before.high) if before else (None, None, None)
-        readings[name] = Reading(value, low, high, ends[0], len(rows), enough, ends[1], ends[2])
-    return readings
+    return {name: reading(found.get(name), reference.get(name), len(rows), enough=enough) for name in ("rmspe", "mae")}
 
 
 def _trend(rows: pd.DataFrame, target: str, ends: tuple[datetime, datetime]) -> list[Slice]:

@@ -117,7 +117,7 @@ def readings(
             reach = float(norm.ppf((1 + _CONFIDENCE) / 2)) * area[1]
             found["roc_auc"] = (area[0], max(area[0] - reach, 0.0), min(area[0] + reach, 1.0))
     names = ["accuracy", "precision", "recall", "f1", *(["roc_auc"] if classes == _BINARY else [])]
-    return {name: _reading(found.get(name), reference.get(name), rows, enough=enough) for name in names}
+    return {name: reading(found.get(name), reference.get(name), rows, enough=enough) for name in names}
 
 
 def concept(
@@ -152,7 +152,7 @@ def concept(
         rows = label[chosen == place]
         share = wilson(int((rows == 1).sum()), len(rows)) if len(rows) else None
         known = _known(before[place], held_out.get(name, 0))
-        found[name] = _reading(share, known, len(rows), enough=len(rows) >= minimum)
+        found[name] = reading(share, known, len(rows), enough=len(rows) >= minimum)
     return found
 
 
@@ -193,9 +193,10 @@ def _known(share: float | None, rows: int) -> Interval | None:
     return Interval(*wilson(round(share * rows), rows)) if rows else Interval(share, share, share)
 
 
-def _reading(
+def reading(
     found: tuple[float, float, float] | None, reference: Interval | None, rows: int, *, enough: bool
 ) -> Reading:
+    """A value with the ends of its interval, or none, beside what it was at promotion."""
     value, low, high = found or (None, None, None)
     if reference is None:
         return Reading(value, low, high, None, rows, enough)

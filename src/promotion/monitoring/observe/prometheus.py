@@ -107,11 +107,11 @@ class Prometheus:
     def _whole(self, ours: str, name: str, window: int, until: datetime, minimum_requests: int) -> Service:
         if not self._now(f"count({ours})", until):
             raise _Silent(f"Prometheus at {self.name} has scraped no server of {name} in the window")
-        counted, failed, buckets = (self._now(query, until) for query in _queries(ours, window))
-        total = _value(counted) or 0.0
+        counted, failed, seconds = (_value(self._now(query, until)) for query in _queries(ours, window))
+        total = counted or 0.0
         return Service(
-            latency_p95_ms=_milliseconds(_histogram(buckets)) if total else None,
-            error_rate=(_value(failed) or 0.0) / total if total else None,
+            latency_p95_ms=_milliseconds(seconds) if total else None,
+            error_rate=(failed or 0.0) / total if total else None,
             throughput=total / window,
             requests=round(total),
             source="prometheus",
@@ -120,18 +120,13 @@ class Prometheus:
 
     def _trend(self, family: str, since: datetime, until: datetime, steps: int) -> Trend:
         step = max(round((until - since).total_seconds() / steps), 1)
-        counted, failed, buckets = (
-            self._range(query, since, until, step) for query in _queries(_instances(family, step), step)
-        )
         # A step is asked at its end, and named by it.
         ends = [round(since.timestamp()) + step * (number + 1) for number in range(steps)]
-        totals = [_at(counted, end) for end in ends]
-        errors = [_at(failed, end) for end in ends]
+        totals, errors, seconds = (
+            _at(self._range(query, since, until, step), ends) for query in _queries(_instances(family, step), step)
+        )
         return Trend(
-            [
-                _milliseconds(_histogram(_cut(buckets, end))) if total else None
-                for end, total in zip(ends, totals, strict=True)
-            ],
+            [_milliseconds(p95) if total else None for p95, total in zip(seconds, totals, strict=True)],
             [(error or 0.0) / total if total else None for error, total in zip(errors, totals, strict=True)],
             [None if total is None else total / step for total in totals],
         )
@@ -192,12 +187,13 @@ def _quoted(text: str) -> str:
 
 
 def _queries(instances: str, seconds: int) -> tuple[str, str, str]:
-    """Requests, failed requests, and the buckets of their duration, over the last seconds."""
+    """Requests, failed requests, and the quantile of their duration in seconds, over the last seconds."""
     ours, routes = f"and on (job, instance) {instances}", f'route=~"{ROUTES}"'
+    durations = f"increase(http_request_duration_seconds_bucket{{{routes}}}[{seconds}s])"
     return (
         f"sum(increase(http_requests_total{{{routes}}}[{seconds}s]) {ours})",
         f'sum(increase(http_requests_total{{{routes},status=~"5.."}}[{seconds}s]) {ours})',
-        f"sum by (le) (increase(http_request_duration_seconds_bucket{{{routes}}}[{seconds}s]) {ours})",
+        f"histogram_quantile({_QUANTILE}, sum by (le) ({durations} {ours}))",
     )
 
 
@@ -205,34 +201,11 @@ def _value(result: list[Any]) -> float | None:
     return _finite(result[0]["value"][1]) if result else None
 
 
-def _at(result: list[Any], at: int) -> float | None:
-    if not result:
-        return None
-    return next((_finite(value) for moment, value in result[0]["values"] if round(float(moment)) == at), None)
-
-
-def _cut(result: list[Any], at: int) -> list[Any]:
-    """A range of buckets at one moment, as an instant query would have answered."""
-    found = []
-    for series in result:
-        values = [pair for pair in series["values"] if round(float(pair[0])) == at]
-        found += [{"metric": series["metric"], "value": values[0]}] if values else []
-    return found
-
-
-def _histogram(result: list[Any]) -> float | None:
-    """The quantile of cumulative buckets, seconds, interpolated as Prometheus' `histogram_quantile` does."""
-    buckets = sorted((float(series["metric"]["le"]), _finite(series["value"][1]) or 0.0) for series in result)
-    if not buckets or not buckets[-1][1]:
-        return None
-    wanted, lower, below = _QUANTILE * buckets[-1][1], 0.0, 0.0
-    for upper, reached in buckets:
-        if reached >= wanted:
-            # Beyond the last finite bucket only its edge is known.
-            share = (wanted - below) / (reached - below) if reached > below else 1.0
-            return lower if math.isinf(upper) else lower + (upper - lower) * share
-        lower, below = upper, reached
-    return lower
+def _at(result: list[Any], ends: Sequence[int]) -> list[float | None]:
+    """What a range query found at each of the ends."""
+    values = result[0]["values"] if result else []
+    found = {round(float(moment)): _finite(value) for moment, value in values}
+    return [found.get(end) for end in ends]
 
 
 def _milliseconds(seconds: float | None) -> float | None:

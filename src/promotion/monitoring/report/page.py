@@ -12,9 +12,9 @@ from promotion.journal import clock
 from promotion.journal.monitoring import MonitoringRun
 from promotion.journal.records import Alert
 from promotion.monitoring.observe.observation import Drift, Observation
-from promotion.monitoring.report.timeline import Line, Mark, Timeline
 from promotion.monitoring.thresholds import LEVELS, Finding, LevelName, worst
 from promotion.pages import page_link, render_page, write
+from promotion.pages.charts import Line, Mark, Timeline
 
 EARLIER = 50
 """How many earlier runs are shown."""
@@ -114,7 +114,7 @@ def timelines(observation: Observation, policy: Monitoring, before: Sequence[Obs
         if any(value is not None for _, value in points):
             lines = _bound_lines(key, policy) if key else []
             found.append(Timeline(title, *ends, points, (), lines, _marks(observation, *ends), spelling))
-    return [it for it in found if it.values]
+    return [it for it in found if it.measured]
 
 
 def _points(observation: Observation, name: str) -> list[tuple[datetime, float | None]]:

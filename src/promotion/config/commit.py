@@ -1,4 +1,4 @@
-"""Where a model comes from: the commit of the code that trained it."""
+"""The commit a checkout is at: of the code that trained a model, or that serves it."""
 
 from __future__ import annotations
 

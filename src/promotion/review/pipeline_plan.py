@@ -41,7 +41,7 @@ class PlannedCandidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class PipelinePlan:
     """Where a family stands.
 
     Attributes:
@@ -55,7 +55,7 @@ class Outlook:
     candidate: PlannedCandidate | None
 
     def as_json(self) -> dict[str, Any]:
-        """The outlook as plain data, each key always there."""
+        """The plan as plain data, each key always there."""
         found = self.candidate
         return {
             "family": self.config.family,
@@ -76,7 +76,7 @@ class Outlook:
         }
 
 
-def outlook(service: PromotionService, config: FamilyConfig) -> Outlook:
+def plan_pipeline(service: PromotionService, config: FamilyConfig) -> PipelinePlan:
     """Look at a family without changing anything.
 
     The candidate is the newest training's best where versions are promoted by themselves, else the newest version in
@@ -94,12 +94,12 @@ def outlook(service: PromotionService, config: FamilyConfig) -> Outlook:
     production = service.journal.production(config.family)
     waiting = _best(service, config) if config.promotion == "auto" else _staged(service, config)
     if config.approvals is None:
-        return Outlook(config, production, _unchecked(service, waiting[0]) if waiting else None)
+        return PipelinePlan(config, production, _unchecked(service, waiting[0]) if waiting else None)
     candidates = (_checked(service, version) for version in waiting if not _serves(version, production))
     newest = next(candidates, None)
     if newest is None or newest.is_ready_for_people:
-        return Outlook(config, production, newest)
-    return Outlook(config, production, next((item for item in candidates if item.is_ready_for_people), newest))
+        return PipelinePlan(config, production, newest)
+    return PipelinePlan(config, production, next((item for item in candidates if item.is_ready_for_people), newest))
 
 
 def _best(service: PromotionService, config: FamilyConfig) -> list[ModelVersion]:

@@ -1,0 +1,200 @@
+"""What people say of a version: approvals, for or against, and incidents."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from promotion.approvals.people import actor
+from promotion.cli.console import AS_JSON, MODEL_NAME, VERSION, command, echo, promotions, talk
+from promotion.errors import UsageError
+
+if TYPE_CHECKING:
+    from promotion.approve import Approving, Opinion
+    from promotion.journal.records import Entry
+    from promotion.journal.reviews import Reviews
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@command()
+@MODEL_NAME
+@VERSION
+@click.option("--role", help="In which role, as the family's configuration names them.")
+@click.option("--approver", metavar="WHO", help="Who says so.")
+@click.option("--reject", is_flag=True, help="Against the version.")
+@click.option("--comment", help="What was looked at.")
+@click.option("--sign", "key", type=FILE, metavar="KEY", help="Sign with this SSH key right here.")
+@click.option("--print-statement", is_flag=True, help="Print the text to sign elsewhere; nothing is recorded.")
+@click.option("--statement", type=FILE, help="What --print-statement printed.")
+@click.option("--signature", type=FILE, help="Its signature, as ssh-keygen wrote it.")
+@click.option("--list", "is_listing", is_flag=True, help="Only show what is given and what is missing.")
+@AS_JSON
+def approve_command(
+    *,
+    model_name: str,
+    version: str,
+    role: str | None,
+    approver: str | None,
+    reject: bool,
+    comment: str | None,
+    key: Path | None,
+    print_statement: bool,
+    statement: Path | None,
+    signature: Path | None,
+    is_listing: bool,
+    as_json: bool,
+) -> None:
+    """Approve or reject a version's way into Production, bound to its artifact and to what the gates find now.
+
+    Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 this person may not say it, or the signature is not
+    theirs, 5 it is in Production already.
+    """
+    opinion = None if is_listing else _opinion(role, approver, comment, is_approved=not reject)
+    if (statement is None) != (signature is None) or (statement and (key or print_statement)):
+        raise UsageError("--statement and --signature belong together, and replace --sign and --print-statement")
+    from promotion.approve import Approving
+
+    service = promotions()
+    candidate = service.candidate(service.registered_model(model_name), version)
+    if not (is_listing or print_statement):
+        service.synchronise(service.family(candidate.model))
+    approving = Approving(service, service.check(candidate))
+    if opinion and print_statement:
+        _print(approving.statement(opinion))
+        return
+    if opinion:
+        if statement and signature:
+            approving.record_signed(opinion, actor(), statement=_text(statement), signature=_text(signature))
+        else:
+            approving.record_now(opinion, actor(), key=key)
+    _show(approving, opinion, as_json=as_json)
+
+
+def _opinion(role: str | None, approver: str | None, comment: str | None, *, is_approved: bool) -> Opinion:
+    from promotion.approve import Opinion
+
+    if role is None or approver is None or comment is None:
+        raise UsageError("say --role, --approver and --comment, or --list (see --help)")
+    return Opinion(role, approver, is_approved, comment)
+
+
+def _print(statement: str) -> None:
+    """To the byte: a line break at the end would be signed as well."""
+    from promotion.approvals.rules import NAMESPACE
+
+    click.echo(statement, nl=False)
+    talk()
+    talk("to sign it, save it as statement.json (… --print-statement > statement.json), then:")
+    talk(f"   ssh-keygen -Y sign -f ~/.ssh/id_ed25519 -n {NAMESPACE} statement.json")
+    talk("and repeat this command with --statement statement.json --signature statement.json.sig")
+
+
+def _show(approving: Approving, opinion: Opinion | None, *, as_json: bool) -> None:
+    from promotion.approve import standing_document, standing_lines
+    from promotion.gates import APPROVALS
+
+    plan, standing = approving.plan, approving.standing()
+    refused = [gate for gate in plan.report.refusals if gate.name != APPROVALS]
+    message = f"Approvals of {plan.candidate} ({plan.report.version}): {len(standing.given)} of "
+    message += f"{len(approving.policy.roles)}"
+    if opinion:
+        decision = "approved" if opinion.approved else "rejected"
+        message = f"{plan.candidate} ({plan.report.version}) {decision} by {opinion.approver} for {opinion.role}"
+    if as_json:
+        document = {
+            "exit_code": 0,
+            "message": message,
+            **standing_document(standing),
+            "refused": {gate.name: gate.why or gate.measured for gate in refused},
+        }
+        echo(json.dumps(document, default=str))
+        return
+    echo(f"✅ {message}" if opinion else message)
+    for line in standing_lines(standing):
+        echo(line)
+    for gate in refused:
+        talk(
+            f"also missing: {gate.name}: {gate.measured}, required {gate.required}"
+            + (f"; {gate.why}" if gate.why else ""),
+            colour="yellow",
+        )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not readable as text: {error}") from error
+
+
+@command()
+@click.option("--model-name", metavar="NAME", help="Registered model, or a family that has just one.")
+@click.option("--version", metavar="VERSION", help="Semantic version (1.2.0) or MLflow's number.")
+@click.option("--severity", type=click.Choice(["critical", "warning", "info"]), help="How bad; critical ones block.")
+@click.option("--summary", help="What is wrong.")
+@click.option("--close", "closed", type=int, metavar="ID", help="The incident with this number is settled.")
+@click.option("--resolution", help="With --close: how it ended.")
+@click.option("--list", "is_listing", is_flag=True, help="Show the open incidents.")
+@AS_JSON
+def incident_command(
+    *,
+    model_name: str | None,
+    version: str | None,
+    severity: str | None,
+    summary: str | None,
+    closed: int | None,
+    resolution: str | None,
+    is_listing: bool,
+    as_json: bool,
+) -> None:
+    """Report an incident of a version; an open critical one keeps it out of Production.
+
+    MLflow is not asked, so that an incident can be reported while it is down.
+
+    Exit codes: 0 done, 1 failed, 2 usage or configuration.
+    """
+    from promotion.journal.reviews import Reviews
+
+    service = promotions()
+    reviews = Reviews(service.journal)
+    if is_listing:
+        named = service.known_entry(model_name, version) if model_name and version else None
+        _list_incidents(reviews, named, as_json=as_json)
+    elif closed is not None:
+        if not (resolution or "").strip():
+            raise UsageError("--close needs --resolution: how the incident ended")
+        reviews.close_incident(closed, resolution=resolution or "", actor=actor())
+        _say_incident(f"incident {closed} is closed", closed, as_json=as_json)
+    elif model_name and version and severity and (summary or "").strip():
+        entry = service.known_entry(model_name, version)
+        family = service.journal.family_of(entry)
+        number = reviews.open_incident(family, entry, severity=severity, summary=summary or "", actor=actor())
+        message = f"incident {number} of {entry} ({entry.version}) is open: {severity}: {summary}"
+        _say_incident(message, number, as_json=as_json)
+    else:
+        raise UsageError(
+            "say --model-name, --version, --severity and --summary, or --close ID --resolution, or --list (see --help)"
+        )
+
+
+def _list_incidents(reviews: Reviews, entry: Entry | None, *, as_json: bool) -> None:
+    incidents = reviews.incidents(entry=entry)
+    if as_json:
+        echo(json.dumps([asdict(incident) for incident in incidents], default=str, indent=2))
+        return
+    for incident in incidents:
+        echo(
+            f"{incident.id}  {incident.opened_at:%Y-%m-%d %H:%M} UTC  {incident.model} v{incident.number}  "
+            f"{incident.severity}: {incident.summary} (opened by {incident.opened_by})"
+        )
+    if not incidents:
+        talk("no incident is open")
+
+
+def _say_incident(message: str, number: int, *, as_json: bool) -> None:
+    echo(json.dumps({"exit_code": 0, "message": message, "incident": number}) if as_json else f"✅ {message}")

@@ -1,0 +1,234 @@
+"""The record: prove that nobody rewrote it, show it, export it, report a month of it for the auditor."""
+
+from __future__ import annotations
+
+import gc
+import json
+import re
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from promotion.cli.console import AS_JSON, command, echo, talk
+from promotion.config.settings import Settings
+from promotion.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from promotion.compliance.report import Compliance
+
+_MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
+_SHOWN = 100
+_NOT_SOUND = 3
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@command()
+@click.argument("action", type=click.Choice(["verify", "show", "export"]))
+@click.option("--model", "family", metavar="FAMILY", help="show, export: only this family.")
+@click.option("--version", help="show: only this version of the family, by number or semantic version.")
+@click.option("--since", type=_MOMENT, help="show: not before (UTC).")
+@click.option("--until", type=_MOMENT, help="show: before (UTC).")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=_SHOWN, show_default=True, help="show: the newest so many."
+)
+@click.option("--output", type=_FILE, help="export: the file to write, JSON lines.")
+@click.option("--export", "exported", type=_FILE, help="verify: an exported file instead of the database.")
+@click.option("--checkpoints", type=_FOLDER, help="verify, export: where they are [PROMOTION_CHECKPOINTS].")
+@click.option("--keys", type=_FOLDER, help="verify: the public keys that are believed [PROMOTION_TRUSTED_KEYS].")
+@AS_JSON
+def audit_command(
+    *,
+    action: str,
+    family: str | None,
+    version: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    limit: int,
+    output: Path | None,
+    exported: Path | None,
+    checkpoints: Path | None,
+    keys: Path | None,
+    as_json: bool,
+) -> None:
+    """Look behind the journal: verify that nobody changed it, show its events, export it.
+
+    Exit codes: 0 sound, or shown, or exported; 1 cannot be read; 2 usage; 3 verify found something wrong.
+    """
+    settings = Settings.from_environment()
+    if action == "verify":
+        _verify(settings, exported, checkpoints, keys, as_json=as_json)
+    elif action == "show":
+        _show(settings, family, version, (since, until), limit, as_json=as_json)
+    else:
+        _export(settings, family, output, checkpoints, as_json=as_json)
+
+
+def _verify(
+    settings: Settings, exported: Path | None, checkpoints: Path | None, keys: Path | None, *, as_json: bool
+) -> None:
+    from promotion.audit import verify_journal
+    from promotion.audit.checkpoints import checkpoint_folder, read_checkpoints
+    from promotion.audit.export import ExportSource
+    from promotion.audit.listing import report_lines
+    from promotion.audit.source import JournalSource
+    from promotion.journal.database import Database
+    from promotion.journal.journal import Journal
+    from promotion.signing.keys import Keys
+
+    known = Keys.from_environment()
+    trusted = (replace(known, trusted_folder=keys) if keys else known).trusted()
+    found, unreadable = read_checkpoints(checkpoints or checkpoint_folder(settings))
+    source = ExportSource(exported) if exported else JournalSource(Journal(Database(settings.database_url)))
+    with _progress() as progress:
+        report = verify_journal(source, found, trusted, unreadable=unreadable, progress=progress)
+    exit_code = 0 if report.is_sound else _NOT_SOUND
+    if as_json:
+        echo(json.dumps({"exit_code": exit_code, **report.as_json()}, indent=2))
+    else:
+        echo("\n".join(report_lines(report)))
+    if exit_code:
+        talk(f"the journal is NOT sound: {report.count} findings; keep it and its checkpoints as they are", "red")
+        click.get_current_context().exit(exit_code)
+
+
+def _show(
+    settings: Settings,
+    family: str | None,
+    version: str | None,
+    period: tuple[datetime | None, datetime | None],
+    limit: int,
+    *,
+    as_json: bool,
+) -> None:
+    from promotion.audit.listing import event_document, event_line, newest_events
+    from promotion.journal.database import Database
+    from promotion.journal.journal import Journal
+
+    if version and not family:
+        raise UsageError("--version needs --model: say of which family")
+    journal = Journal(Database(settings.database_url))
+    if family and family not in journal.families():
+        raise UsageError(f"unknown family {family!r}: nothing of it was ever recorded in {journal.name}")
+    since, until = (moment and moment.replace(tzinfo=UTC) for moment in period)
+    events = newest_events(journal, family, version, since=since, until=until, limit=limit)
+    if as_json:
+        echo(json.dumps([event_document(event) for event in events], indent=2))
+    for event in [] if as_json else events:
+        echo(event_line(event))
+    if not events:
+        talk("nothing was recorded there")
+    elif len(events) == limit:
+        talk(f"the newest {limit}; --limit shows more")
+
+
+def _export(
+    settings: Settings, family: str | None, output: Path | None, checkpoints: Path | None, *, as_json: bool
+) -> None:
+    from promotion.audit.checkpoints import checkpoint_folder, read_checkpoints
+    from promotion.audit.export import export
+    from promotion.audit.source import JournalSource
+    from promotion.journal.database import Database
+    from promotion.journal.journal import Journal
+
+    if output is None:
+        raise UsageError("export needs --output FILE")
+    journal = Journal(Database(settings.database_url))
+    if family and family not in journal.families():
+        raise UsageError(f"unknown family {family!r}: nothing of it was ever recorded in {journal.name}")
+    found, unreadable = read_checkpoints(checkpoints or checkpoint_folder(settings))
+    for problem in unreadable:
+        talk(f"⚠️ left out: {problem}", "yellow")
+    events = export(JournalSource(journal, family), found, output, family=family)
+    if as_json:
+        document = {"exit_code": 0, "file": str(output), "events": events, "checkpoints": len(found)}
+        echo(json.dumps(document))
+    else:
+        echo(f"✅ {output}: {events:,} events and {len(found)} checkpoints of {journal.name}")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int], None]]:
+    """On a terminal, how far it is; elsewhere nothing."""
+    if not sys.stderr.isatty():
+        yield lambda _events: None
+        return
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = TextColumn("verifying"), MofNCompleteColumn(), TextColumn("events"), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task("verify", total=None)
+        yield lambda events: shown.update(task, completed=events)
+
+
+@command()
+@click.option("--month", required=True, metavar="YYYY-MM", help="The month, in UTC.")
+@click.option("--model", "family", metavar="FAMILY", help="Only this family.")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write to; reports/compliance in the home folder by default.",
+)
+@click.option("--verify", is_flag=True, help="Verify every record of the journal and say so in the report.")
+@AS_JSON
+def compliance_command(*, month: str, family: str | None, output: Path | None, verify: bool, as_json: bool) -> None:
+    """Report a month's promotions, overrides, refusals, approvals, rollbacks and what must be kept, from the journal.
+
+    Writes compliance-YYYY-MM.html and .csv; with --model the family's name is part of theirs.
+
+    Exit codes: 0 written, 1 failed, 2 usage or configuration, 3 written, but --verify found records that were changed.
+    """
+    from promotion.compliance.facts import Month
+    from promotion.compliance.page import document, write_compliance_page
+    from promotion.compliance.report import collect, verified
+    from promotion.compliance.spreadsheet import table
+    from promotion.config.family import load_configs
+    from promotion.journal.database import Database
+    from promotion.journal.journal import Journal
+    from promotion.pages import write
+
+    # Looking for cycles among a hundred thousand small records, which have none, takes as long as making them.
+    gc.disable()
+    click.get_current_context().call_on_close(gc.enable)
+    settings = Settings.from_environment()
+    asked = Month.parse(month)
+    journal = Journal(Database(settings.database_url))
+    verification = verified(journal, settings) if verify else None
+    report = collect(journal, load_configs(settings.config_folder), asked, family, verification)
+    folder = output or settings.home / "reports" / "compliance"
+    name = "-".join(["compliance", str(asked), *([re.sub(r"[^\w.-]", "_", family)] if family else [])])
+    page, spreadsheet = folder / f"{name}.html", folder / f"{name}.csv"
+    write(spreadsheet, table(report))
+    write_compliance_page(report, page, spreadsheet=spreadsheet, journal_exists=journal.exists)
+    exit_code = _NOT_SOUND if verification and not verification.intact else 0
+    if as_json:
+        files = {"page": str(page), "spreadsheet": str(spreadsheet)}
+        echo(json.dumps({"exit_code": exit_code, **document(report), **files}, indent=2))
+    else:
+        _say_compliance(report, page, spreadsheet)
+    if exit_code:
+        talk("the journal is NOT sound: python scripts/audit.py verify lists every finding", colour="red")
+        click.get_current_context().exit(exit_code)
+
+
+def _say_compliance(report: Compliance, page: Path, spreadsheet: Path) -> None:
+    from promotion.compliance.page import tiles
+
+    for alert in report.alerts:
+        talk(f"⚠️ {alert}", colour="yellow")
+    for problem in report.unreadable:
+        talk(f"❌ its rules are not in the report: {problem}", colour="red")
+    figures = ", ".join(
+        f"{number:,} {what[:-1] if number == 1 else what}" for number, what, _ in tiles(report) if number
+    )
+    echo(f"📋 Compliance {report.month}: {figures or 'nothing was recorded'}")
+    echo(f"✅ {page}")
+    echo(f"✅ {spreadsheet}")

@@ -1,0 +1,178 @@
+"""What the gates say of a version and what comes next; nothing is moved and nothing recorded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from promotion.cli.console import (
+    AS_JSON,
+    MODEL_NAME,
+    TO_STAGE,
+    VERSION,
+    command,
+    echo,
+    promotions,
+    talk,
+    with_verbs,
+)
+from promotion.config.settings import Settings
+from promotion.registry.stages import Stage
+
+if TYPE_CHECKING:
+    from promotion.review.pipeline_plan import PipelinePlan
+    from promotion.service import PromotionPlan, PromotionService
+
+_REGISTRY = "python mlops/registry"
+
+
+@command()
+@MODEL_NAME
+@VERSION
+@TO_STAGE
+@click.option("--page", type=click.Path(dir_okay=False, path_type=Path), help="Write a page for reviewers, HTML.")
+@AS_JSON
+def check_command(*, model_name: str, version: str, to_stage: str, page: Path | None, as_json: bool) -> None:
+    """Check a version against every gate of its family: measured against required, and the next command to type.
+
+    Exit codes: 0 eligible, 1 failed, 2 usage or configuration, 3 not eligible, 5 it is there already.
+    """
+    from promotion.listing import gate_lines
+    from promotion.service import refusal
+
+    service = promotions()
+    candidate = service.candidate(service.registered_model(model_name), version)
+    family = service.family(candidate.model)
+    _say_unsettled(service, family)
+    plan = service.check(candidate, Stage.parse(to_stage))
+    steps = list(_next_steps(service, plan))
+    if page:
+        from promotion.review.promotion_page import write_promotion_page
+
+        write_promotion_page(service, plan, page)
+        talk(f"wrote {page}")
+    if not as_json:
+        for line in [*gate_lines(plan.report), "Next:", *(f"   {step}" for step in steps)]:
+            echo(line)
+    if not plan.report.passed:
+        error = refusal(plan)
+        error.details["next"] = steps
+        raise error
+    service.require_sound(family)
+    message = f"{plan.candidate} ({plan.report.version}) may enter {plan.to}"
+    if as_json:
+        document = {"exit_code": 0, "message": message, "report": plan.report.as_json(), "next": steps}
+        echo(json.dumps(document, default=str))
+    else:
+        echo(f"✅ {message}")
+
+
+def _say_unsettled(service: PromotionService, family: str) -> None:
+    """What a command that writes would settle first."""
+    for line in service.outside_changes(family):
+        talk(f"⚠️ {family}: changed outside, not taken over by this check: {line}", colour="yellow")
+    for item in service.journal.pending(family):
+        talk(
+            f"⏳ {family}: a move recorded at {item.created_at:%Y-%m-%d %H:%M:%S} UTC is not shown by MLflow yet; "
+            "python scripts/promote-model.py --reconcile finishes it",
+            colour="yellow",
+        )
+
+
+def _next_steps(service: PromotionService, plan: PromotionPlan) -> Iterator[str]:
+    """Commands in the order they make sense, waiting included; the promotion itself when nothing is missing."""
+    return map(with_verbs, _next_scripts(service, plan))
+
+
+def _next_scripts(service: PromotionService, plan: PromotionPlan) -> Iterator[str]:
+    from promotion.approve import standing_of
+    from promotion.gates import APPROVALS
+
+    entry = service.journal.entry(plan.candidate.model, plan.candidate.number)
+    stage = entry.stage if entry else plan.candidate.stage
+    named = f"--model-name {plan.candidate.model} --version {plan.report.version}"
+    if plan.report.passed:
+        yield (
+            f"{_REGISTRY}/promote_model.py {named} --from-stage {stage.status} --to-stage {plan.to.status} "
+            "--approver WHO"
+        )
+        return
+    refused = {gate.name for gate in plan.report.refusals}
+    if "days in Staging" in refused and stage is not Stage.STAGING:
+        yield f"python src/models/validate_model.py --model-name {plan.candidate.model}"
+    standing = standing_of(service, plan) if APPROVALS in refused else None
+    for role in standing.missing if standing else ():
+        yield f"{_REGISTRY}/approve_model.py {named} --role {role} --approver WHO --comment WHAT-WAS-LOOKED-AT"
+    # What neither waiting nor a review can change is the version itself.
+    config = service.configs.get(plan.family)
+    if config and config.trains_here and refused - {"days in Staging", "legal transition", "incidents", APPROVALS}:
+        yield f"python src/models/train.py --model {plan.family}"
+    yield f"{_REGISTRY}/check_promotion.py {named}"
+
+
+@command()
+@MODEL_NAME
+@VERSION
+@TO_STAGE
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write; reports/promotion/NAME-vNUMBER.html in the home folder by default.",
+)
+@AS_JSON
+def report_command(*, model_name: str, version: str, to_stage: str, output: Path | None, as_json: bool) -> None:
+    """Ask every gate about a version and write what they found as a page; nothing is moved or recorded.
+
+    Exit codes: 0 written, whatever the gates said; 1 failed, 2 usage or configuration, 5 it is there already.
+    """
+    from promotion.review.promotion_page import default_path, write_promotion_page
+
+    service = promotions()
+    plan = service.check(service.candidate(service.registered_model(model_name), version), Stage.parse(to_stage))
+    path = output or default_path(Settings.from_environment(), plan)
+    write_promotion_page(service, plan, path)
+    if as_json:
+        echo(json.dumps({"exit_code": 0, "page": str(path), "report": plan.report.as_json()}, default=str))
+        return
+    refused = ", ".join(gate.name for gate in plan.report.refusals)
+    verdict = f"may not enter {plan.to}: {refused}" if refused else f"may enter {plan.to}"
+    echo(f"📋 {plan.candidate} {verdict}")
+    echo(f"✅ {path}")
+
+
+@command()
+@click.option("--model", "family", default="heart-disease", show_default=True, help="Family: config/<family>.yaml.")
+@AS_JSON
+def plan_command(*, family: str, as_json: bool) -> None:
+    """Look at a family and change nothing: who decides, which version waits for what, what is in Production.
+
+    Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 it is not clear which version is the candidate.
+    """
+    from promotion.config.family import load_config
+    from promotion.review.pipeline_plan import plan_pipeline
+
+    config = load_config(Settings.from_environment().config_folder, family)
+    found = plan_pipeline(promotions(), config)
+    if as_json:
+        echo(json.dumps({"exit_code": 0, **found.as_json()}, indent=2))
+        return
+    for line in _plan_lines(found):
+        echo(line)
+
+
+def _plan_lines(found: PipelinePlan) -> Iterator[str]:
+    how = "by itself (--auto)" if found.config.promotion == "auto" else "by hand"
+    yield f"📋 {found.config.family}: promoted {how}{', after approvals' if found.config.approvals else ''}"
+    yield f"   Production: {found.production or 'nothing yet'}"
+    if (candidate := found.candidate) is None:
+        yield "   Candidate:  none"
+        return
+    yield f"   Candidate:  {candidate.version} ({candidate.label}), in {candidate.stage}"
+    if candidate.refused:
+        yield f"   Refused by: {', '.join(candidate.refused)}"
+    if candidate.missing:
+        yield f"   Approvals missing: {', '.join(candidate.missing)}"

@@ -1,0 +1,147 @@
+"""Put the Production version's image on Kubernetes, watch it, and take cluster and registry back if it fails."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from promotion.approvals.people import actor
+from promotion.cli.console import AS_JSON, command, echo, promotions
+from promotion.config.settings import Settings
+from promotion.errors import UsageError
+
+if TYPE_CHECKING:
+    from promotion.delivery.deploy import Deployer, DeploymentPlan
+    from promotion.delivery.records import Deployment, DeploymentTarget
+    from promotion.delivery.status import Running
+
+
+@command()
+@click.option("--model", "family", required=True, metavar="FAMILY", help="The family whose version is deployed.")
+@click.option(
+    "--environment",
+    type=click.Choice(["staging", "production"]),
+    required=True,
+    help="production takes the version in Production; staging the one in Staging, too.",
+)
+@click.option("--image", "reference", metavar="REF", help="What build-image.py made: NAME:TAG or NAME@sha256:DIGEST.")
+@click.option("--canary", is_flag=True, help="Beside the stable pods, for a share of the requests.")
+@click.option("--timeout", type=click.FloatRange(min=1), default=300, show_default=True, help="Seconds for a rollout.")
+@click.option("--export", type=click.Path(path_type=Path), help="Export folder; build/export/FAMILY by default.")
+@click.option("--context", metavar="NAME", help="Context of the kubeconfig; the current one by default.")
+@click.option("--dry-run", is_flag=True, help="Check, and show what would change; nothing is applied.")
+@click.option("--status", "is_status", is_flag=True, help="Compare what runs with what the registry says.")
+@click.option("--resume", "is_resuming", is_flag=True, help="Finish a deployment that was interrupted.")
+@AS_JSON
+def deploy_command(
+    *,
+    family: str,
+    environment: str,
+    reference: str | None,
+    canary: bool,
+    timeout: float,
+    export: Path | None,
+    context: str | None,
+    dry_run: bool,
+    is_status: bool,
+    is_resuming: bool,
+    as_json: bool,
+) -> None:
+    """Deploy an image: check its labels, apply, wait for the rollout, ask the server, record.
+
+    When the version itself fails, cluster and registry go back together and it is known bad; when something around it
+    fails, only the cluster goes back. A deployment that was interrupted is finished first.
+
+    Exit codes: 0 done, or with --status equal; 1 failed and taken back, or the cluster is out of reach; 2 usage or
+    configuration; 3 refused, or with --status different; 4 Production moved meanwhile; 5 it runs already.
+    """
+    if sum((dry_run, is_status, is_resuming)) > 1:
+        raise UsageError("--dry-run, --status and --resume exclude each other")
+    if reference is None and not (is_status or is_resuming):
+        raise UsageError("--image is missing: which image? python scripts/build-image.py prints its name")
+    from promotion.delivery.bootstrap import open_deployer
+    from promotion.delivery.records import DeploymentTarget, Environment, Track
+
+    settings = Settings.from_environment()
+    service = promotions()
+    target = DeploymentTarget(
+        service.require_family(family), Environment(environment), Track.CANARY if canary else Track.STABLE
+    )
+    deployer = open_deployer(settings, service, target.environment, actor=actor(), context=context, seconds=timeout)
+    folder = export or settings.home / "build" / "export" / family
+    if is_status:
+        _status(deployer, target, as_json=as_json)
+    elif is_resuming:
+        _say(deployer.resume(family, target.environment, folder), as_json=as_json)
+    else:
+        from promotion.delivery.images import read_image
+
+        image = read_image(reference or "")
+        if dry_run:
+            _plan(deployer, deployer.check(target, image, folder), as_json=as_json)
+        else:
+            _say(deployer.deploy(target, image, folder), as_json=as_json)
+
+
+def _say(deployment: Deployment, *, as_json: bool) -> None:
+    message = f"{deployment.version} runs as {deployment.target}: {deployment.image.reference}"
+    if not as_json:
+        echo(f"✅ {message}")
+        return
+    document = {
+        "exit_code": 0,
+        "message": message,
+        "operation": deployment.operation,
+        "state": deployment.state.value,
+        "target": str(deployment.target),
+        "image": deployment.image.as_json(),
+        "replaced": deployment.predecessor.image if deployment.predecessor else None,
+    }
+    echo(json.dumps(document))
+
+
+def _plan(deployer: Deployer, plan: DeploymentPlan, *, as_json: bool) -> None:
+    difference = deployer.difference(plan)
+    message = f"{plan.entry} would run as {plan.target}: {plan.image.reference}"
+    running = plan.running.image if plan.running else None
+    if as_json:
+        document = {"message": message, "running": running, "image": plan.image.as_json(), "difference": difference}
+        echo(json.dumps({"exit_code": 0, **document}))
+        return
+    echo(f"📋 {message}")
+    echo(f"   now: {running or 'nothing'}")
+    for line in difference.splitlines():
+        echo(line)
+
+
+def _status(deployer: Deployer, target: DeploymentTarget, *, as_json: bool) -> None:
+    from promotion.delivery.errors import ClusterDiffers
+    from promotion.delivery.status import status
+
+    found = status(deployer.service, deployer.cluster, target.family, target.environment)
+    if found.drift:
+        message = f"{found.target}: {'; '.join(found.drift)}"
+        if not as_json:
+            _sides(found.registry, found.cluster, found.canary, found.rollout)
+        raise ClusterDiffers(message, **found.as_json())
+    if as_json:
+        echo(json.dumps({"exit_code": 0, "message": f"{found.target}: cluster and registry agree", **found.as_json()}))
+        return
+    _sides(found.registry, found.cluster, found.canary, found.rollout)
+    echo(f"✅ {found.target}: cluster and registry agree")
+
+
+def _sides(registry: Running | None, cluster: Running | None, canary: Running | None, rollout: str) -> None:
+    for name, side in (("registry", registry), ("cluster", cluster), ("canary", canary)):
+        if side is None and name == "canary":
+            continue
+        echo(f"{name:<9} {side.version if side else 'nothing'}")
+        if side:
+            echo(f"   digest      {side.digest or 'none'}")
+            echo(f"   gate report {side.gate_report or 'none'}")
+            if side.image:
+                echo(f"   image       {side.image}")
+    echo(f"rollout   {rollout}")

@@ -1,0 +1,232 @@
+"""Watch the version that serves: performance, drift and service against its promotion; tell people, show a page."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from promotion.approvals.people import actor
+from promotion.cli.console import command, echo, promotions, talk
+from promotion.config.family import FamilyConfig, load_config
+from promotion.config.policy import duration
+from promotion.config.settings import Settings
+from promotion.errors import PromotionError, UsageError
+
+if TYPE_CHECKING:
+    from promotion.delivery.deploy import Deployer
+    from promotion.journal.journal import Journal
+    from promotion.monitoring.observe.observation import Observation
+    from promotion.monitoring.run import Options, RunOutcome
+    from promotion.service import PromotionService
+
+CRITICAL = 3
+SOURCE = "PREDICTION_LOG_SOURCE"
+
+
+def _window(_ctx: click.Context, _parameter: click.Parameter, text: str | None) -> Any:
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@command()
+@click.option("--model", "family", required=True, metavar="FAMILY", help="The family to watch.")
+@click.option("--once", is_flag=True, help="Look once; the default.")
+@click.option("--interval", type=click.IntRange(min=1), metavar="SECONDS", help="Look again and again, until stopped.")
+@click.option(
+    "--window",
+    metavar="SPAN",
+    callback=_window,
+    help="How far back to look, 90s, 5m, 24h or 7d; the family's own by default, 24h where it names none.",
+)
+@click.option(
+    "--labels",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="CSV or Parquet: request_id, row (optional), and label or the target column.",
+)
+@click.option(
+    "--log",
+    "source",
+    metavar="SOURCE",
+    envvar=SOURCE,
+    help=f"The prediction log: a .jsonl file, a folder, or a URL such as s3://bucket/folder; also {SOURCE}.",
+)
+@click.option(
+    "--export",
+    "exports",
+    multiple=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Export folder with a version's statistics, once a version; build/export/FAMILY by default.",
+)
+@click.option(
+    "--engine", type=click.Choice(["pandas", "spark"]), default="pandas", show_default=True, help="Who counts the log."
+)
+@click.option("--dry-run", is_flag=True, help="Look and say; keep nothing, write no page, tell nobody.")
+@click.option("--test-alert", is_flag=True, help="Only send a test message to every alert channel.")
+@click.option("--json", "as_json", is_flag=True, help="Data on standard output, as JSON; a line a run with --interval.")
+def monitor_command(
+    *,
+    family: str,
+    interval: int | None,
+    window: Any,
+    labels: Path | None,
+    source: str | None,
+    exports: tuple[Path, ...],
+    engine: Any,
+    once: bool,
+    dry_run: bool,
+    test_alert: bool,
+    as_json: bool,
+) -> None:
+    """Compare the version that answers with what it was at promotion, and tell people what is wrong.
+
+    PROMETHEUS_URL names the Prometheus that is asked for latency, errors and throughput. The page is
+    reports/monitoring/FAMILY.html in the home folder.
+
+    A version in Production that is beyond a bound of `monitoring.rollback` for long enough is taken back, in the
+    registry and on the cluster, unless the family's file says `action: alert-only`.
+
+    Exit codes: 0 healthy, told, or not enough data to say; 1 failed, 2 usage or configuration, 3 something is critical,
+    or the version was taken back.
+    """
+    from promotion.journal.database import Database
+    from promotion.journal.journal import Journal
+
+    settings = Settings.from_environment()
+    config = load_config(settings.config_folder, family)
+    journal = Journal(Database(settings.database_url))
+    if test_alert:
+        _test(journal, config, as_json=as_json)
+        return
+    from promotion.monitoring.run import Options
+
+    if once and interval is not None:
+        raise UsageError("--once and --interval exclude each other")
+    if source is None:
+        raise UsageError(f"no prediction log: name it with --log or {SOURCE}")
+    options = Options(
+        source=source,
+        window=window,
+        labels=labels,
+        exports=exports,
+        prometheus=os.environ.get("PROMETHEUS_URL") or None,
+        engine=engine,
+        dry_run=dry_run,
+    )
+    if interval is None:
+        outcome = _look(settings, journal, config, options)
+        _say(outcome, as_json=as_json)
+        if outcome.level == "critical":
+            click.get_current_context().exit(CRITICAL)
+        return
+    _watch(interval, lambda: _say(_look(settings, journal, config, options), as_json=as_json))
+
+
+def _test(journal: Journal, config: FamilyConfig, *, as_json: bool) -> None:
+    from promotion.monitoring.alerts.alerter import Alerter
+
+    tested = Alerter(journal, config).test(actor())
+    for line in () if as_json else tested.lines():
+        echo(line)
+    tested.require_accepted()
+    if as_json:
+        echo(json.dumps({"exit_code": 0, "deliveries": tested.as_json()}))
+
+
+def _look(settings: Settings, journal: Journal, config: FamilyConfig, options: Options) -> RunOutcome:
+    from promotion.monitoring.alerts.alerter import Alerter
+    from promotion.monitoring.alerts.announcements import announcer
+    from promotion.monitoring.automatic_rollback import WayBack
+    from promotion.monitoring.run import run_monitor
+
+    def deployer(service: PromotionService) -> Deployer:
+        from promotion.delivery.bootstrap import open_deployer
+        from promotion.delivery.records import Environment
+
+        return open_deployer(settings, service, Environment.PRODUCTION, actor="monitor")
+
+    way_back = WayBack(journal, config, promotions, deployer, announcer(journal, {config.family: config}))
+    return run_monitor(settings, journal, config, options, Alerter(journal, config).tell, way_back)
+
+
+def _watch(interval: int, look: Any) -> None:
+    """Look at fixed times; after the first one a run that fails is said and does not end the watch."""
+    import signal
+    import threading
+    import time
+
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_signal: stopped.set())
+    # The first look shows whether the command line is right; later a log may be away for a while.
+    look()
+    next_time = time.monotonic() + interval
+    while not stopped.wait(max(0.0, next_time - time.monotonic())):
+        try:
+            look()
+        except PromotionError as error:
+            talk(str(error), colour="red")
+        next_time = max(next_time + interval, time.monotonic())
+
+
+def _say(outcome: RunOutcome, *, as_json: bool) -> None:
+    if as_json:
+        exit_code = CRITICAL if outcome.level == "critical" else 0
+        echo(json.dumps({"exit_code": exit_code, **outcome.as_json()}))
+        return
+    if not outcome.observations:
+        echo("📊 no version answers: nothing in the log, and nothing in Production")
+    for observation, findings in zip(outcome.observations, outcome.findings, strict=True):
+        _say_version(observation, findings)
+    _say_returned(outcome)
+    if outcome.page is not None:
+        echo(f"✅ {outcome.page}")
+    for line in outcome.told.lines() if outcome.told else ():
+        echo(line)
+
+
+def _say_returned(outcome: RunOutcome) -> None:
+    returned = outcome.returned
+    for trigger in returned.triggers:
+        if trigger.problem or any(trigger.bad):
+            echo(f"   … rollback: {trigger.text}")
+    if returned.outcome:
+        echo(f"⏪ {returned.outcome}")
+    if returned.checklist:
+        echo("Rollback validation:")
+    for item in returned.checklist:
+        echo(str(item))
+
+
+def _say_version(observation: Observation, findings: Any) -> None:
+    from promotion.monitoring.run import said
+
+    semver = f" ({observation.semver})" if observation.semver else ""
+    place = {True: "in Production", False: "not in Production", None: "of no known stage"}[observation.is_production]
+    echo(f"📊 {observation}{semver}, {observation.role}, {place}{', answers now' if observation.serves else ''}")
+    window = f"from {observation.since:%Y-%m-%d %H:%M} to {observation.until:%Y-%m-%d %H:%M} UTC"
+    coverage = observation.coverage
+    labelled = "" if coverage is None else f", {observation.labelled:,} labelled ({coverage:.0%})"
+    echo(f"   {observation.rows:,} rows {window}{labelled}")
+    for name, reading in observation.metrics.items():
+        if reading.value is not None and reading.low is not None:
+            before = "" if reading.reference is None else f", {reading.reference:.3f} at promotion"
+            echo(f"   {name} {reading.value:.3f} ({reading.low:.3f} – {reading.high:.3f}){before}")
+    loud, quiet = said(findings)
+    for finding in loud:
+        sign = "ℹ️" if finding.level == "info" else "⚠️"
+        echo(f"   {sign} {finding.level}: {finding.text}")
+    for why, found in quiet.items():
+        echo(f"   … {why}" if why == found[0].text else f"   … {why}: {', '.join(finding.key for finding in found)}")
+    if not findings:
+        echo("   ✅ as at promotion")
+    counted = [
+        f"{number:,} {name.replace('_', ' ')}" for name, number in asdict(observation.left_out).items() if number
+    ]
+    if observation.serves and counted:
+        echo(f"   left out: {', '.join(counted)}")

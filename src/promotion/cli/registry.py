@@ -1,0 +1,182 @@
+"""What is registered and who moved it; MLflow brought after the journal: finished, put back, cleaned up."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from promotion.approvals.people import actor
+from promotion.cli.console import AS_JSON, ONLY_FAMILY, REASON, command, echo, promotions, talk
+from promotion.config.settings import Settings
+from promotion.errors import NothingToDo, PromotionError, UsageError
+
+if TYPE_CHECKING:
+    from promotion.config.family import FamilyConfigs
+
+LIST_RULE = "=" * 80
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would happen, change nothing.")
+
+
+def say_broken(configs: FamilyConfigs, family: str | None) -> list[PromotionError]:
+    """Name each family whose file cannot be used, in a command about all of them; they are left out of it."""
+    broken = [] if family else list(configs.broken.values())
+    for each in broken:
+        talk(f"❌ left out: {each.summary}", colour="red")
+    return [each.error for each in broken]
+
+
+@command()
+@ONLY_FAMILY
+@AS_JSON
+def list_command(*, family: str | None, as_json: bool) -> None:
+    """List the registered models, their versions and stages.
+
+    Exit codes: 0 done, 1 failed, 2 usage or configuration.
+    """
+    from promotion.config.family import load_configs
+    from promotion.journal.database import Database
+    from promotion.journal.journal import Journal
+    from promotion.listing import disagreements, model_documents, model_lines
+    from promotion.registry.open import open_registry
+
+    settings = Settings.from_environment()
+    configs = load_configs(settings.config_folder)
+    models = open_registry(settings).models()
+    if family:
+        config = configs.get(family)
+        models = [item for item in models if (configs.owns(family, item.name) if config else item.name == family)]
+        if not models and config is None:
+            raise UsageError(f"unknown family {family!r}: neither configured nor a registered model")
+    journal = Journal(Database(settings.database_url))
+    semvers = journal.semantic_versions([(item.model, item.number) for model in models for item in model.versions])
+    if as_json:
+        echo(json.dumps(model_documents(models, semvers), indent=2))
+    else:
+        echo("📋 Registered Models:")
+        echo(LIST_RULE)
+        echo("\n".join(model_lines(models, semvers)))
+        if not models:
+            trains_here = any(config.trains_here for config in configs.values())
+            advice = ": train first (python src/models/train.py)" if trains_here else ""
+            talk(f"no registered models at {settings.registry_uri}{advice}")
+    say_broken(configs, family)
+    for line in disagreements(models, journal, configs):
+        talk(line, colour="yellow" if line.startswith(("⚠️", "⏳")) else "red")
+
+
+@command()
+@ONLY_FAMILY
+@click.option("--at", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), help="Who served then (UTC).")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1), help="The newest so many.")
+@AS_JSON
+def history_command(*, family: str | None, at: datetime | None, limit: int, as_json: bool) -> None:
+    """Say who moved what, when, why, and on what evidence.
+
+    Exit codes: 0 done, 1 failed, 2 usage or configuration.
+    """
+    from promotion.listing import event_documents, history_lines
+
+    journal = promotions(family).journal
+    if at:
+        families = [family] if family else sorted(journal.families())
+        moment = at.replace(tzinfo=UTC)
+        events = [event for name in families if (event := journal.production_at(name, moment))]
+    else:
+        events = journal.history(family, limit=limit)
+    if as_json:
+        echo(json.dumps(event_documents(events), indent=2))
+        return
+    for line in history_lines(events):
+        echo(line)
+    if len(events) == limit and not at:
+        talk(f"the newest {limit}; --limit shows more")
+    if not events:
+        talk(f"nothing in Production at {at:%Y-%m-%d %H:%M:%S} UTC" if at else "nothing was moved yet")
+
+
+@command()
+@ONLY_FAMILY
+@REASON
+@AS_JSON
+def reconcile_command(*, family: str | None, reason: str | None, as_json: bool) -> None:
+    """Finish what MLflow does not show yet, and adopt what was moved there: make MLflow and journal agree.
+
+    Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 somebody moved a version past the rules, 6 MLflow does not
+    show everything yet.
+    """
+    service = promotions(family)
+    from promotion.service import Mover
+
+    broken = say_broken(service.configs, family)
+    service.reconcile(Mover(actor(), reason or "reconciled"), family)
+    if broken:
+        raise broken[0]
+    if as_json:
+        echo(json.dumps({"exit_code": 0, "message": "MLflow shows what the journal holds"}, indent=2))
+    else:
+        echo("✅ MLflow shows what the journal holds")
+
+
+@command()
+@click.option("--model", "family", metavar="FAMILY", help="The family that is put back.")
+@REASON
+@DRY_RUN
+@AS_JSON
+def restore_command(*, family: str | None, reason: str | None, dry_run: bool, as_json: bool) -> None:
+    """Put back what was recorded: undo changes that somebody made past the rules.
+
+    Exit codes: 0 done, 1 failed, 2 usage or configuration, 6 MLflow does not show it yet.
+    """
+    service = promotions(family)
+    if not family or not reason:
+        raise UsageError("--restore puts one family back and goes into the record: say --model FAMILY and --reason WHY")
+    family = service.family(family)
+    found = service.outside_changes(family) if dry_run else service.restore(family, actor=actor(), reason=reason)
+    say = talk if as_json else echo
+    for line in found:
+        say(f"   found: {line}")
+    say(f"✅ {family}: {'nothing changed (dry run)' if dry_run else 'what was recorded is back in place'}")
+    if as_json:
+        echo(json.dumps({"exit_code": 0, "dry_run": dry_run, "family": family, "found": found}, indent=2))
+
+
+@command()
+@ONLY_FAMILY
+@click.option("--keep", type=click.IntRange(min=1), default=3, show_default=True, help="Newest versions to keep.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@REASON
+@DRY_RUN
+@AS_JSON
+def cleanup_command(
+    *, family: str | None, keep: int, yes: bool, reason: str | None, dry_run: bool, as_json: bool
+) -> None:
+    """Delete old versions from MLflow that nothing needs and no retention protects; asks first.
+
+    Exit codes: 0 done, 1 failed, 2 usage or configuration, 5 nothing to clean up, or not confirmed.
+    """
+    service = promotions(family)
+    from promotion.cleanup import clean_up, cleanup_lines, review_families, verdict_document
+
+    if not (yes or dry_run or sys.stdin.isatty()):
+        raise UsageError("--cleanup deletes versions and there is no terminal to ask on: see --dry-run, then add --yes")
+    say = talk if as_json else echo
+    say_broken(service.configs, family)
+    found = review_families(service, family, keep, synchronise=not dry_run)
+    for line in cleanup_lines(found, keep):
+        say(line)
+    doomed = [verdict for verdict in found if not verdict.kept]
+    if not doomed:
+        raise NothingToDo("nothing to clean up")
+    if not dry_run:
+        if not yes and not click.confirm(f"Delete {len(doomed)} versions from MLflow for good?", err=True):
+            raise NothingToDo("not confirmed: nothing was deleted")
+        doomed = clean_up(service, doomed, keep, actor=actor(), reason=reason or "cleaned up")
+    say(f"✅ {len(doomed)} versions {'would be deleted (dry run)' if dry_run else 'deleted from MLflow'}")
+    talk("   the journal keeps their record, storage their files: mlflow runs delete, then mlflow gc, frees the space")
+    if as_json:
+        lists = {"deleted": doomed, "kept": [verdict for verdict in found if verdict.kept]}
+        echo(json.dumps({"exit_code": 0, "dry_run": dry_run, **lists}, indent=2, default=verdict_document))
