@@ -92,6 +92,10 @@ format: $(DEVELOPMENT) ## Format the code and fix what ruff can fix
 	@$(PY) -m ruff format
 	@$(PY) -m ruff check --fix
 
+.PHONY: schema
+schema: $(DEVELOPMENT) ## Write config/family.schema.json and the tables of docs/FAMILY-FILE.md from the code
+	@PYTHONPATH=src $(PY) scripts/write-family-schema.py
+
 .PHONY: mlflow-ui
 mlflow-ui: $(RUNTIME) ## MLflow's UI on PORT, on the local store
 	@echo "http://localhost:$(PORT)   (Ctrl-C stops it)"

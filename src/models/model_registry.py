@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from promotion.approvals.people import actor
 from promotion.artifacts.files import local_artifact
-from promotion.config.family import family_of, load_configs
+from promotion.config.family import load_configs
 from promotion.config.settings import Settings
 from promotion.errors import PromotionError
 from promotion.lookup import (
@@ -68,8 +68,8 @@ def load_model(model_name: str, stage: str | int = Stage.PRODUCTION) -> Predicto
         stage: A stage in any case, or a version: MLflow's number or the semantic version.
 
     Returns:
-        A family's model, raw rows go in; a model without configuration as `mlflow.pyfunc` loads it, which runs the code
-        it brings; pickles are refused unless MLFLOW_ALLOW_PICKLE_DESERIALIZATION=true.
+        A family's model, raw rows go in; a model whose columns no configuration describes as `mlflow.pyfunc` loads it,
+        which runs the code it brings; pickles are refused unless MLFLOW_ALLOW_PICKLE_DESERIALIZATION=true.
 
     Raises:
         UnknownModel: No family and no registered model has this name.
@@ -88,7 +88,8 @@ def load_version(registry: Registry, version: ModelVersion) -> Predictor:
     """Load one known version; raises as `load_model`."""
     with local_artifact(registry, version) as folder:
         # By configuration, never by what the artifact says of itself: a crafted one would choose the weaker loader.
-        if family_of(version.model, load_configs(Settings.from_environment().config_folder)) is None:
+        config = load_configs(Settings.from_environment().config_folder).owner(version.model)
+        if config is None or not config.has_holdout:
             return _load_foreign(version, folder)
         from promotion.evaluation.loading import load_artifact
 

@@ -47,6 +47,7 @@ def main(family: str, semver: str | None, as_json: bool, promote: bool, strict: 
         raise UsageError("--strict says what --promote does when it fails: give both")
     settings = Settings.from_environment()
     config = load_config(settings.config_folder, family)
+    config.require_training()
     if config.is_forecast:
         _train_ensemble(family, semver, promote=promote, as_json=as_json)
         return

@@ -42,9 +42,10 @@ def main(family: str, sample: bool, semver: str | None, as_json: bool) -> None: 
     """
     settings = Settings.from_environment()
     config = load_config(settings.config_folder, family)
+    config.require_training()
     if not config.is_forecast:
         raise ConfigError(
-            f"config/{family}.yaml: task {config.task} has no ensemble: python src/models/train.py --model {family}"
+            f"{config.at('task')}: {config.task} has no ensemble: python src/models/train.py --model {family}"
         )
     from models.forecast.training.training import train_ensemble
 

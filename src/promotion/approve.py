@@ -147,12 +147,19 @@ class Approving:
         self._record(word, statement, signature, actor)
 
     @property
+    def _advice(self) -> str:
+        config = self.service.configs.get(self.plan.family)
+        if config is None or not config.trains_here:
+            return ""
+        return ": train it again with python src/models/train.py, by a person or from a commit with an author"
+
+    @property
     def _entry(self) -> Entry:
         entry = self.service.journal.entry(self.plan.candidate.model, self.plan.candidate.number)
         if entry is None:
             raise GateRefused(
                 f"{self.plan.candidate}: the journal does not know it, so its trainer is unknown and nobody can be "
-                "told apart from them: train it with python src/models/train.py"
+                f"told apart from them{self._advice}"
             )
         return entry
 
@@ -184,8 +191,7 @@ class Approving:
         trainers = trainers_of(self._entry)
         if not trainers:
             raise GateRefused(
-                f"who trained {self.plan.candidate} is unknown, so nobody can be told apart from them: train it again "
-                "with python src/models/train.py, by a person or from a commit with an author"
+                f"who trained {self.plan.candidate} is unknown, so nobody can be told apart from them{self._advice}"
             )
         if speaker in trainers:
             raise GateRefused(f"{name} trained {self.plan.candidate} and cannot approve it: ask somebody else")

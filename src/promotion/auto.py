@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from promotion.config.family import FamilyConfig
+from promotion.config.family import FamilyConfig, FamilyConfigs
 from promotion.errors import GateRefused, NothingToDo, ProjectionIncomplete, PromotionError, UnknownModel
 from promotion.registry.contract import ModelVersion, Registry
 from promotion.registry.stages import Stage
@@ -133,9 +133,7 @@ def not_better(plan: PromotionPlan) -> NothingToDo:
     return NothingToDo(message, report=plan.report.as_json())
 
 
-def auto_families(
-    configs: Mapping[str, FamilyConfig], family: str | None, report: Callable[[str], None]
-) -> list[FamilyConfig]:
+def auto_families(configs: FamilyConfigs, family: str | None, report: Callable[[str], None]) -> list[FamilyConfig]:
     """The families `--auto` may act on: all with `promotion: auto`, or the one named.
 
     Raises:
@@ -150,15 +148,24 @@ def auto_families(
         if config.promotion == "manual":
             report(f"{config.family}: promotion is manual, --auto leaves it alone")
     chosen = [config for config in configs.values() if config.promotion == "auto"]
-    if not chosen:
+    if not chosen and not configs.broken:
         raise NothingToDo("no family is configured with promotion: auto")
     return chosen
 
 
 def for_each_family(
-    configs: Sequence[FamilyConfig], act: Callable[[FamilyConfig], None], on_failure: Callable[[str], None]
+    configs: Sequence[FamilyConfig],
+    act: Callable[[FamilyConfig], None],
+    on_failure: Callable[[str], None],
+    broken: Sequence[PromotionError] = (),
 ) -> None:
     """Act on every family, one family's failure not keeping the others from theirs.
+
+    Args:
+        configs: The families.
+        act: What to do with each.
+        on_failure: Told each failure where there are several families.
+        broken: Why other families could not even be looked at; told already.
 
     Raises:
         PromotionError: The first failure that is one; `NothingToDo` when there was nothing to do in any family.
@@ -169,8 +176,9 @@ def for_each_family(
             act(config)
         except PromotionError as error:
             failures.append(error)
-            if len(configs) > 1:
+            if len(configs) + len(broken) > 1:
                 on_failure(f"{config.family}: {error}")
+    failures += broken
     grave = [error for error in failures if not isinstance(error, NothingToDo)]
     if grave:
         raise grave[0]

@@ -231,8 +231,8 @@ def _previous(after: _Aftermath) -> ItemResult:
 
 def _quality(after: _Aftermath) -> ItemResult:
     plan = after.promotion.plan
-    if after.config is None:
-        return ItemOutcome.BY_HAND, f"try {plan.candidate}: without configuration there are no rows to score it on"
+    if after.config is None or not after.config.has_holdout:
+        return ItemOutcome.BY_HAND, f"try {plan.candidate}: no configuration says which rows to score it on"
     context = after.service.gatherer.gather(
         plan.family, plan.candidate, after.config, target=plan.to, from_stage=None, is_rollback=True
     )

@@ -110,9 +110,9 @@ def review_families(service: Reconciler, family: str | None, keep: int, *, synch
     Raises:
         Quarantined: Somebody moved versions of a family past its rules; until that is settled nothing is deleted.
     """
-    models = [family] if family else [model.name for model in service.registry.models()]
+    models = [model.name for model in service.registry.models()] if family is None else []
     verdicts: list[CleanupVerdict] = []
-    for name in sorted({service.family(model) for model in models}):
+    for name in [service.family(family)] if family else sorted(service.families_of(models)):
         if synchronise:
             service.synchronise(name)
         verdicts += review_versions(service, name, keep)

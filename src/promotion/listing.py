@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from promotion.config.family import FamilyConfig, family_of
+from promotion.config.family import FamilyConfigs
 from promotion.gates import GateReport
 from promotion.journal.journal import Journal
 from promotion.journal.records import Event
@@ -64,9 +64,7 @@ def model_documents(models: Iterable[RegisteredModel], semvers: Semvers = Mappin
     ]
 
 
-def disagreements(
-    models: Sequence[RegisteredModel], journal: Journal, configs: Mapping[str, FamilyConfig]
-) -> list[str]:
+def disagreements(models: Sequence[RegisteredModel], journal: Journal, configs: FamilyConfigs) -> list[str]:
     """Where rows, events and MLflow say different things, one line each, with what to do."""
     pending = {item.family: item for item in journal.pending()}
     lines = [
@@ -81,7 +79,9 @@ def disagreements(
         lines.append(_outside(family, f" by SQL: {seen}", configs, is_emptied=family not in productions))
     shown: dict[str, list[ModelVersion]] = {}
     for model in models:
-        config = family_of(model.name, dict(configs))
+        if not configs.is_certain(model.name):
+            continue
+        config = configs.owner(model.name)
         family = config.family if config else model.name
         shown.setdefault(family, []).extend(item for item in model.versions if item.stage is Stage.PRODUCTION)
     for family, versions in shown.items():
@@ -95,8 +95,8 @@ def disagreements(
     return lines
 
 
-def _outside(family: str, what: str, configs: Mapping[str, FamilyConfig], *, is_emptied: bool = False) -> str:
-    config = configs.get(family)
+def _outside(family: str, what: str, configs: FamilyConfigs, *, is_emptied: bool = False) -> str:
+    config = None if family in configs.broken else configs.get(family)
     restore = f"python scripts/promote-model.py --restore --model {family} --reason WHY puts back what was recorded"
     if is_emptied:
         return f"❌ {family}: NO PRODUCTION: changed outside{what}; {restore}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from promotion.config.family import family_of, load_configs
+from promotion.config.family import load_configs
 from promotion.config.settings import Settings
 from promotion.errors import Quarantined, UnknownModel, UnknownVersion, UsageError
 from promotion.journal.database import Database
@@ -68,7 +68,7 @@ def _approved_production(name: str, models: Sequence[RegisteredModel]) -> Entry 
         EmptyStage: Nothing serves.
     """
     configs = load_configs(Settings.from_environment().config_folder)
-    config = configs.get(name) or family_of(models[0].name, configs)
+    config = configs.get(name) or configs.owner(models[0].name)
     journal = _journal()
     if config is None or config.approvals is None or not journal.knows(config.family):
         return None
@@ -97,16 +97,15 @@ def models_of(registry: Registry, name: str) -> Sequence[RegisteredModel]:
     Raises:
         UnknownModel: There is none.
     """
-    config = load_configs(Settings.from_environment().config_folder).get(name)
+    configs = load_configs(Settings.from_environment().config_folder)
+    config = configs.get(name)
     if config is None:
         return [registry.model(name)]
-    owned = [model for model in registry.models() if config.owns(model.name)]
+    owned = [model for model in registry.models() if configs.owns(name, model.name)]
     if not owned:
         trainer = "train_ensemble.py" if config.is_forecast else "train.py"
-        raise UnknownModel(
-            f"family {name!r} has no registered model at {registry.uri}: "
-            f"train it first (python src/models/{trainer} --model {name})"
-        )
+        advice = f": train it first (python src/models/{trainer} --model {name})" if config.trains_here else ""
+        raise UnknownModel(f"family {name!r} has no registered model at {registry.uri}{advice}")
     return owned
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from promotion.approvals.people import person, persons, readable_person
-from promotion.config.family import family_of
 from promotion.errors import (
     GateRefused,
     NothingToDo,
@@ -176,7 +175,7 @@ class PromotionService(Reconciler):
         context = self.gatherer.gather(
             family,
             candidate,
-            family_of(candidate.model, self.configs),
+            self.configs.owner(candidate.model),
             target=to,
             from_stage=from_stage,
             is_rollback=is_rollback,

@@ -15,7 +15,7 @@ from tests.commands.conftest import FOREST, LOGISTIC, Promote
 from tests.conftest import Run
 from tests.promotion.factories import Store, read_only, small_disk
 
-from promotion.config.settings import Settings
+from promotion.config.settings import REPOSITORY, Settings
 from promotion.registry.stages import Stage
 from promotion.service import Mover
 
@@ -290,25 +290,77 @@ def test_a_wrong_journal_url(
 # The configuration
 
 
-@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
-@pytest.mark.parametrize(
+MISTAKES = pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("\nthresholds: {}\n", "heart-disease.yaml: thresholds: unknown key"),
-        ("\nnumeric: age\n", "heart-disease.yaml: numeric: Input should be a valid list, found 'age'"),
-        ("\n{{{\n", "heart-disease.yaml: not readable as YAML"),
+        ("\nthresholds: {}\n", "heart-disease.yaml:60: thresholds: unknown key; remove it, known here are"),
+        (
+            "\nnumeric: age\n",
+            "heart-disease.yaml:60: numeric: this key stands here and in line 45; keep one of the two",
+        ),
+        ("\n{{{\n", "heart-disease.yaml:61: not readable as YAML"),
     ],
-    ids=["unknown key", "wrong type", "no YAML"],
+    ids=["unknown key", "a key twice", "no YAML"],
 )
-def test_a_wrong_configuration(churn: Store, promote: Promote, arguments: list[str], text: str, part: str) -> None:
-    """A misspelt key, a wrong type or broken YAML is named with file and key by every command; exit 2."""
-    with (churn.home / "config" / "heart-disease.yaml").open("a") as config:
-        config.write(text)
+
+
+def _break(home: Path, text: str) -> None:
+    text = (REPOSITORY / "config" / "heart-disease.yaml").read_text(encoding="utf-8") + text
+    (home / "config" / "heart-disease.yaml").write_text(text, encoding="utf-8")
+
+
+@MISTAKES
+@pytest.mark.parametrize("action", ["--list", "--auto", "--reconcile", "--history", "--cleanup"])
+def test_a_broken_file_is_refused_where_its_family_is_asked_for(
+    churn: Store, promote: Promote, action: str, text: str, part: str
+) -> None:
+    """A misspelt key, a key twice or broken YAML is named with file, line and key; exit 2, nothing moves."""
+    _break(churn.home, text)
     before = churn.rows()
 
-    _refused(promote(*arguments), 2, part)
+    _refused(promote(action, "--model", "heart-disease", "--yes"), 2, part)
 
     assert before == churn.rows()
+
+
+@MISTAKES
+@pytest.mark.parametrize(
+    ("action", "exit_code"), [("--list", 0), ("--history", 0), ("--cleanup", 5), ("--auto", 2), ("--reconcile", 2)]
+)
+def test_a_broken_file_is_a_line_where_all_families_are_asked_for(
+    churn: Store, promote: Promote, action: str, exit_code: int, text: str, part: str
+) -> None:
+    """The others are looked at; what would have acted on the broken one ends with 2."""
+    _break(churn.home, text)
+
+    result = promote(action, "--yes")
+
+    assert exit_code == result.exit_code, result.stderr
+    told = [line for line in result.stderr.splitlines() if line.startswith("❌ left out: ")]
+    assert (0 if action == "--history" else 1) == len(told)
+    assert all(part in line for line in told)
+
+
+@MISTAKES
+def test_a_broken_file_stops_no_other_family(churn: Store, promote: Promote, text: str, part: str) -> None:
+    """A model that the broken file does not name moves as before."""
+    _break(churn.home, text)
+
+    result = promote("churn", "2")
+
+    assert 0 == result.exit_code, result.stderr
+    assert part not in result.stderr
+
+
+@MISTAKES
+def test_breaking_a_file_frees_no_model(trained: Store, promote: Promote, text: str, part: str) -> None:
+    """Without its rules the family's model would move unchecked: it does not move."""
+    _break(trained.home, text)
+    before = trained.rows()
+
+    _refused(promote(LOGISTIC, "2"), 2, f"'{LOGISTIC}' belongs to family 'heart-disease', whose file is broken: ", part)
+
+    assert before == trained.rows()
 
 
 def test_data_that_breaks_its_contract_is_no_verdict_on_the_model(trained: Store, promote: Promote) -> None:

@@ -181,7 +181,7 @@ def test_a_mistake_in_params_trains_nothing(train: Train, settings: Settings) ->
     """One line names file and key, exit 2."""
     answer = train(max_dept=3)
     assert 2 == answer.exit_code
-    assert f"{settings.home / 'params.yaml'}: max_dept: unknown parameter of random_forest" in answer.stderr
+    assert f"{settings.home / 'params.yaml'}:1: max_dept: unknown parameter of random_forest" in answer.stderr
     assert {} == stages(settings)
 
 

@@ -15,8 +15,9 @@ from sklearn.pipeline import Pipeline
 
 from models.training.candidates import build_pipeline
 from models.training.packaging import log_and_register
-from promotion.config.family import Candidate, FamilyConfig, ParameterValue, load_config
+from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY, Settings
+from promotion.config.training import Candidate, ParameterValue
 from promotion.data.datasets import Partition, load_dataset, split_dataset
 from promotion.registry.tracking import connect
 

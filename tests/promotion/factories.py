@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from promotion.config.family import FamilyConfig
+from promotion.config.family import FamilyConfig, FamilyConfigs
 from promotion.config.settings import Settings
 from promotion.errors import ArtifactRefused, RegistryBroken, RegistryUnreachable
 from promotion.export.folder import FORMAT, MANIFEST, Manifest
@@ -289,7 +289,7 @@ class Store:
         return PromotionService(
             journal,
             chosen,
-            {config.family: config for config in configs},
+            FamilyConfigs({config.family: config for config in configs}),
             Gatherer(journal, Reviews(journal), chosen, lambda _config: ScoreFileEvaluator(), signers),
             report=report,
         )

@@ -8,7 +8,7 @@ import pytest
 from tests.promotion.factories import Store, a_family, a_version, rows
 
 from promotion.auto import auto_families, best_candidate, for_each_family, metric_tag, promote_best, rehearse_best
-from promotion.config.family import FamilyConfig
+from promotion.config.family import FamilyConfig, FamilyConfigs
 from promotion.errors import GateRefused, NothingToDo, PromotionError, RegistryUnreachable
 from promotion.registry.stages import Stage
 from promotion.service import Mover, Promotion
@@ -236,7 +236,9 @@ def test_a_rehearsal_answers_as_the_promotion_would(store: Store, score: float, 
 
 def test_manual_families_are_left_alone_and_said_so() -> None:
     """Only `promotion: auto` is acted on; a manual one is named, and refused when asked for by name."""
-    configs = {name: a_family(name, promotion=how) for name, how in [("tiny", "auto"), ("risky", "manual")]}
+    configs = FamilyConfigs(
+        {name: a_family(name, promotion=how) for name, how in [("tiny", "auto"), ("risky", "manual")]}
+    )
     said: list[str] = []
 
     assert ["tiny"] == [config.family for config in auto_families(configs, None, said.append)]
@@ -246,7 +248,7 @@ def test_manual_families_are_left_alone_and_said_so() -> None:
         with pytest.raises(NothingToDo, match=f"'{family}' is promoted by hand"):
             auto_families(configs, family, said.append)
     with pytest.raises(NothingToDo, match="no family is configured with promotion: auto"):
-        auto_families({"risky": configs["risky"]}, None, said.append)
+        auto_families(FamilyConfigs({"risky": configs["risky"]}), None, said.append)
 
 
 NOTHING, REFUSED, DOWN = NothingToDo("not better"), GateRefused("too weak"), RegistryUnreachable("no connection")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.promotion.factories import ANNA, START, Scored, a_family, a_journal, a_version, promote
 
-from promotion.config.family import FamilyConfig
+from promotion.config.family import FamilyConfigs
 from promotion.gates import Context, run_gates
 from promotion.journal.records import Authority, Change, Registration
 from promotion.listing import (
@@ -25,7 +25,7 @@ from promotion.listing import (
 from promotion.registry.contract import RegisteredModel
 from promotion.registry.stages import Stage
 
-CONFIGS: dict[str, FamilyConfig] = {"tiny": a_family()}
+CONFIGS = FamilyConfigs({"tiny": a_family()})
 
 
 def _model(name: str, *stages: Stage) -> RegisteredModel:
@@ -142,7 +142,7 @@ def test_history_names_what_moves_nothing(tmp_path: Path) -> None:
     )
 
 
-GOVERNED = {"tiny": a_family(approvals={"roles": ["devops"]})}
+GOVERNED = FamilyConfigs({"tiny": a_family(approvals={"roles": ["devops"]})})
 
 
 def _by_hand(folder: Path, statement: str) -> None:
@@ -151,9 +151,7 @@ def _by_hand(folder: Path, statement: str) -> None:
 
 
 @pytest.mark.parametrize(("configs", "word"), [(CONFIGS, "takes it over"), (GOVERNED, "QUARANTINED")])
-def test_a_row_set_by_sql_is_told_with_what_follows(
-    tmp_path: Path, configs: dict[str, FamilyConfig], word: str
-) -> None:
+def test_a_row_set_by_sql_is_told_with_what_follows(tmp_path: Path, configs: FamilyConfigs, word: str) -> None:
     """One line, although MLflow disagrees as well; with approvals it says that export and deploy refuse."""
     journal = a_journal(tmp_path)
     promote(journal, "tiny", a_version("tiny-linear"))
@@ -169,7 +167,7 @@ def test_a_row_set_by_sql_is_told_with_what_follows(
 
 
 @pytest.mark.parametrize("configs", [CONFIGS, GOVERNED], ids=["without approvals", "with approvals"])
-def test_an_emptied_production_is_the_loudest_line(tmp_path: Path, configs: dict[str, FamilyConfig]) -> None:
+def test_an_emptied_production_is_the_loudest_line(tmp_path: Path, configs: FamilyConfigs) -> None:
     """Whoever was taken out is named with the command that brings it back; a recorded archiving is no such case."""
     journal = a_journal(tmp_path)
     promote(journal, "tiny", a_version("tiny-linear"))

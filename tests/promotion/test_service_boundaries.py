@@ -13,7 +13,7 @@ from tests.facts import is_fact
 from tests.promotion.factories import ANNA, Scored, Store, a_family, a_journal, a_version, an_entry, promote
 from tests.promotion.gates.cases import PRODUCTION, a_config, a_context
 
-from promotion.config.family import FamilyConfig
+from promotion.config.family import FamilyConfig, FamilyConfigs
 from promotion.errors import (
     GateRefused,
     NothingToDo,
@@ -47,7 +47,7 @@ def a_plan(*results: GateResult, to: Stage = Stage.PRODUCTION, production: Entry
 
 def a_service(folder: Path, config: FamilyConfig | None = None) -> PromotionService:
     """A service that has a journal and nothing else: whoever gets as far as the registry fails."""
-    configs = {} if config is None else {"tiny": config}
+    configs = FamilyConfigs({} if config is None else {"tiny": config})
     return PromotionService(a_journal(folder), cast("Registry", None), configs, cast("Gatherer", None))
 
 
@@ -313,7 +313,9 @@ def told(folder: Path) -> Told:
     journal = a_journal(folder)
     journal.record("tiny", CANDIDATE, ANNA)
     config = a_family(approvals={"roles": ["science"]})
-    service = Told(journal, cast("Registry", Everything()), {"tiny": config}, cast("Gatherer", Approved(outside)))
+    service = Told(
+        journal, cast("Registry", Everything()), FamilyConfigs({"tiny": config}), cast("Gatherer", Approved(outside))
+    )
     service.done, service.outside = [], outside
     return service
 
@@ -391,7 +393,7 @@ def test_only_an_approved_newcomer_is_ratified(
     """Anything missing, and it stays where it is."""
     told.outside.update(tiny=Quarantined("tiny is odd", found=[]), **outside)
     if configs is not None:
-        told.configs = configs
+        told.configs = FamilyConfigs(configs)
 
     with pytest.raises(Quarantined, match=r"^tiny is odd$"):
         told.reconcile(ADVISER, "tiny")

@@ -65,9 +65,7 @@ def source_of(config: FamilyConfig) -> DataSource | None:
         return None
     if name not in SOURCES:
         known = ", ".join(SOURCES)
-        raise ConfigError(
-            f"config/{config.family}.yaml: data.generator: unknown source {name!r}; expected one of {known}"
-        )
+        raise ConfigError(f"{config.at('data', 'generator')}: unknown source {name!r}; expected one of {known}")
     return SOURCES[name]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -17,7 +18,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from promotion.config.family import FamilyConfig, ParameterValue
+from promotion.config.family import FamilyConfig
+from promotion.config.training import ParameterValue
 from promotion.errors import ConfigError
 
 
@@ -57,23 +59,23 @@ def build_pipeline(config: FamilyConfig, algorithm: str) -> Pipeline:
     Raises:
         ConfigError: As for `build_candidates`.
     """
-    place = f"config/{config.family}.yaml: candidates.{algorithm}"
+    place = partial(config.at, "candidates", algorithm)
     if algorithm not in ALGORITHMS:
         known = ", ".join(ALGORITHMS)
-        raise ConfigError(f"{place}: unknown algorithm; expected one of {known}")
+        raise ConfigError(f"{place()}: unknown algorithm; expected one of {known}")
     choice = ALGORITHMS[algorithm]
     params = config.candidates[algorithm].params
-    estimator = build_estimator(algorithm, {"random_state": config.split.seed, **params}, f"{place}.params")
+    estimator = build_estimator(algorithm, {"random_state": config.split.seed, **params}, partial(place, "params"))
     return Pipeline([("preprocessing", _preprocessing(config, scaled=choice.scaled)), ("estimator", estimator)])
 
 
-def build_estimator(algorithm: str, params: Mapping[str, ParameterValue], place: str) -> Any:
+def build_estimator(algorithm: str, params: Mapping[str, ParameterValue], place: Callable[..., str]) -> Any:
     """The bare estimator, unfitted, with every hyper-parameter checked.
 
     Args:
         algorithm: One of `ALGORITHMS`.
         params: Hyper-parameters by scikit-learn's names.
-        place: File and key they come from, for the message.
+        place: Says where a hyper-parameter stands, for the message.
 
     Raises:
         ConfigError: A hyper-parameter does not exist, or its value is of the wrong type or out of range.
@@ -82,17 +84,18 @@ def build_estimator(algorithm: str, params: Mapping[str, ParameterValue], place:
     for name, value in params.items():
         if name not in known:
             expected = ", ".join(known)
-            raise ConfigError(f"{place}: {name}: unknown parameter of {algorithm}; expected one of {expected}")
+            raise ConfigError(f"{place(name)}: unknown parameter of {algorithm}; expected one of {expected}")
         if isinstance(value, bool) and not isinstance(known[name].default, bool):
             # Python counts true as 1, and so would scikit-learn: a forest of one tree.
-            raise ConfigError(f"{place}: {name}: expected a number or a text, found {str(value).lower()}")
+            raise ConfigError(f"{place(name)}: expected a number or a text, found {str(value).lower()}")
     try:
         estimator = ALGORITHMS[algorithm].estimator(**params)
         # scikit-learn checks values only when it fits; a wrong one is a mistake in the file, not in the data.
         estimator._validate_params()  # noqa: SLF001
     except ValueError as error:
         summary = " ".join(str(error).split())
-        raise ConfigError(f"{place}: {summary}") from error
+        named = [name for name in params if repr(name) in summary]
+        raise ConfigError(f"{place(*named[:1])}: {summary}") from error
     return estimator
 
 

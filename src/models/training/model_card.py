@@ -16,7 +16,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from models.data.sources import describe_invention
 from promotion.config.commit import Commit
-from promotion.config.family import Column, FamilyConfig
+from promotion.config.family import FamilyConfig
+from promotion.config.training import Column
 from promotion.data.arrays import FloatArray
 from promotion.gates.evidence import Interval
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from models.training.candidates import build_estimator, build_pipeline
-from promotion.config.family import Candidate, FamilyConfig
+from promotion.config.document import YamlDocument, described, read_yaml
+from promotion.config.family import FamilyConfig
+from promotion.config.training import Candidate, ParameterValue
 from promotion.errors import ConfigError
 
 
@@ -27,29 +27,28 @@ def with_params_file(config: FamilyConfig, home: Path) -> FamilyConfig:
     (algorithm, candidate), *_ = config.candidates.items()
     build_pipeline(config, algorithm)  # a mistake in the configuration is not to be looked for in the overlay
     path = home / config.params_file
-    overlay = _read(path, config)
-    build_estimator(algorithm, overlay, str(path))
+    document = _read(path, config)
+    overlay: dict[str, ParameterValue] = document.content or {}
+    build_estimator(algorithm, overlay, partial(_place, document))
     overlaid = Candidate(params={**candidate.params, **overlay})
     return config.model_copy(update={"candidates": {algorithm: overlaid}})
 
 
-def _read(path: Path, config: FamilyConfig) -> dict[str, Any]:
+def _place(document: YamlDocument, name: str = "") -> str:
+    return f"{document.path}:{document.place([name]).line}: {name}".removesuffix(": ")
+
+
+def _read(path: Path, config: FamilyConfig) -> YamlDocument:
     wanted = "expected lines such as `n_estimators: 100`"
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        key = f"config/{config.family}.yaml: params_file"
-        raise ConfigError(f"{path}: no such file, {wanted}; create it, or remove the key {key}") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        summary = " ".join(str(error).split())
-        raise ConfigError(f"{path}: not readable as YAML: {summary}") from error
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path}: {wanted}, found {document!r}")
-    for name, value in document.items():
-        if not isinstance(name, str) or not isinstance(value, bool | int | float | str | None):
-            raise ConfigError(f"{path}: {name}: expected one value, found {value!r}")
+    if not path.exists():
+        key = config.at("params_file")
+        raise ConfigError(f"{path}: no such file, {wanted}; create it, or remove the key {key}")
+    document = read_yaml(path)
+    content = document.content or {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}:1: {wanted}, found {described(document.root)}")
+    for name, value in content.items():
+        if not isinstance(value, bool | int | float | str | None):
+            found = described(document.place([name]).node)
+            raise ConfigError(f"{_place(document, name)}: expected one value, found {found}")
     return document

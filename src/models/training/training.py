@@ -19,8 +19,9 @@ from models.training.recording import CandidateResult, Round, crown
 from models.training.selection import SelectionProgress, cross_validate, examine
 from models.training.workers import stop_workers
 from promotion.config.commit import Commit
-from promotion.config.family import FamilyConfig, ParameterValue
+from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
+from promotion.config.training import ParameterValue
 from promotion.data.arrays import FloatArray
 from promotion.data.datasets import load_dataset, split_dataset
 from promotion.errors import ConfigError
@@ -90,7 +91,7 @@ def train(
     """
     if config.is_forecast:
         option = f" --model {config.family}"
-        raise ConfigError(f"config/{config.family}.yaml: foretells sales: python src/models/train_ensemble.py{option}")
+        raise ConfigError(f"{config.at('task')}: foretells sales: python src/models/train_ensemble.py{option}")
     config = with_params_file(config, settings.home)
     journal = Journal(Database(settings.database_url))
     journal.prepare()

@@ -105,7 +105,7 @@ def _copy(source: Path, folder: Path, version: ModelVersion) -> Path:
     if not source.is_dir():
         raise ArtifactMissing(
             f"{version}: its artifact {source} does not exist on this machine; restore it, "
-            "or let the tracking server serve its artifacts (mlflow server --serve-artifacts), then train again"
+            "or let the tracking server serve its artifacts (mlflow server --serve-artifacts), then register again"
         )
     folder.mkdir()
     try:
@@ -140,7 +140,9 @@ def _download(uri: str, folder: Path, version: ModelVersion) -> Path:
         except Exception as error:
             raise registry_error(f"{version}: cannot download its artifact {shown}", error) from error
     if not path.is_dir() or not any(path.iterdir()):
-        raise ArtifactMissing(f"{version}: its artifact {shown} does not exist or is empty; restore it, or train again")
+        raise ArtifactMissing(
+            f"{version}: its artifact {shown} does not exist or is empty; restore it, or register another version"
+        )
     return path
 
 

@@ -224,6 +224,8 @@ def _say_compliance(report: Compliance, page: Path, spreadsheet: Path) -> None:
 
     for alert in report.alerts:
         talk(f"⚠️ {alert}", colour="yellow")
+    for problem in report.unreadable:
+        talk(f"❌ its rules are not in the report: {problem}", colour="red")
     figures = ", ".join(
         f"{number:,} {what[:-1] if number == 1 else what}" for number, what, _ in tiles(report) if number
     )

@@ -108,7 +108,8 @@ def _next_scripts(service: PromotionService, plan: PromotionPlan) -> Iterator[st
     for role in standing.missing if standing else ():
         yield f"{_REGISTRY}/approve_model.py {named} --role {role} --approver WHO --comment WHAT-WAS-LOOKED-AT"
     # What neither waiting nor a review can change is the version itself.
-    if refused - {"days in Staging", "legal transition", "incidents", APPROVALS}:
+    config = service.configs.get(plan.family)
+    if config and config.trains_here and refused - {"days in Staging", "legal transition", "incidents", APPROVALS}:
         yield f"python src/models/train.py --model {plan.family}"
     yield f"{_REGISTRY}/check_promotion.py {named}"
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from promotion.cli.console import command, echo, fit, talk
-from promotion.config.family import FamilyConfig, family_of, load_configs
+from promotion.config.family import FamilyConfig, load_configs
 from promotion.config.settings import Settings
 from promotion.errors import UnknownFamily, UsageError
 from promotion.evaluation.tasks import task_of
@@ -134,7 +134,7 @@ def _place(model_name: str, place: str) -> tuple[str, str]:
 
 
 def _config(settings: Settings, version: ModelVersion) -> FamilyConfig:
-    config = family_of(version.model, load_configs(settings.config_folder))
+    config = load_configs(settings.config_folder).owner(version.model)
     if config is None:
         raise UnknownFamily(
             f"{version.model} belongs to no family in {settings.config_folder}, so its columns are unknown: "

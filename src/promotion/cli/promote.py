@@ -17,6 +17,7 @@ from promotion.cli.registry import (
     list_command,
     reconcile_command,
     restore_command,
+    say_broken,
 )
 from promotion.errors import NothingToDo, PromotionError, UsageError
 
@@ -109,6 +110,7 @@ def promote_command(action: str | None, **options: Any) -> None:
 def _auto(service: PromotionService, wish: Wish) -> None:
     from promotion.auto import auto_families, for_each_family
 
+    broken = say_broken(service.configs, wish.family)
     families = auto_families(service.configs, wish.family, talk)
 
     def act(config: FamilyConfig) -> None:
@@ -119,7 +121,7 @@ def _auto(service: PromotionService, wish: Wish) -> None:
             )
         _auto_family(service, config, wish)
 
-    for_each_family(families, act, on_failure=talk)
+    for_each_family(families, act, talk, broken)
 
 
 def _auto_family(service: PromotionService, config: FamilyConfig, wish: Wish) -> None:

@@ -5,16 +5,28 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 
 from promotion.approvals.people import actor
 from promotion.cli.console import AS_JSON, ONLY_FAMILY, REASON, command, echo, promotions, talk
 from promotion.config.settings import Settings
-from promotion.errors import NothingToDo, UsageError
+from promotion.errors import NothingToDo, PromotionError, UsageError
+
+if TYPE_CHECKING:
+    from promotion.config.family import FamilyConfigs
 
 LIST_RULE = "=" * 80
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would happen, change nothing.")
+
+
+def say_broken(configs: FamilyConfigs, family: str | None) -> list[PromotionError]:
+    """Name each family whose file cannot be used, in a command about all of them; they are left out of it."""
+    broken = [] if family else list(configs.broken.values())
+    for each in broken:
+        talk(f"❌ left out: {each.summary}", colour="red")
+    return [each.error for each in broken]
 
 
 @command()
@@ -36,7 +48,7 @@ def list_command(*, family: str | None, as_json: bool) -> None:
     models = open_registry(settings).models()
     if family:
         config = configs.get(family)
-        models = [model for model in models if (config.owns(model.name) if config else model.name == family)]
+        models = [item for item in models if (configs.owns(family, item.name) if config else item.name == family)]
         if not models and config is None:
             raise UsageError(f"unknown family {family!r}: neither configured nor a registered model")
     journal = Journal(Database(settings.database_url))
@@ -48,7 +60,10 @@ def list_command(*, family: str | None, as_json: bool) -> None:
         echo(LIST_RULE)
         echo("\n".join(model_lines(models, semvers)))
         if not models:
-            talk(f"no registered models at {settings.registry_uri}: train first (python src/models/train.py)")
+            trains_here = any(config.trains_here for config in configs.values())
+            advice = ": train first (python src/models/train.py)" if trains_here else ""
+            talk(f"no registered models at {settings.registry_uri}{advice}")
+    say_broken(configs, family)
     for line in disagreements(models, journal, configs):
         talk(line, colour="yellow" if line.startswith(("⚠️", "⏳")) else "red")
 
@@ -96,7 +111,10 @@ def reconcile_command(*, family: str | None, reason: str | None, as_json: bool) 
     service = promotions(family)
     from promotion.service import Mover
 
+    broken = say_broken(service.configs, family)
     service.reconcile(Mover(actor(), reason or "reconciled"), family)
+    if broken:
+        raise broken[0]
     if as_json:
         echo(json.dumps({"exit_code": 0, "message": "MLflow shows what the journal holds"}, indent=2))
     else:
@@ -146,6 +164,7 @@ def cleanup_command(
     if not (yes or dry_run or sys.stdin.isatty()):
         raise UsageError("--cleanup deletes versions and there is no terminal to ask on: see --dry-run, then add --yes")
     say = talk if as_json else echo
+    say_broken(service.configs, family)
     found = review_families(service, family, keep, synchronise=not dry_run)
     for line in cleanup_lines(found, keep):
         say(line)

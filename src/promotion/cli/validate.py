@@ -61,7 +61,7 @@ def validate_command(
     service = promotions()
     model, config = model_of(service, model_name)
     config, waived = _bounded(config, threshold, reason)
-    service.configs[config.family] = config
+    service.configs = service.configs.with_family(config)
     service.synchronise(config.family)
     say = talk if as_json else echo
     source, target = (Stage.STAGING, Stage.PRODUCTION) if promote_to_production else (Stage.NONE, Stage.STAGING)

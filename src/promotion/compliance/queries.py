@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import timedelta
 
 from promotion.compliance.facts import Act, Kept, Month, Snapshot, Tenure, tenures
@@ -44,10 +44,21 @@ def snapshots_of(period: Period, acts: Sequence[Act]) -> list[Snapshot]:
     ]
 
 
-def retained(period: Period, month: Month, configs: Mapping[str, FamilyConfig]) -> list[Kept]:
-    """Versions that were archived at the month's end, and whose retention had not ended when it began."""
+def retained(
+    period: Period, month: Month, configs: Mapping[str, FamilyConfig], without: Container[str] = ()
+) -> list[Kept]:
+    """Versions that were archived at the month's end, and whose retention had not ended when it began.
+
+    Args:
+        period: What the journal holds of the month.
+        month: Which.
+        configs: Say how long versions are kept.
+        without: Families that are left out.
+    """
     found = []
     for event in period.archived():
+        if event.family in without:
+            continue
         retention = configs[event.family].retention if event.family in configs else Retention()
         until = event.at + timedelta(days=retention.days)
         if until >= month.start:

@@ -23,7 +23,7 @@ from promotion.compliance.facts import (
     review_dates,
 )
 from promotion.compliance.queries import acts_of, retained, snapshots_of, tenures_of
-from promotion.config.family import FamilyConfig
+from promotion.config.family import FamilyConfig, FamilyConfigs
 from promotion.config.policy import Review
 from promotion.config.settings import Settings
 from promotion.errors import UnknownFamily
@@ -56,6 +56,7 @@ class Compliance:
         incidents: Open at some time of the month.
         reviews: When they are due.
         stray_approvals: Approvals in the table that no event vouches for.
+        unreadable: Families whose files are broken, each with why; what their rules ask for is not in the report.
         verification: Of the hash chain; None when it was not asked for.
     """
 
@@ -70,6 +71,7 @@ class Compliance:
     incidents: Sequence[Incident]
     reviews: Sequence[DueReview]
     stray_approvals: Sequence[str]
+    unreadable: Sequence[str]
     verification: Verification | None
 
     @property
@@ -159,6 +161,11 @@ class Compliance:
         counted: tuple[tuple[Collection[Any], str, str], ...] = (
             (self.overrides, "move overrode gates that refused", "moves overrode gates that refused"),
             (altered, "promoted version has altered evidence", "promoted versions have altered evidence"),
+            (
+                self.unreadable,
+                "family's file is broken: its reviews and retention are missing here",
+                "families' files are broken: their reviews and retention are missing here",
+            ),
             (self.stray_approvals, "approval is vouched for by no event", "approvals are vouched for by no event"),
             (self.of("quarantine"), "change past the rules was quarantined", "changes past the rules were quarantined"),
             (self.vacancies, "time without a version in Production", "times without a version in Production"),
@@ -189,8 +196,10 @@ def collect(
 
     Raises:
         UnknownFamily: It is neither configured nor in the journal.
+        ConfigError: The file of the family asked for is broken.
         JournalError: The journal cannot be read.
     """
+    broken = configs.broken if isinstance(configs, FamilyConfigs) and family is None else {}
     known = journal.families() | set(configs)
     if family is not None and family not in known:
         named = ", ".join(sorted(known)) or "none"
@@ -208,10 +217,11 @@ def collect(
         acts=acts,
         tenures=served,
         snapshots=snapshots_of(period, acts),
-        kept=retained(period, month, configs),
+        kept=retained(period, month, configs, broken),
         incidents=period.incidents(),
-        reviews=_reviews(configs, served, [family] if family is not None else None, today),
+        reviews=_reviews(configs, [tenure for tenure in served if tenure.family not in broken], family, today),
         stray_approvals=period.stray_approvals({str(act.event.details.get("statement")) for act in acts}),
+        unreadable=[problem.summary for problem in broken.values()],
         verification=verification,
     )
 
@@ -240,12 +250,12 @@ def covered_until(month: Month, now: datetime) -> datetime:
 
 
 def _reviews(
-    configs: Mapping[str, FamilyConfig], served: Sequence[Tenure], families: list[str] | None, today: date
+    configs: Mapping[str, FamilyConfig], served: Sequence[Tenure], family: str | None, today: date
 ) -> list[DueReview]:
     serving = {tenure.family: tenure.entry for tenure in served if tenure.until is None}
     return [
         due
-        for name in families or sorted(configs.keys() | serving.keys())
+        for name in ([family] if family is not None else sorted({*configs, *serving}))
         for due in review_dates(name, configs[name].review if name in configs else Review(), serving.get(name), today)
     ]
 

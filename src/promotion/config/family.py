@@ -1,343 +1,186 @@
-"""A family's configuration: `config/<family>.yaml`, read strictly, so that a typing mistake is one clear line."""
+"""Families by name, from `config/<family>.yaml`; one whose file is broken keeps no command from the others."""
 
 from __future__ import annotations
 
 import re
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError
 
-from promotion.config.forecasting import Forecast
-from promotion.config.policy import (
-    Access,
-    Approvals,
-    Contacts,
-    FeatureView,
-    Gates,
-    Monitoring,
-    Retention,
-    Review,
-    Rollback,
-    Strict,
-)
+from promotion.config.document import MAX_BYTES, described, read_yaml
+from promotion.config.explain import explain
+from promotion.config.schema import LOWER_IS_BETTER, FamilyConfig, claim_of
 from promotion.errors import ConfigError, UnknownFamily
 
-_MULTICLASS = 3
-Fraction = Annotated[float, Field(ge=0, le=1)]
-# Every command reads every family's file; libyaml does it six times faster, where PyYAML was built with it.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-LOWER_IS_BETTER = frozenset({"rmspe"})
-"""Metrics that measure an error."""
-ParameterValue = bool | int | float | str | None
+__all__ = ["LOWER_IS_BETTER", "BrokenFamily", "FamilyConfig", "FamilyConfigs", "load_config", "load_configs"]
+
+_STATED_MODELS = re.compile(r"^[ \t]*[\"']?registered_model[\"']?[ \t]*:.*(?:\n(?:[ \t]+|-[ \t]).*)*", re.MULTILINE)
+_SNIPPET = 10_000
+_SUFFIXES = (".yaml", ".yml")
 
 
-class Column(Strict):
-    """What one column may hold.
-
-    Attributes:
-        type: `number`, `integer`, `code` (one of `codes`, an integer), or `label` (one of `labels`, a text): of the
-            target, or in a forecast. A `date`, only in a forecast. An `identifier` names a row, uniquely; `ignored`
-            only has to be there: no features both.
-        minimum: Smallest allowed value, inclusive.
-        maximum: Largest allowed value, inclusive.
-        codes: The allowed values of a `code` column.
-        labels: The allowed values of a `label` column; each stands for its position.
-        max_missing: Largest allowed share of empty cells.
-        unit: Physical unit, for documentation.
-        description: What is measured, for documentation.
-        hint: What to tell a person whose file breaks the rule.
-    """
-
-    type: Literal["number", "integer", "code", "label", "date", "identifier", "ignored"]
-    minimum: float | None = None
-    maximum: float | None = None
-    codes: list[int] | None = None
-    labels: list[str] | None = None
-    max_missing: Fraction = 0.0
-    unit: str | None = None
-    description: str = ""
-    hint: str | None = None
-
-    @model_validator(mode="after")
-    def _values_belong_to_their_type(self) -> Column:
-        for kind, values in (("code", self.codes), ("label", self.labels)):
-            if (self.type == kind) != (values is not None):
-                message = f"a column of type {kind} lists its {kind}s, other columns have none"
-                raise ValueError(message)
-        return self
-
-
-class Data(Strict):
-    """Where the rows come from and the contract they must keep.
+@dataclass(frozen=True, slots=True)
+class BrokenFamily:
+    """A family whose file cannot be used.
 
     Attributes:
-        path: CSV file, relative to the project's home.
-        url: Where `download-data.py` fetches it.
-        generator: What makes the file where it is missing, one of those in `models.data.sources`; never with a URL.
-        sha256: Digest the file must have.
-        licence: Terms and attribution, shown with the data.
-        allow_duplicates: Whether two identical rows may occur.
-        columns: Every column of the file, the target included.
+        error: Says why.
+        models: Its registered models, as far as they can be read; None when they cannot.
     """
 
-    path: str
-    url: str | None = None
-    generator: str | None = None
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
-    licence: str = ""
-    allow_duplicates: bool = False
-    columns: dict[str, Column]
+    error: ConfigError
+    models: tuple[str, ...] | None
 
-    @model_validator(mode="after")
-    def _has_one_source(self) -> Data:
-        if self.url is not None and self.generator is not None:
-            message = "url and generator exclude each other; keep one"
-            raise ValueError(message)
-        return self
+    @property
+    def summary(self) -> str:
+        """The error in one line."""
+        first, *others = str(self.error).splitlines()
+        return f"{first} (and {len(others)} more in this file)" if others else first
+
+    def claim(self, model: str) -> float:
+        """As `FamilyConfig.claim`; less than any other claim, where every model may be meant."""
+        return 0.5 if self.models is None else max((claim_of(name, model) for name in self.models), default=0)
 
 
-class TargetColumn(Strict):
-    """The column to predict.
+class FamilyConfigs(Mapping[str, FamilyConfig]):
+    """Families by name. One whose file is broken raises what is wrong when it is asked for, and is not iterated over.
 
-    Attributes:
-        column: Its name. In a multiclass task its labels or codes are the classes, in the file's order.
-        positive_above: In a binary task every value above this is the positive class; a label counts by its position.
+    Args:
+        sound: Those that can be used.
+        broken: The others.
     """
 
-    column: str
-    positive_above: float | None = None
+    def __init__(self, sound: Mapping[str, FamilyConfig], broken: Mapping[str, BrokenFamily] | None = None) -> None:
+        self._sound = dict(sound)
+        self.broken = dict(broken or {})
 
+    def __getitem__(self, family: str) -> FamilyConfig:
+        if family in self.broken:
+            raise self.broken[family].error
+        return self._sound[family]
 
-class Split(Strict):
-    """The stratified test split, drawn once with a fixed seed."""
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sound)
 
-    test_size: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    seed: int = 42
+    def __len__(self) -> int:
+        return len(self._sound)
 
+    def with_family(self, config: FamilyConfig) -> FamilyConfigs:
+        """The same families, one of them with other rules."""
+        return FamilyConfigs({**self._sound, config.family: config}, self.broken)
 
-class CrossValidation(Strict):
-    """Repeated stratified k-fold on the training part."""
+    def is_certain(self, model: str) -> bool:
+        """Whether it can be told to which family a registered model belongs."""
+        try:
+            self.owner(model)
+        except ConfigError:
+            return False
+        return True
 
-    folds: Annotated[int, Field(ge=2)] = 5
-    repeats: Annotated[int, Field(ge=1)] = 5
+    def owns(self, family: str, model: str) -> bool:
+        """Whether a registered model certainly belongs to a configured family."""
+        return self.is_certain(model) and self.owner(model) is self._sound.get(family, self)
 
+    def owner(self, model: str) -> FamilyConfig | None:
+        """The family that owns a registered model; None for a model without configuration, which is its own family.
 
-class Candidate(Strict):
-    """One algorithm of `models.training.candidates.ALGORITHMS` with its hyper-parameters."""
+        The one that names it most exactly does. A broken file loosens no rule: what it may own, nobody else gets.
 
-    params: dict[str, ParameterValue] = Field(default_factory=dict)
-
-
-class FamilyConfig(Strict):
-    """Everything a family needs; a new family is a CSV and one such file.
-
-    Attributes:
-        family: What consumers ask for; equals the file's name.
-        task: Kind of learning problem.
-        registered_model: Name of the registered models. With `{algorithm}`, which stands for the candidate's name,
-            every candidate is registered; a plain name takes the winner of the cross-validation alone.
-        promotion: Whether `--auto` may act on the family.
-        not_better: What happens to a candidate that passes its thresholds but does not beat Production.
-        selection_metric: Metric that picks the winner in cross-validation and is compared with Production.
-        feature_view: The approved feature schema; without one, schemas are only compared with Production's.
-        approvals: Who must agree; without it nobody, and changes made outside are adopted instead of quarantined.
-        access: Who may move versions.
-        rollback: Guard against going back and forth.
-        retention: How long versions that served are kept.
-        monitoring: What is watched in Production.
-        review: When the rules are looked at again.
-        contacts: Whom it concerns.
-        numeric: Feature columns that are measured; all others are categories and become one-hot columns.
-        forecast: How sales are foretold, of a forecast; no other family has it.
-        params_file: YAML file relative to the project's home that overlays the single candidate's hyper-parameters.
-        metadata: JSON file relative to the project's home that describes the version each training registered.
-    """
-
-    family: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    task: Literal["binary-classification", "multiclass-classification", "sales-forecast"]
-    registered_model: str
-    promotion: Literal["auto", "manual"] = "manual"
-    not_better: Literal["stay", "staging"] = "stay"
-    selection_metric: Literal["roc_auc", "accuracy", "precision", "recall", "f1", "rmspe"]
-    data: Data
-    target: TargetColumn
-    numeric: list[str] = Field(default_factory=list)
-    forecast: Forecast | None = None
-    split: Split = Split()
-    cross_validation: CrossValidation = CrossValidation()
-    candidates: Annotated[dict[str, Candidate], Field(min_length=1)]
-    params_file: str | None = None
-    metadata: str | None = None
-    gates: Gates = Gates()
-    feature_view: FeatureView | None = None
-    approvals: Approvals | None = None
-    access: Access = Access()
-    rollback: Rollback = Rollback()
-    retention: Retention = Retention()
-    monitoring: Monitoring | None = None
-    review: Review = Review()
-    contacts: Contacts = Contacts()
-
-    @model_validator(mode="after")
-    def _columns_exist(self) -> FamilyConfig:
-        for name in [self.target.column, *self.numeric]:
-            if name not in self.data.columns:
-                message = f"column {name!r} is not described under data.columns"
-                raise ValueError(message)
-        return self
-
-    @model_validator(mode="after")
-    def _columns_have_their_role(self) -> FamilyConfig:
-        unfit = [name for name in self.features if self.data.columns[name].type in {"label", "date"}]
-        if unfit and not self.is_forecast:
-            message = f"column {unfit[0]!r}: only the target may be of type label; give features codes"
-            raise ValueError(message)
-        if strange := [name for name in self.numeric if name not in self.features]:
-            message = f"numeric: column {strange[0]!r} is no feature; remove it"
-            raise ValueError(message)
-        return self
-
-    @model_validator(mode="after")
-    def _target_suits_the_task(self) -> FamilyConfig:
-        if self.is_forecast:
-            if self.target.positive_above is not None or self.numeric:
-                message = "a forecast has neither target.positive_above nor numeric; remove them"
-                raise ValueError(message)
-        elif self.task == "binary-classification":
-            if self.target.positive_above is None:
-                message = "target.positive_above: missing; say above which value a row is positive"
-                raise ValueError(message)
-        elif self.target.positive_above is not None or len(self.classes) < _MULTICLASS:
-            message = (
-                f"target: a multiclass task needs a column of type label or code with {_MULTICLASS} or more values, "
-                "and no positive_above"
-            )
-            raise ValueError(message)
-        return self
-
-    @model_validator(mode="after")
-    def _sections_suit_the_task(self) -> FamilyConfig:
-        if self.is_forecast != (self.forecast is not None):
-            message = "forecast: a family of task sales-forecast has this section, no other one has"
-            raise ValueError(message)
-        if self.is_forecast != (self.selection_metric in LOWER_IS_BETTER):
-            message = f"selection_metric: {self.selection_metric!r} does not measure task {self.task}"
-            raise ValueError(message)
-        unknown = sorted(set(self.forecast.views) - set(self.candidates)) if self.forecast else []
-        if unknown:
-            message = f"forecast.views: {unknown[0]!r} is no candidate"
-            raise ValueError(message)
-        if self.is_forecast and self.registers_every_candidate:
-            message = "registered_model: a forecast registers one ensemble of its candidates, so without {algorithm}"
-            raise ValueError(message)
-        return self
-
-    @model_validator(mode="after")
-    def _one_file_overlays_one_candidate(self) -> FamilyConfig:
-        if self.params_file is not None and len(self.candidates) != 1:
-            message = f"params_file: overlays a single candidate, found {len(self.candidates)}; keep one of both"
-            raise ValueError(message)
-        return self
-
-    @property
-    def is_forecast(self) -> bool:
-        """Whether the family foretells sales; otherwise it tells classes apart."""
-        return self.task == "sales-forecast"
-
-    @property
-    def features(self) -> list[str]:
-        """Names of the feature columns, in the file's order."""
-        return [
-            name
-            for name, column in self.data.columns.items()
-            if name != self.target.column and column.type not in {"identifier", "ignored"}
-        ]
-
-    @property
-    def classes(self) -> list[str]:
-        """What the classes 0, 1, ... of the target mean."""
-        column = self.data.columns[self.target.column]
-        if self.task == "binary-classification":
-            positive = f"{self.target.column} > {self.target.positive_above:g}"
-            return [f"not {positive}", positive]
-        return column.labels or [str(code) for code in column.codes or []]
-
-    @property
-    def categorical(self) -> list[str]:
-        """Names of the feature columns that hold categories."""
-        return [name for name in self.features if name not in self.numeric]
-
-    @property
-    def registers_every_candidate(self) -> bool:
-        """Whether each candidate has a registered model of its own, or only the winner is registered."""
-        return "{algorithm}" in self.registered_model
-
-    def model_name(self, algorithm: str) -> str:
-        """The registered model of one candidate algorithm."""
-        return self.registered_model.replace("{algorithm}", algorithm)
-
-    def owns(self, model: str) -> bool:
-        """Whether a registered model belongs to this family."""
-        before, placeholder, after = self.registered_model.partition("{algorithm}")
-        tail = r"[A-Za-z0-9_]+" if placeholder else ""
-        return re.fullmatch(re.escape(before) + tail + re.escape(after), model) is not None
+        Raises:
+            ConfigError: Two families name it equally, or a broken file may own it.
+        """
+        claims = {name: config.claim(model) for name, config in self._sound.items()}
+        best = max(claims.values(), default=0)
+        for name, family in self.broken.items():
+            if family.claim(model) >= max(best, 0.5):
+                owned = "belongs" if family.models else "may belong"
+                raise ConfigError(f"{model!r} {owned} to family {name!r}, whose file is broken: {family.summary}")
+        owners = [name for name, claim in claims.items() if claim == best > 0]
+        if len(owners) > 1:
+            files = " and ".join(f"config/{name}.yaml" for name in owners)
+            raise ConfigError(f"{files}: registered_model: each owns {model!r}; leave it to one of them")
+        return self._sound[owners[0]] if owners else None
 
 
 def load_config(folder: Path, family: str) -> FamilyConfig:
-    """Read `<folder>/<family>.yaml`.
+    """Read `<folder>/<family>.yaml`, or `.yml`.
 
     Raises:
         UnknownFamily: There is no such file.
-        ConfigError: The file is not YAML, or breaks the schema; the message names file, key and what was expected.
+        ConfigError: The file is not YAML, or breaks the schema: one line a mistake.
     """
-    path = folder / f"{family}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml"))) or "none"
-        message = f"unknown family {family!r}: {path} does not exist (families: {known})"
-        raise UnknownFamily(message)
-    return _read(path)
+    files = _files(folder)
+    if family not in files:
+        known = ", ".join(sorted(files)) or "none"
+        raise UnknownFamily(f"unknown family {family!r}: {folder / family}.yaml does not exist (families: {known})")
+    return _read(family, files[family])
 
 
-def load_configs(folder: Path) -> dict[str, FamilyConfig]:
-    """Read every family under `folder`, by name.
-
-    Raises:
-        ConfigError: One of the files is wrong.
-    """
-    return {path.stem: _read(path) for path in sorted(folder.glob("*.yaml"))}
-
-
-def family_of(model: str, configs: dict[str, FamilyConfig]) -> FamilyConfig | None:
-    """The family that owns a registered model; None for a model without configuration, which is its own family."""
-    return next((config for config in configs.values() if config.owns(model)), None)
+def load_configs(folder: Path) -> FamilyConfigs:
+    """Read every family under `folder`; what is wrong with one is raised when that one is asked for."""
+    sound, broken = {}, {}
+    for family, paths in sorted(_files(folder).items()):
+        try:
+            sound[family] = _read(family, paths)
+        except ConfigError as error:
+            broken[family] = BrokenFamily(error, _legible_models(paths))
+    return FamilyConfigs(sound, broken)
 
 
-def _read(path: Path) -> FamilyConfig:
+def _files(folder: Path) -> dict[str, list[Path]]:
+    """Files by family; one has two where somebody wrote both spellings of the suffix."""
+    found: dict[str, list[Path]] = {}
+    for suffix in _SUFFIXES:
+        for path in folder.glob(f"*{suffix}"):
+            found.setdefault(path.name.removesuffix(suffix), []).append(path)
+    return found
+
+
+def _read(family: str, paths: list[Path]) -> FamilyConfig:
+    path, *others = paths
+    if others:
+        raise ConfigError(f"{path}: {others[0].name} stands beside it; keep one of the two")
+    document = read_yaml(path)
+    if not isinstance(document.content, dict):
+        raise ConfigError(f"{path}:1: expected keys such as `family: {family}`, found {described(document.root)}")
     try:
-        document: Any = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  # a safe loader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        summary = " ".join(str(error).split())
-        message = f"{path}: not readable as YAML: {summary}"
-        raise ConfigError(message) from error
-    try:
-        config = FamilyConfig.model_validate(document)
+        config = FamilyConfig.model_validate(document.content)
     except ValidationError as error:
-        raise ConfigError(f"{path}: " + "; ".join(_explain(item) for item in error.errors())) from error
-    if config.family != path.stem:
-        message = f"{path}: family: expected {path.stem!r}, the file's name, found {config.family!r}"
-        raise ConfigError(message)
-    return config
+        raise ConfigError("\n".join(explain(document, FamilyConfig, error))) from error
+    if config.family != family:
+        line = document.place(["family"]).line
+        raise ConfigError(f"{path}:{line}: family: expected {family!r}, the file's name, found {config.family!r}")
+    return config.from_file(path)
 
 
-def _explain(item: Any) -> str:
-    key = ".".join(str(part) for part in item["loc"]) or "(top level)"
-    if item["type"] == "extra_forbidden":
-        return f"{key}: unknown key; remove it or check its spelling"
-    if item["type"] == "missing":
-        return f"{key}: missing; add it"
-    if "channels" in item["loc"]:
-        # Whoever writes a channel's URL here writes a secret, which the console must not repeat.
-        return f"{key}: {item['msg']}; name the environment variable that holds the channel's URL"
-    return f"{key}: {item['msg']}, found {item['input']!r}"
+def _legible_models(paths: list[Path]) -> tuple[str, ...] | None:
+    """The registered models that a broken file names, read as a person would; None when it does not tell."""
+    found: list[str] = []
+    for path in paths:
+        try:
+            with path.open(encoding="utf-8", errors="replace") as file:
+                stated = _STATED_MODELS.findall(file.read(MAX_BYTES))
+        except OSError:
+            return None
+        names = [_names_in(text) for text in stated]
+        if not names or not all(names):
+            return None
+        found += [name for group in names for name in group]
+    return tuple(found)
+
+
+def _names_in(text: str) -> list[str]:
+    for snippet in (text, text.partition("\n")[0]):
+        try:
+            document = yaml.load(textwrap.dedent(snippet[:_SNIPPET]), yaml.BaseLoader)  # noqa: S506  # texts only
+        except (yaml.YAMLError, ValueError, RecursionError):
+            continue
+        stated = next(iter(document.values()), None) if isinstance(document, dict) else None
+        names = [name for name in (stated if isinstance(stated, list) else [stated]) if isinstance(name, str) and name]
+        if names:
+            return names
+    return []

@@ -6,7 +6,8 @@ import re
 from datetime import date, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -15,6 +16,7 @@ ChannelName = Annotated[str, Field(min_length=1, max_length=64)]
 Variable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 """The name of an environment variable: what it holds is a secret and stands in no file."""
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 
 
 def duration(text: Any) -> Any:
@@ -32,7 +34,29 @@ def duration(text: Any) -> Any:
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
-Duration = Annotated[timedelta, BeforeValidator(duration)]
+def duration_text(span: timedelta) -> str:
+    """A time span as the file writes it: in the largest unit that makes it whole."""
+    seconds = int(span.total_seconds())
+    size, unit = next((size, unit) for unit, size in _SECONDS.items() if seconds % size == 0)
+    return f"{seconds // size}{unit}"
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(duration),
+    PlainSerializer(duration_text, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,6}[smhd]$"}),
+]
+
+
+def contradiction(message: str, *key: str) -> PydanticCustomError:
+    """What a section's validator raises.
+
+    Args:
+        message: What was found, what was expected, what to do.
+        key: The key it is about, seen from the section.
+    """
+    return PydanticCustomError("contradiction", "{message}", {"message": message, "key": list(key)})
 
 
 class Strict(BaseModel):
@@ -42,7 +66,13 @@ class Strict(BaseModel):
 
 
 class Threshold(Strict):
-    """An inclusive bound on one metric; `below` is an exclusive one."""
+    """Bounds on one metric.
+
+    Attributes:
+        minimum: Smallest value that passes.
+        maximum: Largest value that passes.
+        below: What passes is smaller than this.
+    """
 
     minimum: float | None = None
     maximum: float | None = None
@@ -51,8 +81,7 @@ class Threshold(Strict):
     @model_validator(mode="after")
     def _bounds_something(self) -> Threshold:
         if self.minimum is None and self.maximum is None and self.below is None:
-            message = "a threshold needs minimum, maximum or below"
-            raise ValueError(message)
+            raise contradiction("a threshold needs minimum, maximum or below; add one")
         return self
 
 
@@ -74,7 +103,13 @@ class BetterThanProduction(Strict):
 
 
 class Cpu(Strict):
-    """CPU time at a load: at `requests_per_second` one-row requests, at most `share` of a pod's `cores`."""
+    """CPU time at a load.
+
+    Attributes:
+        share: Of the cores, kept busy at most.
+        requests_per_second: The load, one row each.
+        cores: Of a pod.
+    """
 
     share: Share = 0.8
     requests_per_second: Positive = 10.0
@@ -82,7 +117,12 @@ class Cpu(Strict):
 
 
 class StagingDays(Strict):
-    """How long a version is watched in Staging: at least `minimum` days; more than `typical` is remarked upon."""
+    """How long a version is watched in Staging.
+
+    Attributes:
+        minimum: Days it waits at least.
+        typical: Days after which the gate remarks upon it.
+    """
 
     minimum: Annotated[float, Field(ge=0)] = 7.0
     typical: Annotated[float, Field(ge=0)] = 14.0
@@ -161,26 +201,38 @@ class Approvals(Strict):
     def _roles_are_known(self) -> Approvals:
         unknown = sorted(set(self.approvers) - set(self.roles))
         if unknown:
-            message = f"approvers of unknown roles: {', '.join(unknown)}"
-            raise ValueError(message)
+            raise contradiction(f"approvers of unknown roles: {', '.join(unknown)}; add them to roles", "approvers")
         return self
 
 
 class Access(Strict):
-    """Who may move versions into a stage; without a list anybody. Names are claims, unless approvals are signed."""
+    """Who may move versions into a stage; without a list anybody. Names are claims, unless approvals are signed.
+
+    Attributes:
+        staging: Names or addresses of those who may stage a version.
+        production: Names or addresses of those who may let one serve.
+    """
 
     staging: list[Name] | None = None
     production: list[Name] | None = None
 
 
 class Rollback(Strict):
-    """A guard against going back and forth: a second rollback within `cool_down_hours` needs `--force`."""
+    """A guard against going back and forth.
+
+    Attributes:
+        cool_down_hours: A second rollback within so many hours needs `--force`.
+    """
 
     cool_down_hours: Annotated[float, Field(ge=0)] = 24.0
 
 
 class Retention(Strict):
-    """How long a version that has served is kept after it left Production, for compliance and rollback."""
+    """How long a version that has served is kept, for compliance and rollback.
+
+    Attributes:
+        days: After it left Production.
+    """
 
     days: Annotated[int, Field(ge=1)] = 365
 
@@ -200,7 +252,13 @@ class AlertBounds(Strict):
 
 
 class Routing(Strict):
-    """Which channels hear of which level, by their names in `Monitoring.channels`."""
+    """Which channels hear of which level, by their names in `channels`.
+
+    Attributes:
+        critical: Channels that hear of critical alerts.
+        warning: Channels that hear of warnings.
+        info: Channels that hear of what is only worth knowing.
+    """
 
     critical: list[Name] = ["pagerduty", "slack", "email"]
     warning: list[Name] = ["slack", "email"]
@@ -208,7 +266,13 @@ class Routing(Strict):
 
 
 class Levels(Strict):
-    """Bounds by level; a level without one is never reached."""
+    """Bounds by level; a level without one is never reached.
+
+    Attributes:
+        info: From here on it is worth knowing.
+        warning: From here on the team is told.
+        critical: From here on everybody is told.
+    """
 
     info: Positive | None = None
     warning: Positive | None = None
@@ -233,8 +297,9 @@ class Sustained(Strict):
     @model_validator(mode="after")
     def _can_be_reached(self) -> Sustained:
         if self.needed > self.of:
-            message = f"sustained: needed is {self.needed}, but only {self.of} windows are looked at"
-            raise ValueError(message)
+            raise contradiction(
+                f"needed is {self.needed}, but only {self.of} windows are looked at; lower it", "needed"
+            )
         return self
 
 
@@ -291,8 +356,7 @@ class Monitoring(Strict):
         routes = [*self.routing.critical, *self.routing.warning, *self.routing.info]
         if unknown := sorted(set(routes) - set(self.channels)):
             known = ", ".join(sorted(self.channels)) or "none"
-            message = f"routing: unknown channel {unknown[0]!r}; channels has {known}"
-            raise ValueError(message)
+            raise contradiction(f"unknown channel {unknown[0]!r}; channels has {known}", "routing")
         return self
 
 
@@ -315,7 +379,13 @@ class Review(Strict):
 
 
 class Contacts(Strict):
-    """Whom a promotion or a rollback concerns, and what they read then."""
+    """Whom a promotion or a rollback concerns, and what they read then.
+
+    Attributes:
+        stakeholders: Whom the checklist after a promotion names.
+        runbooks: By occasion, the page to read: a file relative to the project's home, or an address.
+        serving_url: Where the deployed service answers `/health` and `/version`.
+    """
 
     stakeholders: list[Name] = []
     runbooks: dict[str, Name] = {}

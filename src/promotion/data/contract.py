@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from promotion.config.family import Column
+from promotion.config.training import Column
 from promotion.errors import DataError
 
 if TYPE_CHECKING:

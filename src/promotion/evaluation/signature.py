@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from promotion.config.family import Column, FamilyConfig
+from promotion.config.family import FamilyConfig
+from promotion.config.training import Column
 from promotion.errors import DataError
 
 if TYPE_CHECKING:

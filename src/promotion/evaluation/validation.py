@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC
 
-from promotion.config.family import FamilyConfig, family_of
+from promotion.config.family import FamilyConfig
 from promotion.config.policy import Threshold
 from promotion.config.settings import Settings
 from promotion.errors import NothingToDo, UnknownFamily, UsageError
@@ -26,7 +26,7 @@ def model_of(service: Families, name: str) -> tuple[str, FamilyConfig]:
     Raises:
         UnknownFamily: No configuration says how to validate it, or it has several registered models.
     """
-    config = service.configs.get(name) or family_of(name, service.configs)
+    config = service.configs.get(name) or service.configs.owner(name)
     if config is None:
         known = ", ".join(sorted(service.configs)) or "none"
         raise UnknownFamily(
@@ -34,8 +34,8 @@ def model_of(service: Families, name: str) -> tuple[str, FamilyConfig]:
         )
     if config.owns(name):
         return name, config
-    if config.registers_every_candidate:
-        models = ", ".join(config.model_name(algorithm) for algorithm in config.candidates)
+    if config.has_patterns:
+        models = ", ".join(sorted(service.models(config.family))) or "none is registered yet"
         raise UnknownFamily(f"family {name!r} has several registered models: name one of {models}")
     return config.registered_model, config
 
@@ -78,7 +78,8 @@ def with_threshold(config: FamilyConfig, limit: float) -> tuple[FamilyConfig, st
     thresholds = config.gates.thresholds
     if not thresholds:
         raise UsageError(f"family {config.family!r} has no threshold that --threshold could change")
-    metric = config.selection_metric if config.selection_metric in thresholds else next(iter(thresholds))
+    metric = config.selection_metric if config.has_holdout else ""
+    metric = metric if metric in thresholds else next(iter(thresholds))
     old = thresholds[metric]
     side = next(name for name in ("minimum", "below", "maximum") if getattr(old, name) is not None)
     new = old.model_copy(update={side: limit})

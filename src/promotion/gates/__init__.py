@@ -62,7 +62,9 @@ def _gates(context: Context) -> list[Gate]:
     if config is None:
         return integrity
     transition = governance.transition_gates(config, context)
-    sound = [*transition, *integrity, artifact.harmless, artifact.feature_schema, artifact.runs]
+    sound = [*transition, *integrity]
+    if config.has_holdout:
+        sound += [artifact.harmless, artifact.feature_schema, artifact.runs]
     if context.is_rollback:
         return sound
     sound += [
@@ -76,7 +78,7 @@ def _gates(context: Context) -> list[Gate]:
         return sound
     return [
         *sound,
-        *quality.better_gates(config),
+        *(quality.better_gates(config) if config.has_holdout else []),
         *governance.staging_gates(config),
         *governance.governance_gates(config),
     ]

@@ -46,7 +46,9 @@ def signature_gates(config: FamilyConfig | None, *, is_signed: bool) -> list[Gat
 
     def gate(context: Context) -> GateResult:
         if not context.is_signed:
-            why = "it was not registered by our training, so nobody vouches for its files: train it again"
+            trains_here = config is not None and config.trains_here
+            advice = ": train it again" if trains_here else "; leave out gates.signature until somebody can"
+            why = f"it was not registered by our training, so nobody vouches for its files{advice}"
             return GateResult("signature", passed=False, measured="none", required=required, why=why, overridable=False)
         broken = context.signature_problem
         measured = "broken" if broken else "valid"

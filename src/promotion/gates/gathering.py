@@ -88,7 +88,7 @@ class Gatherer:
         """
         entry = self._journal.entry(candidate.model, candidate.number)
         production = self._journal.production(family)
-        evaluator = self._evaluator(config) if config else None
+        evaluator = self._evaluator(config) if config and config.has_holdout else None
         found = self._examine(candidate, entry, config, evaluator, is_rollback=is_rollback, is_candidate=True)
         rival = _Files()
         difference = None

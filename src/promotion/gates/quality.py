@@ -49,6 +49,8 @@ def _threshold_gate(metric: str, threshold: Threshold) -> Gate:
         if value is None or not math.isfinite(value):
             measured = "not measured" if value is None else str(value)
             reason = context.artifact_problem if context.evaluation is None else ""
+            if context.config and not context.config.has_holdout:
+                reason = "the family's file has no section data, so there are no rows to measure it on"
             why = reason or f"{metric} is missing or not a finite number"
             return GateResult(metric, passed=False, measured=measured, required=required, why=why)
         passed = all(fits(float(value), float(bound)) for _, bound, fits in bounds)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from promotion.config.family import FamilyConfig, family_of
+from promotion.config.family import FamilyConfigs
 from promotion.errors import UnknownFamily, UnknownModel, UnknownVersion, UsageError
 from promotion.journal.journal import Journal
 from promotion.journal.records import Entry
@@ -27,28 +27,38 @@ class Families:
 
     journal: Journal
     registry: Registry
-    configs: dict[str, FamilyConfig]
+    configs: FamilyConfigs
     report: Callable[[str], None] = field(default=lambda _line: None, kw_only=True)
 
     def family(self, model: str) -> str:
-        """The family of a registered model; without configuration the model is its own family."""
-        config = family_of(model, self.configs)
+        """The family of a registered model; without configuration the model is its own family.
+
+        Raises:
+            ConfigError: A broken file may own it, or two files do.
+        """
+        config = self.configs.owner(model)
         return config.family if config else model
 
+    def families_of(self, models: Iterable[str]) -> set[str]:
+        """The families of registered models; where a file is broken, what it may own is left out."""
+        return {self.family(model) for model in models if self.configs.is_certain(model)}
+
     def known_families(self) -> list[str]:
-        """Configured families, those the journal has moved, and those that MLflow shows in a stage."""
-        staged = {
-            self.family(model.name)
+        """Configured families, those the journal has moved, and those that MLflow shows in a stage; no broken one."""
+        staged = self.families_of(
+            model.name
             for model in self.registry.models()
             if any(version.stage is not Stage.NONE for version in model.versions)
-        }
-        return sorted(staged | self.journal.families() | set(self.configs))
+        )
+        moved = self.journal.families() - set(self.configs) - set(self.configs.broken)
+        return sorted(staged | set(filter(self.configs.is_certain, moved)) | set(self.configs))
 
     def require_family(self, family: str) -> str:
         """Accept the name of a configured family, or of a registered model without one.
 
         Raises:
             UnknownFamily: It is neither.
+            ConfigError: The family's file is broken.
         """
         if family in self.configs:
             return family
@@ -75,7 +85,7 @@ class Families:
             return self.registry.version(model, self._semantic(model, named).number)
         versions = self.registry.versions(model)
         if not versions:
-            message = f"registered model {model!r} has no versions: train one first"
+            message = f"registered model {model!r} has no versions yet"
             raise UnknownVersion(message)
         return versions[0]
 
@@ -107,7 +117,8 @@ class Families:
             return name
         models = sorted(self.models(name))
         if not models:
-            raise UnknownModel(f"family {name!r} has no registered model yet: train one first")
+            advice = ": train one first" if self.configs[name].trains_here else ""
+            raise UnknownModel(f"family {name!r} has no registered model yet{advice}")
         if len(models) > 1:
             raise UsageError(f"family {name!r} has several registered models: name one of {', '.join(models)}")
         return models[0]
@@ -117,9 +128,9 @@ class Families:
         config = self.configs.get(family)
         if config is None:
             return {family}
-        if "{algorithm}" not in config.registered_model:
-            return {config.registered_model}
-        return {model.name for model in self.registry.models() if config.owns(model.name)}
+        if not config.has_patterns:
+            return set(config.stated_models)
+        return {model.name for model in self.registry.models() if self.configs.owns(family, model.name)}
 
     def _semantic(self, model: str, version: str) -> Entry:
         entry = self.journal.entry(model, version)

@@ -164,7 +164,7 @@ def unknown_version(name: str, number: int, known: Sequence[int]) -> UnknownVers
     """The error for a version the model does not have; it lists the newest that exist."""
     numbers = sorted(known, reverse=True)
     if not numbers:
-        return UnknownVersion(f"{name} has no version {number}: it has no versions at all; train one first")
+        return UnknownVersion(f"{name} has no version {number}: it has no versions at all")
     rest = len(numbers) - _NAMES_SHOWN
     more = f" and {rest} older" if rest > 0 else ""
     listed = ", ".join(str(known_number) for known_number in numbers[:_NAMES_SHOWN])

@@ -136,7 +136,8 @@ def test_a_generator_nobody_knows(iris: FamilyConfig, tmp_path: Path) -> None:
     """An unknown generator is named with its file, its key and the known ones."""
     data = iris.data.model_copy(update={"generator": "roses"})
     with pytest.raises(
-        ConfigError, match=r"iris-classifier.yaml: data.generator: unknown source 'roses'; expected one of iris, alzh"
+        ConfigError,
+        match=r"iris-classifier.yaml:\d+: data.generator: unknown source 'roses'; expected one of iris, alzh",
     ):
         make_missing(iris.model_copy(update={"data": data}), tmp_path)
 

@@ -7,8 +7,9 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 from models.training.candidates import ALGORITHMS, build_candidates, build_pipeline
-from promotion.config.family import Candidate, FamilyConfig, load_config
+from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY
+from promotion.config.training import Candidate
 from promotion.data.datasets import load_dataset, split_dataset
 from promotion.errors import ConfigError
 
@@ -70,12 +71,12 @@ def test_same_seed_same_model(config: FamilyConfig) -> None:
         (
             "random_forest",
             {"trees": 3},
-            "candidates.random_forest.params: trees: unknown parameter of random_forest; expected one of n_estimators,",
+            "candidates.random_forest.params.trees: unknown parameter of random_forest; expected one of n_estimators,",
         ),
-        ("random_forest", {"n_estimators": -1}, "candidates.random_forest.params: .*n_estimators"),
+        ("random_forest", {"n_estimators": -1}, "candidates.random_forest.params.n_estimators: .*n_estimators"),
     ],
 )
 def test_mistake_in_the_file(config: FamilyConfig, algorithm: str, params: dict[str, Any], expected: str) -> None:
     """An unknown algorithm, parameter or value is named with its place in the file."""
-    with pytest.raises(ConfigError, match=f"config/heart-disease.yaml: {expected}"):
+    with pytest.raises(ConfigError, match=rf"config/heart-disease.yaml:\d+: {expected}"):
         build_candidates(with_candidate(config, algorithm, **params))

@@ -10,8 +10,9 @@ from markdown_it import MarkdownIt
 from models.data.sources import make_missing
 from models.training.model_card import CardFacts, model_card
 from promotion.config.commit import Commit
-from promotion.config.family import Candidate, FamilyConfig, load_config
+from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY
+from promotion.config.training import Candidate
 from promotion.data.files import file_sha256
 from promotion.gates.evidence import Interval
 

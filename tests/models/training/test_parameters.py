@@ -42,6 +42,15 @@ def test_a_family_without_the_key(tmp_path: Path) -> None:
     assert heart == with_params_file(heart, tmp_path)
 
 
+def test_a_parameter_twice_names_both_lines(config: FamilyConfig, tmp_path: Path) -> None:
+    """Which of the two counts is not left to the reader."""
+    path = tmp_path / "params.yaml"
+    path.write_text("max_depth: 1\nn_estimators: 5\nmax_depth: 2\n", encoding="utf-8")
+
+    with pytest.raises(ConfigError, match=r"params.yaml:3: max_depth: this key stands here and in line 1; keep one"):
+        with_params_file(config, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
@@ -50,10 +59,10 @@ def test_a_family_without_the_key(tmp_path: Path) -> None:
         ("n_estimators: 10.5", "'n_estimators' parameter of RandomForestClassifier must be an int"),
         ("n_estimators: yes", "n_estimators: expected a number or a text, found true"),
         ("max_depth: -1", "'max_depth' parameter of RandomForestClassifier must be an int in the range"),
-        ("max_depth: [5]", r"max_depth: expected one value, found \[5\]"),
+        ("max_depth: [5]", r"max_depth: expected one value, found a list of 1"),
         ("max_depth: 2026-01-01", "max_depth: expected one value"),
         ("random_forest: {max_depth: 5}", "random_forest: expected one value"),
-        ("- max_depth", r"expected lines such as `n_estimators: 100`, found \['max_depth'\]"),
+        ("- max_depth", r"expected lines such as `n_estimators: 100`, found a list of 1"),
         ("max_depth: [", "not readable as YAML"),
     ],
 )
@@ -63,14 +72,14 @@ def test_a_mistake_names_file_and_key(content: str, expected: str, config: Famil
     path.write_text(content, encoding="utf-8")
     with pytest.raises(ConfigError, match=expected) as caught:
         with_params_file(config, tmp_path)
-    assert str(caught.value).startswith(f"{path}: ")
+    assert str(caught.value).startswith(f"{path}:1: ")
     assert "\n" not in str(caught.value)
     assert 2 == caught.value.exit_code
 
 
 def test_no_file(config: FamilyConfig, tmp_path: Path) -> None:
     """A missing file says which key asks for it; a folder in its place says so."""
-    with pytest.raises(ConfigError, match=r"no such file.*iris-classifier.yaml: params_file"):
+    with pytest.raises(ConfigError, match=r"no such file.*iris-classifier.yaml:\d+: params_file"):
         with_params_file(config, tmp_path)
     (tmp_path / "params.yaml").mkdir()
     with pytest.raises(ConfigError, match=r"params.yaml: cannot be read: Is a directory"):

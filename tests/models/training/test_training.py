@@ -19,8 +19,9 @@ from mlflow.entities.model_registry import ModelVersion
 from models.training.training import TrainingResult, train
 from promotion.auto import BEST_TAG, ROUND_TAG
 from promotion.config.commit import Commit, current_commit
-from promotion.config.family import Candidate, CrossValidation, FamilyConfig, load_config
+from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY, Settings
+from promotion.config.training import Candidate, CrossValidation
 from promotion.data.datasets import feature_schema_hash
 from promotion.errors import (
     DataError,
@@ -243,7 +244,7 @@ def test_two_trainings_at_once(two: FamilyConfig, settings: Settings) -> None:
 def test_single_candidate(config: FamilyConfig, settings: Settings) -> None:
     """One candidate is best without a comparison, and its model's name may lack the algorithm."""
     alone = {"logistic_regression": Candidate(params={})}
-    result = train(config.model_copy(update={"candidates": alone, "registered_model": "heart"}), settings, silent)
+    result = train(config.model_copy(update={"candidates": alone, "registered_model": ["heart"]}), settings, silent)
     assert result.comparison is None
     assert [("heart", 1)] == best(settings)
 

@@ -10,6 +10,7 @@ import pytest
 from tests.promotion.factories import START, a_family, a_journal, a_version, an_entry
 
 from promotion.cleanup import _Facts, _retained
+from promotion.config.family import FamilyConfigs
 from promotion.errors import GateRefused
 from promotion.gates.gathering import Gatherer
 from promotion.journal import clock
@@ -49,7 +50,7 @@ def test_a_second_rollback_waits_until_the_cool_down_is_over(
 ) -> None:
     """Rule of the family, rule absent, no configuration, zero hours; other acts do not count."""
     journal = a_journal(tmp_path)
-    configs = {} if rollback is None else {"tiny": a_family(rollback=rollback)}
+    configs = FamilyConfigs({} if rollback is None else {"tiny": a_family(rollback=rollback)})
     service = PromotionService(journal, cast("Registry", None), configs, cast("Gatherer", None))
     monkeypatch.setenv(clock.VARIABLE, START.isoformat())
     journal.record("other", a_version("other"), Authority(ACTION, "anna", "elsewhere"))

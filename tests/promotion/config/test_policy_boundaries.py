@@ -108,7 +108,7 @@ def test_a_time_span_is_a_whole_number_of_a_unit(text: str) -> None:
 
 @pytest.mark.parametrize("number", [".inf", "-.inf", ".nan"])
 def test_a_file_with_a_bound_that_bounds_nothing_is_refused_in_one_line(tmp_path: Path, number: str) -> None:
-    """File, key, and what was found there."""
+    """File, line, key, and what was found there."""
     document = (REPOSITORY / "config" / "iris-classifier.yaml").read_text(encoding="utf-8")
     (tmp_path / "iris-classifier.yaml").write_text(
         document.replace("gates:\n", f"gates:\n  latency_p95_ms: {number}\n")
@@ -118,6 +118,6 @@ def test_a_file_with_a_bound_that_bounds_nothing_is_refused_in_one_line(tmp_path
         load_config(tmp_path, "iris-classifier")
 
     assert re.fullmatch(
-        rf".*iris-classifier\.yaml: gates\.latency_p95_ms: Input should be .*, found {number.replace('.', '')}",
+        rf".*iris-classifier\.yaml:\d+: gates\.latency_p95_ms: expected a .*, found {re.escape(number)}; correct it",
         str(caught.value),
     )

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from promotion.config.family import Column, FamilyConfig, load_config
+from promotion.config.family import FamilyConfig, load_config
+from promotion.config.training import Column
 from promotion.data.datasets import Dataset, feature_schema_hash, load_dataset, split_dataset
 from promotion.data.files import file_sha256
 from promotion.errors import DataError

@@ -14,7 +14,7 @@ from tests.promotion.factories import ANNA, a_family, a_journal, a_version
 from models.model_registry import EmptyStage
 from promotion.artifacts.files import artifact_digest
 from promotion.artifacts.trusted_types import TRUSTED_TYPES
-from promotion.config.family import FamilyConfig, load_config
+from promotion.config.family import FamilyConfig, FamilyConfigs, load_config
 from promotion.config.settings import REPOSITORY
 from promotion.data.datasets import load_dataset, split_dataset
 from promotion.errors import ArtifactTampered, UnknownFamily, UnknownModel, UsageError
@@ -325,7 +325,7 @@ class Sound(PromotionService):
 
 def a_service(folder: Path, *configs: FamilyConfig) -> Sound:
     """Families and a journal."""
-    known = {config.family: config for config in configs}
+    known = FamilyConfigs({config.family: config for config in configs})
     service = Sound(a_journal(folder), cast("Registry", Shown()), known, cast("Any", None))
     service.asked = []
     return service

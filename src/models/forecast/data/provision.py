@@ -54,7 +54,7 @@ def provide_sales(config: FamilyConfig, home: Path) -> bool:
     if present or config.data.generator is None:
         return False
     if config.data.generator != GENERATOR:
-        key = f"config/{config.family}.yaml: data.generator"
+        key = config.at("data", "generator")
         raise ConfigError(f"{key}: {config.data.generator!r} makes no sales; expected {GENERATOR!r}")
     from models.forecast.data.generator import invent_sales
 

@@ -58,7 +58,7 @@ def forecast_of(config: FamilyConfig) -> Forecast:
         ConfigError: It has none.
     """
     if config.forecast is None:
-        raise ConfigError(f"config/{config.family}.yaml: task {config.task} foretells no sales: use train.py")
+        raise ConfigError(f"{config.at('task')}: {config.task} foretells no sales: use train.py")
     return config.forecast
 
 

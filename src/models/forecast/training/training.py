@@ -60,9 +60,7 @@ def plan_of(config: FamilyConfig, *, sample: bool = False) -> LearningPlan:
     section = forecast_of(config)
     if unknown := [name for name in config.candidates if name not in BOOSTERS]:
         known = ", ".join(BOOSTERS)
-        raise ConfigError(
-            f"config/{config.family}.yaml: candidates.{unknown[0]}: unknown booster; expected one of {known}"
-        )
+        raise ConfigError(f"{config.at('candidates', unknown[0])}: unknown booster; expected one of {known}")
     plan = LearningPlan(
         horizon=section.horizon_days,
         folds=section.folds,

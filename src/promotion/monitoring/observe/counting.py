@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from promotion.config.family import Column
+from promotion.config.training import Column
 from promotion.data.arrays import FloatArray, IntArray
 from promotion.monitoring.observe.labels import UNKNOWN, Labels
 from promotion.monitoring.observe.log_rows import Block

@@ -1,0 +1,396 @@
+"""The one schema of a family's file: its models and their rules; where the file says it, rows and training."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
+
+from promotion.config.document import read_yaml
+from promotion.config.explain import nearest
+from promotion.config.forecasting import Forecast
+from promotion.config.policy import (
+    Access,
+    Approvals,
+    Contacts,
+    FeatureView,
+    Gates,
+    Monitoring,
+    Name,
+    Retention,
+    Review,
+    Rollback,
+    Strict,
+    contradiction,
+)
+from promotion.config.training import Candidate, CrossValidation, Data, Split, TargetColumn
+from promotion.errors import ConfigError
+
+LOWER_IS_BETTER = frozenset({"rmspe"})
+"""Metrics that measure an error."""
+
+_MULTICLASS = 3
+_EXACT = sys.maxsize
+_WILD = {"*": ".*", "{algorithm}": "[A-Za-z0-9_]+"}
+_METRICS = {"binary-classification": "roc_auc", "multiclass-classification": "accuracy", "sales-forecast": "rmspe"}
+_NEEDS = {
+    **dict.fromkeys(
+        ("task", "target", "selection_metric", "numeric", "split", "forecast", "feature_view", "candidates"), "data"
+    ),
+    **dict.fromkeys(("cross_validation", "params_file", "metadata"), "candidates"),
+}
+"""Keys that say something of another section."""
+_SCORED_GATES = frozenset(
+    {"better_than_production", "latency_p95_ms", "peak_memory_mb", "cpu", "data_quality", "rollback_plan"}
+)
+"""Gates that run the model on rows."""
+_T = TypeVar("_T")
+
+
+def claim_of(name: str, model: str) -> int:
+    """How exactly a name or pattern means a registered model: by how much of it is no placeholder."""
+    parts = re.split(r"(\*|\{algorithm\})", name)
+    if len(parts) == 1:
+        return _EXACT if name == model else 0
+    expression = "".join(_WILD.get(part) or re.escape(part) for part in parts)
+    return 1 + sum(map(len, parts[::2])) if re.fullmatch(expression, model, re.DOTALL) else 0
+
+
+def _as_list(value: Any) -> Any:
+    if not isinstance(value, str | list):
+        raise PydanticCustomError("names_type", "the name of a registered model, or a list of names")
+    return [value] if isinstance(value, str) else value
+
+
+Models = Annotated[
+    list[Name],
+    Field(min_length=1),
+    BeforeValidator(_as_list),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
+    ),
+]
+
+
+class FamilyConfig(Strict):
+    """Everything a family needs: the more its file says, the more is checked.
+
+    With `family` and `registered_model` alone, versions move by the rules of the file; with `data`, `task` and `target`
+    they are scored here as well; with `candidates` they are trained here.
+
+    Attributes:
+        family: What consumers ask for; equals the file's name.
+        stated_models: Name of the registered model, or a list of names. `*` in a name stands for any text. With
+            `{algorithm}`, which stands for the candidate's name, every candidate trained here is registered; a plain
+            name takes the winner of the cross-validation alone.
+        stated_task: Kind of learning problem.
+        promotion: Whether `--auto` may act on the family, whose models are then trained here.
+        not_better: What happens to a candidate that passes its thresholds but does not beat Production.
+        stated_metric: Metric that picks the winner in cross-validation and is compared with Production; without it
+            `roc_auc` for two classes, `accuracy` for more, `rmspe` for sales.
+        stated_data: The rows that models are trained on and scored on.
+        stated_target: The column to predict.
+        numeric: Feature columns that are measured; all others are categories and become one-hot columns.
+        forecast: How sales are foretold, of a forecast; no other family has it.
+        split: How the test rows are drawn.
+        cross_validation: How the candidates are compared.
+        stated_candidates: The algorithms that are trained, by name; without them models are trained elsewhere.
+        params_file: YAML file relative to the project's home that overlays the single candidate's hyper-parameters.
+        metadata: JSON file relative to the project's home that describes the version each training registered.
+        gates: The evidence a version needs.
+        feature_view: The approved feature schema; without one, schemas are only compared with Production's.
+        approvals: Who must agree; without it nobody, and changes made outside are adopted instead of quarantined.
+        access: Who may move versions.
+        rollback: Guard against going back and forth.
+        retention: How long versions that served are kept.
+        monitoring: What is watched in Production.
+        review: When the rules are looked at again.
+        contacts: Whom it concerns.
+    """
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    family: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    stated_models: Annotated[Models, Field(alias="registered_model")]
+    stated_task: Literal["binary-classification", "multiclass-classification", "sales-forecast"] | None = Field(
+        None, alias="task"
+    )
+    promotion: Literal["auto", "manual"] = "manual"
+    not_better: Literal["stay", "staging"] = "stay"
+    stated_metric: Literal["roc_auc", "accuracy", "precision", "recall", "f1", "rmspe"] | None = Field(
+        None, alias="selection_metric"
+    )
+    stated_data: Data | None = Field(None, alias="data")
+    stated_target: TargetColumn | None = Field(None, alias="target")
+    numeric: list[str] = Field(default_factory=list)
+    forecast: Forecast | None = None
+    split: Split = Split()
+    cross_validation: CrossValidation = CrossValidation()
+    stated_candidates: Annotated[dict[str, Candidate], Field(min_length=1)] | None = Field(None, alias="candidates")
+    params_file: str | None = None
+    metadata: str | None = None
+    gates: Gates = Gates()
+    feature_view: FeatureView | None = None
+    approvals: Approvals | None = None
+    access: Access = Access()
+    rollback: Rollback = Rollback()
+    retention: Retention = Retention()
+    monitoring: Monitoring | None = None
+    review: Review = Review()
+    contacts: Contacts = Contacts()
+
+    _file: Path | None = PrivateAttr(None)
+
+    @model_validator(mode="after")
+    def _sections_have_what_they_need(self) -> Self:
+        present = {
+            field.alias or name
+            for name, field in type(self).model_fields.items()
+            if getattr(self, name) is not None and name in self.model_fields_set
+        }
+        for key, needed in _NEEDS.items():
+            if key in present and needed not in present:
+                raise contradiction(
+                    f"needs the section {needed}, which the file does not have; add that, or remove this", key
+                )
+        if "data" in present:
+            for key in ("task", "target"):
+                if key not in present:
+                    raise contradiction("missing; add it: it says what is learned from the section data", key)
+        elif rowless := sorted(self.gates.model_fields_set & _SCORED_GATES):
+            raise contradiction(
+                "runs the model on rows, and the file has no section data; add that, or remove this",
+                "gates",
+                rowless[0],
+            )
+        if self.promotion == "auto" and not self.trains_here:
+            raise contradiction(
+                "auto moves what was trained here, and the file has no candidates; write manual", "promotion"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _models_suit_the_training(self) -> Self:
+        if self.trains_here and (len(self.stated_models) > 1 or "*" in self.stated_models[0]):
+            raise contradiction(
+                "a family with candidates registers under one name, or one with {algorithm} in it; write that",
+                "registered_model",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _columns_exist(self) -> Self:
+        if self.has_holdout:
+            named = [(("target", "column"), self.target.column)]
+            named += [(("numeric", str(place)), name) for place, name in enumerate(self.numeric)]
+            for key, name in named:
+                if name not in self.data.columns:
+                    known = nearest(name, self.data.columns) or "; add it there, or correct the name"
+                    raise contradiction(f"column {name!r} is not described under data.columns{known}", *key)
+        return self
+
+    @model_validator(mode="after")
+    def _columns_have_their_role(self) -> Self:
+        if not self.has_holdout:
+            return self
+        unfit = [name for name in self.features if self.data.columns[name].type in {"label", "date"}]
+        if unfit and not self.is_forecast:
+            raise contradiction(
+                f"column {unfit[0]!r}: only the target may be of type label; give features codes",
+                "data",
+                "columns",
+                unfit[0],
+                "type",
+            )
+        if strange := [name for name in self.numeric if name not in self.features]:
+            raise contradiction(f"column {strange[0]!r} is no feature; remove it", "numeric")
+        return self
+
+    @model_validator(mode="after")
+    def _target_suits_the_task(self) -> Self:
+        if not self.has_holdout:
+            return self
+        if self.is_forecast:
+            if self.target.positive_above is not None or self.numeric:
+                key = ("numeric",) if self.numeric else ("target", "positive_above")
+                raise contradiction("a forecast has neither target.positive_above nor numeric; remove it", *key)
+        elif self.task == "binary-classification":
+            if self.target.positive_above is None:
+                raise contradiction("missing; say above which value a row is positive", "target", "positive_above")
+        elif self.target.positive_above is not None or len(self.classes) < _MULTICLASS:
+            raise contradiction(
+                f"a multiclass task needs a column of type label or code with {_MULTICLASS} or more values, and no "
+                "positive_above; correct the column, or the task",
+                "target",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sections_suit_the_task(self) -> Self:
+        if not self.has_holdout:
+            return self
+        if self.is_forecast != (self.forecast is not None):
+            raise contradiction(
+                "a family of task sales-forecast has this section, no other one has; correct task or section",
+                "forecast",
+            )
+        if self.is_forecast != (self.selection_metric in LOWER_IS_BETTER):
+            raise contradiction(
+                f"{self.selection_metric!r} does not measure task {self.task}; write {_METRICS[self.task]}",
+                "selection_metric",
+            )
+        unknown = sorted(set(self.forecast.views) - set(self.stated_candidates or {})) if self.forecast else []
+        if unknown:
+            raise contradiction(f"{unknown[0]!r} is no candidate; remove it", "forecast", "views", unknown[0])
+        if self.is_forecast and self.registers_every_candidate:
+            raise contradiction(
+                "a forecast registers one ensemble of its candidates, so without {algorithm}", "registered_model"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_file_overlays_one_candidate(self) -> Self:
+        if self.params_file is not None and len(self.candidates) != 1:
+            raise contradiction(
+                f"overlays a single candidate, found {len(self.candidates)}; keep one of both", "params_file"
+            )
+        return self
+
+    def from_file(self, file: Path) -> Self:
+        """The same family, which knows where it was read, for messages."""
+        self._file = file
+        return self
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other sections, which go by their names in the file; nothing is validated."""
+        fields = {field.alias or name: name for name, field in type(self).model_fields.items()}
+        return super().model_copy(update={fields[key]: value for key, value in (update or {}).items()}, deep=deep)
+
+    @property
+    def trains_here(self) -> bool:
+        """Whether this project trains the family's models; otherwise they come from elsewhere."""
+        return self.stated_candidates is not None
+
+    @property
+    def has_holdout(self) -> bool:
+        """Whether the file describes rows to score models on; otherwise they are only ruled on."""
+        return self.stated_data is not None
+
+    @property
+    def task(self) -> str:
+        """Kind of learning problem; a `ConfigError` where the file does not say, as for each section below."""
+        return self._section("task", self.stated_task)
+
+    @property
+    def data(self) -> Data:
+        """Where the rows come from and the contract they keep."""
+        return self._section("data", self.stated_data)
+
+    @property
+    def target(self) -> TargetColumn:
+        """The column to predict."""
+        return self._section("target", self.stated_target)
+
+    @property
+    def candidates(self) -> dict[str, Candidate]:
+        """The algorithms that are trained, by name."""
+        return self._section("candidates", self.stated_candidates)
+
+    @property
+    def selection_metric(self) -> str:
+        """Metric that is compared with Production."""
+        return self.stated_metric or _METRICS[self.task]
+
+    @property
+    def registered_model(self) -> str:
+        """The one name its models are registered under; with `{algorithm}` for the candidate's."""
+        if len(self.stated_models) > 1:
+            raise ConfigError(
+                f"family {self.family!r} has several registered models: name one of {', '.join(self.stated_models)}"
+            )
+        return self.stated_models[0]
+
+    @property
+    def is_forecast(self) -> bool:
+        """Whether the family foretells sales; otherwise it tells classes apart."""
+        return self.stated_task == "sales-forecast"
+
+    @property
+    def features(self) -> list[str]:
+        """Names of the feature columns, in the file's order."""
+        return [
+            name
+            for name, column in self.data.columns.items()
+            if name != self.target.column and column.type not in {"identifier", "ignored"}
+        ]
+
+    @property
+    def classes(self) -> list[str]:
+        """What the classes 0, 1, ... of the target mean."""
+        column = self.data.columns[self.target.column]
+        if self.task == "binary-classification":
+            positive = f"{self.target.column} > {self.target.positive_above:g}"
+            return [f"not {positive}", positive]
+        return column.labels or [str(code) for code in column.codes or []]
+
+    @property
+    def categorical(self) -> list[str]:
+        """Names of the feature columns that hold categories."""
+        return [name for name in self.features if name not in self.numeric]
+
+    @property
+    def registers_every_candidate(self) -> bool:
+        """Whether each candidate has a registered model of its own, or only the winner is registered."""
+        return self.trains_here and self.has_patterns
+
+    @property
+    def has_patterns(self) -> bool:
+        """Whether only the registry knows what its models are called."""
+        return any(mark in name for name in self.stated_models for mark in _WILD)
+
+    def model_name(self, algorithm: str) -> str:
+        """The registered model of one candidate algorithm."""
+        return self.registered_model.replace("{algorithm}", algorithm)
+
+    def owns(self, model: str) -> bool:
+        """Whether a registered model belongs to this family, as far as its own file says."""
+        return self.claim(model) > 0
+
+    def claim(self, model: str) -> int:
+        """How exactly the file names a registered model; 0 when it does not."""
+        return max(claim_of(name, model) for name in self.stated_models)
+
+    def at(self, *keys: str) -> str:
+        """How a message about a key of the file begins: with file, line and key."""
+        place = f"config/{self.family}.yaml"
+        if self._file is not None:
+            place = f"config/{self._file.name}:{read_yaml(self._file).place(keys).line}"
+        return f"{place}: {'.'.join(keys)}"
+
+    def lacks(self, section: str, so: str = "add it, docs/FAMILY-FILE.md describes it") -> ConfigError:
+        """The error that names a section which the file does not have.
+
+        Args:
+            section: Its key.
+            so: What follows, or what to do.
+        """
+        return ConfigError(f"{self.at(section)}: this needs a section that the file does not have: {so}")
+
+    def require_training(self) -> None:
+        """Refuse to train what is trained elsewhere.
+
+        Raises:
+            ConfigError: The file has no candidates.
+        """
+        if not self.trains_here:
+            raise self.lacks("candidates", "its models are trained elsewhere; nothing was trained or registered")
+
+    def _section(self, key: str, value: _T | None) -> _T:
+        if value is None:
+            raise self.lacks(key)
+        return value

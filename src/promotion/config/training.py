@@ -1,0 +1,123 @@
+"""What a family's file says where its models are trained here: rows and their contract, target, split, candidates."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from promotion.config.policy import Strict, contradiction
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+ParameterValue = bool | int | float | str | None
+
+
+class Column(Strict):
+    """What one column may hold.
+
+    Attributes:
+        type: `number`, `integer`, `code` (one of `codes`, an integer), or `label` (one of `labels`, a text): of the
+            target, or in a forecast. A `date`, only in a forecast. An `identifier` names a row, uniquely; `ignored`
+            only has to be there: no features both.
+        minimum: Smallest allowed value, inclusive.
+        maximum: Largest allowed value, inclusive.
+        codes: The allowed values of a `code` column.
+        labels: The allowed values of a `label` column; each stands for its position.
+        max_missing: Largest allowed share of empty cells.
+        unit: Physical unit, for documentation.
+        description: What is measured, for documentation.
+        hint: What to tell a person whose file breaks the rule.
+    """
+
+    type: Literal["number", "integer", "code", "label", "date", "identifier", "ignored"]
+    minimum: float | None = None
+    maximum: float | None = None
+    codes: list[int] | None = None
+    labels: list[str] | None = None
+    max_missing: Fraction = 0.0
+    unit: str | None = None
+    description: str = ""
+    hint: str | None = None
+
+    @model_validator(mode="after")
+    def _values_belong_to_their_type(self) -> Column:
+        for kind, values in (("code", self.codes), ("label", self.labels)):
+            if (self.type == kind) != (values is not None):
+                raise contradiction(
+                    f"a column of type {kind} lists its {kind}s, other columns have none; correct type or values"
+                )
+        return self
+
+
+class Data(Strict):
+    """Where the rows come from and the contract they must keep.
+
+    Attributes:
+        path: CSV file, relative to the project's home.
+        url: Where `download-data.py` fetches it.
+        generator: What makes the file where it is missing, one of those in `models.data.sources`; never with a URL.
+        sha256: Digest the file must have.
+        licence: Terms and attribution, shown with the data.
+        allow_duplicates: Whether two identical rows may occur.
+        columns: Every column of the file, the target included.
+    """
+
+    path: str
+    url: str | None = None
+    generator: str | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    licence: str = ""
+    allow_duplicates: bool = False
+    columns: dict[str, Column]
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Data:
+        if self.url is not None and self.generator is not None:
+            raise contradiction("url and generator exclude each other; keep one", "generator")
+        return self
+
+
+class TargetColumn(Strict):
+    """The column to predict.
+
+    Attributes:
+        column: Its name. In a multiclass task its labels or codes are the classes, in the file's order.
+        positive_above: In a binary task every value above this is the positive class; a label counts by its position.
+    """
+
+    column: str
+    positive_above: float | None = None
+
+
+class Split(Strict):
+    """The stratified test split, drawn once with a fixed seed.
+
+    Attributes:
+        test_size: Share of the rows that nothing is learned from.
+        seed: Of the split, of the folds and of the algorithms.
+    """
+
+    test_size: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    seed: int = 42
+
+
+class CrossValidation(Strict):
+    """Repeated stratified k-fold on the training part.
+
+    Attributes:
+        folds: Parts of one repetition.
+        repeats: How often the parts are drawn anew.
+    """
+
+    folds: Annotated[int, Field(ge=2)] = 5
+    repeats: Annotated[int, Field(ge=1)] = 5
+
+
+class Candidate(Strict):
+    """One algorithm of `models.training.candidates.ALGORITHMS`.
+
+    Attributes:
+        params: Its hyper-parameters, under the names its library gives them.
+    """
+
+    params: dict[str, ParameterValue] = Field(default_factory=dict)
