@@ -1,6 +1,7 @@
 """What an earlier layout of this project registered and exported is still loaded, served and deployed.
 
-`made_earlier/` holds a sales ensemble of three invented stores and an export of heart-disease, as they were written.
+`made_earlier/` holds a sales ensemble of three invented stores, an export of heart-disease, and the record of its
+promotion as it was taken out of a journal, as they were written.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import pandas as pd
 import pytest
 from tests.promotion.serving.conftest import Serve
 
+from promotion.audit import verify_journal
+from promotion.audit.export import ExportSource
 from promotion.delivery.export import read_expected
 from promotion.delivery.records import Image
 from promotion.errors import ArtifactTampered
@@ -107,3 +110,13 @@ def test_an_image_of_that_export_is_checked_against_it() -> None:
     image = Image.from_labels("heart-disease:1.0.0", {f"io.promotion.{name}": text for name, text in labels.items()})
 
     assert 0 < len(read_expected(EXPORT, image).rows)
+
+
+def test_a_record_taken_out_earlier_is_sound(keys: Keys) -> None:
+    """Its events, its signed checkpoint and its rows are read as they were, without what was added since."""
+    source = ExportSource(MADE / "journal.jsonl")
+
+    report = verify_journal(source, source.checkpoints, keys.trusted())
+
+    assert [] == report.findings
+    assert (5, {"signed": 1}) == (report.events, report.checkpoints)

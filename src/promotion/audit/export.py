@@ -12,7 +12,7 @@ from promotion.audit.checkpoints import Checkpoint
 from promotion.audit.source import JournalSource
 from promotion.data.files import whole_file
 from promotion.errors import DataError, UsageError
-from promotion.journal.audit_rows import COLUMNS, EVENT, Batch, Row
+from promotion.journal.audit_rows import ADDED_LATER, COLUMNS, EVENT, Batch, Row
 
 FORMAT = 1
 _JOURNAL, _CHECKPOINT = "journal", "checkpoint"
@@ -103,7 +103,7 @@ class ExportSource:
 
     def _row(self, kind: str, document: dict[str, Any]) -> Row:
         try:
-            return [document[name] for name in COLUMNS[kind]]
+            return [document[name] if name not in ADDED_LATER else document.get(name) for name in COLUMNS[kind]]
         except KeyError as error:
             raise DataError(f"{self._path}: a line of kind {kind!r} has no {error}: not an export of ours") from error
 

@@ -12,7 +12,7 @@ from typing import Any
 from promotion.audit.findings import AuditFindings
 from promotion.journal.audit_rows import APPROVAL, COLUMNS, EVENT, INCIDENT, REPORT, VERSION, Row
 from promotion.journal.chain import digest
-from promotion.journal.records import Registration
+from promotion.journal.records import registered_facts
 from promotion.registry.stages import Stage
 
 _SEQUENCE, _VERSION_ID, _ACTION, _FROM, _TO, _REPORT_ID, _DETAILS = (
@@ -47,6 +47,9 @@ class _Version:
 
     def __str__(self) -> str:
         return "{} v{}".format(*self.identity) if self.identity else "a version"
+
+
+_REGISTRATION = "registration (signature, trainer, feature hash, metrics, lineage, provenance)"
 
 
 class Claims:
@@ -178,14 +181,18 @@ class Claims:
         if known is None:
             self._findings.add("version", where, "in no event: written past the journal")
             return
-        registration = digest({name: row[name] for name in Registration.__slots__}) if known.registration else None
+        registration = digest(registered_facts(row)) if known.registration else None
         for name, today, recorded in (
             ("name", (row["model"], row["mlflow_version"]), known.identity or (row["model"], row["mlflow_version"])),
             ("version", row["version"], known.semver or row["version"]),
             ("status", row["status"], known.status),
             ("digest", row["digest"], known.digest or row["digest"]),
             ("known-bad mark", row["known_bad"], known.known_bad),
-            ("registration (signature, trainer, feature hash, metrics, lineage)", registration, known.registration),
+            (
+                "registration (signature, trainer, feature hash, metrics, lineage, provenance)",
+                registration,
+                known.registration,
+            ),
         ):
             if today != recorded:
                 what = f"its row's {name} is {_shown(today)}, the events say {_shown(recorded)}: changed by SQL"

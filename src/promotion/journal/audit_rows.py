@@ -33,6 +33,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     INCIDENT: tuple(incident.c.keys()),
 }
 """Of each kind of row; times are text as `promotion.journal.chain.moment` spells it."""
+ADDED_LATER = frozenset({"provenance"})
+"""Columns that an export from before they were added does not have."""
 
 # Gate reports are some kilobytes each.
 _PAGES = {REPORT: 500, APPROVAL: 2000, EVENT: 10_000}

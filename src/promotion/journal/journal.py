@@ -74,8 +74,10 @@ class Journal(JournalReader):
                         "digest": registration.digest,
                         "registration": digest(values),
                         "trainer": registration.trainer,
+                        "provenance": registration.provenance,
                     }
-                    transaction.append(known, Authority("register", actor, f"trained as {given}"), details)
+                    authority = Authority("register", actor, f"{registration.provenance} as {given}")
+                    transaction.append(known, authority, details)
         except IntegrityError as error:
             raise UsageError(f"{family!r} has a version {semver} already: choose another --semver") from error
         return given

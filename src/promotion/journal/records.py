@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from promotion.registry.stages import Stage
 
@@ -165,6 +165,9 @@ class Authority:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
+Provenance = Literal["trained", "received"]
+
+
 @dataclass(frozen=True, slots=True)
 class Registration:
     """What is known of a version the moment it is registered.
@@ -176,6 +179,8 @@ class Registration:
         feature_hash: Of the feature schema it was trained on.
         metrics: By name.
         lineage: Where it comes from: run, commit, data, parameters.
+        provenance: `trained` when our training signed it, `received` when it was found in MLflow and signed as such;
+            None when that was not recorded yet, which was always our training.
     """
 
     digest: str
@@ -184,10 +189,21 @@ class Registration:
     feature_hash: str
     metrics: Mapping[str, float]
     lineage: Mapping[str, Any]
+    provenance: Provenance | None = "trained"
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, of which the chain keeps the digest."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return registered_facts({name: getattr(self, name) for name in self.__slots__})
+
+
+def registered_facts(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the chain's digest of a registration covers; one from before provenances were recorded has none.
+
+    Args:
+        values: Columns of the version's row, these among them.
+    """
+    facts = {name: values[name] for name in Registration.__slots__}
+    return facts if facts["provenance"] else {name: value for name, value in facts.items() if name != "provenance"}
 
 
 @dataclass(frozen=True, slots=True)

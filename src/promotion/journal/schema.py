@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0005"
+REVISION = "0006"
 """The newest migration; a journal at this revision is used without loading the migration engine."""
 
 metadata = MetaData()
@@ -83,6 +83,7 @@ model_version_detail = Table(
     Column("trainer", String(256)),
     Column("registered_at", UtcDateTime),
     Column("known_bad", Text),
+    Column("provenance", String(16)),
     UniqueConstraint("model_id", "mlflow_version"),
     UniqueConstraint("model_id", "version"),
     CheckConstraint("status IN ('none', 'staging', 'production', 'archived')", name="known_status"),

@@ -172,7 +172,7 @@ HANDIWORK = {
     ),
     "metrics": (
         """UPDATE model_version_detail SET metrics = '{"roc_auc": 0.99}' WHERE mlflow_version = 2""",
-        r"churn v2: its row's registration \(signature, trainer, feature hash, metrics, lineage\)",
+        r"churn v2: its row's registration \(signature, trainer, feature hash, metrics, lineage, provenance\)",
     ),
     "known bad": (
         "UPDATE model_version_detail SET known_bad = NULL",
