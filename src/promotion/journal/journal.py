@@ -36,15 +36,22 @@ class Journal(JournalReader):
             pass
 
     def register(
-        self, family: str, versions: Sequence[tuple[Known, Registration]], *, actor: str, semver: str | None
+        self,
+        family: str,
+        versions: Sequence[tuple[Known, Registration]],
+        *,
+        actor: str,
+        semver: str | None,
+        act: str = "trained",
     ) -> str:
-        """Record what was trained together: every version under the same semantic version.
+        """Record what was registered together: every version under the same semantic version.
 
         Args:
             family: Whose versions.
             versions: Each with what is known of it.
-            actor: Who trained.
+            actor: Who registers.
             semver: The semantic version; None for the next minor one of the family.
+            act: What the record says was done with it.
 
         Returns:
             The semantic version.
@@ -75,7 +82,7 @@ class Journal(JournalReader):
                         "registration": digest(values),
                         "trainer": registration.trainer,
                     }
-                    transaction.append(known, Authority("register", actor, f"trained as {given}"), details)
+                    transaction.append(known, Authority("register", actor, f"{act} as {given}"), details)
         except IntegrityError as error:
             raise UsageError(f"{family!r} has a version {semver} already: choose another --semver") from error
         return given
