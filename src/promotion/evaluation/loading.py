@@ -15,7 +15,7 @@ import yaml
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from promotion.artifacts.files import local_artifact
-from promotion.artifacts.scanning import PICKLE_SUFFIXES
+from promotion.artifacts.scanning import PICKLE_SUFFIXES, problems
 from promotion.artifacts.trusted_types import TRUSTED_TYPES
 from promotion.config.family import FamilyConfigs
 from promotion.errors import ArtifactRefused, PromotionError
@@ -25,6 +25,8 @@ from promotion.registry.contract import ModelVersion, Registry
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_PICKLES = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
 
 
 class UnloadableModel(PromotionError):
@@ -86,9 +88,13 @@ def load_artifact(folder: Path) -> Any:
 
 
 def _load_foreign(version: ModelVersion, folder: Path) -> Predictor:
-    os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    is_allowed = os.environ.setdefault(_PICKLES, "false").lower() in {"true", "1"}
     import mlflow.pyfunc
+    from mlflow import environment_variables
 
+    # An MLflow that does not know the variable unpickles whatever it is given.
+    if not is_allowed and not hasattr(environment_variables, _PICKLES) and (found := problems(folder)):
+        raise UnloadableModel(f"{version} cannot be loaded: {'; '.join(found)}; {_PICKLES}=true loads it all the same")
     try:
         model: Predictor = mlflow.pyfunc.load_model(str(folder))
     except Exception as error:

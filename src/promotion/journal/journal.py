@@ -61,10 +61,8 @@ class Journal(JournalReader):
         """
         try:
             with self.transaction(family) as transaction:
-                taken = transaction.connection.execute(
-                    select(model_version_detail.c.version).where(model_version_detail.c.family == family)
-                )
-                given = semver or next_minor(taken.scalars())
+                taken = select(model_version_detail.c.version).where(model_version_detail.c.family == family)
+                given = semver or next_minor(transaction.connection.execute(taken).scalars())
                 for version, registration in versions:
                     known = transaction.version(version)
                     values = registration.as_json()
