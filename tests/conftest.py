@@ -126,12 +126,18 @@ def no_journal(settings: Settings) -> None:
 
 
 @pytest.fixture(scope="session")
-def fitted_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The heart-disease logistic regression, fitted as training fits it, in an MLflow model folder."""
+def skops_flavour() -> None:
+    """Only where MLflow writes skops models, as our training does."""
     import mlflow.sklearn
 
     if "skops_trusted_types" not in signature(mlflow.sklearn.save_model).parameters:
-        pytest.skip(f"MLflow {mlflow.__version__} writes no skops models, as our training does")
+        pytest.skip(f"MLflow {mlflow.__version__} writes no skops models")
+
+
+@pytest.fixture(scope="session")
+def fitted_model(skops_flavour: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The heart-disease logistic regression, fitted as training fits it, in an MLflow model folder."""
+    import mlflow.sklearn
 
     from models.training.candidates import build_pipeline
     from promotion.artifacts.trusted_types import TRUSTED_TYPES

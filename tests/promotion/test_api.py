@@ -124,7 +124,10 @@ def test_files_that_changed_since_they_were_recorded_are_not_signed(churn: Store
     """Whoever swaps them and registers gets no signature for the new ones."""
     version = churn.service().candidate("churn", 3)
     change = Change(version, Stage.STAGING, digest="d" * 64)
-    churn.service().journal.move("churn", [change], Authority("stage", "anna", "held"), expected_production=None)
+    journal = churn.service().journal
+    serving = journal.production("churn")
+    assert serving is not None
+    journal.move("churn", [change], Authority("stage", "anna", "held"), expected_production=serving.id)
 
     with pytest.raises(ArtifactTampered, match="churn v3: its files are not those that were recorded"):
         promotion.register("churn", 3)
@@ -162,8 +165,11 @@ def test_questions_without_an_answer_are_usage_errors(churn: Store) -> None:
 
 def test_a_pickle_is_refused_by_every_mlflow(churn: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """An MLflow that does not know the variable would load it: then we look."""
+    import mlflow.pyfunc
     from mlflow import environment_variables
 
+    # What loads is imported before, as in a process that has loaded a model already.
+    assert mlflow.pyfunc.load_model
     monkeypatch.delattr(environment_variables, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION", raising=False)
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     (churn.artifact("churn", 1) / "model.pkl").write_bytes(b"\x80\x04K\x01.")
