@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, TextIO
 
 import click
 
-from promotion.cli.extras import missing_extra
+from promotion.config.extras import missing_extra
 from promotion.config.settings import Settings, home_notice
 from promotion.errors import NothingToDo, PromotionError
 from promotion.registry.stages import Stage
