@@ -14,6 +14,10 @@ PY := .venv/bin/python
 RUNTIME := .venv/.runtime
 SERVING := .venv/.serving
 DEVELOPMENT := .venv/.development
+# The extras that this repository's own commands need.
+RUNS := train export monitor postgres
+# The server's image has the extra alone, without the core.
+SERVE := $(PY) -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['serve'], sep='\n')"
 COMPILE := $(PY) -m uv pip compile -q --no-annotate --universal --python-version 3.11 --custom-compile-command "make requirements"
 
 # $(call title,text) announces a step, with the seconds since `make` started.
@@ -80,6 +84,19 @@ test: $(DEVELOPMENT) ## Run the unit tests (ARGS="-k name" picks some)
 mutants: $(DEVELOPMENT) ## Change the deciding code in 150 places, one at a time: do tests notice? (ARGS="--subject gates --draw 20")
 	@$(PY) tests/mutants/run.py $(ARGS)
 
+# What runs against the lowest versions: the core's tests; MLflow 2.9 imports setuptools' pkg_resources.
+LOWEST := build/lowest
+LOWEST_TESTS := $(foreach room,approvals artifacts audit cli compliance config data evaluation gates journal reconcile registry signing test_*.py,tests/promotion/$(room))
+LOWEST_TOOLS := pytest pytest-timeout pytest-xdist responses httpx 'setuptools<81'
+
+.PHONY: test-lowest
+test-lowest: $(DEVELOPMENT) ## Run the core's tests at the lowest versions its ranges allow (Python 3.11)
+	@mkdir -p build
+	@$(PY) -m uv pip compile -q --no-header --python-version 3.11 --resolution lowest-direct pyproject.toml --extra postgres -o $(LOWEST).txt
+	@$(PY) -m uv venv -q --clear --no-python-downloads --python 3.11 $(LOWEST)
+	@$(PY) -m uv pip install -q --python $(LOWEST) -r $(LOWEST).txt $(LOWEST_TOOLS)
+	@$(LOWEST)/bin/python -m pytest -n 3 --dist loadfile -p no:cacheprovider -o filterwarnings=default $(LOWEST_TESTS) $(ARGS)
+
 .PHONY: lint
 lint: $(DEVELOPMENT) ## Ruff, mypy strict and the import contracts
 	@$(PY) -m ruff check
@@ -110,9 +127,9 @@ serve: $(SERVING) ## Export MODEL's champion and answer over HTTP on PORT (8080)
 
 .PHONY: requirements
 requirements: $(DEVELOPMENT) ## Compile requirements*.txt from pyproject.toml (ARGS=--upgrade renews them)
-	@$(COMPILE) $(ARGS) pyproject.toml -o requirements.txt
-	@$(COMPILE) $(ARGS) pyproject.toml --extra dev --group serving -c requirements.txt -o requirements-dev.txt
-	@$(COMPILE) $(ARGS) --group serving -c requirements.txt -o requirements-serving.txt
+	@$(COMPILE) $(ARGS) pyproject.toml $(RUNS:%=--extra %) -o requirements.txt
+	@$(COMPILE) $(ARGS) pyproject.toml $(RUNS:%=--extra %) --extra serve --extra dev -c requirements.txt -o requirements-dev.txt
+	@$(SERVE) | $(COMPILE) $(ARGS) -c requirements.txt - -o requirements-serving.txt
 
 .PHONY: bench
 bench: $(DEVELOPMENT) ## Run the side-by-side measurements

@@ -37,11 +37,11 @@ from models.forecast.features import build_features
 from models.forecast.history import day_numbers
 from models.forecast.rows import checked_rows
 from models.forecast.training.training import train_ensemble
-from models.model_registry import find_version
 from promotion.artifacts.files import local_artifact
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY, Settings
 from promotion.data.tables import CHUNK_ROWS, TableFile
+from promotion.lookup import find_version
 from promotion.prediction.answers import answer
 from promotion.prediction.batch import Done, predict_table
 from promotion.registry.open import open_registry

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,7 +126,16 @@ def no_journal(settings: Settings) -> None:
 
 
 @pytest.fixture(scope="session")
-def fitted_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def skops_flavour() -> None:
+    """Only where MLflow writes skops models, as our training does."""
+    import mlflow.sklearn
+
+    if "skops_trusted_types" not in signature(mlflow.sklearn.save_model).parameters:
+        pytest.skip(f"MLflow {mlflow.__version__} writes no skops models")
+
+
+@pytest.fixture(scope="session")
+def fitted_model(skops_flavour: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The heart-disease logistic regression, fitted as training fits it, in an MLflow model folder."""
     import mlflow.sklearn
 

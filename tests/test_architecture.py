@@ -33,10 +33,10 @@ def imports() -> dict[str, set[str]]:
 
 
 def _room(module: str) -> str:
-    """A folder, or `bootstrap`; other files at the top are the promotion itself."""
+    """A folder, `api` or `bootstrap`; other files at the top are the promotion itself."""
     name = module.split(".")[1] if "." in module else ITSELF
     package = REPOSITORY / "src" / "promotion" / name
-    return name if package.is_dir() or name in {"bootstrap", *EVERYWHERE} else ITSELF
+    return name if package.is_dir() or name in {"api", "bootstrap", *EVERYWHERE} else ITSELF
 
 
 def _drawn() -> tuple[set[str], dict[str, set[str]]]:

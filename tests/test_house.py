@@ -32,6 +32,7 @@ COMMANDS = sorted(
 DOOR_LINES = 25
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+RUNS = re.findall(r"^RUNS := (.*)$", MAKEFILE, flags=re.MULTILINE)[0].split()
 TARGETS = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, flags=re.MULTILINE))
 
 
@@ -100,16 +101,20 @@ def test_make_alone_lists_every_target() -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "groups"), [("requirements.txt", []), ("requirements-dev.txt", ["dev"])], ids=["runtime", "dev"]
+    ("file", "extras"),
+    [
+        ("requirements.txt", ["", *RUNS]),
+        ("requirements-dev.txt", ["", *RUNS, "serve", "dev"]),
+        ("requirements-serving.txt", ["serve"]),
+    ],
+    ids=["runtime", "dev", "serving"],
 )
-def test_requirements_are_compiled_from_pyproject(file: str, groups: list[str]) -> None:
+def test_requirements_are_compiled_from_pyproject(file: str, extras: list[str]) -> None:
     """Each declared dependency is pinned at an allowed version, and no index or host is written down."""
     text = (REPOSITORY / file).read_text(encoding="utf-8")
     pinned = dict(re.findall(r"^([a-z0-9.-]+)(?:\[[a-z,-]+\])?==(\S+)", text, flags=re.MULTILINE))
-    declared = [*PROJECT["project"]["dependencies"]]
-    for group in groups:
-        declared += PROJECT["project"]["optional-dependencies"][group]
-    wanted = [Requirement(line) for line in declared]
+    parts = PROJECT["project"]["optional-dependencies"] | {"": PROJECT["project"]["dependencies"]}
+    wanted = [Requirement(line) for extra in extras for line in parts[extra]]
 
     assert [] == [str(item) for item in wanted if pinned.get(canonicalize_name(item.name), "0") not in item.specifier]
     assert [] == re.findall(r"https?://\S+|file:\S+|--\S*index\S*|@ \S+", text)

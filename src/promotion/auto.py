@@ -10,7 +10,7 @@ from promotion.config.family import FamilyConfig, FamilyConfigs
 from promotion.errors import GateRefused, NothingToDo, ProjectionIncomplete, PromotionError, UnknownModel
 from promotion.registry.contract import ModelVersion, Registry
 from promotion.registry.stages import Stage
-from promotion.service import Mover, Promotion, PromotionPlan, PromotionService, refusal
+from promotion.service import Move, Mover, PromotionPlan, PromotionService, refusal
 
 BEST_TAG = "best_model"
 ROUND_TAG = "promotion.round"
@@ -73,7 +73,7 @@ def promote_best(
     *,
     on_found: Callable[[ModelVersion], None] = lambda _version: None,
     on_checked: Callable[[PromotionPlan], None] = lambda _plan: None,
-) -> Promotion:
+) -> Move:
     """Promote the newest training round's best version if it passes every gate.
 
     A candidate that merely does not beat Production stays, or goes to Staging, as the configuration says.

@@ -17,7 +17,7 @@ from promotion.journal import clock
 from promotion.journal.records import Authority
 from promotion.reconcile.projection import STAGE_TAG
 from promotion.registry.stages import Stage
-from promotion.service import Promotion, PromotionService
+from promotion.service import Move, PromotionService
 
 _HTTP_SECONDS = 5
 _OK = 200
@@ -64,12 +64,12 @@ class Announced:
     refused: Sequence[str] = ()
 
 
-Announce = Callable[[Promotion], Announced]
+Announce = Callable[[Move], Announced]
 ItemResult = tuple[ItemOutcome, str]
 ChecklistTask = Callable[["_Aftermath"], ItemResult]
 
 
-def after_promotion(service: PromotionService, promotion: Promotion, announce: Announce | None = None) -> list[Item]:
+def after_promotion(service: PromotionService, move: Move, announce: Announce | None = None) -> list[Item]:
     """Carry out the tasks that follow a promotion, and record how they ended.
 
     A task that fails does not undo the move, nor does it fail the command: the version serves, and the item says what
@@ -77,10 +77,10 @@ def after_promotion(service: PromotionService, promotion: Promotion, announce: A
 
     Args:
         service: Moved the version.
-        promotion: The move.
+        move: What was done.
         announce: Tells the channels of it; None where there are none.
     """
-    return _Aftermath(service, promotion, announce).run(
+    return _Aftermath(service, move, announce).run(
         {
             "update model serving endpoint": _serving,
             "configure monitoring dashboards": _monitoring,
@@ -91,9 +91,9 @@ def after_promotion(service: PromotionService, promotion: Promotion, announce: A
     )
 
 
-def after_rollback(service: PromotionService, promotion: Promotion, announce: Announce | None = None) -> list[Item]:
+def after_rollback(service: PromotionService, move: Move, announce: Announce | None = None) -> list[Item]:
     """Validate a rollback, and record what was found; otherwise as `after_promotion`."""
-    return _Aftermath(service, promotion, announce).run(
+    return _Aftermath(service, move, announce).run(
         {
             "verify service health metrics": _health,
             "confirm prediction quality": _quality,
@@ -113,12 +113,12 @@ class _Aftermath:
     """A move that was made, and whom to ask about it."""
 
     service: PromotionService
-    promotion: Promotion
+    move: Move
     announce: Announce | None
 
     @property
     def config(self) -> FamilyConfig | None:
-        return self.service.configs.get(self.promotion.plan.family)
+        return self.service.configs.get(self.move.family)
 
     @property
     def contacts(self) -> Contacts:
@@ -127,22 +127,22 @@ class _Aftermath:
     @property
     def names(self) -> set[str]:
         """What the version that serves now is called."""
-        candidate = self.promotion.plan.candidate
-        entry = self.service.journal.entry(candidate.model, candidate.number)
-        return {str(candidate.number), *([entry.version] if entry else [])}
+        version = self.move.version
+        entry = self.service.journal.entry(version.model, version.number)
+        return {str(version.number), *([entry.version] if entry else [])}
 
     def run(self, tasks: dict[str, ChecklistTask]) -> list[Item]:
         items = [Item(name, *self._attempt(task)) for name, task in tasks.items()]
-        plan = self.promotion.plan
+        move = self.move
         try:
-            arrival = self.service.journal.arrival(plan.family, plan.to)
+            arrival = self.service.journal.arrival(move.family, move.to)
             authority = Authority(
                 "checklist",
                 arrival.actor if arrival else "journal",
                 f"after {arrival.action if arrival else 'the move'}",
-                details={"after": self.promotion.operation, "items": checklist_document(items)},
+                details={"after": self.move.operation, "items": checklist_document(items)},
             )
-            self.service.journal.record(plan.family, plan.candidate, authority)
+            self.service.journal.record(move.family, move.version, authority)
         except JournalError as error:
             items.append(Item("record this checklist", ItemOutcome.FAILED, str(error)))
         return items
@@ -157,10 +157,10 @@ class _Aftermath:
 def _serving(after: _Aftermath) -> ItemResult:
     url = after.contacts.serving_url
     if url is None:
-        return ItemOutcome.BY_HAND, f"deploy {after.promotion.plan.candidate}; contacts.serving_url is not configured"
+        return ItemOutcome.BY_HAND, f"deploy {after.move.version}; contacts.serving_url is not configured"
     problem, version = _ask(url)
     if problem:
-        return ItemOutcome.BY_HAND, f"deploy {after.promotion.plan.candidate}, then look: {problem}"
+        return ItemOutcome.BY_HAND, f"deploy {after.move.version}, then look: {problem}"
     if version not in after.names:
         return (
             ItemOutcome.BY_HAND,
@@ -180,7 +180,7 @@ def _health(after: _Aftermath) -> ItemResult:
         served = version or "unknown"
         return (
             ItemOutcome.FAILED,
-            f"{url} is healthy, but serves version {served}, not {after.promotion.plan.candidate}",
+            f"{url} is healthy, but serves version {served}, not {after.move.version}",
         )
     return ItemOutcome.DONE, f"{url} is healthy and serves version {version}"
 
@@ -194,7 +194,7 @@ def _monitoring(after: _Aftermath) -> ItemResult:
 
 def _stakeholders(after: _Aftermath) -> ItemResult:
     if after.announce is not None:
-        announced = after.announce(after.promotion)
+        announced = after.announce(after.move)
         if announced.refused:
             told = f"; told: {', '.join(announced.accepted)}" if announced.accepted else ""
             return (
@@ -213,7 +213,7 @@ def _review(after: _Aftermath) -> ItemResult:
 
 
 def _previous(after: _Aftermath) -> ItemResult:
-    left = after.promotion.plan.production
+    left = after.move.before
     if left is None:
         return ItemOutcome.DONE, "there was no previous version"
     version = after.service.registry.version(left.model, left.number)
@@ -230,15 +230,16 @@ def _previous(after: _Aftermath) -> ItemResult:
 
 
 def _quality(after: _Aftermath) -> ItemResult:
-    plan = after.promotion.plan
+    move = after.move
     if after.config is None or not after.config.has_holdout:
-        return ItemOutcome.BY_HAND, f"try {plan.candidate}: no configuration says which rows to score it on"
+        return ItemOutcome.BY_HAND, f"try {move.version}: no configuration says which rows to score it on"
+    version = after.service.registry.version(move.version.model, move.version.number)
     context = after.service.gatherer.gather(
-        plan.family, plan.candidate, after.config, target=plan.to, from_stage=None, is_rollback=True
+        move.family, version, after.config, target=move.to, from_stage=None, is_rollback=True
     )
     if context.evaluation is None:
         if context.is_loaded:
-            return ItemOutcome.BY_HAND, f"{plan.candidate} loads, but the rows to score it on are missing: try some"
+            return ItemOutcome.BY_HAND, f"{move.version} loads, but the rows to score it on are missing: try some"
         return ItemOutcome.FAILED, context.artifact_problem
     found = [gate(context) for gate in threshold_gates(after.config)]
     text = ", ".join(f"{result.name} {result.measured} (required {result.required})" for result in found)
@@ -248,10 +249,10 @@ def _quality(after: _Aftermath) -> ItemResult:
 
 
 def _shown(after: _Aftermath) -> ItemResult:
-    plan = after.promotion.plan
-    shown = after.service.registry.version(plan.candidate.model, plan.candidate.number)
-    alias = after.service.registry.model(plan.candidate.model).aliases.get("production")
-    if after.promotion.unprojected or shown.stage is not plan.to or alias != plan.candidate.number:
+    move = after.move
+    shown = after.service.registry.version(move.version.model, move.version.number)
+    alias = after.service.registry.model(move.version.model).aliases.get("production")
+    if move.unprojected or shown.stage is not move.to or alias != move.version.number:
         seen = f"{shown} in {shown.stage} and @production at {f'v{alias}' if alias else 'no version'}"
         return ItemOutcome.FAILED, f"MLflow shows {seen}: python scripts/promote-model.py --reconcile"
     return ItemOutcome.DONE, f"MLflow shows {shown} in {shown.stage} and @production at it, as the journal does"

@@ -3,44 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from promotion.errors import GateRefused, NothingToDo, ProductionOccupied, ProjectionIncomplete, UsageError
+from promotion.errors import GateRefused, NothingToDo, ProductionOccupied, UsageError
 from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
-from promotion.rollback import ACTION as ROLLBACK
-from promotion.rollback import archive, rollback
-from promotion.service import Mover, Promotion, PromotionPlan, PromotionService
+from promotion.rollbacks import archive, roll_back
+from promotion.service import Move, Mover, PromotionPlan, PromotionService
 
 Checked = Callable[[PromotionPlan], None]
 """Told what the gates found, before anything moves."""
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """A move that was made, recorded, and shown by MLflow.
-
-    Attributes:
-        model: Registered model.
-        version: MLflow's number.
-        from_stage: Where the version was.
-        stage: Where it is.
-        action: What the record calls it: stage, promote, rollback or archive.
-        archived: The version that left Production for it, such as `rossmann-ensemble v5`; None when none did.
-    """
-
-    model: str
-    version: int
-    from_stage: Stage
-    stage: Stage
-    action: str
-    archived: str | None = None
-
-
-def stage_of(service: PromotionService, version: ModelVersion) -> Stage:
-    """Where a version is: the journal's word, and MLflow's for one the journal does not know yet."""
-    entry = service.journal.entry(version.model, version.number)
-    return entry.stage if entry else version.stage
 
 
 def usual_reason(now: Stage, target: Stage) -> str:
@@ -55,7 +26,7 @@ def usual_reason(now: Stage, target: Stage) -> str:
 
 def enter_production(
     service: PromotionService, version: ModelVersion, mover: Mover, on_checked: Checked = lambda _plan: None
-) -> Promotion:
+) -> Move:
     """Let a staged version serve, or bring an archived one back, which is recorded as a rollback.
 
     Args:
@@ -70,7 +41,7 @@ def enter_production(
         ProductionMoved: Production changed since the check.
         PromotionError: Something failed before the commit; nothing moved.
     """
-    stage = stage_of(service, version)
+    stage = service.stage_of(version)
     if stage is Stage.NONE:
         is_configured = service.family(version.model) in service.configs
         first = (
@@ -80,15 +51,21 @@ def enter_production(
         )
         raise GateRefused(f"{version} was not validated: it is in stage None; validate first: {first}")
     if stage is Stage.ARCHIVED:
-        return rollback(service, version.model, str(version.number), mover, on_checked=on_checked)
+        return roll_back(service, version.model, str(version.number), mover, on_checked=on_checked)
     plan = service.check(version, from_stage=Stage.STAGING)
     on_checked(plan)
     return service.promote(plan, mover)
 
 
 def move(
-    service: PromotionService, version: ModelVersion, target: Stage, mover: Mover, *, archive_existing: bool = True
-) -> Moved:
+    service: PromotionService,
+    version: ModelVersion,
+    target: Stage,
+    mover: Mover,
+    *,
+    archive_existing: bool = True,
+    staged_first: bool = True,
+) -> Move:
     """Move a version to any stage it may enter.
 
     Args:
@@ -97,6 +74,7 @@ def move(
         target: Staging, Production or Archived.
         mover: Who answers for it, and why.
         archive_existing: Whether the version in Production may be archived for this one.
+        staged_first: Whether only a version in Staging may enter Production, or, as a rollback, an archived one.
 
     Raises:
         UsageError: The target is None: no version becomes unvalidated again.
@@ -107,7 +85,7 @@ def move(
         ProjectionIncomplete: It moved, but MLflow does not show it yet.
         PromotionError: Something failed before the commit; nothing moved.
     """
-    before = stage_of(service, version)
+    before = service.stage_of(version)
     if before is target:
         raise NothingToDo(f"{version} is in {target} already: nothing to do")
     if target is Stage.NONE:
@@ -116,21 +94,21 @@ def move(
             f'to put it aside, say stage="{Stage.ARCHIVED}"'
         )
     if target is Stage.ARCHIVED:
-        if unprojected := archive(service, version, mover):
-            raise ProjectionIncomplete(f"{version} is in {target} in the journal, but {unprojected}")
-        return Moved(version.model, version.number, before, target, "archive")
-    if target is Stage.STAGING:
+        moved = archive(service, version, mover)
+    elif target is Stage.STAGING:
         moved = service.promote(service.check(version, target), mover)
-        moved.require_shown(**moved.as_json())
-        return Moved(version.model, version.number, before, target, "stage")
-    serving = service.journal.production(service.family(version.model))
-    if serving and not archive_existing:
-        raise ProductionOccupied(
-            f"{serving} serves in Production of {service.family(version.model)!r}, and archive_existing=False keeps it "
-            f"there: {version} stays in {before}; archive_existing=True archives {serving}"
-        )
-    moved = enter_production(service, version, mover)
+    else:
+        serving = service.journal.production(service.family(version.model))
+        if serving and not archive_existing:
+            raise ProductionOccupied(
+                f"{serving} serves in Production of {service.family(version.model)!r}, and archive_existing=False "
+                f"keeps it there: {version} stays in {before}; archive_existing=True archives {serving}"
+            )
+        enter = enter_production if staged_first else _promote
+        moved = enter(service, version, mover)
     moved.require_shown(**moved.as_json())
-    left = str(moved.plan.production) if moved.plan.production else None
-    action = ROLLBACK if before is Stage.ARCHIVED else "promote"
-    return Moved(version.model, version.number, before, target, action, left)
+    return moved
+
+
+def _promote(service: PromotionService, version: ModelVersion, mover: Mover) -> Move:
+    return service.promote(service.check(version), mover)

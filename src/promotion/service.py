@@ -16,7 +16,7 @@ from promotion.errors import (
 )
 from promotion.gates import BETTER, GateReport, run_gates
 from promotion.gates.gathering import Gatherer
-from promotion.journal.records import Authority, Change, Entry
+from promotion.journal.records import Authority, Change, Entry, Known
 from promotion.reconcile.reconciler import Reconciler
 from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
@@ -50,39 +50,55 @@ class PromotionPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Promotion:
-    """A move that was made.
+class Move:
+    """A move that was made: what every verb of promotion returns.
 
     Attributes:
-        plan: What was checked.
+        family: Whose version.
+        version: Which one moved.
+        from_stage: Where it was.
+        to: Where it is.
+        action: What the record calls it: promote, stage, rollback, archive or withdraw.
         operation: The journal's id of the move.
+        before: The version that was in Production until then; None when none was.
+        report: What the gates found; None where none are asked.
         unprojected: Why MLflow does not show it completely; empty when it does.
     """
 
-    plan: PromotionPlan
+    family: str
+    version: Known
+    from_stage: Stage
+    to: Stage
+    action: str
     operation: str
+    before: Entry | None = None
+    report: GateReport | None = None
     unprojected: str = ""
 
     @property
-    def to(self) -> Stage:
-        """Where the candidate is now."""
-        return self.plan.to
+    def archived(self) -> str | None:
+        """The version that left Production for this one, such as `rossmann-ensemble v5`; None when none did."""
+        return str(self.before) if self.before and self.to is Stage.PRODUCTION else None
+
+    @property
+    def semver(self) -> str:
+        """The version as its report calls it; MLflow's number where there is no report."""
+        return self.report.version if self.report else str(self.version.number)
 
     def as_json(self) -> dict[str, Any]:
         """The move as plain data."""
-        plan = self.plan
         return {
-            "family": plan.family,
-            "model": plan.candidate.model,
-            "version": plan.candidate.number,
-            "semver": plan.report.version,
-            "from": plan.candidate.stage.value,
+            "family": self.family,
+            "model": self.version.model,
+            "version": self.version.number,
+            "semver": self.semver,
+            "from": self.from_stage.value,
             "to": self.to.value,
-            "archived": str(plan.production) if plan.production and self.to is Stage.PRODUCTION else None,
-            "overridden": [gate.name for gate in plan.report.refusals],
+            "archived": self.archived,
+            "overridden": [gate.name for gate in self.report.refusals] if self.report else [],
             "operation": self.operation,
             "unprojected": self.unprojected,
-            "report": plan.report.as_json(),
+            "report": self.report.as_json() if self.report else None,
         }
 
     def require_shown(self, **details: Any) -> None:
@@ -96,7 +112,7 @@ class Promotion:
         """
         if self.unprojected:
             raise ProjectionIncomplete(
-                f"{self.plan.candidate} is in {self.to} in the journal, but {self.unprojected}; "
+                f"{self.version} is in {self.to} in the journal, but {self.unprojected}; "
                 "run python scripts/promote-model.py --reconcile when MLflow is well again",
                 **details,
             )
@@ -147,6 +163,11 @@ class PromotionService(Reconciler):
 
     gatherer: Gatherer
 
+    def stage_of(self, version: ModelVersion) -> Stage:
+        """Where a version is: the journal's word, and MLflow's for one the journal does not know yet."""
+        entry = self.journal.entry(version.model, version.number)
+        return entry.stage if entry else version.stage
+
     def check(
         self,
         candidate: ModelVersion,
@@ -182,7 +203,7 @@ class PromotionService(Reconciler):
         )
         return PromotionPlan(family, candidate, production, run_gates(family, context))
 
-    def promote(self, plan: PromotionPlan, mover: Mover) -> Promotion:
+    def promote(self, plan: PromotionPlan, mover: Mover) -> Move:
         """Move a checked version if every gate let it; a refused candidate's report is kept.
 
         Raises:
@@ -212,7 +233,7 @@ class PromotionService(Reconciler):
         action: str | None = None,
         known_bad: str | None = None,
         details: Mapping[str, Any] | None = None,
-    ) -> Promotion:
+    ) -> Move:
         """Record the checked move and bring MLflow after it.
 
         Args:
@@ -226,10 +247,12 @@ class PromotionService(Reconciler):
             ProductionMoved: Production is not the version the plan compared with.
             JournalError: The journal cannot be written; nothing moved.
         """
+        action = action or ("promote" if plan.to is Stage.PRODUCTION else "stage")
         overridden = [*(gate.name for gate in plan.report.refusals), *mover.waived]
         with self.journal.family_lock(plan.family):
             # A cleanup may have deleted it since the check; what is gone must not serve.
             self.registry.version(plan.candidate.model, plan.candidate.number)
+            before = self.stage_of(plan.candidate)
             report_id = self.keep_report(plan, mover.actor)
             changes = [Change(plan.candidate, plan.to, plan.report.digest)]
             if plan.production and plan.to is Stage.PRODUCTION:
@@ -237,7 +260,7 @@ class PromotionService(Reconciler):
             self.report(f"committing {plan.candidate} to {plan.to}")
             recorded = {"report": report_id, "evidence": plan.report.evidence, **(details or {})}
             authority = Authority(
-                action or ("promote" if plan.to is Stage.PRODUCTION else "stage"),
+                action,
                 mover.actor,
                 mover.reason,
                 report_id,
@@ -252,7 +275,17 @@ class PromotionService(Reconciler):
             )
             self.report(f"journal: {plan.candidate} is in {plan.to}")
             unprojected = self.follow(plan.family)
-        return Promotion(plan, operation, unprojected)
+        return Move(
+            plan.family,
+            plan.candidate,
+            before,
+            plan.to,
+            action,
+            operation,
+            plan.production,
+            plan.report,
+            unprojected,
+        )
 
     def keep_report(self, plan: PromotionPlan, actor: str) -> int:
         """Record what the gates found, refusals included; returns the report's id."""
@@ -305,7 +338,7 @@ class PromotionService(Reconciler):
             return None
         return self.registry.version(outsider.model, outsider.number)
 
-    def _ratify(self, newcomer: ModelVersion, mover: Mover) -> Promotion:
+    def _ratify(self, newcomer: ModelVersion, mover: Mover) -> Move:
         family = self.family(newcomer.model)
         self.report(f"{family}: every approval of {newcomer} is given: checking it as any other candidate")
         with suppress(ProjectionIncomplete):

@@ -363,5 +363,5 @@ def test_spark_is_an_extra(
     result = predict("--engine", "spark", "--output", str(tmp_path / "out.csv"))
 
     assert 2 == result.exit_code
-    assert '--engine spark needs PySpark: pip install -e ".[spark]"\n' == result.stderr
+    assert "main needs the extra: pip install 'promotion-layer[spark]' (pyspark is not installed)\n" == result.stderr
     assert [] == list(tmp_path.glob("*out.csv*"))

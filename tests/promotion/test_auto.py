@@ -11,13 +11,13 @@ from promotion.auto import auto_families, best_candidate, for_each_family, metri
 from promotion.config.family import FamilyConfig, FamilyConfigs
 from promotion.errors import GateRefused, NothingToDo, PromotionError, RegistryUnreachable
 from promotion.registry.stages import Stage
-from promotion.service import Mover, Promotion
+from promotion.service import Move, Mover
 
 BEST = {"best_model": "true", "roc_auc": "0.9000"}
 MONDAY, TUESDAY = {"promotion.round": "2026-01-05T08:00:00"}, {"promotion.round": "2026-01-06T08:00:00"}
 
 
-def _auto(store: Store, config: FamilyConfig | None = None) -> Promotion:
+def _auto(store: Store, config: FamilyConfig | None = None) -> Move:
     config = config or a_family()
     return promote_best(store.service(config), config, Mover("jenkins", "nightly"))
 

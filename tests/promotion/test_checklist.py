@@ -18,8 +18,8 @@ from promotion.checklist import Announced, Item, ItemOutcome, after_promotion, a
 from promotion.config.family import FamilyConfig
 from promotion.errors import DataError, JournalLocked
 from promotion.registry.stages import Stage
-from promotion.rollback import rollback
-from promotion.service import Mover, Promotion, PromotionService
+from promotion.rollbacks import roll_back
+from promotion.service import Move, Mover, PromotionService
 
 MODEL = "tiny-linear"
 MOVER = Mover("anna", "because")
@@ -69,7 +69,7 @@ def store(shared: SharedHome) -> Store:
     return shared.back_to("first")
 
 
-def _promote(store: Store, family: FamilyConfig, **options: Any) -> tuple[PromotionService, Promotion]:
+def _promote(store: Store, family: FamilyConfig, **options: Any) -> tuple[PromotionService, Move]:
     service = store.service(family, **options)
     return service, service.promote(service.check(service.candidate(MODEL, 2)), MOVER)
 
@@ -193,10 +193,10 @@ def test_a_checklist_that_cannot_be_recorded_does_not_fail_the_promotion(store: 
 # After a rollback
 
 
-def _back(store: Store, family: FamilyConfig, **options: Any) -> tuple[PromotionService, Promotion]:
+def _back(store: Store, family: FamilyConfig, **options: Any) -> tuple[PromotionService, Move]:
     _promote(store, family)
     service = store.service(family, **options)
-    return service, rollback(service, "tiny", None, MOVER)
+    return service, roll_back(service, "tiny", None, MOVER)
 
 
 def test_a_rollback_is_validated(store: Store, serving: tuple[str, Answers]) -> None:
@@ -273,7 +273,7 @@ def test_a_model_without_configuration_is_validated_as_far_as_it_can_be(store: S
     for number in (1, 2):
         service.promote(service.check(service.candidate("churn", number)), MOVER)
 
-    items = after_rollback(service, rollback(service, "churn", None, MOVER))
+    items = after_rollback(service, roll_back(service, "churn", None, MOVER))
 
     assert [BY_HAND, BY_HAND, DONE, BY_HAND] == [item.outcome for item in items]
 
@@ -295,8 +295,8 @@ def test_stakeholders_are_told_where_channels_are_set(
     """What became of it is in the checklist; without a channel it stays with a person."""
     told: list[tuple[str, int]] = []
 
-    def announce(promotion: Promotion) -> Announced:
-        event = service.journal.arrival(promotion.plan.family, promotion.to)
+    def announce(promotion: Move) -> Announced:
+        event = service.journal.arrival(promotion.family, promotion.to)
         assert event
         told.append((event.action, event.number))
         return announced

@@ -26,10 +26,10 @@ from promotion.errors import (
     UnknownVersion,
 )
 from promotion.registry.stages import Stage
-from promotion.service import Mover, Promotion, PromotionService
+from promotion.service import Move, Mover, PromotionService
 
 
-def _promote(service: PromotionService, model: str, number: int | None = None) -> Promotion:
+def _promote(service: PromotionService, model: str, number: int | None = None) -> Move:
     return service.promote(service.check(service.candidate(model, number)), Mover("anna", "tested"))
 
 
@@ -49,7 +49,7 @@ def test_a_better_version_takes_over(tiny: Store) -> None:
 
     promotion = _promote(service, "tiny-linear")
 
-    assert ("tiny-linear v2", "tiny-linear v1") == (str(promotion.plan.candidate), str(promotion.plan.production))
+    assert ("tiny-linear v2", "tiny-linear v1") == (str(promotion.version), str(promotion.before))
     assert (Stage.PRODUCTION, "") == (promotion.to, promotion.unprojected)
     newest, replaced, _first = service.journal.history("tiny")
     assert promotion.operation == newest.operation == replaced.operation
@@ -57,7 +57,8 @@ def test_a_better_version_takes_over(tiny: Store) -> None:
     assert [newest.gate_report_id] == [row[0] for row in kept[1:]]
     entry = service.journal.production("tiny")
     assert entry is not None
-    assert promotion.plan.report.digest == entry.digest
+    assert promotion.report
+    assert promotion.report.digest == entry.digest
 
 
 def test_a_worse_version_is_refused_and_its_report_kept(tiny: Store) -> None:
@@ -188,7 +189,7 @@ def test_a_model_without_configuration_is_its_own_family(store: Store) -> None:
 
     promotion = _promote(service, "Any Model, really-yes?", 1)
 
-    assert "Any Model, really-yes?" == promotion.plan.family
+    assert "Any Model, really-yes?" == promotion.family
     assert {"Any Model, really-yes? v1": "Production"} == store.shown()
 
 
@@ -296,7 +297,7 @@ def test_a_process_killed_after_the_commit_is_finished_by_the_next_one(tiny: Sto
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=REPOSITORY / "src", env=dict(os.environ), capture_output=True, check=False
     )
-    assert (-signal.SIGKILL, b"") == (done.returncode, done.stderr)
+    assert -signal.SIGKILL == done.returncode, done.stderr
     assert {} == tiny.shown()
 
     tiny.service().reconcile(Mover("anna", "tidy"))

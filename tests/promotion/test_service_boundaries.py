@@ -29,7 +29,7 @@ from promotion.journal.journal import Journal
 from promotion.journal.records import Authority, Change, Entry, Known
 from promotion.registry.contract import ModelVersion, Registry
 from promotion.registry.stages import Stage
-from promotion.service import Mover, Promotion, PromotionPlan, PromotionService, refusal
+from promotion.service import Move, Mover, PromotionPlan, PromotionService, refusal
 
 GOOD, BAD, FIRM = (
     GateResult("good", passed=True, measured="1", required="1"),
@@ -49,6 +49,14 @@ def a_service(folder: Path, config: FamilyConfig | None = None) -> PromotionServ
     """A service that has a journal and nothing else: whoever gets as far as the registry fails."""
     configs = FamilyConfigs({} if config is None else {"tiny": config})
     return PromotionService(a_journal(folder), cast("Registry", None), configs, cast("Gatherer", None))
+
+
+def a_move(plan: PromotionPlan, unprojected: str = "") -> Move:
+    """What comes of a plan that is carried out."""
+    candidate = plan.candidate
+    return Move(
+        plan.family, candidate, candidate.stage, plan.to, "promote", "op", plan.production, plan.report, unprojected
+    )
 
 
 @pytest.fixture(scope="module")
@@ -214,16 +222,16 @@ def test_a_move_is_plain_data(to: Stage, production: Entry | None, archived: str
         "operation": "op",
         "unprojected": "it is down",
         "report": plan.report.as_json(),
-    } == Promotion(plan, "op", "it is down").as_json()
+    } == a_move(plan, "it is down").as_json()
 
 
 def test_a_move_that_mlflow_does_not_show_says_so() -> None:
     """With the command that finishes it; one that is shown is no failure."""
     plan = a_plan(GOOD)
-    Promotion(plan, "op").require_shown()
+    a_move(plan).require_shown()
 
     with pytest.raises(ProjectionIncomplete) as caught:
-        Promotion(plan, "op", "it is down").require_shown(extra=1)
+        a_move(plan, "it is down").require_shown(extra=1)
 
     assert (
         "tiny-forest v2 is in Production in the journal, but it is down; run python scripts/promote-model.py "
@@ -276,10 +284,10 @@ class Told(PromotionService):
         self.done.append(f"check {candidate}")
         return a_plan(GOOD)
 
-    def promote(self, plan: PromotionPlan, mover: Mover) -> Promotion:
+    def promote(self, plan: PromotionPlan, mover: Mover) -> Move:
         """Made, and shown unless a test says otherwise."""
         self.done.append(f"promote {plan.candidate} by {mover.actor}")
-        return Promotion(plan, "op", str(self.outside.get("promoted", "")))
+        return a_move(plan, str(self.outside.get("promoted", "")))
 
 
 class Approved:
@@ -562,7 +570,7 @@ def test_staging_leaves_production_alone(tiny: Store) -> None:
     assert Scored({"roc_auc": 0.95}).metrics == service.check(version(tiny, 2)).report.metrics
 
 
-@pytest.mark.parametrize("kind", [PromotionPlan, Promotion, Mover])
+@pytest.mark.parametrize("kind", [PromotionPlan, Move, Mover])
 def test_a_checked_move_stays_as_it_was_checked(kind: type) -> None:
     """From the check to the commit and after."""
     assert is_fact(kind)

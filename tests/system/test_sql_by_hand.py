@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import Run
 from tests.promotion.factories import Store, a_family
 
-from promotion.approve import Approving, Opinion
+from promotion.approving import Approving, Opinion
 from promotion.config.settings import REPOSITORY, Settings
 from promotion.errors import Quarantined
 from promotion.journal.records import Registration

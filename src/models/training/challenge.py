@@ -51,7 +51,7 @@ def challenge(service: PromotionService, config: FamilyConfig, mover: Mover) -> 
         by_hand = f"{config.family} is promoted by hand (promotion: manual)"
         return ChallengeOutcome(None, Stage.NONE, None, NothingToDo(by_hand))
     try:
-        promotion = promote_best(service, config, mover=mover, on_checked=plans.append)
+        move = promote_best(service, config, mover=mover, on_checked=plans.append)
     except PromotionError as error:
         plan = plans[-1] if plans else None
         decided = isinstance(error, NothingToDo | ProjectionIncomplete)
@@ -59,10 +59,9 @@ def challenge(service: PromotionService, config: FamilyConfig, mover: Mover) -> 
             return ChallengeOutcome(None, plan.candidate.stage if plan else None, plan, error)
         stage = Stage.STAGING if config.not_better == "staging" else plan.candidate.stage
         return ChallengeOutcome("C", stage, plan, None if isinstance(error, NothingToDo) else error)
-    plan = promotion.plan
-    unfinished = f"MLflow does not show it yet: {promotion.unprojected}"
-    problem = ProjectionIncomplete(unfinished) if promotion.unprojected else None
-    return ChallengeOutcome("B" if plan.production else "A", promotion.to, plan, problem)
+    unfinished = f"MLflow does not show it yet: {move.unprojected}"
+    problem = ProjectionIncomplete(unfinished) if move.unprojected else None
+    return ChallengeOutcome("B" if move.before else "A", move.to, plans[-1], problem)
 
 
 def describe(outcome: ChallengeOutcome, config: FamilyConfig) -> Iterator[str]:

@@ -14,7 +14,7 @@ from promotion.cli.console import AS_JSON, MODEL_NAME, VERSION, command, echo, p
 from promotion.errors import UsageError
 
 if TYPE_CHECKING:
-    from promotion.approve import Approving, Opinion
+    from promotion.approving import Approving, Opinion
     from promotion.journal.records import Entry
     from promotion.journal.reviews import Reviews
 
@@ -57,7 +57,7 @@ def approve_command(
     opinion = None if is_listing else _opinion(role, approver, comment, is_approved=not reject)
     if (statement is None) != (signature is None) or (statement and (key or print_statement)):
         raise UsageError("--statement and --signature belong together, and replace --sign and --print-statement")
-    from promotion.approve import Approving
+    from promotion.approving import Approving
 
     service = promotions()
     candidate = service.candidate(service.registered_model(model_name), version)
@@ -76,7 +76,7 @@ def approve_command(
 
 
 def _opinion(role: str | None, approver: str | None, comment: str | None, *, is_approved: bool) -> Opinion:
-    from promotion.approve import Opinion
+    from promotion.approving import Opinion
 
     if role is None or approver is None or comment is None:
         raise UsageError("say --role, --approver and --comment, or --list (see --help)")
@@ -95,7 +95,7 @@ def _print(statement: str) -> None:
 
 
 def _show(approving: Approving, opinion: Opinion | None, *, as_json: bool) -> None:
-    from promotion.approve import standing_document, standing_lines
+    from promotion.approving import standing_document, standing_lines
     from promotion.gates import APPROVALS
 
     plan, standing = approving.plan, approving.standing()

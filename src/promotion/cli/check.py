@@ -89,7 +89,7 @@ def _next_steps(service: PromotionService, plan: PromotionPlan) -> Iterator[str]
 
 
 def _next_scripts(service: PromotionService, plan: PromotionPlan) -> Iterator[str]:
-    from promotion.approve import standing_of
+    from promotion.approving import standing_of
     from promotion.gates import APPROVALS
 
     entry = service.journal.entry(plan.candidate.model, plan.candidate.number)

@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, TextIO
 
 import click
 
+from promotion.config.extras import missing_extra
 from promotion.config.settings import Settings, home_notice
 from promotion.errors import NothingToDo, PromotionError
 from promotion.registry.stages import Stage
@@ -272,6 +273,8 @@ class Command(click.Command):
         except KeyboardInterrupt as error:
             self._refuse(ctx, error, "interrupted", INTERRUPTED)
         except Exception as error:  # noqa: BLE001  # the last line of defence: no raw traceback for an operator
+            if missing := missing_extra(error, ctx.command_path):
+                self._refuse(ctx, missing, str(missing), missing.exit_code)
             name = type(error).__name__
             summary = " ".join(str(error).split())
             self._refuse(ctx, error, f"unexpected {name}: {summary} (--traceback shows more)", FAILED)

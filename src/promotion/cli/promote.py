@@ -24,7 +24,7 @@ from promotion.errors import NothingToDo, PromotionError, UsageError
 if TYPE_CHECKING:
     from promotion.config.family import FamilyConfig
     from promotion.registry.contract import ModelVersion
-    from promotion.service import Promotion, PromotionPlan, PromotionService
+    from promotion.service import Move, PromotionPlan, PromotionService
 
     Say = Callable[[str], None]
 
@@ -148,11 +148,11 @@ def _auto_family(service: PromotionService, config: FamilyConfig, wish: Wish) ->
         _finish_rehearsal(plan, as_json=wish.as_json)
         return
     mover = Mover(actor(), wish.reason or "best model of the newest training")
-    promotion = promote_best(service, config, mover, on_found=found, on_checked=checked)
-    _say_promoted(promotion, say)
+    move = promote_best(service, config, mover, on_found=found, on_checked=checked)
+    _say_promoted(move, say)
     if not wish.as_json:
         _show_registry(service, config, "After Promotion")
-    _finish_promotion(service, promotion, as_json=wish.as_json)
+    _finish_promotion(service, move, as_json=wish.as_json)
 
 
 def _promote_named(service: PromotionService, wish: Wish) -> None:
@@ -169,9 +169,9 @@ def _promote_named(service: PromotionService, wish: Wish) -> None:
     plan = service.check(candidate)
     _say_checked(plan, say, dry_run=wish.dry_run)
     if not wish.dry_run:
-        promotion = service.promote(plan, Mover(actor(), wish.reason or "promoted by hand"))
-        _say_promoted(promotion, say)
-        _finish_promotion(service, promotion, as_json=wish.as_json)
+        move = service.promote(plan, Mover(actor(), wish.reason or "promoted by hand"))
+        _say_promoted(move, say)
+        _finish_promotion(service, move, as_json=wish.as_json)
     elif plan.report.passed:
         _finish_rehearsal(plan, as_json=wish.as_json)
     else:
@@ -199,11 +199,10 @@ def _say_checked(plan: PromotionPlan, say: Say, *, dry_run: bool) -> None:
         say(f"🚀 Promoting version {plan.candidate.number} to Production...")
 
 
-def _say_promoted(promotion: Promotion, say: Say) -> None:
-    plan = promotion.plan
-    say(f"✅ Successfully promoted {plan.candidate} to Production!")
-    if plan.production:
-        talk(f"   {plan.production} was archived; python scripts/promote-model.py --history tells the story")
+def _say_promoted(move: Move, say: Say) -> None:
+    say(f"✅ Successfully promoted {move.version} to Production!")
+    if move.before:
+        talk(f"   {move.before} was archived; python scripts/promote-model.py --history tells the story")
 
 
 def _finish_rehearsal(plan: PromotionPlan, *, as_json: bool) -> None:
@@ -213,19 +212,19 @@ def _finish_rehearsal(plan: PromotionPlan, *, as_json: bool) -> None:
         echo(f"✅ {plan.candidate} may enter Production (dry run: nothing changed)")
 
 
-def _finish_promotion(service: PromotionService, promotion: Promotion, *, as_json: bool) -> None:
-    _announce(service, promotion)
-    promotion.require_shown(**promotion.as_json())
+def _finish_promotion(service: PromotionService, move: Move, *, as_json: bool) -> None:
+    _announce(service, move)
+    move.require_shown(**move.as_json())
     if as_json:
-        echo(json.dumps({"exit_code": 0, **promotion.as_json()}, default=str))
+        echo(json.dumps({"exit_code": 0, **move.as_json()}, default=str))
 
 
-def _announce(service: PromotionService, promotion: Promotion) -> None:
+def _announce(service: PromotionService, move: Move) -> None:
     """Tell the family's channels, where some are set; one that fails does not fail the promotion."""
     from promotion.monitoring.alerts.announcements import announcer
 
     try:
-        announced = announcer(service.journal, service.configs)(promotion)
+        announced = announcer(service.journal, service.configs)(move)
     except PromotionError as error:
         talk(f"⚠️ nobody was told: {error}", colour="yellow")
         return

@@ -11,14 +11,14 @@ import click
 from promotion.approvals.people import actor
 from promotion.cli.console import AS_JSON, MODEL_NAME, VERSION, command, echo, promotions, talk
 from promotion.config.settings import Settings
-from promotion.errors import ProjectionIncomplete, UsageError
+from promotion.errors import UsageError
 from promotion.registry.stages import Stage
 
 if TYPE_CHECKING:
     from promotion.checklist import Item
     from promotion.delivery.rollback import TakenBack
     from promotion.registry.contract import ModelVersion
-    from promotion.service import Mover, Promotion, PromotionPlan, PromotionService
+    from promotion.service import Move, Mover, PromotionPlan, PromotionService
 
 FROM_STAGES = [stage.status for stage in Stage]
 TO_STAGES = [Stage.STAGING.status, Stage.PRODUCTION.status, Stage.ARCHIVED.status]
@@ -71,23 +71,23 @@ def _say_taken_back(service: PromotionService, taken: TakenBack, *, reason: str 
     from promotion.checklist import after_rollback, checklist_document
     from promotion.monitoring.alerts.announcements import announcer
 
-    promotion, plan = taken.promotion, taken.promotion.plan
-    items = after_rollback(service, promotion, announcer(service.journal, service.configs))
-    message = f"{plan.candidate} ({plan.report.version}) is back in {promotion.to}"
-    document = promotion.as_json() | {
-        "left": str(plan.production) if plan.production else None,
-        "known_bad": bool(plan.production and reason),
+    move = taken.move
+    items = after_rollback(service, move, announcer(service.journal, service.configs))
+    message = f"{move.version} ({move.semver}) is back in {move.to}"
+    document = move.as_json() | {
+        "left": str(move.before) if move.before else None,
+        "known_bad": bool(move.before and reason),
         "cluster": taken.deployment.image.reference if taken.deployment else None,
         "checklist": checklist_document(items),
     }
     if not as_json:
         echo(f"✅ {message}")
-        if plan.production:
-            echo(f"   {plan.production} is in {Stage.ARCHIVED}" + (f", known bad: {reason}" if reason else ""))
+        if move.before:
+            echo(f"   {move.before} is in {Stage.ARCHIVED}" + (f", known bad: {reason}" if reason else ""))
         if taken.deployment:
             echo(f"   {taken.deployment.target} runs {taken.deployment.image.reference}")
     _say_checklist("Rollback validation:", items, as_json=as_json)
-    promotion.require_shown(**document)
+    move.require_shown(**document)
     taken.require_followed(**document)
     if as_json:
         echo(json.dumps({"exit_code": 0, "message": message, **document}, default=str))
@@ -143,15 +143,10 @@ def move_command(
 
 
 def _archive(service: PromotionService, candidate: ModelVersion, before: Stage, mover: Mover, *, as_json: bool) -> None:
-    from promotion.rollback import archive
+    from promotion.rollbacks import archive
 
-    unprojected = archive(service, candidate, mover, from_stage=before)
+    archive(service, candidate, mover, from_stage=before).require_shown()
     message = f"{candidate} is in {Stage.ARCHIVED}"
-    if unprojected:
-        raise ProjectionIncomplete(
-            f"{message} in the journal, but {unprojected}; run python scripts/promote-model.py --reconcile when MLflow "
-            "is well again"
-        )
     echo(json.dumps({"exit_code": 0, "message": message}) if as_json else f"✅ {message}")
 
 
@@ -172,24 +167,23 @@ def _say_checklist(title: str, items: Sequence[Item], *, as_json: bool) -> None:
             talk(f"{item.task}: {item.detail}", colour="red")
 
 
-def _say_moved(service: PromotionService, promotion: Promotion, *, as_json: bool) -> None:
+def _say_moved(service: PromotionService, move: Move, *, as_json: bool) -> None:
     """Say what moved, work off the checklist where it went into Production."""
     from promotion.checklist import after_promotion, checklist_document
     from promotion.monitoring.alerts.announcements import announcer
 
-    plan = promotion.plan
     items = (
-        after_promotion(service, promotion, announcer(service.journal, service.configs))
-        if promotion.to is Stage.PRODUCTION
+        after_promotion(service, move, announcer(service.journal, service.configs))
+        if move.to is Stage.PRODUCTION
         else []
     )
-    message = f"{plan.candidate} ({plan.report.version}) is in {promotion.to}"
-    document = promotion.as_json() | {"checklist": checklist_document(items)}
+    message = f"{move.version} ({move.semver}) is in {move.to}"
+    document = move.as_json() | {"checklist": checklist_document(items)}
     if not as_json:
         echo(f"✅ {message}")
         if document["archived"]:
-            echo(f"   {plan.production} is in {Stage.ARCHIVED}")
+            echo(f"   {move.before} is in {Stage.ARCHIVED}")
     _say_checklist("Post-promotion tasks:", items, as_json=as_json)
-    promotion.require_shown(**document)
+    move.require_shown(**document)
     if as_json:
         echo(json.dumps({"exit_code": 0, "message": message, **document}, default=str))

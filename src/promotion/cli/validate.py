@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from promotion.config.family import FamilyConfig
     from promotion.registry.contract import ModelVersion
-    from promotion.service import Mover, Promotion, PromotionPlan, PromotionService
+    from promotion.service import Move, Mover, PromotionPlan, PromotionService
 
     Say = Callable[[str], None]
 
@@ -54,7 +54,7 @@ def validate_command(
     if promote_to_production and no_auto_promote:
         raise UsageError("--no-auto-promote belongs to validation, not to --promote-to-production")
     from promotion.evaluation.validation import model_of, newest_in
-    from promotion.move import stage_of, usual_reason
+    from promotion.move import usual_reason
     from promotion.service import Mover
 
     settings = Settings.from_environment()
@@ -66,7 +66,7 @@ def validate_command(
     say = talk if as_json else echo
     source, target = (Stage.STAGING, Stage.PRODUCTION) if promote_to_production else (Stage.NONE, Stage.STAGING)
     candidate = service.candidate(model, version) if version else newest_in(service, model, source)
-    stage = stage_of(service, candidate)
+    stage = service.stage_of(candidate)
     mover = Mover(actor(), reason or usual_reason(stage, target), approver, waived=waived)
     if waived:
         talk(f"🚨 THRESHOLD WAIVED by {mover.person}: {waived[0]}. Why: {mover.reason}", colour="red")
@@ -125,7 +125,7 @@ def _validate(
     return plan
 
 
-def _stage(service: PromotionService, plan: PromotionPlan, mover: Mover, say: Say) -> Promotion:
+def _stage(service: PromotionService, plan: PromotionPlan, mover: Mover, say: Say) -> Move:
     if plan.report.passed:
         say("Promoting to Staging...")
     else:
@@ -148,7 +148,7 @@ def _stay(service: PromotionService, plan: PromotionPlan, mover: Mover, *, as_js
         echo(f"✓ Model version {plan.candidate.number} may go to Staging; it stays in {plan.candidate.stage}")
 
 
-def _promote(service: PromotionService, candidate: ModelVersion, stage: Stage, mover: Mover, say: Say) -> Promotion:
+def _promote(service: PromotionService, candidate: ModelVersion, stage: Stage, mover: Mover, say: Say) -> Move:
     """Move a staged version to Production, or bring an archived one back."""
     from promotion.listing import gate_lines
     from promotion.move import enter_production

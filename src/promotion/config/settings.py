@@ -10,7 +10,9 @@ from typing import Self
 
 from promotion.errors import UsageError
 
-PACKAGES = Path(__file__).resolve().parents[2]
+PACKAGE = Path(__file__).resolve().parents[1]
+"""This package's folder, wherever it is installed."""
+PACKAGES = PACKAGE.parent
 REPOSITORY = PACKAGES.parent
 """The checkout, where this package lies in one (`is_checkout`)."""
 

@@ -37,7 +37,7 @@ class _Violation:
     def __str__(self) -> str:
         if not self.cells:
             return f"column {self.column!r}: {self.rule}"
-        shown = ", ".join(f"line {line}{found}" for line, found in list(self.cells.items())[:SHOWN_ROWS])
+        shown = ", ".join(f"line {line}{found}" for line, found in sorted(self.cells.items())[:SHOWN_ROWS])
         count = f"{len(self.cells)} of {self.of_rows} rows"
         prefix = "rows" if self.rule == _DUPLICATE else f"column {self.column!r}"
         return f"{prefix}: {self.rule}: {count}, first: {shown}" + (f" ({self.hint})" if self.hint else "")

@@ -17,7 +17,7 @@ from promotion.errors import GateRefused, PromotionError, Quarantined
 from promotion.journal.records import Entry
 from promotion.journal.reviews import Reviews
 from promotion.registry.stages import Stage
-from promotion.rollback import rollback, withdraw
+from promotion.rollbacks import roll_back, withdraw
 from promotion.service import Mover, PromotionService
 
 
@@ -132,7 +132,7 @@ class Returner:
             back = self._rolled_back(attempt, mover)
             if back:
                 return back
-        problem = withdraw(self.service, entry, mover)
+        problem = withdraw(self.service, entry, mover).unprojected
         empty = " and NO VERSION IS IN PRODUCTION" if entry.stage is Stage.PRODUCTION else ""
         return f"{entry} is known bad{empty}" + (f" (MLflow does not show it yet: {problem})" if problem else "")
 
@@ -146,15 +146,14 @@ class Returner:
             ways.insert(0, (proven.model, proven.number))
         for name, number in ways:
             try:
-                promotion = rollback(self.service, name, number, mover, force=True)
+                move = roll_back(self.service, name, number, mover, force=True)
             except Quarantined:
                 raise
             except GateRefused as error:
                 self.service.report(f"{family}: {error}")
                 continue
-            left = promotion.plan.production
-            problem = f" (MLflow does not show it yet: {promotion.unprojected})" if promotion.unprojected else ""
-            return f"{promotion.plan.candidate} is back in Production, {left} is known bad{problem}"
+            problem = f" (MLflow does not show it yet: {move.unprojected})" if move.unprojected else ""
+            return f"{move.version} is back in Production, {move.before} is known bad{problem}"
         return ""
 
     def _incident(self, attempt: Deployment, entry: Entry, mover: Mover) -> str:

@@ -14,8 +14,8 @@ from promotion.delivery.records import Deployment, DeploymentTarget, Environment
 from promotion.errors import GateRefused, NothingToDo, PromotionError, UsageError
 from promotion.journal.journal import Journal
 from promotion.registry.stages import Stage
-from promotion.rollback import ACTION, rollback
-from promotion.service import Mover, Promotion, PromotionPlan, PromotionService
+from promotion.rollbacks import ACTION, roll_back
+from promotion.service import Move, Mover, PromotionPlan, PromotionService
 
 OpenDeployer = Callable[[PromotionService], Deployer]
 """Makes a deployer to Production."""
@@ -26,12 +26,12 @@ class TakenBack:
     """A rollback that was made.
 
     Attributes:
-        promotion: In the registry.
+        move: In the registry.
         deployment: On the cluster; None where no version of the family was ever deployed, or it failed.
         problem: Why the cluster does not run the version yet; empty when it does, or has nothing to run.
     """
 
-    promotion: Promotion
+    move: Move
     deployment: Deployment | None = None
     problem: str = ""
 
@@ -45,11 +45,10 @@ class TakenBack:
             ClusterBehind: The move is made, but the cluster could not follow.
         """
         if self.problem:
-            plan = self.promotion.plan
             raise ClusterBehind(
-                f"{plan.candidate} is back in {self.promotion.to}, but the cluster does NOT run it yet: "
-                f"{self.problem}; then: python scripts/deploy-model.py --model {plan.family} --environment production "
-                "--image IMAGE",
+                f"{self.move.version} is back in {self.move.to}, but the cluster does NOT run it yet: "
+                f"{self.problem}; then: python scripts/deploy-model.py --model {self.move.family} --environment "
+                "production --image IMAGE",
                 **details,
             )
 
@@ -73,7 +72,7 @@ def take_back(
     Args:
         service: Moves versions.
         deployer: Made when the cluster has to follow.
-        name: See `promotion.rollback.rollback`; so are the others.
+        name: See `promotion.rollbacks.roll_back`; so are the others.
         to_version: See there.
         mover: See there.
         force: See there.
@@ -83,15 +82,15 @@ def take_back(
     Raises:
         PromotionError: As there; nothing moved.
     """
-    promotion = rollback(
+    move = roll_back(
         service, name, to_version, mover, force=force, keep_version_good=keep_version_good, on_checked=on_checked
     )
-    if not is_behind(service.journal, promotion.plan.family):
-        return TakenBack(promotion)
+    if not is_behind(service.journal, move.family):
+        return TakenBack(move)
     try:
-        return TakenBack(promotion, follow_registry(service, deployer, promotion.plan.family))
+        return TakenBack(move, follow_registry(service, deployer, move.family))
     except PromotionError as error:
-        return TakenBack(promotion, problem=str(error))
+        return TakenBack(move, problem=str(error))
 
 
 def is_behind(journal: Journal, family: str) -> bool:

@@ -1,20 +1,60 @@
-"""Load a model from a version's files: skops or native boosters, no type is trusted because the files say so."""
+"""Load a model from a version's files: skops or native boosters, no type is trusted because the files say so.
+
+What no family configures is loaded by MLflow, which runs the code it brings, pickles aside.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import skops.io
 import yaml
 from skops.io.exceptions import UntrustedTypesFoundException
 
-from promotion.artifacts.scanning import PICKLE_SUFFIXES
+from promotion.artifacts.files import local_artifact
+from promotion.artifacts.scanning import PICKLE_SUFFIXES, problems
 from promotion.artifacts.trusted_types import TRUSTED_TYPES
-from promotion.errors import ArtifactRefused
+from promotion.config.family import FamilyConfigs
+from promotion.errors import ArtifactRefused, PromotionError
 from promotion.evaluation.tasks import task_of_artifact
 from promotion.evaluation.tree_check import find_unsafe_tree
+from promotion.registry.contract import ModelVersion, Registry
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_PICKLES = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
+
+
+class UnloadableModel(PromotionError):
+    """The artifact cannot be turned into a model without running code nobody vouched for, or at all."""
+
+
+class Predictor(Protocol):
+    """Anything that predicts: our own models, a scikit-learn pipeline or a sales ensemble, and those MLflow loads."""
+
+    def predict(self, rows: pd.DataFrame, /) -> Any:
+        """One prediction a row; `rows` has one column a feature."""
+
+
+def load_version(registry: Registry, configs: FamilyConfigs, version: ModelVersion) -> Predictor:
+    """Load one version.
+
+    Raises:
+        ArtifactRefused: A configured family's artifact is not one we load.
+        UnloadableModel: MLflow cannot load it, or not without running a pickle.
+        RegistryError: MLflow did not answer.
+    """
+    with local_artifact(registry, version) as folder:
+        # By configuration, never by what the artifact says of itself: a crafted one would choose the weaker loader.
+        config = configs.owner(version.model)
+        if config is None or not config.has_holdout:
+            return _load_foreign(version, folder)
+        ours: Predictor = load_artifact(folder)
+        return ours
 
 
 def load_artifact(folder: Path) -> Any:
@@ -44,6 +84,22 @@ def load_artifact(folder: Path) -> Any:
         raise ArtifactRefused(f"{path}: not readable as a skops model: {type(error).__name__}: {summary}") from error
     if reason := find_unsafe_tree(model):
         raise ArtifactRefused(f"{path}: {reason}: do not use this file, register the model again")
+    return model
+
+
+def _load_foreign(version: ModelVersion, folder: Path) -> Predictor:
+    is_allowed = os.environ.setdefault(_PICKLES, "false").lower() in {"true", "1"}
+    import mlflow.pyfunc
+    from mlflow import environment_variables
+
+    # An MLflow that does not know the variable unpickles whatever it is given.
+    if not is_allowed and not hasattr(environment_variables, _PICKLES) and (found := problems(folder)):
+        raise UnloadableModel(f"{version} cannot be loaded: {'; '.join(found)}; {_PICKLES}=true loads it all the same")
+    try:
+        model: Predictor = mlflow.pyfunc.load_model(str(folder))
+    except Exception as error:
+        summary = " ".join(str(error).split())
+        raise UnloadableModel(f"{version} cannot be loaded: {summary}") from error
     return model
 
 

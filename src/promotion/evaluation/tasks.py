@@ -14,8 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import promotion
 from promotion.config.family import FamilyConfig
+from promotion.config.settings import PACKAGE
 from promotion.errors import UsageError
 from promotion.gates.evidence import Evaluator
 
@@ -96,7 +96,7 @@ def finds_checkout_models() -> bool:
 
 def checkout_models() -> Path | None:
     """This repository's package `models`, where it lies beside this one: it is not in the wheel."""
-    folder = Path(promotion.__file__).resolve().parent.with_name("models")
+    folder = PACKAGE.with_name("models")
     return folder if all((folder / name).is_file() for name in _MARKS) else None
 
 

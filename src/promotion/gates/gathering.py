@@ -19,7 +19,7 @@ from promotion.gates.cost import is_measured
 from promotion.gates.evidence import Evaluation, Evaluator, Measurement
 from promotion.journal import clock
 from promotion.journal.journal import Journal
-from promotion.journal.records import Approval, Entry, Known
+from promotion.journal.records import Approval, Entry, Known, Registration
 from promotion.journal.reviews import Reviews
 from promotion.registry.contract import ModelVersion, Registry
 from promotion.registry.stages import Stage
@@ -186,7 +186,9 @@ class Gatherer:
                     found.signature_problem = _problem(_verify_files, folder, signature)
                 if config is None or evaluator is None:
                     return found
-                found.unsafe = tuple(scan(folder, code_is_vouched=found.is_signed and not found.signature_problem))
+                # Our signature over files found in MLflow says that they are unchanged, not where they come from.
+                is_ours = found.is_signed and not found.signature_problem and not _is_received(registration)
+                found.unsafe = tuple(scan(folder, code_is_vouched=is_ours))
                 found.remarks = tuple(foreign_requirements(folder))
                 if refusal := _not_to_be_loaded(found, entry):
                     found.problem, found.schema_problems = refusal, (refusal,)
@@ -239,6 +241,10 @@ class Gatherer:
             )
 
         return problem
+
+
+def _is_received(registration: Registration | None) -> bool:
+    return registration is not None and registration.provenance == "received"
 
 
 def _not_to_be_loaded(found: _Files, entry: Entry | None) -> str:

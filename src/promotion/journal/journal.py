@@ -36,14 +36,19 @@ class Journal(JournalReader):
             pass
 
     def register(
-        self, family: str, versions: Sequence[tuple[Known, Registration]], *, actor: str, semver: str | None
+        self,
+        family: str,
+        versions: Sequence[tuple[Known, Registration]],
+        *,
+        actor: str,
+        semver: str | None,
     ) -> str:
-        """Record what was trained together: every version under the same semantic version.
+        """Record what was registered together: every version under the same semantic version.
 
         Args:
             family: Whose versions.
             versions: Each with what is known of it.
-            actor: Who trained.
+            actor: Who registers.
             semver: The semantic version; None for the next minor one of the family.
 
         Returns:
@@ -54,10 +59,8 @@ class Journal(JournalReader):
         """
         try:
             with self.transaction(family) as transaction:
-                taken = transaction.connection.execute(
-                    select(model_version_detail.c.version).where(model_version_detail.c.family == family)
-                )
-                given = semver or next_minor(taken.scalars())
+                taken = select(model_version_detail.c.version).where(model_version_detail.c.family == family)
+                given = semver or next_minor(transaction.connection.execute(taken).scalars())
                 for version, registration in versions:
                     known = transaction.version(version)
                     values = registration.as_json()

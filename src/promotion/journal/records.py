@@ -28,7 +28,7 @@ class Entry:
         feature_hash: Of the feature schema it was trained on.
         approver: Who let it into its stage.
         reason: Why it went there.
-        registered_at: UTC; None when it was not registered by our training.
+        registered_at: UTC; None when nobody told the journal: it was found in MLflow.
         promoted_at: UTC; when it entered Production last.
         deprecated_at: UTC; when it left Production last.
     """
@@ -176,7 +176,7 @@ class Registration:
         digest: sha256 of its artifact.
         signature: Signature over the artifact's manifest.
         trainer: The persons behind the training, comma-separated.
-        feature_hash: Of the feature schema it was trained on.
+        feature_hash: Of the feature schema it was trained on; None when unknown.
         metrics: By name.
         lineage: Where it comes from: run, commit, data, parameters.
         provenance: `trained` when our training signed it, `received` when it was found in MLflow and signed as such;
@@ -186,7 +186,7 @@ class Registration:
     digest: str
     signature: str | None
     trainer: str | None
-    feature_hash: str
+    feature_hash: str | None
     metrics: Mapping[str, float]
     lineage: Mapping[str, Any]
     provenance: Provenance | None = "trained"

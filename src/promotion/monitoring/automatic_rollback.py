@@ -16,7 +16,7 @@ from promotion.journal.records import Entry
 from promotion.monitoring.observe.observation import Observation
 from promotion.monitoring.rollback_trigger import PREFIX, Trigger, triggers
 from promotion.monitoring.thresholds import Finding
-from promotion.rollback import served_before
+from promotion.rollbacks import served_before
 from promotion.service import Mover, PromotionPlan, PromotionService
 
 if TYPE_CHECKING:
@@ -122,11 +122,11 @@ class WayBack:
             outcome = f"{observation} could NOT be taken back: {error}"
             fired = [trigger for trigger in found if trigger.fires]
             return Returned(found, outcome=outcome, findings=_findings(fired, outcome))
-        items = after_rollback(service, taken.promotion, self.announce)
-        version = str(taken.promotion.plan.candidate)
+        items = after_rollback(service, taken.move, self.announce)
+        version = str(taken.move.version)
         outcome = f"{observation} was taken back, {version} is in Production: {reason}"
-        if taken.promotion.unprojected:
-            outcome += f" (MLflow does not show it yet: {taken.promotion.unprojected})"
+        if taken.move.unprojected:
+            outcome += f" (MLflow does not show it yet: {taken.move.unprojected})"
         findings = [_behind(observation, version, taken.problem)] if taken.problem else []
         return Returned(found, str(observation), version, outcome, findings, items)
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-import promotion
+from promotion.config.settings import PACKAGE
 from promotion.errors import PromotionError, UsageError
 from promotion.evaluation.tasks import checkout_models
 from promotion.registry.tracking import quiet
@@ -31,8 +31,8 @@ _BATCH_ROWS = 100_000
 _ROW = "row"
 
 
-class SparkMissing(UsageError):
-    """PySpark or Java is not installed."""
+class SparkUnusable(UsageError):
+    """Java is not installed, or too old."""
 
 
 @contextmanager
@@ -48,7 +48,7 @@ def spark_answers(folder: Path) -> Iterator[Any]:
         Takes checked rows, returns what `promotion.prediction.answers.answer` returns.
 
     Raises:
-        SparkMissing: PySpark or Java is missing.
+        SparkUnusable: Java is missing.
         PromotionError: Inside, when Spark fails.
     """
     session = _session()
@@ -61,11 +61,9 @@ def spark_answers(folder: Path) -> Iterator[Any]:
 
 
 def _session() -> Any:
-    try:
-        from pyspark.errors import PySparkException
-        from pyspark.sql import SparkSession
-    except ImportError as error:
-        raise SparkMissing('--engine spark needs PySpark: pip install -e ".[spark]"') from error
+    from pyspark.errors import PySparkException
+    from pyspark.sql import SparkSession
+
     # Executors on this machine run in this environment, whatever `python3` is on the path.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     try:
@@ -79,7 +77,7 @@ def _session() -> Any:
         )
     except (PySparkException, OSError) as error:
         summary = " ".join(str(error).split())
-        raise SparkMissing(
+        raise SparkUnusable(
             "--engine spark cannot start Spark, which needs Java 17 or newer (Debian: apt-get install "
             f"default-jre-headless), or JAVA_HOME set to one ({summary})"
         ) from error
@@ -92,7 +90,7 @@ def _wrapped(folder: Path, scratch: Path) -> Path:
     import mlflow.pyfunc
 
     code = scratch / "code"
-    for package in filter(None, (checkout_models(), Path(promotion.__file__).parent)):
+    for package in filter(None, (checkout_models(), PACKAGE)):
         shutil.copytree(package, code / package.name, ignore=shutil.ignore_patterns("__pycache__"))
     model = scratch / "model"
     mlflow.pyfunc.save_model(

@@ -122,6 +122,10 @@ class ClientRegistry:
                 self._client.delete_model_version(name, str(number))
         except _NotThere:
             self.model(name)
+            return
+        # MLflow 2 leaves them pointing at nothing.
+        for alias in [alias for alias, pointed in self.model(name).aliases.items() if pointed == number]:
+            self.delete_alias(name, alias)
 
     @cached_property
     def _client(self) -> Any:

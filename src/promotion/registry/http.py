@@ -12,7 +12,14 @@ from typing import Any
 
 import requests
 from requests.auth import AuthBase, HTTPBasicAuth
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_before_delay, wait_exponential_jitter
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_before_delay,
+    wait_exponential,
+    wait_random,
+)
 
 from promotion.errors import (
     NotOffered,
@@ -94,7 +101,7 @@ class MlflowServer:
         attempts = Retrying(
             retry=retry_if_exception_type(_MayPass),
             stop=stop_after_attempt(TRIES) | stop_before_delay(WITHIN_SECONDS),
-            wait=wait_exponential_jitter(multiplier=0.4, max=3.0, jitter=0.2),
+            wait=wait_exponential(multiplier=0.4, max=3.0) + wait_random(0, 0.2),
             reraise=True,
         )
         try:

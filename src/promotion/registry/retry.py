@@ -52,12 +52,19 @@ def retry_projection(call: Callable[[], _Result]) -> _Result:
         RegistryBroken: It failed each time; the caller writes alias and tag instead.
     """
     # Imported here because the REST registry needs only the recognition above.
-    from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_before_delay, wait_exponential_jitter
+    from tenacity import (
+        Retrying,
+        retry_if_exception,
+        stop_after_attempt,
+        stop_before_delay,
+        wait_exponential,
+        wait_random,
+    )
 
     attempts = Retrying(
         retry=retry_if_exception(_may_pass),
         stop=stop_after_attempt(TRIES) | stop_before_delay(WITHIN_SECONDS),
-        wait=wait_exponential_jitter(multiplier=0.2, max=2.0, jitter=0.2),
+        wait=wait_exponential(multiplier=0.2, max=2.0) + wait_random(0, 0.2),
         reraise=True,
     )
     try:

@@ -87,7 +87,8 @@ def open_place(client: Any, run: Any) -> UploadPlace:
     Raises:
         RegistryError: The server does not answer.
     """
-    return LoggedModelPlace(client, run) if keeps_logged_models(client.tracking_uri) else RunPlace(client, run)
+    knows = hasattr(client, "create_logged_model") and keeps_logged_models(client.tracking_uri)
+    return LoggedModelPlace(client, run) if knows else RunPlace(client, run)
 
 
 def old_server_notice(tracking_uri: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from promotion.approve import standing_of
+from promotion.approving import standing_of
 from promotion.auto import best_candidate
 from promotion.config.family import FamilyConfig
 from promotion.errors import NothingToDo

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promotion.approve import standing_of
+from promotion.approving import standing_of
 from promotion.artifacts.files import local_artifact
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings

@@ -202,10 +202,11 @@ def _loaded(text: bytes) -> PrivateKey:
     load = load_ssh_private_key if b"OPENSSH" in text[:64] else load_pem_private_key
     try:
         key = load(text, password=None)
-    except TypeError as error:
-        raise SigningFailed("it is locked with a passphrase") from error
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise SigningFailed("it is of a kind that cannot be read here") from error
+    except (TypeError, ValueError, UnsupportedAlgorithm) as error:
+        # Older releases of the library say it with a ValueError.
+        is_locked = isinstance(error, TypeError) or "password-protected" in str(error)
+        reason = "locked with a passphrase" if is_locked else "of a kind that cannot be read here"
+        raise SigningFailed(f"it is {reason}") from error
     if not isinstance(key, (ec.EllipticCurvePrivateKey, ed25519.Ed25519PrivateKey, rsa.RSAPrivateKey)):
         raise SigningFailed("it is neither an Ed25519, an ECDSA nor an RSA key")
     return key

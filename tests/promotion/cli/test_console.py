@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner
+from packaging.requirements import Requirement
 
 from promotion.cli.console import ASCII_REPLACEMENTS, command, echo, talk, to_ascii
+from promotion.config.extras import EXTRA_OF
+from promotion.config.settings import REPOSITORY
 from promotion.errors import GateRefused, NothingToDo, PromotionError, UsageError
 
 SCRIPT = """
@@ -30,6 +36,9 @@ def main():
 
 main()
 """
+# Before click 8.2 both streams were one unless told otherwise.
+APART: dict[str, Any] = {"mix_stderr": False} if "mix_stderr" in signature(CliRunner).parameters else {}
+RUNNER = CliRunner(**APART)
 LOCALE = ("LC_ALL", "LC_CTYPE", "LANG", "PYTHONIOENCODING", "PYTHONUTF8")
 
 
@@ -60,11 +69,48 @@ def test_an_expected_failure_is_one_line_with_its_exit_code(error: PromotionErro
     def main() -> None:
         raise error
 
-    result = CliRunner().invoke(main)
+    result = RUNNER.invoke(main)
 
     assert exit_code == result.exit_code
     assert "that failed\n" == result.stderr
     assert "" == result.stdout
+
+
+@pytest.mark.parametrize(
+    ("package", "extra"), [("onnxruntime", "export"), ("psycopg", "postgres"), ("apprise", "monitor")]
+)
+def test_a_package_that_only_an_extra_brings_is_named_with_it(package: str, extra: str) -> None:
+    """What to install, in one line, whoever wrapped the failure on its way; exit code 2."""
+
+    @command("export")
+    def main() -> None:
+        try:
+            raise ModuleNotFoundError(f"No module named '{package}.deep'", name=f"{package}.deep")
+        except ImportError as error:
+            raise RuntimeError("cannot load plug-in") from error
+
+    result = RUNNER.invoke(main)
+
+    assert (2, "") == (result.exit_code, result.stdout)
+    told = f"export needs the extra: pip install 'promotion-layer[{extra}]' ({package} is not installed)\n"
+    assert told == result.stderr
+
+
+def test_every_package_of_an_extra_is_known_by_the_name_it_is_imported_by() -> None:
+    """What pyproject.toml lists, except what is imported by the server's image alone or comes with the core as well."""
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    imported = {"python-dateutil": "pandas'", "joblib": "scikit-learn's", "xgboost-cpu": "xgboost"}
+    listed = {
+        (imported.get(name, name), extra)
+        for extra in set(extras) - {"dev", "serve"}
+        for name in (Requirement(line).name for line in extras[extra])
+    }
+
+    assert {(name, extra) for name, extra in listed if not name.endswith(("'", "'s"))} == {
+        (name, extra) for name, extra in EXTRA_OF.items() if name != "py4j"
+    }
 
 
 def test_an_unexpected_failure_names_its_class_and_where_to_see_more() -> None:
@@ -74,7 +120,7 @@ def test_an_unexpected_failure_names_its_class_and_where_to_see_more() -> None:
     def main() -> None:
         raise ZeroDivisionError("division\nby zero")
 
-    result = CliRunner().invoke(main)
+    result = RUNNER.invoke(main)
 
     assert 1 == result.exit_code
     assert "unexpected ZeroDivisionError: division by zero (--traceback shows more)\n" == result.stderr
@@ -87,7 +133,7 @@ def test_traceback_raises_the_failure_itself() -> None:
     def main() -> None:
         raise GateRefused("no")
 
-    result = CliRunner().invoke(main, ["--traceback"])
+    result = RUNNER.invoke(main, ["--traceback"])
 
     assert isinstance(result.exception, GateRefused)
 
@@ -99,7 +145,7 @@ def test_an_interrupt_is_one_line_and_130() -> None:
     def main() -> None:
         raise KeyboardInterrupt
 
-    result = CliRunner().invoke(main)
+    result = RUNNER.invoke(main)
 
     assert 130 == result.exit_code
     assert "interrupted\n" == result.stderr
@@ -113,8 +159,8 @@ def test_wrong_options_are_usage_errors() -> None:
     def main(number: int | None) -> None:
         echo(str(number))
 
-    assert 2 == CliRunner().invoke(main, ["--number", "x"]).exit_code
-    assert "3\n" == CliRunner().invoke(main, ["--number", "3"]).stdout
+    assert 2 == RUNNER.invoke(main, ["--number", "x"]).exit_code
+    assert "3\n" == RUNNER.invoke(main, ["--number", "3"]).stdout
 
 
 @pytest.mark.parametrize(

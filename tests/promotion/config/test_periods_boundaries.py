@@ -17,7 +17,7 @@ from promotion.journal import clock
 from promotion.journal.records import Authority
 from promotion.registry.contract import Registry
 from promotion.registry.stages import Stage
-from promotion.rollback import ACTION, _require_calm
+from promotion.rollbacks import ACTION, _require_calm
 from promotion.service import PromotionService
 
 INSTANT, HOUR, DAY = timedelta(microseconds=1), timedelta(hours=1), timedelta(days=1)

@@ -19,7 +19,7 @@ from promotion.delivery.status import status
 from promotion.errors import GateRefused, UsageError
 from promotion.monitoring.alerts.announcements import announcer
 from promotion.monitoring.automatic_rollback import WayBack
-from promotion.rollback import rollback
+from promotion.rollbacks import roll_back
 from promotion.service import Mover, PromotionService
 
 MOVER = Mover("monitor", "error rate 7 %")
@@ -161,7 +161,7 @@ def test_the_monitor_takes_registry_and_cluster_back(deployed: Scene, cluster: S
 @pytest.mark.system
 def test_the_monitor_finishes_what_was_interrupted(deployed: Scene, cluster: ScriptedCluster) -> None:
     """A run that died between registry and cluster: the next one, finding nothing wrong, lets the cluster follow."""
-    rollback(deployed.service, "tiny", None, MOVER)
+    roll_back(deployed.service, "tiny", None, MOVER)
     assert "tiny-linear:2-" in str(cluster.runs("tiny"))
     way_back = watching(deployed)
 

@@ -69,7 +69,7 @@ def heart() -> FamilyConfig:
 
 
 @pytest.fixture(scope="module")
-def signed(heart: FamilyConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def signed(skops_flavour: None, heart: FamilyConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A heart-disease model as training registers it, with its signature."""
     import mlflow.models
 

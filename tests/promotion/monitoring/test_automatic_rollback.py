@@ -21,7 +21,7 @@ from promotion.monitoring.alerts.alerter import Alerter
 from promotion.monitoring.alerts.announcements import announcer
 from promotion.monitoring.automatic_rollback import Returned, WayBack
 from promotion.monitoring.observe.observation import Observation
-from promotion.rollback import rollback
+from promotion.rollbacks import roll_back
 from promotion.service import Mover, PromotionService
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
@@ -177,7 +177,7 @@ def test_two_runs_at_once_take_it_back_once(make: Make, hours: float) -> None:
 
 
 def _rolled_back(store: Store) -> None:
-    rollback(store.service(a_family()), "tiny", None, Mover("anna", "I saw it first"))
+    roll_back(store.service(a_family()), "tiny", None, Mover("anna", "I saw it first"))
 
 
 def test_known_bad_versions_are_passed_over_until_nobody_is_left(make: Make) -> None:
@@ -198,7 +198,7 @@ def test_known_bad_versions_are_passed_over_until_nobody_is_left(make: Make) -> 
 
 
 def _mark_bad(scene: Scene, number: int) -> None:
-    from promotion.rollback import withdraw
+    from promotion.rollbacks import withdraw
 
     entry = scene.service.journal.entry(MODEL, number)
     assert entry is not None

@@ -11,7 +11,7 @@ import pytest
 from tests.promotion.factories import Store, a_family
 from tests.promotion.shared_home import SharedHome
 
-from promotion.approve import Approving, Opinion
+from promotion.approving import Approving, Opinion
 from promotion.config.family import FamilyConfig
 from promotion.errors import GateRefused, NothingToDo, Quarantined
 from promotion.journal import clock

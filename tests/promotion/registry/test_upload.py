@@ -28,7 +28,7 @@ Publish = Callable[[Callable[[Path], None]], int]
 
 
 @pytest.fixture
-def publish(settings: Settings) -> Publish:
+def publish(skops_flavour: None, settings: Settings) -> Publish:
     """Train on the spot and log into the test's own SQLite store."""
     config = load_config(settings.config_folder, "heart-disease")
     parts = split_dataset(load_dataset(config, settings.home), config)

@@ -36,12 +36,12 @@ HEAVY = (
     "promotion.evaluation.holdout",
     "models.training.packaging",
     "promotion.checklist",
-    "promotion.approve",
+    "promotion.approving",
     "promotion.cli.console",
     "promotion.registry.client",
     "promotion.registry.rest",
     "promotion.registry.sqlite",
-    "promotion.rollback",
+    "promotion.rollbacks",
     "promotion.service",
 )
 

@@ -21,8 +21,8 @@ if __name__ == "__main__":
 from promotion.bootstrap import open_promotions
 from promotion.config.settings import Settings
 from promotion.errors import ProjectionIncomplete, PromotionError
-from promotion.rollback import rollback
-from promotion.service import Mover, Promotion, PromotionPlan, PromotionService
+from promotion.rollbacks import roll_back
+from promotion.service import Move, Mover, PromotionPlan, PromotionService
 
 RACERS = 4
 PATIENCE = 100.0  # seconds until a process that never answers counts as hanging
@@ -60,13 +60,13 @@ def _check(service: PromotionService, model: str, number: int) -> Any:
     return service.check(candidate)
 
 
-def _back(service: PromotionService, model: str, number: int, mover: Mover, barrier: Barrier) -> Promotion:
+def _back(service: PromotionService, model: str, number: int, mover: Mover, barrier: Barrier) -> Move:
     """A rollback that waits for the others when its target is proven."""
 
     def checked(_plan: PromotionPlan) -> None:
         barrier.wait(PATIENCE)
 
-    return rollback(service, model, number, mover, force=True, keep_version_good=True, on_checked=checked)
+    return roll_back(service, model, number, mover, force=True, keep_version_good=True, on_checked=checked)
 
 
 def main(model: str) -> None:

@@ -19,7 +19,7 @@ from promotion.monitoring.alerts.channels import Channel, Patience, dispatch, pa
 from promotion.monitoring.alerts.messages import Guide, Kind, Level, Message, Notice, compose
 from promotion.monitoring.alerts.records import Delivery, Tested, Told
 from promotion.monitoring.alerts.rules import Rules
-from promotion.rollback import served_before
+from promotion.rollbacks import served_before
 
 if TYPE_CHECKING:
     from promotion.monitoring.observe.observation import Observation

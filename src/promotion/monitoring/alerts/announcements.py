@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from promotion.checklist import Announce, Announced
 from promotion.config.family import FamilyConfig
 from promotion.journal.journal import Journal
-from promotion.service import Promotion
+from promotion.service import Move
 
 if TYPE_CHECKING:
     from promotion.monitoring.alerts.records import Delivery
@@ -22,9 +22,9 @@ def announcer(journal: Journal, configs: Mapping[str, FamilyConfig]) -> Announce
         configs: Families by name.
     """
 
-    def announce(promotion: Promotion) -> Announced:
-        config = configs.get(promotion.plan.family)
-        event = journal.arrival(promotion.plan.family, promotion.to) if config else None
+    def announce(move: Move) -> Announced:
+        config = configs.get(move.family)
+        event = journal.arrival(move.family, move.to) if config else None
         if config is None or event is None:
             return Announced()
         from promotion.monitoring.alerts.alerter import Alerter

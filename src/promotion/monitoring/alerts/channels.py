@@ -138,7 +138,8 @@ class _Round:
             Retrying,
             retry_if_result,
             stop_after_attempt,
-            wait_exponential_jitter,
+            wait_exponential,
+            wait_random,
         )
 
         def last(state: RetryCallState) -> Answer:
@@ -152,9 +153,8 @@ class _Round:
         # After the deadline nobody waits any more: what was taken then would be told twice.
         retrying = Retrying(
             stop=lambda state: tried(state) or time.monotonic() >= self._deadline,
-            wait=wait_exponential_jitter(
-                multiplier=patience.first_wait, max=patience.longest_wait, jitter=patience.first_wait
-            ),
+            wait=wait_exponential(multiplier=patience.first_wait, max=patience.longest_wait)
+            + wait_random(0, patience.first_wait),
             retry=retry_if_result(lambda answer: answer.may_pass),
             retry_error_callback=last,
         )

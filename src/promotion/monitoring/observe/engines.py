@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 from zipfile import ZipFile
 
-import promotion
-from promotion.errors import DataError, UsageError
+from promotion.config.settings import PACKAGE
+from promotion.errors import DataError
 from promotion.monitoring.observe.counting import Count, CountingPlan
 from promotion.monitoring.observe.log_files import Part, find_parts, read
 
@@ -44,11 +44,9 @@ def count_with_spark(source: str, earliest: datetime, plan: CountingPlan) -> Cou
     `spark-submit` or `SPARK_MASTER` name the cluster, this machine by default. The workers open the files themselves:
     the source must be one that all of them reach. They are sent this package; what it needs must be installed there.
     """
-    try:
-        from py4j.protocol import Py4JError
-        from pyspark.sql import SparkSession
-    except ImportError as error:
-        raise UsageError('--engine spark needs PySpark: pip install -e ".[spark]"') from error
+    from py4j.protocol import Py4JError
+    from pyspark.sql import SparkSession
+
     parts = find_parts(source, earliest, split=True)
     if not parts:
         return Count()
@@ -83,11 +81,10 @@ def _collected(context: Any, parts: list[Part], plan: CountingPlan) -> Count:
 
 def _package(folder: Path) -> str:
     """The modules that workers need, as a file that Spark sends them."""
-    source = Path(promotion.__file__).parent
     archive = folder / "monitor.zip"
     with ZipFile(archive, "w") as file:
-        for module in sorted(source.rglob("*.py")):
-            file.write(module, module.relative_to(source.parent))
+        for module in sorted(PACKAGE.rglob("*.py")):
+            file.write(module, module.relative_to(PACKAGE.parent))
     return str(archive)
 
 

@@ -104,7 +104,10 @@ def _filesystem(source: str) -> tuple[AbstractFileSystem, str]:
     try:
         filesystem, path = url_to_fs(source)
     except ImportError as error:
-        raise UsageError(f"{source}: reading it needs a package that is missing: {error}") from error
+        raise UsageError(
+            f"{source}: reading it needs a package that is missing: {error} "
+            "(for s3://: pip install 'promotion-layer[s3]')"
+        ) from error
     except (ValueError, TypeError) as error:
         raise UsageError(f"{source}: not a place a prediction log can be: {error}") from error
     return filesystem, path

@@ -12,13 +12,13 @@ from promotion.journal.journal import Journal
 from promotion.journal.records import Authority, Change, Entry, Known
 from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
-from promotion.service import Mover, Promotion, PromotionPlan, PromotionService
+from promotion.service import Move, Mover, PromotionPlan, PromotionService
 
 ACTION = "rollback"
 """What the record calls it."""
 
 
-def rollback(
+def roll_back(
     service: PromotionService,
     name: str,
     to_version: int | str | None,
@@ -27,7 +27,7 @@ def rollback(
     force: bool = False,
     keep_version_good: bool = False,
     on_checked: Callable[[PromotionPlan], None] = lambda _plan: None,
-) -> Promotion:
+) -> Move:
     """Put a version back into Production that served there before, proven to run before anything moves.
 
     The family's list of who may promote is not asked: whoever may run commands may take a bad version back.
@@ -73,7 +73,7 @@ def rollback(
     )
 
 
-def archive(service: PromotionService, version: ModelVersion, mover: Mover, *, from_stage: Stage | None = None) -> str:
+def archive(service: PromotionService, version: ModelVersion, mover: Mover, *, from_stage: Stage | None = None) -> Move:
     """Put a version aside that is not in Production: a candidate that was rejected.
 
     Args:
@@ -81,9 +81,6 @@ def archive(service: PromotionService, version: ModelVersion, mover: Mover, *, f
         version: Which.
         mover: Who asks, and why.
         from_stage: Where the caller says it is; None when nothing was said.
-
-    Returns:
-        Why MLflow does not show it yet; empty when it does.
 
     Raises:
         GateRefused: It is in Production, or not where the caller says.
@@ -103,35 +100,34 @@ def archive(service: PromotionService, version: ModelVersion, mover: Mover, *, f
         if from_stage is not None and stage is not from_stage:
             raise GateRefused(f"{version} is in {stage}, not in {from_stage}: nothing moved")
         current = service.journal.production(family)
-        service.journal.move(
+        operation = service.journal.move(
             family,
             [Change(version, Stage.ARCHIVED)],
             Authority("archive", mover.actor, mover.reason, approver=mover.approver),
             expected_production=current.id if current else None,
         )
         service.report(f"journal: {version} is in {Stage.ARCHIVED}")
-        return service.follow(family)
+        unprojected = service.follow(family)
+    return Move(family, version, stage, Stage.ARCHIVED, "archive", operation, before=current, unprojected=unprojected)
 
 
-def withdraw(service: PromotionService, version: Known, mover: Mover) -> str:
+def withdraw(service: PromotionService, version: Known, mover: Mover) -> Move:
     """Mark a version as known bad and put it aside wherever it is; Production ends empty when it serves there.
 
     Args:
         service: Moves versions.
         version: Which.
         mover: Who asks, and why; the reason becomes what is known against it.
-
-    Returns:
-        Why MLflow does not show it yet; empty when it does.
     """
     family = service.family(version.model)
     with service.journal.family_lock(family):
         entry = service.journal.entry(version.model, version.number)
         stage = entry.stage if entry else Stage.NONE
         current = service.journal.production(family)
-        service.journal.move(
+        to = Stage.NONE if stage is Stage.NONE else Stage.ARCHIVED
+        operation = service.journal.move(
             family,
-            [Change(version, Stage.NONE if stage is Stage.NONE else Stage.ARCHIVED, known_bad=mover.reason)],
+            [Change(version, to, known_bad=mover.reason)],
             Authority("withdraw", mover.actor, mover.reason, approver=mover.approver),
             expected_production=current.id if current else None,
         )
@@ -139,7 +135,8 @@ def withdraw(service: PromotionService, version: Known, mover: Mover) -> str:
             service.report(
                 f"⚠️ {family!r} has NO PRODUCTION now: {version} was withdrawn, and nothing may take its place"
             )
-        return service.follow(family)
+        unprojected = service.follow(family)
+    return Move(family, version, stage, to, "withdraw", operation, before=current, unprojected=unprojected)
 
 
 def served_before(journal: Journal, family: str, leaving: Entry | None) -> list[Entry]:

@@ -24,8 +24,8 @@ from promotion.errors import (
     UnknownFamily,
 )
 from promotion.registry.stages import Stage
-from promotion.rollback import archive, rollback, withdraw
-from promotion.service import Mover, Promotion, PromotionService
+from promotion.rollbacks import archive, roll_back, withdraw
+from promotion.service import Move, Mover, PromotionService
 
 MODEL = "tiny-linear"
 MOVER = Mover("anna", "it answers nonsense")
@@ -37,8 +37,8 @@ def _serve(service: PromotionService, *numbers: int) -> None:
         service.promote(service.check(service.candidate(MODEL, number)), Mover("anna", "better"))
 
 
-def _back(service: PromotionService, to_version: int | str | None = None, **options: Any) -> Promotion:
-    return rollback(service, "tiny", to_version, MOVER, **options)
+def _back(service: PromotionService, to_version: int | str | None = None, **options: Any) -> Move:
+    return roll_back(service, "tiny", to_version, MOVER, **options)
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +71,8 @@ def test_the_version_that_served_before_returns_although_it_is_worse(served: Sto
     promotion = _back(service)
 
     assert ("tiny-linear v2", "tiny-linear v3", "") == (
-        str(promotion.plan.candidate),
-        str(promotion.plan.production),
+        str(promotion.version),
+        str(promotion.before),
         promotion.unprojected,
     )
     assert {"rollback": {promotion.operation}} == {
@@ -104,7 +104,7 @@ def test_what_is_known_bad_is_passed_over(served: Store) -> None:
     service = served.service(a_family(), report=said.append)
     _back(service)
 
-    assert "tiny-linear v1" == str(_back(service, force=True).plan.candidate)
+    assert "tiny-linear v1" == str(_back(service, force=True).version)
 
     assert "tiny-linear v3 is passed over: known bad: it answers nonsense" in said
     with pytest.raises(GateRefused, match=r"that is not known bad \(2 are\)"):
@@ -118,8 +118,8 @@ def test_the_predecessor_is_the_one_that_served_not_the_highest_number(store: St
     service = store.service(a_family())
     _serve(service, 1, 3, 2)
 
-    assert "tiny-linear v3" == str(_back(service).plan.candidate)
-    assert "tiny-linear v1" == str(_back(service, force=True).plan.candidate)
+    assert "tiny-linear v3" == str(_back(service).version)
+    assert "tiny-linear v1" == str(_back(service, force=True).version)
 
 
 def test_it_may_lead_to_another_registered_model_of_the_family(store: Store) -> None:
@@ -130,16 +130,16 @@ def test_it_may_lead_to_another_registered_model_of_the_family(store: Store) -> 
     service.promote(service.check(service.candidate("tiny-forest", 1)), Mover("anna", "first"))
     _serve(service, 1)
 
-    assert "tiny-forest v1" == str(rollback(service, MODEL, None, MOVER).plan.candidate)
+    assert "tiny-forest v1" == str(roll_back(service, MODEL, None, MOVER).version)
     assert {"tiny-forest v1": "Production", "tiny-linear v1": "Archived"} == store.shown()
 
 
 @pytest.mark.parametrize("version", [1, "1", "v1"])
 def test_a_version_can_be_named(served: Store, version: int | str) -> None:
     """Any version that served, however long ago."""
-    promotion = rollback(served.service(a_family()), MODEL, version, MOVER)
+    promotion = roll_back(served.service(a_family()), MODEL, version, MOVER)
 
-    assert "tiny-linear v1" == str(promotion.plan.candidate)
+    assert "tiny-linear v1" == str(promotion.version)
 
 
 def test_the_version_that_leaves_can_keep_its_good_name(served: Store) -> None:
@@ -191,7 +191,7 @@ def test_after_the_cool_down_it_is_free_again(served: Store, monkeypatch: pytest
     _back(service)
     monkeypatch.setenv("PROMOTION_CLOCK", "2026-12-01T11:01:00")
 
-    assert "tiny-linear v1" == str(_back(service).plan.candidate)
+    assert "tiny-linear v1" == str(_back(service).version)
 
 
 def test_what_serves_already_is_nothing_to_do(served: Store) -> None:
@@ -226,7 +226,7 @@ def test_without_a_predecessor_there_is_nothing_to_go_back_to(store: Store) -> N
 def test_an_unknown_name_is_a_mistake_of_the_caller(store: Store) -> None:
     """Neither a family nor a registered model."""
     with pytest.raises(UnknownFamily, match="unknown family 'nobody'"):
-        rollback(store.service(a_family()), "nobody", None, MOVER)
+        roll_back(store.service(a_family()), "nobody", None, MOVER)
 
 
 def _touch(store: Store) -> None:
@@ -292,7 +292,8 @@ def test_missing_rows_do_not_stop_it(served: Store, monkeypatch: pytest.MonkeyPa
 
     promotion = _back(service)
 
-    runs = next(gate for gate in promotion.plan.report.results if gate.name == "model runs")
+    assert promotion.report
+    runs = next(gate for gate in promotion.report.results if gate.name == "model runs")
     assert "loads (no rows to score)" == runs.measured
 
 
@@ -300,14 +301,16 @@ def test_days_in_staging_and_approvals_are_not_asked(served: Store) -> None:
     """A version that served comes back from where it is."""
     rules: dict[str, Any] = {"gates": {"staging": {"minimum": 7.0}}, "approvals": {"roles": ["science"]}}
 
-    assert _back(served.service(a_family(**rules))).plan.report.passed
+    report = _back(served.service(a_family(**rules))).report
+    assert report
+    assert report.passed
 
 
 def test_whoever_may_run_commands_may_take_a_bad_version_back(served: Store) -> None:
     """The list of who promotes is for promotions."""
     family = a_family(access={"production": ["bert"]})
 
-    assert "tiny-linear v2" == str(_back(served.service(family)).plan.candidate)
+    assert "tiny-linear v2" == str(_back(served.service(family)).version)
 
 
 def test_an_empty_production_is_filled_by_the_version_that_served_last(served: Store) -> None:
@@ -317,7 +320,7 @@ def test_an_empty_production_is_filled_by_the_version_that_served_last(served: S
 
     promotion = _back(service)
 
-    assert ("tiny-linear v3", None) == (str(promotion.plan.candidate), promotion.plan.production)
+    assert ("tiny-linear v3", None) == (str(promotion.version), promotion.before)
     assert [None] * 3 == [entry.known_bad for entry in service.journal.entries()]
 
 
@@ -342,7 +345,7 @@ def test_production_that_moves_meanwhile_is_not_rolled_back(
         _serve(other, 4)
 
     if moment == "before the check":
-        monkeypatch.setattr("promotion.rollback._require_calm", meanwhile)
+        monkeypatch.setattr("promotion.rollbacks._require_calm", meanwhile)
     options: dict[str, Any] = {"on_checked": meanwhile} if moment == "after the check" else {}
     with pytest.raises(ProductionMoved):
         _back(service, **options)
@@ -360,7 +363,7 @@ def test_a_registry_that_is_down_before_the_commit_moves_nothing(served: Store, 
     registry.version = _down  # type: ignore[attr-defined]
 
     with pytest.raises(RegistryUnreachable):
-        rollback(service, "tiny" if family else MODEL, None, MOVER)
+        roll_back(service, "tiny" if family else MODEL, None, MOVER)
 
     assert entries == service.journal.entries()
 
@@ -404,7 +407,7 @@ def test_a_rejected_candidate_is_put_aside(served: Store) -> None:
     candidate = service.candidate(MODEL, number)
     service.promote(service.check(candidate, Stage.STAGING), MOVER)
 
-    assert "" == archive(service, candidate, MOVER, from_stage=Stage.STAGING)
+    assert "" == archive(service, candidate, MOVER, from_stage=Stage.STAGING).unprojected
 
     assert ("Archived", "Production") == (served.shown()["tiny-linear v4"], served.shown()["tiny-linear v3"])
     assert "archive" == service.journal.history("tiny", limit=1)[0].action
@@ -430,7 +433,7 @@ def test_a_withdrawn_version_leaves_production_empty_and_is_known_bad(served: St
     serving = service.journal.production("tiny")
     assert serving is not None
 
-    assert "" == withdraw(service, serving, MOVER)
+    assert "" == withdraw(service, serving, MOVER).unprojected
 
     assert service.journal.production("tiny") is None
     assert "Production" not in served.shown().values()
