@@ -80,6 +80,12 @@ test: $(DEVELOPMENT) ## Run the unit tests (ARGS="-k name" picks some)
 mutants: $(DEVELOPMENT) ## Change the deciding code in 150 places, one at a time: do tests notice? (ARGS="--subject gates --draw 20")
 	@$(PY) tests/mutants/run.py $(ARGS)
 
+.PHONY: peers
+peers: $(DEVELOPMENT) ## The long checks: other MLflow versions, the lowest versions we allow, 150 mutants
+	@$(PY) -m pytest -m peers
+	@$(MAKE) --no-print-directory test-lowest
+	@$(MAKE) --no-print-directory mutants
+
 .PHONY: lint
 lint: $(DEVELOPMENT) ## Ruff, mypy strict and the import contracts
 	@$(PY) -m ruff check
