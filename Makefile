@@ -97,6 +97,12 @@ test-lowest: $(DEVELOPMENT) ## Run the core's tests at the lowest versions its r
 	@$(PY) -m uv pip install -q --python $(LOWEST) -r $(LOWEST).txt $(LOWEST_TOOLS)
 	@$(LOWEST)/bin/python -m pytest -n 3 --dist loadfile -p no:cacheprovider -o filterwarnings=default $(LOWEST_TESTS) $(ARGS)
 
+.PHONY: peers
+peers: $(DEVELOPMENT) ## The long checks: other MLflow versions, the lowest versions we allow, 150 mutants
+	@$(PY) -m pytest -m peers
+	@$(MAKE) --no-print-directory test-lowest
+	@$(MAKE) --no-print-directory mutants
+
 .PHONY: lint
 lint: $(DEVELOPMENT) ## Ruff, mypy strict and the import contracts
 	@$(PY) -m ruff check

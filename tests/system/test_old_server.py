@@ -34,7 +34,7 @@ files = Path(mlflow.artifacts.download_artifacts("models:/{LOGISTIC}/Production"
 print([path.name for path in files.glob("*.md")])
 """
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.peers, pytest.mark.timeout(600)]
 Command = subprocess.CompletedProcess[str]
 
 

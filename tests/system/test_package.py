@@ -86,18 +86,18 @@ def wheel(dist: Path) -> Path:
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     """Every module, template, style sheet and migration of `promotion`, and its metadata: no models, no tests."""
     names = set(ZipFile(wheel).namelist())
-    ours = {name for name in names if not name.startswith("promotion_layer-0.1.0.dist-info/")}
+    ours = {name for name in names if not name.startswith("promotion_layer-0.2.0.dist-info/")}
     kept = {path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
 
     assert {path.relative_to(PACKAGE.parent).as_posix() for path in kept} == ours
     suffixes = {"promotion/py.typed", "promotion/pages/page.css", "promotion/pages/base.html.j2"}
     assert suffixes | {"promotion/journal/migrations/versions/0001_journal.py"} <= ours
-    assert "promotion_layer-0.1.0-py3-none-any.whl" == wheel.name
+    assert "promotion_layer-0.2.0-py3-none-any.whl" == wheel.name
 
 
 def test_the_metadata_can_be_read_by_people(wheel: Path, dist: Path) -> None:
     """Name, licence, readme, ranges, extras; the source distribution builds the same and has no tests."""
-    written = ZipFile(wheel).read("promotion_layer-0.1.0.dist-info/METADATA").decode()
+    written = ZipFile(wheel).read("promotion_layer-0.2.0.dist-info/METADATA").decode()
     metadata, text = Parser().parsestr(written), written.partition("\n\n")[2]
 
     assert ("promotion-layer", "Apache-2.0", "text/markdown") == (

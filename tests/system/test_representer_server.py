@@ -17,7 +17,7 @@ from tests.system.representer_servers import Server, affected_python, environmen
 
 from promotion.config.settings import REPOSITORY
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.peers, pytest.mark.timeout(600)]
 
 HERE = Path(__file__).parent
 DOCUMENT = REPOSITORY / "MLFLOW-WORKAROUND.md"
