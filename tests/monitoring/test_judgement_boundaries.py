@@ -218,6 +218,8 @@ def test_the_larger_doubt_is_told() -> None:
     [
         (0.8, 0.9, HEALTHY),
         (1.0, 0.9, HEALTHY),
+        (0.4, 0.3, HEALTHY),  # 0.10000000000000003 to a computer
+        (0.4 + NEAR, 0.3, "warning"),
         (0.8 - NEAR, 0.9, "warning"),
         (0.5, 0.9, "warning"),
         (0.5, 0.1, "warning"),
@@ -235,7 +237,6 @@ def test_the_meaning_of_a_prediction_may_change_by_a_tenth(
     observation = observed(concept={"yes": certain(value, reference)}, labelled_since=NOON - DAY * 2)
     finding = found(observation, "concept:yes")
 
-    # 0.9 - 0.8 is a little less than a tenth to a computer, 1.0 - 0.9 too.
     assert expected == (HEALTHY if finding is None else finding.level)
     if finding is not None:
         assert (0.1, NOON - DAY * 2, 10_000) == (finding.bound, finding.since, finding.rows)
@@ -404,6 +405,7 @@ def values(**changes: Any) -> Quality:
         (values(missing=0.3125), {"missing:x": "warning"}),
         (values(missing=0.25 + 0.05 - NEAR), {}),
         (values(missing=0.25 + 0.05 + NEAR), {"missing:x": "warning"}),
+        (values(missing=0.55, reference_missing=0.5), {}),  # 0.050000000000000044 to a computer
         (values(missing=0.0), {}),
         (values(missing=0.05, reference_missing=None), {}),
         (values(missing=0.05 + NEAR, reference_missing=None), {"missing:x": "warning"}),
