@@ -242,6 +242,21 @@ def test_the_meaning_of_a_prediction_may_change_by_a_tenth(
         assert (0.1, NOON - DAY * 2, 10_000) == (finding.bound, finding.since, finding.rows)
 
 
+def test_a_check_that_can_say_nothing_does_not_silence_the_next() -> None:
+    """Of predictions, metrics and services alike."""
+    changed = certain(0.5, 0.9)
+    concept = {"a": certain(None), "b": certain(0.5, None), "c": changed}
+    metrics = {"mae": certain(1.0), "f1": certain(None), "accuracy": certain(0.5)}
+    service = Service(None, 0.5, 1.0, 10_000, "prometheus", enough=True)
+    slow = Service(900.0, None, 1.0, 10_000, "prometheus", enough=True)
+
+    assert "warning" == level(observed(concept=concept), "concept:c")
+    assert "critical" == level(observed(metrics=metrics), "accuracy")
+    assert "critical" == level(observed(service=service), "error_rate")
+    assert "warning" == level(observed(service=slow), "latency")
+    assert "warning" == level(observed(service=slow), "latency", critical=Alert())
+
+
 def test_a_change_of_meaning_must_be_sure_too() -> None:
     """On few rows it may be chance, in the direction in which it changed; too few say nothing."""
     falling = certain(0.5, 0.9, low=0.5, high=0.9)
@@ -359,6 +374,11 @@ def test_what_is_said_of_a_drift() -> None:
         (
             moved(0.31, by_chance=0.01),
             "x drifted: population stability index 0.31, 0.01 of it by chance over 10,000 rows; warning beyond 0.25",
+            0.25,
+        ),
+        (
+            moved(0.4, by_chance=0.02),
+            "x drifted: population stability index 0.40, 0.02 of it by chance over 10,000 rows; warning beyond 0.25",
             0.25,
         ),
         (
