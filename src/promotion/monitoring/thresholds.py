@@ -107,9 +107,13 @@ def _is_known(value: float | None) -> TypeGuard[float]:
     return value is not None and not math.isnan(value)
 
 
+def _is_beyond(value: float, bound: float) -> bool:
+    """Whether a bound is crossed: 0.90 - 0.85 is 0.05000000000000004 to a computer, and not beyond 0.05 to people."""
+    return value > bound + 1e-9
+
+
 def _crossed(value: float, bounds: list[tuple[LevelName, float]]) -> tuple[LevelName, float] | None:
-    # A drop from 0.90 to 0.85 is 0.05000000000000004 to a computer, and not beyond 0.05 to anybody else.
-    return next(((level, bound) for level, bound in bounds if value > bound + 1e-9), None)
+    return next(((level, bound) for level, bound in bounds if _is_beyond(value, bound)), None)
 
 
 def _stage(observation: Observation) -> Iterator[Finding]:
@@ -204,7 +208,7 @@ def _concept(observation: Observation, monitoring: Monitoring) -> Iterator[Findi
             continue
         change = abs(reading.value - reading.reference)
         rising = reading.value > reading.reference
-        if change > bound and is_sure(reading, change, monitoring.confidence, rising=rising):
+        if _is_beyond(change, bound) and is_sure(reading, change, monitoring.confidence, rising=rising):
             text = f"{what} is {reading.value:.3f}, at promotion {reading.reference:.3f}; warning beyond {bound:g}"
             yield Finding(key, "warning", *facts, text)
 
@@ -280,6 +284,6 @@ def _values(observation: Observation, monitoring: Monitoring) -> Iterator[Findin
             if not quality.enough:
                 text = f"{metric}: not enough data, {quality.rows:,} rows, {monitoring.minimum_rows:,} needed"
                 yield Finding(key, None, *facts, text)
-            elif value - (reference or 0.0) > bound:
+            elif _is_beyond(value - (reference or 0.0), bound):
                 before = "" if reference is None or name != "missing" else f", at training {reference:.1%}"
                 yield Finding(key, "warning", *facts, f"{metric}: {value:.1%} of {quality.rows:,} rows{before}")

@@ -360,6 +360,21 @@ def test_the_version_in_production_is_the_journals(
     assert ["sound tiny", "synchronise tiny"] == service.asked
 
 
+@pytest.mark.parametrize(
+    ("stage", "is_synchronised"),
+    [("2", False), ("1.2.0", False), ("Staging", True), ("Archived", True), ("1.2", True)],
+)
+def test_only_a_stage_depends_on_what_somebody_moved(tmp_path: Path, stage: str, *, is_synchronised: bool) -> None:
+    """A version that is named is that version, whatever was changed outside; the family must be sound all the same."""
+    config = a_family()
+    service = a_service(tmp_path, config)
+
+    with pytest.raises(UsageError):
+        version_to_export(service, config, "nobody", stage)
+
+    assert ["sound tiny", *(["synchronise tiny"] if is_synchronised else [])] == service.asked
+
+
 def test_what_can_be_exported(tmp_path: Path) -> None:
     """A family or one of its models; not a forecast, not a name without configuration."""
     forecast = load_config(REPOSITORY / "config", "rossmann-ensemble")

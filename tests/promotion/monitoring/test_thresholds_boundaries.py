@@ -218,6 +218,8 @@ def test_the_larger_doubt_is_told() -> None:
     [
         (0.8, 0.9, HEALTHY),
         (1.0, 0.9, HEALTHY),
+        (0.4, 0.3, HEALTHY),  # 0.10000000000000003 to a computer
+        (0.4 + NEAR, 0.3, "warning"),
         (0.8 - NEAR, 0.9, "warning"),
         (0.5, 0.9, "warning"),
         (0.5, 0.1, "warning"),
@@ -235,10 +237,24 @@ def test_the_meaning_of_a_prediction_may_change_by_a_tenth(
     observation = observed(concept={"yes": certain(value, reference)}, labelled_since=NOON - DAY * 2)
     finding = found(observation, "concept:yes")
 
-    # 0.9 - 0.8 is a little less than a tenth to a computer, 1.0 - 0.9 too.
     assert expected == (HEALTHY if finding is None else finding.level)
     if finding is not None:
         assert (0.1, NOON - DAY * 2, 10_000) == (finding.bound, finding.since, finding.rows)
+
+
+def test_a_check_that_can_say_nothing_does_not_silence_the_next() -> None:
+    """Of predictions, metrics and services alike."""
+    changed = certain(0.5, 0.9)
+    concept = {"a": certain(None), "b": certain(0.5, None), "c": changed}
+    metrics = {"mae": certain(1.0), "f1": certain(None), "accuracy": certain(0.5)}
+    service = Service(None, 0.5, 1.0, 10_000, "prometheus", enough=True)
+    slow = Service(900.0, None, 1.0, 10_000, "prometheus", enough=True)
+
+    assert "warning" == level(observed(concept=concept), "concept:c")
+    assert "critical" == level(observed(metrics=metrics), "accuracy")
+    assert "critical" == level(observed(service=service), "error_rate")
+    assert "warning" == level(observed(service=slow), "latency")
+    assert "warning" == level(observed(service=slow), "latency", critical=AlertBounds())
 
 
 def test_a_change_of_meaning_must_be_sure_too() -> None:
@@ -361,6 +377,11 @@ def test_what_is_said_of_a_drift() -> None:
             0.25,
         ),
         (
+            moved(0.4, by_chance=0.02),
+            "x drifted: population stability index 0.40, 0.02 of it by chance over 10,000 rows; warning beyond 0.25",
+            0.25,
+        ),
+        (
             moved(0.3, by_chance=0.0099),
             "x drifted: population stability index 0.30 over 10,000 rows; warning beyond 0.25",
             0.25,
@@ -404,6 +425,7 @@ def values(**changes: Any) -> Quality:
         (values(missing=0.3125), {"missing:x": "warning"}),
         (values(missing=0.25 + 0.05 - NEAR), {}),
         (values(missing=0.25 + 0.05 + NEAR), {"missing:x": "warning"}),
+        (values(missing=0.55, reference_missing=0.5), {}),  # 0.050000000000000044 to a computer
         (values(missing=0.0), {}),
         (values(missing=0.05, reference_missing=None), {}),
         (values(missing=0.05 + NEAR, reference_missing=None), {"missing:x": "warning"}),
