@@ -42,8 +42,8 @@ from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY, Settings
 from promotion.data.tables import CHUNK_ROWS, TableFile
 from promotion.lookup import find_version
-from promotion.prediction.answers import answer
 from promotion.prediction.batch import Done, predict_table
+from promotion.prediction.predict_rows import answer
 from promotion.registry.open import open_registry
 
 FAMILY = "rossmann-ensemble"

@@ -25,7 +25,7 @@ from promotion.delivery.records import Image
 from promotion.errors import ArtifactTampered
 from promotion.evaluation.loading import load_artifact
 from promotion.export.folder import open_export
-from promotion.prediction.answers import answer
+from promotion.prediction.predict_rows import answer
 from promotion.signing.keys import Keys
 
 MADE = Path(__file__).parent / "made_earlier"

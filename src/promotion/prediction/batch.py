@@ -22,8 +22,8 @@ from promotion.evaluation.loading import load_artifact
 from promotion.journal import clock
 from promotion.journal.database import Database
 from promotion.journal.journal import Journal
-from promotion.prediction.answers import answer
 from promotion.prediction.inputs import AskedRows
+from promotion.prediction.predict_rows import answer
 from promotion.registry.contract import ModelVersion, Registry
 from promotion.registry.tracking import connect, quiet, readable_failures
 

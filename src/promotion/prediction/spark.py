@@ -45,7 +45,7 @@ def spark_answers(folder: Path) -> Iterator[Any]:
         folder: The version's files.
 
     Yields:
-        Takes checked rows, returns what `promotion.prediction.answers.answer` returns.
+        Takes checked rows, returns what `promotion.prediction.predict_rows.answer` returns.
 
     Raises:
         SparkUnusable: Java is missing.

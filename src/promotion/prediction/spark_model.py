@@ -11,7 +11,7 @@ import pandas as pd
 from mlflow.pyfunc import PythonModel
 
 from promotion.evaluation.loading import load_artifact
-from promotion.prediction.answers import answer
+from promotion.prediction.predict_rows import answer
 
 
 class SparkModel(PythonModel):  # type: ignore[misc]  # MLflow ships no types
