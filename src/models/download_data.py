@@ -11,7 +11,7 @@ import click
 
 from models.data.download import Provided, provide
 from models.data.transfer import DownloadProgress
-from promotion.cli.console import command, echo, talk
+from promotion.cli.console import command, echo, echo_json, talk
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import Settings
 from promotion.data.datasets import Dataset, load_dataset
@@ -43,7 +43,7 @@ def download_data_command(*, family: str, force: bool, offline: bool, as_json: b
         talk(f"⚠️ {provided.reason}", colour="yellow")
     dataset = load_dataset(config, settings.home)
     if as_json:
-        echo(json.dumps(_report(provided, dataset, config), indent=2))
+        echo_json(_report(provided, dataset, config), indent=2)
         return
     for line in _lines(provided, dataset, config):
         echo(line)
@@ -87,7 +87,7 @@ def _provide_sales(config: FamilyConfig, settings: Settings, *, offline: bool, a
             "first_day": first,
             "last_day": last,
         }
-        echo(json.dumps(report, indent=2))
+        echo_json(report, indent=2)
         return
     echo(f"✅ {config.data.path} and its store table: {how} (sha256 of both {data.sha256})")
     echo(f"✅ Data contract kept: {len(data.rows):,} days of {stores:,} stores, {first} to {last}")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from promotion.cli.console import Steps, command, echo, talk, task_bars, with_verbs
+from promotion.cli.console import Steps, command, echo, echo_json, talk, task_bars, with_verbs
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import Settings
 from promotion.errors import NothingToDo, PromotionError, UsageError
@@ -102,13 +102,13 @@ def _finish(
     if as_json:
         from models.training.report import as_json as plain
 
-        echo(json.dumps(plain(result) | {"metadata": record}, indent=2))
+        echo_json(plain(result) | {"metadata": record}, indent=2)
         return
     if config.metadata is not None:
-        echo(f"\n{config.metadata}: written")
+        echo("", f"{config.metadata}: written")
     if outcome is None:
         by_hand = f"python src/models/validate_model.py --model-name {result.candidates[0].model}"
-        echo(with_verbs(f"\nNext: {NEXT_COMMAND if config.promotion == 'auto' else by_hand}"))
+        echo("", with_verbs(f"Next: {NEXT_COMMAND if config.promotion == 'auto' else by_hand}"))
 
 
 def _promote(config: FamilyConfig, settings: Settings, tell: Callable[[str], None]) -> ChallengeOutcome:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from promotion.cli.console import Steps, command, echo, talk, task_bars
+from promotion.cli.console import Steps, command, echo, echo_json, talk, task_bars
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import Settings
 from promotion.errors import ConfigError
@@ -57,7 +57,7 @@ def main(family: str, sample: bool, semver: str | None, as_json: bool) -> None: 
     say("Registering model to MLflow Model Registry...")
     say(f"✓ Model registered: {result.recorded.model} version {result.recorded.number}")
     if as_json:
-        echo(json.dumps(_as_json(result), indent=2))
+        echo_json(_as_json(result), indent=2)
         return
     for line in _verdict(config, result):
         talk(line)

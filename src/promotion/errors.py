@@ -40,13 +40,15 @@ class PromotionError(Exception):
 
     Args:
         message: What happened, where, what was expected, what to do.
+        more: Further lines, where several things are wrong at once.
         details: What `--json` adds to the message, as plain data.
     """
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, message: str, **details: Any) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *more: str, **details: Any) -> None:
+        super().__init__("\n".join((message, *more)))
+        self.lines = (message, *more)
         self.details = details
 
 

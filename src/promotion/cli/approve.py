@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from promotion.approvals.people import actor
-from promotion.cli.console import AS_JSON, MODEL_NAME, VERSION, command, echo, promotions, talk
+from promotion.cli.console import AS_JSON, MODEL_NAME, VERSION, command, echo, echo_json, promotions, talk
 from promotion.errors import UsageError
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ def _show(approving: Approving, opinion: Opinion | None, *, as_json: bool) -> No
             **standing_document(standing),
             "refused": {gate.name: gate.why or gate.measured for gate in refused},
         }
-        echo(json.dumps(document, default=str))
+        echo_json(document, default=str)
         return
     echo(f"✅ {message}" if opinion else message)
     for line in standing_lines(standing):
@@ -185,7 +184,7 @@ def incident_command(
 def _list_incidents(reviews: Reviews, entry: Entry | None, *, as_json: bool) -> None:
     incidents = reviews.incidents(entry=entry)
     if as_json:
-        echo(json.dumps([asdict(incident) for incident in incidents], default=str, indent=2))
+        echo_json([asdict(incident) for incident in incidents], default=str, indent=2)
         return
     for incident in incidents:
         echo(
@@ -197,4 +196,7 @@ def _list_incidents(reviews: Reviews, entry: Entry | None, *, as_json: bool) -> 
 
 
 def _say_incident(message: str, number: int, *, as_json: bool) -> None:
-    echo(json.dumps({"exit_code": 0, "message": message, "incident": number}) if as_json else f"✅ {message}")
+    if as_json:
+        echo_json({"exit_code": 0, "message": message, "incident": number})
+    else:
+        echo(f"✅ {message}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import re
 import sys
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from promotion.cli.console import AS_JSON, command, echo, talk
+from promotion.cli.console import AS_JSON, command, echo, echo_json, talk
 from promotion.config.settings import Settings
 from promotion.errors import UsageError
 
@@ -91,9 +90,9 @@ def _verify(
         report = verify_journal(source, found, trusted, unreadable=unreadable, progress=progress)
     exit_code = 0 if report.is_sound else _NOT_SOUND
     if as_json:
-        echo(json.dumps({"exit_code": exit_code, **report.as_json()}, indent=2))
+        echo_json({"exit_code": exit_code, **report.as_json()}, indent=2)
     else:
-        echo("\n".join(report_lines(report)))
+        echo(*report_lines(report))
     if exit_code:
         talk(f"the journal is NOT sound: {report.count} findings; keep it and its checkpoints as they are", "red")
         click.get_current_context().exit(exit_code)
@@ -120,7 +119,7 @@ def _show(
     since, until = (moment and moment.replace(tzinfo=UTC) for moment in period)
     events = newest_events(journal, family, version, since=since, until=until, limit=limit)
     if as_json:
-        echo(json.dumps([event_document(event) for event in events], indent=2))
+        echo_json([event_document(event) for event in events], indent=2)
     for event in [] if as_json else events:
         echo(event_line(event))
     if not events:
@@ -149,7 +148,7 @@ def _export(
     events = export(JournalSource(journal, family), found, output, family=family)
     if as_json:
         document = {"exit_code": 0, "file": str(output), "events": events, "checkpoints": len(found)}
-        echo(json.dumps(document))
+        echo_json(document)
     else:
         echo(f"✅ {output}: {events:,} events and {len(found)} checkpoints of {journal.name}")
 
@@ -211,7 +210,7 @@ def compliance_command(*, month: str, family: str | None, output: Path | None, v
     exit_code = _NOT_SOUND if verification and not verification.intact else 0
     if as_json:
         files = {"page": str(page), "spreadsheet": str(spreadsheet)}
-        echo(json.dumps({"exit_code": exit_code, **document(report), **files}, indent=2))
+        echo_json({"exit_code": exit_code, **document(report), **files}, indent=2)
     else:
         _say_compliance(report, page, spreadsheet)
     if exit_code:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from promotion.cli.console import (
     VERSION,
     command,
     echo,
+    echo_json,
     promotions,
     talk,
     with_verbs,
@@ -66,7 +66,7 @@ def check_command(*, model_name: str, version: str, to_stage: str, page: Path | 
     message = f"{plan.candidate} ({plan.report.version}) may enter {plan.to}"
     if as_json:
         document = {"exit_code": 0, "message": message, "report": plan.report.as_json(), "next": steps}
-        echo(json.dumps(document, default=str))
+        echo_json(document)
     else:
         echo(f"✅ {message}")
 
@@ -136,7 +136,7 @@ def report_command(*, model_name: str, version: str, to_stage: str, output: Path
     path = output or default_path(Settings.from_environment(), plan)
     write_promotion_page(service, plan, path)
     if as_json:
-        echo(json.dumps({"exit_code": 0, "page": str(path), "report": plan.report.as_json()}, default=str))
+        echo_json({"exit_code": 0, "page": str(path), "report": plan.report.as_json()})
         return
     refused = ", ".join(gate.name for gate in plan.report.refusals)
     verdict = f"may not enter {plan.to}: {refused}" if refused else f"may enter {plan.to}"
@@ -158,7 +158,7 @@ def plan_command(*, family: str, as_json: bool) -> None:
     config = load_config(Settings.from_environment().config_folder, family)
     found = plan_pipeline(promotions(), config)
     if as_json:
-        echo(json.dumps({"exit_code": 0, **found.as_json()}, indent=2))
+        echo_json({"exit_code": 0, **found.as_json()}, indent=2)
         return
     for line in _plan_lines(found):
         echo(line)

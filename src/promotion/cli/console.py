@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import IO, TYPE_CHECKING, Any, TextIO
@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, TextIO
 import click
 
 from promotion.config.extras import missing_extra
+from promotion.config.printable import printable
 from promotion.config.settings import Settings, home_notice
 from promotion.errors import NothingToDo, PromotionError
 from promotion.registry.stages import Stage
@@ -163,16 +164,29 @@ def is_coloured(stream: TextIO | IO[str]) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
-def echo(text: str = "") -> None:
-    """Write one line of data to standard output."""
-    _write(text, sys.stdout)
+def echo(*lines: str) -> None:
+    """Write lines of data to standard output; what stands in a line stays in it, whoever wrote it."""
+    for line in lines or ("",):
+        _write(printable(line), sys.stdout)
 
 
-def talk(text: str = "", colour: str | None = None) -> None:
-    """Write one line for the person watching to standard error, after everything already written."""
+def echo_json(document: Any, **options: Any) -> None:
+    """Write a JSON document to standard output.
+
+    Args:
+        document: Plain data; what JSON does not know is written as text.
+        options: Of `json.dumps`.
+    """
+    # A break comes from the indent alone; JSON spells those inside texts, and reads what is spelled here.
+    _write(printable(json.dumps(document, **{"default": str, **options}), keep="\n"), sys.stdout)
+
+
+def talk(*lines: str, colour: str | None = None) -> None:
+    """Write lines for the person watching to standard error, after everything already written."""
     _flush(sys.stdout)
-    text = with_verbs(text)
-    _write(click.style(text, fg=colour) if colour else text, sys.stderr)
+    for line in lines or ("",):
+        text = printable(with_verbs(line))
+        _write(click.style(text, fg=colour) if colour else text, sys.stderr)
 
 
 def with_verbs(text: str) -> str:
@@ -259,6 +273,13 @@ class Command(click.Command):
         fit(sys.stderr)
         return super().main(*args, **kwargs)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options; what is wrong with one is said without what it may hide."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            raise click.UsageError(printable(error.format_message()), error.ctx) from error
+
     def invoke(self, ctx: click.Context) -> Any:
         """Call the function; expected failures end as one red line, unexpected ones name their class."""
         try:
@@ -269,26 +290,26 @@ class Command(click.Command):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except PromotionError as error:
-            self._refuse(ctx, error, str(error), error.exit_code)
+            self._refuse(ctx, error, error.lines, error.exit_code)
         except KeyboardInterrupt as error:
-            self._refuse(ctx, error, "interrupted", INTERRUPTED)
+            self._refuse(ctx, error, ["interrupted"], INTERRUPTED)
         except Exception as error:  # noqa: BLE001  # the last line of defence: no raw traceback for an operator
             if missing := missing_extra(error, ctx.command_path):
-                self._refuse(ctx, missing, str(missing), missing.exit_code)
+                self._refuse(ctx, missing, missing.lines, missing.exit_code)
             name = type(error).__name__
             summary = " ".join(str(error).split())
-            self._refuse(ctx, error, f"unexpected {name}: {summary} (--traceback shows more)", FAILED)
+            self._refuse(ctx, error, [f"unexpected {name}: {summary} (--traceback shows more)"], FAILED)
         else:
             return result
 
     @staticmethod
-    def _refuse(ctx: click.Context, error: BaseException, message: str, exit_code: int) -> None:
+    def _refuse(ctx: click.Context, error: BaseException, lines: Sequence[str], exit_code: int) -> None:
         if ctx.meta.get(__name__):
             raise error
         if ctx.params.get("as_json"):
             details = error.details if isinstance(error, PromotionError) else {}
-            echo(json.dumps({"exit_code": exit_code, "message": message, **details}, default=str))
-        talk(message, colour="yellow" if isinstance(error, NothingToDo) else "red")
+            echo_json({"exit_code": exit_code, "message": "\n".join(lines), **details})
+        talk(*lines, colour="yellow" if isinstance(error, NothingToDo) else "red")
         ctx.exit(exit_code)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from promotion.approvals.people import actor
-from promotion.cli.console import AS_JSON, command, echo, promotions
+from promotion.cli.console import AS_JSON, command, echo, echo_json, promotions
 from promotion.config.settings import Settings
 from promotion.errors import UsageError
 
@@ -100,7 +99,7 @@ def _say(deployment: Deployment, *, as_json: bool) -> None:
         "image": deployment.image.as_json(),
         "replaced": deployment.predecessor.image if deployment.predecessor else None,
     }
-    echo(json.dumps(document))
+    echo_json(document)
 
 
 def _plan(deployer: Deployer, plan: DeploymentPlan, *, as_json: bool) -> None:
@@ -109,7 +108,7 @@ def _plan(deployer: Deployer, plan: DeploymentPlan, *, as_json: bool) -> None:
     running = plan.running.image if plan.running else None
     if as_json:
         document = {"message": message, "running": running, "image": plan.image.as_json(), "difference": difference}
-        echo(json.dumps({"exit_code": 0, **document}))
+        echo_json({"exit_code": 0, **document})
         return
     echo(f"📋 {message}")
     echo(f"   now: {running or 'nothing'}")
@@ -128,7 +127,7 @@ def _status(deployer: Deployer, target: DeploymentTarget, *, as_json: bool) -> N
             _sides(found.registry, found.cluster, found.canary, found.rollout)
         raise ClusterDiffers(message, **found.as_json())
     if as_json:
-        echo(json.dumps({"exit_code": 0, "message": f"{found.target}: cluster and registry agree", **found.as_json()}))
+        echo_json({"exit_code": 0, "message": f"{found.target}: cluster and registry agree", **found.as_json()})
         return
     _sides(found.registry, found.cluster, found.canary, found.rollout)
     echo(f"✅ {found.target}: cluster and registry agree")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from promotion.cli.console import AS_JSON, command, echo, promotions, talk
+from promotion.cli.console import AS_JSON, command, echo, echo_json, promotions, talk
 from promotion.config.commit import current_commit
 from promotion.config.settings import REPOSITORY, Settings, checkout_path
 from promotion.errors import UsageError
@@ -58,7 +57,7 @@ def export_command(
     export, parity = exported.export, exported.parity
     if as_json:
         document = {"manifest": asdict(export.manifest), "digest": export.digest, "folder": str(export.folder)}
-        echo(json.dumps({"exit_code": 0, **document, "parity": asdict(parity) if parity else None}, indent=2))
+        echo_json({"exit_code": 0, **document, "parity": asdict(parity) if parity else None}, indent=2)
         return
     echo(f"✅ Exported {export.manifest} ({export.manifest.semver or 'no semantic version'}) to {export.folder}")
     echo(f"   Manifest: sha256 {export.digest}")
@@ -103,7 +102,7 @@ def build_image_command(
         image = push_image(reference)
     if as_json:
         document = {"image": reference, "id": image.id, "size": image.size, "labels": image.labels}
-        echo(json.dumps({"exit_code": 0, **document, "pushed": push, "digests": list(image.digests)}, indent=2))
+        echo_json({"exit_code": 0, **document, "pushed": push, "digests": list(image.digests)}, indent=2)
         return
     echo(f"✅ Built {reference}")
     echo(f"   {export.manifest}, {image.size / MEGABYTE:.0f} MB, {image.id}")
@@ -141,7 +140,7 @@ def test_image_command(*, family: str, reference: str, as_json: bool) -> None:
     trial = try_image(image, expected, config.classes, talk)
     if as_json:
         document = {"image": reference, "model": version.model, "version": version.number, **asdict(trial)}
-        echo(json.dumps({"exit_code": 0, **document}, indent=2))
+        echo_json({"exit_code": 0, **document}, indent=2)
         return
     echo(f"✅ {reference} answers as {version} does")
     talk(f"Next: python scripts/deploy-model.py --model {family} --environment staging --image {reference}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from promotion.approvals.people import actor
-from promotion.cli.console import command, echo, promotions, talk
+from promotion.cli.console import command, echo, echo_json, promotions, talk
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.policy import duration
 from promotion.config.settings import Settings
@@ -136,7 +135,7 @@ def _test(journal: Journal, config: FamilyConfig, *, as_json: bool) -> None:
         echo(line)
     tested.require_accepted()
     if as_json:
-        echo(json.dumps({"exit_code": 0, "deliveries": tested.as_json()}))
+        echo_json({"exit_code": 0, "deliveries": tested.as_json()})
 
 
 def _look(settings: Settings, journal: Journal, config: FamilyConfig, options: Options) -> RunOutcome:
@@ -177,7 +176,7 @@ def _watch(interval: int, look: Any) -> None:
 def _say(outcome: RunOutcome, *, as_json: bool) -> None:
     if as_json:
         exit_code = CRITICAL if outcome.level == "critical" else 0
-        echo(json.dumps({"exit_code": exit_code, **outcome.as_json()}))
+        echo_json({"exit_code": exit_code, **outcome.as_json()})
         return
     if not outcome.observations:
         echo("📊 no version answers: nothing in the log, and nothing in Production")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from promotion.cli.console import command, echo, fit, talk
+from promotion.cli.console import command, echo, echo_json, fit, talk
 from promotion.config.family import FamilyConfig, load_configs
 from promotion.config.settings import Settings
 from promotion.errors import UnknownFamily, UsageError
@@ -116,7 +115,7 @@ def _predict(  # what the options say
             registry, settings, config, version, asked, output=output, engine=engine, progress=progress
         )
     if as_json:
-        echo(json.dumps(done.document, indent=2, ensure_ascii=False))
+        echo_json(done.document, indent=2, ensure_ascii=False)
     elif is_shown:
         _show(done, f"{done.rows} rows of {asked.place}, predicted by {version} ({version.stage})")
     for note in asked.notes:
@@ -160,7 +159,7 @@ def _show(done: Done, title: str) -> None:
         return
     echo(title)
     shown = done.head.head(SHOWN)
-    echo(shown.round({"probability": 4, "prediction": 2}).to_string(index=False))
+    echo(*shown.round({"probability": 4, "prediction": 2}).to_string(index=False).splitlines())
     if done.rows > len(shown):
         echo(f"... and {done.rows - len(shown)} more")
 
@@ -177,7 +176,7 @@ def _review(
     first, second = (find_version(registry, *_place(model_name, each)) for each in places)
     page, document, lines = write_review(registry, settings, _config(settings, first), first, second, output=output)
     if as_json:
-        echo(json.dumps(document, indent=2, ensure_ascii=False))
+        echo_json(document, indent=2, ensure_ascii=False)
     else:
         for line in lines:
             echo(line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from promotion.approvals.people import actor
-from promotion.cli.console import AS_JSON, ONLY_FAMILY, REASON, command, echo, promotions, talk
+from promotion.cli.console import AS_JSON, ONLY_FAMILY, REASON, command, echo, echo_json, promotions, talk
 from promotion.cli.registry import (
     cleanup_command,
     history_command,
@@ -207,7 +206,7 @@ def _say_promoted(move: Move, say: Say) -> None:
 
 def _finish_rehearsal(plan: PromotionPlan, *, as_json: bool) -> None:
     if as_json:
-        echo(json.dumps({"exit_code": 0, "dry_run": True, "report": plan.report.as_json()}))
+        echo_json({"exit_code": 0, "dry_run": True, "report": plan.report.as_json()})
     else:
         echo(f"✅ {plan.candidate} may enter Production (dry run: nothing changed)")
 
@@ -216,7 +215,7 @@ def _finish_promotion(service: PromotionService, move: Move, *, as_json: bool) -
     _announce(service, move)
     move.require_shown(**move.as_json())
     if as_json:
-        echo(json.dumps({"exit_code": 0, **move.as_json()}, default=str))
+        echo_json({"exit_code": 0, **move.as_json()})
 
 
 def _announce(service: PromotionService, move: Move) -> None:

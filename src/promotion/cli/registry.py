@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from promotion.approvals.people import actor
-from promotion.cli.console import AS_JSON, ONLY_FAMILY, REASON, command, echo, promotions, talk
+from promotion.cli.console import AS_JSON, ONLY_FAMILY, REASON, command, echo, echo_json, promotions, talk
 from promotion.config.settings import Settings
 from promotion.errors import NothingToDo, PromotionError, UsageError
 
@@ -54,11 +53,11 @@ def list_command(*, family: str | None, as_json: bool) -> None:
     journal = Journal(Database(settings.database_url))
     semvers = journal.semantic_versions([(item.model, item.number) for model in models for item in model.versions])
     if as_json:
-        echo(json.dumps(model_documents(models, semvers), indent=2))
+        echo_json(model_documents(models, semvers), indent=2)
     else:
         echo("📋 Registered Models:")
         echo(LIST_RULE)
-        echo("\n".join(model_lines(models, semvers)))
+        echo(*model_lines(models, semvers))
         if not models:
             trains_here = any(config.trains_here for config in configs.values())
             advice = ": train first (python src/models/train.py)" if trains_here else ""
@@ -88,7 +87,7 @@ def history_command(*, family: str | None, at: datetime | None, limit: int, as_j
     else:
         events = journal.history(family, limit=limit)
     if as_json:
-        echo(json.dumps(event_documents(events), indent=2))
+        echo_json(event_documents(events), indent=2)
         return
     for line in history_lines(events):
         echo(line)
@@ -116,7 +115,7 @@ def reconcile_command(*, family: str | None, reason: str | None, as_json: bool) 
     if broken:
         raise broken[0]
     if as_json:
-        echo(json.dumps({"exit_code": 0, "message": "MLflow shows what the journal holds"}, indent=2))
+        echo_json({"exit_code": 0, "message": "MLflow shows what the journal holds"}, indent=2)
     else:
         echo("✅ MLflow shows what the journal holds")
 
@@ -141,7 +140,7 @@ def restore_command(*, family: str | None, reason: str | None, dry_run: bool, as
         say(f"   found: {line}")
     say(f"✅ {family}: {'nothing changed (dry run)' if dry_run else 'what was recorded is back in place'}")
     if as_json:
-        echo(json.dumps({"exit_code": 0, "dry_run": dry_run, "family": family, "found": found}, indent=2))
+        echo_json({"exit_code": 0, "dry_run": dry_run, "family": family, "found": found}, indent=2)
 
 
 @command()
@@ -179,4 +178,4 @@ def cleanup_command(
     talk("   the journal keeps their record, storage their files: mlflow runs delete, then mlflow gc, frees the space")
     if as_json:
         lists = {"deleted": doomed, "kept": [verdict for verdict in found if verdict.kept]}
-        echo(json.dumps({"exit_code": 0, "dry_run": dry_run, **lists}, indent=2, default=verdict_document))
+        echo_json({"exit_code": 0, "dry_run": dry_run, **lists}, indent=2, default=verdict_document)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from promotion.approvals.people import actor
-from promotion.cli.console import AS_JSON, MODEL_NAME, VERSION, command, echo, promotions, talk
+from promotion.cli.console import AS_JSON, MODEL_NAME, VERSION, command, echo, echo_json, promotions, talk
 from promotion.config.settings import Settings
 from promotion.errors import UsageError
 from promotion.registry.stages import Stage
@@ -90,7 +89,7 @@ def _say_taken_back(service: PromotionService, taken: TakenBack, *, reason: str 
     move.require_shown(**document)
     taken.require_followed(**document)
     if as_json:
-        echo(json.dumps({"exit_code": 0, "message": message, **document}, default=str))
+        echo_json({"exit_code": 0, "message": message, **document}, default=str)
 
 
 @command()
@@ -147,7 +146,10 @@ def _archive(service: PromotionService, candidate: ModelVersion, before: Stage, 
 
     archive(service, candidate, mover, from_stage=before).require_shown()
     message = f"{candidate} is in {Stage.ARCHIVED}"
-    echo(json.dumps({"exit_code": 0, "message": message}) if as_json else f"✅ {message}")
+    if as_json:
+        echo_json({"exit_code": 0, "message": message})
+    else:
+        echo(f"✅ {message}")
 
 
 def _say_gates(plan: PromotionPlan) -> None:
@@ -186,4 +188,4 @@ def _say_moved(service: PromotionService, move: Move, *, as_json: bool) -> None:
     _say_checklist("Post-promotion tasks:", items, as_json=as_json)
     move.require_shown(**document)
     if as_json:
-        echo(json.dumps({"exit_code": 0, "message": message, **document}, default=str))
+        echo_json({"exit_code": 0, "message": message, **document}, default=str)

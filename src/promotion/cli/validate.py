@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
 
 from promotion.approvals.people import actor
-from promotion.cli.console import AS_JSON, REASON, command, echo, promotions, talk
+from promotion.cli.console import AS_JSON, REASON, command, echo, echo_json, promotions, talk
 from promotion.config.settings import Settings
 from promotion.errors import UsageError
 from promotion.registry.stages import Stage
@@ -82,7 +81,7 @@ def validate_command(
         moved = _stage(service, plan, mover, say)
     moved.require_shown(**moved.as_json())
     if as_json:
-        echo(json.dumps({"exit_code": 0, **moved.as_json()}, default=str))
+        echo_json({"exit_code": 0, **moved.as_json()})
 
 
 def _bounded(config: FamilyConfig, threshold: float | None, reason: str | None) -> tuple[FamilyConfig, tuple[str, ...]]:
@@ -143,7 +142,7 @@ def _stay(service: PromotionService, plan: PromotionPlan, mover: Mover, *, as_js
     if not plan.report.passed:
         raise refusal(plan)
     if as_json:
-        echo(json.dumps({"exit_code": 0, "report": plan.report.as_json()}, default=str))
+        echo_json({"exit_code": 0, "report": plan.report.as_json()})
     else:
         echo(f"✓ Model version {plan.candidate.number} may go to Staging; it stays in {plan.candidate.stage}")
 

@@ -150,7 +150,7 @@ def _read(family: str, paths: list[Path]) -> FamilyConfig:
     try:
         config = FamilyConfig.model_validate(document.content)
     except ValidationError as error:
-        raise ConfigError("\n".join(explain(document, FamilyConfig, error))) from error
+        raise ConfigError(*explain(document, FamilyConfig, error)) from error
     if config.family != family:
         line = document.place(["family"]).line
         raise ConfigError(f"{path}:{line}: family: expected {family!r}, the file's name, found {config.family!r}")

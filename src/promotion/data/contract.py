@@ -69,7 +69,7 @@ def checked(text: pd.DataFrame, columns: dict[str, Column], path: Path, *, uniqu
         summary = f"{path} breaks the data contract"
         if len(lines) == 1:
             raise DataError(f"{summary}: {lines[0]}")
-        raise DataError("\n- ".join([f"{summary} in {len(lines)} ways:", *lines]))
+        raise DataError(f"{summary} in {len(lines)} ways:", *(f"- {line}" for line in lines))
     checked_rows: pd.DataFrame = numbers.reset_index(drop=True)
     return checked_rows
 

@@ -79,8 +79,8 @@ def data_problems(config: FamilyConfig, home: Path) -> list[str]:
     try:
         dataset = load_dataset(config, home)
     except DataError as error:
-        summary, *lines = str(error).split("\n- ")
-        return lines or [summary]
+        summary, *lines = error.lines
+        return [line.removeprefix("- ") for line in lines] or [summary]
     return list(_quality_problems(config, dataset))
 
 

@@ -1,0 +1,29 @@
+"""Text from outside as it may be printed: nobody can forge a line, move the cursor, or hide what stands there."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_SHORT = {"\n": "\\n", "\r": "\\r", "\x1b": "\\x1b"}
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+"""Categories of what moves, hides or turns text: controls, formats (bidirectional, zero-width), separators of lines."""
+
+
+def printable(text: str, *, keep: str = "\t") -> str:
+    r"""Write out what would not be seen: a line break as `\n`, an escape as `\x1b`, others as `\u202e`.
+
+    Args:
+        text: One line, whoever wrote it.
+        keep: Characters that stay as they are.
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter in keep or not _is_hidden(letter) else _spelled(letter) for letter in text)
+
+
+def _is_hidden(letter: str) -> bool:
+    return unicodedata.category(letter) in _HIDDEN
+
+
+def _spelled(letter: str) -> str:
+    return _SHORT.get(letter) or (f"\\u{ord(letter):04x}" if ord(letter) < 0x10000 else f"\\U{ord(letter):08x}")  # noqa: PLR2004  # the last code point of four digits
