@@ -54,10 +54,11 @@ def test_every_program_that_a_test_names_has_a_package() -> None:
 
 
 def test_nothing_else_skips() -> None:
-    """One mechanism; only a mount, which takes rights and no program, is tried where it is wanted."""
+    """One mechanism; but for a mount, which takes rights and no program, and what the lowest MLflow cannot do."""
     skipping = {
         path.relative_to(REPOSITORY / "tests").as_posix()
         for path in (REPOSITORY / "tests").rglob("*.py")
         if re.search(r"skipif|importorskip|pytest\.skip\(", path.read_text(encoding="utf-8"))
     }
-    assert {"programs.py", "promotion/factories.py", "test_programs.py"} == skipping
+    rights, lowest = {"promotion/factories.py"}, {"conftest.py", "promotion/registry/test_registry.py"}
+    assert {"programs.py", "test_programs.py"} | rights | lowest == skipping

@@ -20,6 +20,7 @@ import click
 
 from promotion.config.extras import missing_extra
 from promotion.config.printable import printable
+from promotion.config.secrets import without_secrets
 from promotion.config.settings import Settings, home_notice
 from promotion.errors import NothingToDo, PromotionError
 from promotion.registry.stages import Stage
@@ -297,7 +298,7 @@ class Command(click.Command):
             if missing := missing_extra(error, ctx.command_path):
                 self._refuse(ctx, missing, missing.lines, missing.exit_code)
             name = type(error).__name__
-            summary = " ".join(str(error).split())
+            summary = without_secrets(" ".join(str(error).split()))
             self._refuse(ctx, error, [f"unexpected {name}: {summary} (--traceback shows more)"], FAILED)
         else:
             return result

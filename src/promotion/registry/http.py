@@ -6,8 +6,6 @@ import configparser
 import os
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import requests
@@ -21,6 +19,7 @@ from tenacity import (
     wait_random,
 )
 
+from promotion.config.secrets import CREDENTIALS
 from promotion.errors import (
     NotOffered,
     RegistryBroken,
@@ -207,10 +206,12 @@ class _Bearer(AuthBase):
 
 
 def _credentials() -> tuple[AuthBase | None, str | None]:
-    """What to send and the user's name for messages; a password wins over a token, as in MLflow."""
-    stored = configparser.ConfigParser(interpolation=None)
-    with suppress(RuntimeError):  # a user without a home folder has none
-        stored.read(Path("~/.mlflow/credentials").expanduser(), encoding="utf-8")
+    """What to send and the user's name for messages; a password wins over a token, as in MLflow.
+
+    Raises:
+        UsageError: The file cannot be read, or a token cannot be sent; what stands there is not said.
+    """
+    stored = _stored_credentials()
     user, password = (
         os.environ.get(variable) or stored.get("mlflow", variable.lower(), fallback=None)
         for variable in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
@@ -219,8 +220,29 @@ def _credentials() -> tuple[AuthBase | None, str | None]:
         # Bytes, because requests would encode text as Latin-1.
         return HTTPBasicAuth(user.encode(), password.encode()), user
     if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        if not token.isascii() or not token.isprintable():
+            raise UsageError(
+                "MLFLOW_TRACKING_TOKEN: holds a line break or another character that no header takes: set it to the "
+                "token alone, for example without the last line break of the file it comes from"
+            )
         return _Bearer(token), None
     return None, None
+
+
+def _stored_credentials() -> configparser.ConfigParser:
+    stored = configparser.ConfigParser(interpolation=None)
+    try:
+        stored.read(CREDENTIALS.expanduser(), encoding="utf-8")
+    except RuntimeError:  # a user without a home folder has none
+        pass
+    except (configparser.Error, UnicodeDecodeError, OSError) as error:
+        # The error would quote the password.
+        reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+        raise UsageError(
+            f"{CREDENTIALS}: not readable ({reason}): expected UTF-8 text with a section [mlflow] and in it "
+            "mlflow_tracking_username and mlflow_tracking_password, a line each"
+        ) from None
+    return stored
 
 
 def _read_seconds() -> float:

@@ -23,6 +23,7 @@ from promotion.errors import (
     UnknownModel,
     UsageError,
 )
+from promotion.registry.http import MlflowServer
 from promotion.registry.rest import RestRegistry
 from promotion.registry.stages import Stage
 
@@ -341,3 +342,40 @@ def test_the_artifact_uri_is_followed_to_the_storage(source: str, expected: str)
     with serving(answer) as (uri, _):
         registry = RestRegistry(uri)
         assert registry.artifact_uri(registry.version("forest", 3)).endswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"mlflow_tracking_password = S3CRET\n", "MissingSectionHeaderError"),
+        (b"[mlflow]\nmlflow_tracking_password = S3CR\xc4T\n", "UnicodeDecodeError"),
+        (b"[mlflow]\nmlflow_tracking_password = S3CRET\n[mlflow]\n", "DuplicateSectionError"),
+        (b"[mlflow]\nS3CRET\n", "ParsingError"),
+    ],
+    ids=["no section", "latin-1", "section twice", "no value"],
+)
+def test_a_credentials_file_that_cannot_be_read_is_said_and_not_quoted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes, reason: str
+) -> None:
+    """One line with the file and what was expected."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".mlflow").mkdir()
+    (tmp_path / ".mlflow" / "credentials").write_bytes(content)
+
+    with pytest.raises(
+        UsageError, match=rf"~/.mlflow/credentials: not readable \({reason}\): expected .*\[mlflow\]"
+    ) as said:
+        MlflowServer("http://127.0.0.1:1")
+
+    assert "S3CR" not in str(said.value)
+
+
+@pytest.mark.parametrize("token", ["S3CRET\n", "S3CRET\r", "S3CR\u00c4T"])
+def test_a_token_that_no_header_takes_is_named_and_not_quoted(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    """The variable is what an operator changes."""
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", token)
+
+    with pytest.raises(UsageError, match="MLFLOW_TRACKING_TOKEN: holds a line break") as said:
+        MlflowServer("http://127.0.0.1:1")
+
+    assert "S3CR" not in str(said.value)

@@ -1,0 +1,66 @@
+"""An unexpected error says what happened, and no secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from promotion.cli.console import command
+from promotion.config.secrets import without_secrets
+
+SECRET = "S3CR-ET/42%"  # noqa: S105  # of nothing
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"MLFLOW_TRACKING_TOKEN": SECRET},
+        {"MLFLOW_TRACKING_TOKEN": f"{SECRET}\n"},
+        {"MLFLOW_TRACKING_PASSWORD": SECRET},
+        {"AWS_SECRET_ACCESS_KEY": SECRET},
+        {"API_KEY": SECRET},
+        {"SLACK_URL": f"slack://{SECRET}"},
+        {"PROMOTION_DATABASE_URL": "postgresql+psycopg://anna:S3CR-ET%2F42%25@db/journal"},
+    ],
+    ids=lambda variables: next(iter(variables)),
+)
+def test_values_of_secret_variables_are_masked(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    """Tokens, passwords, keys, channels, and the password inside an address; as written and as decoded."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    quoted = next(iter(variables.values()))
+
+    for text in (f"bad header {quoted!r}", f"cannot reach {quoted}", f"line 1: {quoted.strip()}"):
+        assert SECRET not in without_secrets(text)
+        assert "S3CR-ET%2F42%25" not in without_secrets(text)
+
+
+def test_mlflows_file_is_known_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Also one that nobody could parse."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".mlflow").mkdir()
+    (tmp_path / ".mlflow" / "credentials").write_text(f"mlflow_tracking_password = {SECRET}\n")
+
+    assert "line 1: mlflow_tracking_password = ***" == without_secrets(f"line 1: mlflow_tracking_password = {SECRET}")
+
+
+def test_what_is_no_secret_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short values are words that stand anywhere."""
+    monkeypatch.setenv("SOME_TOKEN", "a")
+    assert "a plain message" == without_secrets("a plain message")
+
+
+def test_an_unexpected_error_of_a_command_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last line of defence knows them."""
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", SECRET)
+
+    @command()
+    def fail() -> None:
+        raise ValueError(f"Invalid header value b'Bearer {SECRET}'")
+
+    result = CliRunner().invoke(fail, [])
+
+    assert 1 == result.exit_code
+    assert "unexpected ValueError: Invalid header value b'Bearer ***'" in result.stderr
