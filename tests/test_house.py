@@ -68,6 +68,7 @@ def test_every_verb_is_documented() -> None:
 
 
 @pytest.mark.parametrize("script", COMMANDS)
+@pytest.mark.system
 def test_every_command_answers_help_from_any_folder(script: str, run: Run) -> None:
     """Run directly, from somewhere else, without PYTHONPATH; the options that documents show are real."""
     result = run(script, "--help", PYTHONPATH="")

@@ -19,6 +19,8 @@ from promotion.containers.build import image_labels
 from promotion.export.folder import open_export
 from promotion.signing.keys import Keys
 
+pytestmark = pytest.mark.system
+
 Deploy = Callable[..., Result]
 MODEL = "churn"
 PRODUCTION = ("--model", MODEL, "--environment", "production")

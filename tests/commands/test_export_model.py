@@ -22,6 +22,8 @@ from promotion.export.onnx import answers
 from promotion.registry.stages import Stage
 from promotion.signing.keys import Keys
 
+pytestmark = pytest.mark.system
+
 Export = Callable[..., Result]
 NAMES = [
     "MODEL_CARD.md",

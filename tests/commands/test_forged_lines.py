@@ -76,6 +76,7 @@ def test_what_is_recorded_cannot_forge_a_line(told: Settings, arguments: tuple[s
     ],
     ids=lambda arguments: " ".join(arguments[:3]),
 )
+@pytest.mark.system
 def test_what_is_typed_cannot_forge_a_line(told: Settings, arguments: tuple[str, ...]) -> None:
     """Whatever a command makes of it."""
     for text in TEXTS:

@@ -25,6 +25,8 @@ from promotion.config.settings import REPOSITORY
 from promotion.journal.journal import Journal
 from promotion.journal.schema import monitoring_run
 
+pytestmark = pytest.mark.system
+
 Monitor = Callable[..., Result]
 
 

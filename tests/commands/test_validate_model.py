@@ -14,6 +14,8 @@ from tests.promotion.factories import Store
 from models.validate_model import main
 from promotion.registry.stages import Stage
 
+pytestmark = pytest.mark.system
+
 Validate = Callable[..., Result]
 
 

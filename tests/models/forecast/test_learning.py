@@ -20,6 +20,8 @@ from models.forecast.training.learning import Learned, Learner
 from models.forecast.windows import Window, folds_before, holdout, origins_of
 from promotion.errors import ArtifactRefused, ConfigError, DataError
 
+pytestmark = pytest.mark.system
+
 
 @pytest.fixture
 def held(sales: Sales, learned: Learned) -> pd.DataFrame:

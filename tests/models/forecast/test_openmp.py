@@ -25,6 +25,7 @@ print({line.split(maxsplit=5)[5].strip() for line in open("/proc/self/maps") if 
 """
 
 
+@pytest.mark.system
 def test_the_bundled_runtime_takes_the_place_of_the_machines() -> None:
     """LightGBM trains with it, and the machine's is not loaded."""
     command = [sys.executable, "-c", WITHOUT_THE_MACHINES]

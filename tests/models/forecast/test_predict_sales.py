@@ -27,6 +27,8 @@ from promotion.config.settings import Settings
 from promotion.errors import DataError, UsageError
 from promotion.registry.stages import Stage
 
+pytestmark = pytest.mark.system
+
 Register = Callable[..., int]
 FAMILY = "rossmann-ensemble"
 LAST = date(2015, 7, 31)

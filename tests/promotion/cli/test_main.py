@@ -157,6 +157,7 @@ def test_a_verb_of_this_repositorys_models_says_what_is_missing(alone: Alone) ->
     ]
 
 
+@pytest.mark.system
 def test_a_sales_forecast_without_the_repository_is_refused_in_one_line(
     alone: Alone, register: Register, settings: Settings
 ) -> None:
@@ -170,6 +171,7 @@ def test_a_sales_forecast_without_the_repository_is_refused_in_one_line(
     assert "run the command in a checkout" in answer.stderr.splitlines()[-1]
 
 
+@pytest.mark.system
 def test_the_home_is_said_once_where_nobody_named_it(alone: Alone, tmp_path: Path) -> None:
     """The working directory if it holds config/, else the user's data folder; never where the package lies."""
     (tmp_path / "elsewhere" / "mine" / "config").mkdir(parents=True)

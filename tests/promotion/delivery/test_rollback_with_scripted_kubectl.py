@@ -22,6 +22,8 @@ from promotion.monitoring.automatic_rollback import WayBack
 from promotion.rollbacks import roll_back
 from promotion.service import Mover, PromotionService
 
+pytestmark = pytest.mark.system
+
 MOVER = Mover("monitor", "error rate 7 %")
 
 
