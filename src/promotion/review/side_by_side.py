@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest, rankdata
+from scipy.stats import rankdata
 
 from promotion.config.family import FamilyConfig
 from promotion.data.arrays import FloatArray, IntArray
 from promotion.data.datasets import Partition
+from promotion.evaluation.intervals import wilson
 from promotion.evaluation.metrics import METRICS, intervals, paired_differences, predicted_class
 from promotion.gates.evidence import Interval
 from promotion.pages.charts import Bar, Chart, Series
@@ -199,9 +200,9 @@ def _bins(positive: np.ndarray, given: FloatArray) -> tuple[list[tuple[float, fl
         rows = bins == number
         hits, size = int(positive[rows].sum()), int(rows.sum())
         place = float(given[rows].mean())
-        interval = binomtest(hits, size).proportion_ci(method="wilson")
-        points.append((place, hits / size))
-        bars.append(Bar(place, max(0.0, float(interval.low)), min(1.0, float(interval.high))))
+        share, low, high = wilson(hits, size)
+        points.append((place, share))
+        bars.append(Bar(place, low, high))
     return points, bars
 
 

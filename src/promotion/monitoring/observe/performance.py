@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, norm, rankdata
+from scipy.stats import norm, rankdata
 
 from promotion.data.arrays import FloatArray, IntArray
+from promotion.evaluation.intervals import CONFIDENCE, wilson
 from promotion.gates.evidence import Interval
 from promotion.monitoring.observe.observation import Reading
 
 RESAMPLES = 2000
 _BINARY = 2
-_CONFIDENCE = 0.95
 _SEED = 20261121
 
 
@@ -110,11 +110,11 @@ def readings(
         drawn = np.random.default_rng(_SEED).multinomial(table.sum(), table.ravel() / table.sum(), RESAMPLES)
         resampled = performance_scores(drawn.reshape(RESAMPLES, classes, classes))
         for name, value in performance_scores(table).items():
-            low, high = np.quantile(resampled[name], [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
+            low, high = np.quantile(resampled[name], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
             found[name] = (float(value), float(low), float(high))
         found["accuracy"] = wilson(int((chosen == label).sum()), rows)
         if classes == _BINARY and (area := roc_auc(label, probability)) is not None:
-            reach = float(norm.ppf((1 + _CONFIDENCE) / 2)) * area[1]
+            reach = float(norm.ppf((1 + CONFIDENCE) / 2)) * area[1]
             found["roc_auc"] = (area[0], max(area[0] - reach, 0.0), min(area[0] + reach, 1.0))
     names = ["accuracy", "precision", "recall", "f1", *(["roc_auc"] if classes == _BINARY else [])]
     return {name: reading(found.get(name), reference.get(name), rows, enough=enough) for name in names}
@@ -178,12 +178,6 @@ def positives_by_prediction(metrics: Mapping[str, float]) -> tuple[float | None,
     true_negatives = 1 - positives - positives * recall * (1 / precision - 1)
     negatives = false_negatives + true_negatives
     return (false_negatives / negatives if negatives > 0 else None), precision
-
-
-def wilson(part: int, whole: int) -> tuple[float, float, float]:
-    """A share with Wilson's 95 % interval."""
-    ends = binomtest(part, whole).proportion_ci(_CONFIDENCE, method="wilson")
-    return part / whole, float(ends.low), float(ends.high)
 
 
 def _known(share: float | None, rows: int) -> Interval | None:

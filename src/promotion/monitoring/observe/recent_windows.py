@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from promotion.config.policy import Monitoring
+from promotion.evaluation.intervals import wilson
 from promotion.monitoring.observe.counting import parse_moment
 from promotion.monitoring.observe.figures import Labelled
 from promotion.monitoring.observe.observation import Lately, Reading, Stretch
-from promotion.monitoring.observe.performance import wilson
 from promotion.monitoring.observe.prometheus import Prometheus, ServedVersion
 
 
