@@ -37,7 +37,8 @@ class Pod:
         (container,) = pod_of(job)["containers"]
         values = {it["name"]: it["value"] for it in container["env"] if "value" in it}
         values |= next(it["data"] for name, it in found("ConfigMap").items() if "files" not in name)
-        values |= {"FAMILY": "churn", "INSTANCE": INSTANCE, "HOME": str(self.settings)}
+        # PROMOTION_HOME is the image's own.
+        values |= {"FAMILY": "churn", "INSTANCE": INSTANCE, "HOME": str(self.settings), "PROMOTION_HOME": str(self.app)}
         places = {
             "/var/log/predictions": self.volume / "predictions" / INSTANCE,
             "/var/lib/monitor/exports": self.volume / "exports" / INSTANCE,

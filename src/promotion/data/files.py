@@ -12,6 +12,8 @@ from uuid import uuid4
 
 from promotion.errors import DataError
 
+_SHOWN = 50  # letters of a name: with four bytes each, the hidden one stays within 255
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
@@ -29,7 +31,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: It cannot be written; nothing was left behind.
     """
-    draft = path.with_name(f".{uuid4().hex}.part")
+    # Whoever finds one, after a power cut, sees what it was to become.
+    draft = path.with_name(f".{path.name[:_SHOWN]}.{uuid4().hex}.part")
     try:
         with draft.open("xb") as file:
             yield file
