@@ -16,9 +16,9 @@ import click
 import numpy as np
 
 from promotion.config.policy import Monitoring
+from promotion.evaluation.intervals import wilson
 from promotion.monitoring.observe.figures import Labelled
 from promotion.monitoring.observe.observation import Observation, Reading
-from promotion.monitoring.observe.performance import wilson
 from promotion.monitoring.observe.recent_windows import accuracy_lately
 from promotion.monitoring.rollback_trigger import triggers
 
