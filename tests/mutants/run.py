@@ -112,7 +112,9 @@ def _copy(scratch: str) -> None:
 
 def _try(spec: MutationSpec | None, tests: list[str], seconds: float) -> tuple[str, str, float]:
     """What becomes of a mutant, of the code as it is without one; the change, or what the tests said; how long."""
-    command = shlex.join([sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests])
+    command = shlex.join(
+        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", "not docker", *tests]
+    )
     began = time.monotonic()
     result = mutate_and_test([spec] if spec else [], command, seconds)
     if result.test_outcome not in {TestOutcome.KILLED, TestOutcome.SURVIVED}:

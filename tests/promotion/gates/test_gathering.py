@@ -1,0 +1,35 @@
+"""What a check has refused is not loaded."""
+
+from __future__ import annotations
+
+import pytest
+from tests.promotion.factories import an_entry
+
+from promotion.gates.gathering import _Files, _not_to_be_loaded
+
+RECORDED, OTHER = "a" * 64, "b" * 64
+
+
+@pytest.mark.parametrize(
+    ("digest", "recorded", "signature_problem", "unsafe", "reason"),
+    [
+        (RECORDED, RECORDED, "", (), ""),
+        (RECORDED, None, "", (), ""),
+        (OTHER, RECORDED, "", (), "it is not loaded: its files are not what was recorded"),
+        (RECORDED, RECORDED, "forged", (), "it is not loaded: its files are not what was recorded"),
+        (RECORDED, RECORDED, "", ("a.pkl: is a pickle", "b: too"), "it is not loaded: a.pkl: is a pickle; b: too"),
+        (OTHER, RECORDED, "", ("a.pkl: is a pickle",), "it is not loaded: its files are not what was recorded"),
+    ],
+)
+def test_files_that_a_check_refused_are_not_loaded(
+    digest: str, recorded: str | None, signature_problem: str, unsafe: tuple[str, ...], reason: str
+) -> None:
+    """Another digest than the recorded one, a broken signature, or something unsafe."""
+    found = _Files(digest=digest, signature_problem=signature_problem, unsafe=unsafe)
+
+    assert reason == _not_to_be_loaded(found, an_entry(digest=recorded))
+
+
+def test_files_that_nobody_recorded_are_loaded_when_nothing_is_unsafe() -> None:
+    """A version the journal does not know has no digest to differ from."""
+    assert "" == _not_to_be_loaded(_Files(digest=OTHER), None)
