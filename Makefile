@@ -66,7 +66,7 @@ pipeline: $(RUNTIME) ## Download, train, list, promote, list, predict, for MODEL
 	$(call title,Done)
 	@echo "  Fetched and checked the data, trained and registered the candidates, ran the gates, used the champion."
 	@echo "  Next:  make mlflow-ui                                      runs, metrics and pictures on http://localhost:$(PORT)"
-	@echo "         python3 scripts/promote-model.py --history           who moved what, when and on what evidence"
+	@echo "         python3 scripts/promote-model.py --history          who moved what, when and on what evidence"
 	@echo "         python3 src/models/predict.py --model-name $(MODEL) --input rows.csv --output predictions.csv"
 	@echo "         make serve                                          export the champion and answer over HTTP"
 	@echo "         docs/MODEL-PROMOTION.md                             promoting by hand, from Jenkins, going back"
