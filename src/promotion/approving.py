@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from promotion.approvals.rules import NAMESPACE, Standing, Word, may_speak, trai
 from promotion.config.family import FamilyConfig
 from promotion.config.policy import Approvals
 from promotion.errors import GateRefused, SignatureRefused, UsageError
-from promotion.journal import clock
+from promotion.journal.clock import TOLERANCE
 from promotion.journal.records import Entry
 from promotion.journal.reviews import Reviews
 from promotion.service import PromotionPlan, PromotionService
@@ -80,7 +80,7 @@ class Approving:
             GateRefused: This person may not say it, or there is no artifact it could be about.
         """
         self._require_speaker(opinion)
-        now = clock.now()
+        now = self.service.journal.now()
         return self._word(opinion, now, now + timedelta(days=self.policy.expire_days))
 
     def statement(self, opinion: Opinion) -> str:
@@ -133,13 +133,17 @@ class Approving:
                 f"the statement does not fit this command and what the gates find now ({', '.join(differing)}): "
                 "print it again with --print-statement, and sign that"
             )
-        if at > clock.now() or expires != at + timedelta(days=self.policy.expire_days) or expires <= clock.now():
+        now = self.service.journal.now()
+        if at > now or expires != at + timedelta(days=self.policy.expire_days) or expires <= now:
             raise GateRefused(
                 f"the statement's times ({at:%Y-%m-%d %H:%M} to {expires:%Y-%m-%d %H:%M} UTC) are not those of an "
                 f"approval that counts now, for {self.policy.expire_days:g} days: print it again with --print-statement"
             )
         given = Reviews(self.service.journal).approvals(self._entry)
-        if newer := next((kept for kept in given if kept.role == opinion.role and kept.created_at > at), None):
+        # What is dated in the future, by a wrong clock, must not keep anybody from saying no.
+        latest = datetime.max.replace(tzinfo=UTC) if opinion.approved else now + TOLERANCE
+        mine = (kept for kept in given if kept.role == opinion.role and not kept.is_void)
+        if newer := next((kept for kept in mine if at < kept.created_at <= latest), None):
             raise GateRefused(
                 f"{newer.approver} spoke for {newer.role} at {newer.created_at:%Y-%m-%d %H:%M} UTC, after this "
                 "statement was printed: print it again with --print-statement, and sign that"

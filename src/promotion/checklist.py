@@ -13,7 +13,6 @@ from promotion.config.family import FamilyConfig
 from promotion.config.policy import Contacts, Review
 from promotion.errors import JournalError, PromotionError
 from promotion.gates.quality import threshold_gates
-from promotion.journal import clock
 from promotion.journal.records import Authority
 from promotion.reconcile.projection import STAGE_TAG
 from promotion.registry.stages import Stage
@@ -209,7 +208,8 @@ def _stakeholders(after: _Aftermath) -> ItemResult:
 
 def _review(after: _Aftermath) -> ItemResult:
     days = (after.config.review if after.config else Review()).performance_days
-    return ItemOutcome.DONE, f"due on {clock.now() + timedelta(days=days):%Y-%m-%d}, {days} days from now"
+    due = after.service.journal.now() + timedelta(days=days)
+    return ItemOutcome.DONE, f"due on {due:%Y-%m-%d}, {days} days from now"
 
 
 def _previous(after: _Aftermath) -> ItemResult:

@@ -55,6 +55,7 @@ class _Facts:
     entries: Mapping[VersionPlace, Entry]
     way_back: Collection[VersionPlace]
     ended: Mapping[int, datetime]
+    rehearsed: Collection[int]
     begun: Collection[int]
     approved: Collection[int]
     incidents: Collection[VersionPlace]
@@ -215,7 +216,7 @@ def _facts(
 ) -> _Facts:
     journal = service.journal
     config = service.configs.get(family)
-    now = clock.now()
+    now = journal.now()
     entries = journal.entries(family)
     acts = version_acts(journal, family, ACTION)
     reviews = Reviews(journal)
@@ -224,6 +225,7 @@ def _facts(
         entries={_place(entry): entry for entry in entries},
         way_back=_way_back(journal, family, entries, {row.version_id: row.served for row in acts if row.served}),
         ended={row.version_id: row.ended for row in acts if row.ended},
+        rehearsed={row.version_id for row in acts if row.is_rehearsed},
         begun={row.version_id for row in acts if row.cleaned == row.newest},
         approved=reviews.approved_versions(family),
         incidents={(incident.model, incident.number) for incident in reviews.incidents()},
@@ -264,6 +266,8 @@ def _protection(version: ModelVersion, entry: Entry | None, facts: _Facts) -> st
 
 def _retained(version: ModelVersion, entry: Entry | None, facts: _Facts) -> str:
     """Whether the retention period of a version that served or was archived still runs."""
+    if entry and entry.id in facts.rehearsed:
+        return f"served or archived {clock.VOID}: since when is not recorded"
     ended = facts.ended.get(entry.id) if entry else None
     if ended is None:
         return "Archived, since when is not recorded" if version.stage is Stage.ARCHIVED else ""

@@ -20,11 +20,13 @@ PromotionError                1  failed, nothing moved
 │   ├── ArtifactMissing       1  a version's files are not where the registry says
 │   └── ArtifactUnsafe        1  a version's files reach outside their folder
 ├── JournalError              1  the journal's database cannot be read or written
-│   └── JournalLocked         1  another process holds it for too long
+│   ├── JournalLocked         1  another process holds it for too long
+│   └── ClockSkewed           1  this machine's clock is not the shared database's
 ├── ChannelFailed             1  an alert channel does not take messages
 ├── GateRefused               3  evidence says no
 │   ├── ProductionOccupied    3  another version serves and must not be archived
-│   └── Quarantined           3  somebody moved a version past the rules: nothing moves until that is settled
+│   ├── Quarantined           3  somebody moved a version past the rules: nothing moves until that is settled
+│   └── RecordsAltered        3  a row says something else than the events that were recorded
 ├── ProductionMoved           4  Production is no longer the version the gates ran against
 ├── NothingToDo               5  no candidate, already there, or not better
 └── ProjectionIncomplete      6  promoted in the journal, MLflow does not show it yet
@@ -134,6 +136,10 @@ class JournalLocked(JournalError):
     """Another process held the journal, or the family's lock, for longer than we wait."""
 
 
+class ClockSkewed(JournalError):
+    """This machine's clock and the database's, which decides, are too far apart."""
+
+
 class ChannelFailed(PromotionError):
     """A channel that alerts go to is not set, not reachable, or does not take our message."""
 
@@ -150,6 +156,10 @@ class ProductionOccupied(GateRefused):
 
 class Quarantined(GateRefused):
     """A version was moved outside the rules of a family that asks for approvals, or Production was emptied by hand."""
+
+
+class RecordsAltered(GateRefused):
+    """A row that decides says something else than the events of the chain: somebody wrote SQL."""
 
 
 class ProductionMoved(PromotionError):

@@ -189,8 +189,8 @@ def _require_served(service: PromotionService, family: str, target: ModelVersion
 def _require_calm(service: PromotionService, family: str) -> None:
     config = service.configs.get(family)
     hours = (config.rollback if config else Rollback()).cool_down_hours
-    recent = service.journal.history(family, since=clock.now() - timedelta(hours=hours)) if hours else []
-    last = next((event for event in recent if event.action == ACTION), None)
+    recent = service.journal.history(family, since=service.journal.now() - timedelta(hours=hours)) if hours else []
+    last = next((event for event in recent if event.action == ACTION and clock.counts(event.details)), None)
     if last:
         raise GateRefused(
             f"{family!r} was rolled back at {last.at:%Y-%m-%d %H:%M} UTC already ({last.reason}): a second rollback "

@@ -277,6 +277,22 @@ def test_a_rehearsal_deletes_nothing(churn: Store, monkeypatch: pytest.MonkeyPat
     assert before == churn.rows()
 
 
+def test_what_was_archived_in_a_rehearsal_is_kept(churn: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its date says nothing, and might lie years back."""
+    service = churn.service()
+    monkeypatch.setenv(clock.VARIABLE, "2001-01-01")
+    _promote(service, 1)
+    _promote(service, 2)
+    _promote(service, 3)
+    monkeypatch.delenv(clock.VARIABLE)
+    _promote(service, 4)
+
+    kept = _kept(review_versions(service, "churn", 1))
+
+    assert "served or archived in a rehearsal" in kept[1]
+    assert "served or archived in a rehearsal" in kept[2]
+
+
 def test_a_quarantined_family_is_left_alone(store: Store) -> None:
     """While somebody's changes are unsettled nothing that may be evidence is deleted."""
     for _ in range(4):

@@ -194,6 +194,16 @@ def test_after_the_cool_down_it_is_free_again(served: Store, monkeypatch: pytest
     assert "tiny-linear v1" == str(_back(service).version)
 
 
+def test_a_rehearsed_rollback_begins_no_cool_down(served: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dated years ahead, it would last as long."""
+    service = served.service(a_family(rollback={"cool_down_hours": 2.0}))
+    monkeypatch.setenv("PROMOTION_CLOCK", "2050-12-01T09:00:00")
+    _back(service)
+    monkeypatch.delenv("PROMOTION_CLOCK")
+
+    assert "tiny-linear v1" == str(_back(service).version)
+
+
 def test_what_serves_already_is_nothing_to_do(served: Store) -> None:
     """Repeating a finished rollback is not refused as a second one."""
     service = served.service(a_family())

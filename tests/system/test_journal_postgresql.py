@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
 from tests.promotion.factories import ANNA, a_version, promote
 
+from promotion.errors import ClockSkewed
 from promotion.journal import clock
 from promotion.journal.database import Database
 from promotion.journal.journal import Journal
@@ -52,6 +53,40 @@ def test_an_approval_waits_for_a_move_without_standing_in_its_way(postgresql: st
     assert ["approve", ANNA.action] == [event.action for event in first.history(FAMILY, limit=2)]
     for used in (first, second):
         used.database._engine.dispose()
+
+
+@pytest.mark.system
+def test_time_is_the_databases_whatever_this_machine_says(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the tolerance an agent's clock changes nothing that is recorded or asked."""
+    journal = Journal(Database(database))
+    monkeypatch.setattr(clock, "local", lambda: datetime.now(UTC) + timedelta(seconds=50))
+
+    promote(journal, FAMILY, a_version(FAMILY))
+    report = journal.save_report(
+        family=FAMILY, version=a_version(FAMILY), target=Stage.PRODUCTION, passed=True, report={}, evidence="", actor=""
+    )
+
+    moments = [journal.history(FAMILY)[0].at, journal.report(report).created_at, journal.now()]
+    assert all(abs(moment - datetime.now(UTC)) < timedelta(seconds=20) for moment in moments), moments
+    journal.database._engine.dispose()
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("days", [8, -8])
+def test_an_agent_whose_clock_is_wrong_moves_nothing(database: str, monkeypatch: pytest.MonkeyPatch, days: int) -> None:
+    """Neither with the family's lock nor without it; one line names both times. Whoever reads can see it."""
+    journal = Journal(Database(database))
+    promote(journal, FAMILY, a_version(FAMILY))
+    monkeypatch.setattr(clock, "local", lambda: datetime.now(UTC) + timedelta(days=days))
+
+    line = r"this machine's clock says .* UTC, the database's .* UTC: 691,2\d\d s apart, more than 60: nothing moved"
+    with pytest.raises(ClockSkewed, match=line), journal.family_lock(FAMILY):
+        pytest.fail("it was let in")
+    with pytest.raises(ClockSkewed, match=line):
+        promote(journal, FAMILY, a_version(FAMILY, 2))
+    assert [1] == [entry.number for entry in journal.entries(FAMILY)]
+    assert "691,2" in journal.read_clock().skew
+    journal.database._engine.dispose()
 
 
 def _until_somebody_waits(journal: Journal) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from promotion.approvals.people import misreading, person, persons
 from promotion.config.policy import Approvals
+from promotion.journal import clock
 from promotion.journal.chain import canonical, moment
 from promotion.journal.records import Approval, Entry
 
@@ -44,14 +45,14 @@ def standing(
 
     Args:
         policy: The family's rules.
-        approvals: All recorded ones of the version, oldest first.
+        approvals: All recorded ones of the version in the order of the chain, whatever they are dated.
         entry: The version; says who trained it.
         digest: sha256 of its artifact now.
         evidence: Digest of what the gates find now.
         now: UTC.
         verify: Says what is wrong with an approval's signature; empty when nothing is.
     """
-    newest = {approval.role: approval for approval in sorted(approvals, key=_stated_at)}
+    newest = {approval.role: approval for approval in sorted(approvals, key=lambda said: not said.is_void)}
     trainers = trainers_of(entry)
     result = Standing({}, {})
     spoken: dict[str, str] = {}
@@ -88,6 +89,11 @@ def _objection(policy: Approvals, approval: Approval, digest: str | None, eviden
     objections = (
         (bool(misreading(name)), misreading(name)),
         (not approval.recorded, f"the approval of {name} is in no recorded event: it was written past the journal"),
+        (approval.is_void, f"the word of {name} was given {clock.VOID}"),
+        (
+            approval.created_at > now + clock.TOLERANCE,
+            f"the word of {name} is of {approval.created_at:%Y-%m-%d}: to come",
+        ),
         (not approval.approved, f"rejected by {name}: {approval.comment}"),
         (approval.expires_at <= now, f"approval of {name} expired on {approval.expires_at:%Y-%m-%d}"),
         (approval.artifact_digest != digest, f"{name} approved another artifact"),
@@ -123,11 +129,6 @@ def _stated(approval: Approval) -> Mapping[str, Any]:
         return dict(json.loads(approval.statement))
     except (ValueError, TypeError):
         return {}
-
-
-def _stated_at(approval: Approval) -> str:
-    """When it was said, by the statement: a copied row is not newer than the word it was copied from."""
-    return str(_stated(approval).get("at", ""))
 
 
 def may_speak(policy: Approvals, role: str, speaker: str) -> bool:

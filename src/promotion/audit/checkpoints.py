@@ -21,7 +21,6 @@ from typing import Any, Self
 from promotion.config.settings import Settings
 from promotion.data.files import write_whole
 from promotion.errors import DataError, PromotionError, SignatureRefused, SigningFailed
-from promotion.journal import clock
 from promotion.journal.chain import canonical, moment
 from promotion.journal.journal import Journal
 from promotion.signing.keys import Keys
@@ -110,7 +109,7 @@ def leave_checkpoint(journal: Journal, folder: Path, keys: Callable[[], Keys], r
     """
     try:
         (last,) = journal.history(limit=1)
-        checkpoint = Checkpoint(journal.name, last.sequence, last.hash, moment(clock.now()))
+        checkpoint = Checkpoint(journal.name, last.sequence, last.hash, moment(journal.now()))
         document = checkpoint.document() | {"signature": _signed(checkpoint, keys, report)}
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / checkpoint.name, json.dumps(document, indent=2, sort_keys=True) + "\n")

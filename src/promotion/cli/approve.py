@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from promotion.approvals.people import actor
-from promotion.cli.console import AS_JSON, MODEL_NAME, VERSION, command, echo, echo_json, promotions, talk
+from promotion.cli.console import AS_JSON, MODEL_NAME, VERSION, command, echo, echo_json, promotions, remark_clock, talk
 from promotion.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,7 +60,9 @@ def approve_command(
 
     service = promotions()
     candidate = service.candidate(service.registered_model(model_name), version)
-    if not (is_listing or print_statement):
+    if is_listing or print_statement:
+        remark_clock(service.journal)
+    else:
         service.synchronise(service.family(candidate.model))
     approving = Approving(service, service.check(candidate))
     if opinion and print_statement:
@@ -162,6 +164,7 @@ def incident_command(
     service = promotions()
     reviews = Reviews(service.journal)
     if is_listing:
+        remark_clock(service.journal)
         named = service.known_entry(model_name, version) if model_name and version else None
         _list_incidents(reviews, named, as_json=as_json)
     elif closed is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from promotion.cli.console import AS_JSON, command, echo, echo_json, talk
+from promotion.cli.console import AS_JSON, command, echo, echo_json, remark_clock, talk
 from promotion.config.settings import Settings
 from promotion.errors import UsageError
 
@@ -85,7 +85,10 @@ def _verify(
     known = Keys.from_environment()
     trusted = (replace(known, trusted_folder=keys) if keys else known).trusted()
     found, unreadable = read_checkpoints(checkpoints or checkpoint_folder(settings))
-    source = ExportSource(exported) if exported else JournalSource(Journal(Database(settings.database_url)))
+    journal = Journal(Database(settings.database_url))
+    if not exported:
+        remark_clock(journal)
+    source = ExportSource(exported) if exported else JournalSource(journal)
     with _progress() as progress:
         report = verify_journal(source, found, trusted, unreadable=unreadable, progress=progress)
     exit_code = 0 if report.is_sound else _NOT_SOUND
@@ -114,6 +117,7 @@ def _show(
     if version and not family:
         raise UsageError("--version needs --model: say of which family")
     journal = Journal(Database(settings.database_url))
+    remark_clock(journal)
     if family and family not in journal.families():
         raise UsageError(f"unknown family {family!r}: nothing of it was ever recorded in {journal.name}")
     since, until = (moment and moment.replace(tzinfo=UTC) for moment in period)
@@ -140,6 +144,7 @@ def _export(
     if output is None:
         raise UsageError("export needs --output FILE")
     journal = Journal(Database(settings.database_url))
+    remark_clock(journal)
     if family and family not in journal.families():
         raise UsageError(f"unknown family {family!r}: nothing of it was ever recorded in {journal.name}")
     found, unreadable = read_checkpoints(checkpoints or checkpoint_folder(settings))
@@ -200,6 +205,7 @@ def compliance_command(*, month: str, family: str | None, output: Path | None, v
     settings = Settings.from_environment()
     asked = Month.parse(month)
     journal = Journal(Database(settings.database_url))
+    remark_clock(journal)
     verification = verified(journal, settings) if verify else None
     report = collect(journal, load_configs(settings.config_folder), asked, family, verification)
     folder = output or settings.home / "reports" / "compliance"

@@ -17,6 +17,7 @@ from promotion.cli.console import (
     echo,
     echo_json,
     promotions,
+    remark_clock,
     talk,
     with_verbs,
 )
@@ -47,6 +48,7 @@ def check_command(*, model_name: str, version: str, to_stage: str, page: Path | 
     service = promotions()
     candidate = service.candidate(service.registered_model(model_name), version)
     family = service.family(candidate.model)
+    remark_clock(service.journal)
     _say_unsettled(service, family)
     plan = service.check(candidate, Stage.parse(to_stage))
     steps = list(_next_steps(service, plan))
@@ -132,6 +134,7 @@ def report_command(*, model_name: str, version: str, to_stage: str, output: Path
     from promotion.review.promotion_page import default_path, write_promotion_page
 
     service = promotions()
+    remark_clock(service.journal)
     plan = service.check(service.candidate(service.registered_model(model_name), version), Stage.parse(to_stage))
     path = output or default_path(Settings.from_environment(), plan)
     write_promotion_page(service, plan, path)
@@ -156,7 +159,9 @@ def plan_command(*, family: str, as_json: bool) -> None:
     from promotion.review.pipeline_plan import plan_pipeline
 
     config = load_config(Settings.from_environment().config_folder, family)
-    found = plan_pipeline(promotions(), config)
+    service = promotions()
+    remark_clock(service.journal)
+    found = plan_pipeline(service, config)
     if as_json:
         echo_json({"exit_code": 0, **found.as_json()}, indent=2)
         return

@@ -26,6 +26,7 @@ from promotion.errors import NothingToDo, PromotionError
 from promotion.registry.stages import Stage
 
 if TYPE_CHECKING:
+    from promotion.journal.reader import JournalReader
     from promotion.service import PromotionService
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Data on standard output, as JSON.")
@@ -210,6 +211,12 @@ def promotions(family: str | None = None) -> PromotionService:
     if family:
         service.require_family(family)
     return service
+
+
+def remark_clock(journal: JournalReader) -> None:
+    """Tell whoever only looks that this machine's clock is not the journal's; whoever moves something is refused."""
+    if skew := journal.read_clock().skew:
+        talk(f"⚠️ {skew}; the database's counts, and commands that move something refuse", colour="yellow")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from promotion.approvals.people import actor
-from promotion.cli.console import command, echo, echo_json, promotions, talk
+from promotion.cli.console import command, echo, echo_json, promotions, remark_clock, talk
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.policy import duration
 from promotion.config.settings import Settings
@@ -100,6 +100,7 @@ def monitor_command(
     settings = Settings.from_environment()
     config = load_config(settings.config_folder, family)
     journal = Journal(Database(settings.database_url))
+    remark_clock(journal)
     if test_alert:
         _test(journal, config, as_json=as_json)
         return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from promotion.approvals.people import actor
-from promotion.cli.console import AS_JSON, ONLY_FAMILY, REASON, command, echo, echo_json, promotions, talk
+from promotion.cli.console import AS_JSON, ONLY_FAMILY, REASON, command, echo, echo_json, promotions, remark_clock, talk
 from promotion.config.settings import Settings
 from promotion.errors import NothingToDo, PromotionError, UsageError
 
@@ -51,6 +51,7 @@ def list_command(*, family: str | None, as_json: bool) -> None:
         if not models and config is None:
             raise UsageError(f"unknown family {family!r}: neither configured nor a registered model")
     journal = Journal(Database(settings.database_url))
+    remark_clock(journal)
     semvers = journal.semantic_versions([(item.model, item.number) for model in models for item in model.versions])
     if as_json:
         echo_json(model_documents(models, semvers), indent=2)
@@ -80,6 +81,7 @@ def history_command(*, family: str | None, at: datetime | None, limit: int, as_j
     from promotion.listing import event_documents, history_lines
 
     journal = promotions(family).journal
+    remark_clock(journal)
     if at:
         families = [family] if family else sorted(journal.families())
         moment = at.replace(tzinfo=UTC)

@@ -27,7 +27,6 @@ from promotion.config.family import FamilyConfig, FamilyConfigs
 from promotion.config.policy import Review
 from promotion.config.settings import Settings
 from promotion.errors import UnknownFamily
-from promotion.journal import clock
 from promotion.journal.journal import Journal
 from promotion.journal.periods import Period
 from promotion.journal.records import Incident
@@ -207,7 +206,7 @@ def collect(
     period = Period(journal, month.start, month.end, family)
     acts = acts_of(period)
     served = tenures_of(period, acts, month)
-    now = clock.now()
+    now = journal.now()
     today = covered_until(month, now).date()
     return Compliance(
         month=month,

@@ -101,7 +101,7 @@ class Gatherer:
         return Context(
             config=config,
             candidate=candidate,
-            now=clock.now(),
+            now=self._journal.now(),
             target=target,
             is_rollback=is_rollback,
             from_stage=from_stage,
@@ -125,7 +125,8 @@ class Gatherer:
             production_evaluation=rival.evaluation,
             difference=difference,
             production_problem=_production_problem(production, rival) if rival.digest or rival.problem else "",
-            staged_at=staged.at if staged else None,
+            staged_at=staged.at if staged and clock.counts(staged.details) else None,
+            is_rehearsed=staged is not None and not clock.counts(staged.details),
             incidents=tuple(self._reviews.incidents(entry=entry)) if entry else (),
             approvals=tuple(self._reviews.approvals(entry)),
             verify_approval=self._verifier(config),
@@ -159,7 +160,7 @@ class Gatherer:
             entry=entry,
             digest=digest,
             evidence=evidence,
-            now=clock.now(),
+            now=self._journal.now(),
             verify=self._verifier(config),
         )
 

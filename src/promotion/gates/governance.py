@@ -8,6 +8,7 @@ from promotion.approvals.rules import standing
 from promotion.config.family import FamilyConfig
 from promotion.config.policy import StagingDays
 from promotion.gates.report import APPROVALS, TRANSITION, Context, Gate, GateResult
+from promotion.journal import clock
 from promotion.registry.stages import Stage
 
 _DAY = timedelta(days=1)
@@ -58,6 +59,8 @@ def _staging_gate(rule: StagingDays) -> Gate:
     def gate(context: Context) -> GateResult:
         if context.staged_at is None:
             why = "it is not in Staging: python src/models/validate_model.py moves it there"
+            if context.is_rehearsed:
+                why = f"it entered Staging {clock.VOID}: put it aside and stage it again"
             return GateResult("days in Staging", passed=False, measured="0 days", required=required, why=why)
         days = (context.now - context.staged_at) / _DAY
         passed = days >= rule.minimum
@@ -84,8 +87,11 @@ def governance_gates(config: FamilyConfig) -> list[Gate]:
 
 def no_incident(context: Context) -> GateResult:
     """No critical incident of it is open."""
-    found = [incident for incident in context.incidents if incident.severity == "critical"]
-    why = "; ".join(f"incident {item.id} of {item.opened_at:%Y-%m-%d}: {item.summary}" for item in found)
+    critical = [incident for incident in context.incidents if incident.severity == "critical"]
+    found = [incident for incident in critical if not incident.is_void]
+    reasons = [f"incident {item.id} of {item.opened_at:%Y-%m-%d}: {item.summary}" for item in found]
+    reasons += [f"incident {item.id} was opened {clock.VOID}" for item in critical if item.is_void]
+    why = "; ".join(reasons)
     return GateResult("incidents", not found, f"{len(found)} open critical", "none open", why)
 
 

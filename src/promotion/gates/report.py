@@ -76,8 +76,9 @@ class Context:
         difference: Candidate minus Production on the selection metric.
         production_problem: Why Production could not be scored, or is not what was recorded.
         staged_at: Since when the candidate has been in Staging.
+        is_rehearsed: Whether it entered Staging in a rehearsal, while this is none.
         incidents: Open ones of the candidate.
-        approvals: All recorded ones of the candidate, oldest first.
+        approvals: All recorded ones of the candidate, in the order of the chain.
         verify_approval: Says what is wrong with an approval's signature; empty when nothing is.
     """
 
@@ -108,6 +109,7 @@ class Context:
     difference: Interval | None = None
     production_problem: str = ""
     staged_at: datetime | None = None
+    is_rehearsed: bool = False
     incidents: tuple[Incident, ...] = ()
     approvals: tuple[Approval, ...] = ()
     verify_approval: Callable[[Approval], str] = lambda _approval: ""

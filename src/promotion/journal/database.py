@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from promotion.errors import JournalError, JournalLocked, UsageError
+from promotion.journal import clock
 from promotion.journal.schema import REVISION
 
 LOCK_TIMEOUT = 30.0
@@ -96,6 +97,7 @@ class Database:
 
         Raises:
             JournalLocked: Another process held it for `lock_timeout` seconds.
+            ClockSkewed: This machine's clock is not the database's.
         """
         with self._file_lock(self.file, family) if self.file else self._advisory_lock(family):
             yield
@@ -121,6 +123,7 @@ class Database:
     @contextmanager
     def _advisory_lock(self, family: str) -> Iterator[None]:
         with self._plain_words(), self._autocommitting.connect() as connection:
+            clock.read_time(connection).require_agreement()
             key = {"key": f"promotion:{family}"}
             try:
                 connection.execute(text("SELECT pg_advisory_lock(hashtextextended(:key, 0))"), key)

@@ -26,9 +26,15 @@ class Journal(JournalReader):
 
     @contextmanager
     def transaction(self, family: str) -> Iterator[FamilyTransaction]:
-        """Read and write about one family; what is written is committed at the end, all of it or nothing."""
+        """Read and write about one family; what is written is committed at the end, all of it or nothing.
+
+        Raises:
+            ClockSkewed: This machine's clock is not the database's.
+        """
         with self.database.write() as connection:
-            yield FamilyTransaction(connection, family)
+            transaction = FamilyTransaction(connection, family)
+            transaction.clock.require_agreement()
+            yield transaction
 
     def prepare(self) -> None:
         """Create or migrate the schema: a journal that cannot be written is better known before a long training."""
@@ -123,10 +129,9 @@ class Journal(JournalReader):
             "digest": digest(report),
             "evidence": evidence,
             "actor": actor,
-            "created_at": clock.now(),
         }
         with self.database.write() as connection:
-            return insert(connection, gate_report, values)
+            return insert(connection, gate_report, values | {"created_at": clock.read_time(connection).now})
 
     def record(self, family: str, version: Known, authority: Authority) -> str:
         """Record an act that moves nothing: a refusal, a quarantine, a task; returns the operation's id."""
@@ -191,7 +196,7 @@ class Journal(JournalReader):
 
     def mark_done(self, pending: Iterable[Pending]) -> None:
         """MLflow shows these operations now."""
-        self._update_outbox(pending, done_at=clock.now(), error=None)
+        self._update_outbox(pending, done_at=self.now(), error=None)
 
     def mark_failed(self, pending: Iterable[Pending], error: str) -> None:
         """MLflow could not be told; keep why."""

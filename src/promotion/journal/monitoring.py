@@ -150,7 +150,7 @@ class AlertBook(FamilyTransaction):
             recipient=told["recipient"] or None,
             error=told["problem"] or None,
             claimed_until=None,
-            answered_at=clock.now(),
+            answered_at=clock.read_time(self.connection).now,
             **({"state": DeliveryState.ACCEPTED} if told["accepted"] else {}),
         )
 

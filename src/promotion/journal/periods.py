@@ -13,14 +13,17 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, case, func, or_, select
 
+from promotion.journal import clock
 from promotion.journal.chain import digest
 from promotion.journal.journal import Journal
 from promotion.journal.records import Event, Incident, Registration, StoredReport
+from promotion.journal.reviews import Reviews
 from promotion.journal.rows import (
     EVENTS,
     MODEL,
     MOVES,
     NUMBER,
+    REHEARSED,
     REPORTS,
     TOUCHES_PRODUCTION,
     event,
@@ -31,7 +34,6 @@ from promotion.journal.rows import (
 from promotion.journal.schema import (
     approval,
     gate_report,
-    incident,
     model_registry,
     model_version_detail,
     promotion_event,
@@ -78,6 +80,7 @@ class VersionActs:
         cleaned: That its deletion began.
         ended: When it entered or left Production or Archived, UTC.
         served: That it left Production.
+        is_rehearsed: Whether it entered or left Production or Archived in a rehearsal, while this is none.
     """
 
     version_id: int
@@ -85,6 +88,7 @@ class VersionActs:
     cleaned: int | None
     ended: datetime | None
     served: int | None
+    is_rehearsed: bool
 
 
 class Period:
@@ -150,12 +154,12 @@ class Period:
 
     def incidents(self) -> list[Incident]:
         """Those open at some time of it, newest first."""
-        query = of_versions(incident).where(
-            incident.c.opened_at < self._end,
-            incident.c.closed_at.is_(None) | (incident.c.closed_at >= self._start),
-            *self._mine(model_registry.c.family),
-        )
-        return [record(Incident, row) for row in self._journal.rows(query.order_by(incident.c.id.desc()))]
+        reviews = Reviews(self._journal)
+        return [
+            found
+            for found in reviews.incidents(family=self._family, only_open=False)
+            if found.opened_at < self._end and (found.closed_at is None or found.closed_at >= self._start)
+        ]
 
     def stray_approvals(self, vouched: Collection[str]) -> list[str]:
         """Approvals that were written past the journal, one line each.
@@ -219,8 +223,12 @@ def version_acts(journal: Journal, family: str, cleanup: str) -> list[VersionAct
             func.max(case((act.action == cleanup, act.sequence))).label("cleaned"),
             func.max(case((touched, act.at))).label("ended"),
             func.max(case((MOVES & (act.from_status == _PRODUCTION), act.sequence))).label("served"),
+            func.max(case((touched & REHEARSED, act.sequence))).label("rehearsed"),
         )
         .where(act.family == family)
         .group_by(act.version_id)
     )
-    return [record(VersionActs, row) for row in journal.rows(query)]
+    return [
+        record(VersionActs, row, is_rehearsed=row.rehearsed is not None and not clock.is_set())
+        for row in journal.rows(query)
+    ]

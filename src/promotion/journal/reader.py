@@ -72,6 +72,18 @@ class JournalReader:
         """Whether anything was ever recorded; asking creates nothing."""
         return self.database.exists
 
+    def now(self) -> datetime:
+        """What time it is for whatever is recorded here, UTC: the database's where machines share one."""
+        return self.read_clock().now
+
+    def read_clock(self) -> clock.ClockReading:
+        """The time, and what this machine's clock says."""
+        if self.database.file:
+            moment = clock.now()
+            return clock.ClockReading(moment, moment)
+        with self.database.read() as connection:
+            return clock.read_time(connection)
+
     def family_lock(self, family: str) -> AbstractContextManager[None]:
         """Keep other processes from moving this family's versions."""
         return self.database.family_lock(family)

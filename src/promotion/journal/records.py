@@ -241,6 +241,7 @@ class Approval:
         created_at: UTC.
         expires_at: UTC.
         recorded: Whether the chain holds an event for it.
+        is_void: Whether it was said in a rehearsal, while this is none.
     """
 
     id: int
@@ -256,11 +257,15 @@ class Approval:
     created_at: datetime
     expires_at: datetime
     recorded: bool
+    is_void: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """Something that went wrong with a version; an open critical one keeps it out of Production."""
+    """Something that went wrong with a version; an open critical one keeps it out of Production.
+
+    `is_void` says that it was opened in a rehearsal, while this is none.
+    """
 
     id: int
     model: str
@@ -272,6 +277,7 @@ class Incident:
     closed_by: str | None
     closed_at: datetime | None
     resolution: str | None
+    is_void: bool = False
 
 
 class AlertState(StrEnum):

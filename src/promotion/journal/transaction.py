@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -28,7 +29,7 @@ class FamilyTransaction:
         family: Whose versions; its row is created the first time.
 
     Attributes:
-        now: UTC, after others were waited for.
+        clock: What time it is, asked once, after others were waited for.
         operation: Groups the events of this transaction.
     """
 
@@ -38,8 +39,13 @@ class FamilyTransaction:
         self.operation = uuid4().hex
         locked = select(families.c.name).where(families.c.name == family).with_for_update()
         if connection.execute(locked).first() is None:
-            connection.execute(families.insert().values(name=family, created_at=clock.now()))
-        self.now = clock.now()
+            connection.execute(families.insert().values(name=family, created_at=clock.read_time(connection).now))
+        self.clock = clock.read_time(connection)
+
+    @property
+    def now(self) -> datetime:
+        """The time of all that this transaction records, UTC."""
+        return self.clock.now
 
     def entry(self, version_id: int) -> Entry:
         """A known version as it stands now."""
@@ -101,7 +107,7 @@ class FamilyTransaction:
             evidence = {"report_digest": self.connection.execute(kept).scalar_one()}
         identity = {name: getattr(version, name) for name in ("model", "number", "version", "digest")}
         approver = {"approver": authority.approver} if authority.approver else {}
-        rehearsal = {"clock": "set by hand"} if clock.is_set() else {}
+        rehearsal = clock.MARK if clock.is_set() else {}
         begin, end = move or (version.stage, version.stage)
         values: dict[str, Any] = {
             "sequence": sequence,

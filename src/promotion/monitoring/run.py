@@ -12,7 +12,6 @@ from promotion.config.family import FamilyConfig
 from promotion.config.policy import Monitoring
 from promotion.config.settings import Settings
 from promotion.export.folder import MANIFEST
-from promotion.journal import clock
 from promotion.journal.journal import Journal
 from promotion.journal.monitoring import alert_history, newest_runs
 from promotion.monitoring.alerts.records import Told
@@ -143,7 +142,7 @@ def run_monitor(
     watch = Watch(
         config=config,
         source=options.source,
-        until=clock.now(),
+        until=journal.now(),
         window=options.window or policy.window,
         labels=options.labels,
         engine=options.engine,

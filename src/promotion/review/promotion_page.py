@@ -98,7 +98,7 @@ def write_promotion_page(service: PromotionService, plan: PromotionPlan, path: P
         runbooks=[(name, target, page_link(target, path, settings.home)) for name, target in runbooks.items()],
         sections=[(name, title) for name, title in _SECTIONS.items() if name not in absent],
         selection_metric=config.selection_metric if config and config.has_holdout else "",
-        written_at=clock.now(),
+        written_at=service.journal.now(),
         is_rehearsal=clock.is_set(),
     )
     write(path, page)

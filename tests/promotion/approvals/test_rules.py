@@ -71,13 +71,31 @@ def test_an_approval_that_does_not_count_says_why(approval: Approval, reason: st
 
 
 def test_a_rejection_outweighs_an_earlier_approval() -> None:
-    """The newest word of a role counts, and a copied row of the older one is not newer than the rejection."""
-    approval = _approval(1)
+    """The role's last word in the chain counts, whatever the two are dated."""
     rejection = _approval(2, minutes=5, approver="bert", approved=False)
 
-    for said in ([approval, rejection], [approval, rejection, replace(approval, id=3)]):
-        assert "rejected by bert" in _standing(*said).missing["science"]
-    assert {"science"} == set(_standing(rejection, _approval(3, minutes=9)).given)
+    for minutes in (0, 9):
+        approval = _approval(minutes=minutes)
+        assert "rejected by bert" in _standing(approval, rejection).missing["science"]
+        assert {"science"} == set(_standing(rejection, approval).given)
+
+
+def test_what_was_said_in_a_rehearsal_counts_for_nothing() -> None:
+    """Neither for nor against a version; where nothing else was said, that is the reason."""
+    approval = _approval()
+    rehearsed = _approval(2, minutes=5, approver="bert", approved=False, is_void=True)
+
+    assert {"science"} == set(_standing(approval, rehearsed).given)
+    why = "the word of bert was given in a rehearsal (PROMOTION_CLOCK was set), which counts in no check outside one"
+    assert why == _standing(rehearsed).missing["science"]
+
+
+@pytest.mark.parametrize(("seconds", "counts"), [(60, True), (61, False)])
+def test_a_word_from_the_future_does_not_count(seconds: int, *, counts: bool) -> None:
+    """It would expire later than it may; what clocks are apart is forgiven."""
+    now = START - timedelta(seconds=seconds)
+
+    assert counts == ("science" in _standing(_approval(), now=now).given)
 
 
 def test_a_person_speaks_for_one_role() -> None:

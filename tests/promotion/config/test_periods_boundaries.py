@@ -80,7 +80,7 @@ def test_a_second_rollback_waits_until_the_cool_down_is_over(
 )
 def test_a_version_is_retained_until_its_days_have_passed(ended: datetime | None, now: datetime, *, kept: bool) -> None:
     """In that moment no longer; one that never served is not retained at all."""
-    facts = _Facts({}, (), {1: ended} if ended else {}, (), (), (), (), {}, days=10, now=now)
+    facts = _Facts({}, (), {1: ended} if ended else {}, (), (), (), (), (), {}, days=10, now=now)
 
     why = _retained(a_version("tiny", 1), an_entry("tiny", 1), facts)
 
@@ -90,7 +90,7 @@ def test_a_version_is_retained_until_its_days_have_passed(ended: datetime | None
 @pytest.mark.parametrize(("stage", "kept"), [(Stage.ARCHIVED, True), (Stage.NONE, False)])
 def test_what_was_archived_nobody_knows_when_is_kept(stage: Stage, *, kept: bool) -> None:
     """Whether the journal knows the version or not."""
-    facts = _Facts({}, (), {}, (), (), (), (), {}, days=1, now=START)
+    facts = _Facts({}, (), {}, (), (), (), (), (), {}, days=1, now=START)
 
     for entry in (None, an_entry("tiny", 1)):
         why = _retained(a_version("tiny", 1, stage), entry, facts)

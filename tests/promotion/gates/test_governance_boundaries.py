@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -97,6 +98,24 @@ def test_a_version_is_watched_for_long_enough(watched: timedelta | None, why: st
 
     assert (passed, why, "≥ 7 days") == (result.passed, result.why, result.required)
     assert ("0 days" if watched is None else f"{watched / DAY:.1f} days") == result.measured
+
+
+def test_days_of_a_rehearsal_are_not_counted() -> None:
+    """The reason says so, and what to do."""
+    result = answer(a_context(a_config(STAGING), is_rehearsed=True), "days in Staging")
+
+    assert (False, "0 days") == (result.passed, result.measured)
+    assert "it entered Staging in a rehearsal (PROMOTION_CLOCK was set)" in result.why
+
+
+def test_an_incident_of_a_rehearsal_keeps_nothing_out() -> None:
+    """It is named nevertheless."""
+    found = replace(incident(3, "critical"), is_void=True)
+
+    result = answer(a_context(a_config({"incidents": True}), incidents=(found,)), "incidents")
+
+    assert result.passed
+    assert "incident 3 was opened in a rehearsal" in result.why
 
 
 def test_no_days_may_be_asked_for() -> None:

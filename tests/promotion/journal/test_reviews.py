@@ -106,6 +106,46 @@ def test_an_approval_written_past_the_journal_is_not_recorded(journal: Journal, 
     assert {"dora": True, "eve": False} == {word.approver: word.recorded for word in reviews.approvals(_entry(journal))}
 
 
+def test_words_come_in_the_order_of_the_chain(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever they are dated; a copy of an older row is no newer word, and one in no event comes last."""
+    reviews = Reviews(journal)
+    present = clock.local()
+    for number, days in enumerate((900, 0, -900)):
+        monkeypatch.setattr(clock, "now", lambda days=days: present + timedelta(days=days))
+        reviews.add_approval("churn", _entry(journal), _word(approver=f"p{number}", statement=f"{number}"), "account")
+    with closing(sqlite3.connect(tmp_path / "promotion.db")) as database, database:
+        columns = "version_id, role, approver, approved, comment, artifact_digest, evidence, gate_report_id, created_at"
+        copied = f"INSERT INTO approval ({columns}, statement, expires_at) SELECT {columns}, {{}}, expires_at"
+        for statement in ("statement", "'mine'"):
+            database.execute(f"{copied.format(statement)} FROM approval WHERE approver = 'p0' LIMIT 1")
+
+    found = [(word.approver, word.recorded) for word in reviews.approvals(_entry(journal))]
+
+    assert [("p0", True), ("p0", True), ("p1", True), ("p2", True), ("p0", False)] == found
+
+
+def test_what_is_said_in_a_rehearsal_counts_in_one_alone(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An approval, an incident and its end; said again in earnest, they count."""
+    reviews = Reviews(journal)
+    real = reviews.open_incident("churn", _entry(journal), severity="critical", summary="wrong", actor="ben")
+    monkeypatch.setenv(clock.VARIABLE, "2030-01-01")
+    reviews.add_approval("churn", _entry(journal), _word(), "account")
+    reviews.close_incident(real, resolution="rehearsed", actor="ben")
+    rehearsed = reviews.open_incident("churn", _entry(journal), severity="critical", summary="test", actor="ben")
+    assert [rehearsed] == [item.id for item in reviews.incidents()]
+    assert [False] == [word.is_void for word in reviews.approvals(_entry(journal))]
+    monkeypatch.delenv(clock.VARIABLE)
+
+    assert [(rehearsed, True), (real, False)] == [(item.id, item.is_void) for item in reviews.incidents()]
+    assert [True] == [word.is_void for word in reviews.approvals(_entry(journal))]
+    reviews.close_incident(real, resolution="in earnest", actor="ben")
+    reviews.add_approval("churn", _entry(journal), _word(), "account")
+    assert [rehearsed] == [item.id for item in reviews.incidents()]
+    assert {False} == {word.is_void for word in reviews.approvals(_entry(journal))}
+
+
 def test_an_approval_cannot_be_edited(journal: Journal, tmp_path: Path) -> None:
     """The table is append-only by its own triggers."""
     Reviews(journal).add_approval("churn", _entry(journal), _word(approved=False), "account")

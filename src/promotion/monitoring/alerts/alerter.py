@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from promotion.config.family import FamilyConfig
 from promotion.config.policy import Monitoring
-from promotion.journal import clock
 from promotion.journal.journal import Journal
 from promotion.journal.monitoring import ACTOR, AlertBook, open_book
 from promotion.journal.records import Alert, AlertState, DueNotice, Event, version_name
@@ -116,7 +115,7 @@ class Alerter:
         Args:
             actor: Who asks.
         """
-        now, family = clock.now(), self._config.family
+        now, family = self._journal.now(), self._config.family
         serving = self._journal.production(family) if self._journal.exists else None
         version = version_name(serving.model, serving.number, serving.version) if serving else family
         text = f"a test of the alert channels, asked for by {actor}; nothing is wrong"
