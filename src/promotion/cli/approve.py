@@ -1,4 +1,4 @@
-"""What people say of a version: approvals, for or against, and incidents."""
+"""What people say of a version, approvals and incidents, and the keys they sign with."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ import click
 
 from promotion.approvals.people import actor
 from promotion.cli.console import AS_JSON, MODEL_NAME, VERSION, command, echo, echo_json, promotions, remark_clock, talk
+from promotion.config.settings import Settings
 from promotion.errors import UsageError
 
 if TYPE_CHECKING:
+    from promotion.approvals.approver_keys import ApproverKey, SignerList
     from promotion.approving import Approving, Opinion
     from promotion.journal.records import Entry
     from promotion.journal.reviews import Reviews
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @command()
@@ -203,3 +206,84 @@ def _say_incident(message: str, number: int, *, as_json: bool) -> None:
         echo_json({"exit_code": 0, "message": message, "incident": number})
     else:
         echo(f"✅ {message}")
+
+
+@command()
+@click.argument("action", type=click.Choice(["new-approver", "list"]))
+@click.argument("names", nargs=-1, metavar="[EMAIL]...")
+@click.option("--key", type=NEW_FILE, help="new-approver: file of the private key [approvers/EMAIL in PROMOTION_KEYS].")
+@click.option("--public-key", type=NEW_FILE, help="new-approver: list this key, which the person has already.")
+@click.option("--replace", is_flag=True, help="new-approver: put the new key in the place of the old one.")
+@AS_JSON
+def keys_command(
+    *, action: str, names: tuple[str, ...], key: Path | None, public_key: Path | None, replace: bool, as_json: bool
+) -> None:
+    """Make the SSH keys that people sign approvals with, or list whose key may approve what.
+
+    `new-approver EMAIL` makes an Ed25519 key without a passphrase, outside the repository (ssh-keygen -p -f FILE gives
+    it one, ssh-add FILE hands it to the agent), and adds its public half to config/allowed_signers, or to the file
+    PROMOTION_ALLOWED_SIGNERS names. A person with a key of their own sends its public half: --public-key.
+
+    Exit codes: 0 done, 1 a file cannot be read or written, 2 usage: no such person, or a key is there already.
+    """
+    from promotion.approvals.approver_keys import SignerList
+    from promotion.signing.ssh import allowed_signers
+
+    settings = Settings.from_environment()
+    signers = SignerList(allowed_signers(settings))
+    if action == "list":
+        if names or key or public_key or replace:
+            raise UsageError("list takes no names and no option but --json")
+        _list_keys(signers, settings, as_json=as_json)
+        return
+    if not names or (len(names) > 1 and (key or public_key)) or (key and public_key):
+        raise UsageError(
+            "new-approver needs the approvers' addresses; one where --key or --public-key names a file, never both"
+        )
+    made = []
+    for name in names:
+        made.append(
+            signers.add_key(name, public_key, replace=replace)
+            if public_key
+            else signers.make_key(name, key, replace=replace)
+        )
+        if not as_json:
+            echo(f"✅ {made[-1].principal}  {made[-1].fingerprint}  {made[-1].private_key or ''}".rstrip())
+    if as_json:
+        echo_json({"exit_code": 0, "signers": str(signers.path), "keys": [_key_document(item) for item in made]})
+        return
+    talk(f"commit {signers.path}: it says whose signature counts; private keys stay where they are, with their owners")
+
+
+def _key_document(made: ApproverKey) -> dict[str, str | None]:
+    private = str(made.private_key) if made.private_key else None
+    return {"principal": made.principal, "fingerprint": made.fingerprint, "private_key": private}
+
+
+def _list_keys(signers: SignerList, settings: Settings, *, as_json: bool) -> None:
+    from promotion.approvals.approver_keys import fingerprint, roles_of, without_key
+    from promotion.config.family import load_configs
+
+    families = load_configs(settings.config_folder)
+    configs = [config for config in families.values() if config.approvals]
+    for broken in families.broken.values():
+        talk(f"⚠️ its approvers are left out: {broken.error}", colour="yellow")
+    listed, problems = signers.lines()
+    people = [
+        (signer.principals, fingerprint(signer.key), roles_of(signer.principals, configs)) for signer in listed.values()
+    ]
+    missing = without_key(listed, configs)
+    if as_json:
+        keys = [dict(zip(("principals", "fingerprint", "roles"), item, strict=True)) for item in people]
+        echo_json({"signers": str(signers.path), "keys": keys, "without_key": missing, "problems": problems})
+        return
+    for principals, shown, roles in people:
+        spoken = "; ".join(f"{family}: {', '.join(names)}" for family, names in roles.items())
+        echo(f"{principals}  {shown}  {spoken or 'no role'}")
+    if not people:
+        talk(f"{signers.path}: no key is listed")
+    for number, problem in problems.items():
+        talk(f"⚠️ {signers.path}:{number} does not count: {problem}", colour="yellow")
+    for item in missing:
+        what = f"{item['approver']} has no key, and {item['family']} wants signed approvals of {item['role']}"
+        talk(f"⚠️ {what}", colour="yellow")

@@ -75,6 +75,7 @@ TABLE = {
     "rollback": Verb(
         "mlops/registry/rollback_model.py", "promotion.cli.rollback:rollback_command", "Back to the version before."
     ),
+    "keys": Verb("scripts/keys.py", "promotion.cli.approve:keys_command", "Keys that people sign approvals with."),
     "incident": Verb(
         "mlops/registry/report_incident.py", "promotion.cli.approve:incident_command", "Open, close or list incidents."
     ),

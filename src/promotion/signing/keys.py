@@ -52,7 +52,7 @@ class Keys:
         given = os.environ.get("PROMOTION_SIGNING_KEY")
         trusted = os.environ.get("PROMOTION_TRUSTED_KEYS")
         return cls(
-            private_key=Path(given) if given else _default_folder() / _KEY_FILE,
+            private_key=Path(given) if given else key_folder() / _KEY_FILE,
             given=bool(given),
             trusted_folder=Path(trusted) if trusted else None,
         )
@@ -141,7 +141,12 @@ def public_key_of(private_key: Path) -> EllipticCurvePublicKey:
     return _supported(key.public_key(), private_key)
 
 
-def _default_folder() -> Path:
+def key_folder() -> Path:
+    """`PROMOTION_KEYS` if set, else this account's own folder of keys.
+
+    Raises:
+        SigningFailed: No home folder is known.
+    """
     if named := os.environ.get("PROMOTION_KEYS"):
         return Path(named)
     try:

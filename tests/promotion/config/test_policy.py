@@ -25,7 +25,9 @@ def test_the_governed_family_has_the_guidelines_figures() -> None:
     assert StagingDays(minimum=7, typical=14) == gates.staging
     assert config.approvals is not None
     assert ["data-science", "devops", "business", "security"] == config.approvals.roles
-    assert not config.approvals.signed
+    assert config.approvals.signed
+    assert set(config.approvals.roles) == set(config.approvals.approvers)
+    assert ["john.doe@company.com"] == config.access.production
     assert 365 <= config.retention.days
     assert Monitoring() == config.monitoring
     assert "manual" == config.promotion

@@ -1,0 +1,15 @@
+"""Make and list the keys that people sign approvals with."""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    import sys
+    from pathlib import Path
+
+    sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
+    import promotion.cli.environment
+
+from promotion.cli.approve import keys_command as main
+
+if __name__ == "__main__":
+    main()
