@@ -26,6 +26,7 @@ def roll_back(
     *,
     force: bool = False,
     keep_version_good: bool = False,
+    deployment: str | None = None,
     on_checked: Callable[[PromotionPlan], None] = lambda _plan: None,
 ) -> Move:
     """Put a version back into Production that served there before, proven to run before anything moves.
@@ -39,6 +40,8 @@ def roll_back(
         mover: Who asks, and why; the reason becomes what is known against the version that leaves.
         force: Whether to go on although the family was rolled back a short while ago.
         keep_version_good: Whether nothing is held against the version that leaves: something else had failed.
+        deployment: The failed deployment that is undone: the version that leaves never served, so that this is no
+            going back and forth.
         on_checked: Told what the gates found.
 
     Raises:
@@ -69,7 +72,7 @@ def roll_back(
         mover,
         action=ACTION,
         known_bad=None if keep_version_good else mover.reason,
-        details={"forced": True} if force else {},
+        details=({"forced": True} if force else {}) | ({"deployment": deployment} if deployment else {}),
     )
 
 
@@ -190,7 +193,8 @@ def _require_calm(service: PromotionService, family: str) -> None:
     config = service.configs.get(family)
     hours = (config.rollback if config else Rollback()).cool_down_hours
     recent = service.journal.history(family, since=service.journal.now() - timedelta(hours=hours)) if hours else []
-    last = next((event for event in recent if event.action == ACTION and clock.counts(event.details)), None)
+    rollbacks = (event for event in recent if event.action == ACTION and "deployment" not in event.details)
+    last = next((event for event in rollbacks if clock.counts(event.details)), None)
     if last:
         raise GateRefused(
             f"{family!r} was rolled back at {last.at:%Y-%m-%d %H:%M} UTC already ({last.reason}): a second rollback "

@@ -86,7 +86,7 @@ def test_the_version_that_served_before_returns_although_it_is_worse(served: Sto
         "tiny-linear v2": "Production",
         "tiny-linear v3": "Archived",
     } == served.shown()
-    assert {"tiny-linear@production": "2", "tiny-linear@previous": "3"} == served.aliases()
+    assert {"tiny-linear@production": "2", "tiny-linear@previous": "1"} == served.aliases()
 
 
 def test_why_it_was_taken_back_stands_beside_both_versions(served: Store) -> None:
@@ -182,6 +182,14 @@ def test_a_second_rollback_within_the_cool_down_is_refused(served: Store, monkey
     assert {True} == {
         event.details["forced"] for event in service.journal.history("tiny") if event.operation == forced.operation
     }
+
+
+def test_a_version_that_never_served_and_was_withdrawn_is_no_rollback_to_wait_for(served: Store) -> None:
+    """A deployment failed and led back to 2: that was no going back and forth, a person may go back at once."""
+    service = served.service(a_family())
+    _back(service, deployment="d" * 32)
+
+    assert "tiny-linear v1" == str(_back(service).version)
 
 
 def test_after_the_cool_down_it_is_free_again(served: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,6 +76,11 @@ TABLE = {
         "mlops/registry/rollback_model.py", "promotion.cli.rollback:rollback_command", "Back to the version before."
     ),
     "keys": Verb("scripts/keys.py", "promotion.cli.approve:keys_command", "Keys that people sign approvals with."),
+    "known-bad": Verb(
+        "mlops/registry/known_bad.py",
+        "promotion.cli.rollback:known_bad_command",
+        "Mark a version as known bad, or lift the mark.",
+    ),
     "incident": Verb(
         "mlops/registry/report_incident.py", "promotion.cli.approve:incident_command", "Open, close or list incidents."
     ),

@@ -93,6 +93,40 @@ def _say_taken_back(service: PromotionService, taken: TakenBack, *, reason: str 
 
 
 @command()
+@click.argument("name")
+@click.argument("version")
+@click.option("--lift", is_flag=True, help="Take the mark away: the version turned out to be innocent.")
+@click.option("--reason", required=True, help="Why; goes into the record, and without --lift stands against it.")
+@AS_JSON
+def known_bad_command(*, name: str, version: str, lift: bool, reason: str, as_json: bool) -> None:
+    """Mark VERSION of the registered model NAME as known bad, so that it does not serve again, or lift the mark.
+
+    It moves nothing. After --lift the version may be promoted, with every gate asked. What serves in Production is
+    taken back instead, by rollback_model.py, which marks it.
+
+    Exit codes: 0 done, 1 failed and nothing changed, 2 usage or configuration, 3 it serves in Production, 5 it is as
+    asked already, 6 recorded but not shown by MLflow yet (promote-model.py --reconcile finishes).
+    """
+    if not reason.strip():
+        raise UsageError("--reason says nothing: why?")
+    from promotion.errors import ProjectionIncomplete
+    from promotion.known_bad import lift_known_bad, mark_known_bad
+    from promotion.service import Mover
+
+    service = promotions()
+    marked = service.candidate(service.registered_model(name), version)
+    unprojected = (lift_known_bad if lift else mark_known_bad)(service, marked, Mover(actor(), reason))
+    message = f"{marked} is {'not known bad any more' if lift else 'known bad'}: {reason}"
+    document = {"message": message, "model": marked.model, "version": marked.number, "known_bad": not lift}
+    if unprojected:
+        raise ProjectionIncomplete(f"{message}; but {unprojected}", **document)
+    if as_json:
+        echo_json({"exit_code": 0, **document})
+    else:
+        echo(f"✅ {message}")
+
+
+@command()
 @MODEL_NAME
 @VERSION
 @click.option("--from-stage", required=True, type=click.Choice(FROM_STAGES, case_sensitive=False), help="Where it is.")

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from promotion.delivery.deployments import Deployments
-from promotion.delivery.errors import DeploymentFailed
+from promotion.delivery.errors import ClusterError, DeploymentFailed
 from promotion.delivery.export import ExpectedAnswers, read_expected
 from promotion.delivery.kubernetes.cluster import Cluster
 from promotion.delivery.kubernetes.manifests import DIGEST, render_manifests, selector
 from promotion.delivery.kubernetes.objects import Revision, Rollout
-from promotion.delivery.kubernetes.rollout import RolloutWatch
+from promotion.delivery.kubernetes.rollout import RolloutWatch, paused
 from promotion.delivery.kubernetes.smoke import smoke_test
 from promotion.delivery.records import (
     Deployment,
@@ -90,15 +90,20 @@ class Deployer:
             GateRefused: It does not carry the version that may run there, or was not built from this export.
             Quarantined: Nobody vouches for the family's Production.
             UsageError: The export is missing, or there is nothing a canary could run beside.
-            ClusterError: The cluster cannot be asked.
+            ClusterError: The cluster cannot be asked, or somebody paused what runs there or scaled it to nothing.
         """
         self.service.require_sound(target.family)
         entry = self._entry(target, image)
         expected = _expected(export, image)
-        found = self.cluster.get("deployment", target.name)
+        running = self._require_movable(target)
+        if running and running.desired == 0:
+            raise ClusterError(
+                f"{target} is scaled to 0 pods, so no rollout of it would end: kubectl --namespace {target.namespace} "
+                f"scale deployment/{target.name} --replicas 1, then again; nothing was applied"
+            )
         if target.track is Track.CANARY and self.cluster.get("deployment", target.instance) is None:
             raise UsageError(f"nothing runs as {target.namespace}/{target.instance}: deploy without --canary first")
-        return DeploymentPlan(target, image, entry, expected, Rollout.of(found) if found else None)
+        return DeploymentPlan(target, image, entry, expected, running)
 
     def difference(self, plan: DeploymentPlan) -> str:
         """What the deployment would change in the cluster, as a diff."""
@@ -182,6 +187,14 @@ class Deployer:
                 "finish it there first (--resume, with --context)"
             )
 
+    def _require_movable(self, target: DeploymentTarget) -> Rollout | None:
+        """What runs there, unless somebody stopped its rollouts."""
+        found = self.cluster.get("deployment", target.name)
+        running = Rollout.of(found) if found else None
+        if running and running.is_paused:
+            raise ClusterError(f"{paused(target)}; nothing was applied")
+        return running
+
     def _require_change(self, plan: DeploymentPlan) -> None:
         """Refuse to do again what was done."""
         if plan.target.track is Track.CANARY:
@@ -211,14 +224,17 @@ class Deployer:
 
     def _take_back(self, interrupted: Deployment) -> None:
         """Bring an attempt to an end that nobody wants any more."""
+        self._require_movable(interrupted.target)
         attempt = interrupted
         if attempt.is_going_forward:
             failure = Failure(RolloutVerdict.OVERTAKEN, "it was interrupted, and another deployment is asked for")
             attempt = self.deployments.advance(attempt, DeploymentState.RETURNING, actor=self.actor, failure=failure)
         self.service.report(f"{attempt}: taking back what was interrupted")
-        self._returner().finish(attempt)
+        attempt, outcome = self._returner().finish(attempt)
+        self.service.report(f"{attempt}: {outcome}")
 
     def _resume(self, interrupted: Deployment, export: Path | None) -> Deployment:
+        self._require_movable(interrupted.target)
         self.service.report(f"{interrupted}: going on with what was interrupted ({interrupted.state})")
         if not interrupted.is_going_forward:
             return self._drive(interrupted, None)
@@ -242,7 +258,7 @@ class Deployer:
         attempt, outcome = self._returner().finish(attempt)
         failure = attempt.failure
         assert failure  # noqa: S101  # it was there before
-        if failure.verdict is RolloutVerdict.OVERTAKEN:
+        if RolloutVerdict.OVERTAKEN in {failure.verdict, attempt.state.value}:
             raise ProductionMoved(f"{attempt}: {failure.reason}; {outcome}", **attempt.outcome())
         raise DeploymentFailed(
             f"{attempt} failed ({failure.verdict}): {failure.reason}; {outcome}", **attempt.outcome()
@@ -251,9 +267,15 @@ class Deployer:
     def _forward(self, attempt: Deployment, expected: ExpectedAnswers) -> Deployment:
         report = self.service.report
         watch = self.watch(self.cluster, attempt.target, attempt.operation, self.seconds, report)
-        failure = self._apply(attempt)
+        failure = None
+        if attempt.state is DeploymentState.APPLYING:
+            failure, template = self._apply(attempt)
+            if failure is None:
+                attempt = self.deployments.advance(
+                    attempt, DeploymentState.CHECKING, actor=self.actor, template=template
+                )
         if failure is None:
-            attempt = self.deployments.advance(attempt, DeploymentState.CHECKING, actor=self.actor)
+            watch.template = attempt.template
             failure = watch.wait() or smoke_test(
                 self.cluster, attempt, expected, report, settling=self.settling, pause=watch.poll
             )
@@ -264,19 +286,23 @@ class Deployer:
             report(f"   {line}")
         return self.deployments.advance(attempt, DeploymentState.RETURNING, actor=self.actor, failure=failure)
 
-    def _apply(self, attempt: Deployment) -> Failure | None:
-        if attempt.state is not DeploymentState.APPLYING:
-            return None
+    def _apply(self, attempt: Deployment) -> tuple[Failure | None, str]:
+        """Apply; returns what went wrong, or the digest of the pod template that the cluster holds then."""
         try:
             manifests = render_manifests(self.manifests, attempt.target, attempt.image, attempt.operation)
             self.deployments.require_place(attempt)
             self.service.report(f"{attempt}: applying {attempt.image.reference}")
             self.cluster.apply(manifests)
         except ProductionMoved as error:
-            return Failure(RolloutVerdict.OVERTAKEN, str(error))
+            return Failure(RolloutVerdict.OVERTAKEN, str(error)), ""
         except PromotionError as error:
-            return Failure(RolloutVerdict.INFRASTRUCTURE, str(error))
-        return None
+            return Failure(RolloutVerdict.INFRASTRUCTURE, str(error)), ""
+        try:
+            found = self.cluster.get("deployment", attempt.target.name)
+        except ClusterError:
+            # The watch asks again; that the template is ours is then known by its annotation alone.
+            found = None
+        return None, Rollout.of(found).template if found else ""
 
     def _judged(self, attempt: Deployment, failure: Failure) -> Failure:
         """Spare a version that ran here before: then it is the image or the settings."""

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from promotion.delivery.records import (
+    TRANSITIONS,
     Deployment,
     DeploymentState,
     DeploymentTarget,
@@ -43,12 +44,17 @@ class Deployments:
         return self._newest(operation=operation) if operation else None
 
     def deployed(self, family: str, environment: Environment, entry: Entry) -> Deployment | None:
-        """The newest attempt that got a version running there."""
-        return self._newest(family=family, environment=environment.value, version_id=entry.id, **_RUNNING)
+        """The newest attempt that got a version running there, on all pods or as a canary."""
+        return self._newest(family=family, environment=environment.value, version_id=entry.id, state=_DEPLOYED)
 
     def newest(self, family: str, environment: Environment) -> Deployment | None:
-        """The newest attempt that got any version running there."""
-        return self._newest(family=family, environment=environment.value, **_RUNNING)
+        """The newest attempt that got any version running there on all pods."""
+        return self._newest(family=family, environment=environment.value, state=_DEPLOYED, track=Track.STABLE.value)
+
+    def begun_at(self, attempt: Deployment) -> int:
+        """Place in the hash chain of the event that began an attempt."""
+        events = self._journal.history(attempt.target.family, version_id=attempt.version_id)
+        return next((event.sequence for event in reversed(events) if event.operation == attempt.operation), 0)
 
     def begin(
         self,
@@ -103,7 +109,14 @@ class Deployments:
             _require_stage(transaction, attempt.version_id, attempt.version, attempt.target)
 
     def advance(
-        self, attempt: Deployment, state: DeploymentState, *, actor: str, failure: Failure | None = None
+        self,
+        attempt: Deployment,
+        state: DeploymentState,
+        *,
+        actor: str,
+        failure: Failure | None = None,
+        template: str = "",
+        why: str = "",
     ) -> Deployment:
         """Record the next step, or the end, of an attempt.
 
@@ -112,17 +125,27 @@ class Deployments:
             state: The step that is made next, or how it ended.
             actor: Who acts.
             failure: Why it failed, when that is decided now.
+            template: Digest of the pod template it left, when that is known now.
+            why: What overtook it.
 
         Returns:
             The attempt as it stands now.
+
+        Raises:
+            ValueError: That step does not follow.
         """
+        if state not in TRANSITIONS[attempt.state]:
+            raise ValueError(f"{attempt} is {attempt.state}: it cannot become {state}")
         values: dict[str, Any] = {"state": state.value}
+        left = {"template": template or attempt.template}
         if failure:
             values |= {"verdict": failure.verdict.value}
-            values |= {"explanation": {"reason": failure.reason, "details": list(failure.details)}}
-        authority = self._authority(attempt, state, actor, failure)
+            values |= {"explanation": {"reason": failure.reason, "details": list(failure.details), **left}}
+        elif template:
+            values |= {"explanation": left}
+        authority = Authority(_OVERTAKEN, actor, why) if why else self._authority(attempt, state, actor, failure)
         with self._journal.transaction(attempt.target.family) as transaction:
-            change_deployment(transaction, attempt.operation, is_over=state in _ENDS, **values)
+            change_deployment(transaction, attempt.operation, is_over=not TRANSITIONS[state], **values)
             if authority:
                 _append(transaction, attempt.version_id, attempt.target, attempt.operation, authority)
         stands = self.named(attempt.operation)
@@ -152,8 +175,8 @@ class Deployments:
         return _deployment(found) if found else None
 
 
-_ENDS = {DeploymentState.DEPLOYED, DeploymentState.FAILED}
-_RUNNING = {"state": DeploymentState.DEPLOYED.value, "track": Track.STABLE.value}
+_DEPLOYED = DeploymentState.DEPLOYED.value
+_OVERTAKEN = "deploy overtaken"
 
 
 def _require_stage(transaction: FamilyTransaction, version_id: int, version: str, target: DeploymentTarget) -> None:
@@ -191,4 +214,5 @@ def _deployment(row: StoredDeployment) -> Deployment:
         actor=row.actor,
         started_at=row.started_at,
         finished_at=row.finished_at,
+        template=explanation.get("template", ""),
     )

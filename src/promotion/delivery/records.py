@@ -44,7 +44,7 @@ class Track(StrEnum):
 
 
 class DeploymentState(StrEnum):
-    """How far a deployment came; see docs/adr/008-deployments-are-journaled.md."""
+    """How far a deployment came; `TRANSITIONS` says what may follow."""
 
     APPLYING = "applying"
     CHECKING = "checking"
@@ -52,6 +52,21 @@ class DeploymentState(StrEnum):
     WITHDRAWING = "withdrawing"
     DEPLOYED = "deployed"
     FAILED = "failed"
+    OVERTAKEN = "overtaken"
+
+
+TRANSITIONS: Mapping[DeploymentState, frozenset[DeploymentState]] = {
+    DeploymentState.APPLYING: frozenset({DeploymentState.CHECKING, DeploymentState.RETURNING}),
+    DeploymentState.CHECKING: frozenset({DeploymentState.DEPLOYED, DeploymentState.RETURNING}),
+    DeploymentState.RETURNING: frozenset(
+        {DeploymentState.WITHDRAWING, DeploymentState.FAILED, DeploymentState.OVERTAKEN}
+    ),
+    DeploymentState.WITHDRAWING: frozenset({DeploymentState.FAILED, DeploymentState.OVERTAKEN}),
+    DeploymentState.DEPLOYED: frozenset(),
+    DeploymentState.FAILED: frozenset(),
+    DeploymentState.OVERTAKEN: frozenset(),
+}
+"""Which step may follow which; one that nothing follows is an end. docs/DEPLOYMENT.md draws it."""
 
 
 class RolloutVerdict(StrEnum):
@@ -200,6 +215,7 @@ class Deployment:
         actor: Who asked for it.
         started_at: UTC.
         finished_at: UTC; None while it is under way or interrupted.
+        template: Digest of the pod template it left on the cluster; empty before it was applied.
     """
 
     operation: str
@@ -213,6 +229,7 @@ class Deployment:
     actor: str
     started_at: datetime
     finished_at: datetime | None = field(default=None)
+    template: str = ""
 
     @property
     def is_going_forward(self) -> bool:

@@ -139,6 +139,14 @@ class Journal(JournalReader):
             transaction.append(transaction.version(version), authority)
         return transaction.operation
 
+    def mark(self, family: str, version: Known, authority: Authority, *, known_bad: str | None) -> None:
+        """Record why a version must not serve again, or, with None, that nothing is held against it any more."""
+        with self.transaction(family) as transaction:
+            known = transaction.version(version)
+            transaction.update(model_version_detail, known.id, known_bad=known_bad)
+            transaction.append(known, authority, {"known_bad": known_bad})
+            _tell_mlflow(transaction)
+
     def move(
         self, family: str, changes: Sequence[Change], authority: Authority, *, expected_production: int | None
     ) -> str:

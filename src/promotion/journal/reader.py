@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, String, cast, func, or_, select, tuple_
+from sqlalchemy import Row, Select, String, cast, func, or_, select, true, tuple_
 
 from promotion.errors import UsageError
 from promotion.journal import clock
@@ -128,15 +128,17 @@ class JournalReader:
             ENTRIES.where(model_version_detail.c.family == family, model_version_detail.c.status == _PRODUCTION)
         )
 
-    def previous(self, family: str) -> Entry | None:
-        """The version that served in Production before the present one did."""
+    def previous(self, family: str, *, may_be_bad: bool = True) -> Entry | None:
+        """The version that served in Production before the present one did; known-bad ones passed over, if asked."""
         current = self.production(family)
         last = (
             select(promotion_event.c.version_id)
+            .join(model_version_detail, model_version_detail.c.id == promotion_event.c.version_id)
             .where(
                 promotion_event.c.family == family,
                 promotion_event.c.from_status == _PRODUCTION,
                 promotion_event.c.version_id != (current.id if current else -1),
+                true() if may_be_bad else model_version_detail.c.known_bad.is_(None),
                 MOVES,
             )
             .order_by(promotion_event.c.sequence.desc())

@@ -178,7 +178,7 @@ def _alias_targets(
     targets = {
         "production": journal.arrival(family, Stage.PRODUCTION),
         "staging": journal.arrival(family, Stage.STAGING),
-        "previous": journal.previous(family),
+        "previous": journal.previous(family, may_be_bad=False),
     }
     places = {alias: (found.model, found.number) for alias, found in targets.items() if found}
     return {alias: place if (place := places.get(alias)) in present else None for alias in targets}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.promotion.delivery.model_scene import ModelScene, model_scene, play
 from tests.promotion.delivery.scripted_cluster import ScriptedCluster
 from tests.promotion.factories import Store, a_family
 from tests.promotion.shared_home import SharedHome
@@ -134,3 +136,13 @@ def second(_shared: SharedHome, cluster: ScriptedCluster) -> Scene:
         state["calls"] = []
     scene.said.clear()
     return scene
+
+
+@pytest.fixture
+def modelled(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelScene]:
+    """Version 1 is in Production and runs on the three pods of the modelled cluster."""
+    with model_scene(empty_store.with_name("promotion.db")) as scene:
+        play(monkeypatch, scene)
+        scene.deploy(scene.image(1))
+        scene.cluster.calls.clear()
+        yield scene

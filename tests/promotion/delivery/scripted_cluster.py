@@ -134,7 +134,7 @@ class ScriptedCluster:
             state["images"][reference] = {
                 "labels": labels,
                 "behaviour": behaviour,
-                "answers": {"version": said, "predict": {"predictions": _predictions(answers)}},
+                "answers": {"version": said, "predict": {"predictions": predictions(answers)}},
             }
         return Image.from_labels(reference, labels)
 
@@ -164,7 +164,8 @@ class ScriptedCluster:
         return [next(word for word in call if not word.startswith("--")) for call in self.state["calls"]]
 
 
-def _predictions(answers: Mapping[str, Any]) -> list[dict[str, Any]]:
+def predictions(answers: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a server answers; `answers` says what it answers otherwise."""
     classes = answers.get("classes", [1, 0])
     probabilities = answers.get("probabilities", PROBABILITIES)
     return [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +31,8 @@ class Rollout:
         total: Pods of any revision.
         is_seen: Whether the controller has acted on the newest specification.
         stopped: Why the controller gave up or cannot make pods; empty while it works.
+        is_paused: Whether somebody stopped its rollouts: what is applied then waits.
+        template: Digest of its pod template, whoever wrote it.
     """
 
     annotations: Mapping[str, str]
@@ -41,6 +45,8 @@ class Rollout:
     total: int
     is_seen: bool
     stopped: Mapping[str, str]
+    is_paused: bool
+    template: str
 
     @classmethod
     def of(cls, deployment: Object) -> Rollout:
@@ -62,6 +68,8 @@ class Rollout:
             is_seen=is_seen,
             # Until then the conditions are about the rollout before.
             stopped=_stopped(status.get("conditions", [])) if is_seen else {},
+            is_paused=bool(spec.get("paused")),
+            template=hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest(),
         )
 
     @property

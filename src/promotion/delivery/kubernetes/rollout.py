@@ -21,6 +21,14 @@ _EVENTS = 8
 _LOG_LINES = 15
 
 
+def paused(target: DeploymentTarget) -> str:
+    """What to do about a Deployment whose rollouts somebody stopped."""
+    return (
+        f"{target} is paused, so nothing that is applied would run: "
+        f"kubectl --namespace {target.namespace} rollout resume deployment/{target.name}, then again"
+    )
+
+
 @dataclass(slots=True)
 class RolloutWatch:
     """One rollout under observation.
@@ -33,6 +41,7 @@ class RolloutWatch:
         report: Told what changes.
         poll: Seconds between two looks.
         patience: Seconds that something may last which may pass.
+        template: Digest of the pod template it must carry; empty where nobody noted it.
         said: What was reported last.
     """
 
@@ -43,6 +52,7 @@ class RolloutWatch:
     report: Callable[[str], None]
     poll: float = POLL_SECONDS
     patience: float = PATIENCE_SECONDS
+    template: str = ""
     said: str = field(default="", init=False)
 
     def wait(self) -> Failure | None:
@@ -61,7 +71,7 @@ class RolloutWatch:
             except ClusterError as error:
                 return Failure(RolloutVerdict.INFRASTRUCTURE, str(error))
             else:
-                if rollout and rollout.operation == self.operation and rollout.is_complete:
+                if rollout and self._is_ours(rollout) and rollout.is_complete:
                     self._say(f"{self.target}: {rollout}")
                     return None
                 stuck_since = (stuck_since or now) if rollout and obstacle(rollout, pods) else None
@@ -72,13 +82,18 @@ class RolloutWatch:
             time.sleep(self.poll)
 
     def _judge(self, rollout: Rollout | None, pods: Sequence[Pod], *, is_stuck: bool, is_over: bool) -> Failure | None:
-        if rollout is None or rollout.operation != self.operation:
+        if rollout is None or not self._is_ours(rollout):
             return Failure(RolloutVerdict.OVERTAKEN, f"{self.target} was changed by somebody else during the rollout")
+        if rollout.is_paused:
+            return Failure(RolloutVerdict.INFRASTRUCTURE, paused(self.target))
         self._say(f"{self.target}: {rollout}")
         failure = hopeless(pods) or (obstacle(rollout, pods) if is_stuck else None)
         if failure or not (is_over or "ProgressDeadlineExceeded" in rollout.stopped):
             return failure
         return late(rollout, pods, self.seconds)
+
+    def _is_ours(self, rollout: Rollout) -> bool:
+        return rollout.operation == self.operation and self.template in {"", rollout.template}
 
     def explain(self, failure: Failure) -> Failure:
         """Add what a person wants to read: warnings, and the end of what the failing server wrote."""
