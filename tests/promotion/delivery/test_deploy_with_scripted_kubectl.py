@@ -158,19 +158,6 @@ def test_the_registry_goes_back_to_what_the_cluster_runs(second: Scene) -> None:
 
 
 @pytest.mark.system
-def test_a_cluster_whose_old_version_may_not_come_back_follows_the_registry(second: Scene) -> None:
-    """Version 1 is known bad, 2 was never deployed: the registry returns to 2, the cluster ends empty, said loudly."""
-    second.promote(3)
-    with second.service.journal.database.write() as connection:
-        connection.exec_driver_sql("UPDATE model_version_detail SET known_bad = 'found out' WHERE mlflow_version = 1")
-
-    with pytest.raises(DeploymentFailed, match=r"no image of it was deployed here, so .* NOTHING RUNS THERE"):
-        second.deploy(second.image(3, "crash"))
-
-    assert (2, None) == (second.production(), second.cluster.runs("tiny"))
-
-
-@pytest.mark.system
 def test_a_revision_that_is_gone_is_applied_again_from_the_journal(second: Scene) -> None:
     """A history limit that swept the old ReplicaSet away does not stop the way back."""
     before = second.cluster.runs("tiny")
