@@ -20,6 +20,7 @@ INSTALL = {
     "amtool": "apt-get install prometheus-alertmanager",
     "chromium": "apt-get install chromium",
     "curl": "apt-get install curl",
+    "flask_wtf": "pip install 'mlflow[auth]'",
     "groovy": "apt-get install groovy default-jre-headless",
     "initdb": "apt-get install postgresql",
     "java": "apt-get install default-jre-headless",
@@ -40,7 +41,7 @@ _REASON = re.compile(r"needs (\S+): (.+)")
 
 def find(name: str) -> str | None:
     """Where a program is."""
-    if name == "pyspark":
+    if name in {"flask_wtf", "pyspark"}:
         spec = importlib.util.find_spec(name)
         return spec.origin if spec else None
     if name == "initdb":  # not on the PATH of Debian

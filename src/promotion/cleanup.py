@@ -187,6 +187,7 @@ def verdict_document(verdict: CleanupVerdict) -> dict[str, Any]:
 def _delete(service: Reconciler, family: str, verdict: CleanupVerdict, authority: Authority) -> None:
     version = verdict.version
     if not verdict.is_begun:
+        service.registry.require_rights(version.model, deletes=True)
         where = {"source": version.source, "run": version.run_id}
         service.journal.record(family, version, replace(authority, details=where))
     service.registry.delete_version(version.model, version.number)

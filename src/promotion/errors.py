@@ -16,7 +16,8 @@ PromotionError                1  failed, nothing moved
 │   ├── RegistryUnauthorised  1  401: credentials missing or wrong
 │   ├── RegistryForbidden     1  403: credentials valid, permission missing
 │   ├── RegistryBroken        1  5xx, or an exception inside the store
-│   │   └── NotOffered        1  the server has no such endpoint
+│   │   ├── NotOffered        1  the server has no such endpoint
+│   │   └── RegistryReadOnly  1  the store can be read and not written
 │   ├── ArtifactMissing       1  a version's files are not where the registry says
 │   └── ArtifactUnsafe        1  a version's files reach outside their folder
 ├── JournalError              1  the journal's database cannot be read or written
@@ -118,6 +119,10 @@ class RegistryBroken(RegistryError):
 
 class NotOffered(RegistryBroken):
     """The server has no such endpoint: it is older than whoever asks, or something else than MLflow answers."""
+
+
+class RegistryReadOnly(RegistryBroken):
+    """The store can be read and not written: a file, a disk or a database account that is read-only."""
 
 
 class ArtifactMissing(RegistryError):

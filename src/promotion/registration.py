@@ -26,6 +26,7 @@ def register_version(service: PromotionService, version: ModelVersion, *, semver
         NothingToDo: It is registered already.
         ArtifactTampered: Its files are not those that the journal recorded when it moved.
         UsageError: `semver` is malformed or taken.
+        RegistryForbidden: Whoever acts may read MLflow and not write it.
         PromotionError: Its files cannot be read or signed; nothing was recorded.
     """
     family, given = service.family(version.model), require_semantic(semver) if semver else None
@@ -34,6 +35,7 @@ def register_version(service: PromotionService, version: ModelVersion, *, semver
         entry = journal.entry(version.model, version.number)
         if entry and entry.registered_at:
             raise NothingToDo(f"{version} is registered already, as {entry.version}: nothing to do")
+        service.require_rights(family, version)
         with local_artifact(service.registry, version) as folder:
             digest, signature = artifact_digest(folder), sign_artifact(folder, Keys.from_environment())
         if entry and entry.digest not in {None, digest}:

@@ -102,6 +102,7 @@ def archive(service: PromotionService, version: ModelVersion, mover: Mover, *, f
             )
         if from_stage is not None and stage is not from_stage:
             raise GateRefused(f"{version} is in {stage}, not in {from_stage}: nothing moved")
+        service.require_rights(family, version)
         current = service.journal.production(family)
         operation = service.journal.move(
             family,

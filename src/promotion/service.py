@@ -252,6 +252,7 @@ class PromotionService(Reconciler):
         with self.journal.family_lock(plan.family):
             # A cleanup may have deleted it since the check; what is gone must not serve.
             self.registry.version(plan.candidate.model, plan.candidate.number)
+            self.require_rights(plan.family, plan.candidate, *([plan.production] if plan.production else []))
             before = self.stage_of(plan.candidate)
             report_id = self.keep_report(plan, mover.actor)
             changes = [Change(plan.candidate, plan.to, plan.report.digest)]

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from promotion.config.family import FamilyConfig, FamilyConfigs
 from promotion.config.settings import Settings
-from promotion.errors import ArtifactRefused, RegistryBroken, RegistryUnreachable
+from promotion.errors import ArtifactRefused, RegistryBroken, RegistryForbidden, RegistryUnreachable
 from promotion.export.folder import FORMAT, MANIFEST, Manifest
 from promotion.gates.evidence import Evaluation, Interval, Measurement
 from promotion.gates.gathering import Gatherer
@@ -191,23 +191,31 @@ class Watched:
         registry: Does the work.
         broken: Versions whose stage cannot be set, as on a file store with a RepresenterError.
         is_down: Whether every write fails as on a server that went away.
+        is_read_only: Whether whoever asks may read and not write.
     """
 
-    def __init__(self, registry: Registry, *, broken: Container[str] = (), is_down: bool = False) -> None:
+    def __init__(
+        self, registry: Registry, *, broken: Container[str] = (), is_down: bool = False, is_read_only: bool = False
+    ) -> None:
         self._registry = registry
         self._broken = broken
         self._is_down = is_down
+        self._is_read_only = is_read_only
         self.stages: list[str] = []
         self.productions: list[set[str]] = []
 
     def __getattr__(self, name: str) -> Any:
         if self._is_down and name.startswith(("set_", "delete_")):
             raise RegistryUnreachable("http://mlflow: no connection")
+        if self._is_read_only and name.startswith(("set_", "delete_", "require_")):
+            raise RegistryForbidden("http://mlflow: answered 403")
         return getattr(self._registry, name)
 
     def set_stage(self, name: str, number: int, stage: Stage) -> None:
         """Do it, or fail; and look around afterwards."""
         self.stages.append(f"{name} v{number} → {stage}")
+        if self._is_read_only:
+            raise RegistryForbidden("http://mlflow: answered 403")
         if self._is_down:
             raise RegistryUnreachable("http://mlflow: no connection")
         if f"{name} v{number}" in self._broken:

@@ -28,6 +28,8 @@ SCRIPT = "scripts/promote-model.py"
 OLD, NEW = "1", "2"
 FAILED, INCOMPLETE = 1, ProjectionIncomplete.exit_code
 LONGEST = 60.0
+RIGHTS_ASKED = 4
+"""Requests before the commit that look like writes: stage, alias, tag, description."""
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
@@ -113,7 +115,25 @@ def test_before_the_commit_a_failing_server_moves_nothing(
     fault: Fault, words: str, remote: World, proxy: FaultyProxy, commands: Commands
 ) -> None:
     """Exit 1, one line that tells what happened, and everything as before."""
-    proxy.rule = always(fault)
+    require_refused(always(fault), words, remote, proxy, commands)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [(Fault(status=401), "401 (not authorised)"), (Fault(status=403), "403 (the proxy says no)")],
+    ids=["401", "403"],
+)
+@pytest.mark.parametrize("containing", ["transition-stage", "alias", "set-tag"])
+def test_a_right_that_is_missing_is_found_before_the_commit(
+    fault: Fault, words: str, containing: str, remote: World, proxy: FaultyProxy, commands: Commands
+) -> None:
+    """Reading works, one of the writes that must follow would be refused: exit 1, and everything as before."""
+    require_refused(on_writes(fault, containing=containing), words, remote, proxy, commands)
+
+
+def require_refused(rule: Rule, words: str, remote: World, proxy: FaultyProxy, commands: Commands) -> None:
+    """A promotion fails and moves nothing; the same promotion goes through when the server is well."""
+    proxy.rule = rule
     failed = promote(commands, remote, NEW, proxy)
     assert FAILED == failed.code, failed.err
     line = failed.err.strip().splitlines()[-1]
@@ -146,8 +166,6 @@ def test_a_server_that_is_not_there_moves_nothing(remote: World, server: str, co
         on_writes(Fault(drop=True)),
         on_writes(Fault(status=500)),
         on_writes(Fault(seconds=12)),
-        on_writes(Fault(status=401)),
-        on_writes(Fault(status=403)),
         on_writes(Fault(drop=True), containing="alias"),
         on_writes(Fault(status=500), containing="alias"),
         on_writes(Fault(status=500), containing="set-tag"),
@@ -159,8 +177,6 @@ def test_a_server_that_is_not_there_moves_nothing(remote: World, server: str, co
         "drops-writes",
         "500-on-writes",
         "slow-writes",
-        "401-on-writes",
-        "403-on-writes",
         "drops-aliases",
         "500-on-aliases",
         "500-on-tags",
@@ -287,9 +303,11 @@ def test_a_journal_locked_right_after_the_commit_is_no_failure_to_promote(
     writes: list[str] = []
 
     def lock_at_first_write(method: str, path: str) -> Fault:
-        if method != "GET" and not writes:
+        if method != "GET":
             writes.append(path)
-            lock.__enter__()
+            # The first ones only ask for rights.
+            if len(writes) == RIGHTS_ASKED + 1:
+                lock.__enter__()
         return WELL
 
     proxy.rule = lock_at_first_write

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from promotion.errors import NotOffered, RegistryBroken, UnknownModel
 from promotion.journal.journal import Journal
-from promotion.journal.records import Entry, Event
+from promotion.journal.records import Entry, Event, Known
 from promotion.registry.contract import ModelVersion, Registry
+from promotion.registry.failures import only_refusals
 from promotion.registry.retry import retry_projection
 from promotion.registry.stages import Stage
 
@@ -17,6 +19,9 @@ STAGE_TAG = "stage"
 
 OPERATION_TAG = "promotion.operation"
 """Who moved the version in Production, when, why."""
+
+ALIASES = ("production", "staging", "previous")
+"""The aliases that follow the journal; every other one is somebody else's."""
 
 
 LONGEST_DESCRIPTION = 5000
@@ -35,6 +40,33 @@ def note(move: Event) -> str:
     waived = move.details.get("override")
     loud = f" (OVERRIDDEN: {', '.join(waived)})" if waived else ""
     return f"{move.at:%Y-%m-%d %H:%M} UTC, {move.to_stage}, {move.action} by {who}{loud}: {reason}"
+
+
+def require_projectable(models: Iterable[str], moving: Iterable[Known], registry: Registry) -> None:
+    """Find out, before anything is recorded, whether MLflow would take what is to be projected; writes nothing.
+
+    Removing takes a right of its own, and is asked about only where an alias or a tag will have to go.
+
+    Args:
+        models: Names of the family's registered models.
+        moving: The versions that are about to move.
+        registry: Is asked.
+
+    Raises:
+        RegistryUnauthorised: Whoever acts is not known.
+        RegistryForbidden: Whoever acts may not. A registry that cannot be asked says nothing: MLflow is told later.
+        RegistryReadOnly: The store cannot be written.
+    """
+    places = {(version.model, version.number) for version in moving}
+    arriving = {model for model, _ in places}
+    for name in sorted(models):
+        with only_refusals(), suppress(UnknownModel):
+            model = registry.model(name)
+            ours = {alias: number for alias, number in model.aliases.items() if alias in ALIASES}
+            leaves = name not in arriving or (name, ours.get("staging")) in places
+            deletes = (bool(ours) and leaves) or any(STAGE_TAG in version.tags for version in model.versions)
+            if name in arriving or deletes:
+                registry.require_rights(name, deletes=deletes)
 
 
 def project(

@@ -6,11 +6,22 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from promotion.errors import JournalError, NothingToDo, ProjectionIncomplete, PromotionError, Quarantined, UnknownModel
+from promotion.errors import (
+    JournalError,
+    NothingToDo,
+    ProjectionIncomplete,
+    PromotionError,
+    Quarantined,
+    RegistryError,
+    RegistryForbidden,
+    RegistryReadOnly,
+    RegistryUnauthorised,
+    UnknownModel,
+)
 from promotion.journal.records import Authority, Entry, Known
 from promotion.reconcile.families import Families
 from promotion.reconcile.outside_changes import Difference, compare_with_mlflow, production_alias
-from promotion.reconcile.projection import project
+from promotion.reconcile.projection import project, require_projectable
 from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
 
@@ -52,10 +63,10 @@ class Reconciler(Families):
             if self.journal.pending(family):
                 self.report(f"{family}: finishing a move that MLflow does not show yet")
                 self._read(family)
-                return self.follow(family)
+                return self.follow(family, is_repair=not by_hand)
             difference = self._compare(family)
             if not difference.changes:
-                return self.follow(family) if repair and self.journal.knows(family) else ""
+                return self.follow(family, is_repair=True) if repair and self.journal.knows(family) else ""
             return self._take_over_stages(family, difference)
 
     def outside_changes(self, family: str) -> list[str]:
@@ -78,10 +89,13 @@ class Reconciler(Families):
                 raise NothingToDo(f"{family!r}: nothing was changed outside: nothing to restore")
             authority = Authority("restore", actor, reason, details={"found": lines})
             if by_hand := self.journal.changed_by_hand(family):
+                self.require_rights(family, *(version for version, _ in by_hand))
                 self.journal.settle(family, by_hand, authority, keep=False)
             else:
-                for change in self._compare(family).changes:
-                    self.journal.record(family, change.version, authority)
+                changed = [change.version for change in self._compare(family).changes]
+                self.require_rights(family, *changed)
+                for version in changed:
+                    self.journal.record(family, version, authority)
             unprojected = self.follow(family)
         if unprojected:
             raise ProjectionIncomplete(f"{family}: restored in the journal, but {unprojected}")
@@ -105,11 +119,40 @@ class Reconciler(Families):
         if lines and (self._has_approvals(family) or self._is_emptied(family)):
             raise self._quarantined(family, lines)
 
-    def follow(self, family: str) -> str:
+    def require_rights(self, family: str, *moving: Known) -> None:
+        """Refuse before anything is recorded where whoever acts may not write what MLflow will have to show.
+
+        Args:
+            family: Whose versions.
+            moving: Those that are about to move.
+
+        Raises:
+            RegistryUnauthorised: Whoever acts is not known to MLflow.
+            RegistryForbidden: Whoever acts may read MLflow and not write it.
+            RegistryReadOnly: MLflow's store can be read and not written.
+        """
+        try:
+            require_projectable(self.models(family), moving, self.registry)
+        except RegistryError as error:
+            raise type(error)(
+                f"{error}; nothing moved: what moves in {family!r} must be written to MLflow, too (stages, aliases and "
+                "tags take EDIT on the registered model, removing one takes MANAGE)"
+            ) from error
+
+    def follow(self, family: str, *, is_repair: bool = False) -> str:
         """Bring MLflow after the journal; the caller holds the family's lock.
+
+        Args:
+            family: Whose versions.
+            is_repair: Whether this command moved nothing itself, so that a missing right is its failure.
 
         Returns:
             Why MLflow still does not show everything; empty when it does.
+
+        Raises:
+            RegistryUnauthorised: On repair only: whoever acts is not known to MLflow.
+            RegistryForbidden: On repair only: whoever acts may not write MLflow.
+            RegistryReadOnly: On repair only: MLflow's store can be read and not written.
         """
         pending = self.journal.pending(family)
         try:
@@ -127,6 +170,8 @@ class Reconciler(Families):
             problem = f"MLflow could not be told: {error}"
             with suppress(JournalError):
                 self.journal.mark_failed(pending, problem)
+            if is_repair and isinstance(error, RegistryUnauthorised | RegistryForbidden | RegistryReadOnly):
+                raise
         self.on_moved(self.report)
         return problem
 
@@ -143,6 +188,7 @@ class Reconciler(Families):
         lines = hand_lines(by_hand)
         if self._is_emptied(family) or self._has_approvals(family):
             raise self._quarantined(family, lines, keep=True)
+        self.require_rights(family, *(version for version, _ in by_hand))
         for line in lines:
             self.report(f"{family}: changed outside: {line}")
         self.journal.settle(family, by_hand, Authority("adopt", "database", "changed by SQL"), keep=True)
@@ -151,6 +197,7 @@ class Reconciler(Families):
         known = self.journal.knows(family)
         if known and self._has_approvals(family):
             raise self._quarantined(family, list(difference.lines), keep=True)
+        self.require_rights(family, *(change.version for change in difference.changes))
         for line in difference.lines:
             self.report(f"{family}: {'changed outside' if known else 'found'}: {line}")
         authority = Authority(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any, NoReturn
 
 from promotion.errors import PromotionError, RegistryBroken
 from promotion.registry.contract import (
+    NO_NAME,
+    NO_VERSION,
     ModelVersion,
     RegisteredModel,
     from_milliseconds,
@@ -20,12 +22,14 @@ from promotion.registry.contract import (
     unknown_version,
     without_password,
 )
-from promotion.registry.failures import registry_error
+from promotion.registry.failures import only_refusals, registry_error
 from promotion.registry.stages import Stage
 
 PAGE = 1000
 CONNECT_SECONDS = 3
 _DATABASES = ("postgresql", "mysql", "mssql")
+_ADDED = ("registered_model_aliases", "model_version_tags")
+_WRITTEN = ("registered_models", "model_versions", *_ADDED)
 
 
 class _NotThere(Exception):
@@ -127,16 +131,51 @@ class ClientRegistry:
         for alias in [alias for alias, pointed in self.model(name).aliases.items() if pointed == number]:
             self.delete_alias(name, alias)
 
+    def require_rights(self, name: str, *, deletes: bool) -> None:
+        """Find out whether a registered model may be written; writes nothing."""
+        if self.uri.startswith((*_DATABASES, "sqlite")):
+            with only_refusals(), self._translated():
+                self._require_grants(deletes=deletes)
+            return
+        client, version = self._client, str(NO_VERSION)
+        writes: list[Callable[[], Any]] = [
+            lambda: client.transition_model_version_stage(name, version, NO_NAME),
+            lambda: client.set_registered_model_alias(name, NO_NAME, version),
+            lambda: client.set_model_version_tag(name, version, "stage", ""),
+        ]
+        if deletes:
+            writes += [
+                lambda: client.delete_registered_model_alias(name, NO_NAME),
+                lambda: client.delete_model_version(name, version),
+            ]
+        for write in writes:
+            with suppress(_NotThere), only_refusals(), self._translated():
+                write()
+
+    def _require_grants(self, *, deletes: bool) -> None:
+        """Ask a database to write no row at all: it looks at the role's grants all the same."""
+        import sqlalchemy
+
+        statements = [f"UPDATE {table} SET name = name WHERE 1 = 0" for table in _WRITTEN]  # noqa: S608  # our names
+        statements += [f"INSERT INTO {table} SELECT * FROM {table} WHERE 1 = 0" for table in _ADDED]  # noqa: S608
+        if deletes:
+            statements += [f"DELETE FROM {table} WHERE 1 = 0" for table in _ADDED]  # noqa: S608
+        with self._engine().connect() as connection:
+            for statement in statements:
+                connection.execute(sqlalchemy.text(statement))
+
+    def _engine(self) -> Any:
+        import sqlalchemy
+
+        # Every driver that MLflow supports knows this argument, except ODBC's and SQLite's.
+        waiting = {"connect_timeout": CONNECT_SECONDS} if self.uri.startswith(_DATABASES[:2]) else {}
+        return sqlalchemy.create_engine(self.uri, connect_args=waiting, poolclass=sqlalchemy.NullPool)
+
     @cached_property
     def _client(self) -> Any:
         """MLflow's client; the database is tried first, because MLflow alone waits 100 s for one that is down."""
         if self.uri.startswith(_DATABASES):
-            import sqlalchemy
-
-            # Every driver that MLflow supports knows this argument, except ODBC's.
-            waiting = {} if self.uri.startswith("mssql") else {"connect_timeout": CONNECT_SECONDS}
-            engine = sqlalchemy.create_engine(self.uri, connect_args=waiting, poolclass=sqlalchemy.NullPool)
-            with engine.connect():
+            with self._engine().connect():
                 pass
         from mlflow import MlflowClient
 

@@ -17,6 +17,11 @@ from promotion.registry.stages import Stage
 
 _NAMES_SHOWN = 10
 
+NO_VERSION = 2**31 - 1
+"""A number that no version has: a write to it cannot succeed, but is refused first where the right is missing."""
+NO_NAME = "no such name!"
+"""What cannot be the name of a stage or of an alias."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
@@ -109,6 +114,19 @@ class Registry(Protocol):
         """Remove one version with its tags and aliases for good; removing an absent one is no error.
 
         Its files stay where they are: MLflow deletes them with the run that made them.
+        """
+
+    def require_rights(self, name: str, *, deletes: bool) -> None:
+        """Find out whether a registered model's stages, aliases, tags and descriptions may be written; writes nothing.
+
+        Args:
+            name: The registered model; one that does not exist yet is no error.
+            deletes: Whether aliases, tags or versions will be removed too, which servers grant apart.
+
+        Raises:
+            RegistryUnauthorised: Whoever asks is not known.
+            RegistryForbidden: Whoever asks may not.
+            RegistryReadOnly: The store cannot be written. Any other failure says nothing about rights; none is raised.
         """
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from promotion.errors import (
     RegistryBroken,
     RegistryError,
     RegistryForbidden,
+    RegistryReadOnly,
     RegistryUnauthorised,
     RegistryUnreachable,
 )
@@ -23,7 +26,7 @@ _FAILURES: tuple[tuple[str, type[RegistryError], str], ...] = (
     ),
     (
         r"readonly database|read-only|ReadOnlySqlTransaction",
-        RegistryBroken,
+        RegistryReadOnly,
         "the database cannot be written: check the file's permissions and whether the disk is mounted read-only",
     ),
     (
@@ -83,6 +86,17 @@ def registry_error(place: str, error: Exception) -> RegistryError:
         if re.search(pattern, str(error), re.IGNORECASE):
             return kind(f"{place}: {summary}; {remedy}")
     return RegistryBroken(f"{place}: {summary}")
+
+
+@contextmanager
+def only_refusals() -> Iterator[None]:
+    """Let out what says that a right is missing; whatever else fails says nothing about rights."""
+    try:
+        yield
+    except (RegistryUnauthorised, RegistryForbidden, RegistryReadOnly):
+        raise
+    except RegistryError:
+        return
 
 
 def _first_line(error: Exception) -> str:

@@ -96,6 +96,26 @@ class MlflowServer:
         """
         self._patiently(lambda: self._once(method, endpoint, json=body))
 
+    def require_right(self, method: str, endpoint: str, **body: str | bool) -> bool:
+        """Send what cannot succeed, once: a server looks at rights before it looks at what is asked.
+
+        Returns:
+            Whether the server said anything about it.
+
+        Raises:
+            RegistryUnauthorised: 401.
+            RegistryForbidden: 403.
+        """
+        try:
+            self._once(method, endpoint, json=body)
+        except (RegistryUnauthorised, RegistryForbidden):
+            raise
+        except (NotThere, RegistryError):
+            return True
+        except _MayPass:
+            return False
+        return True
+
     def _patiently(self, call: Callable[[], Json]) -> Json:
         attempts = Retrying(
             retry=retry_if_exception_type(_MayPass),

@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 from promotion.errors import RegistryBroken
 from promotion.registry.contract import (
+    NO_NAME,
+    NO_VERSION,
     ModelVersion,
     RegisteredModel,
     from_milliseconds,
@@ -114,6 +116,25 @@ class RestRegistry:
             self._server.send("DELETE", "model-versions/delete", name=name, version=str(number))
         except NotThere:
             self.model(name)
+
+    def require_rights(self, name: str, *, deletes: bool) -> None:
+        """Find out whether a registered model may be written; writes nothing."""
+        version = {"name": name, "version": str(NO_VERSION)}
+        writes: list[tuple[str, str, dict[str, str | bool]]] = [
+            ("POST", "model-versions/transition-stage", {"stage": NO_NAME, "archive_existing_versions": False}),
+            ("POST", "registered-models/alias", {"alias": NO_NAME}),
+            ("POST", "model-versions/set-tag", {"key": "stage", "value": ""}),
+            ("PATCH", "model-versions/update", {"description": ""}),
+        ]
+        if deletes:
+            writes += [
+                ("DELETE", "registered-models/alias", {"alias": NO_NAME}),
+                ("DELETE", "model-versions/delete-tag", {"key": "stage"}),
+                ("DELETE", "model-versions/delete", {}),
+            ]
+        for method, endpoint, fields in writes:
+            if not self._server.require_right(method, endpoint, **version, **fields):
+                return
 
     def _of_version(self, endpoint: str, name: str, number: int) -> Json:
         try:

@@ -24,7 +24,7 @@ from promotion.registry.contract import (
     unknown_model,
     unknown_version,
 )
-from promotion.registry.failures import registry_error
+from promotion.registry.failures import only_refusals, registry_error
 from promotion.registry.stages import Stage
 
 if TYPE_CHECKING:
@@ -172,6 +172,11 @@ class SqliteRegistry:
         if number in {version.number for version in self.versions(name)}:
             self._writable(name, number).delete_version(name, number)
 
+    def require_rights(self, name: str, *, deletes: bool) -> None:  # noqa: ARG002  # one right for all
+        """Find out whether the file may be written; writes nothing."""
+        with only_refusals():
+            self._require_writable()
+
     @cached_property
     def _client(self) -> ClientRegistry:
         from promotion.registry.client import ClientRegistry
@@ -184,10 +189,15 @@ class SqliteRegistry:
             self.model(name)
         else:
             self.version(name, number)
+        self._require_writable()
+        return self._client
+
+    def _require_writable(self) -> None:
         with self._connection("rw") as store:
             store.execute("BEGIN IMMEDIATE")
+            # Of a file that cannot be written SQLite begins a transaction all the same, and refuses the first write.
+            store.execute("UPDATE model_versions SET version = version WHERE 0")
             store.execute("ROLLBACK")
-        return self._client
 
     def _read(
         self, query: Callable[[sqlite3.Connection], _Result], otherwise: Callable[[Registry], _Result]

@@ -17,11 +17,13 @@ from pathlib import Path
 import pytest
 from alembic.script import ScriptDirectory
 from packaging.version import Version
+from tests.promotion.factories import read_only
 
 from promotion.config.settings import Settings
 from promotion.errors import (
     RegistryBroken,
     RegistryError,
+    RegistryReadOnly,
     RegistryUnreachable,
     UnknownModel,
     UnknownVersion,
@@ -277,6 +279,30 @@ def test_a_read_only_database_refuses_writes(
         registry.set_stage("forest", 4, Stage.PRODUCTION)
     assert "\n" not in str(caught.value)
     assert "UPDATE" not in str(caught.value)
+
+
+@pytest.mark.parametrize("deletes", [False, True])
+def test_asking_for_rights_writes_nothing(registry: Registry, *, deletes: bool) -> None:
+    """Whoever may write learns so, and nothing is different afterwards."""
+    before = [registry.versions(model.name) for model in registry.models()], registry.models()
+
+    registry.require_rights("forest", deletes=deletes)
+
+    assert before == ([registry.versions(model.name) for model in registry.models()], registry.models())
+
+
+def test_a_read_only_database_is_told_before_a_write(
+    seeded_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The right is missing although nobody asked for a login."""
+    # MLflow takes such an address for a path, and makes its folders below the working directory.
+    monkeypatch.chdir(tmp_path)
+    client = ClientRegistry(f"sqlite:///file:{seeded_database}?mode=ro&uri=true")
+    with pytest.raises(RegistryReadOnly, match="cannot be written"):
+        client.require_rights("forest", deletes=False)
+    database = Path(shutil.copy(seeded_database, tmp_path / "mine.db"))
+    with read_only(database), pytest.raises(RegistryReadOnly, match="cannot be written"):
+        SqliteRegistry(f"sqlite:///{database}", database).require_rights("forest", deletes=False)
 
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:

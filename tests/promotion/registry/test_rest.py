@@ -65,7 +65,7 @@ def serving(answer: Callable[[int, str, str], Answer | None]) -> Iterator[tuple[
             self.end_headers()
             self.wfile.write(body.encode())
 
-        do_GET = do_POST = do_DELETE = respond  # noqa: N815 - http.server looks for these names
+        do_GET = do_POST = do_PATCH = do_DELETE = respond  # noqa: N815 - http.server looks for these names
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
             """Keep the tests' output clean."""
@@ -126,6 +126,26 @@ def test_403_says_that_the_permission_is_missing(monkeypatch: pytest.MonkeyPatch
     ):
         RestRegistry(uri).set_stage("forest", 3, Stage.PRODUCTION)
     assert [("POST", "/api/2.0/mlflow/model-versions/transition-stage", "Bearer t0ken")] == seen
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, RegistryUnauthorised), (403, RegistryForbidden)])
+@pytest.mark.parametrize("refused", range(7))
+def test_each_right_is_asked_for(refused: int, status: int, kind: type[RegistryError]) -> None:
+    """A server that refuses one of the writes is enough; each is sent once, and cannot succeed."""
+    impossible = json.dumps({"error_code": "INVALID_PARAMETER_VALUE", "message": "Invalid stage"})
+    answers = lambda index, _method, _path: (status, "no") if index == refused else (400, impossible)  # noqa: E731
+    with serving(answers) as (uri, seen), pytest.raises(kind, match=f"answered {status}"):
+        RestRegistry(uri).require_rights("forest", deletes=True)
+    assert refused + 1 == len(seen)
+
+
+@pytest.mark.parametrize("status", [400, 404, 500, 503])
+def test_any_other_answer_says_nothing_about_rights(status: int) -> None:
+    """A server in trouble is told later; removing is asked about only where something will be removed."""
+    with serving(always(status, "{}")) as (uri, seen):
+        RestRegistry(uri).require_rights("forest", deletes=False)
+    assert (1 if status >= 500 else 4) == len(seen)
+    assert "DELETE" not in {method for method, *_ in seen}
 
 
 def test_credentials_come_from_mlflows_file_too(tmp_path: Path) -> None:
