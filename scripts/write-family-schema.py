@@ -26,7 +26,7 @@ MARK = "<!-- from here on written by make schema -->\n"
 EXAMPLES = yaml.safe_load("""  # of keys that none of the repository's families has
     {maximum: 0.5, also: {recall: 0.02}, info: 0.1, warning: 0.2, critical: 0.3, latency_ms: 500, error_rate: 0.02,
     approvers: {security: [sam@example.com]}, staging: [anna@example.com], production: [release-managers@example.com],
-    serving_url: https://models.example.com/churn}""")
+    serving_url: https://models.example.com/churn, rules: committed}""")
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 

@@ -178,6 +178,7 @@ class Approving:
             comment=opinion.comment,
             artifact_digest=digest,
             evidence=self.plan.report.evidence,
+            rules=self.plan.report.rules.digest if self.plan.report.rules else None,
             at=at,
             expires_at=expires,
         )

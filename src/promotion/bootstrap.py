@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from promotion.audit.checkpoints import checkpoint_folder, leave_checkpoint
-from promotion.config.family import FamilyConfig, load_configs
+from promotion.config.family import FamilyConfig, FamilyConfigs, load_configs
 from promotion.config.settings import Settings
 from promotion.evaluation.tasks import task_of
 from promotion.gates.evidence import Evaluator
 from promotion.gates.gathering import Gatherer
 from promotion.journal.database import Database
 from promotion.journal.journal import Journal
+from promotion.journal.records import RuleSet
 from promotion.journal.reviews import Reviews
 from promotion.registry.open import open_registry
+from promotion.rules.rulebook import Rulebook
 from promotion.service import PromotionService
 from promotion.signing.keys import Keys
 from promotion.signing.ssh import allowed_signers
@@ -35,7 +37,8 @@ def open_promotions(settings: Settings, report: Callable[[str], None] = lambda _
 
         return HoldoutEvaluator(config, settings.home)
 
-    journal = Journal(Database(settings.database_url))
+    configs = load_configs(settings.config_folder)
+    journal = open_journal(settings, configs)
     if settings.registry_is_remote and settings.database_url.startswith("sqlite"):
         report(
             "⚠️ the registry is remote, the journal is a local SQLite file: every workspace would decide for itself; "
@@ -45,8 +48,31 @@ def open_promotions(settings: Settings, report: Callable[[str], None] = lambda _
     return PromotionService(
         journal,
         registry,
-        load_configs(settings.config_folder),
-        Gatherer(journal, Reviews(journal), registry, evaluator, allowed_signers(settings)),
+        configs,
+        Gatherer(journal, Reviews(journal), registry, evaluator, _rulebook(settings)),
         report=report,
         on_moved=partial(leave_checkpoint, journal, checkpoint_folder(settings), Keys.from_environment),
     )
+
+
+def open_journal(settings: Settings, configs: Mapping[str, FamilyConfig]) -> Journal:
+    """The journal `settings` names, whose events name the rules that their family stands under.
+
+    Args:
+        settings: Where it is, and where rules are read.
+        configs: Families by name; one whose file is broken has no rules that could be named.
+
+    Raises:
+        UsageError: The journal's URL is malformed.
+    """
+    rulebook = _rulebook(settings)
+
+    def rules(family: str) -> RuleSet | None:
+        is_broken = isinstance(configs, FamilyConfigs) and family in configs.broken
+        return None if is_broken else rulebook.of(family, configs.get(family))
+
+    return Journal(Database(settings.database_url), rules)
+
+
+def _rulebook(settings: Settings) -> Rulebook:
+    return Rulebook(settings.home, allowed_signers(settings))

@@ -221,7 +221,9 @@ class PromotionService(Reconciler):
         """Record what the gates said no to; returns the error that says so."""
         names = [gate.name for gate in plan.report.refusals]
         report_id = self.keep_report(plan, mover.actor)
-        authority = Authority("refuse", mover.actor, mover.reason, report_id, mover.approver, {"refused": names})
+        authority = Authority(
+            "refuse", mover.actor, mover.reason, report_id, mover.approver, {"refused": names}, plan.report.rules
+        )
         self.journal.record(plan.family, plan.candidate, authority)
         return refusal(plan, mover)
 
@@ -267,6 +269,7 @@ class PromotionService(Reconciler):
                 report_id,
                 mover.approver,
                 recorded | ({"override": overridden} if overridden else {}),
+                plan.report.rules,
             )
             operation = self.journal.move(
                 plan.family,
@@ -298,6 +301,7 @@ class PromotionService(Reconciler):
             report=plan.report.as_json(),
             evidence=plan.report.evidence,
             actor=actor,
+            rules=plan.report.rules,
         )
 
     def reconcile(self, mover: Mover, family: str | None = None) -> None:

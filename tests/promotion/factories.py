@@ -39,6 +39,7 @@ from promotion.journal.reviews import Reviews
 from promotion.registry.contract import ModelVersion, Registry
 from promotion.registry.open import open_registry
 from promotion.registry.stages import Stage
+from promotion.rules.rulebook import Rulebook
 from promotion.service import PromotionService
 
 ANNA = Authority("promote", "anna", "the better one")
@@ -293,12 +294,12 @@ class Store:
         """The promotion service on this store."""
         journal = Journal(Database(self.settings.database_url, **database))
         chosen = cast("Registry", registry or self.registry)
-        signers = self.home / "config" / "allowed_signers"
+        rulebook = Rulebook(self.home, self.home / "config" / "allowed_signers")
         return PromotionService(
             journal,
             chosen,
             FamilyConfigs({config.family: config for config in configs}),
-            Gatherer(journal, Reviews(journal), chosen, lambda _config: ScoreFileEvaluator(), signers),
+            Gatherer(journal, Reviews(journal), chosen, lambda _config: ScoreFileEvaluator(), rulebook),
             report=report,
         )
 

@@ -18,6 +18,7 @@ from models.training.parameters import with_params_file
 from models.training.recording import CandidateResult, Round, crown
 from models.training.selection import SelectionProgress, cross_validate, examine
 from models.training.workers import stop_workers
+from promotion.bootstrap import open_journal
 from promotion.config.commit import Commit
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
@@ -25,8 +26,6 @@ from promotion.config.training import ParameterValue
 from promotion.data.arrays import FloatArray
 from promotion.data.datasets import load_dataset, split_dataset
 from promotion.errors import ConfigError
-from promotion.journal.database import Database
-from promotion.journal.journal import Journal
 from promotion.registry.semver import require_semantic
 from promotion.registry.tracking import connect, quiet, readable_failures
 
@@ -93,7 +92,7 @@ def train(
         option = f" --model {config.family}"
         raise ConfigError(f"{config.at('task')}: foretells sales: python src/models/train_ensemble.py{option}")
     config = with_params_file(config, settings.home)
-    journal = Journal(Database(settings.database_url))
+    journal = open_journal(settings, {config.family: config})
     journal.prepare()
     if semver is not None:
         journal.require_free(config.family, require_semantic(semver))

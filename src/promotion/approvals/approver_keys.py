@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import re
 import tempfile
@@ -17,7 +15,7 @@ from promotion.config.family import FamilyConfig
 from promotion.data.files import write_whole
 from promotion.errors import SigningFailed, UsageError
 from promotion.signing.keys import key_folder
-from promotion.signing.signers import Signer, matches, public_key, read_signers
+from promotion.signing.signers import Signer, fingerprint, matches, public_key, read_signers
 from promotion.signing.ssh import APPROVAL
 
 _PLAIN = re.compile(r"[A-Za-z0-9_%+=][A-Za-z0-9._%+=@-]*")
@@ -143,11 +141,6 @@ class SignerList:
                 f'{principal} namespaces="{APPROVAL}" {public}'
             ) from error
         return fingerprint(key)
-
-
-def fingerprint(key: bytes) -> str:
-    """A public key in SSH's wire format as `ssh-keygen -l` shows it."""
-    return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode("ascii").rstrip("=")
 
 
 def roles_of(principals: str, configs: Iterable[FamilyConfig]) -> dict[str, list[str]]:

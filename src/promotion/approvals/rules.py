@@ -40,6 +40,7 @@ def standing(
     evidence: str,
     now: datetime,
     verify: Callable[[Approval], str],
+    rules_since: Callable[[str], Sequence[str]] = lambda _digest: (),
 ) -> Standing:
     """Weigh what was said; each role's newest word counts, and each person's word counts for one role.
 
@@ -51,6 +52,7 @@ def standing(
         evidence: Digest of what the gates find now.
         now: UTC.
         verify: Says what is wrong with an approval's signature; empty when nothing is.
+        rules_since: What of the rules is different now from those of a digest, one text a key.
     """
     newest = {approval.role: approval for approval in sorted(approvals, key=lambda said: not said.is_void)}
     trainers = trainers_of(entry)
@@ -62,7 +64,7 @@ def standing(
         if approval:
             speaker = person(approval.approver)
             problem = (
-                _objection(policy, approval, digest, evidence, now)
+                _objection(policy, approval, digest, evidence, outdated=_outdated(approval, rules_since), now=now)
                 or misstatement(approval, entry)
                 or ("" if trainers else "who trained the version is unknown, so nobody can be told apart from them")
                 or (f"{approval.approver} trained it" if speaker in trainers else "")
@@ -83,7 +85,9 @@ def trainers_of(entry: Entry | None) -> set[str]:
     return set() if any(name.strip() and misreading(name) for name in names) else persons(names)
 
 
-def _objection(policy: Approvals, approval: Approval, digest: str | None, evidence: str, now: datetime) -> str:
+def _objection(
+    policy: Approvals, approval: Approval, digest: str | None, evidence: str, *, outdated: str, now: datetime
+) -> str:
     """Why an approval does not count by itself; empty when it does."""
     name = approval.approver
     objections = (
@@ -97,6 +101,7 @@ def _objection(policy: Approvals, approval: Approval, digest: str | None, eviden
         (not approval.approved, f"rejected by {name}: {approval.comment}"),
         (approval.expires_at <= now, f"approval of {name} expired on {approval.expires_at:%Y-%m-%d}"),
         (approval.artifact_digest != digest, f"{name} approved another artifact"),
+        (bool(outdated), outdated),
         (approval.evidence != evidence, f"the evidence changed since {name} approved: ask again"),
         (not may_speak(policy, approval.role, name), f"{name} does not speak for {approval.role}"),
     )
@@ -122,6 +127,13 @@ def misstatement(approval: Approval, entry: Entry | None) -> str:
     stated = _stated(approval)
     differing = [name for name, value in claimed.items() if stated.get(name) != value]
     return f"the approval of {approval.approver} is not what was stated: {', '.join(differing)}" if differing else ""
+
+
+def _outdated(approval: Approval, rules_since: Callable[[str], Sequence[str]]) -> str:
+    """Which rules changed after an approval; one from before rules were recorded is bound to its evidence alone."""
+    stated = _stated(approval).get("rules")
+    changed = rules_since(stated) if isinstance(stated, str) else ()
+    return f"the rules changed since {approval.approver} approved: {'; '.join(changed)}: ask again" if changed else ""
 
 
 def _stated(approval: Approval) -> Mapping[str, Any]:
@@ -150,6 +162,7 @@ class Word:
         evidence: Digest of the evidence it is about.
         at: When, UTC.
         expires_at: Until when it counts, UTC.
+        rules: Digest of the rules that the version was judged by.
     """
 
     role: str
@@ -160,6 +173,7 @@ class Word:
     evidence: str
     at: datetime
     expires_at: datetime
+    rules: str | None = None
 
     def statement(self, family: str, entry: Entry) -> str:
         """The text that is recorded and signed: one line of JSON, keys sorted."""
@@ -177,5 +191,6 @@ class Word:
                 "comment": self.comment,
                 "at": moment(self.at),
                 "expires": moment(self.expires_at),
+                **({"rules": self.rules} if self.rules else {}),
             }
         )

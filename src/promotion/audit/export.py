@@ -23,7 +23,7 @@ def export(source: JournalSource, checkpoints: Sequence[Checkpoint], path: Path,
     """Write everything the journal holds; the same journal gives the same bytes.
 
     A line is a JSON object whose `kind` says what it is: `journal` first, then `checkpoint`, `report`, `approval`,
-    `event`, `version` and `incident`, each with its columns as they are stored and times in UTC.
+    `event`, `version`, `incident` and `rules`, each with its columns as they are stored and times in UTC.
 
     Args:
         source: The journal.

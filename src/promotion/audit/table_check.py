@@ -5,12 +5,13 @@ Whoever can write to the database can change a status, a digest, a gate report o
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from promotion.audit.findings import AuditFindings
-from promotion.journal.audit_rows import APPROVAL, COLUMNS, EVENT, INCIDENT, REPORT, VERSION, Row
+from promotion.journal.audit_rows import APPROVAL, COLUMNS, EVENT, INCIDENT, REPORT, RULES, VERSION, Row
 from promotion.journal.chain import digest
 from promotion.journal.records import registered_facts
 from promotion.registry.stages import Stage
@@ -19,6 +20,7 @@ _SEQUENCE, _VERSION_ID, _ACTION, _FROM, _TO, _REPORT_ID, _DETAILS = (
     COLUMNS[EVENT].index(name)
     for name in ("sequence", "version_id", "action", "from_status", "to_status", "gate_report_id", "details")
 )
+_SHOWN_DIGITS = 12
 _TELLING = {"register", "approve", "reject", "incident", "incident closed"}
 """Actions of which another table keeps a row."""
 _STATED = {
@@ -68,11 +70,13 @@ class Claims:
         self._incidents: dict[int, tuple[str, bool]] = {}
         self._evidence: dict[int, tuple[int, str | None, str | None]] = {}
         self._reports: dict[int, tuple[str | None, str]] = {}
+        self._rules: dict[str, int] = {}
         self._compare = {
             REPORT: self._report,
             APPROVAL: self._approval,
             INCIDENT: self._incident,
             VERSION: self._version,
+            RULES: self._rule_set,
         }
         self._approvals: list[Mapping[str, Any]] = []
 
@@ -109,8 +113,14 @@ class Claims:
             self._spoken(row)
         for _, where in self._words.values():
             self._findings.add("approval", where, "its approval is missing: deleted or edited")
+        self._tell_missing()
+
+    def _tell_missing(self) -> None:
         for incident_id in self._incidents:
             self._findings.add("incident", f"incident {incident_id}", "missing: deleted")
+        for name, sequence in self._rules.items():
+            what = f"missing: event {sequence} stands under them"
+            self._findings.add("rules", f"rules {name[:_SHOWN_DIGITS]}", what)
         for version_id, known in self._versions.items():
             self._findings.add("version", str(known), f"row {version_id} is missing: deleted")
 
@@ -125,6 +135,8 @@ class Claims:
             known.semver = details["version"]
             known.digest = known.digest or details["digest"]
         known.known_bad = details.get("known_bad", known.known_bad)
+        if rules := details.get("rules"):
+            self._rules.setdefault(rules["digest"], row[_SEQUENCE])
         if (report_id := row[_REPORT_ID]) is not None and (report_id not in self._evidence or "evidence" in details):
             self._evidence[report_id] = (row[_SEQUENCE], details.get("evidence"), details.get("report_digest"))
         if row[_ACTION] in _TELLING:
@@ -141,6 +153,13 @@ class Claims:
             case "incident closed":
                 severity, _ = self._incidents[details["incident"]]
                 self._incidents[details["incident"]] = (severity, True)
+
+    def _rule_set(self, row: Mapping[str, Any]) -> None:
+        found = hashlib.sha256(row["content"].encode()).hexdigest()
+        if found != row["digest"]:
+            what = "its content is not what its digest was made of: edited"
+            self._findings.add("rules", f"rules {row['digest'][:_SHOWN_DIGITS]}", what)
+        self._rules.pop(row["digest"], None)
 
     def _report(self, row: Mapping[str, Any]) -> None:
         self._reports[row["id"]] = (row["evidence"], row["digest"])

@@ -261,8 +261,9 @@ def _key_document(made: ApproverKey) -> dict[str, str | None]:
 
 
 def _list_keys(signers: SignerList, settings: Settings, *, as_json: bool) -> None:
-    from promotion.approvals.approver_keys import fingerprint, roles_of, without_key
+    from promotion.approvals.approver_keys import roles_of, without_key
     from promotion.config.family import load_configs
+    from promotion.signing.signers import fingerprint
 
     families = load_configs(settings.config_folder)
     configs = [config for config in families.values() if config.approvals]

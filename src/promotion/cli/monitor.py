@@ -94,12 +94,11 @@ def monitor_command(
     Exit codes: 0 healthy, told, or not enough data to say; 1 failed, 2 usage or configuration, 3 something is critical,
     or the version was taken back.
     """
-    from promotion.journal.database import Database
-    from promotion.journal.journal import Journal
+    from promotion.bootstrap import open_journal
 
     settings = Settings.from_environment()
     config = load_config(settings.config_folder, family)
-    journal = Journal(Database(settings.database_url))
+    journal = open_journal(settings, {family: config})
     remark_clock(journal)
     if test_alert:
         _test(journal, config, as_json=as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -61,11 +62,13 @@ class YamlDocument:
         path: The file.
         content: Plain data; None when the file is empty.
         root: The same as YAML's nodes.
+        sha256: Digest of the bytes that were read.
     """
 
     path: Path
     content: Any
     root: yaml.Node | None
+    sha256: str
 
     def place(self, keys: Sequence[str | int]) -> YamlPlace:
         """The deepest place on the way to a key; what the file has no name for is passed over."""
@@ -84,7 +87,7 @@ def read_yaml(path: Path) -> YamlDocument:
         ConfigError: It cannot be read, is no YAML, names a key twice, or is too large or too deep; in one line with
             file, line and what to do.
     """
-    text = _text(path)
+    text, sha256 = _text(path)
     try:
         if sum(text.count(mark) for mark in ("[", "{", "- ", "? ")) > _SUSPICIOUS:
             _require_shallow(path, text)
@@ -100,7 +103,7 @@ def read_yaml(path: Path) -> YamlDocument:
         raise _unreadable(path, text, error) from error
     except RecursionError as error:
         raise _too_deep(path, 1) from error
-    return YamlDocument(path, content, root)
+    return YamlDocument(path, content, root, sha256)
 
 
 def described(node: yaml.Node | None) -> str:
@@ -125,7 +128,8 @@ def kind_of(node: yaml.Node | None) -> str:
     return _KINDS.get(str(node and node.tag).rpartition(":")[2], "")
 
 
-def _text(path: Path) -> str:
+def _text(path: Path) -> tuple[str, str]:
+    """A file's text, and the digest of its bytes."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -144,7 +148,7 @@ def _text(path: Path) -> str:
     if control := _CONTROL.search(text):
         message = f"not readable as YAML: a control character (0x{ord(control[0]):02x}); remove it"
         raise ConfigError(f"{path}:{_line(text, control.start())}: {message}")
-    return text
+    return text, hashlib.sha256(content).hexdigest()
 
 
 def _line(text: str, position: int) -> int:

@@ -66,7 +66,7 @@ def _problem(model: type[BaseModel], place: YamlPlace, items: list[Any]) -> str:
     if item["type"] == "missing":
         return "missing; add it"
     if item["type"] == "extra_forbidden":
-        known = _fields(model, place.keys[:-1])
+        known = fields_under(model, place.keys[:-1])
         return "unknown key" + (nearest(key, known) or f"; remove it, known here are {', '.join(sorted(known))}")
     if item["type"] == "contradiction":
         return str(item["msg"])
@@ -98,7 +98,7 @@ def _remedy(model: type[BaseModel], place: YamlPlace, expected: str) -> str:
             return "remove the quotes" if _is_bare(node.value) else "correct it"
         if "'" in expected and (near := nearest(str(node.value), expected.split("'")[1::2])):
             return near.removeprefix("; ")
-    field = _fields(model, place.keys[:-1]).get(str(place.keys[-1])) if place.keys else None
+    field = fields_under(model, place.keys[:-1]).get(str(place.keys[-1])) if place.keys else None
     if field is not None and not field.is_required() and isinstance(field.default, str | int | float):
         return f"correct it, or remove the key: then it is {str(field.default).lower()}"
     return "correct it"
@@ -109,7 +109,7 @@ def _is_bare(text: str) -> bool:
     return kind_of(yaml.compose(text, yaml.SafeLoader)) in {"a number", "a yes/no value"} if text.strip() else False
 
 
-def _fields(model: type[BaseModel], keys: tuple[str | int, ...]) -> dict[str, FieldInfo]:
+def fields_under(model: type[BaseModel], keys: tuple[str | int, ...]) -> dict[str, FieldInfo]:
     """The fields of the section under a path, by their keys in the file."""
     kind: Any = model
     for key in keys:

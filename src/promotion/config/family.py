@@ -154,7 +154,7 @@ def _read(family: str, paths: list[Path]) -> FamilyConfig:
     if config.family != family:
         line = document.place(["family"]).line
         raise ConfigError(f"{path}:{line}: family: expected {family!r}, the file's name, found {config.family!r}")
-    return config.from_file(path)
+    return config.from_file(path, document.sha256)
 
 
 def _legible_models(paths: list[Path]) -> tuple[str, ...] | None:

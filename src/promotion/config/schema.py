@@ -90,6 +90,8 @@ class FamilyConfig(Strict):
             name takes the winner of the cross-validation alone.
         stated_task: Kind of learning problem.
         promotion: Whether `--auto` may act on the family, whose models are then trained here.
+        rules: `committed`: no version moves on while this file differs from the git commit that is checked out; the way
+            back stays open.
         not_better: What happens to a candidate that passes its thresholds but does not beat Production.
         stated_metric: Metric that picks the winner in cross-validation and is compared with Production; without it
             `roc_auc` for two classes, `accuracy` for more, `rmspe` for sales.
@@ -121,6 +123,7 @@ class FamilyConfig(Strict):
         None, alias="task"
     )
     promotion: Literal["auto", "manual"] = "manual"
+    rules: Literal["committed"] | None = None
     not_better: Literal["stay", "staging"] = "stay"
     stated_metric: Literal["roc_auc", "accuracy", "precision", "recall", "f1", "rmspe"] | None = Field(
         None, alias="selection_metric"
@@ -145,6 +148,7 @@ class FamilyConfig(Strict):
     contacts: Contacts = Contacts()
 
     _file: Path | None = PrivateAttr(None)
+    _sha256: str | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _sections_have_what_they_need(self) -> Self:
@@ -261,10 +265,20 @@ class FamilyConfig(Strict):
             )
         return self
 
-    def from_file(self, file: Path) -> Self:
-        """The same family, which knows where it was read, for messages."""
-        self._file = file
+    def from_file(self, file: Path, sha256: str) -> Self:
+        """The same family, which knows where it was read, and which bytes."""
+        self._file, self._sha256 = file, sha256
         return self
+
+    @property
+    def file(self) -> Path | None:
+        """Where it was read; None for a family that somebody put together."""
+        return self._file
+
+    @property
+    def sha256(self) -> str | None:
+        """Digest of the bytes it was read from."""
+        return self._sha256
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with other sections, which go by their names in the file; nothing is validated."""

@@ -49,6 +49,8 @@ def run_gates(family: str, context: Context) -> GateReport:
         data_sha256=evaluation.data_sha256 if evaluation else None,
         digest=context.digest,
         evidence=evidence,
+        rules=context.rules,
+        rule_changes=context.rule_changes,
     )
 
 
@@ -68,6 +70,7 @@ def _gates(context: Context) -> list[Gate]:
     if context.is_rollback:
         return sound
     sound += [
+        *governance.committed_gates(config),
         *artifact.size_gates(config),
         *artifact.completeness_gates(config),
         *([quality.data_quality] if config.gates.data_quality else []),

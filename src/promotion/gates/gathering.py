@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from promotion.journal.records import Approval, Entry, Known, Registration
 from promotion.journal.reviews import Reviews
 from promotion.registry.contract import ModelVersion, Registry
 from promotion.registry.stages import Stage
+from promotion.rules.history import changes_since_promotion, rules_since
+from promotion.rules.rulebook import Rulebook
 from promotion.signing.keys import Keys
 from promotion.signing.ssh import verify
 
@@ -53,7 +56,7 @@ class Gatherer:
         reviews: Approvals and incidents.
         registry: Where the artifacts are.
         evaluator: Gives the evaluator of a configured family.
-        allowed_signers: File with the keys of the people who may approve.
+        rulebook: Where the rules are read, the keys of the people who may approve among them.
     """
 
     def __init__(
@@ -62,13 +65,18 @@ class Gatherer:
         reviews: Reviews,
         registry: Registry,
         evaluator: Callable[[FamilyConfig], Evaluator],
-        allowed_signers: Path,
+        rulebook: Rulebook,
     ) -> None:
         self._journal = journal
         self._reviews = reviews
         self._registry = registry
         self._evaluator = evaluator
-        self.allowed_signers = allowed_signers
+        self._rulebook = rulebook
+
+    @property
+    def allowed_signers(self) -> Path:
+        """File with the keys of the people who may approve."""
+        return self._rulebook.signers
 
     def gather(
         self,
@@ -96,6 +104,7 @@ class Gatherer:
             rival = self._examine(production, production, config, evaluator, is_rollback=False, is_candidate=False)
             if found.evaluation and rival.evaluation:
                 difference = evaluator.difference(found.evaluation, rival.evaluation, config.selection_metric)
+        rules = self._rulebook.of(family, config)
         asks_for_data = config is not None and config.gates.data_quality and not is_rollback
         staged = self._journal.arrival(family, Stage.STAGING, entry.id) if entry else None
         return Context(
@@ -130,6 +139,9 @@ class Gatherer:
             incidents=tuple(self._reviews.incidents(entry=entry)) if entry else (),
             approvals=tuple(self._reviews.approvals(entry)),
             verify_approval=self._verifier(config),
+            rules=rules,
+            rule_changes=tuple(map(str, changes_since_promotion(self._journal, rules))),
+            rules_since=partial(rules_since, self._journal, rules),
         )
 
     def is_approved(self, config: FamilyConfig, entry: Entry) -> bool:
@@ -162,6 +174,7 @@ class Gatherer:
             evidence=evidence,
             now=self._journal.now(),
             verify=self._verifier(config),
+            rules_since=partial(rules_since, self._journal, self._rulebook.of(config.family, config)),
         )
 
     def _examine(

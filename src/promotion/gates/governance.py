@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from promotion.approvals.rules import standing
+from promotion.config.commit import COMMITTED, MODIFIED, NO_FILE, UNCOMMITTED
 from promotion.config.family import FamilyConfig
 from promotion.config.policy import StagingDays
 from promotion.gates.report import APPROVALS, TRANSITION, Context, Gate, GateResult
@@ -45,6 +46,22 @@ def transition_gates(config: FamilyConfig, context: Context) -> list[Gate]:
         return GateResult(TRANSITION, not why, f"{stage} → {context.target}", required, why)
 
     return [gate]
+
+
+def committed_gates(config: FamilyConfig) -> list[Gate]:
+    """The family's file is what the commit says, where it asks for that itself."""
+    return [committed] if config.rules == "committed" else []
+
+
+def committed(context: Context) -> GateResult:
+    """The rules are those that others can look up in the repository, not those of a minute."""
+    source = context.rules.source if context.rules else {}
+    state, name = source.get("state", NO_FILE), source.get("file") or "the family's file"
+    passed = state == COMMITTED
+    is_known = state in {MODIFIED, UNCOMMITTED}
+    remedy = "commit it, or take back what was changed" if is_known else "work in a checkout, with git installed"
+    why = "" if passed else f"{name} is {state}, and it says rules: committed: {remedy}"
+    return GateResult("rules committed", passed, state, f"{name} {COMMITTED}", why, overridable=False)
 
 
 def staging_gates(config: FamilyConfig) -> list[Gate]:
@@ -127,6 +144,7 @@ def approvals_gate(config: FamilyConfig, evidence: str) -> list[Gate]:
             evidence=evidence,
             now=context.now,
             verify=context.verify_approval,
+            rules_since=context.rules_since,
         )
         measured = f"{len(found.given)} of {len(policy.roles)}"
         given = [f"{role}: {approval.approver}" for role, approval in found.given.items()]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from promotion.config.family import FamilyConfig
 from promotion.gates.evidence import Evaluation, Interval, Measurement
 from promotion.journal.chain import digest
-from promotion.journal.records import Approval, Entry, Incident
+from promotion.journal.records import Approval, Entry, Incident, RuleSet
 from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
 
@@ -80,6 +80,9 @@ class Context:
         incidents: Open ones of the candidate.
         approvals: All recorded ones of the candidate, in the order of the chain.
         verify_approval: Says what is wrong with an approval's signature; empty when nothing is.
+        rules: What the gates ask by; None where nobody read them.
+        rule_changes: What of it is different from the last promotion, one text a key.
+        rules_since: What of it is different from a digest, such as that of the rules an approval was given under.
     """
 
     config: FamilyConfig | None
@@ -113,6 +116,9 @@ class Context:
     incidents: tuple[Incident, ...] = ()
     approvals: tuple[Approval, ...] = ()
     verify_approval: Callable[[Approval], str] = lambda _approval: ""
+    rules: RuleSet | None = None
+    rule_changes: tuple[str, ...] = ()
+    rules_since: Callable[[str], Sequence[str]] = lambda _digest: ()
 
 
 Gate = Callable[[Context], GateResult]
@@ -135,6 +141,8 @@ class GateReport:
         data_sha256: Of the data file.
         digest: sha256 of the artifact.
         evidence: sha256 over what does not vary between two runs of the gates; approvals are bound to it.
+        rules: What was asked by; approvals are bound to its digest, too.
+        rule_changes: What of it is different from the last promotion, one text a key.
     """
 
     family: str
@@ -149,6 +157,8 @@ class GateReport:
     data_sha256: str | None
     digest: str | None
     evidence: str
+    rules: RuleSet | None = None
+    rule_changes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -167,7 +177,9 @@ class GateReport:
 
     def as_json(self) -> dict[str, Any]:
         """The report as plain data."""
-        return {**asdict(self), "passed": self.passed}
+        plain = asdict(replace(self, rules=None))
+        rules = {"rules": self.rules.as_json() if self.rules else None, "rule_changes": list(self.rule_changes)}
+        return {**plain, **rules, "passed": self.passed}
 
 
 def evidence_digest(family: str, context: Context, results: tuple[GateResult, ...]) -> str:

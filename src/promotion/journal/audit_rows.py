@@ -17,6 +17,7 @@ from promotion.journal.schema import (
     model_registry,
     model_version_detail,
     promotion_event,
+    rule_set,
 )
 
 Row = Sequence[Any]
@@ -24,6 +25,7 @@ Batch = tuple[str, Sequence[Row]]
 """What kind of rows, and the rows; `COLUMNS` names their values."""
 
 EVENT, REPORT, APPROVAL, INCIDENT, VERSION = "event", "report", "approval", "incident", "version"
+RULES = "rules"
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     REPORT: tuple(gate_report.c.keys()),
@@ -31,6 +33,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     EVENT: ("id", *FIELDS, "previous_hash", "hash"),
     VERSION: ("model", *model_version_detail.c.keys()),
     INCIDENT: tuple(incident.c.keys()),
+    RULES: tuple(rule_set.c.keys()),
 }
 """Of each kind of row; times are text as `promotion.journal.chain.moment` spells it."""
 ADDED_LATER = frozenset({"provenance"})
@@ -73,7 +76,7 @@ class AuditRows:
             for kind in _PAGES:
                 if rows := self._after(connection, kind, ends, None):
                     yield kind, rows
-            for kind in (VERSION, INCIDENT):
+            for kind in (VERSION, INCIDENT, RULES):
                 result = connection.execute(self._queries[kind].execution_options(yield_per=_PAGES[APPROVAL]))
                 for partition in result.partitions():
                     yield kind, [_plain(row) for row in partition]
@@ -114,6 +117,7 @@ def _queries(backend: str, family: str | None) -> dict[str, Select[Any]]:
         EVENT: _events(backend),
         VERSION: versions.order_by(model_version_detail.c.id),
         INCIDENT: select(incident).order_by(incident.c.id),
+        RULES: select(rule_set).order_by(rule_set.c.digest),
     }
     if family is None:
         return queries
@@ -124,6 +128,7 @@ def _queries(backend: str, family: str | None) -> dict[str, Select[Any]]:
         EVENT: promotion_event.c.family == family,
         VERSION: model_version_detail.c.family == family,
         INCIDENT: incident.c.version_id.in_(ours),
+        RULES: rule_set.c.family == family,
     }
     return {kind: query.where(conditions[kind]) for kind, query in queries.items()}
 

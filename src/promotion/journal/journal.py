@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,27 +12,45 @@ from sqlalchemy.exc import IntegrityError
 from promotion.errors import ProductionMoved, UsageError
 from promotion.journal import clock
 from promotion.journal.chain import digest
+from promotion.journal.database import Database
 from promotion.journal.reader import JournalReader
-from promotion.journal.records import Authority, Change, Entry, Known, Pending, Registration
+from promotion.journal.records import Authority, Change, Entry, Known, Pending, Registration, RuleSet
 from promotion.journal.rows import insert
 from promotion.journal.schema import gate_report, model_version_detail, outbox
-from promotion.journal.transaction import FamilyTransaction
+from promotion.journal.transaction import FamilyTransaction, keep_rules
 from promotion.registry.semver import next_minor
 from promotion.registry.stages import Stage
 
 
 class Journal(JournalReader):
-    """Reads and writes the journal's database; every write is one transaction."""
+    """Reads and writes the journal's database; every write is one transaction.
+
+    Args:
+        database: Holds it.
+        rules: Gives the rules that a family stands under now, which every event names; None where nobody knows.
+
+    Raises:
+        UsageError: The clock is set for a rehearsal, but the database is one that a team shares.
+    """
+
+    def __init__(self, database: Database, rules: Callable[[str], RuleSet | None] = lambda _family: None) -> None:
+        super().__init__(database)
+        self._rules = rules
 
     @contextmanager
-    def transaction(self, family: str) -> Iterator[FamilyTransaction]:
+    def transaction(self, family: str, rules: RuleSet | None = None) -> Iterator[FamilyTransaction]:
         """Read and write about one family; what is written is committed at the end, all of it or nothing.
+
+        Args:
+            family: Which.
+            rules: What its events stand under; the family's rules as they are now by default.
 
         Raises:
             ClockSkewed: This machine's clock is not the database's.
         """
+        rules = rules or self._rules(family)
         with self.database.write() as connection:
-            transaction = FamilyTransaction(connection, family)
+            transaction = FamilyTransaction(connection, family, rules)
             transaction.clock.require_agreement()
             yield transaction
 
@@ -113,8 +131,9 @@ class Journal(JournalReader):
         report: Mapping[str, Any],
         evidence: str,
         actor: str,
+        rules: RuleSet | None = None,
     ) -> int:
-        """Keep a gate report, refused ones included.
+        """Keep a gate report, refused ones included, and the rules that it asked by.
 
         Returns:
             The report's id.
@@ -131,11 +150,14 @@ class Journal(JournalReader):
             "actor": actor,
         }
         with self.database.write() as connection:
-            return insert(connection, gate_report, values | {"created_at": clock.read_time(connection).now})
+            now = clock.read_time(connection).now
+            if rules:
+                keep_rules(connection, rules, now)
+            return insert(connection, gate_report, values | {"created_at": now})
 
     def record(self, family: str, version: Known, authority: Authority) -> str:
         """Record an act that moves nothing: a refusal, a quarantine, a task; returns the operation's id."""
-        with self.transaction(family) as transaction:
+        with self.transaction(family, authority.rules) as transaction:
             transaction.append(transaction.version(version), authority)
         return transaction.operation
 
@@ -167,7 +189,7 @@ class Journal(JournalReader):
             ProductionMoved: Another version is in Production than expected, so the evidence is out of date.
         """
         try:
-            with self.transaction(family) as transaction:
+            with self.transaction(family, authority.rules) as transaction:
                 now = transaction.production()
                 if (now.id if now else None) != expected_production:
                     raise ProductionMoved(_MOVED.format(family=family, now=now or "no version"))

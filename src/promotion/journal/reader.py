@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
@@ -27,7 +29,14 @@ from promotion.journal.rows import (
     stored,
 )
 from promotion.journal.schema import family as families
-from promotion.journal.schema import gate_report, model_registry, model_version_detail, outbox, promotion_event
+from promotion.journal.schema import (
+    gate_report,
+    model_registry,
+    model_version_detail,
+    outbox,
+    promotion_event,
+    rule_set,
+)
 from promotion.registry.stages import Stage
 
 _AT_ONCE = 4000
@@ -184,6 +193,19 @@ class JournalReader:
             query = query.where(promotion_event.c.version_id == version_id)
         return next(iter(self._events(query.limit(1))), None)
 
+    def last_promotion(self, family: str) -> Event | None:
+        """The newest promotion of a version that belongs to a family, or is registered under that name.
+
+        A family whose file was taken away for a while is found again by its registered model.
+        """
+        query = EVENTS.where(
+            or_(model_version_detail.c.family == family, model_registry.c.name == family),
+            promotion_event.c.action == "promote",
+            promotion_event.c.to_status == _PRODUCTION,
+            MOVES,
+        )
+        return next(iter(self._events(query.limit(1))), None)
+
     def last_moves(self, family: str) -> list[Event]:
         """The newest move of each of the family's versions, the latest first."""
         newest = (
@@ -269,6 +291,12 @@ class JournalReader:
             for start in range(0, len(shown), _AT_ONCE)
             for found in self.rows(query.where(pair.in_(shown[start : start + _AT_ONCE])))
         }
+
+    def rules(self, digest: str) -> Mapping[str, Any] | None:
+        """The rules that an event or an approval names by their digest; None where they were not kept as they were."""
+        rows = self.rows(select(rule_set.c.content).where(rule_set.c.digest == digest))
+        is_intact = bool(rows) and hashlib.sha256(rows[0].content.encode()).hexdigest() == digest
+        return json.loads(rows[0].content) if is_intact else None
 
     def report(self, report_id: int) -> StoredReport:
         """A kept gate report."""

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
+from promotion.journal.chain import digest
 from promotion.registry.stages import Stage
 
 
@@ -145,6 +146,32 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleSet:
+    """Everything a gate reads beside the version itself, and where it was read.
+
+    Attributes:
+        family: Whose.
+        sections: What decides, as plain data; what is not said has the default of `software`.
+        source: Where the family's file stands: `file`, `state`, `commit` and `dirty` of its repository.
+        software: Version of this package.
+    """
+
+    family: str
+    sections: Mapping[str, Any]
+    source: Mapping[str, Any]
+    software: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the sections alone: neither a commit nor an update of this package makes other rules."""
+        return digest(self.sections)
+
+    def as_json(self) -> dict[str, Any]:
+        """What events and gate reports say of them."""
+        return {"digest": self.digest, **self.source, "software": self.software}
+
+
+@dataclass(frozen=True, slots=True)
 class Authority:
     """Who acts, by which kind of operation, why, and on what evidence.
 
@@ -155,6 +182,7 @@ class Authority:
         gate_report_id: The evidence.
         approver: The person who answers for it, when that is not the actor.
         details: What else belongs to the record, as plain data.
+        rules: What it was decided by; the family's rules as they are now by default.
     """
 
     action: str
@@ -163,6 +191,7 @@ class Authority:
     gate_report_id: int | None = None
     approver: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    rules: RuleSet | None = None
 
 
 Provenance = Literal["trained", "received"]

@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0006"
+REVISION = "0007"
 """The newest migration; a journal at this revision is used without loading the migration engine."""
 
 metadata = MetaData()
@@ -123,6 +123,15 @@ promotion_event = Table(
     Column("details", Text, nullable=False),
     Column("previous_hash", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
+)
+
+rule_set = Table(
+    "rule_set",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("family", String(256), nullable=False),
+    Column("content", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
 )
 
 approval = Table(

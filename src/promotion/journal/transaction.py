@@ -8,13 +8,14 @@ from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import ColumnElement, Connection, Table, select, text
+from sqlalchemy.dialects import postgresql
 
 from promotion.journal import clock
 from promotion.journal.chain import FIELDS, GENESIS, canonical, link_event, moment
-from promotion.journal.records import Authority, Entry, Known
+from promotion.journal.records import Authority, Entry, Known, RuleSet
 from promotion.journal.rows import ENTRIES, entry, insert
 from promotion.journal.schema import family as families
-from promotion.journal.schema import gate_report, model_registry, model_version_detail, promotion_event
+from promotion.journal.schema import gate_report, model_registry, model_version_detail, promotion_event, rule_set
 from promotion.registry.stages import Stage
 
 
@@ -27,15 +28,17 @@ class FamilyTransaction:
     Args:
         connection: The database's transaction, which ends this one.
         family: Whose versions; its row is created the first time.
+        rules: What its events stand under; None where nobody knows.
 
     Attributes:
         clock: What time it is, asked once, after others were waited for.
         operation: Groups the events of this transaction.
     """
 
-    def __init__(self, connection: Connection, family: str) -> None:
+    def __init__(self, connection: Connection, family: str, rules: RuleSet | None = None) -> None:
         self.connection = connection
         self.family = family
+        self._rules = rules
         self.operation = uuid4().hex
         locked = select(families.c.name).where(families.c.name == family).with_for_update()
         if connection.execute(locked).first() is None:
@@ -107,6 +110,9 @@ class FamilyTransaction:
             evidence = {"report_digest": self.connection.execute(kept).scalar_one()}
         identity = {name: getattr(version, name) for name in ("model", "number", "version", "digest")}
         approver = {"approver": authority.approver} if authority.approver else {}
+        rules = {"rules": self._rules.as_json()} if self._rules else {}
+        if self._rules:
+            keep_rules(self.connection, self._rules, self.now)
         rehearsal = clock.MARK if clock.is_set() else {}
         begin, end = move or (version.stage, version.stage)
         values: dict[str, Any] = {
@@ -122,7 +128,7 @@ class FamilyTransaction:
             "gate_report_id": authority.gate_report_id,
             "at": moment(self.now),
             "details": canonical(
-                {**approver, **evidence, **authority.details, **identity, **(details or {}), **rehearsal}
+                {**approver, **evidence, **authority.details, **identity, **(details or {}), **rules, **rehearsal}
             ),
         }
         linked = link_event(previous, (values[name] for name in FIELDS))
@@ -149,3 +155,21 @@ class FamilyTransaction:
         added = self.find(version)
         assert added  # noqa: S101  # written a moment ago
         return added
+
+
+def keep_rules(connection: Connection, rules: RuleSet, at: datetime) -> None:
+    """Write a set of rules, the first time it is heard of.
+
+    Args:
+        connection: The transaction.
+        rules: Which.
+        at: UTC.
+    """
+    known = select(rule_set.c.digest).where(rule_set.c.digest == rules.digest)
+    if connection.execute(known).first() is not None:
+        return
+    is_postgresql = connection.dialect.name == "postgresql"
+    # There two families' transactions may both have found none; SQLite has one writer.
+    insert = postgresql.insert(rule_set).on_conflict_do_nothing() if is_postgresql else rule_set.insert()
+    values = {"digest": rules.digest, "family": rules.family, "content": canonical(rules.sections), "created_at": at}
+    connection.execute(insert.values(values))

@@ -6,6 +6,7 @@ Times without a Z are UTC. Certificates are not supported: a `cert-authority` li
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -39,6 +40,10 @@ class Signer:
     options: Mapping[str, str] = field(default_factory=dict)
     after: datetime | None = None
     before: datetime | None = None
+
+    def __str__(self) -> str:
+        stated = ",".join(f'{name}="{value}"' if value else name for name, value in sorted(self.options.items()))
+        return " ".join(part for part in (self.principals, stated, fingerprint(self.key)) if part)
 
     def refuses(self, namespace: str | None, at: datetime) -> str | None:
         """Why its key may not sign for this namespace (any, if None) at this time."""
@@ -81,24 +86,28 @@ def read_signers(path: Path) -> tuple[dict[int, Signer], dict[int, str]]:
     return signers, problems
 
 
-def is_revoked(key: bytes, path: Path) -> bool:
-    """Whether a file lists a public key, one a line; no file lists none.
+def revoked_keys(signers: Path) -> list[bytes]:
+    """The public keys that `<signers>.revoked` lists, one a line; no such file lists none.
 
     Raises:
         SigningFailed: A line is no public key, so nobody can say who is revoked.
     """
-    if not path.exists():
-        return False
-    for number, line in _lines(path):
+    path = signers.with_name(f"{signers.name}.revoked")
+    found: list[bytes] = []
+    for number, line in _lines(path) if path.exists() else ():
         try:
-            if public_key(line) == key:
-                return True
+            found.append(public_key(line))
         except ValueError as error:
             raise SigningFailed(
                 f"{path}:{number}: not a public key: expected one a line, such as 'ssh-ed25519 AAAA…'; "
                 "a binary list (ssh-keygen -k) is not supported"
             ) from error
-    return False
+    return found
+
+
+def fingerprint(key: bytes) -> str:
+    """A public key in SSH's wire format as `ssh-keygen -l` names it."""
+    return f"SHA256:{base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip('=')}"
 
 
 def public_key(text: str) -> bytes:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from promotion.config.settings import Settings
 from promotion.errors import SignatureRefused, SigningFailed
 from promotion.signing.keys import ssh_form
-from promotion.signing.signers import Signer, is_revoked, matches, public_key, read_signers
+from promotion.signing.signers import Signer, matches, public_key, read_signers, revoked_keys
 from promotion.signing.ssh_agent import sign_by_agent
 from promotion.signing.sshsig import Signature, armoured, sign_with, wire
 
@@ -151,9 +151,8 @@ def _require_for(namespace: str, signature: Signature) -> None:
 
 
 def _require_not_revoked(key: bytes, allowed_signers: Path) -> None:
-    revoked = allowed_signers.with_name(f"{allowed_signers.name}.revoked")
-    if is_revoked(key, revoked):
-        raise SignatureRefused(f"the key is revoked in {revoked}")
+    if key in revoked_keys(allowed_signers):
+        raise SignatureRefused(f"the key is revoked in {allowed_signers}.revoked")
 
 
 def _require_allowed(key: bytes, identity: str, namespace: str, signers: Mapping[int, Signer], at: datetime) -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from tests.programs import needed
 
-from promotion.approvals.approver_keys import SignerList, fingerprint, roles_of, without_key
+from promotion.approvals.approver_keys import SignerList, roles_of, without_key
 from promotion.approvals.rules import NAMESPACE
 from promotion.config.family import FamilyConfig, load_configs
 from promotion.config.settings import REPOSITORY
 from promotion.errors import SignatureRefused, SigningFailed, UsageError
+from promotion.signing.signers import fingerprint
 from promotion.signing.ssh import CHECKPOINT, sign, verify
 
 DANA, OLAF = "dana@company.com", "olaf@company.com"

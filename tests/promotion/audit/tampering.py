@@ -46,7 +46,7 @@ def fill(journal: Journal, checkpoints: Path, keys: Keys) -> None:
         )
         now = clock.now()
         word = Word("business", "bea", True, "useful", entry.digest or "", "e" * 64, now, now + timedelta(days=9))  # noqa: FBT003
-        values = {name: getattr(word, name) for name in Word.__slots__ if name != "at"}
+        values = {name: getattr(word, name) for name in Word.__slots__ if name not in {"at", "rules"}}
         values |= {"gate_report_id": report, "statement": word.statement(MODEL, entry), "signature": None}
         reviews.add_approval(MODEL, entry, values, "bea")
         move(journal, number, Authority("promote", "anna", "better", report, details={"evidence": "e" * 64}))

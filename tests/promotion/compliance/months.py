@@ -86,7 +86,7 @@ class Scribe:
             at=now,
             expires_at=now + timedelta(days=30),
         )
-        values = {name: getattr(word, name) for name in Word.__slots__ if name != "at"}
+        values = {name: getattr(word, name) for name in Word.__slots__ if name not in {"at", "rules"}}
         values |= {"statement": word.statement(FAMILY, entry), "signature": None}
         values["gate_report_id"] = self.report(version, passed=False)
         self.reviews.add_approval(FAMILY, entry, values, "jenkins")

@@ -39,6 +39,7 @@ from promotion.journal.records import Entry
 from promotion.journal.reviews import Reviews
 from promotion.registry.contract import ModelVersion, RegisteredModel, Registry
 from promotion.registry.stages import Stage
+from promotion.rules.rulebook import Rulebook
 from promotion.service import Mover, PromotionService
 
 MODEL = "tiny-linear"
@@ -134,11 +135,12 @@ class ModelScene:
             self.registry.add(number, 0.9 + number / 1000)
         opened = Journal(Database(f"sqlite:///{folder / 'promotion.db'}"))
         registry = cast("Registry", self.registry)
+        rulebook = Rulebook(folder, folder / "signers")
         self.service = PromotionService(
             opened,
             registry,
             FamilyConfigs({"tiny": a_family()}),
-            Gatherer(opened, Reviews(opened), registry, lambda _config: ScoreFileEvaluator(), folder / "signers"),
+            Gatherer(opened, Reviews(opened), registry, lambda _config: ScoreFileEvaluator(), rulebook),
             report=self.said.append,
         )
         self.promote(1)

@@ -13,12 +13,11 @@ from models.forecast.evaluation.holdout import rmspe_interval, score_ensemble
 from models.forecast.rows import INPUT_COLUMNS
 from models.forecast.training.learning import Learned, Learner, LearningPlan
 from models.forecast.training.recording import Recorded, RegisteredEnsemble, record_ensemble
+from promotion.bootstrap import open_journal
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
 from promotion.errors import ConfigError
 from promotion.gates.evidence import Interval
-from promotion.journal.database import Database
-from promotion.journal.journal import Journal
 from promotion.registry.semver import require_semantic
 
 Tellings = Callable[[str], None]
@@ -103,7 +102,7 @@ def train_ensemble(
         RegistryError: MLflow does not take what was trained.
     """
     plan = plan_of(config, sample=sample)
-    journal = Journal(Database(settings.database_url))
+    journal = open_journal(settings, {config.family: config})
     journal.prepare()
     if semver is not None:
         journal.require_free(config.family, require_semantic(semver))
