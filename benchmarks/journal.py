@@ -79,7 +79,7 @@ def build(journal: Journal, models: int, versions: int, events: int) -> int:
     tables = {
         family: ({"name": name, "created_at": _START} for name in names),
         model_registry: ({"id": number, "name": name, "family": name} for number, name in enumerate(names, start=1)),
-        model_version_detail: _versions(models, versions),
+        model_version_detail: _versions(models, versions, events),
         gate_report: _reports(models, versions),
         promotion_event: _events(models, versions, events),
     }
@@ -117,7 +117,7 @@ def _report(version: int) -> dict[str, Any]:
     return {"passed": True, "evidence": f"{version:064x}", "results": [gate] * 20}
 
 
-def _versions(models: int, versions: int) -> Iterator[dict[str, Any]]:
+def _versions(models: int, versions: int, events: int) -> Iterator[dict[str, Any]]:
     for row, model, version in _pairs(models, versions):
         yield {
             "id": row,
@@ -126,7 +126,8 @@ def _versions(models: int, versions: int) -> Iterator[dict[str, Any]]:
             "mlflow_version": version,
             "version": f"1.{version - 1}.0",
             "status": "production" if version == versions else "archived",
-            "registered_at": _START,
+            # A model's first version archives none, so it has one event fewer.
+            "registered_at": _START + timedelta(seconds=1 + (row - 1) * events - min(row - 1, models)),
             **_registration(version),
         }
 
@@ -189,6 +190,7 @@ def _events(models: int, versions: int, events: int) -> Iterator[dict[str, Any]]
 
 def questions(journal: Journal, family: str) -> dict[str, Callable[[], object]]:
     """What commands ask the journal, by name."""
+    from promotion.audit.family_check import require_unaltered
     from promotion.journal.records import Authority, Change
     from promotion.journal.reviews import Reviews
     from promotion.registry.stages import Stage
@@ -226,6 +228,7 @@ def questions(journal: Journal, family: str) -> dict[str, Callable[[], object]]:
         "approvals(version)": lambda: reviews.approvals(serving),
         "incidents(version)": lambda: reviews.incidents(entry=serving),
         "pending(family)": lambda: journal.pending(family),
+        "every row of the family against its events": lambda: require_unaltered(journal, family),
         "move()": move,
     }
 

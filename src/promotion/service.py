@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from promotion.approvals.people import person, persons, readable_person
+from promotion.audit.family_check import require_unaltered
 from promotion.errors import (
     GateRefused,
     NothingToDo,
     ProjectionIncomplete,
     Quarantined,
+    RecordsAltered,
 )
 from promotion.gates import BETTER, GateReport, run_gates
 from promotion.gates.gathering import Gatherer
@@ -186,9 +188,11 @@ class PromotionService(Reconciler):
 
         Raises:
             NothingToDo: The candidate is there already.
+            RecordsAltered: A row that decides is not what was recorded.
             RegistryError: The registry or the artifact store fails.
         """
         family = self.family(candidate.model)
+        require_unaltered(self.journal, family)
         production = self.journal.production(family)
         entry = self.journal.entry(candidate.model, candidate.number)
         if entry and entry.stage is to:
@@ -247,11 +251,13 @@ class PromotionService(Reconciler):
 
         Raises:
             ProductionMoved: Production is not the version the plan compared with.
+            RecordsAltered: A row that decides is not what was recorded.
             JournalError: The journal cannot be written; nothing moved.
         """
         action = action or ("promote" if plan.to is Stage.PRODUCTION else "stage")
         overridden = [*(gate.name for gate in plan.report.refusals), *mover.waived]
         with self.journal.family_lock(plan.family):
+            require_unaltered(self.journal, plan.family)
             # A cleanup may have deleted it since the check; what is gone must not serve.
             self.registry.version(plan.candidate.model, plan.candidate.number)
             self.require_rights(plan.family, plan.candidate, *([plan.production] if plan.production else []))
@@ -312,25 +318,36 @@ class PromotionService(Reconciler):
 
         Raises:
             Quarantined: A change made outside is not taken over.
+            RecordsAltered: A row that decides is not what was recorded.
             GateRefused: All approvals were given, but another gate refuses; what was recorded is back in place.
             ProjectionIncomplete: MLflow still does not show everything.
         """
-        incomplete, quarantined = [], []
+        incomplete: list[str] = []
+        refused: list[GateRefused] = []
         for name in [family] if family else self.known_families():
             try:
-                problem = self.synchronise(name, repair=True)
-            except Quarantined as error:
-                newcomer = self._ratifiable(name)
-                if newcomer is None:
-                    quarantined.append(error)
-                    continue
-                problem = self._ratify(newcomer, mover).unprojected
+                problem = self._settle(name, mover)
+            except (Quarantined, RecordsAltered) as error:
+                refused.append(error)
+                continue
             if problem:
                 incomplete.append(problem)
-        if quarantined:
-            raise Quarantined("; ".join(map(str, quarantined)), found=[error.details for error in quarantined])
+        if refused:
+            is_altered = any(isinstance(error, RecordsAltered) for error in refused)
+            kind = RecordsAltered if is_altered else Quarantined
+            raise kind("; ".join(map(str, refused)), found=[error.details for error in refused])
         if incomplete:
             raise ProjectionIncomplete("; ".join(incomplete))
+
+    def _settle(self, family: str, mover: Mover) -> str:
+        """Bring one family together, or ratify what was moved outside; returns what MLflow still does not show."""
+        try:
+            return self.synchronise(family, repair=True)
+        except Quarantined:
+            newcomer = self._ratifiable(family)
+            if newcomer is None:
+                raise
+            return self._ratify(newcomer, mover).unprojected
 
     def _ratifiable(self, family: str) -> ModelVersion | None:
         """The version somebody put into Production outside, if every approval for it is given and still counts."""
@@ -345,6 +362,7 @@ class PromotionService(Reconciler):
 
     def _ratify(self, newcomer: ModelVersion, mover: Mover) -> Move:
         family = self.family(newcomer.model)
+        require_unaltered(self.journal, family)
         self.report(f"{family}: every approval of {newcomer} is given: checking it as any other candidate")
         with suppress(ProjectionIncomplete):
             self.restore(family, actor=mover.actor, reason=f"before ratifying {newcomer}: {mover.reason}")

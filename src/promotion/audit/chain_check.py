@@ -43,7 +43,7 @@ class Chain:
                 self._report_jump(sequence)
             elif previous != self.hash:
                 self._add(row, "does not follow the event before it: events were inserted, exchanged or edited")
-            if _linked(row) != found:
+            if linked(row) != found:
                 self._add(row, "its content is not what its hash was made of: edited")
             if isinstance(sequence, int):
                 self.sequence = sequence
@@ -86,11 +86,12 @@ class Chain:
         self._findings.add("event", where, what)
 
 
-def _linked(row: Row) -> str | None:
+def linked(row: Row) -> str | None:
+    """The hash that an event's content makes; None where it holds what no event of ours does."""
     _, *content, previous, _ = row
     try:
         return link_event(previous, content)
-    except TypeError:  # a column of SQLite may hold bytes, which no event of ours does
+    except TypeError:  # a column of SQLite may hold bytes
         return None
 
 

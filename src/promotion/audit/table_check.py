@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Container, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from promotion.audit.findings import AuditFindings
 from promotion.journal.audit_rows import APPROVAL, COLUMNS, EVENT, INCIDENT, REPORT, RULES, VERSION, Row
 from promotion.journal.chain import digest
-from promotion.journal.records import registered_facts
+from promotion.journal.records import Registration, registered_facts
 from promotion.registry.stages import Stage
 
-_SEQUENCE, _VERSION_ID, _ACTION, _FROM, _TO, _REPORT_ID, _DETAILS = (
+_SEQUENCE, _FAMILY, _VERSION_ID, _ACTION, _FROM, _TO, _REPORT_ID, _AT, _DETAILS = (
     COLUMNS[EVENT].index(name)
-    for name in ("sequence", "version_id", "action", "from_status", "to_status", "gate_report_id", "details")
+    for name in (
+        *("sequence", "family", "version_id", "action", "from_status", "to_status", "gate_report_id", "at", "details"),
+    )
 )
 _SHOWN_DIGITS = 12
 _TELLING = {"register", "approve", "reject", "incident", "incident closed"}
@@ -32,14 +34,29 @@ _STATED = {
     "expires_at": "expires",
 }
 """Columns of an approval, each with its name in the statement."""
+_TOLD = ("trainer", "provenance")
+"""Columns of a registration that its event holds as they are; of all of them it holds the digest."""
 
 
 class _Version:
     """What the events say of one version; there may be a hundred thousand, so attributes are few."""
 
-    __slots__ = ("digest", "identity", "known_bad", "registration", "semver", "status")
+    __slots__ = (
+        "digest",
+        "family",
+        "identity",
+        "known_bad",
+        "registered_at",
+        "registration",
+        "semver",
+        "status",
+        "told",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, family: str) -> None:
+        self.family = family
+        self.registered_at: str | None = None
+        self.told: Mapping[str, str | None] = {}
         self.status = Stage.NONE.status
         self.identity: tuple[str, int] | None = None
         self.semver: str | None = None
@@ -54,6 +71,14 @@ class _Version:
 _REGISTRATION = "registration (signature, trainer, feature hash, metrics, lineage, provenance)"
 
 
+class _Incident(NamedTuple):
+    """What the events say of an incident."""
+
+    version_id: int
+    severity: str
+    closed_at: str | None = None
+
+
 class Claims:
     """Remembers what events say, compares it with the rows, and tells what does not fit.
 
@@ -61,13 +86,15 @@ class Claims:
 
     Args:
         findings: Collects what is wrong.
+        unjudged: Columns of a version that somebody else judges.
     """
 
-    def __init__(self, findings: AuditFindings) -> None:
+    def __init__(self, findings: AuditFindings, unjudged: Container[str] = ()) -> None:
         self._findings = findings
+        self._unjudged = unjudged
         self._versions: dict[int, _Version] = {}
-        self._words: dict[str, tuple[int, str]] = {}
-        self._incidents: dict[int, tuple[str, bool]] = {}
+        self._words: dict[str, tuple[int, str, str]] = {}
+        self._incidents: dict[int, _Incident] = {}
         self._evidence: dict[int, tuple[int, str | None, str | None]] = {}
         self._reports: dict[int, tuple[str | None, str]] = {}
         self._rules: dict[str, int] = {}
@@ -85,7 +112,7 @@ class Claims:
         for row in rows:
             known = self._versions.get(row[_VERSION_ID])
             if known is None:
-                known = self._versions[row[_VERSION_ID]] = _Version()
+                known = self._versions[row[_VERSION_ID]] = _Version(row[_FAMILY])
             if row[_FROM] != row[_TO]:
                 known.status = row[_TO]
             try:
@@ -111,7 +138,7 @@ class Claims:
                 self._findings.add("report", f"gate report {report_id}", what)
         for row in self._approvals:
             self._spoken(row)
-        for _, where in self._words.values():
+        for _, _, where in self._words.values():
             self._findings.add("approval", where, "its approval is missing: deleted or edited")
         self._tell_missing()
 
@@ -146,13 +173,15 @@ class Claims:
         match row[_ACTION]:
             case "register":
                 known.digest, known.registration = details["digest"], details["registration"]
+                known.registered_at = row[_AT]
+                known.told = {name: details[name] for name in _TOLD if name in details}
             case "approve" | "reject":
-                self._words[details["statement"]] = (row[_VERSION_ID], f"the word on {known} in event {row[_SEQUENCE]}")
+                where = f"the word on {known} in event {row[_SEQUENCE]}"
+                self._words[details["statement"]] = (row[_VERSION_ID], row[_AT], where)
             case "incident":
-                self._incidents[details["incident"]] = (details["severity"], False)
+                self._incidents[details["incident"]] = _Incident(row[_VERSION_ID], details["severity"])
             case "incident closed":
-                severity, _ = self._incidents[details["incident"]]
-                self._incidents[details["incident"]] = (severity, True)
+                self._incidents[details["incident"]] = self._incidents[details["incident"]]._replace(closed_at=row[_AT])
 
     def _rule_set(self, row: Mapping[str, Any]) -> None:
         found = hashlib.sha256(row["content"].encode()).hexdigest()
@@ -164,10 +193,15 @@ class Claims:
     def _report(self, row: Mapping[str, Any]) -> None:
         self._reports[row["id"]] = (row["evidence"], row["digest"])
         where = f"gate report {row['id']} ({row['model']} v{row['mlflow_version']})"
-        if digest(row["report"]) != row["digest"]:
+        report = row["report"]
+        if not isinstance(report, dict) or digest(report) != row["digest"]:
             self._findings.add("report", where, "its content is not what its digest was made of: edited")
-        elif any(row["report"].get(name, row[name]) != row[name] for name in ("passed", "evidence")):
-            self._findings.add("report", where, "its columns contradict its content: edited")
+            return
+        columns = {name: row[name] for name in ("passed", "evidence", "family")}
+        columns |= {"target": row["target"].capitalize(), "candidate": f"{row['model']} v{row['mlflow_version']}"}
+        for name, today in columns.items():
+            if report.get(name, today) != today:
+                self._differs("report", where, name, today, report[name], "its content says")
 
     def _approval(self, row: Mapping[str, Any]) -> None:
         # Its event may still come.
@@ -181,18 +215,23 @@ class Claims:
             return
         try:
             statement = json.loads(row["statement"])
-            wrong = [column for column, name in _STATED.items() if statement[name] != row[column]]
-            wrong += ["approved"] if bool(row["approved"]) != (statement["decision"] == "approve") else []
+            recorded = {column: statement[name] for column, name in _STATED.items()}
+            recorded |= {"approved": statement["decision"] == "approve", "created_at": word[1]}
         except (ValueError, LookupError, TypeError):
-            wrong = ["everything"]
-        if wrong:
-            self._findings.add("approval", where, f"{', '.join(wrong)} not as in its statement: edited")
+            self._findings.add("approval", where, "its statement is none of ours: edited")
+            return
+        for column, value in recorded.items():
+            if row[column] != value:
+                self._differs("approval", where, column, row[column], value, "its statement and its event say")
 
     def _incident(self, row: Mapping[str, Any]) -> None:
-        recorded = self._incidents.pop(row["id"], None)
-        if recorded != (row["severity"], row["closed_at"] is not None):
-            what = "in no event: written past the journal" if recorded is None else "not as its events say: edited"
-            self._findings.add("incident", f"incident {row['id']}", what)
+        recorded, where = self._incidents.pop(row["id"], None), f"incident {row['id']}"
+        if recorded is None:
+            self._findings.add("incident", where, "in no event: written past the journal")
+            return
+        for column, value in recorded._asdict().items():
+            if row[column] != value:
+                self._differs("incident", where, column, row[column], value, "its events say")
 
     def _version(self, row: Mapping[str, Any]) -> None:
         where = f"{row['model']} v{row['mlflow_version']}"
@@ -200,25 +239,39 @@ class Claims:
         if known is None:
             self._findings.add("version", where, "in no event: written past the journal")
             return
-        registration = digest(registered_facts(row)) if known.registration else None
-        for name, today, recorded in (
-            ("name", (row["model"], row["mlflow_version"]), known.identity or (row["model"], row["mlflow_version"])),
-            ("version", row["version"], known.semver or row["version"]),
-            ("status", row["status"], known.status),
-            ("digest", row["digest"], known.digest or row["digest"]),
-            ("known-bad mark", row["known_bad"], known.known_bad),
-            (
-                "registration (signature, trainer, feature hash, metrics, lineage, provenance)",
-                registration,
-                known.registration,
-            ),
-        ):
-            if today != recorded:
-                what = f"its row's {name} is {_shown(today)}, the events say {_shown(recorded)}: changed by SQL"
-                self._findings.add("version", where, what)
+        identity, told = (row["model"], row["mlflow_version"]), known.told
+        recorded = {
+            "name": (identity, known.identity or identity),
+            "family": (row["family"], known.family),
+            "version": (row["version"], known.semver or row["version"]),
+            "status": (row["status"], known.status),
+            "digest": (row["digest"], known.digest if known.identity else known.digest or row["digest"]),
+            "known-bad mark": (row["known_bad"], known.known_bad),
+            "registered_at": (row["registered_at"], known.registered_at),
+            **{name: (row[name], value) for name, value in told.items()},
+        }
+        for name, (today, then) in recorded.items():
+            if today != then and name not in self._unjudged:
+                self._differs("version", where, name, today, then, "the events say")
+        # What is named already is not told again.
+        facts = (
+            digest(registered_facts({**row, **told, "digest": known.digest})) if _is_registered(row, known) else None
+        )
+        if facts != known.registration:
+            self._differs("version", where, _REGISTRATION, facts, known.registration, "the events say")
+
+    def _differs(self, kind: str, where: str, column: str, today: Any, then: Any, whose: str) -> None:
+        what = f"its row's {column} is {_shown(today)}, {whose} {_shown(then)}: changed by SQL"
+        self._findings.add(kind, where, what)
+
+
+def _is_registered(row: Mapping[str, Any], known: _Version) -> bool:
+    """Whether there is a registration, by its event or by the row."""
+    facts = (name for name in Registration.__slots__ if name != "digest")
+    return known.registration is not None or any(row[name] is not None for name in facts)
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return "{} v{}".format(*value)
-    return str(value or "empty")
+    return str("empty" if value is None or value == "" else value)

@@ -70,6 +70,18 @@ class AuditRows:
         ends: dict[str, Row] = {}
         for kind, size in _PAGES.items():
             yield from self._pages(kind, ends, size)
+        yield from self._rest(ends)
+
+    def state(self) -> Iterator[Batch]:
+        """The rows of all kinds as they are now, in one transaction: for one family, whose rows are few.
+
+        Raises:
+            JournalError: The database cannot be read.
+        """
+        if self._database.exists:
+            yield from self._rest({})
+
+    def _rest(self, ends: dict[str, Row]) -> Iterator[Batch]:
         with self._database.read() as connection:
             if self._database.backend == "postgresql":
                 connection.execution_options(isolation_level="REPEATABLE READ")

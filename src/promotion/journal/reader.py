@@ -273,6 +273,16 @@ class JournalReader:
         )
         return self._recorded(intruders, missing)
 
+    def torn_links(self, family: str) -> list[int]:
+        """Sequences of a family's events whose successor was chained to another hash: somebody wrote SQL."""
+        act, following = promotion_event, promotion_event.alias()
+        query = (
+            select(act.c.sequence)
+            .join(following, following.c.sequence == act.c.sequence + 1)
+            .where(act.c.family == family, following.c.previous_hash != act.c.hash)
+        )
+        return [row.sequence for row in self.rows(query.order_by(act.c.sequence))]
+
     def semantic_versions(self, shown: Sequence[tuple[str, int]]) -> dict[tuple[str, int], str]:
         """Semantic versions of the versions shown that have one.
 

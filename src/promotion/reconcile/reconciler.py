@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from promotion.audit.family_check import require_unaltered
 from promotion.errors import (
     JournalError,
     NothingToDo,
@@ -53,6 +54,7 @@ class Reconciler(Families):
 
         Raises:
             Quarantined: The family asks for approvals, or Production was emptied by hand, so nothing is taken over.
+            RecordsAltered: A row that decides is not what was recorded.
             RegistryError: MLflow cannot be read; nothing was changed.
             JournalError: The journal cannot be used; nothing was changed.
         """
@@ -66,6 +68,8 @@ class Reconciler(Families):
                 return self.follow(family, is_repair=not by_hand)
             difference = self._compare(family)
             if not difference.changes:
+                if repair:
+                    require_unaltered(self.journal, family)
                 return self.follow(family, is_repair=True) if repair and self.journal.knows(family) else ""
             return self._take_over_stages(family, difference)
 
@@ -114,10 +118,12 @@ class Reconciler(Families):
 
         Raises:
             Quarantined: The family asks for approvals and something was changed outside, or Production was emptied.
+            RecordsAltered: A row that decides is not what was recorded.
         """
         lines = self.outside_changes(family)
         if lines and (self._has_approvals(family) or self._is_emptied(family)):
             raise self._quarantined(family, lines)
+        require_unaltered(self.journal, family)
 
     def require_rights(self, family: str, *moving: Known) -> None:
         """Refuse before anything is recorded where whoever acts may not write what MLflow will have to show.
@@ -188,6 +194,7 @@ class Reconciler(Families):
         lines = hand_lines(by_hand)
         if self._is_emptied(family) or self._has_approvals(family):
             raise self._quarantined(family, lines, keep=True)
+        require_unaltered(self.journal, family)
         self.require_rights(family, *(version for version, _ in by_hand))
         for line in lines:
             self.report(f"{family}: changed outside: {line}")
@@ -197,6 +204,7 @@ class Reconciler(Families):
         known = self.journal.knows(family)
         if known and self._has_approvals(family):
             raise self._quarantined(family, list(difference.lines), keep=True)
+        require_unaltered(self.journal, family)
         self.require_rights(family, *(change.version for change in difference.changes))
         for line in difference.lines:
             self.report(f"{family}: {'changed outside' if known else 'found'}: {line}")

@@ -196,7 +196,7 @@ HANDIWORK = {
     ),
     "approver": (
         "UPDATE approval SET approver = 'mallory' WHERE id = 2",
-        r"approval 2 \(business, mallory\): approver not as in its statement",
+        r"approval 2 \(business, mallory\): its row's approver is mallory, its statement and its event say bea",
     ),
     "statement": (
         "UPDATE approval SET statement = '{}' WHERE id = 1",
@@ -208,7 +208,7 @@ HANDIWORK = {
     ),
     "incident": (
         "UPDATE incident SET severity = 'info'",
-        "incident 1: not as its events say",
+        "incident 1: its row's severity is info, its events say critical: changed by SQL",
     ),
     "deleted incident": ("DELETE FROM incident", "incident 1: missing"),
 }
