@@ -76,9 +76,10 @@ run: $(RUNTIME) ## Train iris-classifier from params.yaml and let it challenge P
 	@$(PY) scripts/download-data.py --model iris-classifier
 	@$(PY) src/models/train.py --model iris-classifier --promote --strict
 
+# Hundreds of processes and every worker read what one of them compiled.
 .PHONY: test
 test: $(DEVELOPMENT) ## Run the unit tests (ARGS="-k name" picks some)
-	@$(PY) -m pytest -n 3 --dist loadfile $(ARGS)
+	@env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n logical --dist loadfile $(ARGS)
 
 .PHONY: mutants
 mutants: $(DEVELOPMENT) ## Change the deciding code in 150 places, one at a time: do tests notice? (ARGS="--subject gates --draw 20")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from inspect import signature
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
+from sqlalchemy import Engine, event
 from tests.programs import needed, untested
 
 from promotion.config.family import load_config
@@ -34,6 +38,13 @@ LONGEST = (
     *("test_governance_walk.py", "test_kill.py", "test_real_commands_in_stand_in.py"),
 )
 """Files whose system tests take minutes: they begin first, so that at the end no worker is left alone with one."""
+
+
+@event.listens_for(Engine, "connect")
+def _not_on_the_disk(connection: object, _record: object) -> None:
+    """A test's databases end with it: no commit in this process waits for the disk."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = OFF")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -87,16 +98,34 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder to read from: the first worker of a run who asks for it makes it, the others find it."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "once" / name
+    folder.parent.mkdir(exist_ok=True)
+    made = folder.with_suffix(".made")
+    with FileLock(folder.with_suffix(".lock")):
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            made.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MLflow's tables in a SQLite file, `promotion.db` beside it; making them takes seconds, copying them nothing."""
-    from mlflow.tracking import MlflowClient
 
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}", f"sqlite:///{path}").search_registered_models()
-    with Database(f"sqlite:///{path.with_name('promotion.db')}").write():
-        pass
-    return path
+    def make(folder: Path) -> None:
+        from mlflow.tracking import MlflowClient
+
+        uri = f"sqlite:///{folder / 'mlflow.db'}"
+        MlflowClient(uri, uri).search_registered_models()
+        with Database(f"sqlite:///{folder / 'promotion.db'}").write():
+            pass
+
+    return made_once(tmp_path_factory, "store", make) / "mlflow.db"
 
 
 @pytest.fixture
@@ -120,6 +149,14 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Nobody waits before trying again: the seconds that it would have been."""
+    seconds: list[float] = []
+    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=seconds.append))
+    return seconds
+
+
+@pytest.fixture
 def no_journal(settings: Settings) -> None:
     """A home in which nothing was ever moved."""
     (settings.home / "promotion.db").unlink()
@@ -137,6 +174,10 @@ def skops_flavour() -> None:
 @pytest.fixture(scope="session")
 def fitted_model(skops_flavour: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The heart-disease logistic regression, fitted as training fits it, in an MLflow model folder."""
+    return made_once(tmp_path_factory, "fitted", _fit) / "model"
+
+
+def _fit(folder: Path) -> None:
     import mlflow.sklearn
 
     from models.training.candidates import build_pipeline
@@ -145,15 +186,13 @@ def fitted_model(skops_flavour: None, tmp_path_factory: pytest.TempPathFactory) 
 
     config = load_config(REPOSITORY / "config", "heart-disease")
     parts = split_dataset(load_dataset(config, REPOSITORY), config)
-    folder = tmp_path_factory.mktemp("fitted") / "model"
     mlflow.sklearn.save_model(
         build_pipeline(config, "logistic_regression").fit(parts.train_features, parts.train_target),
-        str(folder),
+        str(folder / "model"),
         serialization_format="skops",
         skops_trusted_types=sorted(TRUSTED_TYPES),
         pip_requirements=[],
     )
-    return folder
 
 
 Register = Callable[..., int]

@@ -141,6 +141,7 @@ def pythons(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.system
 def test_make_takes_the_first_python_that_will_do(pythons: Path) -> None:
     """One that is too old or new, or cannot make an environment, is passed over; with no other, a line says why."""
 

@@ -13,6 +13,7 @@ import yaml
 from click.testing import CliRunner, Result
 from mlflow.tracking import MlflowClient
 from tests.commands.governed_home import governed_home
+from tests.conftest import made_once
 from tests.promotion.factories import Store
 from tests.promotion.shared_home import SharedHome
 
@@ -41,7 +42,10 @@ def promote(monkeypatch: pytest.MonkeyPatch) -> Promote:
 @pytest.fixture(scope="session")
 def _trained_home(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The heart-disease family after one real training of the logistic regression, whose version is number 2."""
-    home = tmp_path_factory.mktemp("trained")
+    return made_once(tmp_path_factory, "trained", lambda home: _train(home, empty_store))
+
+
+def _train(home: Path, empty_store: Path) -> None:
     for name in ("config", "data"):
         shutil.copytree(REPOSITORY / name, home / name)
     path = home / "config" / "heart-disease.yaml"
@@ -62,7 +66,6 @@ def _trained_home(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -
         settings = Settings.from_environment()
         train(load_config(settings.config_folder, "heart-disease"), settings, lambda *_progress: None)
     client.delete_model_version(LOGISTIC, "1")
-    return home
 
 
 @pytest.fixture

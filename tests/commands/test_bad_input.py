@@ -170,7 +170,7 @@ def server() -> Iterator[ThreadingHTTPServer]:
             """Say nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as listening:
-        thread = threading.Thread(target=listening.serve_forever)
+        thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
         thread.start()
         yield listening
         listening.shutdown()
@@ -209,6 +209,7 @@ def test_a_server_that_does_not_let_us_in(
     assert "train" not in last
 
 
+@pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize("arguments", COMMANDS[:3], ids=" ".join)
 def test_a_server_that_is_not_there(
     churn: Store,

@@ -71,6 +71,7 @@ def at_home(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> Trained:
     return trained
 
 
+@pytest.mark.system
 def test_the_documents_lines_are_printed_and_the_version_is_complete(at_home: Trained) -> None:
     """Standard output is the document's; run, version, signature, card and journal hold what they should."""
     result, quick = at_home.said, at_home.settings
@@ -100,6 +101,7 @@ def test_the_documents_lines_are_printed_and_the_version_is_complete(at_home: Tr
     assert str(quick.home) not in (folder / "MLmodel").read_text().replace(str(quick.artifact_folder), "")
 
 
+@pytest.mark.system
 def test_code_in_the_model_needs_a_signature(at_home: Trained, tmp_path: Path) -> None:
     """The scanner refuses Python in an artifact, unless a trusted signature vouches for it; a pickle it never takes."""
     folder = shutil.copytree(at_home.artifact, tmp_path / "copy")
@@ -215,6 +217,7 @@ def test_dvc_names_the_data(tmp_path: Path) -> None:
     assert "abc123.dir" == dvc_hash(data, tmp_path)
 
 
+@pytest.mark.system
 def test_what_was_trained_is_validated_and_promoted(at_home: Trained) -> None:
     """The version goes to Staging by its RMSPE on the holdout, and to Production by hand."""
     runner = CliRunner()

@@ -167,7 +167,7 @@ def asking(port: int, people: People) -> Iterator[None]:
     """People who ask the server at a port, through the proxy."""
     handler = type("Proxy", (_Proxy,), {"port": port, "delay": staticmethod(people.delay)})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as proxy, ExitStack() as stack:
-        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        threading.Thread(target=proxy.serve_forever, args=(0.01,), daemon=True).start()
         stack.callback(proxy.shutdown)
         url, turns = f"http://127.0.0.1:{proxy.server_address[1]}", itertools.count()
         askers = [threading.Thread(target=people.asker, args=(url, turns)) for _ in range(ASKERS)]

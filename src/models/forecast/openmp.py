@@ -1,4 +1,4 @@
-"""LightGBM, imported on machines without an OpenMP runtime of their own too."""
+"""OpenMP for the boosters: threads that leave the processor to others, and a runtime where the machine has none."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from types import ModuleType
 from promotion.errors import UsageError
 
 _RUNTIME = "libgomp.so.1"
+# A thread that spins while it waits takes the processor from the one it waits for, as soon as a machine has more to do.
+# Read by each copy of the runtime when it is loaded, so this stands before any booster's library is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @cache

@@ -81,7 +81,7 @@ def test_invention_keeps_the_contract(alzheimer: FamilyConfig, tmp_path: Path) -
     assert list(alzheimer.data.columns) == list(pd.read_csv(tmp_path / alzheimer.data.path).columns)
 
 
-@pytest.mark.parametrize("seed", [42, 1, 3])
+@pytest.mark.parametrize("seed", [42, *(pytest.param(seed, marks=pytest.mark.system) for seed in (1, 3))])
 def test_the_linear_model_misses_the_gate_and_the_forest_passes(
     seed: int, alzheimer: FamilyConfig, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from tests.promotion.factories import Store, Watched, a_family
 from promotion.registry.stages import Stage
 from promotion.service import Mover, PromotionService
 
+pytestmark = pytest.mark.usefixtures("waits")
 ALL = {"churn v1", "churn v2", "churn v3"}
 
 

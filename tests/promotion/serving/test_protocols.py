@@ -456,6 +456,24 @@ def test_inference_answers_what_was_asked_for(server: Served, row: Row) -> None:
     assert ["probabilities"] == [output["name"] for output in answer["outputs"]]
 
 
+@pytest.mark.parametrize("level", ["request", "input", "output"])
+def test_keys_the_protocol_lacks_are_ignored_and_told_once(
+    level: str, serve: Serve, linear: Fitted, row: Row, caplog: pytest.LogCaptureFixture
+) -> None:
+    """KServe's client repeats the model's name in each request; the answer is the same, the log says it once."""
+    server = serve(linear.folder)
+    inputs = [{"name": name, "shape": [1], "datatype": "FP64", "data": [value]} for name, value in row.items()]
+    content: dict[str, Any] = {"id": "42", "inputs": inputs, "outputs": [{"name": "label"}]}
+    path = "/v2/models/heart-disease/infer"
+    plain = server.post(path, content).json()
+    assert [] == caplog.messages
+    {"request": content, "input": inputs[1], "output": content["outputs"][0]}[level]["x\n\x1b[31m"] = "heart-disease"
+
+    assert [plain, plain] == [server.post(path, content).json() for _ in range(2)]
+    (told,) = caplog.messages
+    assert rf"ignoring 'x\n\x1b[31m' of the {level}, which the Open Inference Protocol does not have" in told
+
+
 @pytest.mark.system
 def test_mlflows_own_client_is_answered(server: Served, linear: Fitted) -> None:
     """The client class that MLflow uses for its own scoring server, with a data frame that has missing values."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from itertools import chain
@@ -17,11 +18,15 @@ from promotion.serving.exported.rows import ColumnCells, Matrix, RowReader
 from promotion.serving.protocols import JSON_HEADERS, Body, Write, read_object, require_json
 from promotion.serving.protocols.binary import HEADER, Tail, is_binary, pack, split_tensors
 
+LOGGER = logging.getLogger(__name__)
 DATATYPES = frozenset(
     {*("FP16", "FP32", "FP64"), *(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))}
 )
-REQUEST_KEYS = frozenset({"id", "parameters", "inputs", "outputs"})
-TENSOR_KEYS = frozenset({"name", "shape", "datatype", "parameters", "data"})
+KNOWN_KEYS = {
+    "request": frozenset({"id", "parameters", "inputs", "outputs"}),
+    "input": frozenset({"name", "shape", "datatype", "parameters", "data"}),
+    "output": frozenset({"name", "parameters"}),
+}
 OUTPUTS = ("label", "probabilities")
 
 
@@ -41,9 +46,10 @@ class InferenceProtocol:
 
     def __init__(self, reader: RowReader) -> None:
         self._reader = reader
+        self._warned = False
 
     def read(self, body: bytes, headers: Mapping[str, str]) -> tuple[Matrix, Write]:
-        """Rows from one tensor of shape (rows,) or (rows, 1) for each column.
+        """Rows from one tensor of shape (rows,) or (rows, 1) for each column; keys that the protocol lacks are ignored.
 
         Raises:
             Refusal: 400 not this protocol, 413, 415, or 422 a value that is not allowed.
@@ -53,8 +59,9 @@ class InferenceProtocol:
         head, tail = split_tensors(body, headers.get(HEADER))
         content = read_object(head)
         inputs = content.get("inputs")
-        if not isinstance(inputs, list) or not inputs or not content.keys() <= REQUEST_KEYS:
+        if not isinstance(inputs, list) or not inputs:
             raise malformed("expected inputs, a list of tensors; also taken: id, parameters, outputs")
+        self._warn_of_unknown_keys(content)
         wanted = _wanted(content)
         identifier = content.get("id")
         if identifier is not None and not isinstance(identifier, str):
@@ -72,6 +79,22 @@ class InferenceProtocol:
             return _answer(model, prediction, wanted, identifier or request_id)
 
         return matrix, write
+
+    def _warn_of_unknown_keys(self, content: Mapping[str, Any]) -> None:
+        """Say it once in a server's life: clients add keys of their own to every request."""
+        if self._warned:
+            return
+        levels = {"request": [content], "input": content["inputs"], "output": content.get("outputs")}
+        for level, holders in levels.items():
+            for holder in holders if isinstance(holders, list) else []:
+                if isinstance(holder, Mapping) and (unknown := holder.keys() - KNOWN_KEYS[level]):
+                    LOGGER.warning(
+                        "/v2: ignoring %.128r of the %s, which the Open Inference Protocol does not have; told once",
+                        min(unknown),
+                        level,
+                    )
+                    self._warned = True
+                    return
 
 
 def malformed(message: str) -> Refusal:
@@ -120,7 +143,7 @@ def _column(tensor: object, tail: Tail) -> tuple[str, ColumnCells]:
     Raises:
         Refusal: It is not a column.
     """
-    if not isinstance(tensor, Mapping) or not tensor.keys() <= TENSOR_KEYS or not isinstance(tensor.get("name"), str):
+    if not isinstance(tensor, Mapping) or not isinstance(tensor.get("name"), str):
         raise malformed("an input is not a tensor: expected name, shape, datatype and data")
     name, datatype = tensor["name"][:128], tensor.get("datatype")
     if datatype not in DATATYPES:
