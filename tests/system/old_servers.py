@@ -7,14 +7,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import requests
-from filelock import FileLock
+from tests.system.peer_environments import peer_python
 from tests.system.representer_servers import HEALTHY_WITHIN, environment
 
 OLD = "2.7.1"
@@ -47,21 +46,8 @@ class OldServer:
 
 
 def old_python() -> Path:
-    """The python of an installation of MLflow 2.7.1, made once per machine (a minute) and kept in a cache."""
-    cache = Path(
-        os.environ.get("PROMOTION_TEST_CACHE")
-        or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "promotion-layer-tests"
-    )
-    cache.mkdir(parents=True, exist_ok=True)
-    folder = cache / f"mlflow-{OLD}"
-    python, wanted = folder / "bin" / "python", "\n".join(REQUIREMENTS)
-    installed = folder / "installed.txt"
-    with FileLock(cache / f"{folder.name}.lock"):
-        if not installed.is_file() or installed.read_text() != wanted:
-            subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-            subprocess.run([python, "-m", "pip", "install", "--quiet", *REQUIREMENTS], check=True)
-            installed.write_text(wanted)
-    return python
+    """The python of an installation of MLflow 2.7.1."""
+    return peer_python(f"mlflow-{OLD}", *REQUIREMENTS)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from filelock import FileLock
+from tests.system.peer_environments import peer_python
 
 AFFECTED = "3.4.0"
 # MLflow 3.4.0 sets no upper bounds here: SQLAlchemy 2.1 breaks it, the next Starlette announces that it will.
@@ -25,21 +25,8 @@ HEALTHY_WITHIN = 90.0  # seconds
 
 
 def affected_python() -> Path:
-    """The python of an installation of the affected MLflow, made once per machine (a minute) and kept in a cache."""
-    cache = Path(
-        os.environ.get("PROMOTION_TEST_CACHE")
-        or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "promotion-layer-tests"
-    )
-    cache.mkdir(parents=True, exist_ok=True)
-    folder = cache / f"mlflow-{AFFECTED}"
-    python, wanted = folder / "bin" / "python", "\n".join(REQUIREMENTS)
-    installed = folder / "installed.txt"
-    with FileLock(cache / f"{folder.name}.lock"):
-        if not installed.is_file() or installed.read_text() != wanted:
-            subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-            subprocess.run([python, "-m", "pip", "install", "--quiet", *REQUIREMENTS], check=True)
-            installed.write_text(wanted)
-    return python
+    """The python of an installation of the affected MLflow."""
+    return peer_python(f"mlflow-{AFFECTED}", *REQUIREMENTS)
 
 
 def environment(**variables: object) -> dict[str, str]:
