@@ -53,7 +53,7 @@ print(json.dumps([[], answer.id, {it.name: NumpyCodec.decode_output(it).tolist()
 
 def _ask(python: Path, program: str, url: str, linear: Fitted, *arguments: str) -> tuple[list[bool], str, list[float]]:
     columns = {name: values.tolist() for name, values in linear.rows.dropna().items()}
-    command = [python, "-W", "ignore", "-c", program, url, json.dumps(columns), *arguments]
+    command = [str(python), "-W", "ignore", "-c", program, url, json.dumps(columns), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"})
     assert 0 == done.returncode, done.stderr
     ready, identifier, outputs = json.loads(done.stdout.splitlines()[-1])
@@ -87,8 +87,15 @@ def test_mlservers_command_is_answered(server: Served, linear: Fitted, tmp_path:
     ]
     (tmp_path / "requests").write_text(json.dumps({"id": "42", "inputs": tensors}) + "\n", encoding="utf-8")
     python = peer_python("mlserver-1.7", "mlserver==1.7.1")
-    command = [python.with_name("mlserver"), "infer", "-u", server.url.removeprefix("http://"), "-m", "heart-disease"]
-    command += ["-i", tmp_path / "requests", "-o", tmp_path / "answers"]
+    command = [
+        str(python.with_name("mlserver")),
+        "infer",
+        "-u",
+        server.url.removeprefix("http://"),
+        "-m",
+        "heart-disease",
+    ]
+    command += ["-i", str(tmp_path / "requests"), "-o", str(tmp_path / "answers")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
 
     assert 0 == done.returncode, done.stdout + done.stderr
