@@ -15,6 +15,8 @@ from promotion.approvals.people import actor
 from promotion.config.family import load_configs
 from promotion.config.settings import Settings
 from promotion.errors import UsageError
+from promotion.journal.database import Database
+from promotion.journal.journal import Journal
 from promotion.journal.records import Entry, Event
 from promotion.lookup import find_version, models_of, parse_stage
 from promotion.registry.contract import ModelVersion, RegisteredModel
@@ -28,33 +30,36 @@ if TYPE_CHECKING:
     from promotion.service import Move, PromotionPlan, PromotionService
 
 
-def register(model_name: str, version: str | int, *, semver: str | None = None) -> Entry:
-    """Tell the journal of a version that MLflow has: whose it is, what its files are, signed with our key.
-
-    Who acts counts as its trainer, unless that is a CI account.
+def register(model_name: str, version: str | int, *, semver: str | None = None, trainer: str | None = None) -> Entry:
+    """Tell the journal of a version that MLflow has: whose it is, what its files are, signed with our key as received.
 
     Args:
         model_name: A registered model.
         version: MLflow's number.
         semver: The semantic version it gets; the family's next minor one by default.
+        trainer: Who trained it; the account of its run by default. May be added later where nobody was known.
 
     Returns:
         What the journal knows of it now; `version` is the semantic version.
 
     Raises:
         NothingToDo: It is registered already.
-        ArtifactTampered: Its files are not those that the journal recorded when it moved.
-        UsageError: There is no such version, or `semver` is malformed or taken.
+        ArtifactTampered: Its files are not those that the journal recorded.
+        GateRefused: Somebody else is recorded as its trainer, or its registration was changed by SQL.
+        UsageError: There is no such version, `semver` is malformed or taken, or `trainer` is no person.
         PromotionError: Its files cannot be read or signed; nothing was recorded.
     """
     from promotion.registration import register_version
 
     service = _promotions()
-    return register_version(service, find_version(service.registry, model_name, parse_version(version)), semver=semver)
+    found = find_version(service.registry, model_name, parse_version(version))
+    return register_version(service, found, semver=semver, trainer=trainer)
 
 
 def check(model_name: str, version: str | int | None = None, *, stage: str = Stage.PRODUCTION) -> PromotionPlan:
-    """Ask every gate whether a version may enter a stage; changes nothing.
+    """Ask every gate whether a version may enter a stage; moves nothing.
+
+    A version that nobody registered, of a family that trains elsewhere, is registered as received.
 
     Args:
         model_name: A registered model, or a family.
@@ -68,8 +73,12 @@ def check(model_name: str, version: str | int | None = None, *, stage: str = Sta
         NothingToDo: It is there already.
         PromotionError: The evidence cannot be gathered.
     """
+    from promotion.registration import receive
+
     service = _promotions()
-    return service.check(_candidate(service, model_name, version), _entrance(stage))
+    candidate, entrance = _candidate(service, model_name, version), _entrance(stage)
+    receive(service, candidate)
+    return service.check(candidate, entrance)
 
 
 def promote(
@@ -110,6 +119,7 @@ def promote(
         RegistryError: MLflow did not answer; nothing moved.
     """
     from promotion.move import move, usual_reason
+    from promotion.registration import receive
     from promotion.service import Mover
 
     target = parse_stage(stage)
@@ -119,6 +129,8 @@ def promote(
     service = _promotions()
     candidate = _candidate(service, model_name, version)
     service.synchronise(service.family(candidate.model))
+    if target in {Stage.STAGING, Stage.PRODUCTION}:
+        receive(service, candidate)
     mover = Mover(actor(), why or usual_reason(service.stage_of(candidate), target), approver, override_gates)
     return move(service, candidate, target, mover, archive_existing=archive_existing, staged_first=staged_first)
 
@@ -153,10 +165,12 @@ def approve(
         NothingToDo: It is in Production already.
     """
     from promotion.approving import Approving, Opinion
+    from promotion.registration import receive
 
     service = _promotions()
     candidate = _candidate(service, model_name, version)
     service.synchronise(service.family(candidate.model))
+    receive(service, candidate)
     approving = Approving(service, service.check(candidate))
     approving.record_now(Opinion(role, approver, not reject, comment), actor(), key=key)
     return approving.standing()
@@ -252,14 +266,16 @@ def load_model(model_name: str, stage: str | int = Stage.PRODUCTION) -> Predicto
         UnknownStage: There is no such stage, and a version reads otherwise.
         EmptyStage: Nothing is in that stage.
         AmbiguousStage: More than one version answers.
+        ArtifactTampered: Its files, or its registration, are not what the journal recorded.
         UnloadableModel: The artifact cannot be loaded.
         RegistryError: MLflow did not answer.
     """
     from promotion.evaluation.loading import load_version
 
     settings = Settings.from_environment()
-    registry = open_registry(settings)
-    return load_version(registry, load_configs(settings.config_folder), find_version(registry, model_name, stage))
+    registry, journal = open_registry(settings), Journal(Database(settings.database_url))
+    version = find_version(registry, model_name, stage)
+    return load_version(registry, journal, load_configs(settings.config_folder), version)
 
 
 def list_models() -> list[RegisteredModel]:

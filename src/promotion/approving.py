@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -152,10 +153,10 @@ class Approving:
 
     @property
     def _advice(self) -> str:
-        config = self.service.configs.get(self.plan.family)
-        if config is None or not config.trains_here:
-            return ""
-        return ": train it again with python src/models/train.py, by a person or from a commit with an author"
+        candidate, config = self.plan.candidate, self.service.configs.get(self.plan.family)
+        if config and config.trains_here:
+            return ": train it again with python src/models/train.py, by a person or from a commit with an author"
+        return f": say who did: python scripts/register-model.py {candidate.model} {candidate.number} --trainer WHO"
 
     @property
     def _entry(self) -> Entry:
@@ -183,13 +184,13 @@ class Approving:
             expires_at=expires,
         )
 
-    def _require_speaker(self, opinion: Opinion) -> None:
+    def _require_speaker(self, opinion: Opinion, actor: str = "", signature: str | None = None) -> None:
         role, name = opinion.role, opinion.approver
         if role not in self.policy.roles:
             raise UsageError(f"unknown role {role!r}: expected one of {', '.join(self.policy.roles)}")
         if not name.strip() or not opinion.comment.strip():
             raise UsageError("an approval needs a name and a comment that says what was looked at")
-        speaker = readable_person(name)
+        readable_person(name)
         if not may_speak(self.policy, role, name):
             named = ", ".join(self.policy.approvers[role]) or "nobody"
             raise GateRefused(f"{name} does not speak for {role}: the configuration names {named}")
@@ -198,11 +199,27 @@ class Approving:
             raise GateRefused(
                 f"who trained {self.plan.candidate} is unknown, so nobody can be told apart from them{self._advice}"
             )
-        if speaker in trainers:
+        self._require_another_person(opinion, trainers, actor, signature)
+
+    def _require_another_person(
+        self, opinion: Opinion, trainers: Iterable[str], actor: str, signature: str | None
+    ) -> None:
+        """Neither the trainer nor who speaks for another role, whatever names they go by."""
+        role, name, identities = opinion.role, opinion.approver, self.service.gatherer.identities()
+        others = {given.approver: given for given in self.standing().given.values() if given.role != role}
+        for given in others.values():
+            identities.signed(given.approver, given.signature)
+        identities.signed(name, signature)
+        if identities.first(name, trainers):
             raise GateRefused(f"{name} trained {self.plan.candidate} and cannot approve it: ask somebody else")
-        others = {given.role for given in self.standing().given.values() if person(given.approver) == speaker}
-        if other := next(iter(others - {role}), None):
-            raise GateRefused(f"{name} speaks for {other} already: each role needs another person")
+        if other := identities.first(name, others):
+            same = "" if person(other) == person(name) else f", as {other}: their key is the same"
+            raise GateRefused(f"{name} speaks for {others[other].role} already{same}: each role needs another person")
+        if self.policy.recorder == "independent" and identities.first(actor, trainers):
+            raise GateRefused(
+                f"{actor} trained {self.plan.candidate} and may not record approvals of it (approvals.recorder is "
+                "independent): somebody else records it, from an account of their own"
+            )
 
     def _record(self, word: Word, statement: str, signature: str | None, actor: str) -> None:
         if signature is not None:
@@ -212,7 +229,7 @@ class Approving:
                 raise GateRefused(str(error)) from error
         with self.service.journal.family_lock(self.plan.family):
             # The same person may have spoken for another role since the first look.
-            self._require_speaker(Opinion(word.role, word.approver, word.approved, word.comment))
+            self._require_speaker(Opinion(word.role, word.approver, word.approved, word.comment), actor, signature)
             values = {
                 "role": word.role,
                 "approver": word.approver,
@@ -241,6 +258,7 @@ def standing_lines(standing: Standing) -> list[str]:
     """Each role with whose word counts until when, or why none does."""
     given = [
         f"   ✅ {role}: {approval.approver}, until {approval.expires_at:%Y-%m-%d %H:%M} UTC: {approval.comment}"
+        + (f" (⚠️ {standing.remarks[role]})" if role in standing.remarks else "")
         for role, approval in standing.given.items()
     ]
     return given + [f"   ❌ {role}: {reason}" for role, reason in standing.missing.items()]
@@ -256,6 +274,8 @@ def standing_document(standing: Standing) -> dict[str, Any]:
                 "at": approval.created_at.isoformat(),
                 "expires": approval.expires_at.isoformat(),
                 "signed": approval.signature is not None,
+                "recorder": approval.recorder,
+                "remark": standing.remarks.get(role),
             }
             for role, approval in standing.given.items()
         },

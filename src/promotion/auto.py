@@ -1,13 +1,16 @@
-"""`--auto`: find the best version of the newest training round, and move it if it deserves it."""
+"""`--auto`: find the best version of the newest round that was registered, and move it if it deserves it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from promotion.artifacts.provenance import Registered, registrations
 from promotion.config.family import FamilyConfig, FamilyConfigs
-from promotion.errors import GateRefused, NothingToDo, ProjectionIncomplete, PromotionError, UnknownModel
+from promotion.errors import GateRefused, NothingToDo, ProjectionIncomplete, PromotionError
+from promotion.journal.reader import JournalReader
+from promotion.journal.records import Known
 from promotion.registry.contract import ModelVersion, Registry
 from promotion.registry.stages import Stage
 from promotion.service import Move, Mover, PromotionPlan, PromotionService, refusal
@@ -17,36 +20,99 @@ ROUND_TAG = "promotion.round"
 """Names the training a version came from: one UTC timestamp shared by all its candidates."""
 
 
-def best_candidate(registry: Registry, config: FamilyConfig) -> ModelVersion:
-    """The one version tagged `best_model=true` in the family's newest training round.
+def newest_round(journal: JournalReader, config: FamilyConfig) -> list[Registered]:
+    """What was registered together last, by the chain's order: the versions that `--auto` may choose from.
 
-    Versions without a round (trained by other scripts) count when no version of the family has one.
+    A family that trains here has rounds of its own training alone; elsewhere each version that somebody registered is
+    a round of its own. What a first check registered on its own is none.
+    """
+    counted = [
+        found
+        for found in registrations(journal, config.family)
+        if found.is_explicit and config.owns(found.model) and (found.provenance == "trained" or not config.trains_here)
+    ]
+    return [found for found in counted if found.operation == counted[0].operation]
+
+
+def best_candidate(
+    journal: JournalReader, registry: Registry, config: FamilyConfig, report: Callable[[str], None] = lambda _line: None
+) -> ModelVersion:
+    """The best version of the newest round, by the journal; MLflow's tag `best_model=true` must be on it, too.
+
+    Args:
+        journal: Says what was registered, and which of it won.
+        registry: Has the tags.
+        config: The family.
+        report: Told which tagged versions are passed over.
 
     Raises:
-        NothingToDo: No version is tagged, or only one of an older round is.
-        GateRefused: Two versions are tagged, or the winner's metric tag is no finite number.
+        NothingToDo: Nothing is registered, nor tagged.
+        GateRefused: Journal and tags disagree, only versions are tagged that nobody registered, or the winner's metric
+            tag is no finite number.
     """
     tagged = [version for version in registry.tagged(BEST_TAG, "true") if config.owns(version.model)]
-    if not tagged:
-        raise NothingToDo(
-            f"no version of {config.family!r} is tagged {BEST_TAG}=true: "
-            f"train first (python src/models/train.py --model {config.family})"
-        )
-    newest = max(_rounds(registry, config), default="")
-    current = [version for version in tagged if version.tags.get(ROUND_TAG, "") == newest]
-    if not current:
-        stale = ", ".join(str(version) for version in tagged)
-        raise NothingToDo(
-            f"{stale} carries a {BEST_TAG} tag of an older training; the newest ({newest}) has not tagged its best: "
-            f"nothing is promoted; run python src/models/train.py --model {config.family} again"
-        )
-    if len(current) > 1:
-        names = ", ".join(str(version) for version in current)
+    known = {found.place for found in registrations(journal, config.family) if found.is_explicit}
+    strangers = [version for version in tagged if (version.model, version.number) not in known]
+    chosen = newest_round(journal, config)
+    if not chosen and strangers:
         raise GateRefused(
-            f"{len(current)} versions of {config.family!r} are tagged {BEST_TAG}=true ({names}): remove one tag"
+            f"{_listed(strangers)}: tagged {BEST_TAG}=true in MLflow, but registered by nobody here: nothing is "
+            f"promoted; {how_to_register(config, strangers[0])}"
         )
-    metric_tag(current[0], config.selection_metric)
-    return current[0]
+    if not chosen:
+        raise NothingToDo(f"no version of {config.family!r} is registered: {how_to_begin(config)}")
+    for version in strangers:
+        report(
+            f"⚠️ {version}: passed over: tagged {BEST_TAG}=true, but registered by nobody here; "
+            f"{how_to_register(config, version)}"
+        )
+    best = _agreed(chosen, tagged, config)
+    if config.trains_here:
+        metric_tag(best, config.selection_metric)
+    return best
+
+
+def how_to_register(config: FamilyConfig, version: Known) -> str:
+    """What to do about a version that the journal does not know."""
+    command = f"python scripts/register-model.py {version.model} {version.number}"
+    if not config.trains_here:
+        return f"if you know whose it is, {command}"
+    return (
+        f"{config.family} is trained here: {how_to_begin(config)}; {command} records it as received, which a family "
+        "with candidates does not promote"
+    )
+
+
+def how_to_begin(config: FamilyConfig) -> str:
+    """What a family does that has no version yet."""
+    if config.trains_here:
+        return f"train first (python src/models/train.py --model {config.family})"
+    return "register one first (python scripts/register-model.py NAME VERSION)"
+
+
+def _agreed(chosen: Sequence[Registered], tagged: Sequence[ModelVersion], config: FamilyConfig) -> ModelVersion:
+    """The version that the journal calls the best of its round, where the tag says the same."""
+    marked = [version for version in tagged if (version.model, version.number) in {found.place for found in chosen}]
+    best = [found for found in chosen if found.is_best] or (list(chosen) if len(chosen) == 1 else [])
+    if len(marked) > 1:
+        raise GateRefused(
+            f"{len(marked)} versions of {config.family!r} are tagged {BEST_TAG}=true ({_listed(marked)}): "
+            "remove one tag"
+        )
+    # An older registration names no best: the tag does, and the signature gate proves whose training it was.
+    if marked and (not best or best[0].place == (marked[0].model, marked[0].number)):
+        return marked[0]
+    says = f"the journal says that {best[0]} is" if best else f"the journal has {_listed(chosen)}, not which is"
+    raise GateRefused(
+        f"{says} the best of the newest round ({chosen[0].story}), MLflow's tag {BEST_TAG}=true is on "
+        f"{_listed(marked or tagged) or 'no version'}: nothing is promoted; find out who moved the tag, then set it on "
+        "the right version, or "
+        + (f"train again (python src/models/train.py --model {config.family})" if config.trains_here else "register it")
+    )
+
+
+def _listed(versions: Iterable[object]) -> str:
+    return ", ".join(map(str, versions))
 
 
 def metric_tag(version: ModelVersion, metric: str) -> float:
@@ -87,11 +153,11 @@ def promote_best(
 
     Raises:
         NothingToDo: No candidate, already in Production, or not better than Production.
-        GateRefused: A gate said no.
+        GateRefused: Journal and tag do not agree on the candidate, or a gate said no.
         ProductionMoved: Production changed since the check.
         ProjectionIncomplete: It went to Staging, and MLflow does not show it yet.
     """
-    candidate = best_candidate(service.registry, config)
+    candidate = best_candidate(service.journal, service.registry, config, service.report)
     on_found(candidate)
     service.synchronise(config.family)
     plan = service.check(candidate)
@@ -115,7 +181,7 @@ def rehearse_best(
     on_checked: Callable[[PromotionPlan], None],
 ) -> PromotionPlan:
     """What `promote_best` would do, without doing it; raises as it does."""
-    candidate = best_candidate(service.registry, config)
+    candidate = best_candidate(service.journal, service.registry, config, service.report)
     on_found(candidate)
     plan = service.check(candidate)
     on_checked(plan)
@@ -184,15 +250,3 @@ def for_each_family(
         raise grave[0]
     if failures and len(failures) == len(configs):
         raise failures[0]
-
-
-def _rounds(registry: Registry, config: FamilyConfig) -> list[str]:
-    """The training rounds that the newest versions of the family's registered models belong to."""
-    rounds = []
-    for algorithm in config.candidates:
-        try:
-            model = registry.model(config.model_name(algorithm))
-        except UnknownModel:
-            continue
-        rounds += [version.tags.get(ROUND_TAG, "") for version in model.versions]
-    return rounds

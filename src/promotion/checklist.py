@@ -13,6 +13,7 @@ from promotion.config.family import FamilyConfig
 from promotion.config.policy import Contacts, Review
 from promotion.errors import JournalError, PromotionError
 from promotion.gates.quality import threshold_gates
+from promotion.journal.monitoring import newest_runs
 from promotion.journal.records import Authority
 from promotion.reconcile.projection import STAGE_TAG
 from promotion.registry.stages import Stage
@@ -185,10 +186,17 @@ def _health(after: _Aftermath) -> ItemResult:
 
 
 def _monitoring(after: _Aftermath) -> ItemResult:
-    monitoring = after.config.monitoring if after.config else None
-    if monitoring is None or not monitoring.drift:
+    """Whether the monitor runs: it follows what serves. A section in a file alone watches nothing."""
+    config = after.config
+    if config is None or config.monitoring is None or not config.monitoring.drift:
         return ItemOutcome.BY_HAND, "set up the dashboards: the family's section monitoring with drift: true is missing"
-    return ItemOutcome.DONE, "drift and performance are watched as the section monitoring says"
+    last = next(iter(newest_runs(after.service.journal, config.family, 1)), None)
+    look = f"python scripts/monitor-model.py --model {config.family}"
+    if last is None or after.service.journal.now() - last.at > config.monitoring.window:
+        seen = f"its last run was at {last.at:%Y-%m-%d %H:%M} UTC" if last else "no run of it is on record"
+        return ItemOutcome.BY_HAND, f"start the monitor and look at its page: {look} ({seen})"
+    seen = f"at {last.at:%Y-%m-%d %H:%M} UTC it looked at {last.model} v{last.version}"
+    return ItemOutcome.DONE, f"the monitor runs: {seen}, next at what serves now"
 
 
 def _stakeholders(after: _Aftermath) -> ItemResult:
@@ -209,13 +217,13 @@ def _stakeholders(after: _Aftermath) -> ItemResult:
 def _review(after: _Aftermath) -> ItemResult:
     days = (after.config.review if after.config else Review()).performance_days
     due = after.service.journal.now() + timedelta(days=days)
-    return ItemOutcome.DONE, f"due on {due:%Y-%m-%d}, {days} days from now"
+    return ItemOutcome.DONE, f"due on {due:%Y-%m-%d}, {days} days from now: the compliance report lists it until then"
 
 
 def _previous(after: _Aftermath) -> ItemResult:
     left = after.move.before
     if left is None:
-        return ItemOutcome.DONE, "there was no previous version"
+        return ItemOutcome.DONE, "the journal has no version that was in Production before"
     version = after.service.registry.version(left.model, left.number)
     with local_artifact(after.service.registry, version) as folder:
         digest = artifact_digest(folder)
@@ -255,7 +263,8 @@ def _shown(after: _Aftermath) -> ItemResult:
     if move.unprojected or shown.stage is not move.to or alias != move.version.number:
         seen = f"{shown} in {shown.stage} and @production at {f'v{alias}' if alias else 'no version'}"
         return ItemOutcome.FAILED, f"MLflow shows {seen}: python scripts/promote-model.py --reconcile"
-    return ItemOutcome.DONE, f"MLflow shows {shown} in {shown.stage} and @production at it, as the journal does"
+    outcome, detail = _monitoring(after)
+    return outcome, f"MLflow shows {shown} in {shown.stage} and @production at it; {detail}"
 
 
 def _stage(stage: Stage, tag: str | None) -> Stage:

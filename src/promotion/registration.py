@@ -1,60 +1,153 @@
-"""Record a version that MLflow has: its files measured and signed, under a semantic version."""
+"""Record a version that was trained elsewhere: its files measured, scanned and signed as received."""
 
 from __future__ import annotations
 
-from promotion.approvals.people import actor, trainers
+from collections.abc import Sequence
+from typing import Any
+
+from promotion.approvals.people import actor, persons, readable_person, trainers
 from promotion.artifacts.files import artifact_digest, local_artifact
+from promotion.artifacts.provenance import Registered, registered
+from promotion.artifacts.requirements import foreign_requirements
+from promotion.artifacts.scanning import problems as scan
 from promotion.artifacts.signature import sign_artifact
 from promotion.config.policy import Approvals
-from promotion.errors import ArtifactTampered, NothingToDo
+from promotion.errors import ArtifactTampered, GateRefused, NothingToDo, PromotionError, UsageError
 from promotion.journal.records import Entry, Registration
-from promotion.registry.contract import ModelVersion
-from promotion.registry.semver import require_semantic
+from promotion.registry.contract import ModelVersion, TrackedRun
+from promotion.registry.semver import is_semantic, require_semantic
 from promotion.service import PromotionService
 from promotion.signing.keys import Keys
 
+_COMMIT = "mlflow.source.git.commit"
 
-def register_version(service: PromotionService, version: ModelVersion, *, semver: str | None = None) -> Entry:
-    """Tell the journal of one version.
+
+def register_version(
+    service: PromotionService, version: ModelVersion, *, semver: str | None = None, trainer: str | None = None
+) -> Entry:
+    """Tell the journal of one version: whose it is, what its files are, signed with our key as received.
 
     Args:
         service: Its journal is told.
         version: Which.
         semver: The semantic version it gets; the family's next minor one by default.
+        trainer: Who trained it; the account of its run by default. May be added later where nobody was known.
 
     Raises:
         NothingToDo: It is registered already.
-        ArtifactTampered: Its files are not those that the journal recorded when it moved.
-        UsageError: `semver` is malformed or taken.
+        ArtifactTampered: Its files are not those that the journal recorded.
+        GateRefused: Somebody else is recorded as its trainer, or its registration was changed by SQL.
+        UsageError: `semver` is malformed or taken, `trainer` is no person.
         RegistryForbidden: Whoever acts may read MLflow and not write it.
         PromotionError: Its files cannot be read or signed; nothing was recorded.
     """
-    family, given = service.family(version.model), require_semantic(semver) if semver else None
-    journal, config = service.journal, service.configs.get(family)
+    given = require_semantic(semver) if semver else None
+    if trainer is not None:
+        _require_trainer(trainer, _machines(service, version))
+    return _register(service, version, semver=given, trainer=trainer, is_explicit=True)
+
+
+def receive(service: PromotionService, version: ModelVersion) -> None:
+    """Register at its first check what somebody else trained, in a family that asks for evidence; never twice.
+
+    It pins the files that were checked. A family that trains here receives nothing, and the gates say so; `--auto`
+    takes nothing that was registered this way.
+
+    Args:
+        service: Its journal is told, and it reports why not where that fails: a check is an answer all the same.
+        version: Which.
+    """
+    config = service.configs.owner(version.model)
+    if config is None or config.trains_here:
+        return
+    try:
+        entry = service.journal.entry(version.model, version.number)
+        if entry is None or registered(service.journal, entry.id) is None:
+            _register(service, version, semver=None, trainer=None, is_explicit=False)
+            service.report(f"{version}: registered as received")
+    except NothingToDo:
+        return
+    except PromotionError as error:
+        service.report(f"⚠️ {version}: not registered: {error}")
+
+
+def findings_of(registration: Registration) -> Sequence[str]:
+    """What the scan said of a version's files when it was registered."""
+    found: Sequence[str] = registration.lineage.get("findings", ())
+    return found
+
+
+def _register(
+    service: PromotionService, version: ModelVersion, *, semver: str | None, trainer: str | None, is_explicit: bool
+) -> Entry:
+    family, journal = service.family(version.model), service.journal
     with journal.family_lock(family):
         entry = journal.entry(version.model, version.number)
-        if entry and entry.registered_at:
-            raise NothingToDo(f"{version} is registered already, as {entry.version}: nothing to do")
+        known = registered(journal, entry.id) if entry else None
+        if entry and known and (lost := known.contradiction(journal.registration(entry.id))):
+            raise GateRefused(f"{version}: {lost}")
         service.require_rights(family, version)
         with local_artifact(service.registry, version) as folder:
-            digest, signature = artifact_digest(folder), sign_artifact(folder, Keys.from_environment())
-        if entry and entry.digest not in {None, digest}:
-            raise ArtifactTampered(
-                f"{version}: its files are not those that were recorded when it moved: nothing was registered; restore "
-                "them, or register the model as a new version"
-            )
-        accounts = config.approvals.ci_accounts if config and config.approvals else None
-        machines = accounts or Approvals.model_fields["ci_accounts"].default
+            digest = artifact_digest(folder)
+            if entry and entry.digest not in {None, digest}:
+                raise ArtifactTampered(
+                    f"{version}: its files are not those that were recorded: nothing was registered; restore them, or "
+                    "register the model as a new version"
+                )
+            if entry and known:
+                _require_news(entry, known, trainer, is_explicit=is_explicit)
+            findings = [*scan(folder), *foreign_requirements(folder)]
+            signature = sign_artifact(folder, Keys.from_environment())
+        run = service.registry.run(version.run_id) if version.run_id else None
+        who = trainer or (run.user if run else None)
         registration = Registration(
             digest=digest,
             signature=signature,
-            trainer=",".join(trainers(actor(), None, machines)) or None,
+            trainer=",".join(trainers(who or "", None, _machines(service, version))) or None,
             feature_hash=None,
-            metrics={},
-            lineage={"run_id": version.run_id, "source": version.source},
+            metrics=run.metrics if run else {},
+            lineage=_lineage(version, run, findings),
             provenance="received",
         )
-        journal.register(family, [(version, registration)], actor=actor(), semver=given)
+        if semver is None and entry and is_semantic(entry.version):
+            semver = entry.version
+        journal.register(family, [(version, registration)], actor=actor(), semver=semver, is_explicit=is_explicit)
     found = journal.entry(version.model, version.number)
     assert found is not None  # noqa: S101  # written above
     return found
+
+
+def _require_news(entry: Entry, known: Registered, trainer: str | None, *, is_explicit: bool) -> None:
+    """A registration is made once; what may be added is a trainer nobody knew, and somebody's name to a first check."""
+    if known.provenance == "trained" and trainer:
+        raise GateRefused(f"{entry}: our training registered it: who trained it is not said afterwards; train it again")
+    if known.trainer and trainer and persons(known.trainer.split(",")) != persons([trainer]):
+        raise GateRefused(
+            f"{entry}: {known.trainer} is recorded as its trainer, by {known.actor}: a registration is not rewritten; "
+            "register the model as a new version"
+        )
+    if (known.is_explicit or not is_explicit) and not (trainer and not known.trainer):
+        raise NothingToDo(f"{entry} is registered already, as {entry.version}: nothing to do")
+
+
+def _require_trainer(trainer: str, machines: Sequence[str]) -> None:
+    if readable_person(trainer) in persons(machines):
+        raise UsageError(f"--trainer {trainer}: a CI account is no person: name who started the training")
+
+
+def _machines(service: PromotionService, version: ModelVersion) -> Sequence[str]:
+    config = service.configs.owner(version.model)
+    default: Sequence[str] = Approvals.model_fields["ci_accounts"].default
+    return config.approvals.ci_accounts if config and config.approvals else default
+
+
+def _lineage(version: ModelVersion, run: TrackedRun | None, findings: Sequence[str]) -> dict[str, Any]:
+    told: dict[str, Any] = {"run_id": version.run_id, "source": version.source}
+    if run:
+        told |= {
+            "run_user": run.user,
+            "git_commit": run.tags.get(_COMMIT),
+            "source_name": run.tags.get("mlflow.source.name"),
+            "datasets": [{"name": name, "digest": digest} for name, digest in run.datasets],
+        }
+    return {name: value for name, value in (told | {"findings": list(findings)}).items() if value}

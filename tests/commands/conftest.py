@@ -88,6 +88,7 @@ def governed(_governed_home: SharedHome, monkeypatch: pytest.MonkeyPatch) -> Sto
     """That family, on 5 December; the acting account is jenkins."""
     store = _governed_home.back_to("staged")
     monkeypatch.setenv("PROMOTION_HOME", str(store.home))
+    monkeypatch.setenv("PROMOTION_KEYS", str(store.home / "keys"))
     monkeypatch.setenv("PROMOTION_CLOCK", "2026-12-05T09:00:00")
     monkeypatch.setenv("PROMOTION_ACTOR", "jenkins")
     return store

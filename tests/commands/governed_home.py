@@ -11,6 +11,7 @@ import yaml
 from tests.promotion.shared_home import ARTIFACTS, SharedHome
 
 from promotion.artifacts.files import artifact_digest
+from promotion.artifacts.signature import sign_artifact
 from promotion.bootstrap import open_promotions
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import REPOSITORY
@@ -18,6 +19,7 @@ from promotion.evaluation.signature import signature_types
 from promotion.journal.records import Registration
 from promotion.registry.stages import Stage
 from promotion.service import Mover
+from promotion.signing.keys import Keys
 
 GOVERNED = "alzheimer_classifier"
 
@@ -49,7 +51,9 @@ def governed_home(folder: Path, empty_store: Path, fitted_model: Path) -> Shared
                 store.client.create_registered_model(GOVERNED)
             store.client.create_model_version(GOVERNED, source=str(artifact))
             known = service.candidate(GOVERNED, number)
-            facts = Registration(artifact_digest(artifact), None, "tina", "f" * 64, {}, {})
+            patch.setenv("PROMOTION_KEYS", str(store.home / "keys"))
+            signature = sign_artifact(artifact, Keys.from_environment())
+            facts = Registration(artifact_digest(artifact), signature, "tina", "f" * 64, {}, {})
             service.journal.register(GOVERNED, [(known, facts)], actor="tina", semver=version)
         mover = Mover("anna", "before the rules")
         changes = [(1, Stage.PRODUCTION), (2, Stage.PRODUCTION), (3, Stage.STAGING)]

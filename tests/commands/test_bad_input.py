@@ -19,8 +19,6 @@ from promotion.config.settings import REPOSITORY, Settings
 from promotion.registry.stages import Stage
 from promotion.service import Mover
 
-BEST = {"best_model": "true", "roc_auc": "0.9665", "promotion.round": "2026-01-05T08:00:00"}
-
 
 def _refused(result: Result, exit_code: int, *parts: str) -> None:
     """The last line says what happened; it is one line, and no traceback is above it."""
@@ -120,29 +118,30 @@ def test_a_version_that_is_not_ready(churn: Store, promote: Promote, status: str
     assert (shown, serving) == (churn.shown(), churn.service().journal.productions())
 
 
-@pytest.mark.usefixtures("no_journal")
 @pytest.mark.parametrize(
     ("tag", "found"),
     [(None, "missing"), ("nan", "'nan', not a finite number"), ("-inf", "'-inf'"), ("very good", "'very good'")],
 )
 def test_a_winner_without_a_usable_metric_tag(store: Store, promote: Promote, tag: str | None, found: str) -> None:
     """Missing, NaN, infinite or garbage `roc_auc`: refused by name, nothing created."""
-    store.register(LOGISTIC, {key: value for key, value in {**BEST, "roc_auc": tag}.items() if value is not None})
+    store.train("heart-disease", LOGISTIC)
+    store.client.delete_model_version_tag(LOGISTIC, "1", "roc_auc")
+    if tag is not None:
+        store.client.set_model_version_tag(LOGISTIC, "1", "roc_auc", tag)
     before = store.rows()
 
     _refused(promote("--auto"), 3, f"{LOGISTIC} v1: tag roc_auc is {found}")
 
     assert before == store.rows()
-    assert not (store.home / "promotion.db").exists()
 
 
 def test_two_best_models(store: Store, promote: Promote) -> None:
     """Two tags in one round: refused, naming both."""
-    store.register(LOGISTIC, BEST)
-    store.register(FOREST, BEST)
+    store.train("heart-disease", LOGISTIC, FOREST)
+    store.client.set_model_version_tag(FOREST, "1", "best_model", "true")
     before = store.rows()
 
-    _refused(promote("--auto"), 3, "2 versions of 'heart-disease'", f"{LOGISTIC} v1", f"{FOREST} v1", "remove one tag")
+    _refused(promote("--auto"), 3, "2 versions of 'heart-disease'", f"{LOGISTIC} v1", f"{FOREST} v1", "remove one")
 
     assert before == store.rows()
 

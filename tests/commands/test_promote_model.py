@@ -195,14 +195,30 @@ def test_an_unchanged_retrain_is_not_better(trained: Store, promote: Promote) ->
     promote("--auto")
     files = trained.registry.artifact_uri(trained.registry.version(LOGISTIC, 2))
     trained.client.delete_model_version_tag(LOGISTIC, "2", "best_model")
-    tags = {"best_model": "true", "roc_auc": "0.9665", "promotion.round": "9999-01-01T00:00:00"}
-    trained.client.create_model_version(LOGISTIC, files, tags=tags)
+    trained.client.create_model_version(LOGISTIC, files, tags={"best_model": "true", "roc_auc": "0.9665"})
+    trained.record_training("heart-disease", [(LOGISTIC, 3)], LOGISTIC)
 
     result = promote("--auto")
 
     assert 5 == result.exit_code
     assert f"{LOGISTIC} v3 is not better than Production: 0.9665 against 0.9665 (+0.0000" in result.stderr
     assert {f"{LOGISTIC} v2": "Production"} == trained.shown()
+
+
+def test_a_stranger_beside_the_training_is_named_and_passed_over(trained: Store, promote: Promote) -> None:
+    """Written straight into MLflow with the same files, best of a round in the far future: the trained one moves."""
+    files = trained.registry.artifact_uri(trained.registry.version(LOGISTIC, 2))
+    tags = {"best_model": "true", "roc_auc": "0.9999", "promotion.round": "2099-01-01T00:00:00"}
+    trained.client.create_model_version(LOGISTIC, files, tags=tags)
+
+    result = promote("--auto")
+
+    assert 0 == result.exit_code, result.stderr
+    assert f"{LOGISTIC} v3: passed over: tagged best_model=true, but registered by nobody here" in result.stderr
+    assert f"python scripts/register-model.py {LOGISTIC} 3" in result.stderr
+    assert {f"{LOGISTIC} v2": "Production"} == trained.shown()
+    named = promote(LOGISTIC, "3")
+    assert (3, True) == (named.exit_code, "signature: none, required valid signature" in named.stderr)
 
 
 def test_auto_rehearsed_creates_nothing(trained: Store, promote: Promote) -> None:

@@ -114,7 +114,13 @@ def test_nobody_is_told_to_train(team: Store, call: Any) -> None:
     who = ("--role", "risk", "--approver", "rita@example.com", "--comment", "fine")
     approved = call("mlops/registry/approve_model.py", *named, *who)
     assert 3 == approved.exit_code, approved.output
-    assert approved.stderr.strip().endswith("is unknown, so nobody can be told apart from them")
+    assert "is unknown, so nobody can be told apart from them: say who did: " in approved.stderr
+    assert approved.stderr.strip().endswith("python scripts/register-model.py churn-eu 1 --trainer WHO")
+    assert "train.py" not in approved.stderr
+    named_then = call("scripts/register-model.py", "churn-eu", "1", "--trainer", "tina@example.com", "--json")
+    assert (0, "tina@example.com") == (named_then.exit_code, json.loads(named_then.stdout)["registration"]["trainer"])
+    assert 5 == call("scripts/register-model.py", "churn-eu", "1").exit_code
+    assert 0 == call("mlops/registry/approve_model.py", *named, *who).exit_code
     assert 5 == call("scripts/promote-model.py", "--auto", "--model", "churn").exit_code
 
 

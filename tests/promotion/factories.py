@@ -8,7 +8,7 @@ import os
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -26,6 +26,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from promotion.artifacts.files import artifact_digest
+from promotion.artifacts.signature import sign_artifact
 from promotion.config.family import FamilyConfig, FamilyConfigs
 from promotion.config.settings import Settings
 from promotion.errors import ArtifactRefused, RegistryBroken, RegistryForbidden, RegistryUnreachable
@@ -34,14 +36,16 @@ from promotion.gates.evidence import Evaluation, Interval, Measurement
 from promotion.gates.gathering import Gatherer
 from promotion.journal.database import Database
 from promotion.journal.journal import Journal
-from promotion.journal.records import Authority, Change, Entry, Known
+from promotion.journal.records import Authority, Change, Entry, Known, Registration, TrainingRound
 from promotion.journal.reviews import Reviews
 from promotion.registry.contract import ModelVersion, Registry
 from promotion.registry.open import open_registry
 from promotion.registry.stages import Stage
 from promotion.rules.rulebook import Rulebook
 from promotion.service import PromotionService
+from promotion.signing.keys import Keys
 
+_ALGORITHMS: dict[str, Any] = {"forest": {}, "linear": {}}
 ANNA = Authority("promote", "anna", "the better one")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -91,6 +95,12 @@ def seal_unsigned(folder: Path, manifest: Manifest) -> None:
     (folder / MANIFEST).write_text(replace(manifest, files=files).text(), encoding="utf-8")
 
 
+def a_registration(digest: str, signature: str | None, **changes: Any) -> Registration:
+    """What a training would tell the journal of a version."""
+    known = Registration(digest, signature, "tess@lab.example", "f" * 64, {"roc_auc": 0.9}, {})
+    return replace(known, **changes)
+
+
 def an_entry(model: str = "churn", number: int = 1, stage: Stage = Stage.NONE, **changes: Any) -> Entry:
     """A version as the journal would know it; its row has the version's number."""
     known: dict[str, Any] = {
@@ -124,20 +134,24 @@ def promote(journal: Journal, family: str, version: Known, authority: Authority 
 
 
 def a_family(name: str = "tiny", **changes: Any) -> FamilyConfig:
-    """A family with two algorithms, whose evaluator below reads scores instead of computing them."""
+    """A family that trains elsewhere, whose evaluator below reads scores instead of computing them."""
     document: dict[str, Any] = {
         "family": name,
         "task": "binary-classification",
-        "registered_model": name + "-{algorithm}",
+        "registered_model": name + "-*",
         "promotion": "auto",
         "selection_metric": "roc_auc",
         "data": {"path": "data/tiny.csv", "columns": {"x": {"type": "number"}, "y": {"type": "code", "codes": [0, 1]}}},
         "target": {"column": "y", "positive_above": 0},
         "numeric": ["x"],
-        "candidates": {"forest": {}, "linear": {}},
         "gates": {"thresholds": {"roc_auc": {"minimum": 0.8}}},
     }
     return FamilyConfig.model_validate(document | changes)
+
+
+def a_training_family(name: str = "tiny", **changes: Any) -> FamilyConfig:
+    """The same family, which trains two algorithms here."""
+    return a_family(name, **{"registered_model": name + "-{algorithm}", "candidates": _ALGORITHMS} | changes)
 
 
 @dataclass(frozen=True)
@@ -256,6 +270,43 @@ class Store:
         folder.mkdir(parents=True)
         (folder / "scores.json").write_text(json.dumps(scores))
         return int(self.client.create_model_version(model, source=str(folder), tags=dict(tags or {})).version)
+
+    def train(
+        self,
+        family: str,
+        *models: str,
+        best: str = "",
+        tag: str = "",
+        tagged: Mapping[str, str] | None = None,
+        **scores: float,
+    ) -> list[int]:
+        """Make a version of each model and register them together as a training does; returns their numbers.
+
+        Args:
+            family: Whose.
+            models: Registered models.
+            best: The one that won, the first by default.
+            tag: The one that carries `best_model`, the winner by default; `-` for none.
+            tagged: Other tags of all.
+            scores: What each version's artifact scores.
+        """
+        winner = best or models[0]
+        tags = {"roc_auc": f"{scores.get('roc_auc', 0.9):.4f}"} | dict(tagged or {})
+        marked = tag or winner
+        made = {m: self.register(m, tags | ({"best_model": "true"} if m == marked else {}), **scores) for m in models}
+        self.record_training(family, list(made.items()), winner)
+        return list(made.values())
+
+    def record_training(self, family: str, versions: Sequence[tuple[str, int]], best: str) -> None:
+        """Tell the journal of versions as a training does that made them."""
+        journal, keys = Journal(Database(self.settings.database_url)), Keys.from_environment()
+        known: dict[str, tuple[Known, Registration]] = {}
+        for model, number in versions:
+            folder = Path(self.registry.artifact_uri(self.registry.version(model, number)).removeprefix("file://"))
+            registration = a_registration(artifact_digest(folder), sign_artifact(folder, keys))
+            known[model] = self.registry.version(model, number), registration
+        training = TrainingRound(f"round {time.monotonic_ns()}", known[best][0])
+        journal.register(family, list(known.values()), actor="trainer", semver=None, training=training)
 
     def artifact(self, model: str, number: int) -> Path:
         """Where the version's files are."""

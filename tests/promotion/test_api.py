@@ -104,7 +104,7 @@ def test_every_example_of_the_document_runs(
 
 def test_a_registered_version_is_signed_and_recorded(churn: Store) -> None:
     """Digest and signature of the files as they are, who, under which version; once."""
-    entry = promotion.register("churn", 2, semver="2.0.0")
+    entry = promotion.register("churn", 2, semver="2.0.0", trainer="anna")
 
     assert ("2.0.0", "anna", Stage.NONE) == (entry.version, entry.trainer, entry.stage)
     registration = churn.service().journal.registration(entry.id)

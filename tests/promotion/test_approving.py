@@ -10,7 +10,7 @@ import pytest
 from tests.promotion.factories import Store, a_family, make_key
 from tests.promotion.shared_home import SharedHome
 
-from promotion.approving import Approving, Opinion
+from promotion.approving import Approving, Opinion, standing_lines
 from promotion.config.family import FamilyConfig
 from promotion.errors import GateRefused, NothingToDo, UsageError
 from promotion.journal.records import Registration
@@ -21,6 +21,7 @@ from promotion.signing.ssh import APPROVAL, sign
 MODEL = "tiny-linear"
 APPROVALS: dict[str, Any] = {"roles": ["science", "devops"], "approvers": {"devops": ["dora"]}}
 FOR = Opinion("science", "anna", approved=True, comment="read the report")
+_DORA = Opinion("devops", "dora", approved=True, comment="it deploys")
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +210,39 @@ def test_another_persons_key_is_refused(store: Store, signed: FamilyConfig, keys
         _before(store, signed).record_now(FOR, "account", key=keys / "mallory")
 
     assert before == store.rows()
+
+
+def test_one_key_under_two_names_is_one_person(store: Store, keys: Path) -> None:
+    """Neither for two roles, nor beside the trainer, and not through a second key of either name."""
+    anna, mallory = ((keys / f"{name}.pub").read_text() for name in ("anna", "mallory"))
+    signers = store.home / "config" / "allowed_signers"
+    family = _family(signed=True, approvers={})
+    signers.write_text(f"anna,dora {anna}dora {mallory}")
+    _before(store, family).record_now(FOR, "account", key=keys / "anna")
+
+    for key in ("anna", "mallory"):
+        with pytest.raises(GateRefused, match=r"dora speaks for science already, as anna: their key is the same"):
+            _before(store, family).record_now(_DORA, "account", key=keys / key)
+    signers.write_text(f"anna {anna}dora {mallory}tina {mallory}")
+    with pytest.raises(GateRefused, match="dora trained tiny-linear v1"):
+        _before(store, family).record_now(_DORA, "account", key=keys / "mallory")
+    signers.write_text(f"* {anna}")
+    with pytest.raises(GateRefused, match=r"dora speaks for science already, as anna"):
+        _before(store, family).record_now(_DORA, "account", key=keys / "anna")
+
+
+def test_the_trainers_account_as_recorder(store: Store) -> None:
+    """It is remarked on; with `recorder: independent` it is refused, and what it has recorded counts no more."""
+    _before(store).record_now(FOR, "tina@laptop")
+    standing = _before(store).standing()
+    assert {"science": "recorded by the trainer's account tina@laptop"} == standing.remarks
+    assert "⚠️ recorded by the trainer's account tina@laptop" in standing_lines(standing)[0]
+
+    strict = _family(recorder="independent")
+    with pytest.raises(GateRefused, match=r"tina@laptop trained .* may not record approvals of it"):
+        _before(store, strict).record_now(_DORA, "tina@laptop")
+    _before(store, strict).record_now(FOR, "account")
+    assert {} == _before(store, strict).standing().remarks
 
 
 def test_an_unsigned_family_checks_a_signature_that_is_given(store: Store, signed: FamilyConfig, keys: Path) -> None:

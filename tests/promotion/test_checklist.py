@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -17,6 +18,8 @@ from tests.promotion.shared_home import SharedHome
 from promotion.checklist import Announced, Item, ItemOutcome, after_promotion, after_rollback
 from promotion.config.family import FamilyConfig
 from promotion.errors import DataError, JournalLocked
+from promotion.journal import clock
+from promotion.journal.monitoring import MonitoringRun, add_run
 from promotion.registry.stages import Stage
 from promotion.rollbacks import roll_back
 from promotion.service import Move, Mover, PromotionService
@@ -74,6 +77,11 @@ def _promote(store: Store, family: FamilyConfig, **options: Any) -> tuple[Promot
     return service, service.promote(service.check(service.candidate(MODEL, 2)), MOVER)
 
 
+def _look(service: PromotionService, at: datetime) -> None:
+    """A run of the monitor."""
+    add_run(service.journal, MonitoringRun("tiny", MODEL, 1, at - timedelta(hours=24), at, 500, None, {}, []))
+
+
 def _by_task(items: list[Item]) -> dict[str, tuple[ItemOutcome, str]]:
     return {item.task: (item.outcome, item.detail) for item in items}
 
@@ -85,6 +93,7 @@ def test_every_task_of_a_promotion_is_worked_off_and_recorded(
     monkeypatch.setenv("PROMOTION_CLOCK", "2026-12-01T09:00:00")
     contacts = {"serving_url": serving[0], "stakeholders": ["ds-team@duetmind.ai"]}
     service, promotion = _promote(store, a_family(monitoring={"drift": True}, contacts=contacts))
+    _look(service, clock.now() - timedelta(minutes=5))
 
     items = after_promotion(service, promotion)
 
@@ -92,12 +101,28 @@ def test_every_task_of_a_promotion_is_worked_off_and_recorded(
     assert [DONE, DONE, BY_HAND, DONE, DONE] == [item.outcome for item in items]
     assert f"{serving[0]} is healthy and serves version 2" == found["update model serving endpoint"][1]
     assert "tell ds-team@duetmind.ai" == found["notify stakeholders of deployment"][1]
-    assert "due on 2027-03-01, 90 days from now" == found["schedule performance review"][1]
+    assert "due on 2027-03-01, 90 days from now" in found["schedule performance review"][1]
+    assert "at 2026-12-01 08:55 UTC it looked at tiny-linear v1" in found["configure monitoring dashboards"][1]
     assert "tiny-linear v1 is archived, its artifact present" in found["archive previous version artifacts"][1]
     newest = service.journal.history("tiny", limit=1)[0]
     assert ("checklist", "anna", "after promote") == (newest.action, newest.actor, newest.reason)
     assert promotion.operation == newest.details["after"]
     assert [item.detail for item in items] == [item["detail"] for item in newest.details["items"]]
+
+
+@pytest.mark.parametrize(
+    ("ago", "told"), [(None, "no run of it is on record"), (timedelta(hours=25), "its last run was at ")]
+)
+def test_dashboards_are_done_only_where_the_monitor_runs(store: Store, ago: timedelta | None, told: str) -> None:
+    """A section in the family's file watches nothing: without a run in the window a person starts it, and looks."""
+    service, promotion = _promote(store, a_family(monitoring={"drift": True, "window": "24h"}))
+    if ago:
+        _look(service, clock.now() - ago)
+
+    outcome, detail = _by_task(after_promotion(service, promotion))["configure monitoring dashboards"]
+
+    assert BY_HAND is outcome
+    assert f"python scripts/monitor-model.py --model tiny ({told}" in detail
 
 
 def test_what_nobody_configured_is_left_to_a_person(store: Store) -> None:
@@ -173,9 +198,9 @@ def test_a_first_promotion_has_no_predecessor_to_keep(store: Store) -> None:
     service = store.service(a_family("other"))
     promotion = service.promote(service.check(service.candidate("other-linear", 1)), MOVER)
 
-    assert (DONE, "there was no previous version") == _by_task(after_promotion(service, promotion))[
-        "archive previous version artifacts"
-    ]
+    assert (DONE, "the journal has no version that was in Production before") == _by_task(
+        after_promotion(service, promotion)
+    )["archive previous version artifacts"]
 
 
 def test_a_checklist_that_cannot_be_recorded_does_not_fail_the_promotion(store: Store) -> None:
@@ -207,7 +232,7 @@ def test_a_rollback_is_validated(store: Store, serving: tuple[str, Answers]) -> 
     items = after_rollback(service, promotion)
 
     found = _by_task(items)
-    assert [DONE, DONE, DONE, BY_HAND] == [item.outcome for item in items]
+    assert [DONE, DONE, BY_HAND, BY_HAND] == [item.outcome for item in items]
     assert "roc_auc 0.9000 (required ≥ 0.8) on 60 test rows" == found["confirm prediction quality"][1]
     assert "MLflow shows tiny-linear v1 in Production" in found["update monitoring dashboards"][1]
     assert "after rollback" == service.journal.history("tiny", limit=1)[0].reason
@@ -266,7 +291,7 @@ def test_mlflow_that_lags_behind_fails_the_validation(store: Store) -> None:
 
 
 def test_a_model_without_configuration_is_validated_as_far_as_it_can_be(store: Store) -> None:
-    """Quality is left to a person, the rest is done."""
+    """Everything is left to a person."""
     for _ in range(2):
         store.register("churn")
     service = store.service()
@@ -275,7 +300,7 @@ def test_a_model_without_configuration_is_validated_as_far_as_it_can_be(store: S
 
     items = after_rollback(service, roll_back(service, "churn", None, MOVER))
 
-    assert [BY_HAND, BY_HAND, DONE, BY_HAND] == [item.outcome for item in items]
+    assert [BY_HAND, BY_HAND, BY_HAND, BY_HAND] == [item.outcome for item in items]
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,11 @@ def test_a_killed_approval_is_recorded_with_its_event_or_not_at_all(
 ) -> None:
     """Killed at its n-th write, for every n: it counts or it is not there, and saying it again works."""
     settings = governed.store.settings
-    environment = {"PROMOTION_HOME": str(settings.home), "PROMOTION_CLOCK": "2026-12-05T09:00:00"}
+    environment = {
+        "PROMOTION_HOME": str(settings.home),
+        "PROMOTION_KEYS": str(settings.home / "keys"),
+        "PROMOTION_CLOCK": "2026-12-05T09:00:00",
+    }
     counted = []
     for number in range(1, 100):
         governed.back_to("staged")

@@ -15,7 +15,7 @@ from models.training.selection import Examined
 from promotion.approvals.people import actor, trainers
 from promotion.artifacts.files import artifact_digest
 from promotion.artifacts.signature import sign_artifact
-from promotion.auto import BEST_TAG, ROUND_TAG
+from promotion.auto import BEST_TAG, ROUND_TAG, newest_round
 from promotion.config.commit import Commit, current_commit
 from promotion.config.family import FamilyConfig
 from promotion.config.policy import Approvals
@@ -25,7 +25,7 @@ from promotion.data.datasets import Dataset, Partition, feature_schema_hash
 from promotion.evaluation.metrics import METRICS
 from promotion.gates.evidence import Interval
 from promotion.journal.journal import Journal
-from promotion.journal.records import Registration
+from promotion.journal.records import Registration, TrainingRound
 from promotion.signing.keys import Keys
 
 
@@ -145,14 +145,20 @@ class Round:
         return CandidateResult(algorithm, folds, test, config.model_name(algorithm), version, run_id, registration)
 
     def register(self, journal: Journal, results: Sequence[CandidateResult], semver: str | None) -> str:
-        """Tell the journal what was registered, all under one semantic version; returns it.
+        """Tell the journal what was registered, all under one semantic version, and which is the best; returns it.
+
+        Args:
+            journal: Is told.
+            results: The best one first.
+            semver: The semantic version; None for the next minor one.
 
         Raises:
             UsageError: `semver` is taken.
             JournalError: The journal cannot be written.
         """
         known = [(result, result.registration) for result in results]
-        return journal.register(self._config.family, known, actor=actor(), semver=semver)
+        training = TrainingRound(self.timestamp, results[0])
+        return journal.register(self._config.family, known, actor=actor(), semver=semver, training=training)
 
     def _facts(
         self, algorithm: str, params: Mapping[str, Any], test: Mapping[str, Interval], folds: Mapping[str, FloatArray]
@@ -221,28 +227,25 @@ def _beaten(others: Mapping[str, Mapping[str, FloatArray]]) -> dict[str, float]:
     }
 
 
-def crown(config: FamilyConfig, settings: Settings, best: CandidateResult, round_: str) -> None:
+def crown(config: FamilyConfig, settings: Settings, journal: Journal, best: CandidateResult) -> None:
     """Tag the best version, and it alone in the whole family.
 
-    Two trainings may finish together: each looks again after tagging and leaves only the newest round's tag, so
-    whoever looks last leaves exactly one.
+    Two trainings may finish together: each tags its best and then leaves only the tag of the round that the journal
+    has last, so whoever looks last leaves exactly one.
 
     Args:
         config: The family.
         settings: Where the registry is.
-        best: The winner.
-        round_: Timestamp of its training.
+        journal: Knows the newest round.
+        best: The winner of this one.
     """
     import mlflow
 
     client = mlflow.MlflowClient(settings.tracking_uri, settings.registry_uri)
-    for version in _tagged_best(client, config):
-        client.delete_model_version_tag(version.name, str(version.version), BEST_TAG)
     client.set_model_version_tag(best.model, str(best.version), BEST_TAG, "true")
-    holders = _tagged_best(client, config)
-    newest = max((version.tags.get(ROUND_TAG, "") for version in holders), default=round_)
-    for version in holders:
-        if version.tags.get(ROUND_TAG, "") != newest:
+    newest = {version.place for version in newest_round(journal, config) if version.is_best}
+    for version in _tagged_best(client, config):
+        if (version.name, int(version.version)) not in newest:
             client.delete_model_version_tag(version.name, str(version.version), BEST_TAG)
 
 

@@ -123,7 +123,7 @@ def train(
             results.append(training.log(algorithm, examined[algorithm], folds[algorithm], others))
             progress("logging and registering", len(results), len(registered))
         given = training.register(journal, results, semver)
-        crown(config, settings, results[0], training.timestamp)
+        crown(config, settings, journal, results[0])
     return TrainingResult(
         family=config.family,
         round=training.timestamp,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from promotion.approvals.identities import Identities
 from promotion.approvals.people import misreading, person, persons
 from promotion.config.policy import Approvals
 from promotion.journal import clock
@@ -25,13 +26,15 @@ class Standing:
     Attributes:
         given: Approvals that count, by role.
         missing: Why each other role's does not, by role.
+        remarks: What is odd about an approval that counts all the same, by role.
     """
 
     given: dict[str, Approval]
     missing: dict[str, str]
+    remarks: dict[str, str] = field(default_factory=dict)
 
 
-def standing(
+def standing(  # noqa: PLR0913  # everything an approval is weighed against
     policy: Approvals,
     approvals: Sequence[Approval],
     *,
@@ -41,6 +44,7 @@ def standing(
     now: datetime,
     verify: Callable[[Approval], str],
     rules_since: Callable[[str], Sequence[str]] = lambda _digest: (),
+    identities: Identities | None = None,
 ) -> Standing:
     """Weigh what was said; each role's newest word counts, and each person's word counts for one role.
 
@@ -53,7 +57,9 @@ def standing(
         now: UTC.
         verify: Says what is wrong with an approval's signature; empty when nothing is.
         rules_since: What of the rules is different now from those of a digest, one text a key.
+        identities: Which names are one person; without it, those that are spelled alike.
     """
+    identities = identities or Identities()
     newest = {approval.role: approval for approval in sorted(approvals, key=lambda said: not said.is_void)}
     trainers = trainers_of(entry)
     result = Standing({}, {})
@@ -62,21 +68,42 @@ def standing(
         approval = newest.get(role)
         problem = "nobody yet" if approval is None else ""
         if approval:
-            speaker = person(approval.approver)
             problem = (
                 _objection(policy, approval, digest, evidence, outdated=_outdated(approval, rules_since), now=now)
                 or misstatement(approval, entry)
                 or ("" if trainers else "who trained the version is unknown, so nobody can be told apart from them")
-                or (f"{approval.approver} trained it" if speaker in trainers else "")
-                or (f"{approval.approver} speaks for {spoken[speaker]} already" if speaker in spoken else "")
                 or verify(approval)
+                or _conflict(policy, approval, identities, trainers, spoken)
             )
         if problem:
             result.missing[role] = problem
         elif approval:
             result.given[role] = approval
-            spoken[person(approval.approver)] = role
+            spoken[approval.approver] = role
+            if approval.recorder and identities.first(approval.recorder, trainers):
+                result.remarks[role] = f"recorded by the trainer's account {approval.recorder}"
     return result
+
+
+def _conflict(
+    policy: Approvals,
+    approval: Approval,
+    identities: Identities,
+    trainers: Iterable[str],
+    spoken: Mapping[str, str],
+) -> str:
+    """Why a person may not say this beside what else they did; empty when they may. Their signature was verified."""
+    name = approval.approver
+    identities.signed(name, approval.signature)
+    if identities.first(name, trainers):
+        return f"{name} trained it"
+    if other := identities.first(name, spoken):
+        same = "" if person(other) == person(name) else f", as {other}: their key is the same"
+        return f"{name} speaks for {spoken[other]} already{same}"
+    recorder = approval.recorder
+    if policy.recorder == "independent" and recorder and identities.first(recorder, trainers):
+        return f"the approval of {name} was recorded by the trainer's own account, {recorder}: somebody else records it"
+    return ""
 
 
 def trainers_of(entry: Entry | None) -> set[str]:

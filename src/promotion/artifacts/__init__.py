@@ -1,1 +1,1 @@
-"""A version's files: fetched, digested, scanned, and held against the signature of whoever made them."""
+"""A version's files: fetched, digested, scanned, held against their signature, and who registered them."""

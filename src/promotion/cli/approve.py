@@ -60,6 +60,7 @@ def approve_command(
     if (statement is None) != (signature is None) or (statement and (key or print_statement)):
         raise UsageError("--statement and --signature belong together, and replace --sign and --print-statement")
     from promotion.approving import Approving
+    from promotion.registration import receive
 
     service = promotions()
     candidate = service.candidate(service.registered_model(model_name), version)
@@ -67,6 +68,8 @@ def approve_command(
         remark_clock(service.journal)
     else:
         service.synchronise(service.family(candidate.model))
+    if opinion:
+        receive(service, candidate)
     approving = Approving(service, service.check(candidate))
     if opinion and print_statement:
         _print(approving.statement(opinion))

@@ -1,4 +1,4 @@
-"""What the gates say of a version and what comes next; nothing is moved and nothing recorded."""
+"""What the gates say of a version and what comes next; nothing is moved."""
 
 from __future__ import annotations
 
@@ -40,9 +40,13 @@ _REGISTRY = "python mlops/registry"
 def check_command(*, model_name: str, version: str, to_stage: str, page: Path | None, as_json: bool) -> None:
     """Check a version against every gate of its family: measured against required, and the next command to type.
 
+    Nothing moves. A version that nobody registered, of a family that trains elsewhere, is registered as received.
+
     Exit codes: 0 eligible, 1 failed, 2 usage or configuration, 3 not eligible, 5 it is there already.
     """
+    from promotion.artifacts.provenance import registered
     from promotion.listing import gate_lines
+    from promotion.registration import receive
     from promotion.service import refusal
 
     service = promotions()
@@ -50,6 +54,7 @@ def check_command(*, model_name: str, version: str, to_stage: str, page: Path | 
     family = service.family(candidate.model)
     remark_clock(service.journal)
     _say_unsettled(service, family)
+    receive(service, candidate)
     plan = service.check(candidate, Stage.parse(to_stage))
     steps = list(_next_steps(service, plan))
     if page:
@@ -58,6 +63,9 @@ def check_command(*, model_name: str, version: str, to_stage: str, page: Path | 
         write_promotion_page(service, plan, page)
         talk(f"wrote {page}")
     if not as_json:
+        entry = service.journal.entry(candidate.model, candidate.number)
+        known = registered(service.journal, entry.id) if entry else None
+        echo(f"{plan.candidate}: {known.story if known else 'registered by nobody'}")
         for line in [*gate_lines(plan.report), "Next:", *(f"   {step}" for step in steps)]:
             echo(line)
     if not plan.report.passed:

@@ -43,6 +43,11 @@ TABLE = {
         "Promote a version, or with --auto the best.",
     ),
     "list": Verb("", "promotion.cli.registry:list_command", "List what is registered, and in which stage."),
+    "register": Verb(
+        "scripts/register-model.py",
+        "promotion.cli.registry:register_command",
+        "Record a version that was trained elsewhere.",
+    ),
     "history": Verb("", "promotion.cli.registry:history_command", "Who moved what, when, why, on what evidence."),
     "reconcile": Verb("", "promotion.cli.registry:reconcile_command", "Make MLflow and the journal agree."),
     "restore": Verb("", "promotion.cli.registry:restore_command", "Put back what was changed past the rules."),

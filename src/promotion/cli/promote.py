@@ -107,7 +107,7 @@ def promote_command(action: str | None, **options: Any) -> None:
 
 
 def _auto(service: PromotionService, wish: Wish) -> None:
-    from promotion.auto import auto_families, for_each_family
+    from promotion.auto import auto_families, for_each_family, how_to_begin
 
     broken = say_broken(service.configs, wish.family)
     families = auto_families(service.configs, wish.family, talk)
@@ -115,9 +115,7 @@ def _auto(service: PromotionService, wish: Wish) -> None:
     def act(config: FamilyConfig) -> None:
         # Of several families one that was never trained is a line, not a page of headings.
         if len(families) > 1 and not any(config.owns(model.name) for model in service.registry.models()):
-            raise NothingToDo(
-                f"no version is registered: train first (python src/models/train.py --model {config.family})"
-            )
+            raise NothingToDo(f"no version is registered: {how_to_begin(config)}")
         _auto_family(service, config, wish)
 
     for_each_family(families, act, talk, broken)
@@ -128,10 +126,13 @@ def _auto_family(service: PromotionService, config: FamilyConfig, wish: Wish) ->
     from promotion.service import Mover
 
     say = wish.say
-    label = config.selection_metric.upper().replace("_", "-")
 
     def found(candidate: ModelVersion) -> None:
-        say(f"✅ Found best model: {candidate} ({label}: {metric_tag(candidate, config.selection_metric):.4f})")
+        figure = ""
+        if config.trains_here:
+            metric = config.selection_metric
+            figure = f" ({metric.upper().replace('_', '-')}: {metric_tag(candidate, metric):.4f})"
+        say(f"✅ Found best model: {candidate}{figure}")
         _say_found(candidate, say)
 
     def checked(plan: PromotionPlan) -> None:
@@ -155,6 +156,7 @@ def _auto_family(service: PromotionService, config: FamilyConfig, wish: Wish) ->
 
 
 def _promote_named(service: PromotionService, wish: Wish) -> None:
+    from promotion.registration import receive
     from promotion.service import Mover, refusal
 
     say = wish.say
@@ -165,6 +167,7 @@ def _promote_named(service: PromotionService, wish: Wish) -> None:
         _say_outside_changes(service, family)
     else:
         service.synchronise(family)
+        receive(service, candidate)
     plan = service.check(candidate)
     _say_checked(plan, say, dry_run=wish.dry_run)
     if not wish.dry_run:

@@ -181,3 +181,42 @@ def cleanup_command(
     if as_json:
         lists = {"deleted": doomed, "kept": [verdict for verdict in found if verdict.kept]}
         echo_json({"exit_code": 0, "dry_run": dry_run, **lists}, indent=2, default=verdict_document)
+
+
+@command()
+@click.argument("name")
+@click.argument("version")
+@click.option("--trainer", metavar="WHO", help="Who trained it; the account of its run by default.")
+@click.option("--semver", help="Semantic version it gets, such as 1.2.0; the family's next minor one by default.")
+@AS_JSON
+def register_command(*, name: str, version: str, trainer: str | None, semver: str | None, as_json: bool) -> None:
+    """Record a version that was trained elsewhere: its files measured, scanned and signed with our key, as received.
+
+    NAME is a registered model, or a family that has just one; VERSION is MLflow's number. Where nobody was known to
+    have trained it, --trainer may be added later.
+
+    Exit codes: 0 done, 1 failed (files missing, or not those that were recorded), 2 usage or configuration, 3 its
+    registration would be rewritten, 5 it is registered already.
+    """
+    from promotion.artifacts.provenance import registered
+    from promotion.registration import findings_of, register_version
+
+    service = promotions()
+    candidate = service.candidate(service.registered_model(name), version)
+    entry = register_version(service, candidate, semver=semver, trainer=trainer)
+    registration = service.journal.registration(entry.id)
+    known = registered(service.journal, entry.id)
+    findings = findings_of(registration) if registration else ()
+    for finding in findings:
+        talk(f"⚠️ {candidate}: {finding}", colour="yellow")
+    if as_json:
+        document = {"model": entry.model, "version": entry.number, "semver": entry.version, "digest": entry.digest}
+        told = known.as_json() if known else None
+        echo_json({"exit_code": 0, **document, "registration": told, "findings": list(findings)}, indent=2)
+        return
+    echo(
+        f"✅ Registered {candidate} as {entry.version}, received, sha256 {str(entry.digest)[:12]}, signed with our key"
+    )
+    echo(f"   trained by {(entry.trainer or 'nobody knows whom').replace(',', ', ')}")
+    if not entry.trainer:
+        talk(f"approvals of it need that: python scripts/register-model.py {entry.model} {entry.number} --trainer WHO")

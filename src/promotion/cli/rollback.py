@@ -157,6 +157,7 @@ def move_command(
         raise UsageError("--override-gates needs --reason: why the gates do not count this time")
     if not approver.strip():
         raise UsageError("--approver needs the name of a person")
+    from promotion.registration import receive
     from promotion.service import Mover
 
     service = promotions()
@@ -167,6 +168,7 @@ def move_command(
     if target is Stage.ARCHIVED:
         _archive(service, candidate, before, mover, as_json=as_json)
         return
+    receive(service, candidate)
     plan = service.check(candidate, target, from_stage=before)
     _say_gates(plan)
     if mover.override and plan.report.refusals:

@@ -102,9 +102,11 @@ def _validate(
     """Score the version on the holdout, say what came out, and keep it in its run."""
     from promotion.evaluation.validation import bound_text, remember
     from promotion.listing import gate_lines
+    from promotion.registration import receive
 
     say(f"Loading model version {candidate.number}...")
     say("Evaluating on holdout validation set...")
+    receive(service, candidate)
     plan = service.check(candidate, Stage.STAGING)
     report = plan.report
     bounds = config.gates.thresholds

@@ -10,9 +10,8 @@ from typing import Any
 
 from promotion.compliance.facts import Act
 from promotion.compliance.report import Compliance
+from promotion.config.printable import as_cell
 
-# What a spreadsheet program may take for a formula (OWASP, CSV injection).
-_FORMULA = frozenset("=+-@\t\r\n")
 _AS_JSON = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 
 COLUMNS: dict[str, Callable[[Act], Any]] = {
@@ -65,5 +64,5 @@ def table(report: Compliance) -> str:
 
 
 def harmless_cell(cell: Any) -> Any:
-    """A cell that no spreadsheet program runs."""
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in _FORMULA else cell
+    """A cell that no spreadsheet program runs, in one line."""
+    return as_cell(cell) if isinstance(cell, str) else cell

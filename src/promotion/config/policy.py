@@ -189,6 +189,7 @@ class Approvals(Strict):
         signed: Whether an approval must carry a signature of a key in `allowed_signers`.
         approvers: By role, who may speak for it; a role that is not listed is open to anyone.
         ci_accounts: Accounts that are no persons: the trainer behind them is the commit's author.
+        recorder: `independent`: what the trainer's own account recorded does not count; otherwise it is remarked.
     """
 
     roles: Annotated[list[Name], Field(min_length=1)]
@@ -196,6 +197,7 @@ class Approvals(Strict):
     signed: bool = False
     approvers: dict[str, list[Name]] = {}
     ci_accounts: list[Name] = ["jenkins"]
+    recorder: Literal["anyone", "independent"] = "anyone"
 
     @model_validator(mode="after")
     def _roles_are_known(self) -> Approvals:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _SHORT = {"\n": "\\n", "\r": "\\r", "\x1b": "\\x1b"}
+_MARKUP = re.compile(r"[\\`<\[\]]")
+_FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
+"""With what a formula begins, full-width letters included."""
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 """Categories of what moves, hides or turns text: controls, formats (bidirectional, zero-width), separators of lines."""
 
@@ -19,6 +23,17 @@ def printable(text: str, *, keep: str = "\t") -> str:
     if text.isprintable():
         return text
     return "".join(letter if letter in keep or not _is_hidden(letter) else _spelled(letter) for letter in text)
+
+
+def as_markdown(text: str) -> str:
+    """The same where Markdown is shown, as in MLflow's descriptions: no link, picture, code or tag inside."""
+    return _MARKUP.sub(r"\\\g<0>", printable(text))
+
+
+def as_cell(text: str) -> str:
+    """The same in a table's cell: no spreadsheet program takes it for a formula (OWASP, CSV injection)."""
+    shown = printable(text)
+    return f"'{shown}" if shown.startswith("\t") or shown.lstrip()[:1] in _FORMULA else shown
 
 
 def _is_hidden(letter: str) -> bool:

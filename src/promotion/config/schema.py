@@ -89,7 +89,8 @@ class FamilyConfig(Strict):
             `{algorithm}`, which stands for the candidate's name, every candidate trained here is registered; a plain
             name takes the winner of the cross-validation alone.
         stated_task: Kind of learning problem.
-        promotion: Whether `--auto` may act on the family, whose models are then trained here.
+        promotion: Whether `--auto` may act on the family: on what is trained here, and without candidates on what
+            somebody registered with `promotion register`.
         rules: `committed`: no version moves on while this file differs from the git commit that is checked out; the way
             back stays open.
         not_better: What happens to a candidate that passes its thresholds but does not beat Production.
@@ -171,10 +172,6 @@ class FamilyConfig(Strict):
                 "runs the model on rows, and the file has no section data; add that, or remove this",
                 "gates",
                 rowless[0],
-            )
-        if self.promotion == "auto" and not self.trains_here:
-            raise contradiction(
-                "auto moves what was trained here, and the file has no candidates; write manual", "promotion"
             )
         return self
 

@@ -14,13 +14,15 @@ import skops.io
 import yaml
 from skops.io.exceptions import UntrustedTypesFoundException
 
-from promotion.artifacts.files import local_artifact
+from promotion.artifacts.files import artifact_digest, local_artifact
+from promotion.artifacts.provenance import require_recorded
 from promotion.artifacts.scanning import PICKLE_SUFFIXES, problems
 from promotion.artifacts.trusted_types import TRUSTED_TYPES
 from promotion.config.family import FamilyConfigs
 from promotion.errors import ArtifactRefused, PromotionError
 from promotion.evaluation.tasks import task_of_artifact
 from promotion.evaluation.tree_check import find_unsafe_tree
+from promotion.journal.reader import JournalReader
 from promotion.registry.contract import ModelVersion, Registry
 
 if TYPE_CHECKING:
@@ -40,15 +42,19 @@ class Predictor(Protocol):
         """One prediction a row; `rows` has one column a feature."""
 
 
-def load_version(registry: Registry, configs: FamilyConfigs, version: ModelVersion) -> Predictor:
+def load_version(
+    registry: Registry, journal: JournalReader, configs: FamilyConfigs, version: ModelVersion
+) -> Predictor:
     """Load one version.
 
     Raises:
+        ArtifactTampered: Its files, or its registration, are not what the journal recorded.
         ArtifactRefused: A configured family's artifact is not one we load.
         UnloadableModel: MLflow cannot load it, or not without running a pickle.
         RegistryError: MLflow did not answer.
     """
     with local_artifact(registry, version) as folder:
+        require_recorded(journal, version, artifact_digest(folder))
         # By configuration, never by what the artifact says of itself: a crafted one would choose the weaker loader.
         config = configs.owner(version.model)
         if config is None or not config.has_holdout:

@@ -51,6 +51,7 @@ def run_gates(family: str, context: Context) -> GateReport:
         evidence=evidence,
         rules=context.rules,
         rule_changes=context.rule_changes,
+        registration=context.registered.as_json() if context.registered else None,
     )
 
 
@@ -58,7 +59,7 @@ def _gates(context: Context) -> list[Gate]:
     """What is asked: integrity always; for a move onwards, all that is known before the comparison; then the rest."""
     config = context.config
     integrity: list[Gate] = [artifact.ready, artifact.present_and_unchanged]
-    integrity += artifact.signature_gates(config, is_signed=context.is_signed)
+    integrity += artifact.signature_gates(config, context)
     if context.entry and context.entry.known_bad:
         integrity.append(governance.not_known_bad)
     if config is None:

@@ -37,24 +37,36 @@ def present_and_unchanged(context: Context) -> GateResult:
     return GateResult(ARTIFACT, passed=True, measured=measured, required="files")
 
 
-def signature_gates(config: FamilyConfig | None, *, is_signed: bool) -> list[Gate]:
-    """Whether the signature made at registration vouches for every file; asked where one exists or must."""
-    needed = config is not None and config.gates.signature == "required"
-    if not needed and not is_signed:
-        return []
-    required = "valid signature"
+def signature_gates(config: FamilyConfig | None, context: Context) -> list[Gate]:
+    """Whether the signature made at registration vouches for every file; asked where one was made, or must be.
+
+    A family that trains here takes its own training's alone, but for a version that comes back: it served before.
+    """
+    trains_here = config is not None and config.trains_here and not context.is_rollback
+    needed = trains_here or (config is not None and config.gates.signature == "required")
+    return [_signed(config, trains_here=trains_here)] if needed or context.is_signed else []
+
+
+def _signed(config: FamilyConfig | None, *, trains_here: bool) -> Gate:
+    def answer(measured: str, why: str = "") -> GateResult:
+        return GateResult("signature", not why, measured, "valid signature", why, overridable=False)
 
     def gate(context: Context) -> GateResult:
+        train = f"train it here (python src/models/train.py --model {config.family})" if config and trains_here else ""
+        if context.signature_problem:
+            return answer("broken", context.signature_problem)
         if not context.is_signed:
-            trains_here = config is not None and config.trains_here
-            advice = ": train it again" if trains_here else "; leave out gates.signature until somebody can"
-            why = f"it was not registered by our training, so nobody vouches for its files{advice}"
-            return GateResult("signature", passed=False, measured="none", required=required, why=why, overridable=False)
-        broken = context.signature_problem
-        measured = "broken" if broken else "valid"
-        return GateResult("signature", not broken, measured, required, broken, overridable=False)
+            candidate = context.candidate
+            way = (
+                train
+                or f"python scripts/register-model.py {candidate.model} {candidate.number}, if you know whose it is"
+            )
+            return answer("none", f"nobody registered it, so nobody vouches for its files: {way}")
+        if trains_here and context.registered and context.registered.provenance != "trained":
+            return answer("not of our training", f"{context.registered.story}: {train}")
+        return answer("valid")
 
-    return [gate]
+    return gate
 
 
 def harmless(context: Context) -> GateResult:

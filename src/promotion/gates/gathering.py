@@ -8,8 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from promotion.approvals.identities import Identities
 from promotion.approvals.rules import NAMESPACE, Standing, standing
 from promotion.artifacts.files import artifact_digest, local_artifact
+from promotion.artifacts.provenance import Registered, registered
 from promotion.artifacts.requirements import foreign_requirements
 from promotion.artifacts.scanning import problems as scan
 from promotion.artifacts.signature import verify_artifact
@@ -20,7 +22,7 @@ from promotion.gates.cost import is_measured
 from promotion.gates.evidence import Evaluation, Evaluator, Measurement
 from promotion.journal import clock
 from promotion.journal.journal import Journal
-from promotion.journal.records import Approval, Entry, Known, Registration
+from promotion.journal.records import Approval, Entry, Known
 from promotion.journal.reviews import Reviews
 from promotion.registry.contract import ModelVersion, Registry
 from promotion.registry.stages import Stage
@@ -38,6 +40,7 @@ class _Files:
     problem: str = ""
     signature_problem: str = ""
     is_signed: bool = False
+    registered: Registered | None = None
     unsafe: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
@@ -118,6 +121,7 @@ class Gatherer:
             digest=found.digest,
             artifact_problem=found.problem,
             recorded_digest=entry.digest if entry else None,
+            registered=found.registered,
             is_signed=found.is_signed,
             signature_problem=found.signature_problem,
             unsafe=found.unsafe,
@@ -142,6 +146,7 @@ class Gatherer:
             rules=rules,
             rule_changes=tuple(map(str, changes_since_promotion(self._journal, rules))),
             rules_since=partial(rules_since, self._journal, rules),
+            identities=self.identities(),
         )
 
     def is_approved(self, config: FamilyConfig, entry: Entry) -> bool:
@@ -175,7 +180,12 @@ class Gatherer:
             now=self._journal.now(),
             verify=self._verifier(config),
             rules_since=partial(rules_since, self._journal, self._rulebook.of(config.family, config)),
+            identities=self.identities(),
         )
+
+    def identities(self) -> Identities:
+        """Which names are one person, by the list of those who may sign."""
+        return Identities.listed(self.allowed_signers)
 
     def _examine(
         self,
@@ -190,18 +200,21 @@ class Gatherer:
         """Look at one version's files; a model that is broken is evidence, a store that is down is a failure."""
         found = _Files()
         registration = self._journal.registration(entry.id) if entry else None
+        found.registered = registered(self._journal, entry.id) if entry else None
         signature = registration.signature if registration else None
-        found.is_signed = signature is not None
+        found.signature_problem = found.registered.contradiction(registration) if found.registered else ""
+        found.is_signed = signature is not None or bool(found.signature_problem)
         try:
             with local_artifact(self._registry, self._registry.version(version.model, version.number)) as folder:
                 found.digest = artifact_digest(folder)
                 found.sizes = _sizes(folder)
-                if signature:
+                if signature and not found.signature_problem:
                     found.signature_problem = _problem(_verify_files, folder, signature)
                 if config is None or evaluator is None:
                     return found
                 # Our signature over files found in MLflow says that they are unchanged, not where they come from.
-                is_ours = found.is_signed and not found.signature_problem and not _is_received(registration)
+                is_trained = found.registered is not None and found.registered.provenance == "trained"
+                is_ours = found.is_signed and not found.signature_problem and is_trained
                 found.unsafe = tuple(scan(folder, code_is_vouched=is_ours))
                 found.remarks = tuple(foreign_requirements(folder))
                 if refusal := _not_to_be_loaded(found, entry):
@@ -255,10 +268,6 @@ class Gatherer:
             )
 
         return problem
-
-
-def _is_received(registration: Registration | None) -> bool:
-    return registration is not None and registration.provenance == "received"
 
 
 def _not_to_be_loaded(found: _Files, entry: Entry | None) -> str:

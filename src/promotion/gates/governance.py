@@ -145,9 +145,13 @@ def approvals_gate(config: FamilyConfig, evidence: str) -> list[Gate]:
             now=context.now,
             verify=context.verify_approval,
             rules_since=context.rules_since,
+            identities=context.identities,
         )
         measured = f"{len(found.given)} of {len(policy.roles)}"
-        given = [f"{role}: {approval.approver}" for role, approval in found.given.items()]
+        given = [
+            f"{role}: {approval.approver}" + (f" ({found.remarks[role]})" if role in found.remarks else "")
+            for role, approval in found.given.items()
+        ]
         why = "; ".join([*given, *(f"{role}: {problem}" for role, problem in found.missing.items())])
         return GateResult(APPROVALS, not found.missing, measured, ", ".join(policy.roles), why)
 

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from promotion.approvals.identities import Identities
+from promotion.artifacts.provenance import Registered
 from promotion.config.family import FamilyConfig
 from promotion.gates.evidence import Evaluation, Interval, Measurement
 from promotion.journal.chain import digest
@@ -59,6 +61,7 @@ class Context:
         digest: sha256 of its artifact now; None when there is no artifact.
         artifact_problem: Why there is no artifact, or why it could not be scored.
         recorded_digest: The digest the journal recorded earlier, if any.
+        registered: Who registered it, as what; None when nobody did.
         is_signed: Whether a signature was recorded.
         signature_problem: Why the signature does not vouch for the files.
         unsafe: What in the files is dangerous to load.
@@ -83,6 +86,7 @@ class Context:
         rules: What the gates ask by; None where nobody read them.
         rule_changes: What of it is different from the last promotion, one text a key.
         rules_since: What of it is different from a digest, such as that of the rules an approval was given under.
+        identities: Which names are one person; None where only their spelling says so.
     """
 
     config: FamilyConfig | None
@@ -95,6 +99,7 @@ class Context:
     digest: str | None = None
     artifact_problem: str = ""
     recorded_digest: str | None = None
+    registered: Registered | None = None
     is_signed: bool = False
     signature_problem: str = ""
     unsafe: tuple[str, ...] = ()
@@ -119,6 +124,7 @@ class Context:
     rules: RuleSet | None = None
     rule_changes: tuple[str, ...] = ()
     rules_since: Callable[[str], Sequence[str]] = lambda _digest: ()
+    identities: Identities | None = None
 
 
 Gate = Callable[[Context], GateResult]
@@ -143,6 +149,7 @@ class GateReport:
         evidence: sha256 over what does not vary between two runs of the gates; approvals are bound to it.
         rules: What was asked by; approvals are bound to its digest, too.
         rule_changes: What of it is different from the last promotion, one text a key.
+        registration: Who registered it, when, as what, as plain data; None when nobody did.
     """
 
     family: str
@@ -159,6 +166,7 @@ class GateReport:
     evidence: str
     rules: RuleSet | None = None
     rule_changes: tuple[str, ...] = ()
+    registration: Mapping[str, Any] | None = None
 
     @property
     def passed(self) -> bool:

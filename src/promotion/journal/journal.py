@@ -14,7 +14,7 @@ from promotion.journal import clock
 from promotion.journal.chain import digest
 from promotion.journal.database import Database
 from promotion.journal.reader import JournalReader
-from promotion.journal.records import Authority, Change, Entry, Known, Pending, Registration, RuleSet
+from promotion.journal.records import Authority, Change, Entry, Known, Pending, Registration, RuleSet, TrainingRound
 from promotion.journal.rows import insert
 from promotion.journal.schema import gate_report, model_version_detail, outbox
 from promotion.journal.transaction import FamilyTransaction, keep_rules
@@ -66,6 +66,8 @@ class Journal(JournalReader):
         *,
         actor: str,
         semver: str | None,
+        training: TrainingRound | None = None,
+        is_explicit: bool = True,
     ) -> str:
         """Record what was registered together: every version under the same semantic version.
 
@@ -74,9 +76,11 @@ class Journal(JournalReader):
             versions: Each with what is known of it.
             actor: Who registers.
             semver: The semantic version; None for the next minor one of the family.
+            training: The round they come from, and its best; None for versions that were trained elsewhere.
+            is_explicit: Whether somebody asked for it; otherwise the versions keep MLflow's number for a name.
 
         Returns:
-            The semantic version.
+            The semantic version, or the number.
 
         Raises:
             UsageError: `semver` is taken.
@@ -84,9 +88,10 @@ class Journal(JournalReader):
         try:
             with self.transaction(family) as transaction:
                 taken = select(model_version_detail.c.version).where(model_version_detail.c.family == family)
-                given = semver or next_minor(transaction.connection.execute(taken).scalars())
+                given = minor = next_minor(transaction.connection.execute(taken).scalars())
                 for version, registration in versions:
                     known = transaction.version(version)
+                    given = semver or (minor if is_explicit else known.version)
                     values = registration.as_json()
                     transaction.update(
                         model_version_detail,
@@ -96,13 +101,17 @@ class Journal(JournalReader):
                         registered_at=transaction.now,
                         **values,
                     )
-                    details = {
+                    details: dict[str, Any] = {
                         "version": given,
                         "digest": registration.digest,
                         "registration": digest(values),
                         "trainer": registration.trainer,
                         "provenance": registration.provenance,
+                        "explicit": is_explicit,
                     }
+                    if training:
+                        best = (training.best.model, training.best.number)
+                        details |= {"round": training.name, "best": best == (version.model, version.number)}
                     authority = Authority("register", actor, f"{registration.provenance} as {given}")
                     transaction.append(known, authority, details)
         except IntegrityError as error:

@@ -181,6 +181,18 @@ class JournalReader:
         )
         return self._events(EVENTS.where(*(it for it in conditions if it is not None)).limit(limit))
 
+    def acts(self, action: str, *, family: str | None = None, version_id: int | None = None) -> list[Event]:
+        """Every recorded act of one kind, newest first.
+
+        Args:
+            action: See `Event.action`.
+            family: Only of this family.
+            version_id: Only of the version with this `Entry.id`.
+        """
+        query = EVENTS.where(promotion_event.c.action == action)
+        query = query if family is None else query.where(promotion_event.c.family == family)
+        return self._events(query if version_id is None else query.where(promotion_event.c.version_id == version_id))
+
     def arrival(self, family: str, stage: Stage, version_id: int | None = None) -> Event | None:
         """The newest move into `stage` of a version that is still there; of one version when its id is given."""
         query = EVENTS.where(

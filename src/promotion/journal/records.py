@@ -225,6 +225,19 @@ class Registration:
         return registered_facts({name: getattr(self, name) for name in self.__slots__})
 
 
+@dataclass(frozen=True, slots=True)
+class TrainingRound:
+    """The versions that one training registers together.
+
+    Attributes:
+        name: UTC timestamp of the training.
+        best: The one that won.
+    """
+
+    name: str
+    best: Known
+
+
 def registered_facts(values: Mapping[str, Any]) -> dict[str, Any]:
     """What the chain's digest of a registration covers; one from before provenances were recorded has none.
 
@@ -271,6 +284,7 @@ class Approval:
         expires_at: UTC.
         recorded: Whether the chain holds an event for it.
         is_void: Whether it was said in a rehearsal, while this is none.
+        recorder: The account that recorded it; None when none did.
     """
 
     id: int
@@ -287,6 +301,7 @@ class Approval:
     expires_at: datetime
     recorded: bool
     is_void: bool = False
+    recorder: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

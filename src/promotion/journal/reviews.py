@@ -39,15 +39,21 @@ class Reviews:
         if entry is None:
             return []
         rows = self._journal.rows(select(approval).where(approval.c.version_id == entry.id).order_by(approval.c.id))
-        places: dict[str, tuple[int, bool]] = {}
+        places: dict[str, tuple[int, bool, str]] = {}
         for said in self._said(("approve", "reject"), promotion_event.c.version_id == entry.id) if rows else []:
             # Said again, it is no newer than the first time; but what was rehearsed first can be said in earnest.
-            if places.get(said.details["statement"], (0, True))[1]:
-                places[said.details["statement"]] = said.sequence, not clock.counts(said.details)
+            if places.get(said.details["statement"], (0, True, ""))[1]:
+                places[said.details["statement"]] = said.sequence, not clock.counts(said.details), said.actor
         found = [(places.get(digest(row.statement)), row) for row in rows]
-        found.sort(key=lambda item: item[0] or (math.inf, False))
+        found.sort(key=lambda item: item[0] or (math.inf, False, ""))
         return [
-            record(Approval, row, recorded=place is not None, is_void=place is not None and place[1])
+            record(
+                Approval,
+                row,
+                recorded=place is not None,
+                is_void=place is not None and place[1],
+                recorder=place[2] if place else None,
+            )
             for place, row in found
         ]
 

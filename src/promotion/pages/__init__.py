@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from promotion.artifacts.signature import signed_by
+from promotion.config.printable import printable
 from promotion.data.files import write_whole
 from promotion.errors import PromotionError
 
@@ -62,11 +63,17 @@ def _environment(folder: Path) -> Environment:
         loader=FileSystemLoader([folder, FOLDER]),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"utc": utc, "day": day, "digits": digits, "number": number, "flat": flat, "signer": signer}
     return environment
+
+
+def _shown(value: Any) -> Any:
+    """Text as it may be seen: nobody turns, hides or overwrites what a page says. Markup is our own."""
+    return value if not isinstance(value, str) or hasattr(value, "__html__") else printable(value, keep="\t\n")
 
 
 def utc(at: datetime) -> str:

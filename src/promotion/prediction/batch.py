@@ -13,11 +13,12 @@ from typing import Any
 import pandas as pd
 
 from promotion.artifacts.files import artifact_digest, local_artifact
+from promotion.artifacts.provenance import require_recorded
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
 from promotion.data.files import file_sha256
 from promotion.data.tables import TableFile
-from promotion.errors import ArtifactTampered, DataError, RegistryError
+from promotion.errors import DataError, RegistryError
 from promotion.evaluation.loading import load_artifact
 from promotion.journal import clock
 from promotion.journal.database import Database
@@ -102,7 +103,7 @@ def loaded(registry: Registry, settings: Settings, version: ModelVersion, engine
     """Load a version of a family, ready to answer inside the block.
 
     Raises:
-        ArtifactTampered: Its files are not the ones the journal knows.
+        ArtifactTampered: Its files, or its registration, are not what the journal recorded.
         ArtifactRefused: The files are no model we load.
         UsageError: The engine is not installed.
         RegistryError: MLflow does not hand over the files.
@@ -111,11 +112,7 @@ def loaded(registry: Registry, settings: Settings, version: ModelVersion, engine
     entry = journal.entry(version.model, version.number)
     with local_artifact(registry, version) as folder:
         digest = artifact_digest(folder)
-        if entry and entry.digest and entry.digest != digest:
-            raise ArtifactTampered(
-                f"{version}: its files have digest {digest[:12]}, the journal recorded {entry.digest[:12]}: they were "
-                "changed since; restore them, or predict with another version"
-            )
+        require_recorded(journal, version, digest)
         model = load_artifact(folder)
         semver = entry.version if entry and entry.version != str(version.number) else None
         with _engine(engine, model, folder) as answering:

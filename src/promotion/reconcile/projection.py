@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from promotion.config.printable import as_markdown, printable
 from promotion.errors import NotOffered, RegistryBroken, UnknownModel
 from promotion.journal.journal import Journal
 from promotion.journal.records import Entry, Event, Known
@@ -31,15 +32,15 @@ _LONGEST_REASON = 500
 
 
 def note(move: Event) -> str:
-    """One line about a move, as it stands in the version's description."""
+    """One line about a move, as it stands in the version's description, which MLflow shows as Markdown."""
     reason = " ".join(move.reason.split())
     if len(reason) > _LONGEST_REASON:
         reason = f"{reason[:_LONGEST_REASON]}…"
     approver = move.details.get("approver")
-    who = f"{move.actor} for {approver}" if approver and approver != move.actor else move.actor
+    who = as_markdown(f"{move.actor} for {approver}" if approver and approver != move.actor else move.actor)
     waived = move.details.get("override")
     loud = f" (OVERRIDDEN: {', '.join(waived)})" if waived else ""
-    return f"{move.at:%Y-%m-%d %H:%M} UTC, {move.to_stage}, {move.action} by {who}{loud}: {reason}"
+    return f"{move.at:%Y-%m-%d %H:%M} UTC, {move.to_stage}, {move.action} by {who}{loud}: {as_markdown(reason)}"
 
 
 def require_projectable(models: Iterable[str], moving: Iterable[Known], registry: Registry) -> None:
@@ -106,7 +107,7 @@ def project(
         projection.note_reasons(journal.last_moves(family), shown)
     arrival = journal.arrival(family, Stage.PRODUCTION)
     if arrival:
-        text = f"{arrival.operation} by {arrival.actor} at {arrival.at:%Y-%m-%dT%H:%M:%SZ}: {arrival.reason}"
+        text = printable(f"{arrival.operation} by {arrival.actor} at {arrival.at:%Y-%m-%dT%H:%M:%SZ}: {arrival.reason}")
         for version in shown.get(arrival.model, []):
             if version.number == arrival.number and version.tags.get(OPERATION_TAG) != text:
                 registry.set_tag(version.model, version.number, OPERATION_TAG, text)

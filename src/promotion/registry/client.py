@@ -15,6 +15,8 @@ from promotion.registry.contract import (
     NO_VERSION,
     ModelVersion,
     RegisteredModel,
+    TrackedRun,
+    finite,
     from_milliseconds,
     search_literal,
     served_artifact_uri,
@@ -80,6 +82,21 @@ class ClientRegistry:
         # MySQL compares without case.
         exact = (version for version in found if version.tags.get(key) == value)
         return sorted(exact, key=lambda version: (version.model, -version.number))
+
+    def run(self, run_id: str) -> TrackedRun | None:
+        """The run that made a version; None when there is none of this id."""
+        try:
+            with self._translated():
+                found = self._client.get_run(run_id)
+        except _NotThere:
+            return None
+        datasets = getattr(getattr(found, "inputs", None), "dataset_inputs", None) or []
+        return TrackedRun(
+            user=found.data.tags.get("mlflow.user") or found.info.user_id or None,
+            tags=dict(found.data.tags),
+            metrics=finite(found.data.metrics),
+            datasets=[(item.dataset.name, item.dataset.digest) for item in datasets],
+        )
 
     def artifact_uri(self, version: ModelVersion) -> str:
         """Where the artifact's files are, resolved down to a storage location."""

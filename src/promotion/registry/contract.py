@@ -1,4 +1,4 @@
-"""MLflow's model registry as the rest of the project sees it: four records and one small protocol.
+"""MLflow's model registry as the rest of the project sees it: a few records and one small protocol.
 
 `promotion.registry.open` chooses who implements it.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -56,6 +57,23 @@ class ModelVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class TrackedRun:
+    """The MLflow run that a version came from, as whoever logged it says.
+
+    Attributes:
+        user: The account it ran under; None when not logged.
+        tags: All tags of the run.
+        metrics: The last value of each, those that are finite numbers.
+        datasets: Its dataset inputs, name and digest each.
+    """
+
+    user: str | None
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    datasets: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RegisteredModel:
     """A registered model as a listing shows it: the highest version of each stage, newest first, and the aliases."""
 
@@ -88,6 +106,9 @@ class Registry(Protocol):
 
     def tagged(self, key: str, value: str) -> list[ModelVersion]:
         """All versions of all models that carry this tag."""
+
+    def run(self, run_id: str) -> TrackedRun | None:
+        """The run that made a version; None when there is none of this id."""
 
     def artifact_uri(self, version: ModelVersion) -> str:
         """Where the artifact's files are, resolved down to a storage location."""
@@ -136,6 +157,11 @@ def without_password(uri: str) -> str:
     if "@" not in parts.netloc:
         return uri
     return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
+
+
+def finite(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics that are numbers; NaN and infinity say nothing."""
+    return {name: float(value) for name, value in metrics.items() if math.isfinite(float(value))}
 
 
 def from_milliseconds(timestamp: int) -> datetime:

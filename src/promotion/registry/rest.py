@@ -6,7 +6,7 @@ Only endpoints that exist since MLflow 2.3, the first release with aliases, are 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from urllib.parse import quote
 
 from promotion.errors import RegistryBroken
@@ -15,6 +15,8 @@ from promotion.registry.contract import (
     NO_VERSION,
     ModelVersion,
     RegisteredModel,
+    TrackedRun,
+    finite,
     from_milliseconds,
     search_literal,
     served_artifact_uri,
@@ -23,6 +25,9 @@ from promotion.registry.contract import (
 )
 from promotion.registry.http import Json, MlflowServer, NotThere
 from promotion.registry.stages import Stage
+
+if TYPE_CHECKING:
+    from promotion.registry.client import ClientRegistry
 
 PAGE = 1000  # largest page that `registered-models/search` grants
 
@@ -73,6 +78,16 @@ class RestRegistry:
         # A server on MySQL compares without case.
         exact = (version for version in found if version.tags.get(key) == value)
         return sorted(exact, key=lambda version: (version.model, -version.number))
+
+    def run(self, run_id: str) -> TrackedRun | None:
+        """The run that made a version; None when there is none of this id."""
+        if not self._tracking_uri.startswith(("http://", "https://")):
+            return self._client.run(run_id)
+        try:
+            answer = MlflowServer(self._tracking_uri).get("runs/get", run_id=run_id)
+        except NotThere:
+            return None
+        return self._parsed(answer, "run", _run)
 
     def artifact_uri(self, version: ModelVersion) -> str:
         """Where the artifact's files are, resolved down to a storage location."""
@@ -135,6 +150,13 @@ class RestRegistry:
         for method, endpoint, fields in writes:
             if not self._server.require_right(method, endpoint, **version, **fields):
                 return
+
+    @property
+    def _client(self) -> ClientRegistry:
+        """For runs that are kept elsewhere than on a server."""
+        from promotion.registry.client import ClientRegistry
+
+        return ClientRegistry(self.uri, self._tracking_uri)
 
     def _of_version(self, endpoint: str, name: str, number: int) -> Json:
         try:
@@ -218,3 +240,17 @@ class RestRegistry:
         except (NotThere, KeyError, TypeError) as error:
             raise RegistryBroken(f"{server.shown}: cannot say where {uri} is stored: {error}") from error
         return f"{root}/{rest}" if rest else str(root)
+
+
+def _run(item: Json) -> TrackedRun:
+    data = item.get("data", {})
+    tags = {tag["key"]: tag.get("value", "") for tag in data.get("tags", [])}
+    return TrackedRun(
+        user=tags.get("mlflow.user") or item["info"].get("user_id") or None,
+        tags=tags,
+        metrics=finite({metric["key"]: float(metric["value"]) for metric in data.get("metrics", [])}),
+        datasets=[
+            (found["dataset"]["name"], found["dataset"]["digest"])
+            for found in item.get("inputs", {}).get("dataset_inputs", [])
+        ],
+    )

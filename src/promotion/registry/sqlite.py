@@ -19,6 +19,8 @@ from promotion.registry.contract import (
     ModelVersion,
     RegisteredModel,
     Registry,
+    TrackedRun,
+    finite,
     from_milliseconds,
     served_artifact_uri,
     unknown_model,
@@ -65,6 +67,13 @@ SELECT one.name, one.version, stage, status, source, run_id, creation_time, upda
 FROM temp.wanted CROSS JOIN shown_version AS one ON one.name = wanted.name AND one.version = wanted.version
 ORDER BY one.name, one.version DESC
 """
+_TAGS_OF_RUN = "SELECT key, value FROM main.tags WHERE run_uuid = ?"
+_METRICS_OF_RUN = "SELECT key, value FROM main.latest_metrics WHERE run_uuid = ? AND NOT is_nan"
+_DATASETS_OF_RUN = """
+SELECT one.name, one.digest FROM main.inputs AS input JOIN main.datasets AS one ON one.dataset_uuid = input.source_id
+WHERE input.source_type = 'DATASET' AND input.destination_type = 'RUN' AND input.destination_id = ?
+ORDER BY one.name, one.digest
+"""
 # What a store that nobody has written yet answers from.
 _EMPTY_STORE = """
 CREATE TABLE registered_models (workspace, name);
@@ -74,6 +83,7 @@ CREATE TABLE model_versions (workspace, name, version, current_stage, status, so
 CREATE TABLE model_version_tags (workspace, name, version, key, value);
 CREATE TABLE registered_model_aliases (workspace, name, alias, version);
 CREATE TABLE logged_models (model_id, artifact_location);
+CREATE TABLE runs (run_uuid, user_id);
 CREATE TABLE alembic_version (version_num);
 INSERT INTO alembic_version VALUES ('dc11669786a5');
 """
@@ -122,6 +132,12 @@ class SqliteRegistry:
         wanted = """SELECT name, version FROM shown_tag JOIN shown_version USING (name, version)
                     JOIN shown_model USING (name) WHERE key = ? AND value = ?"""
         return self._read(lambda store: _versions(store, wanted, key, value), lambda client: client.tagged(key, value))
+
+    def run(self, run_id: str) -> TrackedRun | None:
+        """The run that made a version; None when there is none of this id."""
+        if self._tracking_uri != self.uri:
+            return self._client.run(run_id)
+        return self._read(lambda store: _run(store, run_id), lambda client: client.run(run_id))
 
     def artifact_uri(self, version: ModelVersion) -> str:
         """Where the artifact's files are, resolved down to a storage location."""
@@ -270,6 +286,19 @@ def _version(store: sqlite3.Connection, name: str, number: int) -> ModelVersion:
         known = store.execute("SELECT version FROM shown_version WHERE name = ?", (name,))
         raise unknown_version(name, number, [other for (other,) in known])
     return found[0]
+
+
+def _run(store: sqlite3.Connection, run_id: str) -> TrackedRun | None:
+    found = store.execute("SELECT user_id FROM runs WHERE run_uuid = ?", (run_id,)).fetchone()
+    if found is None:
+        return None
+    tags = {key: value or "" for key, value in store.execute(_TAGS_OF_RUN, (run_id,))}
+    return TrackedRun(
+        user=tags.get("mlflow.user") or found[0] or None,
+        tags=tags,
+        metrics=finite(dict(store.execute(_METRICS_OF_RUN, (run_id,)))),
+        datasets=store.execute(_DATASETS_OF_RUN, (run_id,)).fetchall(),
+    )
 
 
 def _versions(store: sqlite3.Connection, wanted: str, *parameters: str | int | None) -> list[ModelVersion]:

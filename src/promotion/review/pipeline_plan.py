@@ -87,7 +87,7 @@ def plan_pipeline(service: PromotionService, config: FamilyConfig) -> PipelinePl
         config: The family.
 
     Raises:
-        GateRefused: Two versions are tagged as the best, or the best one's metric is no number.
+        GateRefused: Journal and tags disagree on the best version, or its metric is no number.
         RegistryError: MLflow does not answer.
         JournalError: The journal cannot be read.
     """
@@ -104,7 +104,7 @@ def plan_pipeline(service: PromotionService, config: FamilyConfig) -> PipelinePl
 
 def _best(service: PromotionService, config: FamilyConfig) -> list[ModelVersion]:
     try:
-        return [best_candidate(service.registry, config)]
+        return [best_candidate(service.journal, service.registry, config)]
     except NothingToDo:
         return []
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from promotion.approving import standing_of
 from promotion.artifacts.files import local_artifact
+from promotion.artifacts.provenance import registered
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
 from promotion.journal import clock
@@ -189,7 +190,7 @@ def _lineage(service: PromotionService, entry: Entry | None) -> dict[str, str]:
         return {}
     known = {
         "semantic version": entry.version if entry.version != str(entry.number) else "",
-        "registered": f"{utc(entry.registered_at)} UTC" if entry.registered_at else "",
+        "registered": found.story if (found := registered(service.journal, entry.id)) else "by nobody",
         "promoted": f"{utc(entry.promoted_at)} UTC by {entry.approver}" if entry.promoted_at else "",
         "trained by": (entry.trainer or "").replace(",", ", "),
         "feature schema": entry.feature_hash or "",

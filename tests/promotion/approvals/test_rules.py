@@ -162,3 +162,17 @@ def test_a_statement_is_one_line_that_says_everything() -> None:
 def test_a_signature_is_asked_last_and_of_those_that_would_count() -> None:
     """Its problem is the reason then."""
     assert "forged" == _standing(_approval(), verify=lambda _approval: "forged").missing["science"]
+
+
+@pytest.mark.parametrize("recorder", ["tom@laptop", "Tom <tom@company.com>", "account", None])
+def test_what_the_trainers_own_account_recorded(recorder: str | None) -> None:
+    """It counts and is remarked; where recorders are independent it counts no more."""
+    approval = _approval(recorder=recorder)
+    is_own = recorder is not None and "tom" in recorder
+    strict = POLICY.model_copy(update={"recorder": "independent"})
+
+    assert ({"science"} if is_own else set()) == set(_standing(approval).remarks)
+    found = standing(
+        strict, [approval], entry=ENTRY, digest=DIGEST, evidence=EVIDENCE, now=START, verify=lambda _approval: ""
+    )
+    assert is_own == ("was recorded by the trainer's own account" in found.missing.get("science", ""))

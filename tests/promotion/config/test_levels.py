@@ -48,10 +48,6 @@ def test_what_the_file_does_not_have_is_named(section: str, tmp_path: Path) -> N
         ("metadata: a.json", "3: metadata: needs the section candidates"),
         ("data: {path: a.csv, columns: {}}", "1: task: missing; add it: it says what is learned"),
         (
-            "promotion: auto",
-            "3: promotion: auto moves what was trained here, and the file has no candidates; write manual",
-        ),
-        (
             "gates:\n  latency_p95_ms: 5",
             "4: gates.latency_p95_ms: runs the model on rows, and the file has no section data",
         ),

@@ -6,10 +6,11 @@ from datetime import date
 from typing import Any
 
 import pytest
-from tests.promotion.factories import Scored, a_version, an_entry
+from tests.promotion.factories import START, Scored, a_training_family, a_version, an_entry
 from tests.promotion.gates.cases import DIGEST, OTHER, a_config, a_context, answer, asked, says
 
 from promotion.artifacts.files import MODEL_CARD
+from promotion.artifacts.provenance import Registered
 from promotion.gates import ARTIFACT, READY
 
 VIEW = {"name": "tiny-v1", "hash": DIGEST, "approved_by": "anna", "approved_on": date(2026, 1, 1)}
@@ -139,7 +140,50 @@ def test_a_signature_is_asked_where_one_exists_or_must(
         assert expected == says(context, "signature")
         result = answer(context, "signature")
         assert "valid signature" == result.required
-        assert (problem if is_signed else "it was not registered by our training") in result.why
+        assert (problem if is_signed else "register-model.py tiny-forest 2") in result.why
+
+
+@pytest.mark.parametrize(
+    ("provenance", "is_rollback", "expected"),
+    [
+        ("trained", False, (True, "valid")),
+        ("received", False, (False, "not of our training")),
+        (None, False, (False, "none")),
+        ("trained", True, (True, "valid")),
+        ("received", True, (True, "valid")),
+        (None, True, None),
+    ],
+)
+def test_a_family_that_trains_asks_for_its_trainings_signature(
+    provenance: Any, expected: tuple[bool, str] | None, *, is_rollback: bool
+) -> None:
+    """On the way onwards; what served before may come back, and nobody may override it."""
+    told = Registered(
+        model="tiny-forest",
+        number=2,
+        operation="op",
+        provenance=provenance,
+        is_explicit=True,
+        actor="anna",
+        at=START,
+        trainer="tina",
+        round=None,
+        is_best=None,
+        digest=DIGEST,
+        facts=None,
+    )
+    context = a_context(
+        a_training_family(),
+        is_rollback=is_rollback,
+        is_signed=provenance is not None,
+        registered=told if provenance else None,
+    )
+
+    assert (expected is not None) == ("signature" in asked(context))
+    if expected:
+        result = answer(context, "signature")
+        assert (expected, False) == ((result.passed, result.measured), result.overridable)
+        assert (not result.passed) == ("train.py --model tiny" in result.why)
 
 
 def test_anything_dangerous_is_named() -> None:

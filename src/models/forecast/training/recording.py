@@ -30,7 +30,7 @@ from promotion.config.settings import REPOSITORY, Settings
 from promotion.data.datasets import feature_schema_hash
 from promotion.gates.evidence import Interval
 from promotion.journal.journal import Journal
-from promotion.journal.records import Registration
+from promotion.journal.records import Registration, TrainingRound
 from promotion.registry.tracking import connect, quiet, readable_failures
 from promotion.signing.keys import Keys
 
@@ -153,7 +153,10 @@ def record_ensemble(
         lineage=lineage | {"run_id": run_id, "params": params},
     )
     unnumbered = Recorded(model, number, "", run_id, timestamp)
-    given = journal.register(config.family, [(unnumbered, registration)], actor=actor(), semver=semver)
+    training = TrainingRound(timestamp, unnumbered)
+    given = journal.register(
+        config.family, [(unnumbered, registration)], actor=actor(), semver=semver, training=training
+    )
     return Recorded(model, number, given, run_id, timestamp)
 
 

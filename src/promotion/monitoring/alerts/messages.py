@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from promotion.config.printable import printable
+
 _LONGEST_TITLE = 200
+_MENTION = re.compile(r"@(?=everyone|here|channel|all\b)", re.IGNORECASE)
+"""Slack's own calls are escaped by Apprise; others are plain text."""
 
 
 class Level(StrEnum):
@@ -137,7 +142,7 @@ def compose(notices: Sequence[Notice], guide: Guide) -> Message:
     first = ordered[0]
     more = f" (and {len(ordered) - 1} more)" if len(ordered) > 1 else ""
     was = ", was" if first.until else ""
-    title = f"[{first.mark}] {first.version}{was}: {_shortened(_line(first.text))}{more}"
+    title = f"[{first.mark}] {_line(first.version)}{was}: {_shortened(_line(first.text))}{more}"
     details = _details(ordered, guide)
     return Message(
         title=title,
@@ -177,8 +182,8 @@ def _details(notices: Sequence[Notice], guide: Guide) -> dict[str, str]:
     return found | {
         name: value
         for name, value in (
-            ("Version", first.version),
-            ("Family", first.family),
+            ("Version", _line(first.version)),
+            ("Family", _line(first.family)),
             ("Report", guide.report),
             ("Runbook", guide.runbook),
             ("Run", None if first.kind.is_over else guide.command),
@@ -204,8 +209,8 @@ def _period(notice: Notice) -> str:
 
 
 def _line(text: str) -> str:
-    """One line: what was found may quote a feature's name, and a name may hold anything."""
-    return " ".join(text.split())
+    """One line that calls nobody: what was found may quote a feature's name, and a name may hold anything."""
+    return _MENTION.sub("@ ", printable(" ".join(text.split())))
 
 
 def _shortened(text: str) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+import requests
 from tests.promotion.monitoring.receivers import (
     PAGERDUTY,
     SLACK,
@@ -257,3 +260,46 @@ def test_no_secret_reaches_a_log(capfd: pytest.CaptureFixture[str]) -> None:
     assert [] == [line for line in lines if TOKEN in line or f":{team.port}" in line]
     assert "somebody else's request" in lines
     assert ("", "") == tuple(capfd.readouterr())
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ",
+        "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ?blocks=yes",
+        "discord://4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js",
+        "pagerduty://abcdefghijklmnopqrstuvwxyz123456@abcdefghijklmnopqrstuvwxyz123456",
+    ],
+)
+def test_what_is_quoted_calls_nobody_and_forges_no_line(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A feature's name or a reason may hold anything: no mention, no hidden link, no break, no escape."""
+    sent: list[str] = []
+
+    def request(_self: object, *_where: str, **options: Any) -> requests.Response:
+        sent.append(options["data"])
+        answer = requests.Response()
+        answer.status_code, answer._content = 200, b"ok"  # as a service answers
+        return answer
+
+    monkeypatch.setattr(requests.Session, "request", request)
+    text = "drift of <!channel> @everyone <https://evil.example|here>\n✅ recovered \x1b[2K \u202e \u200b"
+    notice = Notice(Kind.ALERT, Level.CRITICAL, "churn\u200b", "v2 @here", "k", text, datetime(2026, 1, 1, tzinfo=UTC))
+
+    dispatch({Channel("x", "URL"): [compose([notice], Guide())]}, {"URL": service}, Patience(1))
+
+    (told,) = sent
+    shown = [leaf for leaf in _texts(json.loads(told)) if "drift" in leaf]
+    assert shown
+    for leaf in shown:
+        assert not service.startswith("slack") or "<" not in leaf
+        assert "@everyone" not in leaf
+        assert "@here" not in leaf
+        assert not [letter for letter in leaf if not letter.isprintable() and letter not in "\r\n"]
+        assert not [line for line in leaf.splitlines() if line.startswith("✅")]
+
+
+def _texts(document: Any) -> list[str]:
+    if isinstance(document, dict | list):
+        inside = document.values() if isinstance(document, dict) else document
+        return [text for value in inside for text in _texts(value)]
+    return [document] if isinstance(document, str) else []

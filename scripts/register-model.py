@@ -1,0 +1,15 @@
+"""Record a version that was trained elsewhere: measured, scanned, signed as received."""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    import sys
+    from pathlib import Path
+
+    sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
+    import promotion.cli.environment
+
+from promotion.cli.registry import register_command as main
+
+if __name__ == "__main__":
+    main()
