@@ -37,7 +37,7 @@ _REPOSITORY = Path(__file__).resolve().parents[1]
 @click.command()
 @click.option("--models", default=1000, show_default=True, help="Registered models, each a family of its own.")
 @click.option("--versions", default=100, show_default=True, help="Of each model.")
-@click.option("--events", default=20, show_default=True, help="Of each version.")
+@click.option("--events", type=click.IntRange(4), default=20, show_default=True, help="Of each version.")
 @click.option("--url", help="An empty PostgreSQL database; SQLite in a temporary folder by default.")
 def main(models: int, versions: int, events: int, url: str | None) -> None:
     """Build the journal, print a table of medians, audit it."""

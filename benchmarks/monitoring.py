@@ -10,6 +10,7 @@ if __name__ == "__main__":
     import promotion.cli.environment
 
 import csv
+import hashlib
 import json
 import os
 import subprocess
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY
+from promotion.export.folder import FORMAT, MANIFEST, Manifest
 
 FAMILY, MODEL, VERSION = "heart-disease", "heart-disease-logistic_regression", 2
 UNTIL = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -127,8 +129,25 @@ def _write_export(config: FamilyConfig, folder: Path, known: NDArray[np.float64]
         "predictions": {"labels": dict.fromkeys(config.classes, 30), "probability": ten},
         "metrics": {name: {"value": 0.85, "low": 0.75, "high": 0.93} for name in ("accuracy", "precision", "recall")},
     }
-    (folder / "reference.json").write_text(json.dumps(reference), encoding="utf-8")
-    (folder / "manifest.json").write_text(json.dumps({"model": MODEL, "version": VERSION}), encoding="utf-8")
+    content = json.dumps(reference).encode()
+    (folder / "reference.json").write_bytes(content)
+    manifest = Manifest(
+        format=FORMAT,
+        family=FAMILY,
+        model=MODEL,
+        version=VERSION,
+        semver=None,
+        run_id="",
+        stage="Production",
+        artifact_digest="",
+        gate_report=None,
+        git_sha=None,
+        task=config.task,
+        engine="onnx",
+        trusted=[],
+        files={"reference.json": hashlib.sha256(content).hexdigest()},
+    )
+    (folder / MANIFEST).write_text(manifest.text(), encoding="utf-8")
 
 
 def _run(folder: Path, engine: str, *, with_labels: bool) -> tuple[float, float, Any]:

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+import click
+
 import promotion.cli.environment
 
 if TYPE_CHECKING:
@@ -26,13 +28,16 @@ if TYPE_CHECKING:
 
     from promotion.service import PromotionService
 
-SIZES = (1, 10, 100, 500)
-"""Registered models; each has `VERSIONS` versions."""
 VERSIONS = 20
-PROMOTIONS = 20
+"""Of each registered model."""
 
 
-def main() -> None:
+@click.command(help=__doc__)
+@click.option(
+    "--models", multiple=True, default=(1, 10, 100, 500), show_default=True, help="Registered models, growing."
+)
+@click.option("--promotions", default=20, show_default=True, help="In each registry.")
+def main(models: tuple[int, ...], promotions: int) -> None:
     """Grow one registry step by step, promote in it, print a table."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     warnings.simplefilter("ignore")
@@ -47,13 +52,13 @@ def main() -> None:
         versions = itertools.cycle([1, 2])
         print("One promotion (synchronise, check, commit, project) of a model without configuration, milliseconds")
         print(f"{'models':>7} {'versions':>9} {'p50':>6} {'p95':>6} {'CPU p50':>8}")
-        for models in SIZES:
-            _grow(home, models)
-            if models == SIZES[0]:
-                _promote_in_turn(service, versions)  # imports, migrations, the first connection
-            clock, processor = _promote_in_turn(service, versions)
+        for count in models:
+            _grow(home, count)
+            if count == models[0]:
+                _promote_in_turn(service, versions, promotions)  # imports, migrations, the first connection
+            clock, processor = _promote_in_turn(service, versions, promotions)
             p50, p95 = statistics.median(clock), statistics.quantiles(clock, n=20)[-1]
-            print(f"{models:>7} {models * VERSIONS:>9} {p50:>6.0f} {p95:>6.0f} {statistics.median(processor):>8.0f}")
+            print(f"{count:>7} {count * VERSIONS:>9} {p50:>6.0f} {p95:>6.0f} {statistics.median(processor):>8.0f}")
 
 
 def _service() -> PromotionService:
@@ -83,13 +88,15 @@ def _grow(home: Path, models: int) -> None:
                 )
 
 
-def _promote_in_turn(service: PromotionService, versions: Iterator[int]) -> tuple[list[float], list[float]]:
+def _promote_in_turn(
+    service: PromotionService, versions: Iterator[int], promotions: int
+) -> tuple[list[float], list[float]]:
     """Promote one version after the other of the same model; milliseconds by the clock and of the processor, each."""
     from promotion.service import Mover
 
     mover = Mover("benchmark", "measured")
     clock, processor = [], []
-    for number in itertools.islice(versions, PROMOTIONS):
+    for number in itertools.islice(versions, promotions):
         start, busy = time.perf_counter(), time.process_time()
         service.synchronise("model-0")
         plan = service.check(service.candidate("model-0", number))

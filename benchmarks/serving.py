@@ -36,8 +36,6 @@ ALGORITHMS = ("logistic_regression", "random_forest")
 CONNECTIONS = (1, 16)
 START_SECONDS = 120
 WARM_UP_SECONDS = 2
-BATCH = 10_000
-REPEATS = 25
 INFER = "/v2/models/heart-disease/infer"
 JSON_TYPE = {"Content-Type": "application/json"}
 UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
@@ -54,18 +52,21 @@ class Load:
 
 @click.command(help=__doc__)
 @click.option("--seconds", default=10, show_default=True, help="Length of each measurement with wrk.")
-def main(seconds: int) -> None:
+@click.option("--algorithm", "algorithms", multiple=True, default=ALGORITHMS, show_default=True)
+@click.option("--batch", default=10_000, show_default=True, help="Rows of a batch.")
+@click.option("--repeats", default=25, show_default=True, help="How often a batch is sent; a fifth as many starts.")
+def main(seconds: int, algorithms: tuple[str, ...], batch: int, repeats: int) -> None:
     """Measure, print Markdown tables."""
     if shutil.which("wrk") is None:
         raise click.ClickException("wrk is missing: apt-get install wrk")
     with TemporaryDirectory() as folder:
         home = Path(folder)
         train(home)
-        exports = {algorithm: export(home, algorithm) for algorithm in ALGORITHMS}
+        exports = {algorithm: export(home, algorithm) for algorithm in algorithms}
         click.echo(f"{os.cpu_count()} cores, load before {os.getloadavg()[0]:.2f}\n")
         compare(home, exports, seconds)
-        start_and_memory(exports)
-        batches(home, exports)
+        start_and_memory(exports, batch, max(1, repeats // 5))
+        batches(home, exports, batch, repeats)
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -144,7 +145,7 @@ def wrk(home: Path, url: str, body: object, connections: int, seconds: int) -> L
         f'local file = io.open("{content}")\nwrk.body = file:read("*a")\nfile:close()\n',
         encoding="utf-8",
     )
-    for duration in (WARM_UP_SECONDS, seconds):
+    for duration in (min(WARM_UP_SECONDS, seconds), seconds):
         line = [
             "wrk",
             "-t1",
@@ -191,7 +192,9 @@ def our_server(folder: Path, **variables: str) -> Iterator[tuple[str, subprocess
     port = str(free_port())
     ours = {"MODEL_DIR": str(folder), "HOST": "127.0.0.1", "PORT": port, "PYTHONPATH": str(REPOSITORY / "src")}
     url = f"http://127.0.0.1:{port}"
-    with process([sys.executable, "-m", "serving"], {**os.environ, **ours, **variables}, url, "/ready") as started:
+    with process(
+        [sys.executable, "-m", "promotion.serving"], {**os.environ, **ours, **variables}, url, "/ready"
+    ) as started:
         yield url, started
 
 
@@ -217,18 +220,18 @@ def process(line: list[str], variables: dict[str, str], url: str, probe: str) ->
         server.wait()
 
 
-def start_and_memory(exports: dict[str, Path]) -> None:
+def start_and_memory(exports: dict[str, Path], batch: int, starts: int) -> None:
     """Print the time from the process's start to its readiness, and its memory before and after requests."""
     click.echo("\n| model | start to ready s | RSS MB at start | after 10 batches |")
     click.echo("|---|---:|---:|---:|")
     for algorithm, folder in exports.items():
         seconds = []
-        for _ in range(5):
+        for _ in range(starts):
             begun = time.perf_counter()
             with our_server(folder) as (url, server):
                 seconds.append(time.perf_counter() - begun)
                 before = resident(server.pid)
-                body = {"rows": [one_row(folder)] * BATCH}
+                body = {"rows": [one_row(folder)] * batch}
                 for _ in range(10):
                     requests.post(f"{url}/predict", json=body, timeout=60).raise_for_status()
                 after = resident(server.pid)
@@ -242,28 +245,28 @@ def resident(pid: int) -> float:
     return int(found[1]) * 1024 / 1e6 if found else float("nan")
 
 
-def batches(home: Path, exports: dict[str, Path]) -> None:
-    """Print the time of 10,000 rows in each protocol against onnxruntime's own, and against MLflow's server.
+def batches(home: Path, exports: dict[str, Path], batch: int, repeats: int) -> None:
+    """Print the time of a batch in each protocol against onnxruntime's own, and against MLflow's server.
 
     Over HTTP is what a client waits for; in the server is reading, scoring and writing without the transfer.
     """
-    click.echo(f"\n| model | {BATCH:,} rows | over HTTP ms | against onnxruntime | in the server ms | |")
+    click.echo(f"\n| model | {batch:,} rows | over HTTP ms | against onnxruntime | in the server ms | |")
     click.echo("|---|---|---:|---:|---:|---:|")
     for algorithm, folder in exports.items():
-        rows = [one_row(folder)] * BATCH
-        bare = median_ms(bare_call(folder, rows))
+        rows = [one_row(folder)] * batch
+        bare = median_ms(bare_call(folder, rows), repeats)
         click.echo(f"| {algorithm} | onnxruntime alone, one thread | | | {bare:.1f} | 1 |")
         bodies = batch_bodies(rows)
         handle = in_process(folder)
         with our_server(folder) as (url, _server), connection(url) as client:
             for name, (path, body, headers) in bodies.items():
-                took = median_ms(partial(post, client, path, body, headers))
-                inside = median_ms(partial(handle, path, body, headers))
+                took = median_ms(partial(post, client, path, body, headers), repeats)
+                inside = median_ms(partial(handle, path, body, headers), repeats)
                 cells = f"{took:.1f} | {took / bare:.1f} × | {inside:.1f} | {inside / bare:.1f} ×"
                 click.echo(f"| {algorithm} | {name} | {cells} |")
         with mlflow_server(home, algorithm) as url, connection(url) as client:
             path, body, headers = bodies["/invocations, dataframe_split"]
-            took = median_ms(partial(post, client, path, body, headers))
+            took = median_ms(partial(post, client, path, body, headers), repeats)
             click.echo(f"| {algorithm} | mlflow models serve, dataframe_split | {took:.1f} | {took / bare:.1f} × | | |")
 
 
@@ -347,10 +350,10 @@ def post(client: HTTPConnection, path: str, body: bytes, headers: dict[str, str]
         raise click.ClickException(f"{path}: {answer.status}: {content[:200]!r}")
 
 
-def median_ms(call: Callable[[], Any]) -> float:
+def median_ms(call: Callable[[], Any], repeats: int) -> float:
     """Median time of a call after two for warming up."""
     times = []
-    for _ in range(REPEATS + 2):
+    for _ in range(repeats + 2):
         begun = time.perf_counter()
         call()
         times.append(1000 * (time.perf_counter() - begun))

@@ -31,6 +31,7 @@ INSTALL = {
     "pyspark": "pip install '.[spark]'",
     "ssh-agent": "apt-get install openssh-client",
     "ssh-keygen": "apt-get install openssh-client",
+    "wrk": "apt-get install wrk",
 }
 """How each comes to a Debian machine."""
 

@@ -106,6 +106,8 @@ def test_a_label_must_agree_where_the_model_is_decided() -> None:
     assert Parity(1, 0.0) == proven([0.5], Told([[0.5, 0.5]], labels=[1]))
     with pytest.raises(ParityFailed, match=r"in 1 of 1 held-out rows.*label 0 instead of 1, in row 0 \(x=0\.25\)"):
         proven([0.25], Told([[0.75, 0.25]], labels=[1]))
+    with pytest.raises(ParityFailed, match=r"in 1 of 1 held-out rows.*label 1 instead of 0, in row 0 \(x=0\.75\)"):
+        proven([0.75], Told([[0.25, 0.75]], labels=[0]))
 
 
 def test_the_largest_difference_is_told() -> None:
@@ -139,6 +141,8 @@ def test_another_number_of_classes_is_another_model() -> None:
     """Whatever it answers."""
     with pytest.raises(ParityFailed, match=r"tiny: the ONNX graph answers \(1, 2\), expected \(1, 3\)"):
         proven([0.25], Told([[0.75, 0.25, 0.0]]))
+    with pytest.raises(ParityFailed, match=r"tiny: the ONNX graph answers \(1, 2\), expected \(1, 1\)"):
+        proven([0.25], Told([[0.75]]))
 
 
 def test_a_graph_answers_in_64_bits() -> None:

@@ -186,6 +186,24 @@ def test_a_family_that_trains_asks_for_its_trainings_signature(
         assert (not result.passed) == ("train.py --model tiny" in result.why)
 
 
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({}, "vouches for its files: train it again"),
+        (
+            {"promotion": "manual", "candidates": None},
+            "vouches for its files; leave out gates.signature until somebody can",
+        ),
+    ],
+    ids=["trained here", "trained elsewhere"],
+)
+def test_a_missing_signature_says_what_can_be_done(changes: dict[str, Any], advice: str) -> None:
+    """Training again helps where the family trains here only."""
+    context = a_context(a_config({"signature": "required"}, **changes), is_signed=False)
+
+    assert answer(context, "signature").why.endswith(advice)
+
+
 def test_anything_dangerous_is_named() -> None:
     """Every finding is told; none is the only number that passes."""
     clean, two = (answer(a_context(a_config(), unsafe=found), "safe files") for found in ((), ("a pickle", "a link")))

@@ -1,0 +1,47 @@
+"""Every benchmark still runs: once, small and untimed, as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from promotion.config.settings import REPOSITORY
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+
+SMALL = {
+    "command_start.py": ("--rounds 1", " s  promotion audit verify --help"),
+    "false_rollbacks.py": ("--years 1 --labels 600", "taken back within the year"),
+    "journal.py": ("--models 2 --versions 3 --events 5", "audit.py verify, whole process"),
+    "monitoring.py": ("--rows 2000", "MB (largest process)"),
+    "predict.py": ("--stores 3 --rows 500 --rounds 1", "read, load, predict, write .parquet"),
+    "promotion.py": ("--models 1 --promotions 2", "     1        20 "),
+    "registry_read.py": ("--models 3 --versions 3 --rounds 1", "| HTTP | best_model |"),
+    "rossmann.py": ("--stores 3", "holdout RMSPE"),
+    "serving.py": ("--seconds 1 --algorithm logistic_regression --batch 10 --repeats 1", "| mlflow models serve, "),
+    "serving_soak.py": ("--minutes 0.1 --clients 2", "| minute | RSS MB |"),
+    "training.py": ("--rounds 1", "all of train.py"),
+}
+"""The options that make each of them small, and a piece of the last lines of its table."""
+
+
+def test_no_benchmark_is_forgotten() -> None:
+    """A new one says how it is made small."""
+    assert sorted(SMALL) == sorted(path.name for path in (REPOSITORY / "benchmarks").glob("*.py"))
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.needs("wrk")) if name == "serving.py" else name for name in SMALL]
+)
+def test_a_benchmark_prints_its_table(name: str, tmp_path: Path) -> None:
+    """Its figures mean nothing at that size."""
+    options, expected = SMALL[name]
+    command = [sys.executable, str(REPOSITORY / "benchmarks" / name), *options.split()]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=dict(os.environ))
+
+    assert 0 == done.returncode, done.stdout + done.stderr
+    assert expected in done.stdout
