@@ -15,7 +15,7 @@ RUNTIME := .venv/.runtime
 SERVING := .venv/.serving
 DEVELOPMENT := .venv/.development
 # The extras that this repository's own commands need.
-RUNS := train export monitor postgres
+RUNS := train export monitor evaluate postgres
 # The server's image has the extra alone, without the core.
 SERVE := $(PY) -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['serve'], sep='\n')"
 COMPILE := $(PY) -m uv pip compile -q --no-annotate --universal --python-version 3.11 --custom-compile-command "make requirements"

@@ -17,16 +17,18 @@ import yaml
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
-from promotion.config.policy import Strict, duration_text
 from promotion.config.schema import FamilyConfig
 from promotion.config.settings import REPOSITORY
+from promotion.config.values import Strict, duration_text
 
 SCHEMA, DOCUMENT = REPOSITORY / "config" / "family.schema.json", REPOSITORY / "docs" / "FAMILY-FILE.md"
 MARK = "<!-- from here on written by make schema -->\n"
 EXAMPLES = yaml.safe_load("""  # of keys that none of the repository's families has
     {maximum: 0.5, also: {recall: 0.02}, info: 0.1, warning: 0.2, critical: 0.3, latency_ms: 500, error_rate: 0.02,
     approvers: {security: [sam@example.com]}, staging: [anna@example.com], production: [release-managers@example.com],
-    serving_url: https://models.example.com/churn, rules: committed}""")
+    serving_url: https://models.example.com/churn, rules: committed, path: s3://evidence/churn.parquet, target: churned,
+    positive: 'yes', id: customer, group: household, time: month, column: sex, metric: recall, max_gap: 0.1,
+    bins: [18, 40, 65], name: profit, command: [python, checks/profit.py], minimum: 0.7, sha256: 9f86d081884c7d65…}""")
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 

@@ -18,6 +18,7 @@ import pytest
 
 INSTALL = {
     "amtool": "apt-get install prometheus-alertmanager",
+    "bwrap": "apt-get install bubblewrap",
     "chromium": "apt-get install chromium",
     "curl": "apt-get install curl",
     "flask_wtf": "pip install 'mlflow[auth]'",

@@ -33,6 +33,10 @@ def open_promotions(settings: Settings, report: Callable[[str], None] = lambda _
     def evaluator(config: FamilyConfig) -> Evaluator:
         if config.is_forecast:
             return task_of(config).evaluator(config, settings.home)
+        if not config.has_contract:
+            from promotion.evaluation.received.evaluator import ReceivedEvaluator
+
+            return ReceivedEvaluator(config, settings.home)
         from promotion.evaluation.holdout import HoldoutEvaluator
 
         return HoldoutEvaluator(config, settings.home)

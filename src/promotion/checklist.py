@@ -239,8 +239,8 @@ def _previous(after: _Aftermath) -> ItemResult:
 
 def _quality(after: _Aftermath) -> ItemResult:
     move = after.move
-    if after.config is None or not after.config.has_holdout:
-        return ItemOutcome.BY_HAND, f"try {move.version}: no configuration says which rows to score it on"
+    if after.config is None or not after.config.has_contract:
+        return ItemOutcome.BY_HAND, f"try {move.version}: nothing is scored again that was not trained here"
     version = after.service.registry.version(move.version.model, move.version.number)
     context = after.service.gatherer.gather(
         move.family, version, after.config, target=move.to, from_stage=None, is_rollback=True

@@ -32,7 +32,7 @@ from promotion.config.family import FamilyConfig, FamilyConfigs
 from promotion.config.settings import Settings
 from promotion.errors import ArtifactRefused, RegistryBroken, RegistryForbidden, RegistryUnreachable
 from promotion.export.folder import FORMAT, MANIFEST, Manifest
-from promotion.gates.evidence import Evaluation, Interval, Measurement
+from promotion.gates.evidence import Evaluation, Interval, Measurement, SliceFigure
 from promotion.gates.gathering import Gatherer
 from promotion.journal.database import Database
 from promotion.journal.journal import Journal
@@ -161,12 +161,18 @@ class Scored:
     metrics: Mapping[str, float]
     rows: int = 60
     data_sha256: str = "0" * 64
+    slices: tuple[SliceFigure, ...] = ()
 
 
 class ScoreFileEvaluator:
     """Reads a model's metrics from `scores.json` in its artifact."""
 
     feature_hash = "f" * 64
+    data_sha256 = "0" * 64
+
+    def holdout_problems(self) -> list[str]:
+        """None."""
+        return []
 
     def load(self, artifact: Path) -> None:
         """Refuse what cannot be scored."""

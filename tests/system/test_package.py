@@ -106,7 +106,7 @@ def test_the_metadata_can_be_read_by_people(wheel: Path, dist: Path) -> None:
         metadata["Description-Content-Type"],
     )
     assert (REPOSITORY / "README.md").read_text(encoding="utf-8") == text
-    extras = {"train", "export", "monitor", "deploy", "serve", "spark", "s3", "postgres", "dev"}
+    extras = {"train", "export", "monitor", "evaluate", "deploy", "serve", "spark", "s3", "postgres", "dev"}
     assert extras == set(metadata.get_all("Provides-Extra", []))
     core = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     assert not [line for line in core if "==" in line]

@@ -46,13 +46,15 @@ _MAX_UNPACKED_BYTES = 1024**3
 _CHUNK_BYTES = 1024**2
 
 
-def problems(folder: Path, *, code_is_vouched: bool = False) -> list[str]:
+def problems(folder: Path, *, code_is_vouched: bool = False, code_is_boxed: bool = False) -> list[str]:
     """Everything dangerous in a model artifact, one line each, in the order of the paths.
 
     Args:
         folder: The model artifact; without an MLmodel file it is scanned just the same.
         code_is_vouched: Whether a trusted signature covers every file: Python inside is then what was registered, and a
             model from code is no danger. Nothing else is allowed by it, least of all a pickle.
+        code_is_boxed: Whether the model is loaded in the sandbox alone: code, and what may hide code, is then no
+            danger. What leads out of the artifact still is one.
 
     Returns:
         Empty when nothing was found. Each line starts with the path below `folder`; an archive's member follows a `!`.
@@ -60,7 +62,7 @@ def problems(folder: Path, *, code_is_vouched: bool = False) -> list[str]:
     Raises:
         ArtifactUnsafe: The folder, or one in it, is missing or cannot be listed.
     """
-    scan = _Scan(code_is_vouched=code_is_vouched)
+    scan = _Scan(code_is_vouched=code_is_vouched, code_is_boxed=code_is_boxed)
     for path in entries(folder):
         name, mode = path.relative_to(folder).as_posix(), path.lstat().st_mode
         if stat.S_ISREG(mode):
@@ -92,10 +94,16 @@ def entries(folder: Path) -> Iterator[Path]:
 class _Scan:
     """Collects what is found, and bounds what is unpacked on the way."""
 
-    def __init__(self, *, code_is_vouched: bool) -> None:
+    def __init__(self, *, code_is_vouched: bool, code_is_boxed: bool) -> None:
         self.found: list[str] = []
         self._code_is_vouched = code_is_vouched
+        self._code_is_boxed = code_is_boxed
         self._budget = _MAX_UNPACKED_BYTES
+
+    def suspect(self, name: str, reason: str) -> None:
+        """Report what runs code when it is loaded, or may hide what does."""
+        if not self._code_is_boxed:
+            self.report(name, reason)
 
     def report(self, name: str, reason: str) -> None:
         self.found.append(f"{name if name.isprintable() else ascii(name)}: {reason}")
@@ -112,18 +120,18 @@ class _Scan:
     def _look_into(self, name: str, content: bytes | mmap.mmap, file: IO[bytes], depth: int) -> None:
         """Judge one file or member, given as bytes and as a file that can seek."""
         if kind := _pickle_in(name, content):
-            self.report(name, f"{kind}, which runs code when it is loaded: save the model with skops")
+            self.suspect(name, f"{kind}, which runs code when it is loaded: save the model with skops")
         if depth == _MAX_DEPTH:
-            self.report(name, f"is nested deeper than {_MAX_DEPTH} archives, where nothing was looked into")
+            self.suspect(name, f"is nested deeper than {_MAX_DEPTH} archives, where nothing was looked into")
             return
         if zipfile.is_zipfile(file):
             self._archive(name, file, depth)
         elif _is_tar(content):
             self._tar(name, file, depth)
         elif not kind and (start := hidden_pickle(content)) is not None:
-            self.report(name, f"holds a pickle behind its first {start} bytes: save the model with skops")
+            self.suspect(name, f"holds a pickle behind its first {start} bytes: save the model with skops")
         if format_ := _UNREADABLE_COMPRESSION.get(content[:4]):
-            self.report(name, f"is compressed ({format_}) and cannot be looked into")
+            self.suspect(name, f"is compressed ({format_}) and cannot be looked into")
         if read := _decompressor(content, file):
             self._member(f"{name}!", read, depth)
 
@@ -133,7 +141,7 @@ class _Scan:
                 before = min((info.header_offset for info in archive.infolist()), default=0)
                 file.seek(0)
                 if before and hidden_pickle(file.read(before)) is not None:
-                    self.report(name, "holds a pickle before the archive that it also is")
+                    self.suspect(name, "holds a pickle before the archive that it also is")
                 for info in archive.infolist():
                     member = f"{name}!{info.filename}"
                     if _OUTSIDE.match(info.filename):
@@ -141,7 +149,7 @@ class _Scan:
                     if not info.is_dir():
                         self._member(member, archive.open(info).read, depth)
         except (zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError, OSError) as error:
-            self.report(name, f"is a zip archive that cannot be looked into: {error}")
+            self.suspect(name, f"is a zip archive that cannot be looked into: {error}")
 
     def _tar(self, name: str, file: IO[bytes], depth: int) -> None:
         file.seek(0)
@@ -157,7 +165,7 @@ class _Scan:
                     elif not info.isdir():
                         self.report(member, "is neither file nor folder, and may lead out of the archive")
         except (tarfile.TarError, ValueError, OSError) as error:
-            self.report(name, f"is a tar archive that cannot be looked into: {error}")
+            self.suspect(name, f"is a tar archive that cannot be looked into: {error}")
 
     def _member(self, name: str, read: Callable[[int], bytes], depth: int) -> None:
         unpacked = bytearray()
@@ -165,10 +173,10 @@ class _Scan:
             while len(unpacked) <= self._budget and (chunk := read(_CHUNK_BYTES)):
                 unpacked += chunk
         except (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile) as error:
-            self.report(name, f"is damaged and cannot be looked into: {error}")
+            self.suspect(name, f"is damaged and cannot be looked into: {error}")
             return
         if len(unpacked) > self._budget:
-            self.report(name, f"was not looked into: the artifact unpacks to more than {_MAX_UNPACKED_BYTES} bytes")
+            self.suspect(name, f"was not looked into: the artifact unpacks to more than {_MAX_UNPACKED_BYTES} bytes")
             return
         self._budget -= len(unpacked)
         content = bytes(unpacked)
@@ -189,14 +197,17 @@ class _Scan:
             return
         leaves = list(_leaves(flavours))
         for place, value in leaves:
-            if reason := _objection(set(place.split(".")), value, is_vouched=is_vouched):
-                self.report(path.name, f"flavors.{place}: {value!r} {reason}")
+            keys = set(place.split("."))
+            if reason := _objection(keys, value, is_vouched=is_vouched):
+                # Whatever path MLflow wrote for a model's code: nothing outside is seen from inside the sandbox.
+                is_path = isinstance(value, str) and _OUTSIDE.match(value) and _CODE_KEYS.isdisjoint(keys)
+                (self.report if is_path else self.suspect)(path.name, f"flavors.{place}: {value!r} {reason}")
         files = {place: str(value) for place, value in leaves if value and place.rpartition(".")[2] in _MODEL_KEYS}
         if len({file for file in files.values() if not _OUTSIDE.match(file)}) > 1:
             named = ", ".join(f"{place} says {value!r}" for place, value in files.items())
-            self.report(path.name, f"flavours disagree on which file is the model: {named}")
+            self.suspect(path.name, f"flavours disagree on which file is the model: {named}")
         if loader is not None and not is_vouched and not _TRUSTED_LOADER.fullmatch(str(loader)):
-            self.report(path.name, f"flavors.python_function.loader_module: {loader!r} is not a loader we trust")
+            self.suspect(path.name, f"flavors.python_function.loader_module: {loader!r} is not a loader we trust")
 
 
 def _objection(keys: set[str], value: Any, *, is_vouched: bool) -> str:

@@ -12,8 +12,8 @@ import click
 from promotion.approvals.people import actor
 from promotion.cli.console import command, echo, echo_json, promotions, remark_clock, talk
 from promotion.config.family import FamilyConfig, load_config
-from promotion.config.policy import duration
 from promotion.config.settings import Settings
+from promotion.config.values import duration
 from promotion.errors import PromotionError, UsageError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from promotion.errors import UsageError
 EXTRA_OF = {
     "apprise": "monitor",
     "catboost": "train",
-    "fsspec": "monitor",
+    "fsspec": "evaluate",
     "lightgbm": "train",
     "matplotlib": "train",
     "onnx": "export",

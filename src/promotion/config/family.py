@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from promotion.config.document import MAX_BYTES, described, read_yaml
 from promotion.config.explain import explain
-from promotion.config.schema import LOWER_IS_BETTER, FamilyConfig, claim_of
+from promotion.config.schema import FamilyConfig, claim_of
 from promotion.errors import ConfigError, UnknownFamily
 
-__all__ = ["LOWER_IS_BETTER", "BrokenFamily", "FamilyConfig", "FamilyConfigs", "load_config", "load_configs"]
+__all__ = ["BrokenFamily", "FamilyConfig", "FamilyConfigs", "load_config", "load_configs"]
 
 _STATED_MODELS = re.compile(r"^[ \t]*[\"']?registered_model[\"']?[ \t]*:.*(?:\n(?:[ \t]+|-[ \t]).*)*", re.MULTILINE)
 _SNIPPET = 10_000

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from promotion.config.policy import Strict
+from promotion.config.values import Strict
 
 
 class View(Strict):

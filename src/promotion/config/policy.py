@@ -2,67 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from datetime import date, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, model_validator
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Name = Annotated[str, Field(min_length=1)]
+from promotion.config.evidence import CustomGate, SliceRule
+from promotion.config.values import Duration, Name, Positive, Share, Strict, contradiction
+
 ChannelName = Annotated[str, Field(min_length=1, max_length=64)]
 Variable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 """The name of an environment variable: what it holds is a secret and stands in no file."""
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
-
-
-def duration(text: Any) -> Any:
-    """Read `90s`, `5m`, `24h` or `7d` as a time span; what is no text is handed back for pydantic to judge.
-
-    Raises:
-        ValueError: It is a text, but not of that form, or zero.
-    """
-    if not isinstance(text, str):
-        return text
-    found = re.fullmatch(r"(\d{1,6})([smhd])", text.strip())
-    if found is None or not int(found[1]):
-        message = "expected a time span such as 90s, 5m, 24h or 7d"
-        raise ValueError(message)
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
-
-
-def duration_text(span: timedelta) -> str:
-    """A time span as the file writes it: in the largest unit that makes it whole."""
-    seconds = int(span.total_seconds())
-    size, unit = next((size, unit) for unit, size in _SECONDS.items() if seconds % size == 0)
-    return f"{seconds // size}{unit}"
-
-
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(duration),
-    PlainSerializer(duration_text, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,6}[smhd]$"}),
-]
-
-
-def contradiction(message: str, *key: str) -> PydanticCustomError:
-    """What a section's validator raises.
-
-    Args:
-        message: What was found, what was expected, what to do.
-        key: The key it is about, seen from the section.
-    """
-    return PydanticCustomError("contradiction", "{message}", {"message": message, "key": list(key)})
-
-
-class Strict(BaseModel):
-    """A part of a family's file: unknown keys, wrong types, and what bounds nothing (NaN, infinity) are refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Threshold(Strict):
@@ -146,6 +96,8 @@ class Gates(Strict):
         incidents: Whether an open critical incident keeps a version out of Production.
         monitoring: Whether drift monitoring must be configured.
         rollback_plan: Whether there must be a proven version to go back to.
+        slices: Metrics held within groups of rows.
+        custom: Rules of the owner's own, as commands.
     """
 
     thresholds: dict[str, Threshold] = {}
@@ -162,6 +114,8 @@ class Gates(Strict):
     incidents: bool = False
     monitoring: bool = False
     rollback_plan: bool = False
+    slices: list[SliceRule] = []
+    custom: list[CustomGate] = []
 
 
 class FeatureView(Strict):

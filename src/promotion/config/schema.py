@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, WithJsonSc
 from pydantic_core import PydanticCustomError
 
 from promotion.config.document import read_yaml
+from promotion.config.evidence import HoldoutRows, RunLimits
 from promotion.config.explain import nearest
 from promotion.config.forecasting import Forecast
 from promotion.config.policy import (
@@ -21,32 +22,41 @@ from promotion.config.policy import (
     FeatureView,
     Gates,
     Monitoring,
-    Name,
     Retention,
     Review,
     Rollback,
-    Strict,
-    contradiction,
 )
 from promotion.config.training import Candidate, CrossValidation, Data, Split, TargetColumn
+from promotion.config.values import Name, Strict, contradiction
 from promotion.errors import ConfigError
-
-LOWER_IS_BETTER = frozenset({"rmspe"})
-"""Metrics that measure an error."""
 
 _MULTICLASS = 3
 _EXACT = sys.maxsize
 _WILD = {"*": ".*", "{algorithm}": "[A-Za-z0-9_]+"}
-_METRICS = {"binary-classification": "roc_auc", "multiclass-classification": "accuracy", "sales-forecast": "rmspe"}
-_NEEDS = {
-    **dict.fromkeys(
-        ("task", "target", "selection_metric", "numeric", "split", "forecast", "feature_view", "candidates"), "data"
-    ),
-    **dict.fromkeys(("cross_validation", "params_file", "metadata"), "candidates"),
+_METRICS = {
+    "binary-classification": "roc_auc",
+    "multiclass-classification": "accuracy",
+    "regression": "rmse",
+    "sales-forecast": "rmspe",
 }
-"""Keys that say something of another section."""
+_CONTRACT_METRICS = ("roc_auc", "accuracy", "precision", "recall", "f1", "rmspe")
+_NEEDS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("task", "selection_metric"), ("data", "holdout")),
+    **dict.fromkeys(("target", "numeric", "split", "forecast", "feature_view", "candidates"), ("data",)),
+    **dict.fromkeys(("cross_validation", "params_file", "metadata"), ("candidates",)),
+    **dict.fromkeys(("artifacts", "environment"), ("holdout",)),
+}
+"""Keys that say something of another section, and the sections of which one must be there."""
 _SCORED_GATES = frozenset(
-    {"better_than_production", "latency_p95_ms", "peak_memory_mb", "cpu", "data_quality", "rollback_plan"}
+    {
+        "better_than_production",
+        "latency_p95_ms",
+        "peak_memory_mb",
+        "cpu",
+        "data_quality",
+        "rollback_plan",
+        "slices",
+    }
 )
 """Gates that run the model on rows."""
 _T = TypeVar("_T")
@@ -80,8 +90,9 @@ Models = Annotated[
 class FamilyConfig(Strict):
     """Everything a family needs: the more its file says, the more is checked.
 
-    With `family` and `registered_model` alone, versions move by the rules of the file; with `data`, `task` and `target`
-    they are scored here as well; with `candidates` they are trained here.
+    With `family` and `registered_model` alone, versions move by the rules of the file; with `task` and `holdout` they
+    are scored here as well, wherever they come from; with `data` and `target` they are held against a contract of the
+    columns, too; with `candidates` they are trained here.
 
     Attributes:
         family: What consumers ask for; equals the file's name.
@@ -95,7 +106,12 @@ class FamilyConfig(Strict):
             back stays open.
         not_better: What happens to a candidate that passes its thresholds but does not beat Production.
         stated_metric: Metric that picks the winner in cross-validation and is compared with Production; without it
-            `roc_auc` for two classes, `accuracy` for more, `rmspe` for sales.
+            `roc_auc` for two classes, `accuracy` for more, `rmse` for a number, `rmspe` for sales. With `holdout` any
+            scorer of scikit-learn by its name.
+        stated_holdout: Rows to score models on that were trained elsewhere; instead of `data`.
+        artifacts: What is done with models that run code of their own, and how much they may use.
+        environment: `current`: models run with the libraries that are installed here. `model`: with those that the
+            model's own requirements name, installed beside them by uv; those of a safe format, too.
         stated_data: The rows that models are trained on and scored on.
         stated_target: The column to predict.
         numeric: Feature columns that are measured; all others are categories and become one-hot columns.
@@ -120,15 +136,16 @@ class FamilyConfig(Strict):
 
     family: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     stated_models: Annotated[Models, Field(alias="registered_model")]
-    stated_task: Literal["binary-classification", "multiclass-classification", "sales-forecast"] | None = Field(
-        None, alias="task"
-    )
+    stated_task: (
+        Literal["binary-classification", "multiclass-classification", "regression", "sales-forecast"] | None
+    ) = Field(None, alias="task")
     promotion: Literal["auto", "manual"] = "manual"
     rules: Literal["committed"] | None = None
     not_better: Literal["stay", "staging"] = "stay"
-    stated_metric: Literal["roc_auc", "accuracy", "precision", "recall", "f1", "rmspe"] | None = Field(
-        None, alias="selection_metric"
-    )
+    stated_metric: Name | None = Field(None, alias="selection_metric")
+    stated_holdout: HoldoutRows | None = Field(None, alias="holdout")
+    artifacts: RunLimits = RunLimits()
+    environment: Literal["current", "model"] = "current"
     stated_data: Data | None = Field(None, alias="data")
     stated_target: TargetColumn | None = Field(None, alias="target")
     numeric: list[str] = Field(default_factory=list)
@@ -158,18 +175,24 @@ class FamilyConfig(Strict):
             for name, field in type(self).model_fields.items()
             if getattr(self, name) is not None and name in self.model_fields_set
         }
-        for key, needed in _NEEDS.items():
-            if key in present and needed not in present:
+        for key, sections in _NEEDS.items():
+            if key in present and present.isdisjoint(sections):
+                needed = " or ".join(sections)
                 raise contradiction(
                     f"needs the section {needed}, which the file does not have; add that, or remove this", key
                 )
-        if "data" in present:
-            for key in ("task", "target"):
-                if key not in present:
-                    raise contradiction("missing; add it: it says what is learned from the section data", key)
-        elif rowless := sorted(self.gates.model_fields_set & _SCORED_GATES):
+        if {"data", "holdout"} <= present:
+            raise contradiction("the rows to score on are in data already; keep one of both", "holdout")
+        for section, keys in (("data", ("task", "target")), ("holdout", ("task",))):
+            if section in present and (missing := [key for key in keys if key not in present]):
+                raise contradiction(f"missing; add it: it says what is learned from the section {section}", missing[0])
+        return self
+
+    @model_validator(mode="after")
+    def _gates_have_rows(self) -> Self:
+        if not self.has_holdout and (rowless := sorted(self.gates.model_fields_set & _SCORED_GATES)):
             raise contradiction(
-                "runs the model on rows, and the file has no section data; add that, or remove this",
+                "runs the model on rows, and the file has no section data or holdout; add one, or remove this",
                 "gates",
                 rowless[0],
             )
@@ -186,7 +209,7 @@ class FamilyConfig(Strict):
 
     @model_validator(mode="after")
     def _columns_exist(self) -> Self:
-        if self.has_holdout:
+        if self.has_contract:
             named = [(("target", "column"), self.target.column)]
             named += [(("numeric", str(place)), name) for place, name in enumerate(self.numeric)]
             for key, name in named:
@@ -197,7 +220,7 @@ class FamilyConfig(Strict):
 
     @model_validator(mode="after")
     def _columns_have_their_role(self) -> Self:
-        if not self.has_holdout:
+        if not self.has_contract:
             return self
         unfit = [name for name in self.features if self.data.columns[name].type in {"label", "date"}]
         if unfit and not self.is_forecast:
@@ -208,14 +231,18 @@ class FamilyConfig(Strict):
                 unfit[0],
                 "type",
             )
+        if odd := [rule.column for rule in self.gates.slices if rule.column not in self.features or self.is_forecast]:
+            raise contradiction(f"column {odd[0]!r} is no feature of a table of classes; remove it", "gates", "slices")
         if strange := [name for name in self.numeric if name not in self.features]:
             raise contradiction(f"column {strange[0]!r} is no feature; remove it", "numeric")
         return self
 
     @model_validator(mode="after")
     def _target_suits_the_task(self) -> Self:
-        if not self.has_holdout:
+        if not self.has_contract:
             return self
+        if self.task == "regression":
+            raise contradiction("a regression is scored on a holdout; write holdout instead of data", "task")
         if self.is_forecast:
             if self.target.positive_above is not None or self.numeric:
                 key = ("numeric",) if self.numeric else ("target", "positive_above")
@@ -233,14 +260,20 @@ class FamilyConfig(Strict):
 
     @model_validator(mode="after")
     def _sections_suit_the_task(self) -> Self:
-        if not self.has_holdout:
+        if not self.has_contract:
             return self
+        if self.selection_metric not in _CONTRACT_METRICS:
+            raise contradiction(
+                f"expected one of {', '.join(_CONTRACT_METRICS)}, found {self.selection_metric!r}"
+                f"{nearest(self.selection_metric, _CONTRACT_METRICS) or '; correct it'}",
+                "selection_metric",
+            )
         if self.is_forecast != (self.forecast is not None):
             raise contradiction(
                 "a family of task sales-forecast has this section, no other one has; correct task or section",
                 "forecast",
             )
-        if self.is_forecast != (self.selection_metric in LOWER_IS_BETTER):
+        if self.is_forecast != (self.selection_metric == "rmspe"):
             raise contradiction(
                 f"{self.selection_metric!r} does not measure task {self.task}; write {_METRICS[self.task]}",
                 "selection_metric",
@@ -290,7 +323,17 @@ class FamilyConfig(Strict):
     @property
     def has_holdout(self) -> bool:
         """Whether the file describes rows to score models on; otherwise they are only ruled on."""
+        return self.has_contract or self.stated_holdout is not None
+
+    @property
+    def has_contract(self) -> bool:
+        """Whether the rows to score on are a test split of what models are trained on, with a contract."""
         return self.stated_data is not None
+
+    @property
+    def holdout(self) -> HoldoutRows:
+        """Rows to score models on that were trained elsewhere."""
+        return self._section("holdout", self.stated_holdout)
 
     @property
     def task(self) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from promotion.config.policy import Strict, contradiction
+from promotion.config.values import Strict, contradiction
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 ParameterValue = bool | int | float | str | None

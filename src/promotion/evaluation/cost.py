@@ -85,10 +85,15 @@ def measure(artifact: Path, rows: pd.DataFrame, *, timeout: float = TIMEOUT_SECO
     return Measurement(**figures)
 
 
-def worker_environment() -> dict[str, str]:
-    """Environment of the measuring process: one thread a pool, our sources, and no one's credentials."""
+def shared_environment() -> dict[str, str]:
+    """What a process with a model in it sees of our environment: no one's credentials."""
     kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    return {**kept, **dict.fromkeys(THREAD_POOLS, "1"), "PYTHONPATH": str(SOURCES)}
+    return {**kept, "PYTHONPATH": str(SOURCES)}
+
+
+def worker_environment() -> dict[str, str]:
+    """Environment of the measuring process: the same, with one thread a pool."""
+    return {**shared_environment(), **dict.fromkeys(THREAD_POOLS, "1")}
 
 
 def _document(rows: pd.DataFrame) -> str:

@@ -15,9 +15,11 @@ from promotion.data.arrays import FloatArray, IntArray
 from promotion.data.datasets import feature_schema_hash, load_dataset, split_dataset
 from promotion.errors import PromotionError
 from promotion.evaluation.cost import measure
-from promotion.evaluation.metrics import METRICS, paired_difference, probability_of, scores
+from promotion.evaluation.metrics import METRICS, paired_difference, predicted_class, probability_of, scores
+from promotion.evaluation.received.answers import Answers
 from promotion.evaluation.signature import data_problems, schema_problems
-from promotion.gates.evidence import Evaluation, Interval, Measurement
+from promotion.evaluation.slices import slice_figures
+from promotion.gates.evidence import Evaluation, Interval, Measurement, SliceFigure
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class HoldoutEvaluation:
     metrics: Mapping[str, float]
     rows: int
     data_sha256: str
+    slices: tuple[SliceFigure, ...]
     _probability: FloatArray
 
 
@@ -55,7 +58,12 @@ class HoldoutEvaluator:
         features, target, data_sha256 = self._holdout
         probability = probability_of(load_artifact(artifact), features, len(self._config.classes))
         metrics = {name: float(value) for name, value in scores(target, probability).items()}
-        return HoldoutEvaluation(metrics, len(target), data_sha256, probability)
+        classes = len(self._config.classes)
+        answers = Answers(predicted_class(probability, by_class=probability.ndim > 1), probability)
+        slices = slice_figures(
+            self._config.gates.slices, features, target, answers, task=self._config.task, classes=classes
+        )
+        return HoldoutEvaluation(metrics, len(target), data_sha256, slices, probability)
 
     def difference(self, candidate: Evaluation, production: Evaluation, metric: str) -> Interval:
         """Candidate minus Production on the same rows: point estimate and paired bootstrap interval.
@@ -78,6 +86,15 @@ class HoldoutEvaluator:
             metric,
             self._config.split.seed,
         )
+
+    @property
+    def data_sha256(self) -> str:
+        """Digest of the data file."""
+        return self._holdout[2]
+
+    def holdout_problems(self) -> list[str]:
+        """None: rows that break their contract are not read at all."""
+        return []
 
     @property
     def feature_hash(self) -> str:

@@ -59,6 +59,10 @@ def load_version(
         config = configs.owner(version.model)
         if config is None or not config.has_holdout:
             return _load_foreign(version, folder)
+        if not config.has_contract:
+            from promotion.evaluation.received.predictor import ReceivedPredictor
+
+            return ReceivedPredictor(config, folder)
         ours: Predictor = load_artifact(folder)
         return ours
 

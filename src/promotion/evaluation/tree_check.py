@@ -23,9 +23,10 @@ def find_unsafe_tree(model: Any) -> str | None:
     In a tree scikit-learn has grown, an inner node has two children behind it in the list (so walks end) and asks for a
     column that exists.
     """
-    if not isinstance(model, Pipeline) or not isinstance(model.steps, list):
-        return f"expected a scikit-learn Pipeline, found {type(model).__name__}"
-    width = getattr(model.steps[-1][-1], "n_features_in_", None)
+    if not isinstance(model, BaseEstimator):
+        return f"expected a scikit-learn estimator, found {type(model).__name__}"
+    last = model.steps[-1][-1] if isinstance(model, Pipeline) and isinstance(model.steps, list) else model
+    width = getattr(last, "n_features_in_", None)
     for number, tree in enumerate(_trees(model, set())):
         if tree.n_features != width or not _is_well_formed(tree):
             return f"tree {number} has nodes that point outside the tree or its columns"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from promotion.gates import artifact, cost, governance, quality
+from promotion.gates import artifact, cost, custom, governance, quality, slices
 from promotion.gates.report import (
     APPROVALS,
     ARTIFACT,
@@ -46,12 +46,13 @@ def run_gates(family: str, context: Context) -> GateReport:
         metrics=dict(evaluation.metrics) if evaluation else {},
         production_metrics=dict(context.production_evaluation.metrics) if context.production_evaluation else {},
         difference=context.difference,
-        data_sha256=evaluation.data_sha256 if evaluation else None,
+        data_sha256=evaluation.data_sha256 if evaluation else context.data_sha256,
         digest=context.digest,
         evidence=evidence,
         rules=context.rules,
         rule_changes=context.rule_changes,
         registration=context.registered.as_json() if context.registered else None,
+        slices=evaluation.slices if evaluation else (),
     )
 
 
@@ -66,10 +67,13 @@ def _gates(context: Context) -> list[Gate]:
         return integrity
     transition = governance.transition_gates(config, context)
     sound = [*transition, *integrity]
-    if config.has_holdout:
+    # What was received is not loaded on the way back: where it cannot be scored any more, it has served all the same.
+    if config.has_contract or (config.has_holdout and not context.is_rollback):
         sound += [artifact.harmless, artifact.feature_schema, artifact.runs]
     if context.is_rollback:
         return sound
+    if not config.has_contract and config.has_holdout:
+        sound.append(quality.holdout_is_sound)
     sound += [
         *governance.committed_gates(config),
         *artifact.size_gates(config),
@@ -77,6 +81,8 @@ def _gates(context: Context) -> list[Gate]:
         *([quality.data_quality] if config.gates.data_quality else []),
         *quality.threshold_gates(config),
         *cost.cost_gates(config),
+        *slices.slice_gates(config),
+        *custom.custom_gates(config),
     ]
     if context.target is Stage.STAGING:
         return sound

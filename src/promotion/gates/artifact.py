@@ -10,6 +10,11 @@ _MEGABYTE = 1e6
 _SHOWN = 12
 
 
+def sandbox_line(config: FamilyConfig) -> str:
+    """What the owner of a family writes so that a model which runs code is scored."""
+    return f"{config.at('artifacts')}: write `artifacts: {{code: sandbox}}` to have it scored in the sandbox"
+
+
 def ready(context: Context) -> GateResult:
     """MLflow has finished registering it."""
     status = context.candidate.status
@@ -71,10 +76,14 @@ def _signed(config: FamilyConfig | None, *, trains_here: bool) -> Gate:
 
 def harmless(context: Context) -> GateResult:
     """Nothing in it would run code when loaded, and no path in it leads outside."""
-    found = context.unsafe
+    found, config = context.unsafe, context.config
+    is_received = config is not None and not config.has_contract
+    is_boxed = is_received and config is not None and config.artifacts.code == "sandbox"
     measured = "nothing found" if not found else f"{len(found)} found"
-    why = "; ".join((*found, *context.remarks))
-    return GateResult("safe files", not found, measured, "no pickle, no escaping path", why, overridable=False)
+    advice = [sandbox_line(config)] if found and is_received and config and not is_boxed else []
+    why = "; ".join((*found, *advice, *context.remarks))
+    required = "code in the sandbox alone, no escaping path" if is_boxed else "no pickle, no escaping path"
+    return GateResult("safe files", not found, measured, required, why, overridable=False)
 
 
 def runs(context: Context) -> GateResult:

@@ -17,6 +17,29 @@ class Interval:
     high: float
 
 
+@dataclass(frozen=True, slots=True)
+class SliceFigure:
+    """A metric in one group of rows; NaN where there are too few of them, or it cannot be said.
+
+    Attributes:
+        column: Whose values are the groups.
+        group: The value, or the range.
+        metric: By name.
+        rows: How many are in the group.
+        value: Of the metric.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+    """
+
+    column: str
+    group: str
+    metric: str
+    rows: int
+    value: float
+    low: float
+    high: float
+
+
 class Evaluation(Protocol):
     """One model scored now on the family's test rows.
 
@@ -24,6 +47,7 @@ class Evaluation(Protocol):
         metrics: Every metric by name, dimensionless.
         rows: Number of rows scored.
         data_sha256: Digest of the data file the rows come from.
+        slices: Metrics in groups of the rows, where the family's file asks for some.
     """
 
     @property
@@ -37,6 +61,10 @@ class Evaluation(Protocol):
     @property
     def data_sha256(self) -> str:
         """Digest of the data file."""
+
+    @property
+    def slices(self) -> tuple[SliceFigure, ...]:
+        """Metrics in groups of the rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +123,21 @@ class Evaluator(Protocol):
 
     def schema_problems(self, artifact: Path) -> list[str]:
         """Where the signature of the model under `artifact` differs from the family's features; empty when nowhere."""
+
+    @property
+    def data_sha256(self) -> str:
+        """Digest of the rows that models are scored on.
+
+        Raises:
+            DataError: They cannot be read.
+        """
+
+    def holdout_problems(self) -> list[str]:
+        """Why no model can be scored on the rows, such as a missing target; empty when one can.
+
+        Raises:
+            DataError: They cannot be read.
+        """
 
     def data_problems(self) -> list[str]:
         """What is wrong with the family's data, each with its figure; empty when nothing is."""

@@ -19,7 +19,8 @@ from promotion.config.family import FamilyConfig
 from promotion.errors import ArtifactMissing, ArtifactUnsafe, DataError, PromotionError, RegistryError
 from promotion.gates import Context
 from promotion.gates.cost import is_measured
-from promotion.gates.evidence import Evaluation, Evaluator, Measurement
+from promotion.gates.custom import CustomAnswer, ask
+from promotion.gates.evidence import Evaluation, Evaluator, Interval, Measurement
 from promotion.journal import clock
 from promotion.journal.journal import Journal
 from promotion.journal.records import Approval, Entry, Known
@@ -99,15 +100,17 @@ class Gatherer:
         """
         entry = self._journal.entry(candidate.model, candidate.number)
         production = self._journal.production(family)
-        evaluator = self._evaluator(config) if config and config.has_holdout else None
+        evaluator = self._evaluator(config) if config and _is_scored(config, is_rollback=is_rollback) else None
+        is_received = config is not None and not config.has_contract
+        holdout = evaluator if is_received else None
         found = self._examine(candidate, entry, config, evaluator, is_rollback=is_rollback, is_candidate=True)
         rival = _Files()
         difference = None
         if config and evaluator and production and target is Stage.PRODUCTION and not is_rollback:
             rival = self._examine(production, production, config, evaluator, is_rollback=False, is_candidate=False)
-            if found.evaluation and rival.evaluation:
-                difference = evaluator.difference(found.evaluation, rival.evaluation, config.selection_metric)
+            difference = _difference(evaluator, found.evaluation, rival.evaluation, config.selection_metric)
         rules = self._rulebook.of(family, config)
+        custom = {} if config is None or is_rollback else self._asked(config, candidate, production, found, rival)
         asks_for_data = config is not None and config.gates.data_quality and not is_rollback
         staged = self._journal.arrival(family, Stage.STAGING, entry.id) if entry else None
         return Context(
@@ -134,6 +137,9 @@ class Gatherer:
             schema_problems=found.schema_problems,
             feature_hash=evaluator.feature_hash if evaluator else None,
             data_problems=tuple(evaluator.data_problems()) if evaluator and asks_for_data else (),
+            holdout_problems=tuple(holdout.holdout_problems()) if holdout else (),
+            data_sha256=holdout.data_sha256 if holdout else None,
+            custom=custom,
             production=production,
             production_evaluation=rival.evaluation,
             difference=difference,
@@ -215,7 +221,8 @@ class Gatherer:
                 # Our signature over files found in MLflow says that they are unchanged, not where they come from.
                 is_trained = found.registered is not None and found.registered.provenance == "trained"
                 is_ours = found.is_signed and not found.signature_problem and is_trained
-                found.unsafe = tuple(scan(folder, code_is_vouched=is_ours))
+                is_boxed = not config.has_contract and config.artifacts.code == "sandbox"
+                found.unsafe = tuple(scan(folder, code_is_vouched=is_ours, code_is_boxed=is_boxed))
                 found.remarks = tuple(foreign_requirements(folder))
                 if refusal := _not_to_be_loaded(found, entry):
                     found.problem, found.schema_problems = refusal, (refusal,)
@@ -231,6 +238,27 @@ class Gatherer:
         except PromotionError as error:
             found.problem = str(error)
         return found
+
+    def _asked(
+        self, config: FamilyConfig, candidate: ModelVersion, production: Entry | None, found: _Files, rival: _Files
+    ) -> dict[str, CustomAnswer]:
+        """What the commands of the family's own gates say; none is shown files that a check has refused."""
+        is_refused = found.problem or found.unsafe or found.signature_problem or found.digest is None
+        if not config.gates.custom or is_refused:
+            return {}
+        home = self._rulebook.home
+        with local_artifact(self._registry, candidate) as folder:
+            if artifact_digest(folder) != found.digest:
+                return {}
+            evidence = {
+                "family": config.family,
+                "candidate": _told(candidate, found),
+                "production": _told(production, rival) if production else None,
+                "artifact": str(folder),
+                "holdout": config.stated_holdout.model_dump(mode="json") if config.stated_holdout else None,
+                "home": str(home),
+            }
+            return {rule.name: ask(rule, evidence, home) for rule in config.gates.custom}
 
     @staticmethod
     def _run(found: _Files, folder: Path, evaluator: Evaluator, *, is_rollback: bool) -> None:
@@ -268,6 +296,33 @@ class Gatherer:
             )
 
         return problem
+
+
+def _difference(
+    evaluator: Evaluator, ours: Evaluation | None, theirs: Evaluation | None, metric: str
+) -> Interval | None:
+    """The comparison, where both have the metric: a model that only names classes has no area under a curve."""
+    if ours is None or theirs is None or metric not in ours.metrics or metric not in theirs.metrics:
+        return None
+    return evaluator.difference(ours, theirs, metric)
+
+
+def _told(version: Known, found: _Files) -> dict[str, Any]:
+    """What a command is told of a version."""
+    scored = found.evaluation
+    return {
+        "model": version.model,
+        "version": version.number,
+        "digest": found.digest,
+        "rows": scored.rows if scored else None,
+        "data_sha256": scored.data_sha256 if scored else None,
+        "metrics": dict(scored.metrics) if scored else {},
+    }
+
+
+def _is_scored(config: FamilyConfig, *, is_rollback: bool) -> bool:
+    """Whether models are run now; on the way back only those that were trained here."""
+    return config.has_contract or (config.has_holdout and not is_rollback)
 
 
 def _not_to_be_loaded(found: _Files, entry: Entry | None) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 
-from promotion.config.family import LOWER_IS_BETTER, FamilyConfig
+from promotion.config.evidence import is_error
+from promotion.config.family import FamilyConfig
 from promotion.config.policy import BetterThanProduction, Threshold
 from promotion.gates.evidence import Evaluation
 from promotion.gates.report import BETTER, Context, Gate, GateResult
 from promotion.journal.records import Entry
+
+_SHOWN = 12
 
 
 def threshold_gates(config: FamilyConfig) -> list[Gate]:
@@ -32,6 +35,13 @@ def data_quality(context: Context) -> GateResult:
     return GateResult("data quality", not problems, measured, "contract kept, checks passed", "; ".join(problems))
 
 
+def holdout_is_sound(context: Context) -> GateResult:
+    """The rows that versions are scored on are those of the family's file, with a target that can be learned."""
+    problems = context.holdout_problems
+    measured = f"sha256 {str(context.data_sha256)[:_SHOWN]}"
+    return GateResult("holdout", not problems, measured, "rows with the target", "; ".join(problems))
+
+
 def _threshold_gate(metric: str, threshold: Threshold) -> Gate:
     bounds = [
         (sign, bound, fits)
@@ -50,7 +60,7 @@ def _threshold_gate(metric: str, threshold: Threshold) -> Gate:
             measured = "not measured" if value is None else str(value)
             reason = context.artifact_problem if context.evaluation is None else ""
             if context.config and not context.config.has_holdout:
-                reason = "the family's file has no section data, so there are no rows to measure it on"
+                reason = "the family's file has no section data or holdout, so there are no rows to measure it on"
             why = reason or f"{metric} is missing or not a finite number"
             return GateResult(metric, passed=False, measured=measured, required=required, why=why)
         passed = all(fits(float(value), float(bound)) for _, bound, fits in bounds)
@@ -62,9 +72,9 @@ def _threshold_gate(metric: str, threshold: Threshold) -> Gate:
 def _better_gate(metric: str, rule: BetterThanProduction) -> Gate:
     strict = rule.policy == "strictly_greater"
     gain = f" by more than {rule.minimum_gain:g}" if rule.minimum_gain else ""
-    is_error = metric in LOWER_IS_BETTER
+    lower = is_error(metric)
     required = (
-        f"{metric} {'<' if is_error else '>'} Production{gain}"
+        f"{metric} {'<' if lower else '>'} Production{gain}"
         if strict
         else f"{metric} not worse than Production by {rule.margin:g}"
     )
@@ -82,7 +92,7 @@ def _better_gate(metric: str, rule: BetterThanProduction) -> Gate:
             f"{context.evaluation.metrics[metric]:.4f} against {context.production_evaluation.metrics[metric]:.4f} "
             f"({difference.value:+.4f}, 95 % {difference.low:+.4f} … {difference.high:+.4f})"
         )
-        gained, worst = (-difference.value, -difference.high) if is_error else (difference.value, difference.low)
+        gained, worst = (-difference.value, -difference.high) if lower else (difference.value, difference.low)
         decisive = gained if strict else worst
         passed = math.isfinite(decisive) and (
             _exceeds(gained, rule.minimum_gain) if strict else not _exceeds(-worst, rule.margin)
@@ -94,8 +104,8 @@ def _better_gate(metric: str, rule: BetterThanProduction) -> Gate:
 
 
 def _not_lower_gate(metric: str, loss: float) -> Gate:
-    is_error = metric in LOWER_IS_BETTER
-    sign, direction = ("≤", "+") if is_error else ("≥", "−")
+    lower = is_error(metric)
+    sign, direction = ("≤", "+") if lower else ("≥", "−")
     required = f"{sign} Production {direction} {loss:g}" if loss else f"{sign} Production"
     name = f"{metric} kept"
 
@@ -108,7 +118,7 @@ def _not_lower_gate(metric: str, loss: float) -> Gate:
             (scored.metrics.get(metric, math.nan) if scored else math.nan)
             for scored in (context.evaluation, context.production_evaluation)
         )
-        lost = ours - theirs if is_error else theirs - ours
+        lost = ours - theirs if lower else theirs - ours
         passed = math.isfinite(lost) and not _exceeds(lost, loss)
         why = "" if passed else f"{metric} is worse than what {context.production} reaches on the same rows"
         return GateResult(name, passed, f"{ours:.4f} against {theirs:.4f}", required, why)

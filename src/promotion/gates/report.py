@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -10,7 +11,7 @@ from typing import Any
 from promotion.approvals.identities import Identities
 from promotion.artifacts.provenance import Registered
 from promotion.config.family import FamilyConfig
-from promotion.gates.evidence import Evaluation, Interval, Measurement
+from promotion.gates.evidence import Evaluation, Interval, Measurement, SliceFigure
 from promotion.journal.chain import digest
 from promotion.journal.records import Approval, Entry, Incident, RuleSet
 from promotion.registry.contract import ModelVersion
@@ -74,6 +75,9 @@ class Context:
         schema_problems: Where its signature does not fit the family's columns.
         feature_hash: Of the family's columns now.
         data_problems: What is wrong with the data.
+        holdout_problems: Why nothing can be scored on the rows.
+        data_sha256: Digest of the rows to score on, whatever is wrong with them; None where there are none.
+        custom: What the commands of the family's own gates answered, by the gate's name.
         production: The version in Production.
         production_evaluation: Production scored now on the same rows.
         difference: Candidate minus Production on the selection metric.
@@ -112,6 +116,9 @@ class Context:
     schema_problems: tuple[str, ...] = ()
     feature_hash: str | None = None
     data_problems: tuple[str, ...] = ()
+    holdout_problems: tuple[str, ...] = ()
+    data_sha256: str | None = None
+    custom: Mapping[str, Any] = field(default_factory=dict)
     production: Entry | None = None
     production_evaluation: Evaluation | None = None
     difference: Interval | None = None
@@ -146,6 +153,7 @@ class GateReport:
         difference: Candidate minus Production on the selection metric.
         data_sha256: Of the data file.
         digest: sha256 of the artifact.
+        slices: Metrics in groups of the rows.
         evidence: sha256 over what does not vary between two runs of the gates; approvals are bound to it.
         rules: What was asked by; approvals are bound to its digest, too.
         rule_changes: What of it is different from the last promotion, one text a key.
@@ -167,6 +175,7 @@ class GateReport:
     rules: RuleSet | None = None
     rule_changes: tuple[str, ...] = ()
     registration: Mapping[str, Any] | None = None
+    slices: tuple[SliceFigure, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -187,7 +196,7 @@ class GateReport:
         """The report as plain data."""
         plain = asdict(replace(self, rules=None))
         rules = {"rules": self.rules.as_json() if self.rules else None, "rule_changes": list(self.rule_changes)}
-        return {**plain, **rules, "passed": self.passed}
+        return {**plain, **rules, "slices": [_figure(each) for each in self.slices], "passed": self.passed}
 
 
 def evidence_digest(family: str, context: Context, results: tuple[GateResult, ...]) -> str:
@@ -206,7 +215,7 @@ def evidence_digest(family: str, context: Context, results: tuple[GateResult, ..
             "candidate": str(context.candidate),
             "artifact": context.digest,
             "production": str(context.production) if context.production else None,
-            "data": evaluation.data_sha256 if evaluation else None,
+            "data": evaluation.data_sha256 if evaluation else context.data_sha256,
             "metrics": _rounded(evaluation.metrics) if evaluation else None,
             "production_metrics": _rounded(rival.metrics) if rival else None,
             "required": [
@@ -214,6 +223,14 @@ def evidence_digest(family: str, context: Context, results: tuple[GateResult, ..
             ],
         }
     )
+
+
+def _figure(slice_: SliceFigure) -> dict[str, Any]:
+    """A group's figures; JSON has no NaN."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in asdict(slice_).items()
+    }
 
 
 def _rounded(metrics: Mapping[str, float]) -> dict[str, str]:

@@ -62,7 +62,7 @@ class PipelinePlan:
             "promotion": self.config.promotion,
             "approvals": self.config.approvals is not None,
             "signed": self.config.approvals is not None and self.config.approvals.signed,
-            "online": self.config.has_holdout and not self.config.is_forecast,
+            "online": self.config.has_contract and not self.config.is_forecast,
             "production": str(self.production) if self.production else None,
             "candidate": found
             and {

@@ -69,7 +69,7 @@ def write_promotion_page(service: PromotionService, plan: PromotionPlan, path: P
     settings = Settings.from_environment()
     config = service.configs.get(plan.family)
     entry = service.journal.entry(plan.candidate.model, plan.candidate.number)
-    compared = _compared(service, plan, config, settings.home) if config else None
+    compared = _compared(service, plan, config, settings.home) if config and config.has_contract else None
     standing = standing_of(service, plan)
     runbooks = config.contacts.runbooks if config else {}
     absent = {

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from promotion.config.explain import fields_under
-from promotion.config.policy import duration_text
 from promotion.config.schema import FamilyConfig
+from promotion.config.values import duration_text
 from promotion.rules.kinds import SCALES, RuleKind, rule_kind
 
 _READ = ("files", "signers", "revoked")
@@ -125,7 +125,8 @@ def _of_members(kind: RuleKind, was: Sequence[str] | None, now: Sequence[str] | 
     """A list that grew and shrank is looser where either loosens it."""
     if kind is RuleKind.ADMITS and (was is None or now is None):
         return _ordered(was is not None, now is not None)
-    come, gone = set(now or ()) - set(was or ()), set(was or ()) - set(now or ())
+    come = [item for item in now or () if item not in (was or ())]
+    gone = [item for item in was or () if item not in (now or ())]
     loosening, tightening = (gone, come) if kind is RuleKind.DEMANDS else (come, gone)
     if loosening:
         return Direction.LOOSER

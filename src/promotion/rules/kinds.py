@@ -29,6 +29,7 @@ SCALES: Mapping[str, Sequence[str | bool | None]] = {
     "rules": (None, "committed"),
     "gates.better_than_production.policy": ("not_worse", "strictly_greater"),
     "gates.signature": ("checked", "required"),
+    "artifacts.code": ("sandbox", "refuse"),
     "monitoring.action": ("alert-only", "rollback"),
     "data.allow_duplicates": (True, False),
     **dict.fromkeys(
@@ -62,14 +63,17 @@ _KEYS: Mapping[RuleKind, str] = {
         monitoring.sustained.needed monitoring.sustained.minimum_labels monitoring.minimum_rows
         monitoring.minimum_labels monitoring.confidence
         """,
-    RuleKind.DEMANDS: "gates.required_artifacts approvals.roles revoked",
+    RuleKind.DEMANDS: "gates.required_artifacts gates.slices gates.custom approvals.roles revoked",
     RuleKind.ADMITS: "approvals.approvers.* approvals.ci_accounts access.staging access.production signers",
     RuleKind.PRESENT: """
-        data data.sha256 candidates gates.thresholds.* gates.staging gates.cpu feature_view approvals monitoring
+        data data.sha256 holdout holdout.sha256 candidates gates.thresholds.* gates.staging gates.cpu feature_view
+        approvals monitoring
         """,
     RuleKind.OPEN: """
         family registered_model task selection_metric target numeric split files
         data.path data.url data.generator data.columns
+        holdout.path holdout.target holdout.positive holdout.id holdout.group holdout.time
+        artifacts environment
         forecast gates.thresholds gates.better_than_production.also gates.staging.typical
         feature_view.name feature_view.hash feature_view.approved_by feature_view.approved_on
         approvals.approvers candidates.*

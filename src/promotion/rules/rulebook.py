@@ -84,8 +84,12 @@ def deciding_sections(config: FamilyConfig) -> dict[str, Any]:
 
 def deciding_files(config: FamilyConfig) -> list[str]:
     """The files that a gate reads beside the family's file, relative to the home folder."""
-    found = [config.data.path] if config.has_holdout else []
-    return found + ([config.forecast.stores] if config.forecast else [])
+    found = [config.data.path] if config.has_contract else []
+    found += [config.forecast.stores] if config.forecast else []
+    found += [config.holdout.path] if config.stated_holdout and "://" not in config.holdout.path else []
+    # What of a command is a file of the owner's: its script and what that is told to read.
+    words = [word for gate in config.gates.custom for word in gate.command if Path(word).suffix]
+    return list(dict.fromkeys([*found, *words]))
 
 
 @lru_cache(maxsize=1)
@@ -104,7 +108,7 @@ def _deciding(key: tuple[str, ...], value: Any) -> Any:
             for name, item in value.items()
             if rule_kind((*key, name)) is not RuleKind.SILENT
         }
-    return sorted(value) if isinstance(value, list) and rule_kind(key) in _SETS else value
+    return sorted(value, key=str) if isinstance(value, list) and rule_kind(key) in _SETS else value
 
 
 def _file_digest(path: Path) -> str | None:

@@ -152,7 +152,7 @@ def test_tree_that_points_outside(folder: Path, field: str, value: int) -> None:
 def test_only_pipelines(folder: Path) -> None:
     """Something else than a pipeline, though made of trusted types, is not a model of ours."""
     skops.io.dump({"estimator": 1}, folder / "model.skops")
-    with pytest.raises(ArtifactRefused, match="expected a scikit-learn Pipeline, found dict"):
+    with pytest.raises(ArtifactRefused, match="expected a scikit-learn estimator, found dict"):
         load_artifact(folder)
 
 

@@ -40,7 +40,10 @@ def test_what_the_file_does_not_have_is_named(section: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
-        ("task: binary-classification", "3: task: needs the section data, which the file does not have; add that, or"),
+        (
+            "task: binary-classification",
+            "3: task: needs the section data or holdout, which the file does not have; add that, or",
+        ),
         ("split: {seed: 1}", "3: split: needs the section data"),
         ("numeric: []", "3: numeric: needs the section data"),
         ("selection_metric: f1", "3: selection_metric: needs the section data"),

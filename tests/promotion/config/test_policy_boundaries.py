@@ -23,11 +23,11 @@ from promotion.config.policy import (
     Review,
     Rollback,
     StagingDays,
-    Strict,
     Sustained,
     Threshold,
 )
 from promotion.config.settings import REPOSITORY
+from promotion.config.values import Strict
 from promotion.errors import ConfigError
 
 LEAST = 5e-324

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from promotion.config.family import FamilyConfigs, load_configs
-from promotion.config.policy import duration, duration_text
 from promotion.config.settings import REPOSITORY
+from promotion.config.values import duration, duration_text
 
 WRITER = runpy.run_path(str(REPOSITORY / "scripts" / "write-family-schema.py"))
 SCHEMA: dict[str, Any] = json.loads((REPOSITORY / "config" / "family.schema.json").read_text(encoding="utf-8"))
@@ -56,7 +56,7 @@ def test_the_schema_refuses_what_the_code_refuses() -> None:
 
 def test_the_documents_example_is_a_family(tmp_path: Any) -> None:
     """The shortest file that the document shows is read."""
-    (example,) = re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)
+    example, *_ = re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)
     (tmp_path / "churn.yaml").write_text(example, encoding="utf-8")
 
     configs: FamilyConfigs = load_configs(tmp_path)

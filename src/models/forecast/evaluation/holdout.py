@@ -24,7 +24,7 @@ from promotion.errors import ArtifactRefused, DataError, PromotionError
 from promotion.evaluation.cost import measure
 from promotion.evaluation.loading import load_artifact
 from promotion.evaluation.signature import schema_problems
-from promotion.gates.evidence import Evaluation, Interval, Measurement
+from promotion.gates.evidence import Evaluation, Interval, Measurement, SliceFigure
 
 RESAMPLES = 2000
 METRICS = ("rmspe", "mape", "bias")
@@ -54,6 +54,11 @@ class ForecastEvaluation:
     rows: int
     data_sha256: str
     _forecast: FloatArray
+
+    @property
+    def slices(self) -> tuple[SliceFigure, ...]:
+        """None: a forecast is judged as a whole."""
+        return ()
 
 
 def score_ensemble(sales: FloatArray, forecast: FloatArray) -> dict[str, float]:
@@ -151,6 +156,15 @@ class ForecastEvaluator:
             raise PromotionError("the two models were not scored on the same rows: evaluate both again")
         ours, theirs = candidate._forecast, production._forecast  # noqa: SLF001  # ours, and nobody else's business
         return rmspe_interval(held.rows, ours, theirs, forecast_of(self._config).seed)
+
+    @property
+    def data_sha256(self) -> str:
+        """Digest of the data files."""
+        return self._holdout.sha256
+
+    def holdout_problems(self) -> list[str]:
+        """None: rows that break their contract are not read at all."""
+        return []
 
     @property
     def feature_hash(self) -> str:

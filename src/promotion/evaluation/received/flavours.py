@@ -1,0 +1,155 @@
+"""What a received version's MLmodel says of it: which file is the model, who loads it, and what it is fed."""
+
+from __future__ import annotations
+
+import json
+import mmap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from promotion.artifacts.pickles import is_pickle
+from promotion.artifacts.trusted_types import TRUSTED_TYPES
+from promotion.errors import ArtifactRefused
+
+_MAX_BYTES = 4 * 1024**2
+_KNOWN = "scikit-learn, XGBoost, LightGBM, CatBoost, ONNX, or a python_function"
+
+
+@dataclass(frozen=True, slots=True)
+class InputColumn:
+    """A column of a signature; without a name it goes by its place."""
+
+    name: str | None
+    type: str
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedModel:
+    """How a version is loaded and fed.
+
+    Attributes:
+        order: What the worker is told, with the model's file relative to the folder.
+        runs_code: Why loading it runs code; empty for the formats that do not.
+        inputs: The signature's columns; None for a model without.
+    """
+
+    order: Mapping[str, Any] = field(default_factory=dict)
+    runs_code: str = ""
+    inputs: tuple[InputColumn, ...] | None = None
+
+
+def describe_model(folder: Path, *, classes: bool) -> ReceivedModel:
+    """Read MLmodel; nothing is loaded.
+
+    Args:
+        folder: The version's files.
+        classes: Whether the task is to tell classes apart.
+
+    Raises:
+        ArtifactRefused: MLmodel is missing or malformed, names a file that is not there, or no flavour that is known.
+    """
+    document, flavours = _document(folder / "MLmodel")
+    inputs, tensor, positional = _signature(document)
+    common = {"classes": classes, "tensor": tensor, "positional": positional, "flavours": sorted(map(str, flavours))}
+    why = ""
+    for name, native in _NATIVE.items():
+        if isinstance(flavour := flavours.get(name), dict):
+            order, why = native(folder, flavour)
+            if not why:
+                return ReceivedModel({**common, **order}, "", inputs)
+    if "python_function" not in flavours:
+        found = ", ".join(sorted(map(str, flavours))) or "none"
+        raise ArtifactRefused(f"MLmodel: nobody here can load its flavours ({found}): expected {_KNOWN}")
+    function = flavours["python_function"]
+    loader = function.get("loader_module") if isinstance(function, dict) else None
+    return ReceivedModel({**common, "loader": "mlflow", "path": ""}, why or f"{loader} runs code of the model", inputs)
+
+
+def _document(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ArtifactRefused(f"{path.name}: larger than {_MAX_BYTES // 1024**2} MB, and was not read")
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        flavours = dict(document["flavors"])
+    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, RecursionError) as error:
+        raise ArtifactRefused(f"{path.name}: missing or not an MLmodel file: {type(error).__name__}") from error
+    return document, flavours
+
+
+def _signature(document: Mapping[str, Any]) -> tuple[tuple[InputColumn, ...] | None, dict[str, Any] | None, bool]:
+    """Input columns, the tensor they become, and whether they go by place."""
+    signature = document.get("signature")
+    if not isinstance(signature, dict) or not signature.get("inputs"):
+        return None, None, False
+    try:
+        columns = json.loads(signature["inputs"])
+        if columns[0]["type"] == "tensor":
+            spec = columns[0]["tensor-spec"]
+            shape = [int(size) for size in spec["shape"]]
+            if len(columns) > 1:
+                raise ArtifactRefused("MLmodel: its signature asks for several tensors, which no table holds")
+            return None, {"dtype": str(spec["dtype"]), "shape": shape}, False
+        found = tuple(
+            InputColumn(column.get("name"), str(column["type"]), bool(column.get("required", True)))
+            for column in columns
+        )
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ArtifactRefused(f"MLmodel: its signature cannot be read: {type(error).__name__}") from error
+    return found, None, any(column.name is None for column in found)
+
+
+def _file(folder: Path, name: object) -> tuple[Path, str]:
+    """A flavour's file, and why it is no safe format when it is a pickle."""
+    if not isinstance(name, str):
+        raise ArtifactRefused("MLmodel: a flavour does not say which file is its model")
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()) or not path.exists():
+        raise ArtifactRefused(f"MLmodel: {name!r}: expected a file inside the model's folder")
+    if path.is_dir():
+        return path, f"{name} is a folder"
+    if not path.stat().st_size:
+        raise ArtifactRefused(f"MLmodel: {name!r}: the file is empty")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return path, f"{name} is a pickle" if is_pickle(content) else ""
+
+
+def _sklearn(folder: Path, flavour: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    name = flavour.get("pickled_model")
+    path, why = _file(folder, name)
+    if flavour.get("serialization_format") != "skops" or why:
+        return {}, why or f"{name} is serialised as {flavour.get('serialization_format', 'pickle')}"
+    from skops.io import get_untrusted_types
+
+    try:
+        foreign = set(get_untrusted_types(file=path)) - TRUSTED_TYPES
+    except Exception as error:
+        summary = " ".join(str(error).split())
+        raise ArtifactRefused(f"{name}: not readable as a skops model: {type(error).__name__}: {summary}") from error
+    if foreign:
+        return {}, f"{name} holds types outside our list ({', '.join(sorted(foreign)[:3])})"
+    return {"loader": "skops", "path": name, "trusted": sorted(TRUSTED_TYPES)}, ""
+
+
+def _booster(loader: str) -> Callable[[Path, Mapping[str, Any]], tuple[dict[str, Any], str]]:
+    def native(folder: Path, flavour: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+        name = flavour.get("data")
+        _, why = _file(folder, name)
+        kind, saved = str(flavour.get("model_type", "")), flavour.get("save_format", "cbm")
+        return {"loader": loader, "path": name, "format": saved, "is_regressor": "Regressor" in kind}, why
+
+    return native
+
+
+_NATIVE: dict[str, Callable[[Path, Mapping[str, Any]], tuple[dict[str, Any], str]]] = {
+    "sklearn": _sklearn,
+    "xgboost": _booster("xgboost"),
+    "lightgbm": _booster("lightgbm"),
+    "catboost": _booster("catboost"),
+    "onnx": _booster("onnx"),
+}
+"""Who can say how a flavour's own file is loaded without running code, and why not."""

@@ -1,0 +1,81 @@
+"""A received version that answers rows as its registered model would, from a process of its own."""
+
+from __future__ import annotations
+
+import shutil
+import weakref
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Any
+
+from promotion.config.family import FamilyConfig
+from promotion.errors import ArtifactRefused
+from promotion.evaluation.received.columns import typed_rows
+from promotion.evaluation.received.environments import model_environment
+from promotion.evaluation.received.flavours import ReceivedModel, describe_model
+from promotion.evaluation.received.process import ModelWorker
+from promotion.gates.artifact import sandbox_line
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def open_worker(
+    config: FamilyConfig, folder: Path, model: ReceivedModel, variables: dict[str, str] | None = None
+) -> ModelWorker:
+    """The process for a model: in the sandbox where it runs code, or libraries that it names.
+
+    Args:
+        config: The family.
+        folder: The model's files; a private copy.
+        model: What they say.
+        variables: Added to its environment.
+
+    Raises:
+        ArtifactRefused: It runs code, and the family's file does not allow that.
+        EnvironmentRefused: Its own libraries cannot be installed.
+    """
+    if model.runs_code and config.artifacts.code != "sandbox":
+        raise ArtifactRefused(f"{model.runs_code}, so it is not loaded: {sandbox_line(config)}")
+    is_foreign = config.environment == "model"
+    in_sandbox = bool(model.runs_code) or is_foreign
+    return ModelWorker(
+        folder,
+        {**model.order, "checks_trees": not in_sandbox},
+        config.artifacts,
+        python=model_environment(folder) if is_foreign else None,
+        in_sandbox=in_sandbox,
+        variables=variables,
+    )
+
+
+class ReceivedPredictor:
+    """Predicts with a private copy of a version's files, a process a call.
+
+    Args:
+        config: The family.
+        folder: The version's files; copied.
+
+    Raises:
+        ArtifactRefused: They are not of a kind that is loaded, or run code and the family's file does not allow that.
+    """
+
+    def __init__(self, config: FamilyConfig, folder: Path) -> None:
+        self._config = config
+        folder_of_ours = Path(mkdtemp(prefix="model-"))
+        weakref.finalize(self, shutil.rmtree, folder_of_ours, ignore_errors=True)
+        self._folder = folder_of_ours / "files"
+        shutil.copytree(folder, self._folder)
+        self._model = describe_model(self._folder, classes=False)
+        if self._model.runs_code and config.artifacts.code != "sandbox":
+            raise ArtifactRefused(f"{self._model.runs_code}, so it is not loaded: {sandbox_line(config)}")
+
+    def predict(self, rows: pd.DataFrame, /) -> Any:
+        """One prediction a row.
+
+        Raises:
+            PromotionError: The rows do not fit the model's signature, or the model does not answer them.
+        """
+        stream = typed_rows(rows, self._model.inputs, [str(name) for name in rows.columns], "the rows")
+        with open_worker(self._config, self._folder, self._model) as worker:
+            return worker.predict(stream, len(rows)).cells

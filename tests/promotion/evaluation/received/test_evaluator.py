@@ -1,0 +1,168 @@
+"""Models of other teams, scored on every row of the owner's holdout, in a process of their own."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.promotion.evaluation.received.made import (
+    FEATURES,
+    LinearRegression,
+    RandomForestClassifier,
+    a_received_family,
+    customers,
+    fitted,
+    save,
+    save_code,
+)
+
+from promotion.errors import ArtifactRefused, PromotionError
+from promotion.evaluation.received.evaluator import ReceivedEvaluator
+from promotion.evaluation.received.predictor import ReceivedPredictor
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
+BOX = {"artifacts": {"code": "sandbox"}}
+PAID = {"task": "regression", "holdout": {"path": "holdout.csv", "target": "paid"}}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("home")
+    frame = customers()
+    frame.to_csv(folder / "holdout.csv", index=False)
+    frame.to_parquet(folder / "holdout.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def safe(home: Path) -> Path:
+    """A logistic regression saved by skops."""
+    return save(
+        home / "safe",
+        fitted(),
+        customers()[FEATURES],
+        serialization_format="skops",
+        skops_trusted_types=["numpy.dtype"],
+    )
+
+
+@pytest.fixture(scope="module")
+def pickled(home: Path) -> Path:
+    """A forest saved by cloudpickle."""
+    model = fitted(last=RandomForestClassifier(30, random_state=1))
+    return save(home / "pickled", model, customers()[FEATURES], serialization_format="cloudpickle")
+
+
+def expected(model: Any, rows: pd.DataFrame) -> float:
+    """The area under the curve as scikit-learn has it."""
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(rows["churned"] == "yes", model.predict_proba(rows[FEATURES])[:, 1]))
+
+
+@pytest.mark.parametrize("file", ["holdout.csv", "holdout.parquet", "file://{home}/holdout.parquet"])
+def test_a_safe_model_is_scored_on_every_row(home: Path, safe: Path, file: str) -> None:
+    """From a CSV, a Parquet file or an address: the same as in the open."""
+    rows = {"path": file.format(home=home), "target": "churned"}
+    found = ReceivedEvaluator(a_received_family(holdout=rows), home).evaluate(safe)
+
+    assert 300 == found.rows
+    assert pytest.approx(expected(fitted(), customers())) == found.metrics["roc_auc"]
+
+
+@pytest.mark.needs("bwrap")
+def test_a_pickle_is_scored_in_the_sandbox_alone(home: Path, safe: Path, pickled: Path) -> None:
+    """Refused with the line that allows it; allowed, it is scored and compared with a safe one on the same rows."""
+    with pytest.raises(ArtifactRefused, match=r"model\.pkl is a pickle.*artifacts: \{code: sandbox\}"):
+        ReceivedEvaluator(a_received_family(), home).evaluate(pickled)
+    evaluator = ReceivedEvaluator(a_received_family(**BOX), home)
+    forest, line = evaluator.evaluate(pickled), evaluator.evaluate(safe)
+    assert forest.metrics["roc_auc"] == pytest.approx(
+        expected(fitted(last=RandomForestClassifier(30, random_state=1)), customers())
+    )
+    difference = evaluator.difference(forest, line, "roc_auc")
+    assert difference.low < difference.value < difference.high
+    assert evaluator.measure(pickled).latency_p50_ms > 0
+
+
+@pytest.mark.needs("bwrap")
+def test_regression_and_no_signature(home: Path) -> None:
+    """A number per row, with paired intervals of its error; without a signature all features are fed."""
+    model = fitted(last=LinearRegression(), target="paid")
+    folder = save(home / "numbers", model, None, serialization_format="cloudpickle")
+    evaluator = ReceivedEvaluator(a_received_family(**PAID, **BOX, selection_metric="mae"), home)
+    found = evaluator.evaluate(folder)
+    answered = model.predict(customers()[FEATURES])
+
+    assert found.metrics["mae"] == pytest.approx(float(np.abs(answered - customers()["paid"]).mean()))
+    assert (0, 0, 0) == tuple(
+        getattr(evaluator.difference(found, found, "rmse"), end) for end in ("value", "low", "high")
+    )
+
+
+@pytest.mark.needs("bwrap")
+def test_a_model_from_code_that_only_names_classes(home: Path) -> None:
+    """It has no area under the curve, and all else."""
+    folder = save_code(home / "labels", """return np.where(rows["age"] > 54, "yes", "no")""", customers()[FEATURES])
+    found = ReceivedEvaluator(a_received_family(**BOX, selection_metric="f1"), home).evaluate(folder)
+
+    assert "roc_auc" not in found.metrics
+    assert found.metrics["f1"] > 0.7
+
+
+def boosters(flavour: str) -> tuple[Any, list[str]]:
+    """A booster of each library that learned from the numbers alone."""
+    rows, names = customers(400, 2), ["age", "spent", "visits"]
+    target = (rows["churned"] == "yes").astype(int)
+    if flavour == "xgboost":
+        import xgboost
+
+        return xgboost.XGBClassifier(n_estimators=20).fit(rows[names], target), names
+    if flavour == "lightgbm":
+        import lightgbm
+
+        return lightgbm.train({"objective": "binary", "verbose": -1}, lightgbm.Dataset(rows[names], target), 20), names
+    if flavour == "catboost":
+        import catboost
+
+        names = [*names, "plan"]
+        return catboost.CatBoostClassifier(iterations=20, verbose=False, cat_features=["plan"]).fit(
+            rows[names], rows["churned"]
+        ), names
+    from skl2onnx import to_onnx
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression().fit(rows[names].to_numpy(np.float32), target)
+    return to_onnx(model, rows[names].to_numpy(np.float32)[:1]), names
+
+
+@pytest.mark.parametrize("flavour", ["xgboost", "lightgbm", "catboost", "onnx"])
+def test_boosters_and_onnx_need_no_sandbox(home: Path, flavour: str) -> None:
+    """Their own files run no code; targets that are words are told apart all the same."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model, names = boosters(flavour)
+    frame = customers()[names].astype(np.float32 if flavour == "onnx" else {})
+    folder = save(home / flavour, model, frame, flavour=flavour)
+    found = ReceivedEvaluator(a_received_family(), home).evaluate(folder)
+
+    assert found.metrics["roc_auc"] > 0.75
+
+
+@pytest.mark.parametrize("metric", ["rmze", "neg_log_losss"])
+def test_an_unknown_metric_is_named_with_its_line(home: Path, safe: Path, metric: str) -> None:
+    """Before anything is loaded."""
+    evaluator = ReceivedEvaluator(a_received_family(selection_metric=metric), home)
+    with pytest.raises(PromotionError, match=f"selection_metric: unknown metric '{metric}'"):
+        evaluator.evaluate(safe)
+
+
+def test_it_predicts_in_a_process_of_its_own(home: Path, safe: Path) -> None:
+    """As the registered model would."""
+    rows = customers()[FEATURES].head(5)
+    found = ReceivedPredictor(a_received_family(), safe).predict(rows)
+    assert fitted().predict(rows).tolist() == found.tolist()
