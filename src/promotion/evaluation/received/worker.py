@@ -33,23 +33,23 @@ def main() -> None:
     try:
         answer = load(order)
     except BaseException as error:  # noqa: BLE001  # a model may fail in any way; the parent reports it
-        send(answers, {"failed": in_one_line(error)})
+        send_frame(answers, {"failed": in_one_line(error)})
         return
-    send(answers, {"ready": True})
+    send_frame(answers, {"ready": True})
     held: Any = None
-    while (asked := receive(questions)) is not None:
+    while (asked := next_frame(questions)) is not None:
         header, payload = asked
         try:
             if payload:
                 held = rows_in(payload, order)
             if header["do"] == "hold":
-                send(answers, {"held": True})
+                send_frame(answers, {"held": True})
                 continue
             rows = held if header["do"] == "predict" else held[header["row"] : header["row"] + 1]
             reply, data = packed(*answer(rows))
         except BaseException as error:  # noqa: BLE001  # as above
             reply, data = {"failed": in_one_line(error)}, b""
-        send(answers, reply, data)
+        send_frame(answers, reply, data)
 
 
 def load(order: dict[str, Any]) -> RowAnswering:
@@ -112,14 +112,14 @@ def in_one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
 
 
-def send(file: BinaryIO, header: dict[str, Any], payload: bytes = b"") -> None:
+def send_frame(file: BinaryIO, header: dict[str, Any], payload: bytes = b"") -> None:
     """Write a frame."""
     text = json.dumps(header).encode()
     file.write(FRAME.pack(len(text), len(payload)) + text + payload)
     file.flush()
 
 
-def receive(file: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
+def next_frame(file: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
     """Read a frame; None where the input ends."""
     start = file.read(FRAME.size)
     if len(start) < FRAME.size:
