@@ -88,7 +88,7 @@ mutants: $(DEVELOPMENT) ## Change the deciding code in 150 places, one at a time
 # What runs against the lowest versions: the core's tests; MLflow 2.9 imports setuptools' pkg_resources.
 LOWEST := build/lowest
 LOWEST_TESTS := $(foreach room,approvals artifacts audit cli compliance config data evaluation gates journal reconcile registry signing test_*.py,tests/promotion/$(room))
-LOWEST_TOOLS := pytest pytest-timeout pytest-xdist responses httpx 'setuptools<81'
+LOWEST_TOOLS := pytest pytest-timeout pytest-xdist responses httpx securesystemslib 'setuptools<81'
 
 .PHONY: test-lowest
 test-lowest: $(DEVELOPMENT) ## Run the core's tests at the lowest versions its ranges allow (Python 3.11)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from promotion.audit.attestations import Attestations
 from promotion.audit.checkpoints import checkpoint_folder, leave_checkpoint
 from promotion.config.family import FamilyConfig, FamilyConfigs, load_configs
 from promotion.config.settings import Settings
@@ -56,6 +57,7 @@ def open_promotions(settings: Settings, report: Callable[[str], None] = lambda _
         Gatherer(journal, Reviews(journal), registry, evaluator, _rulebook(settings)),
         report=report,
         on_moved=partial(leave_checkpoint, journal, checkpoint_folder(settings), Keys.from_environment),
+        attestations=Attestations(journal, checkpoint_folder(settings), Keys.from_environment),
     )
 
 

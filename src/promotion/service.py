@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from promotion.approvals.people import person, persons, readable_person
+from promotion.audit.attestations import DUE
 from promotion.audit.family_check import require_unaltered
 from promotion.errors import (
     GateRefused,
@@ -268,6 +269,8 @@ class PromotionService(Reconciler):
                 changes.insert(0, Change(plan.production, Stage.ARCHIVED, known_bad=known_bad))
             self.report(f"committing {plan.candidate} to {plan.to}")
             recorded = {"report": report_id, "evidence": plan.report.evidence, **(details or {})}
+            if self.attestations and plan.to is Stage.PRODUCTION:
+                recorded |= DUE
             authority = Authority(
                 action,
                 mover.actor,

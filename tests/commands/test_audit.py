@@ -202,7 +202,9 @@ def test_a_promotion_leaves_a_signed_checkpoint(
 
     result = audit("verify")
 
-    assert 1 == len(list((tmp_path / "archive").iterdir()))
+    assert ["1-*.intoto.jsonl", "1-*.json"] == [
+        f"1-*.{path.name.partition('.')[2]}" for path in sorted((tmp_path / "archive").iterdir())
+    ]
     assert 0 == result.exit_code, result.output
     assert "checkpoints: 1 signed" in result.stdout
     assert "⚠️" not in result.stdout
@@ -215,3 +217,33 @@ def test_a_process_of_its_own_on_an_ascii_console(at_home: Path, run: Run) -> No
     assert 0 == result.returncode, result.stderr
     assert "[ok] the journal is sound" in result.stdout
     assert result.stdout.isascii()
+
+
+def test_an_attestation_is_printed_written_and_refused_when_it_is_gone(
+    store: Store, promote: Promote, audit: Audit, tmp_path: Path
+) -> None:
+    """Standard output is the envelope alone; without --version it is that of what is in Production."""
+    store.register("churn")
+    assert 5 == audit("attestation", "--model", "churn").exit_code
+    assert 0 == promote("churn").exit_code
+
+    shown = audit("attestation", "--model", "churn")
+    written = audit("attestation", "--model", "churn", "--version", "1", "--output", tmp_path / "it.jsonl", "--json")
+
+    assert (0, 0) == (shown.exit_code, written.exit_code), shown.output + written.output
+    envelope = json.loads(shown.stdout)
+    assert {"payload", "payloadType", "signatures"} == set(envelope)
+    assert envelope == json.loads(written.stdout)["envelope"] == json.loads((tmp_path / "it.jsonl").read_text())
+    assert 2 == audit("attestation").exit_code
+    assert 2 == audit("attestation", "--model", "churn", "--version", "7").exit_code
+    (file,) = (store.home / "checkpoints").glob("*.intoto.jsonl")
+    file.unlink()
+    gone = audit("attestation", "--model", "churn")
+    assert 3 == gone.exit_code
+    assert "--reconcile --model churn writes it from the record" in gone.stderr
+    found = audit("verify")
+    assert 3 == found.exit_code
+    assert f"attestation {file.name}: missing" in found.stdout
+    assert 0 == promote("--reconcile", "--model", "churn").exit_code
+    assert 0 == audit("verify").exit_code
+    assert "attestations: 1 valid" in audit("verify").stdout

@@ -14,9 +14,12 @@ from tests.commands.conftest import LOGISTIC, Promote
 from tests.promotion.delivery.scripted_cluster import ScriptedCluster
 from tests.promotion.factories import Store
 
+from promotion.audit.attestations import PAYLOAD
 from promotion.config.settings import REPOSITORY
 from promotion.containers.build import image_labels
 from promotion.export.folder import open_export
+from promotion.service import Mover
+from promotion.signing.dsse import seal
 from promotion.signing.keys import Keys
 
 pytestmark = pytest.mark.system
@@ -99,6 +102,50 @@ def test_a_failed_version_exits_1_and_explains(store: Store, cluster: ScriptedCl
     assert "NO VERSION IS IN PRODUCTION" in said["message"]
     assert "weights are damaged" in failed.stderr
     assert 3 == deploy(*PRODUCTION, "--image", image, "--export", str(cluster.export(1))).exit_code
+
+
+def test_a_version_is_deployed_with_its_attestation(
+    store: Store, cluster: ScriptedCluster, deploy: Deploy, promote: Promote, tmp_path: Path
+) -> None:
+    """Missing, of another artifact, or a stranger's: exit 3, nothing is applied; written again from the record: 0."""
+    image, export = an_image(store, cluster), ("--export", str(cluster.export(1)))
+    (file,) = (store.home / "checkpoints").glob("*.intoto.jsonl")
+    genuine = file.read_text()
+    foreign = seal(b"{}", PAYLOAD, Keys(tmp_path / "strangers.pem").signing_key())
+    for text, said in (
+        (foreign, "not trusted"),
+        (genuine.replace("A", "B"), "not what was signed"),
+        (None, "--reconc"),
+    ):
+        if text is None:
+            file.unlink()
+        else:
+            file.write_text(text)
+        for option in ((), ("--dry-run",)):
+            refused = deploy(*PRODUCTION, "--image", image, *export, *option)
+            assert (3, True) == (refused.exit_code, said in refused.stderr), refused.stderr
+    assert cluster.runs(MODEL) is None
+
+    assert 0 == promote("--reconcile", "--model", MODEL).exit_code
+    assert 0 == deploy(*PRODUCTION, "--image", image, *export).exit_code
+
+
+def test_a_version_from_before_attestations_is_deployed_with_a_remark(
+    store: Store, cluster: ScriptedCluster, deploy: Deploy
+) -> None:
+    """Its record makes none due."""
+    service = store.service()
+    store.register(MODEL)
+    service.commit(service.check(service.candidate(MODEL, 2)), Mover("anna", "as it was done then"))
+    entry = service.journal.entry(MODEL, 2)
+    assert entry
+    assert entry.digest
+    image = cluster.image(MODEL, 2, entry.digest, family=MODEL).reference
+
+    done = deploy(*PRODUCTION, "--image", image, "--export", str(cluster.export(2)))
+
+    assert 0 == done.exit_code, done.stderr
+    assert "⚠️ churn v2 has no attestation" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,8 @@ def test_a_commit_becomes_production(tmp_path: Path) -> None:
     assert text.index("Successfully promoted") < text.index("📊 MLflow Model Registry - After Promotion")
     assert "heart-disease-logistic_regression v1 in Production" in first.description
     (archived,) = first.steps("archiveArtifacts")
-    assert 1 == len([file for file in archived["files"] if file.startswith("checkpoints/")])
+    kept = [file for file in archived["files"] if file.startswith("checkpoints/")]
+    assert [".intoto.jsonl", ".json"] == sorted(f".{file.partition('.')[2]}" for file in kept)
     (published,) = first.steps("publishHTML")
     assert published["published"]
     entry = Journal(Database(f"sqlite:///{workspace / 'promotion.db'}")).production("heart-disease")

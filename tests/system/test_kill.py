@@ -15,6 +15,7 @@ import pytest
 from tests.system.drivers.commands import Commands, Finished, Kind
 from tests.system.drivers.world import World, content, register
 
+from promotion.audit.attestations import attestation_name, is_attested
 from promotion.config.settings import REPOSITORY
 from promotion.errors import NothingToDo
 
@@ -55,9 +56,11 @@ def require_readers_change_nothing(commands: Commands, world: World, scratch: Pa
 
 
 def require_one_production(world: World, expected: int) -> None:
-    """Journal and MLflow agree on the expected version, nothing is pending, the history has no hole."""
+    """Journal and MLflow agree on the expected version, all promotions are attested, the history has no hole."""
     assert expected == world.production()
     assert [] == world.journal.pending()
+    attested = {attestation_name(event.sequence, event.hash) for event in filter(is_attested, world.journal.history())}
+    assert attested <= {path.name for path in (world.home / "checkpoints").iterdir()}
     world.require_whole_history()
 
 

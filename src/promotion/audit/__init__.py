@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from promotion.audit.attestation_check import AttestationCheck
 from promotion.audit.chain_check import Chain
 from promotion.audit.checkpoints import UNSIGNED, VALID, Checkpoint, counted, judge_checkpoints
 from promotion.audit.findings import AuditFinding, AuditFindings
@@ -27,6 +28,7 @@ class AuditReport:
         vouched: Up to which event the newest checkpoint with a valid signature vouches for the chain.
         findings: What is wrong, the first thousand.
         count: How much is wrong.
+        attestations: How many promotions have one that a trusted key signed and that says what the chain says.
     """
 
     source: str
@@ -37,6 +39,7 @@ class AuditReport:
     vouched: int
     findings: Sequence[AuditFinding]
     count: int
+    attestations: int = 0
 
     @property
     def is_sound(self) -> bool:
@@ -69,6 +72,7 @@ def verify_journal(
     trusted: Mapping[str, bytes],
     *,
     unreadable: Sequence[str] = (),
+    attestations: Mapping[str, str] | None = None,
     progress: Callable[[int], None] = lambda _events: None,
 ) -> AuditReport:
     """Read every record once, in bounded memory, and say what is not as it was recorded.
@@ -77,6 +81,7 @@ def verify_journal(
         source: A journal, or an exported file.
         checkpoints: What the chain is held against, beside those that the source brings.
         trusted: Public keys whose checkpoints are believed, from `Keys.trusted`.
+        attestations: Envelopes by the name of their file; None asks for none.
         unreadable: Why files among the checkpoints could not be read, one line each.
         progress: Told now and then how many events were read.
 
@@ -89,15 +94,18 @@ def verify_journal(
         findings.add("checkpoint", "checkpoint", problem)
     judged = judge_checkpoints(dict.fromkeys([*checkpoints, *source.checkpoints]), trusted)
     chain, claims = Chain(judged, findings), Claims(findings)
+    attested = AttestationCheck(attestations, trusted, findings)
     for kind, rows in source.records():
         if kind == EVENT:
             chain.follow(rows)
             claims.hear(rows)
+            attested.hear(rows)
             progress(chain.count)
         else:
             claims.compare(kind, rows)
     chain.finish()
     claims.finish()
+    attested.finish()
     vouched = (checkpoint.sequence for checkpoint, standing in judged if standing == VALID)
     return AuditReport(
         source=source.name,
@@ -108,4 +116,5 @@ def verify_journal(
         vouched=max(vouched, default=0),
         findings=findings.kept,
         count=findings.count,
+        attestations=attested.count,
     )

@@ -12,7 +12,7 @@ class AuditFinding:
     """One thing that is wrong.
 
     Attributes:
-        kind: event, checkpoint, report, approval, incident or version.
+        kind: event, checkpoint, attestation, report, approval, incident or version.
         where: Which one.
         what: What is wrong with it.
     """

@@ -38,7 +38,7 @@ def newest_events(
     Raises:
         UsageError: The family has no such version.
     """
-    wanted = [entry.id for entry in _entries_of(journal, family, version)] if family and version else [None]
+    wanted = [entry.id for entry in entries_of(journal, family, version)] if family and version else [None]
     events = [
         event
         for version_id in wanted
@@ -47,7 +47,7 @@ def newest_events(
     return sorted(events, key=lambda event: -event.sequence)[:limit]
 
 
-def _entries_of(journal: Journal, family: str, version: str) -> list[Entry]:
+def entries_of(journal: Journal, family: str, version: str) -> list[Entry]:
     """A family's versions by MLflow's integer or by semantic version; algorithms trained together share the latter.
 
     Raises:
@@ -94,6 +94,7 @@ def report_lines(report: AuditReport) -> Sequence[str]:
         f"🔍 {report.source}",
         f"   events: {report.events:,}{end}",
         f"   checkpoints: {checkpoints}",
+        f"   attestations: {report.attestations:,} valid",
         *(f"   ⚠️ {note}" for note in report.notes),
         *(f"❌ {finding}" for finding in report.findings),
     ]

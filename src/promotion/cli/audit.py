@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import re
 import sys
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from promotion.compliance.report import Compliance
+    from promotion.signing.keys import Keys
 
 _MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 _SHOWN = 100
@@ -30,18 +32,18 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @command()
-@click.argument("action", type=click.Choice(["verify", "show", "export"]))
-@click.option("--model", "family", metavar="FAMILY", help="show, export: only this family.")
-@click.option("--version", help="show: only this version of the family, by number or semantic version.")
+@click.argument("action", type=click.Choice(["verify", "show", "export", "attestation"]))
+@click.option("--model", "family", metavar="FAMILY", help="show, export: only this family; attestation: of it.")
+@click.option("--version", help="show, attestation: this version of the family, by number or semantic version.")
 @click.option("--since", type=_MOMENT, help="show: not before (UTC).")
 @click.option("--until", type=_MOMENT, help="show: before (UTC).")
 @click.option(
     "--limit", type=click.IntRange(min=1), default=_SHOWN, show_default=True, help="show: the newest so many."
 )
-@click.option("--output", type=_FILE, help="export: the file to write, JSON lines.")
+@click.option("--output", type=_FILE, help="export, attestation: the file to write, JSON lines.")
 @click.option("--export", "exported", type=_FILE, help="verify: an exported file instead of the database.")
-@click.option("--checkpoints", type=_FOLDER, help="verify, export: where they are [PROMOTION_CHECKPOINTS].")
-@click.option("--keys", type=_FOLDER, help="verify: the public keys that are believed [PROMOTION_TRUSTED_KEYS].")
+@click.option("--checkpoints", type=_FOLDER, help="but show: where they are [PROMOTION_CHECKPOINTS].")
+@click.option("--keys", type=_FOLDER, help="verify, attestation: the keys that are believed [PROMOTION_TRUSTED_KEYS].")
 @AS_JSON
 def audit_command(
     *,
@@ -57,15 +59,18 @@ def audit_command(
     keys: Path | None,
     as_json: bool,
 ) -> None:
-    """Look behind the journal: verify that nobody changed it, show its events, export it.
+    """Look behind the journal: verify that nobody changed it, show its events, export it, print an attestation.
 
-    Exit codes: 0 sound, or shown, or exported; 1 cannot be read; 2 usage; 3 verify found something wrong.
+    Exit codes: 0 sound, or shown, or exported; 1 cannot be read; 2 usage; 3 verify found something wrong, or the
+    attestation is missing or not what was signed; 5 there is no promotion that one is due of.
     """
     settings = Settings.from_environment()
     if action == "verify":
         _verify(settings, exported, checkpoints, keys, as_json=as_json)
     elif action == "show":
         _show(settings, family, version, (since, until), limit, as_json=as_json)
+    elif action == "attestation":
+        _attestation(settings, family, version, output, (checkpoints, keys), as_json=as_json)
     else:
         _export(settings, family, output, checkpoints, as_json=as_json)
 
@@ -74,31 +79,81 @@ def _verify(
     settings: Settings, exported: Path | None, checkpoints: Path | None, keys: Path | None, *, as_json: bool
 ) -> None:
     from promotion.audit import verify_journal
+    from promotion.audit.attestations import read_attestations
     from promotion.audit.checkpoints import checkpoint_folder, read_checkpoints
     from promotion.audit.export import ExportSource
     from promotion.audit.listing import report_lines
     from promotion.audit.source import JournalSource
     from promotion.journal.database import Database
     from promotion.journal.journal import Journal
-    from promotion.signing.keys import Keys
 
-    known = Keys.from_environment()
-    trusted = (replace(known, trusted_folder=keys) if keys else known).trusted()
-    found, unreadable = read_checkpoints(checkpoints or checkpoint_folder(settings))
+    trusted = _keys(keys).trusted()
+    folder = checkpoints or checkpoint_folder(settings)
+    found, unreadable = read_checkpoints(folder)
+    attested = read_attestations(folder)
     journal = Journal(Database(settings.database_url))
     if not exported:
         remark_clock(journal)
     source = ExportSource(exported) if exported else JournalSource(journal)
     with _progress() as progress:
-        report = verify_journal(source, found, trusted, unreadable=unreadable, progress=progress)
+        report = verify_journal(source, found, trusted, unreadable=unreadable, attestations=attested, progress=progress)
     exit_code = 0 if report.is_sound else _NOT_SOUND
     if as_json:
         echo_json({"exit_code": exit_code, **report.as_json()}, indent=2)
     else:
         echo(*report_lines(report))
     if exit_code:
-        talk(f"the journal is NOT sound: {report.count} findings; keep it and its checkpoints as they are", "red")
+        what = f"the journal is NOT sound: {report.count} findings; keep it and its checkpoints as they are"
+        talk(what, colour="red")
         click.get_current_context().exit(exit_code)
+
+
+def _keys(folder: Path | None) -> Keys:
+    from promotion.signing.keys import Keys
+
+    known = Keys.from_environment()
+    return replace(known, trusted_folder=folder) if folder else known
+
+
+def _attestation(
+    settings: Settings,
+    family: str | None,
+    version: str | None,
+    output: Path | None,
+    folders: tuple[Path | None, Path | None],
+    *,
+    as_json: bool,
+) -> None:
+    from promotion.audit.attestations import Attestations
+    from promotion.audit.checkpoints import checkpoint_folder
+    from promotion.audit.listing import entries_of
+    from promotion.data.files import write_whole
+    from promotion.errors import NothingToDo
+    from promotion.journal.database import Database
+    from promotion.journal.journal import Journal
+
+    if family is None:
+        raise UsageError("attestation needs --model: of which family")
+    checkpoints, keys = folders
+    journal = Journal(Database(settings.database_url))
+    serving = journal.production(family)
+    entries = entries_of(journal, family, version) if version else [serving] if serving else []
+    attestations = Attestations(journal, checkpoints or checkpoint_folder(settings), lambda: _keys(keys))
+    due = [event for entry in entries if (event := attestations.promotion_of(family, entry))]
+    if not due:
+        raise NothingToDo(f"{family!r}: no attestation is due of {version or 'what is in Production'}")
+    event = max(due, key=lambda event: event.sequence)
+    text = attestations.text(event)
+    message = f"{event.model} v{event.number} ({event.version}): attested, event {event.sequence}"
+    if output:
+        write_whole(output, text)
+    if as_json:
+        echo_json({"exit_code": 0, "message": message, "file": str(output or ""), "envelope": json.loads(text)})
+    elif output:
+        echo(f"✅ {message}: {output}")
+    else:
+        echo(text.rstrip())
+        talk(message)
 
 
 def _show(

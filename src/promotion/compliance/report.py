@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from promotion.audit import verify_journal
+from promotion.audit.attestations import read_attestations
 from promotion.audit.checkpoints import checkpoint_folder, read_checkpoints
 from promotion.audit.source import JournalSource
 from promotion.compliance.facts import (
@@ -232,8 +233,15 @@ def verified(journal: Journal, settings: Settings) -> Verification:
         JournalError: The journal cannot be read.
         SigningFailed: The trusted keys cannot be used.
     """
-    found, unreadable = read_checkpoints(checkpoint_folder(settings))
-    audit = verify_journal(JournalSource(journal), found, Keys.from_environment().trusted(), unreadable=unreadable)
+    folder = checkpoint_folder(settings)
+    found, unreadable = read_checkpoints(folder)
+    audit = verify_journal(
+        JournalSource(journal),
+        found,
+        Keys.from_environment().trusted(),
+        unreadable=unreadable,
+        attestations=read_attestations(folder),
+    )
     return Verification(
         intact=audit.is_sound,
         summary=f"{audit.events:,} events verified",

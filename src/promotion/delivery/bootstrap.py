@@ -39,4 +39,11 @@ def open_deployer(
             "says of Production may be out of date; set PROMOTION_DATABASE_URL to a database where the registry is"
         )
     manifests = checkout_path("k8s", "whose manifests are applied")
-    return Deployer(service, Cluster(environment.namespace, context), manifests, actor=actor, seconds=seconds)
+    return Deployer(
+        service,
+        Cluster(environment.namespace, context),
+        manifests,
+        actor=actor,
+        seconds=seconds,
+        attestations=service.attestations,
+    )

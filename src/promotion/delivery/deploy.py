@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from promotion.audit.attestations import Attestations
 from promotion.delivery.deployments import Deployments
 from promotion.delivery.errors import ClusterError, DeploymentFailed
 from promotion.delivery.export import ExpectedAnswers, read_expected
@@ -27,7 +28,7 @@ from promotion.delivery.records import (
     Track,
 )
 from promotion.delivery.recovery import Returner
-from promotion.errors import GateRefused, NothingToDo, ProductionMoved, PromotionError, UsageError
+from promotion.errors import GateRefused, NothingToDo, ProductionMoved, PromotionError, SigningFailed, UsageError
 from promotion.journal.records import Entry
 from promotion.registry.stages import Stage
 from promotion.service import PromotionService
@@ -63,6 +64,7 @@ class Deployer:
         actor: Who asks.
         seconds: How long a rollout may take.
         watch: Makes the observer of a rollout.
+        attestations: Say what the version's promotion rested on; None asks for none.
     """
 
     service: PromotionService
@@ -72,6 +74,7 @@ class Deployer:
     seconds: float = 300.0
     watch: Callable[..., RolloutWatch] = RolloutWatch
     settling: float = 45.0
+    attestations: Attestations | None = None
     deployments: Deployments = field(init=False)
 
     def __post_init__(self) -> None:
@@ -94,6 +97,7 @@ class Deployer:
         """
         self.service.require_sound(target.family)
         entry = self._entry(target, image)
+        self._require_attested(target, entry, is_way_back=export is None)
         expected = _expected(export, image)
         running = self._require_movable(target)
         if running and running.desired == 0:
@@ -130,6 +134,10 @@ class Deployer:
                 if (interrupted.target, interrupted.image) == (target, image) and not interrupted.is_excused:
                     return self._resume(interrupted, export)
                 self._take_back(interrupted)
+            if not self.service.journal.pending(target.family):
+                # Before anything is finished: what was taken away is not written anew by whoever is to be shown it.
+                known = self.service.journal.entry(image.model, image.version)
+                self._require_attested(target, known, is_way_back=export is None)
             self.service.synchronise(target.family)
             plan = self.check(target, image, export)
             self._require_change(plan)
@@ -178,6 +186,19 @@ class Deployer:
                 "do not deploy it, and ask who built it"
             )
         return entry
+
+    def _require_attested(self, target: DeploymentTarget, entry: Entry | None, *, is_way_back: bool) -> None:
+        """A version in Production carries its promotion's attestation; going back must not wait for a file."""
+        if self.attestations is None or entry is None or entry.stage is not Stage.PRODUCTION:
+            return
+        try:
+            remark = self.attestations.require(target.family, entry)
+        except (GateRefused, SigningFailed) as error:
+            if not is_way_back:
+                raise
+            remark = str(error)
+        if remark:
+            self.service.report(f"⚠️ {remark}")
 
     def _require_cluster(self, interrupted: Deployment) -> None:
         server = self.cluster.server()

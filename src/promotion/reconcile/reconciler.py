@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from promotion.audit.attestations import Attestations
 from promotion.audit.family_check import require_unaltered
 from promotion.errors import (
     JournalError,
@@ -38,9 +39,11 @@ class Reconciler(Families):
 
     Attributes:
         on_moved: Called after each recorded move, when MLflow was told, with whom to tell what it does.
+        attestations: Writes what a promotion rested on, before MLflow is told; None where nothing is attested.
     """
 
     on_moved: Callable[[Callable[[str], None]], None] = field(default=lambda _report: None, kw_only=True)
+    attestations: Attestations | None = field(default=None, kw_only=True)
 
     def synchronise(self, family: str, *, repair: bool = False) -> str:
         """Finish what an interrupted command left, or take over what was changed outside.
@@ -70,6 +73,7 @@ class Reconciler(Families):
             if not difference.changes:
                 if repair:
                     require_unaltered(self.journal, family)
+                self._attest(family, everything=repair)
                 return self.follow(family, is_repair=True) if repair and self.journal.knows(family) else ""
             return self._take_over_stages(family, difference)
 
@@ -161,6 +165,8 @@ class Reconciler(Families):
             RegistryReadOnly: On repair only: MLflow's store can be read and not written.
         """
         pending = self.journal.pending(family)
+        # While the move is pending: whoever is killed here is followed by a command that comes this way again.
+        self._attest(family)
         try:
             problem = "; ".join(project(family, self.models(family), self.journal, self.registry, self.report))
             if problem:
@@ -180,6 +186,10 @@ class Reconciler(Families):
                 raise
         self.on_moved(self.report)
         return problem
+
+    def _attest(self, family: str, *, everything: bool = False) -> None:
+        if self.attestations:
+            self.attestations.leave(family, self.report, everything=everything)
 
     def _has_approvals(self, family: str) -> bool:
         config = self.configs.get(family)

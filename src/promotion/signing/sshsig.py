@@ -134,7 +134,7 @@ def sign_with(key: PrivateKey, message: bytes) -> bytes:
         return string(b"ssh-ed25519") + string(key.sign(message))
     if isinstance(key, rsa.RSAPrivateKey):
         return string(b"rsa-sha2-512") + string(key.sign(message, padding.PKCS1v15(), SHA512()))
-    numbers = decode_dss_signature(key.sign(message, ec.ECDSA(_hash_of(key.curve))))
+    numbers = decode_dss_signature(key.sign(message, ec.ECDSA(hash_of(key.curve))))
     return string(wire_type(wire(key.public_key()))) + string(b"".join(map(_mpint, numbers)))
 
 
@@ -215,7 +215,7 @@ def _check(key: bytes, signed: Reader, message: bytes) -> None:
         numbers = Reader(signature)
         encoded = encode_dss_signature(*(int.from_bytes(numbers.string()) for _ in range(2)))
         numbers.end()
-        public.verify(encoded, message, ec.ECDSA(_hash_of(public.curve)))
+        public.verify(encoded, message, ec.ECDSA(hash_of(public.curve)))
     elif isinstance(public, rsa.RSAPublicKey):
         hashed = SHA512() if made_with == b"rsa-sha2-512" else SHA256()
         public.verify(signature.rjust(public.key_size // 8, b"\0"), message, padding.PKCS1v15(), hashed)
@@ -239,8 +239,8 @@ def _application(key: bytes) -> bytes:
     return reader.string()
 
 
-def _hash_of(curve: EllipticCurve) -> HashAlgorithm:
-    """RFC 5656: each curve has its own."""
+def hash_of(curve: EllipticCurve) -> HashAlgorithm:
+    """The hash a curve signs with: RFC 5656 gives each its own."""
     from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 
     return {"secp256r1": SHA256(), "secp384r1": SHA384(), "secp521r1": SHA512()}[curve.name]
