@@ -139,6 +139,28 @@ def test_the_page_is_whole_quiet_and_readable(
     assert seen.ground == {"light": "rgb(247, 248, 249)", "dark": "rgb(16, 20, 24)"}[scheme]
 
 
+def test_digests_stay_in_sight_beside_long_names_and_reasons(
+    browser: Browser, pages: dict[str, Path], tmp_path: Path
+) -> None:
+    """At 1280 pixels no table of the month has to be moved sideways, whatever people wrote."""
+    text = pages["compliance"].read_text(encoding="utf-8")
+    for short, long in (
+        ("john.doe@company.com", "johannes.doppelgaenger-mustermann@subsidiary.company.example"),
+        ("release 14", "https://tracker.company.example/browse/REL?focusedCommentId=123456789#comment-123456789"),
+        ("override: days in Staging", "override: " + ", ".join(["days in Staging", "latency", "approvals"] * 4)),
+    ):
+        assert short in text
+        text = text.replace(short, long)
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    (tmp_path / "long.html").write_text(text, encoding="utf-8")
+    page.goto((tmp_path / "long.html").as_uri())
+
+    hidden = """[...document.querySelectorAll('.table')]
+        .filter(table => table.scrollWidth > table.clientWidth).map(table => table.getAttribute('aria-label'))"""
+    assert [] == page.evaluate(hidden)
+    page.close()
+
+
 @pytest.mark.parametrize(
     ("name", "least"),
     [

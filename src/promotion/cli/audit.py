@@ -284,6 +284,10 @@ def _say_compliance(report: Compliance, page: Path, spreadsheet: Path) -> None:
 
     for alert in report.alerts:
         talk(f"⚠️ {alert}", colour="yellow")
+    for line in report.override_lines:
+        talk(f"   {line}", colour="yellow")
+    if report.remark:
+        talk(report.remark)
     for problem in report.unreadable:
         talk(f"❌ its rules are not in the report: {problem}", colour="red")
     figures = ", ".join(

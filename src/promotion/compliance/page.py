@@ -85,6 +85,7 @@ def document(report: Compliance) -> dict[str, Any]:
         "events": len(report.acts),
         "counts": {what: number for number, what, _ in tiles(report)},
         "alerts": report.alerts,
+        "remark": report.remark,
         **{name: [row(operation.main) for operation in operations] for name, operations in moves.items()},
         "verification": asdict(report.verification) if report.verification else None,
     }

@@ -79,6 +79,17 @@ class Compliance:
         """The month's end, or now while it lasts."""
         return covered_until(self.month, self.written_at)
 
+    @property
+    def remark(self) -> str:
+        """Why the month is not complete; empty when it is."""
+        if self.written_at < self.month.start:
+            return (
+                f"The month has not begun: it is {self.written_at:%Y-%m-%d}, and nothing can have been recorded in it."
+            )
+        if self.written_at < self.month.end:
+            return f"The month has not ended: this is what was recorded until {self.written_at:%Y-%m-%d %H:%M:%S}."
+        return ""
+
     @cached_property
     def operations(self) -> list[Operation]:
         """What was committed together, in order."""
@@ -91,6 +102,15 @@ class Compliance:
     def overrides(self) -> list[Operation]:
         """Moves in spite of gates that refused."""
         return [operation for operation in self.operations if operation.main.overridden]
+
+    @property
+    def override_lines(self) -> list[str]:
+        """Who overrode which gates, for which version, and why."""
+        return [
+            f"{act.approver or act.event.actor} overrode {', '.join(act.overridden)} for {act.model} {act.version}: "
+            f"{act.event.reason}"
+            for act in (operation.main for operation in self.overrides)
+        ]
 
     @cached_property
     def promotions(self) -> list[Operation]:
@@ -151,7 +171,7 @@ class Compliance:
     @cached_property
     def overdue(self) -> list[DueReview]:
         """Reviews that should have been done."""
-        return [due for due in self.reviews if due.on < self.covered_until.date()]
+        return [due for due in self.reviews if due.on < min(self.covered_until, self.written_at).date()]
 
     @cached_property
     def alerts(self) -> list[str]:
@@ -208,7 +228,7 @@ def collect(
     acts = acts_of(period)
     served = tenures_of(period, acts, month)
     now = journal.now()
-    today = covered_until(month, now).date()
+    today = min(covered_until(month, now), now).date()
     return Compliance(
         month=month,
         family=family,

@@ -18,6 +18,7 @@ from promotion.compliance.facts import Month
 from promotion.compliance.page import document, write_compliance_page
 from promotion.compliance.report import Compliance, collect, verified
 from promotion.compliance.spreadsheet import COLUMNS, harmless_cell, table
+from promotion.config.family import load_configs
 from promotion.config.policy import Review
 from promotion.config.settings import REPOSITORY, Settings
 from promotion.errors import PromotionError, UnknownFamily, UsageError
@@ -271,6 +272,27 @@ def test_a_month_that_lasts_is_marked(journal: Journal, scribe: Scribe, tmp_path
     report = collect(journal, {}, OCTOBER)
 
     assert "The month has not ended: this is what was recorded until 2026-10-20 12:00:00." in page_of(report, tmp_path)
+
+
+def test_a_month_that_has_not_begun_is_no_quiet_month(journal: Journal, scribe: Scribe, tmp_path: Path) -> None:
+    """Nothing in it is no news, and nothing is overdue before its day."""
+    report = collect(journal, load_configs(REPOSITORY / "config"), Month.parse("2027-02"))
+    page = page_of(report, tmp_path)
+
+    assert "to before 2027-03-01 00:00:00, not begun yet" in page
+    assert "The month has not begun: it is 2026-11-03, and nothing can have been recorded in it." in page
+    assert document(report)["remark"].startswith("The month has not begun")
+    assert [] == report.alerts
+    assert "" == collect(journal, {}, OCTOBER).remark
+
+
+def test_the_box_at_the_top_names_who_overrode_what(report: Compliance, tmp_path: Path) -> None:
+    """Under the alert that counts them: the person, the gates, the version, the reason."""
+    page = page_of(report, tmp_path)
+    box = page[page.index('class="verdict') : page.index('class="tiles"')]
+
+    assert [f"john.doe@company.com overrode days in Staging for {FAMILY} 1.2.0: {HOSTILE}"] == report.override_lines
+    assert f"john.doe@company.com overrode days in Staging for {FAMILY} 1.2.0: =HYPERLINK" in box
 
 
 def test_what_people_wrote_is_text_on_the_page(report: Compliance, tmp_path: Path) -> None:
