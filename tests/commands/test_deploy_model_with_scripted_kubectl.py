@@ -19,7 +19,7 @@ from promotion.config.settings import REPOSITORY
 from promotion.containers.build import image_labels
 from promotion.export.folder import open_export
 from promotion.service import Mover
-from promotion.signing.dsse import seal
+from promotion.signing.dsse import sign_envelope
 from promotion.signing.keys import Keys
 
 pytestmark = pytest.mark.system
@@ -111,7 +111,7 @@ def test_a_version_is_deployed_with_its_attestation(
     image, export = an_image(store, cluster), ("--export", str(cluster.export(1)))
     (file,) = (store.home / "checkpoints").glob("*.intoto.jsonl")
     genuine = file.read_text()
-    foreign = seal(b"{}", PAYLOAD, Keys(tmp_path / "strangers.pem").signing_key())
+    foreign = sign_envelope(b"{}", PAYLOAD, Keys(tmp_path / "strangers.pem").signing_key())
     for text, said in (
         (foreign, "not trusted"),
         (genuine.replace("A", "B"), "not what was signed"),

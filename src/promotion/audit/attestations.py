@@ -18,7 +18,7 @@ from promotion.journal.journal import Journal
 from promotion.journal.records import Entry, Event
 from promotion.journal.reviews import Reviews
 from promotion.registry.stages import Stage
-from promotion.signing.dsse import seal, unseal
+from promotion.signing.dsse import open_envelope, sign_envelope
 from promotion.signing.keys import Keys
 
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -60,7 +60,7 @@ class Attestations:
             for event in moves:
                 path = self.folder / attestation_name(event.sequence, event.hash)
                 if is_attested(event) and not path.exists():
-                    write_whole(path, seal(self.statement(event), PAYLOAD, self.keys().signing_key()) + "\n")
+                    write_whole(path, sign_envelope(self.statement(event), PAYLOAD, self.keys().signing_key()) + "\n")
         except (PromotionError, OSError) as error:
             report(
                 f"⚠️ NO ATTESTATION of {family!r} in {self.folder}: {error}; the promotion stands, and "
@@ -189,7 +189,7 @@ class AttestedMove:
     def problem(self, text: str, trusted: Mapping[str, bytes]) -> str:
         """Why an envelope does not attest it; empty when it does."""
         try:
-            statement = json.loads(unseal(text, PAYLOAD, trusted))
+            statement = json.loads(open_envelope(text, PAYLOAD, trusted))
             predicate = statement["predicate"]
             kind = statement["_type"], statement["predicateType"]
             (subject,) = statement["subject"]

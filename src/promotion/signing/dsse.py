@@ -32,7 +32,7 @@ def pre_authentication_encoding(kind: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(name), name, len(payload), payload)
 
 
-def seal(payload: bytes, kind: str, key: Path) -> str:
+def sign_envelope(payload: bytes, kind: str, key: Path) -> str:
     """Sign a payload; returns the envelope, JSON on one line.
 
     Args:
@@ -54,7 +54,7 @@ def seal(payload: bytes, kind: str, key: Path) -> str:
     return json.dumps(envelope, sort_keys=True)
 
 
-def unseal(text: str, kind: str, trusted: Mapping[str, bytes]) -> bytes:
+def open_envelope(text: str, kind: str, trusted: Mapping[str, bytes]) -> bytes:
     """The payload, if a trusted key signed it.
 
     Args:

@@ -21,7 +21,7 @@ from promotion.errors import GateRefused
 from promotion.journal.chain import digest
 from promotion.registry.stages import Stage
 from promotion.service import Mover, PromotionService
-from promotion.signing.dsse import seal, unseal
+from promotion.signing.dsse import open_envelope, sign_envelope
 from promotion.signing.keys import Keys, public_pem
 
 MODEL = "tiny-linear"
@@ -120,13 +120,13 @@ def test_one_that_a_crash_prevented_is_written_later(
     """The same statement, byte for byte: it is made from the record."""
     promote(service, 1)
     promote(service, 2)
-    before = {file.name: unseal(file.read_text(), PAYLOAD, keys.trusted()) for file in files(store)}
+    before = {file.name: open_envelope(file.read_text(), PAYLOAD, keys.trusted()) for file in files(store)}
     for file in files(store):
         file.unlink()
 
     service.synchronise("tiny", repair=repair)
 
-    after = {file.name: unseal(file.read_text(), PAYLOAD, keys.trusted()) for file in files(store)}
+    after = {file.name: open_envelope(file.read_text(), PAYLOAD, keys.trusted()) for file in files(store)}
     assert (before if repair else dict([list(before.items())[-1]])) == after
 
 
@@ -150,7 +150,7 @@ def forge(file: Path, key: Path, change: Change) -> None:
     """Sign another statement in its place."""
     statement = json.loads(base64.b64decode(json.loads(file.read_text())["payload"]))
     change(statement)
-    file.write_text(seal(json.dumps(statement).encode(), PAYLOAD, key))
+    file.write_text(sign_envelope(json.dumps(statement).encode(), PAYLOAD, key))
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_missing_foreign_and_stray_ones_are_found(
     genuine = file.read_text()
     for text, found in (
         (genuine[:40], "no DSSE envelope"),
-        (seal(b"{}", PAYLOAD, Keys(tmp_path / "other.pem").signing_key()), "which is not trusted"),
+        (sign_envelope(b"{}", PAYLOAD, Keys(tmp_path / "other.pem").signing_key()), "which is not trusted"),
         (None, "cannot be read"),
     ):
         if text is None:

@@ -19,7 +19,7 @@ from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]
 
 from promotion.errors import SignatureRefused
-from promotion.signing.dsse import envelope_key_id, pre_authentication_encoding, seal, unseal
+from promotion.signing.dsse import envelope_key_id, open_envelope, pre_authentication_encoding, sign_envelope
 from promotion.signing.keys import Keys, public_pem
 
 KIND = "application/vnd.in-toto+json"
@@ -44,17 +44,17 @@ def with_payload(text: str, payload: bytes) -> str:
 def test_another_library_verifies_with_the_public_key_alone(keys: Keys) -> None:
     """Its default id of the key is the one in the envelope, and its encoding of what is signed is ours."""
     pem = public_pem(keys.private_key)
-    envelope = Envelope.from_dict(json.loads(seal(PAYLOAD, KIND, keys.private_key)))
+    envelope = Envelope.from_dict(json.loads(sign_envelope(PAYLOAD, KIND, keys.private_key)))
 
     assert [theirs(pem).keyid] == list(envelope.verify([theirs(pem)], 1))
     assert pre_authentication_encoding(KIND, PAYLOAD) == envelope.pae()
     assert PAYLOAD == envelope.payload
-    assert PAYLOAD == unseal(seal(PAYLOAD, KIND, keys.private_key), KIND, keys.trusted())
+    assert PAYLOAD == open_envelope(sign_envelope(PAYLOAD, KIND, keys.private_key), KIND, keys.trusted())
 
 
 def test_a_changed_byte_is_refused_here_and_there(keys: Keys) -> None:
     """Of the payload, of its type, of the signature."""
-    text = seal(PAYLOAD, KIND, keys.private_key)
+    text = sign_envelope(PAYLOAD, KIND, keys.private_key)
     signature = json.loads(text)["signatures"][0]
     raw = bytearray(base64.b64decode(signature["sig"]))
     raw[-1] ^= 1
@@ -64,24 +64,24 @@ def test_a_changed_byte_is_refused_here_and_there(keys: Keys) -> None:
     ]
     for envelope in changed:
         with pytest.raises(SignatureRefused, match="not what was signed"):
-            unseal(envelope, KIND, keys.trusted())
+            open_envelope(envelope, KIND, keys.trusted())
         with pytest.raises(VerificationError):
             Envelope.from_dict(json.loads(envelope)).verify([theirs(public_pem(keys.private_key))], 1)
     with pytest.raises(SignatureRefused, match="expected a payload of type"):
-        unseal(json.dumps(json.loads(text) | {"payloadType": "text/plain"}), KIND, keys.trusted())
+        open_envelope(json.dumps(json.loads(text) | {"payloadType": "text/plain"}), KIND, keys.trusted())
 
 
 def test_a_strangers_key_is_refused(keys: Keys, tmp_path: Path) -> None:
     """Also under the id of a trusted one."""
     stranger = Keys(tmp_path / "other" / "signing-key.pem")
-    text = seal(PAYLOAD, KIND, stranger.signing_key())
+    text = sign_envelope(PAYLOAD, KIND, stranger.signing_key())
     disguised = json.loads(text)
     disguised["signatures"][0]["keyid"] = envelope_key_id(public_pem(keys.private_key))
 
     with pytest.raises(SignatureRefused, match="which is not trusted"):
-        unseal(text, KIND, keys.trusted())
+        open_envelope(text, KIND, keys.trusted())
     with pytest.raises(SignatureRefused, match="not what was signed"):
-        unseal(json.dumps(disguised), KIND, keys.trusted())
+        open_envelope(json.dumps(disguised), KIND, keys.trusted())
 
 
 @pytest.mark.parametrize("curve", [ec.SECP384R1(), ec.SECP521R1()], ids=["P-384", "P-521"])
@@ -91,7 +91,7 @@ def test_other_curves_sign_with_their_own_hash(curve: ec.EllipticCurve, tmp_path
     file.write_bytes(ec.generate_private_key(curve).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     key = theirs(public_pem(file))
 
-    assert [key.keyid] == list(Envelope.from_dict(json.loads(seal(PAYLOAD, KIND, file))).verify([key], 1))
+    assert [key.keyid] == list(Envelope.from_dict(json.loads(sign_envelope(PAYLOAD, KIND, file))).verify([key], 1))
 
 
 @pytest.mark.parametrize(
@@ -100,4 +100,4 @@ def test_other_curves_sign_with_their_own_hash(curve: ec.EllipticCurve, tmp_path
 def test_what_is_no_envelope_is_refused(text: str, keys: Keys) -> None:
     """In words, whatever it is."""
     with pytest.raises(SignatureRefused, match="no DSSE envelope"):
-        unseal(text, KIND, keys.trusted())
+        open_envelope(text, KIND, keys.trusted())
