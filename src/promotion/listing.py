@@ -13,10 +13,13 @@ from promotion.journal.records import Event
 from promotion.reconcile.reconciler import hand_lines
 from promotion.registry.contract import ModelVersion, RegisteredModel
 from promotion.registry.stages import Stage
+from promotion.rules.changes import RuleChange
+from promotion.rules.history import changes_line
 
 Semvers = Mapping[tuple[str, int], str]
 """Semantic versions by registered model and MLflow's number."""
 
+NO_CHANGES: Mapping[int, Sequence[RuleChange]] = MappingProxyType({})
 HIDDEN_TAGS = ("promotion.", "mlflow.")
 """Prefixes of bookkeeping tags, which listings leave out."""
 
@@ -120,12 +123,24 @@ def gate_lines(report: GateReport) -> list[str]:
         lines.append(f"   {icon} {gate.name:<{name}}  {gate.measured:<{measured}}  required: {gate.required}")
         if gate.why:
             lines.append(f"      → {gate.why}")
+    if report.rule_changes:
+        lines.append(f"   ⚠️ rules changed since the last promotion: {'; '.join(report.rule_changes)}")
     return lines
 
 
-def history_lines(events: Sequence[Event]) -> list[str]:
-    """Recorded acts, one line each: a move with where from and to, anything else by its name."""
-    return [_event_line(event) for event in events]
+def history_lines(events: Sequence[Event], changes: Mapping[int, Sequence[RuleChange]] = NO_CHANGES) -> list[str]:
+    """Recorded acts, one line each: a move with where from and to, anything else by its name.
+
+    Args:
+        events: The acts.
+        changes: By sequence of a promotion, what of its rules is different from the promotion before it.
+    """
+    lines = []
+    for event in events:
+        lines.append(_event_line(event))
+        if found := changes.get(event.sequence):
+            lines.append(f"   ⚠️ {changes_line(found)}")
+    return lines
 
 
 def _event_line(event: Event) -> str:
@@ -140,8 +155,10 @@ def _event_line(event: Event) -> str:
     return f"{what}{event.action}  ({who}: {event.reason})"
 
 
-def event_documents(events: Sequence[Event]) -> list[dict[str, Any]]:
-    """Recorded acts as plain data."""
+def event_documents(
+    events: Sequence[Event], changes: Mapping[int, Sequence[RuleChange]] = NO_CHANGES
+) -> list[dict[str, Any]]:
+    """Recorded acts as plain data; see `history_lines`."""
     return [
         {
             "id": event.id,
@@ -158,6 +175,7 @@ def event_documents(events: Sequence[Event]) -> list[dict[str, Any]]:
             "gate_report_id": event.gate_report_id,
             "at": event.at.isoformat(),
             "details": dict(event.details),
+            "rule_changes": [change.as_json() for change in changes.get(event.sequence, ())],
         }
         for event in events
     ]

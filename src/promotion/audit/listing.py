@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,7 @@ from promotion.errors import UsageError
 from promotion.journal.chain import moment
 from promotion.journal.journal import Journal
 from promotion.journal.records import Entry, Event
+from promotion.rules.changes import RuleChange
 
 _SHOWN_DIGITS = 12
 
@@ -74,16 +75,20 @@ def event_line(event: Event) -> str:
 
 
 def _evidence(event: Event) -> str:
-    if event.gate_report_id is None:
-        return ""
-    evidence = event.details.get("evidence")
-    return f" [gate report {event.gate_report_id}{f', evidence {evidence[:_SHOWN_DIGITS]}' if evidence else ''}]"
+    evidence, rules = event.details.get("evidence"), event.details.get("rules")
+    found = [f"gate report {event.gate_report_id}"] if event.gate_report_id is not None else []
+    found += [f"evidence {evidence[:_SHOWN_DIGITS]}"] if found and evidence else []
+    if rules and (found or event.is_move):
+        commit = f" at {rules['commit'][:_SHOWN_DIGITS]}" if rules.get("commit") else ""
+        found += [f"rules {rules['digest'][:_SHOWN_DIGITS]}, {rules['state']}{commit}"]
+    return f" [{', '.join(found)}]" if found else ""
 
 
-def event_document(event: Event) -> dict[str, Any]:
-    """An event as plain data."""
+def event_document(event: Event, changes: Iterable[RuleChange]) -> dict[str, Any]:
+    """An event as plain data, with what of its rules is different from the promotion before."""
     stages = {"from_stage": event.from_stage.value, "to_stage": event.to_stage.value}
-    return asdict(event) | stages | {"at": moment(event.at), "details": dict(event.details)}
+    rules = {"rule_changes": [change.as_json() for change in changes]}
+    return asdict(event) | stages | {"at": moment(event.at), "details": dict(event.details)} | rules
 
 
 def report_lines(report: AuditReport) -> Sequence[str]:

@@ -168,6 +168,7 @@ def _show(
     from promotion.audit.listing import event_document, event_line, newest_events
     from promotion.journal.database import Database
     from promotion.journal.journal import Journal
+    from promotion.rules.history import RuleHistory, changes_line
 
     if version and not family:
         raise UsageError("--version needs --model: say of which family")
@@ -177,10 +178,13 @@ def _show(
         raise UsageError(f"unknown family {family!r}: nothing of it was ever recorded in {journal.name}")
     since, until = (moment and moment.replace(tzinfo=UTC) for moment in period)
     events = newest_events(journal, family, version, since=since, until=until, limit=limit)
+    changes = RuleHistory(journal).of_promotions(events)
     if as_json:
-        echo_json([event_document(event) for event in events], indent=2)
+        echo_json([event_document(event, changes.get(event.sequence, ())) for event in events], indent=2)
     for event in [] if as_json else events:
         echo(event_line(event))
+        if found := changes.get(event.sequence):
+            echo(f"        ⚠️ {changes_line(found)}")
     if not events:
         talk("nothing was recorded there")
     elif len(events) == limit:
@@ -245,13 +249,12 @@ def compliance_command(*, month: str, family: str | None, output: Path | None, v
 
     Exit codes: 0 written, 1 failed, 2 usage or configuration, 3 written, but --verify found records that were changed.
     """
+    from promotion.bootstrap import open_journal
     from promotion.compliance.facts import Month
     from promotion.compliance.page import document, write_compliance_page
     from promotion.compliance.report import collect, verified
     from promotion.compliance.spreadsheet import table
     from promotion.config.family import load_configs
-    from promotion.journal.database import Database
-    from promotion.journal.journal import Journal
     from promotion.pages import write
 
     # Looking for cycles among a hundred thousand small records, which have none, takes as long as making them.
@@ -259,10 +262,11 @@ def compliance_command(*, month: str, family: str | None, output: Path | None, v
     click.get_current_context().call_on_close(gc.enable)
     settings = Settings.from_environment()
     asked = Month.parse(month)
-    journal = Journal(Database(settings.database_url))
+    configs = load_configs(settings.config_folder)
+    journal = open_journal(settings, configs)
     remark_clock(journal)
     verification = verified(journal, settings) if verify else None
-    report = collect(journal, load_configs(settings.config_folder), asked, family, verification)
+    report = collect(journal, configs, asked, family, verification)
     folder = output or settings.home / "reports" / "compliance"
     name = "-".join(["compliance", str(asked), *([re.sub(r"[^\w.-]", "_", family)] if family else [])])
     page, spreadsheet = folder / f"{name}.html", folder / f"{name}.csv"

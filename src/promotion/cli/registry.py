@@ -79,6 +79,7 @@ def history_command(*, family: str | None, at: datetime | None, limit: int, as_j
     Exit codes: 0 done, 1 failed, 2 usage or configuration.
     """
     from promotion.listing import event_documents, history_lines
+    from promotion.rules.history import RuleHistory
 
     journal = promotions(family).journal
     remark_clock(journal)
@@ -88,10 +89,11 @@ def history_command(*, family: str | None, at: datetime | None, limit: int, as_j
         events = [event for name in families if (event := journal.production_at(name, moment))]
     else:
         events = journal.history(family, limit=limit)
+    changes = RuleHistory(journal).of_promotions(events)
     if as_json:
-        echo_json(event_documents(events), indent=2)
+        echo_json(event_documents(events, changes), indent=2)
         return
-    for line in history_lines(events):
+    for line in history_lines(events, changes):
         echo(line)
     if len(events) == limit and not at:
         talk(f"the newest {limit}; --limit shows more")

@@ -17,6 +17,7 @@ ROWS = 500
 
 _SECTIONS = {
     "overrides": "Overrides",
+    "rules": "Rules",
     "rehearsals": "Clock set by hand",
     "production": "In Production",
     "promotions": "Promotions",
@@ -45,7 +46,8 @@ def write_compliance_page(report: Compliance, path: Path, *, spreadsheet: Path, 
     Raises:
         PromotionError: It cannot be written.
     """
-    absent = {name for name, facts in (("rehearsals", report.rehearsals), ("others", report.others)) if not facts}
+    optional = (("rules", report.rule_steps), ("rehearsals", report.rehearsals), ("others", report.others))
+    absent = {name for name, facts in optional if not facts}
     page = render_page(
         Path(__file__).with_name("compliance.html.j2"),
         report=report,
@@ -86,6 +88,7 @@ def document(report: Compliance) -> dict[str, Any]:
         "counts": {what: number for number, what, _ in tiles(report)},
         "alerts": report.alerts,
         "remark": report.remark,
+        "rules": [step.as_json() for step in report.rule_steps],
         **{name: [row(operation.main) for operation in operations] for name, operations in moves.items()},
         "verification": asdict(report.verification) if report.verification else None,
     }

@@ -24,6 +24,7 @@ from promotion.compliance.facts import (
     review_dates,
 )
 from promotion.compliance.queries import acts_of, retained, snapshots_of, tenures_of
+from promotion.compliance.rule_steps import RuleStep, in_no_commit, rule_steps
 from promotion.config.family import FamilyConfig, FamilyConfigs
 from promotion.config.policy import Review
 from promotion.config.settings import Settings
@@ -36,6 +37,8 @@ from promotion.signing.keys import Keys
 ROLLBACK = "rollback"
 OUTSIDE = ("quarantine", "restore", "adopt", "genesis")
 """What is recorded of changes that were made past the journal."""
+_RULE_ALERTS = 5
+"""Sentences about loosened rules at the top; the section has all."""
 _SAID = ("approve", "reject")
 _NAMED = {*_SAID, *OUTSIDE, "incident", "incident closed", "refuse", "register", "stage", "cleanup"}
 
@@ -55,6 +58,7 @@ class Compliance:
         kept: Archived versions that had to be kept in this month.
         incidents: Open at some time of the month.
         reviews: When they are due.
+        rule_steps: Every change of a family's rules.
         stray_approvals: Approvals in the table that no event vouches for.
         unreadable: Families whose files are broken, each with why; what their rules ask for is not in the report.
         verification: Of the hash chain; None when it was not asked for.
@@ -70,6 +74,7 @@ class Compliance:
     kept: Sequence[Kept]
     incidents: Sequence[Incident]
     reviews: Sequence[DueReview]
+    rule_steps: Sequence[RuleStep]
     stray_approvals: Sequence[str]
     unreadable: Sequence[str]
     verification: Verification | None
@@ -173,6 +178,11 @@ class Compliance:
         """Reviews that should have been done."""
         return [due for due in self.reviews if due.on < min(self.covered_until, self.written_at).date()]
 
+    @property
+    def is_loosened(self) -> bool:
+        """Whether rules were loosened, for a promotion or for good."""
+        return any(step.alerts for step in self.rule_steps)
+
     @cached_property
     def alerts(self) -> list[str]:
         """What must not be overlooked, one sentence each, the worst first."""
@@ -180,6 +190,11 @@ class Compliance:
         critical = [item for item in self.incidents if item.severity == "critical" and item.closed_at is None]
         counted: tuple[tuple[Collection[Any], str, str], ...] = (
             (self.overrides, "move overrode gates that refused", "moves overrode gates that refused"),
+            (
+                in_no_commit(self.acts),
+                "version was promoted by rules that are in no commit",
+                "versions were promoted by rules that are in no commit",
+            ),
             (altered, "promoted version has altered evidence", "promoted versions have altered evidence"),
             (
                 self.unreadable,
@@ -195,7 +210,12 @@ class Compliance:
         )
         broken = self.verification is not None and not self.verification.intact
         found = ["The records do not verify: they were changed after they were made."] if broken else []
-        return found + [f"{len(items):,} {one if len(items) == 1 else many}" for items, one, many in counted if items]
+        rules = [alert for step in self.rule_steps for alert in step.alerts]
+        if len(rules) > _RULE_ALERTS:
+            rules = [*rules[:_RULE_ALERTS], f"{len(rules) - _RULE_ALERTS:,} more changes of the rules like these"]
+        return [*found, *rules] + [
+            f"{len(items):,} {one if len(items) == 1 else many}" for items, one, many in counted if items
+        ]
 
 
 def collect(
@@ -239,6 +259,7 @@ def collect(
         snapshots=snapshots_of(period, acts),
         kept=retained(period, month, configs, broken),
         incidents=period.incidents(),
+        rule_steps=rule_steps(journal, period, acts, journal.rules_now),
         reviews=_reviews(configs, [tenure for tenure in served if tenure.family not in broken], family, today),
         stray_approvals=period.stray_approvals({str(act.event.details.get("statement")) for act in acts}),
         unreadable=[problem.summary for problem in broken.values()],

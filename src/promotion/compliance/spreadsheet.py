@@ -11,6 +11,7 @@ from typing import Any
 from promotion.compliance.facts import Act
 from promotion.compliance.report import Compliance
 from promotion.config.printable import as_cell
+from promotion.rules.history import rules_of
 
 _AS_JSON = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 
@@ -36,6 +37,9 @@ COLUMNS: dict[str, Callable[[Act], Any]] = {
     "gate_report_digest": lambda act: act.report.digest if act.report else "",
     "gate_report_passed": lambda act: str(act.report.passed).lower() if act.report else "",
     "evidence": lambda act: (act.report.evidence or "") if act.report else "",
+    "rules": lambda act: rules_of(act.event).get("digest", ""),
+    "rules_state": lambda act: rules_of(act.event).get("state", ""),
+    "rules_commit": lambda act: rules_of(act.event).get("commit") or "",
     "details": lambda act: _AS_JSON(act.event.details),
     "hash": lambda act: act.event.hash,
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,11 @@ from promotion.gates.custom import CustomAnswer, ask
 from promotion.gates.evidence import Evaluation, Evaluator, Interval, Measurement
 from promotion.journal import clock
 from promotion.journal.journal import Journal
-from promotion.journal.records import Approval, Entry, Known
+from promotion.journal.records import Approval, Entry, Known, RuleSet
 from promotion.journal.reviews import Reviews
 from promotion.registry.contract import ModelVersion, Registry
 from promotion.registry.stages import Stage
-from promotion.rules.history import changes_since_promotion, rules_since
+from promotion.rules.history import RuleHistory
 from promotion.rules.rulebook import Rulebook
 from promotion.signing.keys import Keys
 from promotion.signing.ssh import verify
@@ -150,8 +149,8 @@ class Gatherer:
             approvals=tuple(self._reviews.approvals(entry)),
             verify_approval=self._verifier(config),
             rules=rules,
-            rule_changes=tuple(map(str, changes_since_promotion(self._journal, rules))),
-            rules_since=partial(rules_since, self._journal, rules),
+            rule_changes=tuple(map(str, RuleHistory(self._journal).since_promotion(rules))),
+            rules_since=self._rules_since(rules),
             identities=self.identities(),
         )
 
@@ -185,7 +184,7 @@ class Gatherer:
             evidence=evidence,
             now=self._journal.now(),
             verify=self._verifier(config),
-            rules_since=partial(rules_since, self._journal, self._rulebook.of(config.family, config)),
+            rules_since=self._rules_since(self._rulebook.of(config.family, config)),
             identities=self.identities(),
         )
 
@@ -277,6 +276,10 @@ class Gatherer:
             found.measurement = evaluator.measure(folder)
         except PromotionError as error:
             found.measurement_problem = str(error)
+
+    def _rules_since(self, rules: RuleSet) -> Callable[[str], list[str]]:
+        """Says what of the rules is different from those of a digest."""
+        return lambda digest: [str(change) for change in RuleHistory(self._journal).since_approval(digest, rules)]
 
     def _verifier(self, config: FamilyConfig | None) -> Callable[[Approval], str]:
         policy = config.approvals if config else None

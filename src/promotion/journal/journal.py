@@ -37,6 +37,10 @@ class Journal(JournalReader):
         super().__init__(database)
         self._rules = rules
 
+    def rules_now(self, family: str) -> RuleSet | None:
+        """The rules that a family stands under now; None where nobody knows."""
+        return self._rules(family)
+
     @contextmanager
     def transaction(self, family: str, rules: RuleSet | None = None) -> Iterator[FamilyTransaction]:
         """Read and write about one family; what is written is committed at the end, all of it or nothing.
@@ -48,7 +52,7 @@ class Journal(JournalReader):
         Raises:
             ClockSkewed: This machine's clock is not the database's.
         """
-        rules = rules or self._rules(family)
+        rules = rules or self.rules_now(family)
         with self.database.write() as connection:
             transaction = FamilyTransaction(connection, family, rules)
             transaction.clock.require_agreement()

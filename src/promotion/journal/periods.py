@@ -6,7 +6,7 @@ Events are asked, not the rows' timestamps: events cannot be edited.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -40,6 +40,8 @@ from promotion.journal.schema import (
 )
 from promotion.registry.stages import Stage
 
+_NAMES_RULES = '"rules":{'
+"""How the details of an event go on that names its rules; a quote inside a text is escaped."""
 _PRODUCTION, _ARCHIVED = Stage.PRODUCTION.status, Stage.ARCHIVED.status
 
 
@@ -122,6 +124,14 @@ class Period:
         """Each family's newest move into or out of Production before the start."""
         return self._newest(promotion_event.c.family, TOUCHES_PRODUCTION, promotion_event.c.at < self._start)
 
+    def ruled_before(self) -> list[Event]:
+        """Each family's newest act before the start that names its rules."""
+        return self._ruled(func.max, promotion_event.c.at < self._start)
+
+    def ruled_after(self) -> list[Event]:
+        """Each family's first act after the end that names its rules."""
+        return self._ruled(func.min, promotion_event.c.at >= self._end)
+
     def archived(self) -> list[Event]:
         """How each version that was archived at the end had got there, in order."""
         archived = promotion_event.c.to_status == _ARCHIVED
@@ -183,6 +193,17 @@ class Period:
             *self._during(promotion_event.c.at),
             *self._mine(promotion_event.c.family),
         )
+
+    def _ruled(self, which: Callable[..., Any], *conditions: ColumnElement[bool]) -> list[Event]:
+        chosen = (
+            select(which(promotion_event.c.sequence))
+            .join(model_version_detail, promotion_event.c.version_id == model_version_detail.c.id)
+            .join(model_registry, model_version_detail.c.model_id == model_registry.c.id)
+            .where(promotion_event.c.details.contains(_NAMES_RULES), *conditions)
+            .where(*self._mine(model_registry.c.family))
+            .group_by(model_registry.c.family)
+        )
+        return self._events(EVENTS.where(promotion_event.c.sequence.in_(chosen)))
 
     def _newest(
         self, column: ColumnElement[Any], *conditions: ColumnElement[bool], then: ColumnElement[bool] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
@@ -205,18 +205,29 @@ class JournalReader:
             query = query.where(promotion_event.c.version_id == version_id)
         return next(iter(self._events(query.limit(1))), None)
 
-    def last_promotion(self, family: str) -> Event | None:
-        """The newest promotion of a version that belongs to a family, or is registered under that name.
+    def promotions(self, names: Collection[str], *, limit: int | None = None) -> list[Event]:
+        """Promotions into Production of versions that belong to families, or are registered under such a name.
 
         A family whose file was taken away for a while is found again by its registered model.
+
+        Args:
+            names: The families.
+            limit: At most so many.
+
+        Returns:
+            The newest first.
         """
         query = EVENTS.where(
-            or_(model_version_detail.c.family == family, model_registry.c.name == family),
+            or_(model_version_detail.c.family.in_(names), model_registry.c.name.in_(names)),
             promotion_event.c.action == "promote",
             promotion_event.c.to_status == _PRODUCTION,
             MOVES,
         )
-        return next(iter(self._events(query.limit(1))), None)
+        return self._events(query.limit(limit))
+
+    def homes(self) -> dict[str, str]:
+        """By registered model, the family that it was first heard of in."""
+        return {row.name: row.family for row in self.rows(select(model_registry.c.name, model_registry.c.family))}
 
     def last_moves(self, family: str) -> list[Event]:
         """The newest move of each of the family's versions, the latest first."""

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel
-from tests.promotion.factories import a_family
+from tests.promotion.factories import a_family, a_training_family
 
 from promotion.config.explain import fields_under
 from promotion.config.schema import FamilyConfig
@@ -36,6 +36,11 @@ TWO_COLUMNS = {"x": COLUMN, "y": {"type": "code", "codes": [0, 1]}}
 def sections(**changes: Any) -> dict[str, Any]:
     """What decides in the file of a family."""
     return deciding_sections(a_family(**changes))
+
+
+def training(**changes: Any) -> dict[str, Any]:
+    """What decides in the file of a family that trains here."""
+    return deciding_sections(a_training_family(**changes))
 
 
 def gates(**changes: Any) -> dict[str, Any]:
@@ -181,10 +186,10 @@ MONITORED = {"rollback": {"error_rate": 0.05}, "sustained": {"needed": 2}}
         (data(), data(path="data/easy.csv"), "data.path data/tiny.csv → data/easy.csv (changed)"),
         (sections(), sections(selection_metric="recall"), "selection_metric roc_auc → recall (changed)"),
         (sections(), sections(split={"seed": 7}), "split.seed 42 → 7 (changed)"),
-        (sections(), sections(candidates={"forest": {}}), "candidates.linear a section → nothing (changed)"),
+        (training(), training(candidates={"forest": {}}), "candidates.linear a section → nothing (changed)"),
         (
-            sections(),
-            sections(promotion="manual", candidates=None),
+            training(),
+            training(candidates=None),
             "candidates a section (forest, linear) → nothing (looser)",
         ),
         (gates(), {"family": "tiny"}, "the family's file there → gone (looser)"),
@@ -228,7 +233,7 @@ def test_words_and_contacts_are_no_rules() -> None:
     }
 
     assert data() == described
-    assert sections() == sections(**silent)
+    assert training() == training(**silent)
 
 
 def test_the_order_of_people_and_what_is_stated_as_the_default_are_no_change() -> None:
