@@ -73,7 +73,9 @@ def deploy_command(
     folder = export or settings.home / "build" / "export" / family
     if is_status:
         _status(deployer, target, as_json=as_json)
-    elif is_resuming:
+        return
+    deployer.require_time(target.environment)
+    if is_resuming:
         _say(deployer.resume(family, target.environment, folder), as_json=as_json)
     else:
         from promotion.delivery.images import read_image

@@ -12,7 +12,7 @@ from promotion.delivery.deployments import Deployments
 from promotion.delivery.errors import ClusterError, DeploymentFailed
 from promotion.delivery.export import ExpectedAnswers, read_expected
 from promotion.delivery.kubernetes.cluster import Cluster
-from promotion.delivery.kubernetes.manifests import DIGEST, render_manifests, selector
+from promotion.delivery.kubernetes.manifests import DIGEST, render_manifests, selector, startup_seconds
 from promotion.delivery.kubernetes.objects import Revision, Rollout
 from promotion.delivery.kubernetes.rollout import RolloutWatch, paused
 from promotion.delivery.kubernetes.smoke import smoke_test
@@ -108,6 +108,19 @@ class Deployer:
         if target.track is Track.CANARY and self.cluster.get("deployment", target.instance) is None:
             raise UsageError(f"nothing runs as {target.namespace}/{target.instance}: deploy without --canary first")
         return DeploymentPlan(target, image, entry, expected, running)
+
+    def require_time(self, environment: Environment) -> None:
+        """Refuse a time that is over while a healthy pod may still be starting.
+
+        Raises:
+            UsageError: A rollout is given less than the startup probe gives one pod.
+        """
+        least = startup_seconds(self.manifests, environment)
+        if self.seconds < least:
+            raise UsageError(
+                f"--timeout {self.seconds:g} is less than the {least:g} s that the startup probe gives a pod of "
+                f"{environment}: a healthy version would be taken back; give a rollout {least:g} s or more"
+            )
 
     def difference(self, plan: DeploymentPlan) -> str:
         """What the deployment would change in the cluster, as a diff."""

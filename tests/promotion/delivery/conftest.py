@@ -139,10 +139,16 @@ def second(_shared: SharedHome, cluster: ScriptedCluster) -> Scene:
 
 
 @pytest.fixture
-def modelled(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelScene]:
-    """Version 1 is in Production and runs on the three pods of the modelled cluster."""
+def unserved(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelScene]:
+    """Version 1 is in Production, nothing runs on the modelled cluster."""
     with model_scene(empty_store.with_name("promotion.db")) as scene:
         play(monkeypatch, scene)
-        scene.deploy(scene.image(1))
-        scene.cluster.calls.clear()
         yield scene
+
+
+@pytest.fixture
+def modelled(unserved: ModelScene) -> ModelScene:
+    """Version 1 is in Production and runs on the three pods of the modelled cluster."""
+    unserved.deploy(unserved.image(1))
+    unserved.cluster.calls.clear()
+    return unserved

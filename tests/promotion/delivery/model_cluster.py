@@ -89,6 +89,7 @@ class ModelCluster:
 
     Attributes:
         images: By reference.
+        is_scaled: Whether the autoscaler works.
         nodes: Names; pods are put on them in turn.
     """
 
@@ -103,6 +104,7 @@ class ModelCluster:
     kill: tuple[int, bool] | None = None
     now: float = 0.0
     made: int = 0
+    is_scaled: bool = True
     on_tick: Callable[[], None] = lambda: None
 
     # What promotion.delivery.kubernetes.cluster.Cluster offers.
@@ -332,7 +334,7 @@ class ModelCluster:
     def _scale(self, name: str, held: Held) -> None:
         scaler = self.held.get(("horizontalpodautoscaler", name))
         held.looks += 1
-        if scaler and held.looks > 1 and held.replicas:
+        if scaler and self.is_scaled and held.looks > 1 and held.replicas:
             held.replicas = max(held.replicas, scaler.fields["f:spec", "f:minReplicas"])
 
     def _step(self, name: str, held: Held) -> None:

@@ -209,6 +209,11 @@ def _get(state: dict[str, Any], objects: dict[str, Any], words: list[str]) -> st
         found["looked"] += 1
         _progress(state, found)
         return json.dumps(found)
+    if len(words) > 2:
+        named = objects.get(f"{kind}/{words[2]}")
+        if named is None:
+            raise Refused(f'Error from server (NotFound): {kind} "{words[2]}" not found')
+        return json.dumps(named)
     selector = sys.argv[sys.argv.index("--selector") + 1] if "--selector" in sys.argv else ""
     listed: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "pods": lambda: _pods(state, objects),
@@ -261,8 +266,19 @@ def _pods(state: dict[str, Any], objects: dict[str, Any]) -> list[dict[str, Any]
         behaviour = _behaviour(state, deployment)
         is_bad = _is_bad(state, deployment)
         count = 1 if is_bad else deployment["spec"]["replicas"]
+        if is_bad and deployment["status"].get("availableReplicas"):
+            pods.append(_old_pod(objects, deployment))
         pods += [_pod(deployment, behaviour, number) for number in range(0 if behaviour == "quota" else count)]
     return pods
+
+
+def _old_pod(objects: dict[str, Any], deployment: dict[str, Any]) -> dict[str, Any]:
+    """One of the pods that serve while the new one does not come."""
+    name = deployment["metadata"]["name"]
+    older = [item for key, item in objects.items() if key.startswith(f"replicaset/{name}-")]
+    older.sort(key=lambda item: int(item["metadata"]["annotations"][REVISION]))
+    template = (older[-2] if len(older) > 1 else older[-1])["spec"]["template"]
+    return _pod({"metadata": {"name": f"{name}-old"}, "spec": {"template": template}}, "well", 0)
 
 
 def _pod(deployment: dict[str, Any], behaviour: str, number: int) -> dict[str, Any]:
@@ -289,6 +305,7 @@ def _pod(deployment: dict[str, Any], behaviour: str, number: int) -> dict[str, A
             "labels": template["metadata"]["labels"],
             "annotations": template["metadata"]["annotations"],
         },
+        "spec": {"nodeName": "one"},
         "status": {"phase": phase, "conditions": conditions, "containerStatuses": containers},
     }
 

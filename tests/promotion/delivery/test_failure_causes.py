@@ -11,12 +11,13 @@ from promotion.delivery.kubernetes.objects import Pod, Rollout, event_lines
 from promotion.delivery.records import RolloutVerdict
 
 
-def a_pod(**container: Any) -> Pod:
+def a_pod(node: str = "one", **container: Any) -> Pod:
     """A pod of the new revision whose server's container has this status."""
     status = {"name": "server", "ready": False, "restartCount": 0, "state": {}, "lastState": {}} | container
-    conditions = [{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "False"}]
+    ready = {"type": "Ready", "status": str(status["ready"])}
+    conditions = [{"type": "PodScheduled", "status": "True"}, ready]
     document = {"phase": "Running", "conditions": conditions, "containerStatuses": [status]}
-    return Pod.of({"metadata": {"name": "tiny-1"}, "status": document})
+    return Pod.of({"metadata": {"name": "tiny-1"}, "spec": {"nodeName": node}, "status": document})
 
 
 def a_rollout(*conditions: dict[str, str], generation: int = 2, **counts: int) -> Rollout:
@@ -85,7 +86,43 @@ def test_what_no_waiting_changes(container: dict[str, Any], verdict: RolloutVerd
 )
 def test_time_is_up(rollout: Rollout, container: dict[str, Any], verdict: RolloutVerdict) -> None:
     """Started and never ready is the version's fault, unless anything around it is in the way."""
-    assert verdict is late(rollout, [a_pod(**container)], 10).verdict
+    assert verdict is late(rollout, [a_pod(**container)], 10, [a_pod(ready=True)]).verdict
+
+
+STUCK: dict[str, Any] = {"state": {"running": {}}}
+KILLED = {"state": CRASHING, "lastState": ended(137), "restartCount": 2}
+TOLD_TO_END = {"state": CRASHING, "lastState": ended(143), "restartCount": 2}
+
+
+@pytest.mark.parametrize("container", [STUCK, KILLED, TOLD_TO_END])
+@pytest.mark.parametrize(
+    ("nodes", "others", "verdict"),
+    [
+        (["one"], [], RolloutVerdict.INFRASTRUCTURE),
+        (["one"], [("two", True)], RolloutVerdict.INFRASTRUCTURE),
+        (["one"], [("one", False)], RolloutVerdict.INFRASTRUCTURE),
+        (["one", "one"], [], RolloutVerdict.INFRASTRUCTURE),
+        (["one"], [("one", True)], RolloutVerdict.VERSION),
+        (["one", "two"], [], RolloutVerdict.VERSION),
+    ],
+)
+def test_probes_without_an_answer_are_the_versions_fault_only_where_the_node_is_well(
+    container: dict[str, Any], nodes: list[str], others: list[tuple[str, bool]], verdict: RolloutVerdict
+) -> None:
+    """Another node fails as well, or another version's pod is ready on the same one."""
+    pods = [a_pod(node, **container) for node in nodes]
+    found = [a_pod(node, ready=is_ready) for node, is_ready in others]
+
+    assert verdict is late(a_rollout(), pods, 10, found).verdict
+    early = hopeless(pods, found)
+    assert early is None if container is STUCK else (early and early.verdict is verdict)
+
+
+def test_a_version_that_is_ready_elsewhere_is_not_blamed_for_its_probes() -> None:
+    """One pod of three does not get ready: its node, or its neighbours."""
+    pods = [a_pod("one", ready=True), a_pod("two", **STUCK), a_pod("three", **STUCK)]
+
+    assert RolloutVerdict.INFRASTRUCTURE is late(a_rollout(), pods, 10, [a_pod("two", ready=True)]).verdict
 
 
 def test_a_cluster_gets_the_whole_time_to_find_room() -> None:
@@ -131,14 +168,13 @@ def test_a_rollout_is_complete_as_kubectl_sees_it(rollout: Rollout, *, expected:
 def test_only_warnings_about_the_deployment_are_shown() -> None:
     """Oldest first; another family's events, whose name only begins alike, stay out."""
 
-    def event(name: str, reason: str, at: str, kind: str = "Warning") -> dict[str, Any]:
-        about = {"kind": "Pod", "name": name}
+    def event(name: str, reason: str, at: str, kind: str = "Warning", about: str = "Pod") -> dict[str, Any]:
         return {
             "metadata": {},
             "type": kind,
             "reason": reason,
             "message": "m",
-            "involvedObject": about,
+            "involvedObject": {"kind": about, "name": name},
             "eventTime": at,
         }
 
@@ -147,6 +183,7 @@ def test_only_warnings_about_the_deployment_are_shown() -> None:
         event("tiny", "First", "2026-01-01"),
         event("tinyhouse-5d-x", "Other", "2026-01-01"),
         event("tiny-5d-x", "Fine", "2026-01-01", "Normal"),
+        event("tiny", "FailedGetResourceMetric", "2026-01-03", about="HorizontalPodAutoscaler"),
     ]
 
     assert ["Pod tiny: First: m", "Pod tiny-5d-x: Second: m"] == event_lines(events, "tiny", limit=5)

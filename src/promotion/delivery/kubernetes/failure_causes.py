@@ -6,7 +6,7 @@ nothing costs minutes; so in doubt it is the infrastructure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from promotion.delivery.kubernetes.objects import Pod, Rollout
 from promotion.delivery.records import Failure, RolloutVerdict
@@ -22,18 +22,19 @@ _REFUSED_SETTINGS = 2
 _STOPPED = frozenset({0, 128 + 9, 128 + 15})
 
 
-def hopeless(pods: Iterable[Pod]) -> Failure | None:
+def hopeless(pods: Sequence[Pod], others: Sequence[Pod] = ()) -> Failure | None:
     """What no waiting will change: a crash loop, an image name nobody can pull, missing settings.
 
     Args:
         pods: Those of the new revision.
+        others: The family's other pods.
     """
     for pod in pods:
         reason, message = pod.waiting
         if reason in _AT_ONCE:
             return _infrastructure(f"{pod.name}: {reason}: {message}")
         if reason == _CRASHING and pod.restarts:
-            return _crash(pod)
+            return _crash(pod, pods, others)
     return None
 
 
@@ -59,28 +60,49 @@ def no_room(pods: Sequence[Pod]) -> Failure | None:
     return None
 
 
-def late(rollout: Rollout, pods: Sequence[Pod], seconds: float) -> Failure:
+def late(rollout: Rollout, pods: Sequence[Pod], seconds: float, others: Sequence[Pod] = ()) -> Failure:
     """What it means that time is up.
 
     Args:
         rollout: How far it came.
         pods: Those of the new revision.
         seconds: How long it was given.
+        others: The family's other pods.
     """
     stuck = obstacle(rollout, pods) or no_room(pods)
     if stuck:
         return stuck
     crashed = [pod for pod in pods if pod.ended and not pod.is_ready]
     if crashed:
-        return _crash(crashed[0])
+        return _crash(crashed[0], pods, others)
     waiting = [pod for pod in pods if not pod.is_ready and not pod.is_leaving]
     if waiting and all(pod.has_started and pod.phase == "Running" for pod in waiting):
         names = ", ".join(pod.name for pod in waiting)
-        return Failure(RolloutVerdict.VERSION, f"{names}: started, but never became ready within {seconds:g} s")
+        return _of_probes(f"{names}: started, but never became ready within {seconds:g} s", waiting, pods, others)
     return _infrastructure(f"the rollout did not end within {seconds:g} s: {rollout}")
 
 
-def _crash(pod: Pod) -> Failure:
+def _of_probes(reason: str, failing: Sequence[Pod], pods: Sequence[Pod], others: Sequence[Pod]) -> Failure:
+    """Whose fault it is that probes got no answer in time: a node that hangs looks the same from outside.
+
+    Args:
+        reason: What is seen.
+        failing: The pods whose probes fail.
+        pods: All of the new revision.
+        others: The family's other pods.
+    """
+    if any(pod.is_ready for pod in pods):
+        return _infrastructure(f"{reason}; others of the version are ready")
+    nodes = {pod.node for pod in failing}
+    if len(nodes) > 1:
+        return Failure(RolloutVerdict.VERSION, f"{reason}, on {len(nodes)} nodes")
+    if any(pod.is_ready and pod.node in nodes for pod in others):
+        return Failure(RolloutVerdict.VERSION, f"{reason}, while another version's pod is ready on the same node")
+    where = next(iter(nodes)) or "one node"
+    return _infrastructure(f"{reason}; on {where} alone, where no other pod is ready: the node may be at fault")
+
+
+def _crash(pod: Pod, pods: Sequence[Pod], others: Sequence[Pod]) -> Failure:
     reason, code = pod.ended or ("Error", 1)
     times = f"{pod.restarts + 1} times"
     if reason == "OOMKilled":
@@ -88,7 +110,8 @@ def _crash(pod: Pod) -> Failure:
     if code == _REFUSED_SETTINGS:
         return _infrastructure(f"{pod.name} refuses its settings: the server ended with exit code {code}")
     if code in _STOPPED:
-        return Failure(RolloutVerdict.VERSION, f"{pod.name} never gets well: its probes had it stopped {times}")
+        failing = [each for each in pods if each.ended and not each.is_ready]
+        return _of_probes(f"{pod.name} never gets well: its probes had it stopped {times}", failing, pods, others)
     return Failure(RolloutVerdict.VERSION, f"{pod.name} crashes: the server ended {times}, last with exit code {code}")
 
 

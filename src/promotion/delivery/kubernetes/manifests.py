@@ -9,8 +9,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from promotion.delivery.kubernetes.cluster import kubectl
-from promotion.delivery.records import DeploymentTarget, Image, Track
+from promotion.delivery.records import DeploymentTarget, Environment, Image, Track
 from promotion.errors import ConfigError
 
 PREFIX = "promotion/"
@@ -68,14 +70,35 @@ def render_manifests(folder: Path, target: DeploymentTarget, image: Image, opera
         temporary = Path(name).resolve()
         document = _kustomization(os.path.relpath(folder.resolve(), temporary), target, image, operation)
         (temporary / "kustomization.yaml").write_text(json.dumps(document, indent=1), encoding="utf-8")
-        done = subprocess.run(  # noqa: S603  # an argument list, no shell
-            [kubectl(), "kustomize", str(temporary)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_RENDER_SECONDS,
-            stdin=subprocess.DEVNULL,
-        )
+        return _kustomized(temporary)
+
+
+def startup_seconds(folder: Path, environment: Environment) -> float:
+    """How long a pod may take to start before its startup probe has it killed.
+
+    Args:
+        folder: The project's `k8s/`.
+        environment: Which overlay.
+
+    Raises:
+        ConfigError: Kustomize refuses the manifests.
+    """
+    documents = yaml.safe_load_all(_kustomized(folder / "overlays" / environment.value))
+    (deployment,) = (document for document in documents if document["kind"] == "Deployment")
+    probe = deployment["spec"]["template"]["spec"]["containers"][0].get("startupProbe", {})
+    checks = probe.get("periodSeconds", 10) * probe.get("failureThreshold", 3)
+    return float(probe.get("initialDelaySeconds", 0) + checks)
+
+
+def _kustomized(folder: Path) -> str:
+    done = subprocess.run(  # noqa: S603  # an argument list, no shell
+        [kubectl(), "kustomize", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_RENDER_SECONDS,
+        stdin=subprocess.DEVNULL,
+    )
     if done.returncode:
         raise ConfigError(f"kubectl kustomize refuses {folder}: {' '.join(done.stderr.split())}")
     return done.stdout

@@ -151,6 +151,7 @@ class Pod:
         unscheduled: Why no node takes it; empty when one did.
         evicted: Why the node threw it out; empty when it did not.
         is_leaving: Whether it is being deleted.
+        node: Where it runs; empty before one took it.
     """
 
     name: str
@@ -164,6 +165,7 @@ class Pod:
     unscheduled: str
     evicted: str
     is_leaving: bool
+    node: str = ""
 
     @classmethod
     def of(cls, pod: Object) -> Pod:
@@ -188,6 +190,7 @@ class Pod:
             unscheduled=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
             evicted=status.get("message", "") if status.get("reason") in _THROWN_OUT else "",
             is_leaving="deletionTimestamp" in metadata,
+            node=pod.get("spec", {}).get("nodeName", ""),
         )
 
     @property
@@ -218,7 +221,10 @@ def event_lines(events: Sequence[Object], name: str, *, limit: int) -> list[str]
     ours = [
         event
         for event in events
-        if event.get("type") == "Warning" and f"{event['involvedObject'].get('name', '')}-".startswith(f"{name}-")
+        if event.get("type") == "Warning"
+        # An autoscaler complains about missing metrics all the time.
+        and event["involvedObject"].get("kind") != "HorizontalPodAutoscaler"
+        and f"{event['involvedObject'].get('name', '')}-".startswith(f"{name}-")
     ]
     ours.sort(key=_last_seen)
     return [

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from promotion.delivery.errors import ClusterError, ClusterUnreachable
 from promotion.delivery.kubernetes.cluster import Cluster
 from promotion.delivery.kubernetes.failure_causes import hopeless, late, obstacle
-from promotion.delivery.kubernetes.manifests import selector
 from promotion.delivery.kubernetes.objects import Pod, Rollout, event_lines
 from promotion.delivery.records import DeploymentTarget, Failure, RolloutVerdict
 
@@ -43,6 +42,7 @@ class RolloutWatch:
         patience: Seconds that something may last which may pass.
         template: Digest of the pod template it must carry; empty where nobody noted it.
         said: What was reported last.
+        whole_since: Since when all pods that were asked for are there.
     """
 
     cluster: Cluster
@@ -54,6 +54,7 @@ class RolloutWatch:
     patience: float = PATIENCE_SECONDS
     template: str = ""
     said: str = field(default="", init=False)
+    whole_since: float = field(default=0.0, init=False)
 
     def wait(self) -> Failure | None:
         """Wait for the end of the rollout; returns why it will not come, None when it came."""
@@ -63,7 +64,7 @@ class RolloutWatch:
             now = time.monotonic()
             is_over = now - started >= self.seconds
             try:
-                rollout, pods = self._look()
+                rollout, pods, others = self._look()
             except ClusterUnreachable as error:
                 if is_over:
                     return Failure(RolloutVerdict.INFRASTRUCTURE, str(error))
@@ -71,26 +72,54 @@ class RolloutWatch:
             except ClusterError as error:
                 return Failure(RolloutVerdict.INFRASTRUCTURE, str(error))
             else:
-                if rollout and self._is_ours(rollout) and rollout.is_complete:
-                    self._say(f"{self.target}: {rollout}")
+                if rollout and self._is_enough(rollout, now):
                     return None
                 stuck_since = (stuck_since or now) if rollout and obstacle(rollout, pods) else None
                 is_stuck = stuck_since is not None and now - stuck_since >= self.patience
-                failure = self._judge(rollout, pods, is_stuck=is_stuck, is_over=is_over)
+                failure = self._judge(rollout, pods, others, is_stuck=is_stuck, is_over=is_over)
                 if failure:
                     return failure
             time.sleep(self.poll)
 
-    def _judge(self, rollout: Rollout | None, pods: Sequence[Pod], *, is_stuck: bool, is_over: bool) -> Failure | None:
+    def _is_enough(self, rollout: Rollout, now: float) -> bool:
+        """Whether a rollout is complete, with the pods its autoscaler wants, or that was given time to ask for them."""
+        if not (self._is_ours(rollout) and rollout.is_complete):
+            return False
+        self._say(f"{self.target}: {rollout}")
+        least = self._least()
+        self.whole_since = self.whole_since or now
+        if rollout.desired < least and now - self.whole_since < self.patience:
+            return False
+        if rollout.desired < least:
+            self._say(f"⚠️ {self.target}: {rollout.available} of {least} pods: the autoscaler asked for no more yet")
+        return True
+
+    def _least(self) -> int:
+        """How many pods the autoscaler wants at least; 0 where there is none, or nobody can say."""
+        try:
+            found = self.cluster.get("horizontalpodautoscaler", self.target.name)
+        except ClusterError:
+            return 0
+        return int(found["spec"].get("minReplicas", 1)) if found else 0
+
+    def _judge(
+        self,
+        rollout: Rollout | None,
+        pods: Sequence[Pod],
+        others: Sequence[Pod],
+        *,
+        is_stuck: bool,
+        is_over: bool,
+    ) -> Failure | None:
         if rollout is None or not self._is_ours(rollout):
             return Failure(RolloutVerdict.OVERTAKEN, f"{self.target} was changed by somebody else during the rollout")
         if rollout.is_paused:
             return Failure(RolloutVerdict.INFRASTRUCTURE, paused(self.target))
         self._say(f"{self.target}: {rollout}")
-        failure = hopeless(pods) or (obstacle(rollout, pods) if is_stuck else None)
+        failure = hopeless(pods, others) or (obstacle(rollout, pods) if is_stuck else None)
         if failure or not (is_over or "ProgressDeadlineExceeded" in rollout.stopped):
             return failure
-        return late(rollout, pods, self.seconds)
+        return late(rollout, pods, self.seconds, others)
 
     def _is_ours(self, rollout: Rollout) -> bool:
         return rollout.operation == self.operation and self.template in {"", rollout.template}
@@ -100,7 +129,7 @@ class RolloutWatch:
         details: list[str] = []
         try:
             details += event_lines(self.cluster.objects("events"), self.target.name, limit=_EVENTS)
-            pods = [pod for pod in self._pods() if pod.has_started]
+            pods = [pod for pod in self._pods()[0] if pod.has_started]
             pods.sort(key=lambda pod: (pod.is_ready, -pod.restarts))
             if pods:
                 crashed = pods[0].ended is not None and pods[0].waiting[0] != ""
@@ -110,13 +139,16 @@ class RolloutWatch:
             details.append(f"no more is known: {error}")
         return replace(failure, details=tuple(details))
 
-    def _look(self) -> tuple[Rollout | None, list[Pod]]:
+    def _look(self) -> tuple[Rollout | None, list[Pod], list[Pod]]:
         found = self.cluster.get("deployment", self.target.name)
-        return (Rollout.of(found), self._pods()) if found else (None, [])
+        return (Rollout.of(found), *self._pods()) if found else (None, [], [])
 
-    def _pods(self) -> list[Pod]:
-        pods = [Pod.of(item) for item in self.cluster.objects("pods", selector(self.target))]
-        return [pod for pod in pods if pod.operation == self.operation]
+    def _pods(self) -> tuple[list[Pod], list[Pod]]:
+        """The pods of this deployment, and the family's others, a canary's among them."""
+        instance = f"app.kubernetes.io/instance={self.target.instance}"
+        pods = [Pod.of(item) for item in self.cluster.objects("pods", instance)]
+        ours = [pod for pod in pods if pod.operation == self.operation]
+        return ours, [pod for pod in pods if pod.operation != self.operation]
 
     def _say(self, line: str) -> None:
         """Report what changed since it was last reported."""
