@@ -41,7 +41,7 @@ def test_its_name_and_labels_say_what_is_in_it(built: Built) -> None:
     manifest = json.loads((built.export / "manifest.json").read_text())
     image = inspect(built.reference)
 
-    assert re.fullmatch(r"heart-disease:1\.0\.0-[0-9a-f]{12}(-dirty)?", built.reference)
+    assert re.fullmatch(r"heart-disease:1\.0\.0-[0-9a-f]{12}(-dirty)?-[0-9a-f]{12}", built.reference)
     assert manifest["model"] == image.labels["io.promotion.model"]
     assert str(manifest["version"]) == image.labels["io.promotion.version"]
     assert manifest["run_id"] == image.labels["io.promotion.run-id"]

@@ -43,7 +43,7 @@ class Scene:
         number = 1 if image == "old" else 2
         return [
             *("--model", MODEL, "--environment", "production", "--image", self.images[image]),
-            *("--export", str(self.cluster.export(number)), "--timeout", "20"),
+            *("--export", str(self.cluster.export(number)), "--timeout", "60"),
         ]
 
     def copied(self, folder: Path) -> Scene:

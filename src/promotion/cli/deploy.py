@@ -13,9 +13,10 @@ from promotion.config.settings import Settings
 from promotion.errors import UsageError
 
 if TYPE_CHECKING:
-    from promotion.delivery.deploy import Deployer, DeploymentPlan
+    from promotion.delivery.checks import DeploymentPlan
+    from promotion.delivery.deploy import Deployer
     from promotion.delivery.records import Deployment, DeploymentTarget
-    from promotion.delivery.status import Running
+    from promotion.delivery.status import Status
 
 
 @command()
@@ -80,7 +81,7 @@ def deploy_command(
     else:
         from promotion.delivery.images import read_image
 
-        image = read_image(reference or "")
+        image = deployer.known_image(target, reference or "") or read_image(reference or "")
         if dry_run:
             _plan(deployer, deployer.check(target, image, folder), as_json=as_json)
         else:
@@ -126,23 +127,26 @@ def _status(deployer: Deployer, target: DeploymentTarget, *, as_json: bool) -> N
     if found.drift:
         message = f"{found.target}: {'; '.join(found.drift)}"
         if not as_json:
-            _sides(found.registry, found.cluster, found.canary, found.rollout)
+            _sides(found)
+            for line in found.drift:
+                echo(f"⚠️ {line}")
         raise ClusterDiffers(message, **found.as_json())
     if as_json:
         echo_json({"exit_code": 0, "message": f"{found.target}: cluster and registry agree", **found.as_json()})
         return
-    _sides(found.registry, found.cluster, found.canary, found.rollout)
+    _sides(found)
     echo(f"✅ {found.target}: cluster and registry agree")
 
 
-def _sides(registry: Running | None, cluster: Running | None, canary: Running | None, rollout: str) -> None:
-    for name, side in (("registry", registry), ("cluster", cluster), ("canary", canary)):
+def _sides(found: Status) -> None:
+    for name, side in (("registry", found.registry), ("cluster", found.cluster), ("canary", found.canary)):
         if side is None and name == "canary":
             continue
-        echo(f"{name:<9} {side.version if side else 'nothing'}")
+        share = f", {found.share:.0%} of the pods" if name == "canary" and found.share is not None else ""
+        echo(f"{name:<9} {side.version if side else 'nothing'}{share}")
         if side:
             echo(f"   digest      {side.digest or 'none'}")
             echo(f"   gate report {side.gate_report or 'none'}")
             if side.image:
                 echo(f"   image       {side.image}")
-    echo(f"rollout   {rollout}")
+    echo(f"rollout   {found.rollout}")

@@ -76,12 +76,13 @@ def build_image_command(
 ) -> None:
     """Build an image that holds one exported version, onnxruntime and the server, and nothing of MLflow.
 
-    Its tag is the version and the commit of this checkout, followed by -dirty where files differ from that commit; its
-    labels name the version, its run, the digest of its files and the gate report it was promoted on.
+    Its tag is the version, the commit of this checkout, followed by -dirty where files differ from that commit, and the
+    digest of everything it is built from: other content has another tag. Its labels name the version, its run, the
+    digest of its files and the gate report it was promoted on.
 
     Exit codes: 0 done, 1 failed, 2 usage: no export, or none of this family.
     """
-    from promotion.containers.build import build_image, image_reference, push_image
+    from promotion.containers.build import build_image, content_digest, image_reference, push_image
     from promotion.export.folder import open_export
     from promotion.signing.keys import Keys
 
@@ -94,9 +95,10 @@ def build_image_command(
     if commit is None:
         raise UsageError(f"{REPOSITORY}: no git checkout: an image is named for the commit its server comes from")
     revision = commit.sha + ("-dirty" if commit.dirty else "")
-    reference = image_reference(export.manifest, repository, revision)
+    content = content_digest(export, REPOSITORY, revision)
+    reference = image_reference(export.manifest, repository, revision, content)
     if commit.dirty:
-        talk("⚠️ files differ from the commit the image is named for: its tag ends in -dirty", colour="yellow")
+        talk("⚠️ files differ from the commit the image is named for: its tag says -dirty", colour="yellow")
     image = build_image(export, REPOSITORY, reference=reference, revision=revision, network=network, report=talk)
     if push:
         image = push_image(reference)

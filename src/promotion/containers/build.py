@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -25,13 +27,14 @@ def image_name(family: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", family.lower()).strip("-")
 
 
-def image_reference(manifest: Manifest, repository: str | None, revision: str) -> str:
-    """The image's whole name: never `latest`, one name for one version and one state of the code.
+def image_reference(manifest: Manifest, repository: str | None, revision: str, content: str = "") -> str:
+    """The image's whole name: never `latest`, one name for one version, one state of the code and one content.
 
     Args:
         manifest: Of the export.
         repository: `REGISTRY/NAME`; the family's name by default.
         revision: Commit the image is built at; what follows the 40 digits stays.
+        content: Digest of everything it is built from, see `content_digest`.
 
     Raises:
         UsageError: The repository brings a tag or a digest along, or is not a name Docker takes.
@@ -41,7 +44,20 @@ def image_reference(manifest: Manifest, repository: str | None, revision: str) -
         raise UsageError(f"--tag {name}: expected REGISTRY/NAME in lower case and without a tag; the version is added")
     # Docker takes no plus sign, which semantic versions may have.
     version = (manifest.semver or str(manifest.version)).replace("+", "_")
-    return f"{name}:{version}-{revision[:_SHA_DIGITS]}{revision[40:]}"
+    ends = [revision[:_SHA_DIGITS] + revision[40:], *([content[:_SHA_DIGITS]] if content else [])]
+    return f"{name}:{version}-{'-'.join(ends)}"
+
+
+def content_digest(export: Export, repository: Path, revision: str) -> str:
+    """sha256 of everything that goes into an image: export, server, requirements, Dockerfile, and its labels.
+
+    Args:
+        export: What is in it.
+        repository: Checkout with the Dockerfile and the server.
+        revision: Commit of the checkout.
+    """
+    labels = json.dumps(image_labels(export, revision), sort_keys=True).encode()
+    return hashlib.sha256(build_context(repository, export) + labels).hexdigest()
 
 
 def image_labels(export: Export, revision: str) -> dict[str, str]:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from promotion.audit.attestations import Attestations
-from promotion.delivery.deployments import Deployments
+from promotion.delivery.checks import DeploymentChecks
 from promotion.delivery.errors import ClusterError, DeploymentFailed
-from promotion.delivery.export import ExpectedAnswers, read_expected
-from promotion.delivery.kubernetes.cluster import Cluster
-from promotion.delivery.kubernetes.manifests import DIGEST, render_manifests, selector, startup_seconds
-from promotion.delivery.kubernetes.objects import Revision, Rollout
-from promotion.delivery.kubernetes.rollout import RolloutWatch, paused
+from promotion.delivery.export import ExpectedAnswers
+from promotion.delivery.kubernetes.objects import Rollout
+from promotion.delivery.kubernetes.rollout import RolloutWatch
 from promotion.delivery.kubernetes.smoke import smoke_test
 from promotion.delivery.records import (
     Deployment,
@@ -23,108 +20,25 @@ from promotion.delivery.records import (
     Environment,
     Failure,
     Image,
-    Predecessor,
     RolloutVerdict,
     Track,
 )
 from promotion.delivery.recovery import Returner
-from promotion.errors import GateRefused, NothingToDo, ProductionMoved, PromotionError, SigningFailed, UsageError
-from promotion.journal.records import Entry
+from promotion.errors import GateRefused, NothingToDo, ProductionMoved, PromotionError, UsageError
 from promotion.registry.stages import Stage
-from promotion.service import PromotionService
-
-
-@dataclass(frozen=True, slots=True)
-class DeploymentPlan:
-    """A checked deployment that was not made yet.
-
-    Attributes:
-        target: Where.
-        image: What.
-        entry: The version it carries.
-        expected: What its server must answer.
-        running: What runs there now.
-    """
-
-    target: DeploymentTarget
-    image: Image
-    entry: Entry
-    expected: ExpectedAnswers
-    running: Rollout | None
 
 
 @dataclass(slots=True)
-class Deployer:
+class Deployer(DeploymentChecks):
     """Deploys one family to one environment.
 
     Attributes:
-        service: Decides who is in Production, and moves versions back.
-        cluster: Where to.
-        manifests: The project's `k8s/`.
-        actor: Who asks.
-        seconds: How long a rollout may take.
         watch: Makes the observer of a rollout.
-        attestations: Say what the version's promotion rested on; None asks for none.
+        settling: Seconds in which a pod of the version before may still answer.
     """
 
-    service: PromotionService
-    cluster: Cluster
-    manifests: Path
-    actor: str
-    seconds: float = 300.0
     watch: Callable[..., RolloutWatch] = RolloutWatch
     settling: float = 45.0
-    attestations: Attestations | None = None
-    deployments: Deployments = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.deployments = Deployments(self.service.journal)
-
-    def check(self, target: DeploymentTarget, image: Image, export: Path | None) -> DeploymentPlan:
-        """Look whether an image may be deployed; changes nothing.
-
-        Args:
-            target: Where.
-            image: What.
-            export: The folder it was built from; None for an image that answered rightly here before: then it is asked
-                who it is, and nothing else.
-
-        Raises:
-            GateRefused: It does not carry the version that may run there, or was not built from this export.
-            Quarantined: Nobody vouches for the family's Production.
-            UsageError: The export is missing, or there is nothing a canary could run beside.
-            ClusterError: The cluster cannot be asked, or somebody paused what runs there or scaled it to nothing.
-        """
-        self.service.require_sound(target.family)
-        entry = self._entry(target, image)
-        self._require_attested(target, entry, is_way_back=export is None)
-        expected = _expected(export, image)
-        running = self._require_movable(target)
-        if running and running.desired == 0:
-            raise ClusterError(
-                f"{target} is scaled to 0 pods, so no rollout of it would end: kubectl --namespace {target.namespace} "
-                f"scale deployment/{target.name} --replicas 1, then again; nothing was applied"
-            )
-        if target.track is Track.CANARY and self.cluster.get("deployment", target.instance) is None:
-            raise UsageError(f"nothing runs as {target.namespace}/{target.instance}: deploy without --canary first")
-        return DeploymentPlan(target, image, entry, expected, running)
-
-    def require_time(self, environment: Environment) -> None:
-        """Refuse a time that is over while a healthy pod may still be starting.
-
-        Raises:
-            UsageError: A rollout is given less than the startup probe gives one pod.
-        """
-        least = startup_seconds(self.manifests, environment)
-        if self.seconds < least:
-            raise UsageError(
-                f"--timeout {self.seconds:g} is less than the {least:g} s that the startup probe gives a pod of "
-                f"{environment}: a healthy version would be taken back; give a rollout {least:g} s or more"
-            )
-
-    def difference(self, plan: DeploymentPlan) -> str:
-        """What the deployment would change in the cluster, as a diff."""
-        return self.cluster.difference(render_manifests(self.manifests, plan.target, plan.image, "not-deployed-yet"))
 
     def deploy(self, target: DeploymentTarget, image: Image, export: Path | None) -> Deployment:
         """Deploy an image, finishing first what was interrupted.
@@ -181,38 +95,6 @@ class Deployer:
     def _lock(self, target: DeploymentTarget) -> AbstractContextManager[None]:
         return self.service.journal.family_lock(f"{target.family} on {target.environment}")
 
-    def _entry(self, target: DeploymentTarget, image: Image) -> Entry:
-        if image.family != target.family:
-            raise GateRefused(f"{image.reference} carries a version of {image.family!r}, not of {target.family!r}")
-        entry = self.service.journal.entry(image.model, image.version)
-        stages = target.environment.stages
-        if entry is None or entry.stage not in stages:
-            where = f"in {entry.stage}" if entry else "unknown to the journal"
-            current = self.service.journal.production(target.family)
-            raise GateRefused(
-                f"{image.reference} carries {image.model} v{image.version}, which is {where}; {target.environment} "
-                f"takes the version in {' or '.join(stages)} (Production: {current or 'none'}): export and build that"
-            )
-        if entry.digest != image.digest:
-            raise GateRefused(
-                f"{image.reference} carries digest {image.digest}, the journal recorded {entry.digest} for {entry}: "
-                "do not deploy it, and ask who built it"
-            )
-        return entry
-
-    def _require_attested(self, target: DeploymentTarget, entry: Entry | None, *, is_way_back: bool) -> None:
-        """A version in Production carries its promotion's attestation; going back must not wait for a file."""
-        if self.attestations is None or entry is None or entry.stage is not Stage.PRODUCTION:
-            return
-        try:
-            remark = self.attestations.require(target.family, entry)
-        except (GateRefused, SigningFailed) as error:
-            if not is_way_back:
-                raise
-            remark = str(error)
-        if remark:
-            self.service.report(f"⚠️ {remark}")
-
     def _require_cluster(self, interrupted: Deployment) -> None:
         server = self.cluster.server()
         if server != interrupted.cluster:
@@ -220,41 +102,6 @@ class Deployer:
                 f"{interrupted} was interrupted on {interrupted.cluster}, and kubectl leads to {server}: "
                 "finish it there first (--resume, with --context)"
             )
-
-    def _require_movable(self, target: DeploymentTarget) -> Rollout | None:
-        """What runs there, unless somebody stopped its rollouts."""
-        found = self.cluster.get("deployment", target.name)
-        running = Rollout.of(found) if found else None
-        if running and running.is_paused:
-            raise ClusterError(f"{paused(target)}; nothing was applied")
-        return running
-
-    def _require_change(self, plan: DeploymentPlan) -> None:
-        """Refuse to do again what was done."""
-        if plan.target.track is Track.CANARY:
-            stable = self.cluster.get("deployment", plan.target.instance)
-            if stable and Rollout.of(stable).annotations.get(DIGEST) == plan.image.digest:
-                raise NothingToDo(f"{plan.entry} runs on every pod already: a canary beside it shows nothing")
-        running = plan.running
-        record = self.deployments.named(running.operation) if running else None
-        if (
-            running is None
-            or record is None
-            or record.state is not DeploymentState.DEPLOYED
-            or record.image != plan.image
-        ):
-            return
-        as_is = render_manifests(self.manifests, plan.target, plan.image, record.operation)
-        if running.is_complete and not self.cluster.difference(as_is):
-            raise NothingToDo(f"{record} runs already, as the manifests say: nothing to do")
-
-    def _predecessor(self, plan: DeploymentPlan) -> Predecessor | None:
-        running = plan.running
-        if running is None:
-            return None
-        revisions = [Revision.of(item) for item in self.cluster.objects("replicasets", selector(plan.target))]
-        template = next((item.template for item in revisions if item.number == running.revision), "")
-        return Predecessor(template, running.operation, running.image)
 
     def _take_back(self, interrupted: Deployment) -> None:
         """Bring an attempt to an end that nobody wants any more."""
@@ -275,7 +122,7 @@ class Deployer:
         # Going back needs neither MLflow nor the export; going on does.
         self.service.synchronise(interrupted.target.family)
         try:
-            expected = _expected(export, interrupted.image)
+            expected = self._expected(interrupted.target, interrupted.image, export)
         except (GateRefused, UsageError) as error:
             failure = Failure(RolloutVerdict.INFRASTRUCTURE, f"interrupted, and cannot be checked any more: {error}")
         else:
@@ -323,8 +170,9 @@ class Deployer:
     def _apply(self, attempt: Deployment) -> tuple[Failure | None, str]:
         """Apply; returns what went wrong, or the digest of the pod template that the cluster holds then."""
         try:
-            manifests = render_manifests(self.manifests, attempt.target, attempt.image, attempt.operation)
+            manifests = self._rendered(attempt)
             self.deployments.require_place(attempt)
+            self._take_ownership(attempt.target, manifests)
             self.service.report(f"{attempt}: applying {attempt.image.reference}")
             self.cluster.apply(manifests)
         except ProductionMoved as error:
@@ -371,7 +219,3 @@ class Deployer:
         return Returner(
             self.service, self.cluster, self.manifests, self.actor, self.seconds, self.watch, self.deployments
         )
-
-
-def _expected(export: Path | None, image: Image) -> ExpectedAnswers:
-    return read_expected(export, image) if export else ExpectedAnswers((), (), (), ())

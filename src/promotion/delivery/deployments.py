@@ -47,6 +47,12 @@ class Deployments:
         """The newest attempt that got a version running there, on all pods or as a canary."""
         return self._newest(family=family, environment=environment.value, version_id=entry.id, state=_DEPLOYED)
 
+    def ran(self, target: DeploymentTarget, reference: str) -> Deployment | None:
+        """The newest attempt that got this very image running there, on all pods or as a canary."""
+        return self._newest(
+            family=target.family, environment=target.environment.value, image=reference, state=_DEPLOYED
+        )
+
     def newest(self, family: str, environment: Environment) -> Deployment | None:
         """The newest attempt that got any version running there on all pods."""
         return self._newest(family=family, environment=environment.value, state=_DEPLOYED, track=Track.STABLE.value)

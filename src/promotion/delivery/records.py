@@ -192,11 +192,13 @@ class Predecessor:
         template: Its `pod-template-hash`, which stays when revisions are renumbered.
         operation: The deployment that had put it there; None when it was not ours.
         image: The image's reference.
+        is_edited: Whether somebody had put something of his own into it.
     """
 
     template: str
     operation: str | None
     image: str
+    is_edited: bool = False
 
 
 @dataclass(frozen=True, slots=True)

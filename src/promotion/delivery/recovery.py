@@ -144,13 +144,16 @@ class Returner:
         target, before = attempt.target, attempt.predecessor
         if before is None:
             return self._emptied(attempt, "nothing ran before")
+        record = self.deployments.named(before.operation)
+        if before.is_edited and record:
+            # What we deployed then, without what somebody had put into it by hand.
+            return self._applied(record)
         revisions = [Revision.of(item) for item in self.cluster.objects("replicasets", selector(target))]
         number = next((item.number for item in revisions if item.template and item.template == before.template), None)
         if number:
             self.service.report(f"{target}: going back to revision {number}, {before.image}")
             self.cluster.undo(target.name, number)
             return self._waited(target, before.operation, f"{before.image} runs again")
-        record = self.deployments.named(before.operation)
         if record:
             return self._applied(record)
         return self._emptied(attempt, f"the revision with {before.image} is gone from the history")

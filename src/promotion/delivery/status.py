@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from promotion.config.settings import checkout_path
 from promotion.delivery.deployments import Deployments
-from promotion.delivery.kubernetes.cluster import Cluster
-from promotion.delivery.kubernetes.manifests import DIGEST, GATE_REPORT, IMAGE, MODEL, VERSION
+from promotion.delivery.errors import ClusterError
+from promotion.delivery.kubernetes.cluster import WITH_OWNERS, Cluster
+from promotion.delivery.kubernetes.manifests import (
+    DIGEST,
+    GATE_REPORT,
+    IMAGE,
+    MODEL,
+    VERSION,
+    deployment_in,
+    render_manifests,
+)
 from promotion.delivery.kubernetes.objects import Rollout
-from promotion.delivery.records import DeploymentTarget, Environment, Track
+from promotion.delivery.kubernetes.ownership import foreign_fields
+from promotion.delivery.kubernetes.smoke import who_answers
+from promotion.delivery.records import Deployment, DeploymentState, DeploymentTarget, Environment, Track
 from promotion.journal.records import Entry
 from promotion.service import PromotionService
 
@@ -40,6 +53,7 @@ class Status:
         registry: The version that should run; None when none is in its stage.
         cluster: What runs; None when nothing does.
         canary: What a canary runs.
+        share: The canary's part of the pods that are ready; None without a canary.
         rollout: How far the rollout is.
         drift: What differs, one line each.
     """
@@ -48,6 +62,7 @@ class Status:
     registry: Running | None
     cluster: Running | None
     canary: Running | None
+    share: float | None
     rollout: str
     drift: tuple[str, ...]
 
@@ -58,29 +73,67 @@ class Status:
 
 
 def status(service: PromotionService, cluster: Cluster, family: str, environment: Environment) -> Status:
-    """Compare; changes nothing.
+    """Compare what should run with what does: versions, every object that was applied, and who answers.
+
+    A canary of the version in Production beside a version that was deployed before is what was asked for.
 
     Raises:
         ClusterError: The cluster cannot be asked.
     """
     target = DeploymentTarget(family, environment)
-    found = cluster.get("deployment", target.name)
-    beside = cluster.get("deployment", DeploymentTarget(family, environment, Track.CANARY).name)
-    rollout = Rollout.of(found) if found else None
-    runs = _running(rollout) if rollout else None
-    chosen = _chosen(_wanted(service, family, environment, runs), runs)
+    stable = _look(service, cluster, target)
+    canary = _look(service, cluster, DeploymentTarget(family, environment, Track.CANARY))
+    runs, tried = (_running(side.rollout) if side else None for side in (stable, canary))
+    chosen = _chosen(_wanted(service, family, environment, tried or runs), tried or runs)
     drift = [*service.outside_changes(family), *_interrupted(service, family, environment)]
-    drift += _versions(chosen, runs)
-    if rollout:
-        drift += _manifest_drift(rollout)
+    is_trial = tried is not None and chosen is not None and not _versions(chosen, tried) and _ran(stable)
+    if not is_trial:
+        chosen = _chosen(_wanted(service, family, environment, runs), runs)
+        drift += _versions(chosen, runs)
+        drift += [f"the canary runs {tried.version}, which is not to be tried"] if tried else []
+    for side in (stable, canary):
+        drift += _side_drift(cluster, side) if side else []
+    if stable:
+        drift += _answer_drift(cluster, target, [side for side in (runs, tried) if side])
     return Status(
         target=target,
         registry=chosen,
         cluster=runs,
-        canary=_running(Rollout.of(beside)) if beside else None,
-        rollout=str(rollout) if rollout else "nothing runs",
+        canary=tried,
+        share=_share(stable, canary),
+        rollout=str(stable.rollout) if stable else "nothing runs",
         drift=tuple(drift),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """A Deployment as it is, and the attempt that put it there; None when that was not ours."""
+
+    target: DeploymentTarget
+    found: Mapping[str, Any]
+    rollout: Rollout
+    record: Deployment | None
+
+
+def _look(service: PromotionService, cluster: Cluster, target: DeploymentTarget) -> _Side | None:
+    found = cluster.get("deployment", target.name, WITH_OWNERS)
+    if found is None:
+        return None
+    rollout = Rollout.of(found)
+    return _Side(target, found, rollout, Deployments(service.journal).named(rollout.operation))
+
+
+def _ran(side: _Side | None) -> bool:
+    """Whether what a Deployment runs was deployed well by us."""
+    return side is not None and side.record is not None and side.record.state is DeploymentState.DEPLOYED
+
+
+def _share(stable: _Side | None, canary: _Side | None) -> float | None:
+    if canary is None:
+        return None
+    ready = canary.rollout.ready
+    return ready / max(ready + (stable.rollout.ready if stable else 0), 1)
 
 
 def _wanted(service: PromotionService, family: str, environment: Environment, runs: Running | None) -> list[Running]:
@@ -137,10 +190,32 @@ def _versions(wanted: Running | None, runs: Running | None) -> list[str]:
     ]
 
 
-def _manifest_drift(rollout: Rollout) -> list[str]:
+def _side_drift(cluster: Cluster, side: _Side) -> list[str]:
+    """Where a Deployment, and what was applied with it, is not what was applied."""
+    rollout, place = side.rollout, "" if side.target.track is Track.STABLE else "canary: "
     said = rollout.annotations.get(IMAGE)
     lines = [] if said == rollout.image else [f"image: {said or 'none'} was deployed, the cluster runs {rollout.image}"]
+    if rollout.is_paused:
+        lines.append("the rollout is paused")
     if not rollout.is_serving:
         lines.append(f"the rollout is not complete: {rollout}")
     lines += [f"{reason}: {message}" for reason, message in rollout.stopped.items()]
-    return lines
+    if side.record:
+        manifests = render_manifests(
+            checkout_path("k8s", "whose manifests are compared"), side.target, side.record.image, side.record.operation
+        )
+        lines += cluster.differences(manifests)
+        lines += foreign_fields(side.found, deployment_in(manifests))
+    return [f"{place}{line}" for line in lines]
+
+
+def _answer_drift(cluster: Cluster, target: DeploymentTarget, expected: Sequence[Running]) -> list[str]:
+    """Whether the Service leads to what the Deployments say they run."""
+    try:
+        said = who_answers(cluster, target)
+    except ClusterError as error:
+        return [f"the Service leads to nobody who answers: {error}"]
+    if said.get("artifact_digest") in {side.digest for side in expected}:
+        return []
+    runs = f"{said.get('model')} v{said.get('version')} with digest {said.get('artifact_digest')}"
+    return [f"the Service leads to {runs}, expected {' or '.join(side.digest or 'none' for side in expected)}"]

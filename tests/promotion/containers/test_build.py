@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from tests.promotion.factories import a_manifest
 
 from promotion.config.settings import REPOSITORY
-from promotion.containers.build import image_labels, image_name, image_reference
+from promotion.containers.build import content_digest, image_labels, image_name, image_reference
 from promotion.containers.context import REQUIREMENTS, build_context
 from promotion.containers.docker import DockerFailed, docker, inspect
 from promotion.containers.trial import label
@@ -106,6 +106,19 @@ def test_a_family_as_an_images_name(family: str, name: str) -> None:
 def test_an_images_name(semver: str | None, repository: str | None, revision: str, reference: str) -> None:
     """Version and commit, in characters Docker takes."""
     assert reference == image_reference(a_manifest(semver=semver), repository, revision)
+
+
+def test_other_content_has_another_name(tmp_path: Path) -> None:
+    """The same export and code give the same tag; a byte of the export, or another commit, give another one."""
+    export, other = an_export(tmp_path / "one"), an_export(tmp_path / "two")
+    first = content_digest(export, REPOSITORY, SHA)
+
+    assert f"churn:3-0123456789ab-{first[:12]}" == image_reference(export.manifest, None, SHA, first)
+    assert first == content_digest(an_export(tmp_path / "three"), REPOSITORY, SHA)
+    name = next(iter(other.manifest.files))
+    (other.folder / name).write_bytes((other.folder / name).read_bytes() + b" ")
+    changed = {content_digest(other, REPOSITORY, SHA), content_digest(export, REPOSITORY, SHA[::-1])}
+    assert 2 == len(changed - {first})
 
 
 @pytest.mark.parametrize("repository", ["churn:latest", "Churn", "ml/churn@sha256:00", "churn/", "a b", "/churn"])

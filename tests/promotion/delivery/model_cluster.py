@@ -81,6 +81,7 @@ class Held:
     revision: int = 0
     replicas: int = 1
     looks: int = 0
+    version: int = 7
 
 
 @dataclass
@@ -139,13 +140,32 @@ class ModelCluster:
                 self._apply(document)
 
     def difference(self, manifests: str) -> str:
-        """What an apply would change, a line an object."""
+        """What an apply would change."""
+        return "\n".join(self.differences(manifests))
+
+    def differences(self, manifests: str) -> list[str]:
+        """What an apply would change, a line an object or a field."""
         with self._request("diff"):
-            return "".join(
-                f"{document['kind']}/{document['metadata']['name']}\n"
-                for document in yaml.load_all(manifests, Loader=_LOADER)
-                if self._would_change(document)
-            )
+            lines: list[str] = []
+            for document in yaml.load_all(manifests, Loader=_LOADER):
+                name = f"{document['kind']} {document['metadata']['name']}"
+                held = self.held.get((document["kind"].lower(), document["metadata"]["name"]))
+                wanted = _flat(_owned(document))
+                if held is None:
+                    lines.append(f"{name} is missing")
+                    continue
+                changed = [path for path, value in wanted.items() if held.fields.get(path, _ABSENT) != value]
+                lines += [f"{name}: {path[-1].removeprefix('f:')} is {held.fields.get(path)}" for path in changed]
+            return lines
+
+    def hand_over(self, deployment: str, managed_fields: list[dict[str, Any]], version: str) -> None:
+        """Who owns which field from now on."""
+        with self._request("patch"):
+            held = self.held["deployment", deployment]
+            assert str(held.version) == version
+            held.owners = {
+                (entry["manager"], entry["operation"]): set(_paths(entry["fieldsV1"])) for entry in managed_fields
+            }
 
     def undo(self, deployment: str, revision: int) -> None:
         """Back to an earlier template; refused while paused."""
@@ -290,14 +310,6 @@ class ModelCluster:
             held.replicas = wanted.get(("f:spec", "f:replicas"), held.replicas)
             self._roll(held)
 
-    def _would_change(self, document: dict[str, Any]) -> bool:
-        held = self.held.get((document["kind"].lower(), document["metadata"]["name"]))
-        wanted = _flat(_owned(document))
-        if held is None or any(held.fields.get(path, _ABSENT) != value for path, value in wanted.items()):
-            return True
-        theirs = set().union(*(paths for who, paths in held.owners.items() if who != (OURS, "Apply")))
-        return bool(held.owners.get((OURS, "Apply"), set()) - wanted.keys() - theirs)
-
     def _write(self, held: Held, manager: str, changes: Mapping[Path, Any]) -> None:
         self._forget(held, set(changes))
         for path, value in changes.items():
@@ -369,7 +381,8 @@ class ModelCluster:
 
     def _shown(self, held: Held) -> dict[str, Any]:
         shown = _nested(held.fields)
-        metadata = {**shown.get("metadata", {}), "name": held.name, "generation": 1, "resourceVersion": "7"}
+        metadata = {**shown.get("metadata", {}), "name": held.name, "generation": 1}
+        metadata["resourceVersion"] = str(held.version)
         metadata["managedFields"] = [
             {"manager": manager, "operation": operation, "fieldsV1": _tree(paths)}
             for (manager, operation), paths in held.owners.items()
@@ -493,6 +506,11 @@ def _valued(tree: dict[str, Any]) -> Any:
     if any(key.startswith("k:") for key in tree):
         return [_valued(item) for item in tree.values()]
     return {key.removeprefix("f:"): _valued(item) for key, item in tree.items()}
+
+
+def _paths(tree: Mapping[str, Any], path: Path = ()) -> Iterator[Path]:
+    for name, below in tree.items():
+        yield from _paths(below, (*path, name)) if below else [(*path, name)]
 
 
 def _tree(paths: set[Path]) -> dict[str, Any]:

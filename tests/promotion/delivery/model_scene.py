@@ -26,7 +26,8 @@ from tests.promotion.factories import ScoreFileEvaluator, a_family
 
 from promotion.config.family import FamilyConfigs
 from promotion.config.settings import REPOSITORY
-from promotion.delivery import deploy, recovery
+from promotion.delivery import checks, recovery
+from promotion.delivery import status as status_module
 from promotion.delivery.deploy import Deployer
 from promotion.delivery.kubernetes import manifests, rollout, smoke
 from promotion.delivery.kubernetes.cluster import Cluster
@@ -171,7 +172,10 @@ class ModelScene:
 
     def image(self, number: int, behaviour: str = "well") -> Image:
         """A new image of a version, which also has an export folder."""
-        digest = self.entry(number).digest or "0" * 64
+        entry = self.entry(number)
+        digest = entry.digest or "0" * 64
+        moves = [event for event in self.service.journal.history("tiny", version_id=entry.id) if event.is_move]
+        report = next((event.details["report_digest"] for event in moves if "report_digest" in event.details), "e" * 64)
         folder = self.export(number)
         folder.mkdir(exist_ok=True)
         documents = {
@@ -187,7 +191,7 @@ class ModelScene:
         answers: Mapping[str, Any] = {"classes": [0, 0]} if behaviour == "wrong" else {}
         said = {"artifact_digest": digest, "image": reference, "model": MODEL, "version": str(number)}
         self.cluster.images[reference] = ModelImage(behaviour, said, predictions(answers))
-        return Image(reference, "tiny", MODEL, number, f"1.{number}.0", digest, "e" * 64, manifest)
+        return Image(reference, "tiny", MODEL, number, f"1.{number}.0", digest, report, manifest)
 
     def export(self, number: int) -> Path:
         """The export folder of a version."""
@@ -233,7 +237,7 @@ def play(monkeypatch: pytest.MonkeyPatch, scene: ModelScene) -> None:
     monkeypatch.setattr(rollout, "time", clock)
     monkeypatch.setattr(smoke, "time", clock)
     monkeypatch.setattr(smoke, "requests", asked)
-    for module in (deploy, recovery):
+    for module in (checks, recovery, status_module):
         monkeypatch.setattr(module, "render_manifests", render_quickly)
 
 

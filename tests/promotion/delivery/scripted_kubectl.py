@@ -187,6 +187,7 @@ def _revise(objects: dict[str, Any], deployment: dict[str, Any]) -> None:
 
 def _diff(objects: dict[str, Any]) -> str:
     lines: list[str] = []
+    context = 10**6 if "KUBECTL_EXTERNAL_DIFF" in os.environ else 0
     for document in _documents():
         known = dict(objects.get(_key(document), {}))
         if document["kind"] == "Deployment" and known:
@@ -196,7 +197,7 @@ def _diff(objects: dict[str, Any]) -> str:
             document["metadata"]["generation"] = known["metadata"]["generation"]
         known = {part: known[part] for part in document if part in known}
         before, after = (json.dumps(item, indent=1, sort_keys=True).splitlines() for item in (known, document))
-        lines += difflib.unified_diff(before, after, "LIVE", "MERGED", lineterm="", n=0)
+        lines += difflib.unified_diff(before, after, "LIVE", "MERGED", lineterm="", n=context)
     return "".join(f"{line}\n" for line in lines)
 
 

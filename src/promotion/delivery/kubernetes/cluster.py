@@ -9,16 +9,20 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from promotion.delivery.errors import ClusterError, ClusterForbidden, ClusterUnreachable
+from promotion.delivery.kubernetes.differences import WHOLE, read_differences
 from promotion.errors import UsageError
 
 FIELD_MANAGER = "promotion-layer"
 """Owns what we apply; `kubectl get --show-managed-fields` names it."""
+
+WITH_OWNERS = "--show-managed-fields"
+"""Behind `get`: also who set which field."""
 
 IN_CLUSTER = "in-cluster"
 """What stands for the API server of the cluster we run in ourselves, with a pod's own account."""
@@ -100,6 +104,21 @@ class Cluster:
         """What an apply would change, as a diff; empty when nothing."""
         return self._kubectl(["diff", *_SERVER_SIDE, "--filename", "-"], stdin=manifests, fine=(0, 1))
 
+    def differences(self, manifests: str) -> list[str]:
+        """What an apply would change, a line a field."""
+        changes = {"KUBECTL_EXTERNAL_DIFF": WHOLE}
+        return read_differences(
+            self._kubectl(["diff", *_SERVER_SIDE, "--filename", "-"], stdin=manifests, fine=(0, 1), changes=changes)
+        )
+
+    def hand_over(self, deployment: str, managed_fields: list[dict[str, Any]], version: str) -> None:
+        """Rewrite who owns which field of a Deployment, unless it changed since it was read as `version`."""
+        patch = [
+            {"op": "replace", "path": "/metadata/managedFields", "value": managed_fields},
+            {"op": "replace", "path": "/metadata/resourceVersion", "value": version},
+        ]
+        self._kubectl(["patch", f"deployment/{deployment}", "--type=json", f"--patch={json.dumps(patch)}"])
+
     def undo(self, deployment: str, revision: int) -> None:
         """Put a Deployment back to an earlier revision."""
         self._kubectl(["rollout", "undo", f"deployment/{deployment}", f"--to-revision={revision}"])
@@ -142,7 +161,14 @@ class Cluster:
             finally:
                 process.kill()
 
-    def _kubectl(self, arguments: Sequence[str], *, stdin: str | None = None, fine: Sequence[int] = (0,)) -> str:
+    def _kubectl(
+        self,
+        arguments: Sequence[str],
+        *,
+        stdin: str | None = None,
+        fine: Sequence[int] = (0,),
+        changes: Mapping[str, str] | None = None,
+    ) -> str:
         command = self._command(arguments)
         try:
             done = subprocess.run(  # noqa: S603  # an argument list, no shell
@@ -152,6 +178,7 @@ class Cluster:
                 text=True,
                 check=False,
                 timeout=_COMMAND_SECONDS,
+                env=os.environ | changes if changes else None,
             )
         except subprocess.TimeoutExpired as error:
             message = f"kubectl {arguments[0]} on {self.namespace} gave no answer within {_COMMAND_SECONDS} s"

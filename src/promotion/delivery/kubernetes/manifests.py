@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +84,16 @@ def startup_seconds(folder: Path, environment: Environment) -> float:
     Raises:
         ConfigError: Kustomize refuses the manifests.
     """
-    documents = yaml.safe_load_all(_kustomized(folder / "overlays" / environment.value))
-    (deployment,) = (document for document in documents if document["kind"] == "Deployment")
+    deployment = deployment_in(_kustomized(folder / "overlays" / environment.value))
     probe = deployment["spec"]["template"]["spec"]["containers"][0].get("startupProbe", {})
     checks = probe.get("periodSeconds", 10) * probe.get("failureThreshold", 3)
     return float(probe.get("initialDelaySeconds", 0) + checks)
+
+
+def deployment_in(manifests: str) -> dict[str, Any]:
+    """The Deployment among rendered manifests."""
+    documents: Iterator[dict[str, Any]] = yaml.safe_load_all(manifests)
+    return next(document for document in documents if document["kind"] == "Deployment")
 
 
 def _kustomized(folder: Path) -> str:
@@ -114,8 +120,6 @@ def _kustomization(folder: str, target: DeploymentTarget, image: Image, operatio
         "components": [f"{folder}/components/canary"] if canary else [],
         "labels": [
             {"pairs": {"app.kubernetes.io/instance": target.instance}, "includeSelectors": True},
-            # A label value may not be longer than 63 characters; the annotations hold the whole digest.
-            {"pairs": {"promotion/version": str(image.version)}, "includeTemplates": True},
         ],
         "patches": [
             _patch({"name": "model-server"}, {"/metadata/name": target.instance}),
@@ -128,6 +132,10 @@ def _kustomization(folder: str, target: DeploymentTarget, image: Image, operatio
                     f"{_CONTAINER}/env/0/valueFrom/secretKeyRef/name": f"{target.instance}-api-key",
                     "/metadata/annotations": said,
                     "/spec/template/metadata/annotations": said,
+                    # A label value may not be longer than 63 characters; the annotations hold the whole digest. Of the
+                    # Deployment alone: a canary shares the other objects with the stable pods of another version.
+                    "/metadata/labels/promotion~1version": str(image.version),
+                    "/spec/template/metadata/labels/promotion~1version": str(image.version),
                 },
             ),
         ],

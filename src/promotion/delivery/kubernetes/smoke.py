@@ -78,6 +78,19 @@ def smoke_test(
         time.sleep(pause)
 
 
+def who_answers(cluster: Cluster, target: DeploymentTarget) -> Mapping[str, Any]:
+    """What the server behind a family's Service says of itself.
+
+    Raises:
+        ClusterError: No way leads to it, or it does not say.
+    """
+    try:
+        with cluster.forward(*_way(DeploymentTarget(target.family, target.environment))) as url:
+            return _json(requests.get(f"{url}/version", timeout=_HTTP_SECONDS), "/version")
+    except (_Refused, requests.RequestException) as error:
+        raise ClusterError(f"it does not say who it is: {error}") from error
+
+
 def _way(target: DeploymentTarget) -> tuple[str, str]:
     if target.track is Track.CANARY:
         # The Service also leads to the stable pods.

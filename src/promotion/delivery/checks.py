@@ -1,0 +1,239 @@
+"""Whether an image may be deployed, what is there before it, and whose fields are in it; nothing is rolled out here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from promotion.audit.attestations import Attestations
+from promotion.delivery.deployments import Deployments
+from promotion.delivery.errors import ClusterError
+from promotion.delivery.export import ExpectedAnswers, read_expected
+from promotion.delivery.kubernetes.cluster import WITH_OWNERS, Cluster
+from promotion.delivery.kubernetes.manifests import DIGEST, deployment_in, render_manifests, selector, startup_seconds
+from promotion.delivery.kubernetes.objects import Revision, Rollout
+from promotion.delivery.kubernetes.ownership import foreign_fields, owned_by_us
+from promotion.delivery.kubernetes.rollout import paused
+from promotion.delivery.records import (
+    Deployment,
+    DeploymentState,
+    DeploymentTarget,
+    Environment,
+    Image,
+    Predecessor,
+    Track,
+)
+from promotion.errors import GateRefused, NothingToDo, SigningFailed, UsageError
+from promotion.journal.records import Entry
+from promotion.registry.stages import Stage
+from promotion.service import PromotionService
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentPlan:
+    """A checked deployment that was not made yet.
+
+    Attributes:
+        target: Where.
+        image: What.
+        entry: The version it carries.
+        expected: What its server must answer.
+        running: What runs there now.
+    """
+
+    target: DeploymentTarget
+    image: Image
+    entry: Entry
+    expected: ExpectedAnswers
+    running: Rollout | None
+
+
+@dataclass(slots=True)
+class DeploymentChecks:
+    """What is asked before a deployment.
+
+    Attributes:
+        service: Decides who is in Production, and moves versions back.
+        cluster: Where to.
+        manifests: The project's `k8s/`.
+        actor: Who asks.
+        seconds: How long a rollout may take.
+        attestations: Say what the version's promotion rested on; None asks for none.
+    """
+
+    service: PromotionService
+    cluster: Cluster
+    manifests: Path
+    actor: str
+    seconds: float = 300.0
+    attestations: Attestations | None = None
+    deployments: Deployments = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.deployments = Deployments(self.service.journal)
+
+    def check(self, target: DeploymentTarget, image: Image, export: Path | None) -> DeploymentPlan:
+        """Look whether an image may be deployed; changes nothing.
+
+        Args:
+            target: Where.
+            image: What.
+            export: The folder it was built from; None for an image that answered rightly here before: then it is asked
+                who it is, and nothing else.
+
+        Raises:
+            GateRefused: It does not carry the version that may run there, or was not built from this export.
+            Quarantined: Nobody vouches for the family's Production.
+            UsageError: The export is missing, or there is nothing a canary could run beside.
+            ClusterError: The cluster cannot be asked, or somebody paused what runs there or scaled it to nothing.
+        """
+        self.service.require_sound(target.family)
+        entry = self._entry(target, image)
+        self._require_attested(target, entry, is_way_back=export is None or self._ran(target, image))
+        expected = self._expected(target, image, export)
+        running = self._require_movable(target)
+        if running and running.desired == 0:
+            raise ClusterError(
+                f"{target} is scaled to 0 pods, so no rollout of it would end: kubectl --namespace {target.namespace} "
+                f"scale deployment/{target.name} --replicas 1, then again; nothing was applied"
+            )
+        if target.track is Track.CANARY and self.cluster.get("deployment", target.instance) is None:
+            raise UsageError(f"nothing runs as {target.namespace}/{target.instance}: deploy without --canary first")
+        return DeploymentPlan(target, image, entry, expected, running)
+
+    def require_time(self, environment: Environment) -> None:
+        """Refuse a time that is over while a healthy pod may still be starting.
+
+        Raises:
+            UsageError: A rollout is given less than the startup probe gives one pod.
+        """
+        least = startup_seconds(self.manifests, environment)
+        if self.seconds < least:
+            raise UsageError(
+                f"--timeout {self.seconds:g} is less than the {least:g} s that the startup probe gives a pod of "
+                f"{environment}: a healthy version would be taken back; give a rollout {least:g} s or more"
+            )
+
+    def difference(self, plan: DeploymentPlan) -> str:
+        """What the deployment would change in the cluster, as a diff."""
+        return self.cluster.difference(render_manifests(self.manifests, plan.target, plan.image, "not-deployed-yet"))
+
+    def known_image(self, target: DeploymentTarget, reference: str) -> Image | None:
+        """An image that is named by its digest and ran here before: its labels are known, whoever has it now."""
+        record = self.deployments.ran(target, reference) if "@sha256:" in reference else None
+        return record.image if record else None
+
+    def _expected(self, target: DeploymentTarget, image: Image, export: Path | None) -> ExpectedAnswers:
+        """What the server must answer; nothing of an image that answered rightly here before.
+
+        Raises:
+            GateRefused: It is new here, and was not built from this export.
+            UsageError: It is new here, and the export is missing.
+        """
+        try:
+            if export:
+                return read_expected(export, image)
+        except (GateRefused, UsageError) as error:
+            if not self._ran(target, image):
+                raise
+            self.service.report(f"{image.reference} answered rightly here before: it is only asked who it is ({error})")
+        return ExpectedAnswers((), (), (), ())
+
+    def _require_attested(self, target: DeploymentTarget, entry: Entry | None, *, is_way_back: bool) -> None:
+        """A version in Production carries its promotion's attestation; going back must not wait for a file."""
+        if self.attestations is None or entry is None or entry.stage is not Stage.PRODUCTION:
+            return
+        try:
+            remark = self.attestations.require(target.family, entry)
+        except (GateRefused, SigningFailed) as error:
+            if not is_way_back:
+                raise
+            remark = str(error)
+        if remark:
+            self.service.report(f"⚠️ {remark}")
+
+    def _ran(self, target: DeploymentTarget, image: Image) -> bool:
+        """Whether this very image, with these labels, was deployed well there."""
+        record = self.deployments.ran(target, image.reference)
+        return record is not None and record.image == image
+
+    def _entry(self, target: DeploymentTarget, image: Image) -> Entry:
+        if image.family != target.family:
+            raise GateRefused(f"{image.reference} carries a version of {image.family!r}, not of {target.family!r}")
+        entry = self.service.journal.entry(image.model, image.version)
+        stages = target.environment.stages
+        if entry is None or entry.stage not in stages:
+            where = f"in {entry.stage}" if entry else "unknown to the journal"
+            current = self.service.journal.production(target.family)
+            raise GateRefused(
+                f"{image.reference} carries {image.model} v{image.version}, which is {where}; {target.environment} "
+                f"takes the version in {' or '.join(stages)} (Production: {current or 'none'}): export and build that"
+            )
+        if entry.digest != image.digest:
+            raise GateRefused(
+                f"{image.reference} carries digest {image.digest}, the journal recorded {entry.digest} for {entry}: "
+                "do not deploy it, and ask who built it"
+            )
+        return entry
+
+    def _require_movable(self, target: DeploymentTarget) -> Rollout | None:
+        """What runs there, unless somebody stopped its rollouts."""
+        found = self.cluster.get("deployment", target.name)
+        running = Rollout.of(found) if found else None
+        if running and running.is_paused:
+            raise ClusterError(f"{paused(target)}; nothing was applied")
+        return running
+
+    def _require_change(self, plan: DeploymentPlan) -> None:
+        """Refuse to do again what was done."""
+        if plan.target.track is Track.CANARY:
+            stable = self.cluster.get("deployment", plan.target.instance)
+            if stable and Rollout.of(stable).annotations.get(DIGEST) == plan.image.digest:
+                raise NothingToDo(f"{plan.entry} runs on every pod already: a canary beside it shows nothing")
+        running = plan.running
+        record = self.deployments.named(running.operation) if running else None
+        if (
+            running is None
+            or record is None
+            or record.state is not DeploymentState.DEPLOYED
+            or record.image != plan.image
+        ):
+            return
+        as_is = self._rendered(record)
+        is_as_said = not self.cluster.difference(as_is) and not self._foreign(plan.target, as_is)
+        if running.is_complete and is_as_said:
+            raise NothingToDo(f"{record} runs already, as the manifests say: nothing to do")
+
+    def _predecessor(self, plan: DeploymentPlan) -> Predecessor | None:
+        running = plan.running
+        if running is None:
+            return None
+        revisions = [Revision.of(item) for item in self.cluster.objects("replicasets", selector(plan.target))]
+        template = next((item.template for item in revisions if item.number == running.revision), "")
+        return Predecessor(template, running.operation, running.image, is_edited=self._is_edited(running))
+
+    def _is_edited(self, running: Rollout) -> bool:
+        """Whether somebody put another image, or fields of his own, into what we deployed."""
+        record = self.deployments.named(running.operation)
+        if record is None:
+            return False
+        if running.image != record.image.reference:
+            return True
+        return bool(self._foreign(record.target, self._rendered(record)))
+
+    def _rendered(self, attempt: Deployment) -> str:
+        return render_manifests(self.manifests, attempt.target, attempt.image, attempt.operation)
+
+    def _foreign(self, target: DeploymentTarget, manifests: str) -> list[str]:
+        found = self.cluster.get("deployment", target.name, WITH_OWNERS)
+        return foreign_fields(found, deployment_in(manifests)) if found else []
+
+    def _take_ownership(self, target: DeploymentTarget, manifests: str) -> None:
+        """Make what others set in the Deployment ours, so that the apply takes it away."""
+        found = self.cluster.get("deployment", target.name, WITH_OWNERS)
+        foreign = foreign_fields(found, deployment_in(manifests)) if found else []
+        if not (found and foreign):
+            return
+        for line in foreign:
+            self.service.report(f"⚠️ {target}: taking away what is not of the manifests: {line}")
+        self.cluster.hand_over(target.name, owned_by_us(found), found["metadata"]["resourceVersion"])
