@@ -210,7 +210,7 @@ def _get(state: dict[str, Any], objects: dict[str, Any], words: list[str]) -> st
         found["looked"] += 1
         _progress(state, found)
         return json.dumps(found)
-    if len(words) > 2:
+    if kind == "horizontalpodautoscaler":
         named = objects.get(f"{kind}/{words[2]}")
         if named is None:
             raise Refused(f'Error from server (NotFound): {kind} "{words[2]}" not found')

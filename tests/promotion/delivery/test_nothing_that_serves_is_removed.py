@@ -125,7 +125,7 @@ def test_finishing_an_old_attempt_does_not_undo_what_was_put_on_the_cluster_sinc
 def test_a_hand_edit_of_a_failed_rollout_is_left_alone(modelled: ModelScene, field: str) -> None:
     """The annotation still names the attempt; the template is another one, which may be the repair."""
     modelled.promote(2)
-    modelled.cluster.kill = (6, False)
+    modelled.cluster.kill = (8, False)
     with pytest.raises(Killed):
         modelled.deploy(modelled.image(2, "crash"))
     container = ("f:spec", "f:template", "f:spec", "f:containers", 'k:{"name": "server"}')
