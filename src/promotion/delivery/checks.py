@@ -28,6 +28,8 @@ from promotion.journal.records import Entry
 from promotion.registry.stages import Stage
 from promotion.service import PromotionService
 
+_HAND_OVERS = 5
+
 
 @dataclass(frozen=True, slots=True)
 class DeploymentPlan:
@@ -230,10 +232,18 @@ class DeploymentChecks:
 
     def _take_ownership(self, target: DeploymentTarget, manifests: str) -> None:
         """Make what others set in the Deployment ours, so that the apply takes it away."""
-        found = self.cluster.get("deployment", target.name, WITH_OWNERS)
-        foreign = foreign_fields(found, deployment_in(manifests)) if found else []
-        if not (found and foreign):
+        for attempt in range(_HAND_OVERS):
+            found = self.cluster.get("deployment", target.name, WITH_OWNERS)
+            foreign = foreign_fields(found, deployment_in(manifests)) if found else []
+            if not (found and foreign):
+                return
+            try:
+                self.cluster.hand_over(target.name, owned_by_us(found), found["metadata"]["resourceVersion"])
+            except ClusterError as error:
+                # The controllers write into the same object all the time.
+                if "modified" not in str(error) or attempt == _HAND_OVERS - 1:
+                    raise
+                continue
+            for line in foreign:
+                self.service.report(f"⚠️ {target}: taking away what is not of the manifests: {line}")
             return
-        for line in foreign:
-            self.service.report(f"⚠️ {target}: taking away what is not of the manifests: {line}")
-        self.cluster.hand_over(target.name, owned_by_us(found), found["metadata"]["resourceVersion"])

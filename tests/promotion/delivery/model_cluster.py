@@ -117,8 +117,7 @@ class ModelCluster:
     def get(self, *what: str) -> dict[str, Any] | None:
         """An object with its status, or a list."""
         with self._request(f"get {what[0]}"):
-            kind, name = what[0], what[1]
-            found = self.held.get((kind, name))
+            found = self.held.get((what[0], what[1]))
             return self._shown(found) if found else None
 
     def objects(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
@@ -162,7 +161,10 @@ class ModelCluster:
         """Who owns which field from now on."""
         with self._request("patch"):
             held = self.held["deployment", deployment]
-            assert str(held.version) == version
+            if str(held.version) != version:
+                raise ClusterError(
+                    "error: the object has been modified; please apply your changes to the latest version"
+                )
             held.owners = {
                 (entry["manager"], entry["operation"]): set(_paths(entry["fieldsV1"])) for entry in managed_fields
             }
@@ -175,13 +177,17 @@ class ModelCluster:
                 raise ClusterError(
                     "error: cannot rollback a paused deployment; resume it first with 'kubectl rollout resume'"
                 )
-            template = next(item["template"] for item in self.revisions[deployment] if item["number"] == revision)
+            chosen = next(item for item in self.revisions[deployment] if item["number"] == revision)
+            template = chosen["template"]
             inside = ("f:spec", "f:template")
             before = {path: value for path, value in held.fields.items() if path[:2] == inside}
             after = {inside + path: value for path, value in _flat(template).items()}
+            after |= {
+                ("f:metadata", "f:annotations", f"f:{key}"): value for key, value in chosen["annotations"].items()
+            }
             for path in before.keys() - after.keys():
                 del held.fields[path]
-            changed = {path: value for path, value in after.items() if before.get(path, _ABSENT) != value}
+            changed = {path: value for path, value in after.items() if held.fields.get(path, _ABSENT) != value}
             self._write(held, "kubectl", changed)
             self._forget(held, before.keys() - after.keys())
             self._roll(held)
@@ -337,7 +343,8 @@ class ModelCluster:
         if found:
             found["number"] = held.revision
         else:
-            known.append({"number": held.revision, "template": template})
+            annotations = _nested(held.fields)["metadata"]["annotations"]
+            known.append({"number": held.revision, "template": template, "annotations": annotations})
 
     def _newest(self, name: str) -> dict[str, Any]:
         known = sorted(self.revisions.get(name, []), key=lambda item: int(item["number"]))

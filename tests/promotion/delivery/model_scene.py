@@ -50,7 +50,7 @@ _IMAGE = "registry.example/placeholder:0"
 _OPERATION = "placeholder-operation"
 
 
-class ModelRegistry:
+class ModelRegistry(Registry):
     """One registered model in memory.
 
     Args:
@@ -92,6 +92,12 @@ class ModelRegistry:
 
     def artifact_uri(self, version: ModelVersion) -> str:
         return version.source
+
+    def require_rights(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def run(self, *_: Any, **__: Any) -> Any:
+        return None
 
     def set_stage(self, name: str, number: int, stage: Stage) -> None:
         self.held[number] = replace(self.held[number], stage=stage)
@@ -135,13 +141,12 @@ class ModelScene:
         for number in range(1, versions + 1):
             self.registry.add(number, 0.9 + number / 1000)
         opened = Journal(Database(f"sqlite:///{folder / 'promotion.db'}"))
-        registry = cast("Registry", self.registry)
         rulebook = Rulebook(folder, folder / "signers")
         self.service = PromotionService(
             opened,
-            registry,
+            self.registry,
             FamilyConfigs({"tiny": a_family()}),
-            Gatherer(opened, Reviews(opened), registry, lambda _config: ScoreFileEvaluator(), rulebook),
+            Gatherer(opened, Reviews(opened), self.registry, lambda _config: ScoreFileEvaluator(), rulebook),
             report=self.said.append,
         )
         self.promote(1)

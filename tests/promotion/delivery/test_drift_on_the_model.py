@@ -98,6 +98,32 @@ def test_a_deployment_takes_away_what_somebody_set_and_says_so(modelled: ModelSc
     assert any("taking away what is not of the manifests: spec.template" in line for line in modelled.said)
 
 
+def test_a_controller_that_writes_meanwhile_is_no_reason_to_fail(modelled: ModelScene) -> None:
+    """Who owns what is read again then."""
+    modelled.promote(2)
+    modelled.cluster.patch("deployment", "tiny", COMMAND)
+    hand_over = modelled.cluster.hand_over
+
+    def late(deployment: str, managed_fields: list[dict[str, Any]], version: str) -> None:
+        modelled.cluster.held["deployment", "tiny"].version = 8
+        hand_over(deployment, managed_fields, version)
+
+    modelled.cluster.hand_over = late  # type: ignore[method-assign]
+    modelled.deploy(modelled.image(2))
+
+    assert () == look(modelled).drift
+
+
+def test_after_a_failed_deployment_was_taken_back_nothing_differs(modelled: ModelScene) -> None:
+    """Going back to a revision leaves no trace that would look like somebody's hand."""
+    modelled.promote(2)
+
+    with pytest.raises(DeploymentFailed):
+        modelled.deploy(modelled.image(2, "crash"))
+
+    assert (True, ()) == ("undo" in modelled.cluster.calls, look(modelled).drift)
+
+
 def test_a_deployment_again_takes_away_what_somebody_set(modelled: ModelScene) -> None:
     """The image runs already, but not as it was deployed: that is something to do, once."""
     record = Deployments(modelled.service.journal).newest("tiny", Environment.PRODUCTION)

@@ -10,6 +10,7 @@ from promotion.delivery.deployments import Deployments
 from promotion.delivery.errors import ClusterError, DeploymentFailed
 from promotion.delivery.records import DeploymentState, Environment, Track
 from promotion.errors import ProductionMoved
+from promotion.known_bad import mark_known_bad
 from promotion.registry.stages import Stage
 from promotion.rollbacks import roll_back
 from promotion.service import Mover
@@ -40,8 +41,7 @@ def test_what_runs_and_may_not_come_back_serves_on_until_a_person_decides(modell
     """Version 1 is known bad, 2 has no image: nothing is deleted for that; what there is to decide is said."""
     modelled.promote(2)
     modelled.promote(3)
-    with modelled.service.journal.database.write() as connection:
-        connection.exec_driver_sql("UPDATE model_version_detail SET known_bad = 'found out' WHERE mlflow_version = 1")
+    mark_known_bad(modelled.service, modelled.service.candidate(MODEL, 1), Mover("ben", "found out"))
 
     with pytest.raises(DeploymentFailed, match=rf"tiny goes on running {MODEL} v1, {MODEL} v2 is .* a person decides"):
         modelled.deploy(modelled.image(3, "wrong"), track)

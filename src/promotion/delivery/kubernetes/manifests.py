@@ -132,9 +132,8 @@ def _kustomization(folder: str, target: DeploymentTarget, image: Image, operatio
                     f"{_CONTAINER}/env/0/valueFrom/secretKeyRef/name": f"{target.instance}-api-key",
                     "/metadata/annotations": said,
                     "/spec/template/metadata/annotations": said,
-                    # A label value may not be longer than 63 characters; the annotations hold the whole digest. Of the
-                    # Deployment alone: a canary shares the other objects with the stable pods of another version.
-                    "/metadata/labels/promotion~1version": str(image.version),
+                    # Of the pods alone: a canary shares other objects with another version's pods, and going back to a
+                    # revision leaves the Deployment's own labels as they are.
                     "/spec/template/metadata/labels/promotion~1version": str(image.version),
                 },
             ),
