@@ -46,10 +46,8 @@ class AttestationCheck:
     def _compare(self, row: Row) -> None:
         try:
             details = json.loads(row[_DETAILS])
-            recorded = AttestedMove(
-                row[_SEQUENCE], row[_HASH], row[_OPERATION], details["digest"], details.get("report_digest")
-            )
-        except (ValueError, LookupError, TypeError):
+            recorded = AttestedMove.recorded(row[_SEQUENCE], row[_HASH], row[_OPERATION], details)
+        except (ValueError, LookupError, TypeError, AttributeError):
             return
         if recorded.digest is None:
             return

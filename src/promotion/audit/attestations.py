@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from promotion.data.files import write_whole
 from promotion.errors import DataError, GateRefused, PromotionError, SignatureRefused
@@ -80,6 +81,7 @@ class Attestations:
             if digest(word.statement) in said and word.artifact_digest == event.details["digest"]
         }
         kept = self.journal.report(event.gate_report_id) if event.gate_report_id is not None else None
+        rules = event.details.get("rules")
         predicate = {
             "family": event.family,
             "model": event.model,
@@ -98,6 +100,7 @@ class Attestations:
             "at": moment(event.at),
             "event": {"sequence": event.sequence, "hash": event.hash, "details": dict(event.details)},
             "report": kept.report if kept else None,
+            "rules": {**rules, "sections": self.journal.rules(rules["digest"])} if rules else None,
             "approvals": [
                 {
                     "role": word.role,
@@ -172,6 +175,7 @@ class AttestedMove:
         operation: Its id.
         digest: sha256 of the artifact.
         report: Digest of the gate report.
+        rules: Digest of the rules it was judged by; None from before they were recorded.
     """
 
     sequence: int
@@ -179,12 +183,20 @@ class AttestedMove:
     operation: str
     digest: str | None
     report: str | None
+    rules: str | None
 
     @classmethod
     def of(cls, event: Event) -> AttestedMove:
         """What an event says."""
-        details = event.details
-        return cls(event.sequence, event.hash, event.operation, details.get("digest"), details.get("report_digest"))
+        return cls.recorded(event.sequence, event.hash, event.operation, event.details)
+
+    @classmethod
+    def recorded(cls, sequence: int, event_hash: str, operation: str, details: Mapping[str, Any]) -> AttestedMove:
+        """The same from an event's columns."""
+        rules = details.get("rules") or {}
+        return cls(
+            sequence, event_hash, operation, details.get("digest"), details.get("report_digest"), rules.get("digest")
+        )
 
     def problem(self, text: str, trusted: Mapping[str, bytes]) -> str:
         """Why an envelope does not attest it; empty when it does."""
@@ -199,6 +211,7 @@ class AttestedMove:
                 predicate["operation"],
                 subject["digest"]["sha256"],
                 digest(predicate["report"]) if predicate["report"] is not None else None,
+                digest(predicate["rules"]["sections"]) if predicate["rules"] is not None else None,
             )
         except SignatureRefused as error:
             return str(error)

@@ -158,11 +158,12 @@ def forge(file: Path, key: Path, change: Change) -> None:
     [
         (lambda it: it["subject"][0]["digest"].update(sha256="0" * 64), "its digest not those of event"),
         (lambda it: it["predicate"]["report"].update(passed=False), "its report not those of event"),
+        (lambda it: it["predicate"].update(rules={"sections": {"approvals": None}}), "its rules not those of event"),
         (lambda it: it["predicate"]["event"].update(hash="0" * 64), "its hash not those of event"),
         (lambda it: it.update(predicateType="https://slsa.dev/provenance/v1"), "about something else"),
         (lambda it: it.update(subject=[]), "no statement about a promotion"),
     ],
-    ids=["digest", "report", "event", "predicate", "subject"],
+    ids=["digest", "report", "rules", "event", "predicate", "subject"],
 )
 def test_signed_but_about_something_else_is_refused(
     service: PromotionService, store: Store, keys: Keys, change: Change, found: str
