@@ -54,7 +54,19 @@ def test_a_sound_journal_ends_with_0(at_home: Path, audit: Audit) -> None:
     assert 0 == result.exit_code, result.output
     assert f"events: {EVENTS}, the last one {EVENTS} with hash " in result.stdout
     assert "checkpoints: 4 signed" in result.stdout
-    assert "✅ the journal is sound: every record is as it was made" == result.stdout.splitlines()[-1]
+    assert f"compared: {EVENTS} events with their own hashes" in result.stdout
+    line = "✅ the journal is sound: all that was compared agrees, and a signed checkpoint vouches for events 1 to"
+    assert f"{line} {EVENTS}" == result.stdout.splitlines()[-1]
+
+
+def test_a_checkpoint_that_is_gone_ends_with_3(at_home: Path, audit: Audit) -> None:
+    """The newest; the line names the event it was of."""
+    next((at_home / "checkpoints").glob(f"{EVENTS}-*.json")).unlink()
+
+    result = audit("verify")
+
+    assert 3 == result.exit_code, result.output
+    assert f"❌ checkpoint of event {EVENTS}: missing: the journal lists it" in result.stdout
 
 
 @pytest.mark.parametrize("attack", ["edit", "delete", "truncate", "forge"])

@@ -110,9 +110,12 @@ def leave_checkpoint(journal: Journal, folder: Path, keys: Callable[[], Keys], r
     try:
         (last,) = journal.history(limit=1)
         checkpoint = Checkpoint(journal.name, last.sequence, last.hash, moment(journal.now()))
-        document = checkpoint.document() | {"signature": _signed(checkpoint, keys, report)}
+        signature = _signed(checkpoint, keys, report)
+        document = checkpoint.document() | {"signature": signature}
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / checkpoint.name, json.dumps(document, indent=2, sort_keys=True) + "\n")
+        if signature:
+            journal.note_checkpoint(last.sequence, last.hash)
     except (PromotionError, OSError) as error:
         report(f"⚠️ NO CHECKPOINT of the journal in {folder}: {error}; what was recorded stays recorded")
 

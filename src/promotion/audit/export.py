@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
 from itertools import groupby, islice, takewhile
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from promotion.audit.checkpoints import Checkpoint
 from promotion.audit.source import JournalSource
 from promotion.data.files import whole_file
 from promotion.errors import DataError, UsageError
+from promotion.journal import clock
 from promotion.journal.audit_rows import ADDED_LATER, COLUMNS, EVENT, Batch, Row
 
 FORMAT = 1
@@ -63,6 +66,10 @@ class ExportSource:
         UsageError: It holds one family only, whose chain has gaps.
     """
 
+    end = sys.maxsize
+    unfinished: Collection[str] = ()
+    written: Collection[int] = ()
+
     def __init__(self, path: Path) -> None:
         self._path = path
         documents = self._documents()
@@ -79,6 +86,10 @@ class ExportSource:
             Checkpoint.parse(document, str(path))
             for _, document in takewhile(lambda item: item[0] == _CHECKPOINT, documents)
         ]
+
+    def now(self) -> datetime:
+        """What time it is here, rehearsal or not, UTC."""
+        return clock.local() if clock.is_set() else clock.now()
 
     def records(self) -> Iterator[Batch]:
         """See `promotion.audit.source.Source`."""

@@ -100,9 +100,15 @@ def report_lines(report: AuditReport) -> Sequence[str]:
         f"   events: {report.events:,}{end}",
         f"   checkpoints: {checkpoints}",
         f"   attestations: {report.attestations:,} valid",
+        *(f"   compared: {line}" for line in report.compared),
         *(f"   ⚠️ {note}" for note in report.notes),
         *(f"❌ {finding}" for finding in report.findings),
     ]
     if unshown := report.count - len(report.findings):
         lines.append(f"❌ and {unshown:,} more like these")
-    return lines if report.count else [*lines, "✅ the journal is sound: every record is as it was made"]
+    who = (
+        f"a signed checkpoint vouches for events 1 to {report.vouched}"
+        if report.vouched
+        else "no checkpoint vouches for it"
+    )
+    return lines if report.count else [*lines, f"✅ the journal is sound: all that was compared agrees, and {who}"]

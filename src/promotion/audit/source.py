@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from promotion.audit.checkpoints import Checkpoint
 from promotion.journal.audit_rows import AuditRows, Batch
+from promotion.journal.reader import JournalReader
 
 
 class RecordSource(Protocol):
@@ -23,8 +25,40 @@ class RecordSource(Protocol):
     def records(self) -> Iterator[Batch]:
         """The rows of all kinds; events in the order of their sequence."""
 
+    @property
+    def end(self) -> int:
+        """Up to which event checkpoints may be missed: later ones came while it was read."""
+
+    @property
+    def unfinished(self) -> Collection[str]:
+        """Operations that were under way, whose checkpoint is still to come."""
+
+    @property
+    def written(self) -> Collection[int]:
+        """The events for which the journal knows that a signed checkpoint was written."""
+
+    def now(self) -> datetime:
+        """What time it is, rehearsal or not, UTC."""
+
 
 class JournalSource(AuditRows):
-    """A journal's database; checkpoints lie beside it, not in it."""
+    """A journal's database; checkpoints lie beside it, not in it, and are read after this was made.
+
+    Args:
+        journal: Which.
+        family: Only this family's rows; their chain has gaps then.
+    """
 
     checkpoints: Sequence[Checkpoint] = ()
+
+    def __init__(self, journal: JournalReader, family: str | None = None) -> None:
+        super().__init__(journal, family)
+        self._journal = journal
+        # In this order: what is done by now, of what had been recorded before, has left its checkpoint.
+        self.end = max((event.sequence for event in journal.history(limit=1)), default=0)
+        self.unfinished: Collection[str] = {pending.operation for pending in journal.pending()}
+        self.written: Collection[int] = journal.written_checkpoints()
+
+    def now(self) -> datetime:
+        """What time it is, rehearsal or not, UTC."""
+        return self._journal.real_time()

@@ -87,11 +87,15 @@ class Claims:
     Args:
         findings: Collects what is wrong.
         unjudged: Columns of a version that somebody else judges.
+
+    Attributes:
+        named: The checkpoints that events name, by sequence, each with the first event that does.
     """
 
     def __init__(self, findings: AuditFindings, unjudged: Container[str] = ()) -> None:
         self._findings = findings
         self._unjudged = unjudged
+        self.named: dict[int, int] = {}
         self._versions: dict[int, _Version] = {}
         self._words: dict[str, tuple[int, str, str]] = {}
         self._incidents: dict[int, _Incident] = {}
@@ -161,6 +165,8 @@ class Claims:
                 self._findings.add("event", f"event {row[_SEQUENCE]}", what)
             known.semver = details["version"]
             known.digest = known.digest or details["digest"]
+        if isinstance(checkpoint := details.get("checkpoint"), int):
+            self.named.setdefault(checkpoint, row[_SEQUENCE])
         known.known_bad = details.get("known_bad", known.known_bad)
         if rules := details.get("rules"):
             self._rules.setdefault(rules["digest"], row[_SEQUENCE])

@@ -89,12 +89,12 @@ def _verify(
 
     trusted = _keys(keys).trusted()
     folder = checkpoints or checkpoint_folder(settings)
-    found, unreadable = read_checkpoints(folder)
-    attested = read_attestations(folder)
     journal = Journal(Database(settings.database_url))
     if not exported:
         remark_clock(journal)
     source = ExportSource(exported) if exported else JournalSource(journal)
+    found, unreadable = read_checkpoints(folder)
+    attested = read_attestations(folder)
     with _progress() as progress:
         report = verify_journal(source, found, trusted, unreadable=unreadable, attestations=attested, progress=progress)
     exit_code = 0 if report.is_sound else _NOT_SOUND

@@ -110,6 +110,21 @@ class Act:
 
 
 @dataclass(frozen=True, slots=True)
+class MisdatedAct:
+    """An act whose date cannot be right, and between which dates it was recorded by its place in the chain.
+
+    Attributes:
+        act: With the date that it claims.
+        after: UTC; None when nothing was recorded before.
+        before: UTC.
+    """
+
+    act: Act
+    after: datetime | None
+    before: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """The acts that were committed together."""
 

@@ -19,6 +19,7 @@ _SECTIONS = {
     "overrides": "Overrides",
     "rules": "Rules",
     "rehearsals": "Clock set by hand",
+    "misdated": "Dated out of order",
     "production": "In Production",
     "promotions": "Promotions",
     "rollbacks": "Rollbacks",
@@ -46,8 +47,13 @@ def write_compliance_page(report: Compliance, path: Path, *, spreadsheet: Path, 
     Raises:
         PromotionError: It cannot be written.
     """
-    optional = (("rules", report.rule_steps), ("rehearsals", report.rehearsals), ("others", report.others))
-    absent = {name for name, facts in optional if not facts}
+    optional = {
+        "rules": report.rule_steps,
+        "rehearsals": report.rehearsals,
+        "misdated": report.misdated,
+        "others": report.others,
+    }
+    absent = {name for name, facts in optional.items() if not facts}
     page = render_page(
         Path(__file__).with_name("compliance.html.j2"),
         report=report,
@@ -89,6 +95,10 @@ def document(report: Compliance) -> dict[str, Any]:
         "alerts": report.alerts,
         "remark": report.remark,
         "rules": [step.as_json() for step in report.rule_steps],
+        "misdated": [
+            {**row(item.act), "after": item.after and item.after.isoformat(), "before": item.before.isoformat()}
+            for item in report.misdated
+        ],
         **{name: [row(operation.main) for operation in operations] for name, operations in moves.items()},
         "verification": asdict(report.verification) if report.verification else None,
     }

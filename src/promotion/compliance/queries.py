@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from promotion.compliance.facts import Act, Kept, Month, Snapshot, Tenure, tenures
+from promotion.audit.timeline import misdated
+from promotion.compliance.facts import Act, Kept, MisdatedAct, Month, Snapshot, Tenure, tenures
 from promotion.config.family import FamilyConfig
 from promotion.config.policy import Retention
 from promotion.journal.chain import digest
@@ -17,6 +18,30 @@ def acts_of(period: Period) -> list[Act]:
     """Every event of the period, in order."""
     reports = period.reports()
     return [Act(event, reports.get(event.gate_report_id or 0)) for event in period.events()]
+
+
+def misdated_acts(period: Period, month: Month, now: datetime) -> list[MisdatedAct]:
+    """The acts of the month whose dates cannot be right, those among them that are dated in another month.
+
+    Args:
+        period: What the journal holds of the month.
+        month: Which.
+        now: UTC.
+    """
+    dates = period.dates()
+    rehearsed_inside = {it.sequence for it in dates if it.is_rehearsed and month.start <= it.at < month.end}
+    found = {
+        item.sequence: item
+        for item in misdated(dates, now)
+        # Of a rehearsal everything is told already that is dated in the month.
+        if item.sequence not in rehearsed_inside
+        and item.before >= month.start
+        and (item.after is None or item.after < month.end)
+    }
+    return [
+        MisdatedAct(Act(event, None), found[event.sequence].after, found[event.sequence].before)
+        for event in period.events_at(found)
+    ]
 
 
 def tenures_of(period: Period, acts: Sequence[Act], month: Month) -> list[Tenure]:

@@ -16,6 +16,7 @@ from promotion.compliance.facts import (
     Act,
     DueReview,
     Kept,
+    MisdatedAct,
     Month,
     Operation,
     Snapshot,
@@ -23,7 +24,7 @@ from promotion.compliance.facts import (
     Verification,
     review_dates,
 )
-from promotion.compliance.queries import acts_of, retained, snapshots_of, tenures_of
+from promotion.compliance.queries import acts_of, misdated_acts, retained, snapshots_of, tenures_of
 from promotion.compliance.rule_steps import RuleStep, in_no_commit, rule_steps
 from promotion.config.family import FamilyConfig, FamilyConfigs
 from promotion.config.policy import Review
@@ -53,6 +54,7 @@ class Compliance:
         journal: Where they come from, a URL without password.
         written_at: UTC.
         acts: In the order they were recorded.
+        misdated: Acts whose dates cannot be right; some were recorded in this month and are dated in another.
         tenures: By family, in order.
         snapshots: Versions that entered Production.
         kept: Archived versions that had to be kept in this month.
@@ -69,6 +71,7 @@ class Compliance:
     journal: str
     written_at: datetime
     acts: Sequence[Act]
+    misdated: Sequence[MisdatedAct]
     tenures: Sequence[Tenure]
     snapshots: Sequence[Snapshot]
     kept: Sequence[Kept]
@@ -205,11 +208,12 @@ class Compliance:
             (self.of("quarantine"), "change past the rules was quarantined", "changes past the rules were quarantined"),
             (self.vacancies, "time without a version in Production", "times without a version in Production"),
             (critical, "critical incident is open", "critical incidents are open"),
+            (self.misdated, "record is dated out of order", "records are dated out of order"),
             (self.rehearsals, "record has a clock set by hand", "records have a clock set by hand"),
             (self.overdue, "review is overdue", "reviews are overdue"),
         )
         broken = self.verification is not None and not self.verification.intact
-        found = ["The records do not verify: they were changed after they were made."] if broken else []
+        found = ["The records do not verify: some were changed, or what vouches for them is gone."] if broken else []
         rules = [alert for step in self.rule_steps for alert in step.alerts]
         if len(rules) > _RULE_ALERTS:
             rules = [*rules[:_RULE_ALERTS], f"{len(rules) - _RULE_ALERTS:,} more changes of the rules like these"]
@@ -255,6 +259,7 @@ def collect(
         journal=journal.name,
         written_at=now,
         acts=acts,
+        misdated=misdated_acts(period, month, journal.real_time()),
         tenures=served,
         snapshots=snapshots_of(period, acts),
         kept=retained(period, month, configs, broken),
@@ -274,10 +279,10 @@ def verified(journal: Journal, settings: Settings) -> Verification:
         JournalError: The journal cannot be read.
         SigningFailed: The trusted keys cannot be used.
     """
-    folder = checkpoint_folder(settings)
+    source, folder = JournalSource(journal), checkpoint_folder(settings)
     found, unreadable = read_checkpoints(folder)
     audit = verify_journal(
-        JournalSource(journal),
+        source,
         found,
         Keys.from_environment().trusted(),
         unreadable=unreadable,

@@ -52,7 +52,7 @@ def row(act: Act) -> dict[str, Any]:
 
 
 def table(report: Compliance) -> str:
-    """Every event of the month, in order, below a header.
+    """Every event of the month in the order of the chain, below a header; also those that are dated in another month.
 
     Cells that a spreadsheet program would take for a formula begin with an apostrophe.
 
@@ -63,7 +63,10 @@ def table(report: Compliance) -> str:
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
     values = COLUMNS.values()
-    writer.writerows([harmless_cell(value(act)) for value in values] for act in report.acts)
+    inside = {act.event.sequence for act in report.acts}
+    outside = [item.act for item in report.misdated if item.act.event.sequence not in inside]
+    acts = sorted([*report.acts, *outside], key=lambda act: act.event.sequence)
+    writer.writerows([harmless_cell(value(act)) for value in values] for act in acts)
     return text.getvalue()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from sqlalchemy import select
@@ -16,7 +16,7 @@ from promotion.journal.database import Database
 from promotion.journal.reader import JournalReader
 from promotion.journal.records import Authority, Change, Entry, Known, Pending, Registration, RuleSet, TrainingRound
 from promotion.journal.rows import insert
-from promotion.journal.schema import gate_report, model_version_detail, outbox
+from promotion.journal.schema import checkpoint, gate_report, model_version_detail, outbox
 from promotion.journal.transaction import FamilyTransaction, keep_rules
 from promotion.registry.semver import next_minor
 from promotion.registry.stages import Stage
@@ -236,6 +236,20 @@ class Journal(JournalReader):
                 transaction.append(known, authority, {"found": version.stage.status}, move=(recorded, stage))
             _tell_mlflow(transaction)
         return transaction.operation
+
+    def note_checkpoint(self, sequence: int, chained: str) -> None:
+        """Remember that a signed checkpoint was written, so that it is missed when it is gone.
+
+        Args:
+            sequence: Of the event it vouches for.
+            chained: That event's hash.
+        """
+        if sequence in self.written_checkpoints(since=sequence):
+            return
+        # Another process may have written the same one at the same time.
+        with suppress(IntegrityError), self.database.write() as connection:
+            values = {"sequence": sequence, "hash": chained, "at": clock.read_time(connection).now}
+            connection.execute(checkpoint.insert().values(values))
 
     def mark_done(self, pending: Iterable[Pending]) -> None:
         """MLflow shows these operations now."""

@@ -42,7 +42,26 @@ from promotion.registry.stages import Stage
 
 _NAMES_RULES = '"rules":{'
 """How the details of an event go on that names its rules; a quote inside a text is escaped."""
+
+_BESIDE = 200
+"""How many events before and after those of a period are looked at: a wrong clock dates a few, not hundreds."""
+
 _PRODUCTION, _ARCHIVED = Stage.PRODUCTION.status, Stage.ARCHIVED.status
+
+
+@dataclass(frozen=True, slots=True)
+class DatedEvent:
+    """When an event says that it was recorded.
+
+    Attributes:
+        sequence: Its place in the chain.
+        at: Its date, UTC.
+        is_rehearsed: Whether that was set by hand.
+    """
+
+    sequence: int
+    at: datetime
+    is_rehearsed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +131,33 @@ class Period:
     def events(self) -> list[Event]:
         """Every event, in order."""
         return self._events(EVENTS.where(*self._during(promotion_event.c.at), *self._mine(promotion_event.c.family)))
+
+    def dates(self) -> list[DatedEvent]:
+        """When the events that may belong to the period say they were recorded, all families', in the chain's order.
+
+        They are those dated in it and those that lie between them or beside them in the chain, whatever they are dated.
+        """
+        act = promotion_event.c
+        found = [
+            self._journal.rows(select(act.sequence).where(*conditions).order_by(order).limit(1))
+            for conditions, order in (
+                (self._during(act.at), act.sequence),
+                (self._during(act.at), act.sequence.desc()),
+                ((act.at < self._start,), act.sequence.desc()),
+                ((act.at >= self._end,), act.sequence),
+            )
+        ]
+        ends = [rows[0].sequence for rows in found if rows]
+        if not ends:
+            return []
+        span = act.sequence.between(min(ends) - _BESIDE, max(ends) + _BESIDE)
+        query = select(act.sequence, act.at, REHEARSED.label("is_rehearsed")).where(span).order_by(act.sequence)
+        return [DatedEvent(row.sequence, row.at, bool(row.is_rehearsed)) for row in self._journal.rows(query)]
+
+    def events_at(self, sequences: Collection[int]) -> list[Event]:
+        """The events at these places of the chain, of the families asked about, in order."""
+        chosen = promotion_event.c.sequence.in_(sequences)
+        return self._events(EVENTS.where(chosen, *self._mine(promotion_event.c.family)))
 
     def reports(self) -> dict[int, ReportDigest]:
         """The gate reports that events rest on, by id."""

@@ -28,8 +28,8 @@ from promotion.journal.rows import (
     record,
     stored,
 )
-from promotion.journal.schema import family as families
 from promotion.journal.schema import (
+    checkpoint,
     gate_report,
     model_registry,
     model_version_detail,
@@ -37,6 +37,7 @@ from promotion.journal.schema import (
     promotion_event,
     rule_set,
 )
+from promotion.journal.schema import family as families
 from promotion.registry.stages import Stage
 
 _AT_ONCE = 4000
@@ -84,6 +85,10 @@ class JournalReader:
     def now(self) -> datetime:
         """What time it is for whatever is recorded here, UTC: the database's where machines share one."""
         return self.read_clock().now
+
+    def real_time(self) -> datetime:
+        """What time it is, rehearsal or not, UTC."""
+        return clock.local() if clock.is_set() else self.now()
 
     def read_clock(self) -> clock.ClockReading:
         """The time, and what this machine's clock says."""
@@ -249,6 +254,11 @@ class JournalReader:
         query = select(outbox).where(outbox.c.done_at.is_(None)).order_by(outbox.c.id)
         query = query if family is None else query.where(outbox.c.family == family)
         return [record(Pending, row) for row in self.rows(query)]
+
+    def written_checkpoints(self, *, since: int = 0) -> set[int]:
+        """The events, from the one named on, for which a signed checkpoint was written."""
+        query = select(checkpoint.c.sequence).where(checkpoint.c.sequence >= since)
+        return {row.sequence for row in self.rows(query)}
 
     def changed_by_hand(self, family: str) -> list[tuple[Entry, Stage]]:
         """Versions whose row says another stage than their newest event: somebody wrote SQL.

@@ -7,15 +7,22 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Connection, Table, select, text
+from sqlalchemy import ColumnElement, Connection, Table, func, select, text
 from sqlalchemy.dialects import postgresql
 
 from promotion.journal import clock
 from promotion.journal.chain import FIELDS, GENESIS, canonical, link_event, moment
 from promotion.journal.records import Authority, Entry, Known, RuleSet
 from promotion.journal.rows import ENTRIES, entry, insert
+from promotion.journal.schema import (
+    checkpoint,
+    gate_report,
+    model_registry,
+    model_version_detail,
+    promotion_event,
+    rule_set,
+)
 from promotion.journal.schema import family as families
-from promotion.journal.schema import gate_report, model_registry, model_version_detail, promotion_event, rule_set
 from promotion.registry.stages import Stage
 
 
@@ -89,7 +96,8 @@ class FamilyTransaction:
     ) -> None:
         """Add an event to the end of the chain.
 
-        The chain names the version by more than its row number, so that renaming a row does not rename the past.
+        The chain names the version by more than its row number, so that renaming a row does not rename the past, and
+        the newest checkpoint, so that none goes missing unnoticed.
 
         Args:
             version: As it stood before.
@@ -114,6 +122,8 @@ class FamilyTransaction:
         if self._rules:
             keep_rules(self.connection, self._rules, self.now)
         rehearsal = clock.MARK if clock.is_set() else {}
+        written = self.connection.execute(select(func.max(checkpoint.c.sequence))).scalar()
+        marks = rehearsal if written is None else {**rehearsal, "checkpoint": written}
         begin, end = move or (version.stage, version.stage)
         values: dict[str, Any] = {
             "sequence": sequence,
@@ -128,7 +138,7 @@ class FamilyTransaction:
             "gate_report_id": authority.gate_report_id,
             "at": moment(self.now),
             "details": canonical(
-                {**approver, **evidence, **authority.details, **identity, **(details or {}), **rules, **rehearsal}
+                {**approver, **evidence, **authority.details, **identity, **(details or {}), **rules, **marks}
             ),
         }
         linked = link_event(previous, (values[name] for name in FIELDS))

@@ -169,11 +169,13 @@ class Reconciler(Families):
         self._attest(family)
         try:
             problem = "; ".join(project(family, self.models(family), self.journal, self.registry, self.report))
-            if problem:
-                self.journal.mark_failed(pending, problem)
-            else:
+            if not problem:
+                # First, because of a move that is done a checkpoint that is not there was taken away.
+                self.on_moved(self.report)
                 self.journal.mark_done(pending)
                 self.report(f"{family}: MLflow shows what the journal holds")
+                return ""
+            self.journal.mark_failed(pending, problem)
         except JournalError as error:
             # Its own words say that nothing moved; and a second attempt would wait for the same lock once more.
             return f"the journal could not note that MLflow was told: {getattr(error.__cause__, 'orig', error)}"

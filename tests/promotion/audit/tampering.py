@@ -66,6 +66,7 @@ def move(journal: Journal, number: int, authority: Authority, *, known_bad: str 
     changes = [Change(current, Stage.ARCHIVED, known_bad=known_bad)] if current else []
     changes.append(Change(a_version(number=number), Stage.PRODUCTION))
     journal.move(MODEL, changes, authority, expected_production=current.id if current else None)
+    journal.mark_done(journal.pending(MODEL))
 
 
 def _fail(line: str) -> None:

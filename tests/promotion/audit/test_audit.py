@@ -6,11 +6,12 @@ import json
 import re
 import shutil
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from tests.promotion.audit.tampering import ATTACKS, EVENTS, HANDIWORK, fill, past_the_triggers
+from tests.promotion.audit.tampering import ATTACKS, EVENTS, HANDIWORK, fill, past_the_triggers, rewrite
 from tests.promotion.factories import a_journal, a_version, promote
 
 from promotion.audit import AuditReport, verify_journal
@@ -18,8 +19,10 @@ from promotion.audit.checkpoints import read_checkpoints
 from promotion.audit.export import ExportSource, export
 from promotion.audit.source import JournalSource
 from promotion.errors import DataError, UsageError
+from promotion.journal import clock
 from promotion.journal.chain import digest
 from promotion.journal.journal import Journal
+from promotion.journal.records import Authority
 from promotion.signing.keys import Keys
 
 
@@ -94,17 +97,126 @@ def test_tampering_with_events_is_found(
     assert [line for line in map(str, report.findings) if re.search(finding, line)], report.findings
 
 
-def test_without_checkpoints_a_rewritten_chain_looks_sound_and_the_audit_says_so(
-    journal: Journal, keys: Keys, tmp_path: Path
-) -> None:
-    """What a bare chain cannot show is a note: no checkpoint, no witness."""
-    with past_the_triggers(url(tmp_path)) as connection:
-        ATTACKS["forge"][0](connection)
+def _only(folder: Path, *kept: int) -> Path:
+    """Take every checkpoint away but those of these events."""
+    for path in folder.iterdir():
+        if int(path.name.partition("-")[0]) not in kept:
+            path.unlink()
+    return folder
 
-    report = audited(journal, keys, tmp_path / "nowhere")
+
+@pytest.mark.parametrize("is_rewritten", [False, True], ids=["as it was", "rewritten"])
+@pytest.mark.parametrize(
+    ("kept", "missed"),
+    [((), (3, 7, 10, 11)), ((3, 7, 10), (11,)), ((3, 10, 11), (7,)), ((3, 7), (10, 11))],
+    ids=["all", "newest", "middle", "older set"],
+)
+def test_a_checkpoint_that_is_gone_is_missed(
+    journal: Journal, keys: Keys, tmp_path: Path, kept: tuple[int, ...], missed: tuple[int, ...], *, is_rewritten: bool
+) -> None:
+    """All, the newest, one in the middle, or an older set in their place; the chain may be rewritten then."""
+    if is_rewritten:
+        with past_the_triggers(url(tmp_path)) as connection:
+            connection.execute(text("UPDATE promotion_event SET actor = 'mallory' WHERE sequence = 11"))
+            rewrite(connection)
+
+    report = audited(journal, keys, _only(tmp_path / "checkpoints", *kept))
+
+    found = {finding.where for finding in report.findings if finding.what.startswith("missing: ")}
+    assert {f"checkpoint of event {sequence}" for sequence in missed} == found
+    assert not report.is_sound
+
+
+def test_whoever_takes_the_list_away_as_well_is_found_by_the_move(journal: Journal, keys: Keys, tmp_path: Path) -> None:
+    """A chain that was rewritten to name no checkpoint, without a list, without the newest ones."""
+    with past_the_triggers(url(tmp_path)) as connection:
+        connection.execute(text("DELETE FROM checkpoint"))
+        connection.execute(text("UPDATE promotion_event SET actor = 'mallory' WHERE sequence = 9"))
+        connection.execute(text("""UPDATE promotion_event SET details = replace(details, '"checkpoint":', '"x":')"""))
+        rewrite(connection)
+    _only(tmp_path / "checkpoints")
+
+    (finding,) = audited(journal, keys, tmp_path / "checkpoints").findings
+
+    assert (
+        "checkpoint of event 10: missing: 5 moves since event 0, the first one event 3, vouched for by nothing but the "
+        "database; each move leaves a signed checkpoint"
+    ) == str(finding)
+
+
+def test_a_checkpoint_without_its_signature_is_none(journal: Journal, keys: Keys, tmp_path: Path) -> None:
+    """Whoever may write to the folder can make one up that fits a rewritten chain."""
+    (newest,) = (tmp_path / "checkpoints").glob("11-*.json")
+    newest.write_text(json.dumps(json.loads(newest.read_text()) | {"signature": None}))
+
+    report = audited(journal, keys, tmp_path / "checkpoints")
+
+    assert ["checkpoint of event 11"] == [finding.where for finding in report.findings]
+
+
+def test_a_move_that_is_under_way_has_no_checkpoint_yet(journal: Journal, keys: Keys, tmp_path: Path) -> None:
+    """It is told that nothing vouches for it; once MLflow shows it, its checkpoint is missed."""
+    promote(journal, "fraud", a_version("fraud"))
+
+    report = audited(journal, keys, tmp_path / "checkpoints")
+    assert report.is_sound
+    assert [
+        "events 12 to 12 came after the newest signed checkpoint: nothing but the database vouches for these 1"
+    ] == (report.notes)
+    journal.mark_done(journal.pending())
+    (finding,) = audited(journal, keys, tmp_path / "checkpoints").findings
+    assert "checkpoint of event 12: missing: a move since event 11" in str(finding)
+
+
+def test_an_export_misses_a_checkpoint_too(journal: Journal, keys: Keys, tmp_path: Path) -> None:
+    """The chain names what was written before; the newest is missed by its move."""
+    report = audited_offline(journal, keys, _only(tmp_path / "checkpoints", 3, 7))
+
+    assert ["checkpoint of event 10", "checkpoint of event 10"] == [finding.where for finding in report.findings]
+
+
+def test_time_that_ran_backwards_is_found(journal: Journal, keys: Keys, tmp_path: Path) -> None:
+    """An agent's clock was wrong for a while, on a journal in a file."""
+    present = clock.local()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clock, "now", lambda: present + timedelta(days=8))
+        promote(journal, "fraud", a_version("fraud"))
+        assert audited(journal, keys, tmp_path / "checkpoints").is_sound
+    ahead = audited(journal, keys, tmp_path / "checkpoints")
+    assert ["event 12 (fraud, promote by anna)"] == [finding.where for finding in ahead.findings]
+    assert "which is yet to come" in ahead.findings[0].what
+    journal.record("fraud", a_version("fraud"), Authority("refuse", "anna", "no"))
+
+    found = audited(journal, keys, tmp_path / "checkpoints").findings
+
+    assert ["event 12 (fraud, promote by anna)", "event 13 (fraud, refuse by anna)"] == [item.where for item in found]
+    assert "time ran backwards" in found[1].what
+
+
+def test_a_rehearsal_is_noted_and_no_finding(
+    journal: Journal, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its dates say nothing, and say so."""
+    monkeypatch.setenv(clock.VARIABLE, "2050-01-01")
+    promote(journal, "fraud", a_version("fraud"))
+    monkeypatch.delenv(clock.VARIABLE)
+
+    report = audited(journal, keys, tmp_path / "checkpoints")
 
     assert report.is_sound
-    assert ["no checkpoint with a valid signature: a chain that was rewritten whole would not be seen"] == report.notes
+    assert "1 recorded in a rehearsal: their dates were set by hand and not compared" in report.notes
+
+
+def test_it_says_what_was_compared(journal: Journal, keys: Keys, tmp_path: Path) -> None:
+    """How many of what with what, up to which event, by whose signatures."""
+    report = audited(journal, keys, tmp_path / "checkpoints")
+
+    assert [
+        "11 events with their own hashes, the event before them, and the order of time",
+        "2 approvals, 1 incidents, 2 reports, 2 versions with what the events say of them",
+        "4 signed checkpoints with the hashes of the events they name, up to event 11; keys believed: "
+        + ", ".join(keys.trusted()),
+    ] == report.compared
 
 
 @pytest.mark.parametrize("case", HANDIWORK)
@@ -136,7 +248,7 @@ def test_a_version_written_past_the_journal_is_found(journal: Journal, keys: Key
     with past_the_triggers(url(tmp_path)) as connection:
         connection.execute(text("UPDATE model_version_detail SET id = 77 WHERE mlflow_version = 2"))
 
-    found = [str(finding) for finding in audited(journal, keys, tmp_path / "nowhere").findings]
+    found = [str(finding) for finding in audited(journal, keys, tmp_path / "checkpoints").findings]
 
     assert ["churn v2: in no event: written past the journal", "churn v2: row 2 is missing: deleted"] == found
 
@@ -179,7 +291,7 @@ def test_a_busy_journal_is_sound_while_it_is_read(journal: Journal, keys: Keys, 
     writer = threading.Thread(target=work)
     writer.start()
     try:
-        reports = [audited(journal, keys, tmp_path / "nowhere") for _ in range(5)]
+        reports = [audited(journal, keys, tmp_path / "checkpoints") for _ in range(5)]
     finally:
         stop.set()
         writer.join()

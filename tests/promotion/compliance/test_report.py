@@ -22,6 +22,7 @@ from promotion.config.family import load_configs
 from promotion.config.policy import Review
 from promotion.config.settings import REPOSITORY, Settings
 from promotion.errors import PromotionError, UnknownFamily, UsageError
+from promotion.journal import clock
 from promotion.journal.journal import Journal
 from promotion.journal.records import Authority, Change
 from promotion.pages import page_link
@@ -402,3 +403,51 @@ def test_a_page_that_cannot_be_written_leaves_nothing(report: Compliance, tmp_pa
 def test_links(target: str, expected: str, tmp_path: Path) -> None:
     """Files are found from where the page is, addresses stay, and what a browser would run is no link."""
     assert expected == page_link(target, tmp_path / "reports" / "promotion" / "page.html", tmp_path)
+
+
+def _dates(journal: Journal, month: str) -> list[tuple[int, str]]:
+    report = collect(journal, {}, Month.parse(month))
+    rows = [line.split(",")[0] for line in table(report).splitlines()[1:]]
+    assert {str(item.act.event.sequence) for item in report.misdated} <= set(rows)
+    assert bool(report.misdated) == any("dated out of order" in alert for alert in report.alerts)
+    return [(item.act.event.sequence, f"{item.after:%m-%d} {item.before:%m-%d}") for item in report.misdated]
+
+
+def test_a_record_dated_in_another_month_is_listed_where_it_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its place in the chain: an agent's clock was eight days ahead, another's a year behind."""
+    journal = a_journal(tmp_path / "new")
+    scribe = Scribe(journal, monkeypatch)
+    for month, day in ((10, 25), (10, 26), (11, 6), (10, 29), (11, 2)):
+        scribe.at(day, month=month)
+        journal.record(FAMILY, a_version(FAMILY), Authority("refuse", "anna", "no"))
+    monkeypatch.setattr(clock, "now", lambda: datetime(2025, 11, 3, tzinfo=UTC))
+    journal.record(FAMILY, a_version(FAMILY), Authority("refuse", "anna", "no"))
+    for day in (4, 5):
+        scribe = Scribe(journal, monkeypatch)
+        scribe.at(day, month=11)
+        journal.record(FAMILY, a_version(FAMILY), Authority("refuse", "anna", "no"))
+
+    assert [(3, "10-26 10-29")] == _dates(journal, "2026-10")
+    assert [(6, "11-02 11-04")] == _dates(journal, "2026-11")
+    assert [] == _dates(journal, "2026-09")
+
+
+def test_a_rehearsal_is_listed_in_the_month_it_was_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever date it set."""
+    journal = a_journal(tmp_path / "new")
+    scribe = Scribe(journal, monkeypatch)
+    for day in (3, 4):
+        scribe.at(day)
+        journal.record(FAMILY, a_version(FAMILY), Authority("refuse", "anna", "no"))
+        scribe.at(1, month=12)
+        journal.record(FAMILY, a_version(FAMILY), Authority("refuse", "anna", "no", details=dict(clock.MARK)))
+    scribe.at(5)
+
+    assert [(2, "10-03 10-04"), (4, "10-04 10-05")] == _dates(journal, "2026-10")
+
+
+def test_an_undisturbed_month_has_no_record_out_of_order(report: Compliance) -> None:
+    """Not even its rehearsal, which is told of anyway."""
+    assert [] == report.misdated
