@@ -10,11 +10,13 @@ import pytest
 from sqlalchemy import text
 from tests.promotion.factories import ANNA, a_version, promote
 
-from promotion.errors import ClockSkewed
+from promotion.errors import ClockSkewed, JournalError
 from promotion.journal import clock
 from promotion.journal.database import Database
 from promotion.journal.journal import Journal
+from promotion.journal.records import RuleSet
 from promotion.journal.reviews import Reviews
+from promotion.journal.transaction import keep_rules
 from promotion.registry.stages import Stage
 
 FAMILY = "waits-in-order"
@@ -98,3 +100,22 @@ def _until_somebody_waits(journal: Journal) -> None:
                 return
         time.sleep(0.05)
     pytest.fail("nobody waits")
+
+
+@pytest.mark.system
+def test_rules_are_kept_once_whoever_writes_them_first(postgresql: str) -> None:
+    """Two transactions that both found none leave one row, which nobody may change."""
+    rules = RuleSet("churn", {"family": "churn"}, {"file": "", "state": "no file"}, "1.0.0")
+    first, second = (Journal(Database(postgresql.format("journal")), lambda _family: rules) for _ in range(2))
+    first.prepare()
+    other = threading.Thread(target=promote, args=(second, "churn", a_version("churn")))
+    with first.database.write() as connection:
+        keep_rules(connection, rules, datetime(2026, 1, 1, tzinfo=UTC))
+        other.start()
+        time.sleep(0.5)
+    other.join()
+
+    assert rules.sections == second.rules(rules.digest)
+    assert rules.as_json() == second.history("churn")[0].details["rules"]
+    with pytest.raises(JournalError, match="append-only"), first.database.write() as connection:
+        connection.execute(text("DELETE FROM rule_set"))

@@ -149,7 +149,7 @@ class Gatherer:
             approvals=tuple(self._reviews.approvals(entry)),
             verify_approval=self._verifier(config),
             rules=rules,
-            rule_changes=tuple(map(str, RuleHistory(self._journal).since_promotion(rules))),
+            rule_changes=tuple(map(str, RuleHistory(self._journal).since_promotion(rules, candidate.model))),
             rules_since=self._rules_since(rules),
             identities=self.identities(),
         )

@@ -50,9 +50,14 @@ class RuleHistory:
         self._known[rules.digest] = rules.sections
         return self.changes(was, rules.as_json())
 
-    def since_promotion(self, rules: RuleSet) -> list[RuleChange]:
-        """What is different from the rules by which the family's last version was promoted; nothing without one."""
-        promoted = self._journal.promotions([rules.family], limit=1)
+    def since_promotion(self, rules: RuleSet, model: str) -> list[RuleChange]:
+        """What is different from the rules by which the family's last version was promoted; nothing without one.
+
+        Args:
+            rules: Those of now.
+            model: Registered model of the candidate, which another file may have claimed since.
+        """
+        promoted = self._journal.promotions({rules.family, *self._families(model)}, limit=1)
         return self.changes_until(rules_of(promoted[0]), rules) if promoted else []
 
     def since_approval(self, digest: str, rules: RuleSet) -> list[RuleChange]:
@@ -97,6 +102,10 @@ class RuleHistory:
                 last[home] = event
         return {sequence: changes for sequence, changes in found.items() if changes}
 
+    def _families(self, model: str) -> set[str]:
+        """A registered model's name, and the family that it was first heard of in."""
+        return {model, self._journal.homes().get(model, model)}
+
     def _compared(self, was: str, now: str) -> list[RuleChange]:
         old, new = self._sections(was), self._sections(now)
         if old is None or new is None:
@@ -122,7 +131,7 @@ def is_promotion(event: Event) -> bool:
 
 def _makes_room(event: Event) -> bool:
     """Whether it is the other half of a promotion: the version that leaves."""
-    return event.action == _PROMOTE and not is_promotion(event)
+    return event.action == _PROMOTE and event.is_move and not is_promotion(event)
 
 
 def changes_line(changes: Sequence[RuleChange]) -> str:

@@ -70,6 +70,24 @@ def test_an_approval_that_does_not_count_says_why(approval: Approval, reason: st
     assert reason in _standing(approval).missing["science"]
 
 
+def test_an_approval_is_void_once_the_rules_it_names_have_changed() -> None:
+    """One from before rules were recorded names none: it counts until it expires, bound to its evidence."""
+    word = Word("science", "anna", True, "read it", DIGEST, EVIDENCE, START, START + timedelta(days=30))  # noqa: FBT003
+    approval = _approval()
+    named = replace(approval, statement=replace(word, rules="r" * 64).statement("tiny", ENTRY))
+    asked: list[str] = []
+
+    def since(digest: str) -> list[str]:
+        asked.append(digest)
+        return ["gates.staging.minimum 7 → 0 (looser)"]
+
+    void = _standing(named, rules_since=since).missing["science"]
+    assert "the rules changed since anna approved: gates.staging.minimum 7 → 0 (looser): ask again" == void
+    assert {"science"} == set(_standing(named, rules_since=lambda _digest: []).given)
+    assert {"science"} == set(_standing(approval, rules_since=since).given)
+    assert ["r" * 64] == asked
+
+
 def test_a_rejection_outweighs_an_earlier_approval() -> None:
     """The role's last word in the chain counts, whatever the two are dated."""
     rejection = _approval(2, minutes=5, approver="bert", approved=False)
