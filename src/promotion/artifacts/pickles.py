@@ -12,12 +12,16 @@ import mmap
 import pickletools
 import re
 import struct
+from dataclasses import dataclass
 from itertools import chain
 
 _OPCODES = {ord(opcode.code): opcode for opcode in pickletools.opcodes}
 # The protocol, and an opcode behind it: raw numbers may start with the same two bytes.
 _START = re.compile(rb"\x80[\x02-\x05][" + re.escape(bytes(_OPCODES)) + rb"]")
 _JUNK = 64
+_LONGEST = 500_000
+"""Opcodes that are followed in one file, a second's worth."""
+_LONGEST_NAME = 1000
 _IMPORTS = frozenset({"GLOBAL", "STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"})
 _CALLS = frozenset({"REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD"})
 # Nothing but torch's own unpickler knows persistent ids, and its pickles start with their protocol.
@@ -33,11 +37,18 @@ _LENGTHS = {
 }
 
 
+class TooLong(Exception):
+    """What could be a pickle takes longer to follow than any that a file of a model begins with by chance."""
+
+
 def is_pickle(data: bytes | mmap.mmap) -> bool:
     """Whether an unpickler would load these bytes, or import and call something before it stumbles.
 
     Args:
         data: A file's content from its first byte; what follows the pickle does not matter.
+
+    Raises:
+        TooLong: Nobody can say in a few seconds.
     """
     return _START.match(data) is not None or _Walk(data).loads()
 
@@ -50,16 +61,39 @@ def hidden_pickle(data: bytes | mmap.mmap) -> int | None:
 
     Args:
         data: A file's content from its first byte.
+
+    Raises:
+        TooLong: Nobody can say in a few seconds.
     """
     starts = chain(range(1, min(_JUNK, len(data))), (found.start() for found in _START.finditer(data)))
-    return next((start for start in starts if _Walk(data, start).calls()), None)
+    effort = _Effort()
+    return next((start for start in starts if _Walk(data, start, effort).calls()), None)
+
+
+@dataclass(slots=True)
+class _Effort:
+    """What all walks through one file may cost together: crafted bytes lead from everywhere to the end.
+
+    Attributes:
+        left: Opcodes that may still be followed.
+        line: Where the line that was looked at last begins, as far as known, and where it ends.
+    """
+
+    left: int = _LONGEST
+    line: tuple[int, int] = (0, 0)
+
+    def step(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise TooLong
 
 
 class _Walk:
     """An unpickler without objects: it knows how many are on the stack, and where the marks are."""
 
-    def __init__(self, data: bytes | mmap.mmap, start: int = 0) -> None:
+    def __init__(self, data: bytes | mmap.mmap, start: int = 0, effort: _Effort | None = None) -> None:
         self._data = data
+        self._effort = effort or _Effort()
         self._at = start
         # Objects above each mark; the last is the present stack.
         self._stacks = [0]
@@ -77,6 +111,7 @@ class _Walk:
     def _last_opcode(self) -> str | None:
         """The first that calls what was imported, or ends the pickle; None where an unpickler stumbles before."""
         while self._at < len(self._data):
+            self._effort.step()
             opcode = _OPCODES.get(self._data[self._at])
             self._at += 1
             if opcode is None or opcode.name in _REFUSED or not self._skip_argument(opcode) or not self._pop(opcode):
@@ -93,8 +128,8 @@ class _Walk:
             return True
         if opcode.arg.n == pickletools.UP_TO_NEWLINE:
             if opcode.name in _TWO_LINES:
-                return all(part.fullmatch(self._line()) for part in (_MODULE, _NAME))
-            return self._line().endswith(b"\n")
+                return all(part.fullmatch(self._short_line()) for part in (_MODULE, _NAME))
+            return self._skip_line()
         length = opcode.arg.n
         if form := _LENGTHS.get(length):
             size = struct.calcsize(form)
@@ -106,10 +141,19 @@ class _Walk:
         self._at += length
         return length >= 0 and self._at <= len(self._data)
 
-    def _line(self) -> bytes:
-        start, end = self._at, self._data.find(b"\n", self._at)
-        self._at = len(self._data) if end < 0 else end + 1
-        return self._data[start : self._at]
+    def _short_line(self) -> bytes:
+        """The rest of the line; nothing where it is longer than the name of any module."""
+        start = self._at
+        return self._data[start : self._at] if self._skip_line() and self._at - start < _LONGEST_NAME else b""
+
+    def _skip_line(self) -> bool:
+        """Whether the line ends."""
+        begin, end = self._effort.line
+        if not begin <= self._at < end:
+            end = self._data.find(b"\n", self._at) + 1 or len(self._data) + 1
+            self._effort.line = self._at, end
+        self._at = min(end, len(self._data))
+        return end <= len(self._data)
 
     def _pop(self, opcode: pickletools.OpcodeInfo) -> bool:
         """Whether the stack holds what the opcode takes."""

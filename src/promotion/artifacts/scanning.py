@@ -22,11 +22,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NoReturn
 
-import yaml
-
-from promotion.artifacts.pickles import hidden_pickle, is_pickle
+from promotion.artifacts.description import NAME, read_description
+from promotion.artifacts.pickles import TooLong, hidden_pickle, is_pickle
 from promotion.artifacts.trusted_types import TRUSTED_TYPES
-from promotion.errors import ArtifactUnsafe
+from promotion.errors import ArtifactRefused, ArtifactUnsafe
 
 PICKLE_SUFFIXES = frozenset({".pkl", ".pickle", ".joblib", ".cloudpickle", ".dill"})
 # Who may turn the files into a model: MLflow's own flavours (pyfunc's own loader unpickles), and this project.
@@ -40,9 +39,13 @@ _UNREADABLE_COMPRESSION = {b"\x04\x22\x4d\x18": "LZ4", b"\x28\xb5\x2f\xfd": "Zst
 _OBJECT_DTYPE = re.compile(rb"'[|<>=]?O\d*'")
 # Where a flavour says which of the files is the model; MLflow's readers of one model use different ones.
 _MODEL_KEYS = frozenset({"data", "model_data", "model_path", "pickled_model"})
-_MAX_DESCRIPTION_BYTES = 4 * 1024**2
 _MAX_DEPTH = 4
 _MAX_UNPACKED_BYTES = 1024**3
+_MAX_RATIO = 100
+"""Bytes that one byte of the artifact may unpack to, once it is more than `_SMALL`."""
+_SMALL = 100 * 1024**2
+_MAX_MEMBERS = 5000
+"""Of all archives together; a model has some dozens."""
 _CHUNK_BYTES = 1024**2
 
 
@@ -62,15 +65,17 @@ def problems(folder: Path, *, code_is_vouched: bool = False, code_is_boxed: bool
     Raises:
         ArtifactUnsafe: The folder, or one in it, is missing or cannot be listed.
     """
-    scan = _Scan(code_is_vouched=code_is_vouched, code_is_boxed=code_is_boxed)
-    for path in entries(folder):
+    paths = list(entries(folder))
+    size = sum(path.lstat().st_size for path in paths)
+    scan = _Scan(size, code_is_vouched=code_is_vouched, code_is_boxed=code_is_boxed)
+    for path in paths:
         name, mode = path.relative_to(folder).as_posix(), path.lstat().st_mode
         if stat.S_ISREG(mode):
             scan.file(name, path)
         elif not stat.S_ISDIR(mode):
             kind = "a symbolic link" if stat.S_ISLNK(mode) else "neither file nor folder"
             scan.report(name, f"is {kind}, which may lead out of the artifact")
-    description = folder / "MLmodel"
+    description = folder / NAME
     if description.is_file() and not description.is_symlink():
         scan.description(description)
     return scan.found
@@ -94,11 +99,13 @@ def entries(folder: Path) -> Iterator[Path]:
 class _Scan:
     """Collects what is found, and bounds what is unpacked on the way."""
 
-    def __init__(self, *, code_is_vouched: bool, code_is_boxed: bool) -> None:
+    def __init__(self, size: int, *, code_is_vouched: bool, code_is_boxed: bool) -> None:
         self.found: list[str] = []
         self._code_is_vouched = code_is_vouched
         self._code_is_boxed = code_is_boxed
-        self._budget = _MAX_UNPACKED_BYTES
+        self._limit = self._budget = min(_MAX_UNPACKED_BYTES, max(_SMALL, _MAX_RATIO * size))
+        self._members = 0
+        self._is_spent = False
 
     def suspect(self, name: str, reason: str) -> None:
         """Report what runs code when it is loaded, or may hide what does."""
@@ -119,6 +126,12 @@ class _Scan:
 
     def _look_into(self, name: str, content: bytes | mmap.mmap, file: IO[bytes], depth: int) -> None:
         """Judge one file or member, given as bytes and as a file that can seek."""
+        try:
+            self._judge(name, content, file, depth)
+        except TooLong:
+            self.suspect(name, "could be a pickle, and takes too long to follow: save the model with skops")
+
+    def _judge(self, name: str, content: bytes | mmap.mmap, file: IO[bytes], depth: int) -> None:
         if kind := _pickle_in(name, content):
             self.suspect(name, f"{kind}, which runs code when it is loaded: save the model with skops")
         if depth == _MAX_DEPTH:
@@ -168,6 +181,13 @@ class _Scan:
             self.suspect(name, f"is a tar archive that cannot be looked into: {error}")
 
     def _member(self, name: str, read: Callable[[int], bytes], depth: int) -> None:
+        if self._is_spent:
+            return
+        self._members += 1
+        if self._members > _MAX_MEMBERS:
+            self._is_spent = True
+            self.suspect(name, f"and what follows was not looked into: more than {_MAX_MEMBERS:,} members")
+            return
         unpacked = bytearray()
         try:
             while len(unpacked) <= self._budget and (chunk := read(_CHUNK_BYTES)):
@@ -176,7 +196,8 @@ class _Scan:
             self.suspect(name, f"is damaged and cannot be looked into: {error}")
             return
         if len(unpacked) > self._budget:
-            self.suspect(name, f"was not looked into: the artifact unpacks to more than {_MAX_UNPACKED_BYTES} bytes")
+            self.suspect(name, f"was not looked into: the artifact unpacks to more than {self._limit} bytes")
+            self._is_spent = True
             return
         self._budget -= len(unpacked)
         content = bytes(unpacked)
@@ -184,15 +205,15 @@ class _Scan:
 
     def description(self, path: Path) -> None:
         """Judge MLflow's description of the model: the files it names, the types it trusts, the code it would run."""
-        if path.stat().st_size > _MAX_DESCRIPTION_BYTES:
-            self.report(path.name, f"is larger than {_MAX_DESCRIPTION_BYTES // 1024**2} MB, and was not read")
-            return
         try:
-            flavours = yaml.safe_load(path.read_text(encoding="utf-8"))["flavors"]
+            flavours = read_description(path.parent)["flavors"]
             function = flavours.get("python_function", {})
             loader = function.get("loader_module")
             is_vouched = self._code_is_vouched and loader == _CODE_LOADER and _PICKLED not in function
-        except (ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        except ArtifactRefused as error:
+            self.report(path.name, str(error).removeprefix(f"{NAME}: missing or "))
+            return
+        except (TypeError, AttributeError) as error:
             self.report(path.name, f"is not an MLmodel file: {type(error).__name__}")
             return
         leaves = list(_leaves(flavours))

@@ -24,9 +24,11 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _TAB = re.compile(r"^ *\t")
 _MERGE, _TEXT = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:str"
 _KINDS = {"bool": "a yes/no value", "int": "a number", "float": "a number", "timestamp": "a date", "null": "nothing"}
-# From so many brackets and dashes on, depth is measured before libyaml's recursion meets it.
-_SUSPICIOUS = 500
+# From so many brackets and dashes, or commas and lines on, depth and number are measured before anything is built.
+_SUSPICIOUS, _MANY = 500, 5000
 _SHOWN = 60
+_LONGEST_NUMBER = 400
+"""Characters of what is no text: PyYAML multiplies the parts of 1:59:59:… one by one."""
 # Every command reads every family's file; libyaml does it six times faster, where PyYAML was built with it.
 _Fastest: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -36,7 +38,8 @@ class _Loader(_Fastest):  # type: ignore[misc]  # chosen at run time
         try:
             return super().construct_object(node, deep)
         except ValueError as error:
-            raise ConstructorError(None, None, f"{node.value} is no value: {error}", node.start_mark) from error
+            value = str(node.value)[:_SHOWN]
+            raise ConstructorError(None, None, f"{value} is no value: {error}", node.start_mark) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +83,22 @@ class YamlDocument:
         return YamlPlace(line, tuple(found), node)
 
 
-def read_yaml(path: Path) -> YamlDocument:
+def read_yaml(path: Path, max_bytes: int = MAX_BYTES) -> YamlDocument:
     """Read a file.
+
+    Args:
+        path: The file.
+        max_bytes: Its largest size.
 
     Raises:
         ConfigError: It cannot be read, is no YAML, names a key twice, or is too large or too deep; in one line with
             file, line and what to do.
     """
-    text, sha256 = _text(path)
+    text, sha256 = _text(path, max_bytes)
     try:
-        if sum(text.count(mark) for mark in ("[", "{", "- ", "? ")) > _SUSPICIOUS:
-            _require_shallow(path, text)
+        deep, long = (sum(map(text.count, marks)) for marks in (("[", "{", "- ", "? "), (",", "\n")))
+        if deep > _SUSPICIOUS or long > _MANY:
+            _require_small(path, text)
         loader = _Loader(text)
         try:
             root = loader.get_single_node()
@@ -128,15 +136,15 @@ def kind_of(node: yaml.Node | None) -> str:
     return _KINDS.get(str(node and node.tag).rpartition(":")[2], "")
 
 
-def _text(path: Path) -> tuple[str, str]:
+def _text(path: Path, max_bytes: int) -> tuple[str, str]:
     """A file's text, and the digest of its bytes."""
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+            content = file.read(max_bytes + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(content) > MAX_BYTES:
-        raise ConfigError(f"{path}: larger than {MAX_BYTES:,} bytes: this is no file that people write; shorten it")
+    if len(content) > max_bytes:
+        raise ConfigError(f"{path}: larger than {max_bytes:,} bytes: this is no file that people write; shorten it")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -155,9 +163,12 @@ def _line(text: str, position: int) -> int:
     return text.count("\n", 0, position) + 1
 
 
-def _require_shallow(path: Path, text: str) -> None:
+def _require_small(path: Path, text: str) -> None:
+    """Count before anything is built."""
     depth = 0
-    for event in yaml.parse(text, _Fastest):
+    for number, event in enumerate(yaml.parse(text, _Fastest)):
+        if number > MAX_NODES:
+            raise ConfigError(f"{path}:{line_of(event)}: more than {MAX_NODES:,} values; shorten it")
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
@@ -209,6 +220,9 @@ class _Check:
                 raise ConfigError(f"{self._path}:{line}: {'.'.join(keys)}: an alias to itself; write the value out")
             return size, height
         self._known[id(node)] = 0, 0
+        if isinstance(node, yaml.ScalarNode) and node.tag != _TEXT and len(node.value) > _LONGEST_NUMBER:
+            kind = kind_of(node) or "a value"
+            raise ConfigError(f"{self._path}:{line}: {'.'.join(keys)}: {kind} of {len(node.value):,} characters")
         below = [self.measure(child, where, depth + 1) for child, where in self._below(node, keys)]
         size, height = 1 + sum(size for size, _ in below), 1 + max((height for _, height in below), default=0)
         if size > MAX_NODES:

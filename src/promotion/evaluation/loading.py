@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import skops.io
-import yaml
 from skops.io.exceptions import UntrustedTypesFoundException
 
+from promotion.artifacts.description import read_description
 from promotion.artifacts.files import artifact_digest, local_artifact
 from promotion.artifacts.provenance import require_recorded
 from promotion.artifacts.scanning import PICKLE_SUFFIXES, problems
@@ -79,7 +79,7 @@ def load_artifact(folder: Path) -> Any:
     """
     if task := task_of_artifact(folder):
         return task.load(folder)
-    flavour = _sklearn_flavour(folder / "MLmodel")
+    flavour = _sklearn_flavour(folder)
     pickles = sorted(path.name for path in folder.rglob("*") if path.suffix.lower() in PICKLE_SUFFIXES)
     if pickles or flavour.get("serialization_format") != "skops":
         found = ", ".join(pickles) or f"serialization_format {flavour.get('serialization_format', 'pickle')!r}"
@@ -106,6 +106,7 @@ def _load_foreign(version: ModelVersion, folder: Path) -> Predictor:
     if not is_allowed and not hasattr(environment_variables, _PICKLES) and (found := problems(folder)):
         raise UnloadableModel(f"{version} cannot be loaded: {'; '.join(found)}; {_PICKLES}=true loads it all the same")
     try:
+        read_description(folder)  # MLflow itself reads it without bounds
         model: Predictor = mlflow.pyfunc.load_model(str(folder))
     except Exception as error:
         summary = " ".join(str(error).split())
@@ -113,16 +114,12 @@ def _load_foreign(version: ModelVersion, folder: Path) -> Predictor:
     return model
 
 
-def _sklearn_flavour(path: Path) -> Mapping[str, Any]:
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        flavours = document["flavors"]
-        kinds = sorted(flavours)
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise ArtifactRefused(f"{path}: missing or not an MLmodel file: {type(error).__name__}") from error
-    if not isinstance(flavours, dict) or not isinstance(flavours.get("sklearn"), dict):
-        raise ArtifactRefused(f"{path}: expected a scikit-learn model, found flavours: {', '.join(map(str, kinds))}")
-    flavour: Mapping[str, Any] = flavours["sklearn"]
+def _sklearn_flavour(folder: Path) -> Mapping[str, Any]:
+    flavours = read_description(folder)["flavors"]
+    flavour: Mapping[str, Any] | None = flavours.get("sklearn")
+    if not isinstance(flavour, dict):
+        kinds = ", ".join(sorted(map(str, flavours)))
+        raise ArtifactRefused(f"{folder / 'MLmodel'}: expected a scikit-learn model, found flavours: {kinds}")
     return flavour
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 
+from promotion.artifacts.description import read_description
 from promotion.config.family import FamilyConfig
 from promotion.config.training import Column
-from promotion.errors import DataError
+from promotion.errors import ArtifactRefused, DataError
 
 if TYPE_CHECKING:
     from promotion.data.datasets import Dataset
@@ -48,8 +48,8 @@ def schema_problems(config: FamilyConfig, artifact: Path) -> list[str]:
         compare; empty when all is well.
     """
     try:
-        found = _signature_inputs(artifact / "MLmodel")
-    except (OSError, ValueError, LookupError, TypeError, RecursionError, yaml.YAMLError) as error:
+        found = _signature_inputs(artifact)
+    except (ArtifactRefused, ValueError, LookupError, TypeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         return [f"MLmodel: no readable signature with named columns ({reason}): register the model again with one"]
     expected = signature_types(config)
@@ -84,9 +84,9 @@ def data_problems(config: FamilyConfig, home: Path) -> list[str]:
     return list(_quality_problems(config, dataset))
 
 
-def _signature_inputs(path: Path) -> dict[str, str]:
+def _signature_inputs(artifact: Path) -> dict[str, str]:
     """The signature's input columns with their types."""
-    document: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    document: Any = read_description(artifact)
     return {column["name"]: column["type"] for column in json.loads(document["signature"]["inputs"])}
 
 

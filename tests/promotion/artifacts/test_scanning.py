@@ -215,14 +215,16 @@ def test_our_own_loaders_are_trusted(model: Path, loader: str) -> None:
 def test_a_broken_description_is_reported(model: Path, text: str) -> None:
     """One line, no traceback."""
     (model / "MLmodel").write_text(text)
-    assert [line for line in problems(model) if line.startswith("MLmodel: is not an MLmodel file")]
+    assert [line for line in problems(model) if line.startswith("MLmodel: not an MLmodel file")]
 
 
 def test_anchors_do_not_multiply(model: Path) -> None:
-    """A few lines of YAML that stand for billions of values are read in no time."""
+    """A few lines of YAML that stand for billions of values are refused in no time."""
     lines = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 40)), "flavors: {f: *a39}"]
     (model / "MLmodel").write_text("\n".join(lines))
-    assert [] == problems(model)
+    assert ["MLmodel: not an MLmodel file: 16: a15: aliases that stand for more than"] == [
+        line.partition(" 100,000")[0] for line in problems(model)
+    ]
 
 
 def test_links_and_pipes_are_reported(model: Path, tmp_path: Path) -> None:
@@ -345,4 +347,45 @@ def test_a_description_of_many_megabytes_is_not_read(model: Path) -> None:
     with (model / "MLmodel").open("a") as file:
         file.write("x: [" + "0, " * 2_000_000 + "0]\n")
 
-    assert ["MLmodel: is larger than 4 MB, and was not read"] == problems(model)
+    (found,) = problems(model)
+    assert "MLmodel: not an MLmodel file:  larger than 4,194,304 bytes" in found
+
+
+_MERGED = "\n".join(
+    ["a0: &a0 {x: 1}", *(f"a{i}: &a{i}\n  <<: [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12))]
+)
+_TINY = {
+    "merged keys": ("MLmodel", f"flavors: {{}}\n{_MERGED}".encode(), "aliases that stand for more than"),
+    "brackets": ("MLmodel", b"flavors: " + b"[" * 100_000, "more than 40 deep"),
+    "indentation": ("MLmodel", "\n".join(" " * i + "a:" for i in range(1000)).encode(), "more than 40 deep"),
+    "values": (
+        "MLmodel",
+        b"flavors: {}\n" + b"".join(b"k%d: &b%d x\n" % (i, i) for i in range(60_000)),
+        "values; shorten",
+    ),
+    "digits": ("MLmodel", b"flavors: {}\nk: " + b"1" * 1_000_000, "a number of 1,000,000 characters"),
+    "sixties": ("MLmodel", b"flavors: {}\nk: 1" + b":59" * 300_000, "a number of 900,001 characters"),
+    "pushes and pops": ("w.bin", b"xN0" + b"N0" * 2_000_000, "takes too long to follow"),
+    "starts": ("w.bin", b"x" + b"\x80\x04c" * 600_000 + b"\n", "takes too long to follow"),
+    "gzip": ("g.gz", gzip.compress(b"\0" * 150_000_000, 1), "unpacks to more than 104857600 bytes"),
+    "xz": ("g.xz", lzma.compress(b"\0" * 150_000_000, preset=0), "unpacks to more than 104857600 bytes"),
+}
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(("name", "content", "told"), _TINY.values(), ids=_TINY)
+def test_a_small_file_does_not_keep_us_for_minutes(model: Path, name: str, content: bytes, told: str) -> None:
+    """Aliases, depth, numbers, opcodes and unpacking end at a bound, and the file is refused."""
+    (model / name).write_bytes(content)
+
+    assert [line for line in problems(model) if line.startswith(name) and told in line]
+
+
+@pytest.mark.timeout(30)
+def test_an_archive_of_countless_members_is_not_looked_through(model: Path) -> None:
+    """One line says where it was left."""
+    with zipfile.ZipFile(model / "many.zip", "w") as archive:
+        for number in range(5002):
+            archive.writestr(str(number), b"")
+
+    assert ["many.zip!5000: and what follows was not looked into: more than 5,000 members"] == problems(model)
