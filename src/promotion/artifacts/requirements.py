@@ -6,19 +6,29 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
+
+from promotion.config.document import line_of, read_yaml
+from promotion.errors import ConfigError
+
 FILES = ("requirements.txt", "conda.yaml", "python_env.yaml")
 """The files by which MLflow rebuilds a model's environment."""
 _MAX_BYTES = 1024**2
-# pip's options that name an index or trust a host, version control, archives by URL, paths, editable installs.
-_ELSEWHERE = re.compile(
-    r"(?:^|\s)(?:-i|-f|-e|--(?:index-url|extra-index-url|find-links|trusted-host|editable))(?:[=\s]|$)"
-    r"|(?:^|[\s@'\"])(?:(?:git|hg|svn|bzr)\+|(?:https?|ftp|file):)"
-    r"|^\s*(?:-\s+)?['\"]?(?:\.{1,2}/|/|~/|[A-Za-z]:[\\/])"
+_CHANNELS = frozenset({"conda-forge", "defaults", "nodefaults"})
+_OWN = re.compile(r"(?:-r|--requirement)[=\s]\s*requirements\.txt")
+# A name with extras, versions and a condition, as PEP 508 writes it without an address; pip's hashes may follow.
+_PLAIN = re.compile(
+    r"[A-Za-z0-9](?:[\w.-]*\w)?\s*(?:\[[\w\s,.-]*\])?\s*\(?\s*"
+    r"(?:(?:===?|~=|!=|<=?|>=?|=)\s*[\w.*+!-]+\s*,?\s*)*\)?\s*(?:;[^@/\\]*)?(?:\s--hash[=:]\S+)*"
 )
+# pip's options that fetch from nowhere else.
+_HARMLESS = re.compile(r"--(?:pre|no-index|prefer-binary|require-hashes|(?:only|no)-binary[=\s]\s*[\w:,.-]+)")
+_ARCHIVE = re.compile(r"\.(?:whl|zip|tar|tgz|tbz|tar\.\w+)$", re.IGNORECASE)
+_COMMENT = re.compile(r"(?:^|\s)#.*")
 
 
 def foreign_requirements(folder: Path) -> list[str]:
-    """The lines that name an index, an address, a repository or a path, one finding a line.
+    """The lines that name an index, an address, a repository, a path or another file, one finding a line.
 
     They run no code when the model is loaded, so they are remarks and no refusal; whoever builds the environment from
     them installs whatever lies there.
@@ -35,7 +45,51 @@ def _remarks(path: Path) -> Iterator[str]:
     if path.stat().st_size > _MAX_BYTES:
         yield f"{path.name} is larger than {_MAX_BYTES // 1024**2} MB and was not read"
         return
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    for number, line in enumerate(lines, start=1):
-        if _ELSEWHERE.search(line.partition(" #")[0]) and not line.lstrip().startswith("#"):
-            yield f"{path.name} line {number} installs from elsewhere: {line.strip()!a}"
+    try:
+        found = list(_lines(path) if path.suffix == ".txt" else _values(path))
+    except ConfigError as error:
+        yield f"{path.name}{str(error).removeprefix(str(path))}"
+        return
+    written = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, text in found:
+        if not _is_plain(text):
+            line = written[number - 1]
+            yield f"{path.name} line {number} installs from elsewhere: {(line if text in line else text).strip()!a}"
+
+
+def _is_plain(text: str) -> bool:
+    line = _COMMENT.sub("", text).strip()
+    name = line.partition(";")[0].split("[")[0].strip()
+    return not line or bool(_HARMLESS.fullmatch(line) or (_PLAIN.fullmatch(line) and not _ARCHIVE.search(name)))
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """As pip reads them: a backslash joins a line with the next."""
+    begun, joined = 0, ""
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        begun = begun or number
+        if line.endswith("\\") and not line.lstrip().startswith("#"):
+            joined += line[:-1]
+            continue
+        yield begun, joined + line
+        begun, joined = 0, ""
+    if joined:
+        yield begun, joined
+
+
+def _values(path: Path) -> Iterator[tuple[int, str]]:
+    """The requirements that a YAML file lists, and channels that are not known."""
+    root = read_yaml(path, _MAX_BYTES).root
+    for name, value in root.value if isinstance(root, yaml.MappingNode) else ():
+        if name.value == "channels":
+            yield from ((line, f"channel {text}") for line, text in _scalars(value) if text not in _CHANNELS)
+        elif name.value in {"dependencies", "build_dependencies"}:
+            yield from ((line, text) for line, text in _scalars(value) if not _OWN.fullmatch(text))
+
+
+def _scalars(node: yaml.Node) -> Iterator[tuple[int, str]]:
+    """Every value below a node; of a section, as conda's `pip:`, not its names."""
+    if isinstance(node, yaml.ScalarNode):
+        yield line_of(node), str(node.value)
+    for child in node.value if isinstance(node, yaml.CollectionNode) else ():
+        yield from _scalars(child[1] if isinstance(child, tuple) else child)

@@ -14,6 +14,9 @@ PLAIN = [
     "xgboost-cpu[all]",
     "# see https://example.org",
     "numpy # -e",
+    "torch==2.1.0+cu118",
+    "numpy (>=1.0,<2)",
+    "scikit-learn[alldeps] ~= 1.9 ; sys_platform == 'linux'",
 ]
 
 
@@ -46,6 +49,17 @@ def test_plain_requirements_are_no_news(tmp_path: Path, line: str) -> None:
         "../scoring",
         "/srv/scoring",
         "pandas --index-url https://packages.example",
+        "-r other.txt",
+        "-c constraints.txt",
+        "-ihttps://packages.example",
+        "--find=https://packages.example",
+        "scoring@https://example.org/scoring.whl",
+        "HTTPS://EXAMPLE.ORG/scoring.whl",
+        "s3://bucket/scoring.whl",
+        "scoring-1.0-py3-none-any.whl",
+        "wheels/scoring",
+        "${SCORING}",
+        "hg+http://example.org/scoring",
     ],
 )
 @pytest.mark.parametrize("name", ["requirements.txt", "conda.yaml", "python_env.yaml"])
@@ -62,3 +76,27 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("numpy\n" * 200_000)
 
     assert ["requirements.txt is larger than 1 MB and was not read"] == foreign_requirements(tmp_path)
+
+
+def test_a_line_that_goes_on_is_read_as_pip_reads_it(tmp_path: Path) -> None:
+    """What is split over lines is one requirement; hashes and pip's harmless options are no news."""
+    text = "numpy==1.0 \\\n  --hash=sha256:abc\n--only-binary :all:\nscoring \\\n  @ https://example.org/x.whl\n"
+    (tmp_path / "requirements.txt").write_text(text)
+
+    (found,) = foreign_requirements(tmp_path)
+
+    assert found.startswith("requirements.txt line 4 installs from elsewhere: 'scoring ")
+
+
+def test_what_mlflow_writes_is_no_news_and_channels_are(tmp_path: Path) -> None:
+    """Its own environment refers to its own requirements; conda's channels are indexes."""
+    (tmp_path / "python_env.yaml").write_text("python: 3.11.7\ndependencies:\n- -r requirements.txt\n")
+    (tmp_path / "conda.yaml").write_text(
+        "channels:\n- conda-forge\n- https://example.org/channel\ndependencies:\n- python=3.11.7\n"
+        "- evil::numpy\n- pip: ['--extra-index-url https://example.org', mlflow]\n"
+    )
+
+    assert ["3", "6", "7"] == [line.split()[2] for line in foreign_requirements(tmp_path)]
+    (tmp_path / "conda.yaml").write_text("dependencies: [")
+    (broken,) = foreign_requirements(tmp_path)
+    assert broken.startswith("conda.yaml:1: not readable as YAML")
