@@ -64,3 +64,47 @@ def test_an_unexpected_error_of_a_command_is_masked(monkeypatch: pytest.MonkeyPa
 
     assert 1 == result.exit_code
     assert "unexpected ValueError: Invalid header value b'Bearer ***'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "secret"),
+    [
+        ("TEAM_HOOK", "https://hooks.example.org/services/T0/hook-secret-1", "hook-secret-1"),
+        ("SLACK_URL", "slack://T1/B2/slack-secret-2/#general", "slack-secret-2"),
+        ("EMAIL_URL", "mailtos://anna:mail-secret-3@example.org", "mail-secret-3"),
+        ("AZURE_STORAGE_CONNECTION_STRING", "AccountName=x;AccountKey=azure-secret-4==;Suffix=y", "azure-secret-4=="),
+        ("ANY", "https://host/path?token=query-secret-5", "query-secret-5"),
+        ("ANY", "https://ghp_secret6@host/repository", "ghp_secret6"),
+        ("HTTPS_PROXY", "http://anna:proxy-secret-7@proxy:3128", "proxy-secret-7"),
+        ("PGPASSWORD", "pg-secret-8", "pg-secret-8"),
+        ("DB_PASS", "pass-secret-9", "pass-secret-9"),
+        ("JOURNAL_DSN", "host=h user=anna password=dsn-secret-10", "dsn-secret-10"),
+    ],
+)
+def test_a_part_of_a_secret_is_one(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, secret: str) -> None:
+    """A library quotes the token out of an address, a connection string, a query."""
+    monkeypatch.setenv(variable, value)
+
+    assert "refused: ***" == without_secrets(f"refused: {secret}")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "secret"),
+    [
+        (".netrc", "machine host login anna password netrc-secret-1\n", "netrc-secret-1"),
+        (".pgpass", "db:5432:journal:anna:pgpass-secret-2\n", "pgpass-secret-2"),
+        (".aws/credentials", "[default]\naws_secret_access_key = aws-secret-3\n", "aws-secret-3"),
+        (".mlflow/credentials", "mlflow_tracking_password = mlflow-secret-4\n", "mlflow-secret-4"),
+    ],
+)
+def test_files_of_other_programs_are_known(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, text: str, secret: str
+) -> None:
+    """requests reads .netrc, the database's driver .pgpass, boto3 its own; with or without their sections."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for variable in ("NETRC", "PGPASSFILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.delenv(variable, raising=False)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(text)
+
+    assert "refused: ***" == without_secrets(f"refused: {secret}")
