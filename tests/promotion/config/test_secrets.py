@@ -100,7 +100,7 @@ def test_a_part_of_a_secret_is_one(monkeypatch: pytest.MonkeyPatch, variable: st
 def test_files_of_other_programs_are_known(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, text: str, secret: str
 ) -> None:
-    """requests reads .netrc, the database's driver .pgpass, boto3 its own; with or without their sections."""
+    """Requests reads .netrc, the database's driver .pgpass, boto3 its own; with or without their sections."""
     monkeypatch.setenv("HOME", str(tmp_path))
     for variable in ("NETRC", "PGPASSFILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.delenv(variable, raising=False)
