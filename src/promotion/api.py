@@ -201,23 +201,13 @@ def rollback(
         ClusterBehind: It moved, but the cluster does not run it yet.
         UsageError: No such name or version, or no reason.
     """
-    from promotion.delivery.bootstrap import open_deployer
-    from promotion.delivery.records import Environment
-    from promotion.delivery.rollback import take_back
+    from promotion.delivery.bootstrap import take_production_back
     from promotion.service import Mover
 
     if not reason.strip():
         raise UsageError("the reason says nothing: why is the version taken back?")
-    settings, service = Settings.from_environment(), _promotions()
-    taken = take_back(
-        service,
-        lambda opened: open_deployer(settings, opened, Environment.PRODUCTION, actor=actor()),
-        model_name,
-        to_version,
-        Mover(actor(), reason),
-        force=force,
-        keep_version_good=keep_version_good,
-    )
+    mover, options = Mover(actor(), reason), {"force": force, "keep_version_good": keep_version_good}
+    taken = take_production_back(Settings.from_environment(), _promotions(), model_name, to_version, mover, **options)
     taken.move.require_shown(**taken.move.as_json())
     taken.require_followed(**taken.move.as_json())
     return taken.move

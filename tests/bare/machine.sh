@@ -13,6 +13,8 @@ shift
 [ "$(id -u)" -eq 0 ] || exec sudo -n --preserve-env "$0" "$RELEASE" "$@"
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=tests/debian.sh
+. "$HERE/../debian.sh"
 PACKAGES=python3,python3-venv,make,git
 CACHE=${BARE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/bare-debian}
 ROOT=$CACHE/$RELEASE-$(cksum <<<"$PACKAGES" | cut -d ' ' -f 1)
@@ -37,15 +39,6 @@ contained() {
     return "$code"
 }
 
-# Where this machine gets its packages, if it is a Debian; else debootstrap knows where Debian's are.
-mirror() {
-    # shellcheck source=/dev/null
-    [ "$(. /etc/os-release && echo "${ID:-}")" = debian ] || return 0
-    # shellcheck disable=SC2016  # apt's own variables
-    apt-get indextargets --format '$(COMPONENT) $(RELEASE) $(REPO_URI)' 'Created-By: Packages' |
-        awk '$1 == "main" && $2 !~ /-/ && $3 ~ /^(https?|file):/ && !found { print $3; found = 1 }'
-}
-
 make_root() {
     command -v debootstrap >/dev/null || {
         apt-get -o DPkg::Lock::Timeout=300 update -qq
@@ -67,15 +60,6 @@ make_root() {
     mv -T "$new" "$ROOT"
     new=
     echo "bare $RELEASE made in $((SECONDS - begin)) s"
-}
-
-# pip's settings of this machine, as far as they mean something on another one.
-pip_settings() {
-    printf '[global]\n'
-    [ ! -e "$CERTIFICATES" ] || printf 'cert = /etc/pip-certificates.pem\n'
-    { python3 -m pip config list 2>/dev/null || true; } |
-        sed -nE "s/^(:env:|global)\.((extra-)?index-url|trusted-host)='([^']*)'$/\2 = \4/p" |
-        awk '!/file:/ && !seen[$1]++'
 }
 
 # shellcheck disable=SC2317  # called in the shell that unshare starts
@@ -124,7 +108,9 @@ mkdir -p "$WORK/home/.cache/pip" "$WORK/tmp" "$WORK/mnt" "$CACHE/pip"
 chmod 1777 "$WORK/tmp"
 cp "$HERE/walk.sh" "$WORK/mnt/"
 git clone --quiet --bare "file://$(cd "$HERE/../.." && pwd)" "$WORK/mnt/source.git"
-pip_settings >"$WORK/pip.conf"
+certificates=
+[ ! -e "$CERTIFICATES" ] || certificates=/etc/pip-certificates.pem
+pip_settings "$certificates" >"$WORK/pip.conf"
 chmod 644 "$WORK/pip.conf"
 chmod 755 "$WORK" "$WORK/home" "$WORK/mnt"
 chown -R "$USER_ID:$USER_ID" "$WORK/home" "$WORK/mnt" "$CACHE/pip"

@@ -23,7 +23,7 @@ SMALL = {
     "registry_read.py": ("--models 3 --versions 3 --rounds 1", "| HTTP | best_model |"),
     "rossmann.py": ("--stores 3", "holdout RMSPE"),
     "serving.py": ("--seconds 1 --algorithm logistic_regression --batch 10 --repeats 1", "| mlflow models serve, "),
-    "serving_soak.py": ("--minutes 0.1 --clients 2", "| minute | RSS MB |"),
+    "serving_soak.py": ("--minutes 0.1 --clients 2 --growth 1", "| minute | RSS MB |"),
     "training.py": ("--rounds 1", "all of train.py"),
 }
 """The options that make each of them small, and a piece of the last lines of its table."""

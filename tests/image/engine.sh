@@ -8,6 +8,8 @@ BASE=python:3.11-slim
 DATA_ROOT=${DOCKER_DATA_ROOT:-/var/lib/docker}
 LOG=${TMPDIR:-/tmp}/dockerd.log
 CERTIFICATES=/etc/ssl/certs/ca-certificates.crt
+# shellcheck source=tests/debian.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../debian.sh"
 
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi
@@ -53,22 +55,6 @@ provide_engine() {
     }
 }
 
-# pip's settings of this machine, as far as they mean something inside a container.
-pip_settings() {
-    local index
-    printf '[global]\ncert = %s\n' "$CERTIFICATES"
-    index=$(python3 -m pip config get global.index-url 2>/dev/null || true)
-    case $index in http*) printf 'index-url = %s\n' "$index" ;; esac
-}
-
-# Where this machine gets its packages, if it is a Debian; else debootstrap knows where Debian's are.
-mirror() {
-    [ "$(. /etc/os-release && echo "${ID:-}")" = debian ] || return 0
-    # shellcheck disable=SC2016  # apt's own variables
-    apt-get indextargets --format '$(COMPONENT) $(RELEASE) $(REPO_URI)' 'Created-By: Packages' |
-        awk '$1 == "main" && $2 !~ /-/ && $3 ~ /^(https?|file):/ && !found { print $3; found = 1 }'
-}
-
 make_base() {
     install_missing debootstrap ca-certificates
     local work root mirror
@@ -80,7 +66,7 @@ make_base() {
     echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/fast"
     as_root debootstrap --variant=minbase --include=python3-distutils,python3.11-venv,ca-certificates \
         bookworm "$root" ${mirror:+"$mirror"} >"$work/log" 2>&1 || { tail -n 20 "$work/log" >&2; return 1; }
-    pip_settings >"$work/pip.conf"
+    pip_settings "$CERTIFICATES" >"$work/pip.conf"
     as_root install -m 644 "$work/pip.conf" "$root/etc/pip.conf"
     as_root install -m 644 "$(readlink -f "$CERTIFICATES")" "$root$CERTIFICATES"
     as_root ln -sf /usr/bin/python3.11 "$root/usr/local/bin/python"

@@ -30,7 +30,7 @@ PROMOTE, ROLLBACK, APPROVE = (
 )
 BACK = ("--model-name", "churn", "--reason", "it answers nonsense")
 SAID = ("--model-name", GOVERNED, "--version", "1.2.0", "--role", "devops", "--approver", "dora", "--comment", "fine")
-ROUNDS = 30
+ROUNDS = 15
 
 
 @pytest.fixture(scope="module")

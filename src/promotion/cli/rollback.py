@@ -45,23 +45,12 @@ def rollback_command(
     """
     if not reason.strip():
         raise UsageError("--reason says nothing: why is the version taken back?")
-    from promotion.delivery.bootstrap import open_deployer
-    from promotion.delivery.records import Environment
-    from promotion.delivery.rollback import take_back
+    from promotion.delivery.bootstrap import take_production_back
     from promotion.service import Mover
 
-    settings = Settings.from_environment()
-    service = promotions()
-    taken = take_back(
-        service,
-        lambda opened: open_deployer(settings, opened, Environment.PRODUCTION, actor=actor()),
-        model_name,
-        to_version,
-        Mover(actor(), reason),
-        force=force,
-        keep_version_good=keep_version_good,
-        on_checked=_say_gates,
-    )
+    service, mover = promotions(), Mover(actor(), reason)
+    options = {"force": force, "keep_version_good": keep_version_good, "on_checked": _say_gates}
+    taken = take_production_back(Settings.from_environment(), service, model_name, to_version, mover, **options)
     _say_taken_back(service, taken, reason=None if keep_version_good else reason, as_json=as_json)
 
 

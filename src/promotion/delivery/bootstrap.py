@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from promotion.config.settings import Settings, checkout_path
 from promotion.delivery.deploy import Deployer
 from promotion.delivery.kubernetes.cluster import Cluster
 from promotion.delivery.records import Environment
+from promotion.delivery.rollback import TakenBack, take_back
 from promotion.errors import UsageError
-from promotion.service import PromotionService
+from promotion.service import Mover, PromotionService
 
 
 def open_deployer(
@@ -47,3 +50,19 @@ def open_deployer(
         seconds=seconds,
         attestations=service.attestations,
     )
+
+
+def take_production_back(
+    settings: Settings,
+    service: PromotionService,
+    name: str,
+    to_version: int | str | None,
+    mover: Mover,
+    **options: Any,
+) -> TakenBack:
+    """Take Production back, on its cluster too; see `promotion.delivery.rollback.take_back`, which has the options."""
+
+    def to_production(opened: PromotionService) -> Deployer:
+        return open_deployer(settings, opened, Environment.PRODUCTION, actor=mover.actor)
+
+    return take_back(service, to_production, name, to_version, mover, **options)
