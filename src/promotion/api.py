@@ -169,7 +169,7 @@ def approve(
 
     service = _promotions()
     candidate = _candidate(service, model_name, version)
-    service.synchronise(service.family(candidate.model))
+    service.note_unsettled(service.family(candidate.model))
     receive(service, candidate)
     approving = Approving(service, service.check(candidate))
     approving.record_now(Opinion(role, approver, not reject, comment), actor(), key=key)
@@ -269,7 +269,9 @@ def load_model(model_name: str, stage: str | int = Stage.PRODUCTION) -> Predicto
 
 
 def list_models() -> list[RegisteredModel]:
-    """Every registered model by name, each with its highest version per stage, and its aliases; as MLflow shows them.
+    """Every registered model by name and its aliases, as MLflow shows them, looked at whole.
+
+    Each has every version that is in Production or Staging, and the highest of the other stages.
 
     Raises:
         RegistryError: MLflow did not answer.

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from promotion.config.family import FamilyConfigs
 from promotion.gates import GateReport
-from promotion.journal.journal import Journal
 from promotion.journal.records import Event
-from promotion.reconcile.reconciler import hand_lines
+from promotion.reconcile.reconciler import Reconciler
 from promotion.registry.contract import ModelVersion, RegisteredModel
 from promotion.registry.stages import Stage
 from promotion.rules.changes import RuleChange
@@ -20,12 +18,15 @@ Semvers = Mapping[tuple[str, int], str]
 """Semantic versions by registered model and MLflow's number."""
 
 NO_CHANGES: Mapping[int, Sequence[RuleChange]] = MappingProxyType({})
+RUNS_LOOKED_AT = 20
+"""Families of which a listing asks whether the run of what serves was deleted."""
+
 HIDDEN_TAGS = ("promotion.", "mlflow.")
 """Prefixes of bookkeeping tags, which listings leave out."""
 
 
 def model_lines(models: Sequence[RegisteredModel], semvers: Semvers = MappingProxyType({})) -> list[str]:
-    """Each registered model with its newest version per stage, their semantic versions and their tags."""
+    """Each registered model with its versions as the listing has them, their semantic versions and their tags."""
     lines: list[str] = []
     for model in models:
         lines += ["", f"📦 {model.name}"]
@@ -45,12 +46,23 @@ def shown_tags(version: ModelVersion) -> dict[str, str]:
     return {key: value for key, value in sorted(version.tags.items()) if not key.startswith(HIDDEN_TAGS)}
 
 
-def model_documents(models: Iterable[RegisteredModel], semvers: Semvers = MappingProxyType({})) -> list[dict[str, Any]]:
-    """The listing as plain data."""
+def model_documents(
+    models: Iterable[RegisteredModel],
+    semvers: Semvers = MappingProxyType({}),
+    disagree: Callable[[str], Sequence[str]] = lambda _model: (),
+) -> list[dict[str, Any]]:
+    """The listing as plain data.
+
+    Args:
+        models: The listing.
+        semvers: Semantic versions of those that have one.
+        disagree: What is said of a registered model's family where rows, events and MLflow say different things.
+    """
     return [
         {
             "name": model.name,
             "aliases": dict(model.aliases),
+            "disagreements": list(disagree(model.name)),
             "versions": [
                 {
                     "version": version.number,
@@ -67,51 +79,76 @@ def model_documents(models: Iterable[RegisteredModel], semvers: Semvers = Mappin
     ]
 
 
-def disagreements(models: Sequence[RegisteredModel], journal: Journal, configs: FamilyConfigs) -> list[str]:
-    """Where rows, events and MLflow say different things, one line each, with what to do."""
-    pending = {item.family: item for item in journal.pending()}
-    lines = [
-        f"⏳ {family}: a move recorded at {item.created_at:%Y-%m-%d %H:%M:%S} UTC is not shown by MLflow yet"
-        f"{f' ({item.error})' if item.error else ''}; python scripts/promote-model.py --reconcile finishes it"
-        for family, item in pending.items()
-    ]
-    productions = journal.productions()
-    by_hand = journal.changed_rows()
-    for family, found in by_hand.items():
-        seen = "; ".join(hand_lines(found))
-        lines.append(_outside(family, f" by SQL: {seen}", configs, is_emptied=family not in productions))
-    shown: dict[str, list[ModelVersion]] = {}
-    for model in models:
-        if not configs.is_certain(model.name):
-            continue
-        config = configs.owner(model.name)
-        family = config.family if config else model.name
-        shown.setdefault(family, []).extend(item for item in model.versions if item.stage is Stage.PRODUCTION)
-    for family, versions in shown.items():
-        entry = productions.get(family)
-        held = {(entry.model, entry.number)} if entry else set()
-        is_explained = family in pending or family in by_hand
-        if not is_explained and {(item.model, item.number) for item in versions} != held and journal.knows(family):
-            seen = ", ".join(str(item) for item in versions) or "no version"
-            what = f": MLflow shows {seen} in Production, the journal holds {entry or 'none'}"
-            lines.append(_outside(family, what, configs))
+def disagreements(
+    models: Sequence[RegisteredModel], reconciler: Reconciler, only: str | None = None
+) -> dict[str, list[str]]:
+    """Where rows, events and MLflow say different things: lines by family, with what to do.
+
+    Each family is compared by what the listing has of it, and only looked at whole where that differs.
+
+    Args:
+        models: The listing.
+        reconciler: Knows the journal, and looks.
+        only: The one family asked about; None for all.
+    """
+    journal = reconciler.journal
+    held = journal.standing()
+    lines: dict[str, list[str]] = {}
+    for item in journal.pending(only):
+        lines.setdefault(item.family, []).append(
+            f"⏳ {item.family}: a move recorded at {item.created_at:%Y-%m-%d %H:%M:%S} UTC is not shown by MLflow yet"
+            f"{f' ({item.error})' if item.error else ''}; python scripts/promote-model.py --reconcile finishes it"
+        )
+    for family in sorted(_suspects(models, reconciler, only, held)):
+        unsettled = reconciler.unsettled(family)
+        if unsettled.lines:
+            lines.setdefault(family, []).append(str(unsettled))
+    looked_at = [family for family in held if only in {None, family}]
+    # Each is a request of its own, so that of many families only those asked about by name are looked at.
+    for family in looked_at if len(looked_at) <= RUNS_LOOKED_AT else ():
+        if remark := reconciler.run_remark(family):
+            lines.setdefault(family, []).append(remark)
     return lines
 
 
-def _outside(family: str, what: str, configs: FamilyConfigs, *, is_emptied: bool = False) -> str:
-    config = None if family in configs.broken else configs.get(family)
-    restore = f"python scripts/promote-model.py --restore --model {family} --reason WHY puts back what was recorded"
-    if is_emptied:
-        return f"❌ {family}: NO PRODUCTION: changed outside{what}; {restore}"
-    if config and config.approvals:
-        return (
-            f"🔒 {family}: QUARANTINED: changed outside{what}; export and deploy refuse until every approval is given "
-            f"and python scripts/promote-model.py --reconcile --model {family} ratifies it, or {restore}"
-        )
-    return (
-        f"⚠️ {family}: changed outside{what}; the next promotion, or python scripts/promote-model.py --reconcile, "
-        "takes it over"
-    )
+def _suspects(
+    models: Sequence[RegisteredModel],
+    reconciler: Reconciler,
+    only: str | None,
+    held: Mapping[str, Mapping[Stage, set[tuple[str, int]]]],
+) -> set[str]:
+    """The families whose rows or listing are not what was recorded; of those nobody recorded, several Productions."""
+    journal = reconciler.journal
+    suspects = {family for family in journal.changed_rows() if only in {None, family}}
+    grouped: dict[str, list[RegisteredModel]] = {}
+    for model in models:
+        if reconciler.configs.is_certain(model.name):
+            grouped.setdefault(reconciler.family(model.name), []).append(model)
+    recorded = journal.families()
+    for family, found in grouped.items():
+        shown = _shown(found)
+        differs = family in recorded and _differs(found, shown, held.get(family, {})) and journal.knows(family)
+        if differs or len(shown[Stage.PRODUCTION]) > 1:
+            suspects.add(family)
+    return suspects
+
+
+def _shown(models: Sequence[RegisteredModel]) -> dict[Stage, set[tuple[str, int]]]:
+    versions = [version for model in models for version in model.versions]
+    return {
+        stage: {(version.model, version.number) for version in versions if version.stage is stage}
+        for stage in (Stage.PRODUCTION, Stage.STAGING)
+    }
+
+
+def _differs(
+    models: Sequence[RegisteredModel],
+    shown: Mapping[Stage, set[tuple[str, int]]],
+    held: Mapping[Stage, set[tuple[str, int]]],
+) -> bool:
+    aliased = {(model.name, model.aliases["production"]) for model in models if "production" in model.aliases}
+    stages = any(places != held.get(stage, set()) for stage, places in shown.items())
+    return stages or not aliased <= held.get(Stage.PRODUCTION, set())
 
 
 def gate_lines(report: GateReport) -> list[str]:

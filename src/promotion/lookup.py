@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from promotion.config.family import load_configs
 from promotion.config.settings import Settings
-from promotion.errors import Quarantined, UnknownModel, UnknownVersion, UsageError
+from promotion.errors import JournalError, UnknownModel, UnknownVersion, UsageError
 from promotion.journal.database import Database
 from promotion.journal.journal import Journal
-from promotion.journal.records import Entry
+from promotion.reconcile.reconciler import Reconciler
 from promotion.registry.contract import ModelVersion, RegisteredModel, Registry
 from promotion.registry.semver import is_semantic
 from promotion.registry.stages import Stage
@@ -35,8 +36,8 @@ def find_version(registry: Registry, name: str, stage: str | int) -> ModelVersio
     if is_semantic(str(stage)):
         return _by_semantic_version(registry, models, name, str(stage))
     wanted = parse_stage(str(stage), "a version such as 3 or 1.2.0")
-    if wanted is Stage.PRODUCTION and (approved := _approved_production(name, models)):
-        return registry.version(approved.model, approved.number)
+    if wanted is Stage.PRODUCTION:
+        return _production(registry, name, models)
     return _by_stage(registry, models, name, wanted)
 
 
@@ -60,25 +61,42 @@ def _journal() -> Journal:
     return Journal(Database(Settings.from_environment().database_url))
 
 
-def _approved_production(name: str, models: Sequence[RegisteredModel]) -> Entry | None:
-    """What serves in a family that asks for approvals: the journal's word, whatever somebody chose in MLflow.
+def _production(registry: Registry, name: str, models: Sequence[RegisteredModel]) -> ModelVersion:
+    """What serves: in a family that asks for approvals by the journal's word, whatever somebody chose in MLflow.
+
+    What was changed outside is told; it is an error where that leaves nobody, several, or a version that is known bad.
 
     Raises:
-        Quarantined: Somebody wrote SQL into the journal.
+        Quarantined: Somebody wrote SQL into the journal, or put a known-bad version back.
+        AmbiguousStage: MLflow shows several versions in Production.
         EmptyStage: Nothing serves.
     """
     configs = load_configs(Settings.from_environment().config_folder)
     config = configs.get(name) or configs.owner(models[0].name)
-    journal = _journal()
-    if config is None or config.approvals is None or not journal.knows(config.family):
-        return None
-    if by_hand := journal.changed_by_hand(config.family):
-        lines = "; ".join(f"{entry} was moved from {was} to {entry.stage} by SQL" for entry, was in by_hand)
-        raise Quarantined(f"{config.family!r} is quarantined: {lines}; python scripts/promote-model.py --reconcile")
-    entry = journal.production(config.family)
+    reconciler = Reconciler(_journal(), registry, configs)
+    journal, family = reconciler.journal, config.family if config else models[0].name
+    is_governed = config is not None and config.approvals is not None
+    try:
+        is_known = journal.knows(family)
+        found = reconciler.unsettled(family)
+    except JournalError:
+        if is_governed:
+            raise
+        # A consumer of a family without approvals need not reach the journal.
+        return _by_stage(registry, models, name, Stage.PRODUCTION)
+    if found.is_ambiguous and not (is_governed and is_known):
+        what = "; ".join((*found.lines, found.advice))
+        raise AmbiguousStage(f"Production of {name!r} is ambiguous: {what}; or name a registered model and its version")
+    if found.known_bad or (found.by_hand and is_governed):
+        raise found.error()
+    if found.lines and is_known:
+        logging.getLogger(__name__).warning("%s", found)
+    if not (is_governed and is_known):
+        return _by_stage(registry, models, name, Stage.PRODUCTION)
+    entry = journal.production(family)
     if entry is None or entry.model not in {model.name for model in models}:
         raise EmptyStage(f"no version of {name!r} is in Production: the journal {journal.name} decides, not MLflow")
-    return entry
+    return registry.version(entry.model, entry.number)
 
 
 def _by_semantic_version(

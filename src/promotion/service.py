@@ -168,8 +168,9 @@ class PromotionService(Reconciler):
 
     def stage_of(self, version: ModelVersion) -> Stage:
         """Where a version is: the journal's word, and MLflow's for one the journal does not know yet."""
-        entry = self.journal.entry(version.model, version.number)
-        return entry.stage if entry else version.stage
+        entries = self.journal.recorded_entries(self.family(version.model))
+        known = (entry.stage for entry in entries if (entry.model, entry.number) == (version.model, version.number))
+        return next(known, version.stage)
 
     def check(
         self,
@@ -194,9 +195,8 @@ class PromotionService(Reconciler):
         """
         family = self.family(candidate.model)
         require_unaltered(self.journal, family)
-        production = self.journal.production(family)
-        entry = self.journal.entry(candidate.model, candidate.number)
-        if entry and entry.stage is to:
+        # What SQL put into a row was decided by nobody.
+        if self.journal.entry(candidate.model, candidate.number) and self.stage_of(candidate) is to:
             raise NothingToDo(f"{candidate} is in {to} already: nothing to do")
         context = self.gatherer.gather(
             family,
@@ -206,7 +206,7 @@ class PromotionService(Reconciler):
             from_stage=from_stage,
             is_rollback=is_rollback,
         )
-        return PromotionPlan(family, candidate, production, run_gates(family, context))
+        return PromotionPlan(family, candidate, context.production, run_gates(family, context))
 
     def promote(self, plan: PromotionPlan, mover: Mover) -> Move:
         """Move a checked version if every gate let it; a refused candidate's report is kept.
@@ -216,7 +216,7 @@ class PromotionService(Reconciler):
             ProductionMoved: Production changed since the check.
             PromotionError: Something failed before the commit; nothing moved.
         """
-        self._require_access(plan, mover)
+        self._require_access(plan.family, plan.to, mover)
         _require_successor(plan)
         if not plan.report.passed and not self._is_overridden(plan, mover):
             raise self.refuse(plan, mover)
@@ -366,21 +366,22 @@ class PromotionService(Reconciler):
     def _ratify(self, newcomer: ModelVersion, mover: Mover) -> Move:
         family = self.family(newcomer.model)
         require_unaltered(self.journal, family)
+        self._require_access(family, Stage.PRODUCTION, mover)
         self.report(f"{family}: every approval of {newcomer} is given: checking it as any other candidate")
         with suppress(ProjectionIncomplete):
             self.restore(family, actor=mover.actor, reason=f"before ratifying {newcomer}: {mover.reason}")
         return self.promote(self.check(self.registry.version(newcomer.model, newcomer.number)), mover)
 
-    def _require_access(self, plan: PromotionPlan, mover: Mover) -> None:
+    def _require_access(self, family: str, to: Stage, mover: Mover) -> None:
         if mover.approver:
             readable_person(mover.approver)
-        config = self.configs.get(plan.family)
+        config = self.configs.get(family)
         if config is None:
             return
-        allowed = config.access.production if plan.to is Stage.PRODUCTION else config.access.staging
+        allowed = config.access.production if to is Stage.PRODUCTION else config.access.staging
         if allowed is not None and person(mover.person) not in persons(allowed):
             raise GateRefused(
-                f"{mover.person} may not move versions of {plan.family!r} into {plan.to}: "
+                f"{mover.person} may not move versions of {family!r} into {to}: "
                 f"access names {', '.join(allowed) or 'nobody'}"
             )
 

@@ -64,10 +64,8 @@ def test_a_change_made_outside_is_said_and_not_taken_over(governed: Store, gover
     result = governance("check_promotion", *NAMED)
 
     assert 3 == result.exit_code
-    assert (
-        "changed outside, not taken over by this check: alzheimer_classifier v3: MLflow shows Production"
-        in result.stderr
-    )
+    assert "changed outside: MLflow shows alzheimer_classifier v2 and alzheimer_classifier v3" in result.stderr
+    assert "alzheimer_classifier v3: MLflow shows Production, the journal Staging" in result.stderr
     assert before == governed.rows()
 
 

@@ -40,7 +40,8 @@ from promotion.journal.journal import Journal
 from promotion.journal.records import Authority, Change, Registration
 from promotion.registry.open import open_registry
 from promotion.registry.stages import Stage
-from promotion.service import Move
+from promotion.rollbacks import roll_back
+from promotion.service import Move, Mover
 
 Register = Callable[..., int]
 LOGISTIC = "heart-disease-logistic_regression"
@@ -100,7 +101,31 @@ def test_two_versions_in_production_are_refused(models: tuple[str, str], registe
     with pytest.raises(AmbiguousStage, match=f"{LOGISTIC} v1") as caught:
         get_model_version("heart-disease")
 
-    assert "Production of 'heart-disease' is ambiguous" in str(caught.value)
+    assert "Production of 'heart-disease' is ambiguous: MLflow shows" in str(caught.value)
+    assert "in Production, the journal holds none" in str(caught.value)
+    assert "--reconcile --model heart-disease" in str(caught.value)
+
+
+def test_what_was_changed_outside_is_said_to_whoever_loads(
+    register: Register, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What MLflow's dialog put there alone serves, although no record has it yet; a known-bad version does not."""
+    for _ in range(2):
+        register("churn")
+    store = Store(settings, settings.home / "artifacts")
+    service = store.service()
+    for number in (1, 2):
+        service.commit(service.check(service.candidate("churn", number)), Mover("anna", "tested"))
+    store.move("churn", 1, Stage.PRODUCTION, archive=True)
+
+    assert "1" == get_model_version("churn")
+    assert "churn v1: MLflow shows Production, the journal Archived" in caplog.text
+
+    service.synchronise("churn")
+    roll_back(service, "churn", 2, Mover("anna", "wrong answers"))
+    store.move("churn", 1, Stage.PRODUCTION, archive=True)
+    with pytest.raises(errors.Quarantined, match=r"churn v1 is known bad \(wrong answers\)"):
+        get_model_version("churn")
 
 
 def test_a_number_that_several_models_of_a_family_have_is_refused(register: Register) -> None:

@@ -6,11 +6,11 @@ import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.promotion.factories import ANNA, START, Scored, a_family, a_journal, a_version, promote
+from tests.promotion.factories import ANNA, START, Scored, Store, a_family, a_journal, a_version, promote
 
-from promotion.config.family import FamilyConfigs
 from promotion.gates import Context, run_gates
 from promotion.journal.records import Authority, Change, Registration
 from promotion.listing import (
@@ -24,8 +24,7 @@ from promotion.listing import (
 )
 from promotion.registry.contract import RegisteredModel
 from promotion.registry.stages import Stage
-
-CONFIGS = FamilyConfigs({"tiny": a_family()})
+from promotion.service import Mover
 
 
 def _model(name: str, *stages: Stage) -> RegisteredModel:
@@ -142,91 +141,163 @@ def test_history_names_what_moves_nothing(tmp_path: Path) -> None:
     )
 
 
-GOVERNED = FamilyConfigs({"tiny": a_family(approvals={"roles": ["devops"]})})
+# Where rows, events and MLflow say different things
 
 
-def _by_hand(folder: Path, statement: str) -> None:
-    with closing(sqlite3.connect(folder / "promotion.db", isolation_level=None)) as database:
-        database.execute(statement)
+@pytest.fixture
+def serving(store: Store) -> Store:
+    """A family of two registered models, linear v1 promoted by us, and `churn`, which nobody ever moved with us."""
+    service = store.service(a_family())
+    for model in ("tiny-linear", "tiny-linear", "tiny-forest", "churn"):
+        store.register(model, roc_auc=0.9)
+    service.promote(service.check(service.candidate("tiny-linear", 1)), Mover("anna", "the first"))
+    store.move("churn", 1, Stage.PRODUCTION)
+    return store
 
 
-@pytest.mark.parametrize(("configs", "word"), [(CONFIGS, "takes it over"), (GOVERNED, "QUARANTINED")])
-def test_a_row_set_by_sql_is_told_with_what_follows(tmp_path: Path, configs: FamilyConfigs, word: str) -> None:
-    """One line, although MLflow disagrees as well; with approvals it says that export and deploy refuse."""
-    journal = a_journal(tmp_path)
-    promote(journal, "tiny", a_version("tiny-linear"))
-    journal.record("tiny", a_version("tiny-linear", 2), ANNA)
-    journal.mark_done(journal.pending())
-    for statement in ("'archived' WHERE mlflow_version = 1", "'production' WHERE mlflow_version = 2"):
-        _by_hand(tmp_path, f"UPDATE model_version_detail SET status = {statement}")  # noqa: S608
+def _told(store: Store, **config: Any) -> list[str]:
+    found = disagreements(store.registry.models(), store.service(a_family(**config)))
+    assert found.keys() <= {"tiny"}
+    return found.get("tiny", [])
 
-    (line,) = disagreements([_model("tiny-linear", Stage.PRODUCTION)], journal, configs)
 
-    assert "changed outside by SQL: tiny-linear v2: its row says Production, the events say None" in line
+def _rows_of(store: Store, *statements: str) -> None:
+    with closing(sqlite3.connect(store.home / "promotion.db", isolation_level=None)) as database:
+        for statement in statements:
+            database.execute(f"UPDATE model_version_detail SET status = {statement}")  # noqa: S608
+
+
+GOVERNED = {"approvals": {"roles": ["devops"]}}
+
+
+@pytest.mark.parametrize(("config", "word"), [({}, "takes it over"), (GOVERNED, "QUARANTINED")])
+def test_a_row_set_by_sql_is_told_with_what_follows(serving: Store, config: dict[str, Any], word: str) -> None:
+    """One line; with approvals it says that export and deploy refuse."""
+    service = serving.service(a_family())
+    service.journal.record("tiny", service.candidate("tiny-linear", 2), ANNA)
+    _rows_of(serving, "'archived' WHERE mlflow_version = 1", "'production' WHERE mlflow_version = 2")
+
+    (line,) = _told(serving, **config)
+
+    assert "changed outside by SQL: tiny-linear v1: its row says Archived, the events say Production; " in line
+    assert "tiny-linear v2: its row says Production, the events say None" in line
     assert word in line
 
 
-@pytest.mark.parametrize("configs", [CONFIGS, GOVERNED], ids=["without approvals", "with approvals"])
-def test_an_emptied_production_is_the_loudest_line(tmp_path: Path, configs: FamilyConfigs) -> None:
-    """Whoever was taken out is named with the command that brings it back; a recorded archiving is no such case."""
-    journal = a_journal(tmp_path)
-    promote(journal, "tiny", a_version("tiny-linear"))
-    promote(journal, "churn", a_version())
-    archived = [Change(a_version(), Stage.ARCHIVED)]
-    journal.move("churn", archived, ANNA, expected_production=2)
-    journal.mark_done(journal.pending())
-    _by_hand(tmp_path, "UPDATE model_version_detail SET status = 'archived'")
+@pytest.mark.parametrize("config", [{}, GOVERNED], ids=["without approvals", "with approvals"])
+def test_an_emptied_production_is_the_loudest_line(serving: Store, config: dict[str, Any]) -> None:
+    """Whoever was taken out is named with the command that brings it back, and with the one for what was meant."""
+    _rows_of(serving, "'archived'")
 
-    (line,) = disagreements([_model("tiny-linear", Stage.PRODUCTION)], journal, configs)
+    (line,) = _told(serving, **config)
 
     assert line.startswith("❌ tiny: NO PRODUCTION: changed outside by SQL: tiny-linear v1: its row says Archived")
+    assert "the statement that archives took tiny-linear v1 out" in line
     assert "--restore --model tiny --reason WHY" in line
+    assert "mlops/registry/promote_model.py --model-name tiny-linear --version VERSION" in line
 
 
 @pytest.mark.parametrize(
-    ("shown", "told"),
+    ("stages", "archive", "told"),
     [
-        ([_model("tiny-linear", Stage.PRODUCTION)], []),
-        ([_model("tiny-linear", Stage.PRODUCTION), _model("tiny-forest", Stage.NONE)], []),
+        ([], False, []),
+        ([("tiny-forest", 1, Stage.ARCHIVED)], False, []),
         (
-            [_model("tiny-linear", Stage.ARCHIVED), _model("tiny-forest", Stage.PRODUCTION)],
-            ["MLflow shows tiny-forest v1 in Production, the journal holds tiny-linear v1"],
+            [("tiny-linear", 1, Stage.ARCHIVED), ("tiny-forest", 1, Stage.PRODUCTION)],
+            False,
+            ["tiny-forest v1: MLflow shows Production, the journal None"],
         ),
         (
-            [_model("tiny-linear", Stage.ARCHIVED)],
-            ["MLflow shows no version in Production, the journal holds tiny-linear v1"],
+            [("tiny-linear", 1, Stage.ARCHIVED)],
+            False,
+            ["tiny-linear v1: MLflow shows Archived, the journal Production"],
         ),
-        ([_model("tiny-linear", Stage.PRODUCTION), _model("unknown", Stage.PRODUCTION)], []),
+        (
+            [("tiny-linear", 2, Stage.PRODUCTION)],
+            False,
+            ["MLflow shows tiny-linear v1 and tiny-linear v2 in Production, the journal holds tiny-linear v1"],
+        ),
+        (
+            [("tiny-forest", 1, Stage.PRODUCTION)],
+            False,
+            ["MLflow shows tiny-forest v1 and tiny-linear v1 in Production, the journal holds tiny-linear v1"],
+        ),
+        (
+            [("tiny-linear", 2, Stage.STAGING)],
+            False,
+            ["tiny-linear v2: MLflow shows Staging, the journal None"],
+        ),
     ],
-    ids=["same", "another model elsewhere", "promoted outside", "archived outside", "never moved by us"],
+    ids=["same", "archived", "promoted", "emptied", "two of one model", "two of two models", "staged"],
 )
-def test_changes_made_outside_are_pointed_at(tmp_path: Path, shown: list[RegisteredModel], told: list[str]) -> None:
-    """One line per family whose Production in MLflow is not the journal's."""
-    journal = a_journal(tmp_path)
-    promote(journal, "tiny", a_version("tiny-linear"))
-    journal.mark_done(journal.pending())
+def test_changes_made_outside_are_pointed_at(
+    serving: Store, stages: list[tuple[str, int, Stage]], archive: bool, told: list[str]
+) -> None:
+    """One line for a family that MLflow shows otherwise, in the words of every other command."""
+    for model, number, stage in stages:
+        serving.move(model, number, stage, archive=archive)
 
-    lines = disagreements(shown, journal, CONFIGS)
+    lines = _told(serving)
 
     assert len(told) == len(lines)
     for part, line in zip(told, lines, strict=True):
         assert part in line
-        assert "--reconcile" in line
+        assert "--reconcile --model tiny" in line
+        assert all(found in line for found in serving.service(a_family()).outside_changes("tiny"))
 
 
-def test_a_pending_move_is_told_once_with_its_reason(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "words"), [(2, "points at v2 (None)"), (9, "points at v9, which MLflow does not")])
+def test_a_moved_alias_is_pointed_at(serving: Store, number: int, words: str) -> None:
+    """Also one that leads to a version that was deleted."""
+    serving.sql(f"UPDATE registered_model_aliases SET version = {number} WHERE alias = 'production'")  # noqa: S608
+
+    (line,) = _told(serving)
+
+    assert f"alias production of tiny-linear {words}" in line
+    assert "the journal holds tiny-linear v1 in Production" in line
+
+
+def test_two_productions_that_nobody_recorded_are_told(serving: Store) -> None:
+    """A registry that was never moved with us, too, has one version in Production at most."""
+    serving.register("churn")
+    serving.move("churn", 2, Stage.PRODUCTION)
+
+    found = disagreements(serving.registry.models(), serving.service(a_family()))
+
+    assert {"churn"} == found.keys()
+    assert "MLflow shows churn v1 and churn v2 in Production, the journal holds none" in found["churn"][0]
+
+
+def test_programs_are_told_too(serving: Store) -> None:
+    """The listing as data has every version in Production, and what is said of the family."""
+    serving.move("tiny-linear", 2, Stage.PRODUCTION)
+    models = serving.registry.models()
+    said = disagreements(models, serving.service(a_family()))
+
+    documents = model_documents(models, {}, lambda name: said["tiny"] if name.startswith("tiny") else [])
+
+    shown = {item["name"]: [(v["version"], v["stage"]) for v in item["versions"]] for item in documents}
+    assert [(2, "Production"), (1, "Production")] == shown["tiny-linear"]
+    assert [said["tiny"], said["tiny"], []] == [item["disagreements"] for item in documents[::-1]]
+
+
+def test_a_pending_move_is_told_once_with_its_reason(serving: Store) -> None:
     """An unfinished projection explains the difference, so the family is not reported twice."""
-    journal = a_journal(tmp_path)
-    promote(journal, "tiny", a_version("tiny-linear"))
-    journal.move("tiny", [Change(a_version("tiny-forest"), Stage.STAGING)], ANNA, expected_production=1)
+    journal = serving.service(a_family()).journal
+    production = journal.production("tiny")
+    assert production
+    changes = [Change(a_version("tiny-forest"), Stage.STAGING)]
+    journal.move("tiny", changes, ANNA, expected_production=production.id)
     journal.mark_failed(journal.pending(), "MLflow is down")
 
-    (line,) = disagreements([_model("tiny-linear", Stage.NONE)], journal, CONFIGS)
+    (line,) = _told(serving)
 
     assert line.startswith("⏳ tiny: a move recorded at ")
     assert "is not shown by MLflow yet (MLflow is down)" in line
 
 
-def test_without_a_journal_nothing_disagrees(tmp_path: Path) -> None:
+def test_without_a_journal_nothing_disagrees(serving: Store) -> None:
     """A registry that was never promoted in is listed as it is."""
-    assert [] == disagreements([_model("tiny-linear", Stage.PRODUCTION)], a_journal(tmp_path), CONFIGS)
+    (serving.home / "promotion.db").unlink()
+
+    assert [] == _told(serving)

@@ -19,6 +19,7 @@ from promotion.config.settings import REPOSITORY, Settings
 from promotion.errors import Quarantined
 from promotion.journal.records import Registration
 from promotion.registry.stages import Stage
+from promotion.rollbacks import withdraw
 from promotion.service import Mover, PromotionService
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
@@ -108,6 +109,16 @@ def _serving(service: PromotionService) -> str:
     return str(service.journal.production(MODEL))
 
 
+def _require_true_times(service: PromotionService) -> None:
+    """Each row says of its service what the events say, whatever NOW() was when somebody typed it."""
+    for entry in service.journal.entries(MODEL):
+        moves = [event for event in service.journal.history(version_id=entry.id) if event.is_move]
+        entered = next((move for move in moves if move.to_stage is Stage.PRODUCTION), None)
+        left = next((move for move in moves if move.from_stage is Stage.PRODUCTION), None)
+        gone = left if left and (entered is None or left.sequence > entered.sequence) else None
+        assert (entered and entered.at, gone and gone.at) == (entry.promoted_at, entry.deprecated_at), entry
+
+
 @ORDERS
 def test_in_one_transaction_they_are_adopted(governed: Governed, statements: tuple[str, str]) -> None:
     """In either order; without approvals the next reconcile takes them over, and MLflow shows them."""
@@ -118,9 +129,7 @@ def test_in_one_transaction_they_are_adopted(governed: Governed, statements: tup
 
     assert NEW == _serving(service)
     assert {OLD: "Archived", NEW: "Production"} == governed.store.shown()
-    entry = service.journal.entry(MODEL, "1.2.0")
-    assert entry is not None
-    assert entry.promoted_at is not None
+    _require_true_times(service)
     adopted = [event for event in service.journal.history(MODEL) if event.action == "adopt"]
     assert {("1.1.0", Stage.ARCHIVED), ("1.2.0", Stage.PRODUCTION)} == {(e.version, e.to_stage) for e in adopted}
 
@@ -141,6 +150,7 @@ def test_without_approvals_given_they_achieve_nothing(governed: Governed, statem
 
     assert OLD == _serving(service)
     service.require_sound(MODEL)
+    _require_true_times(service)
 
 
 @ORDERS
@@ -157,6 +167,77 @@ def test_with_every_approval_they_are_ratified(governed: Governed, statements: t
     assert NEW == _serving(service)
     assert {OLD: "Archived", NEW: "Production"} == governed.store.shown()
     assert "promote" == service.journal.history(MODEL)[0].action
+    _require_true_times(service)
+
+
+def test_approvals_may_follow_the_statements(governed: Governed) -> None:
+    """The way that the message names: checked as if nobody had typed anything, approved, ratified."""
+    assert [] == governed.type(PROMOTE, ARCHIVE)
+    service = governed.service(approvals={"roles": ["science"]})
+
+    plan = service.check(service.candidate(MODEL, "1.2.0"))
+    assert OLD == str(plan.production)
+    with pytest.raises(Quarantined, match="once every approval is given"):
+        service.reconcile(ANNA, MODEL)
+    Approving(service, plan).record_now(Opinion("science", "sven", approved=True, comment="read the report"), "account")
+    service.reconcile(ANNA, MODEL)
+
+    assert NEW == _serving(service)
+    _require_true_times(service)
+
+
+MISSPELT = ARCHIVE.replace("1.2.0", "1.2.O")
+
+
+@pytest.mark.parametrize(
+    ("statements", "is_transaction"),
+    [
+        ((PROMOTE, ARCHIVE), False),
+        ((ARCHIVE,), False),
+        ((ARCHIVE,), True),
+        ((PROMOTE.replace("1.2.0", "1.2.O"), ARCHIVE), False),
+        ((PROMOTE, MISSPELT), True),
+        ((ARCHIVE, PROMOTE, MISSPELT), False),
+    ],
+    ids=[
+        "autocommit",
+        "archive alone",
+        "archive alone, BEGIN",
+        "misspelt promote",
+        "misspelt archive",
+        "both archived",
+    ],
+)
+def test_statements_that_leave_nobody_have_two_ways_out(
+    governed: Governed, statements: tuple[str, ...], *, is_transaction: bool
+) -> None:
+    """The old version by `--restore`, the intended one by the command that is named, every gate asked."""
+    governed.type(*statements, is_transaction=is_transaction)
+    service = governed.service()
+
+    with pytest.raises(Quarantined, match=f"'{MODEL}' has NO PRODUCTION: .*{OLD}: its row says Archived") as refused:
+        service.reconcile(ANNA, MODEL)
+    for word in ("the statement that archives", "--restore --model", "promote_model.py --model-name", "--version"):
+        assert word in str(refused.value)
+
+    service.settle_for(MODEL, actor="anna", reason="what was meant")
+    assert OLD == _serving(service)
+    _require_true_times(service)
+    service.promote(service.check(service.candidate(MODEL, "1.2.0")), ANNA)
+    assert NEW == _serving(service)
+    _require_true_times(service)
+
+
+def test_where_nothing_served_before_one_statement_is_enough(governed: Governed) -> None:
+    """No Production was emptied: what was put there is taken over, with the time it was recorded."""
+    service = governed.service()
+    withdraw(service, service.candidate(MODEL, "1.1.0"), ANNA)
+    assert [] == governed.type(PROMOTE, is_transaction=False)
+
+    service.reconcile(ANNA, MODEL)
+
+    assert NEW == _serving(service)
+    _require_true_times(service)
 
 
 def test_with_autocommit_the_constraint_refuses_the_first(governed: Governed) -> None:

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING
 import click
 
 from promotion.approvals.people import actor
-from promotion.cli.console import AS_JSON, MODEL_NAME, VERSION, command, echo, echo_json, promotions, remark_clock, talk
+from promotion.cli.console import (
+    AS_JSON,
+    MODEL_NAME,
+    VERSION,
+    command,
+    echo,
+    echo_json,
+    promotions,
+    remark_clock,
+    say_unsettled,
+    talk,
+)
 from promotion.config.settings import Settings
 from promotion.errors import UsageError
 
@@ -66,8 +77,9 @@ def approve_command(
     candidate = service.candidate(service.registered_model(model_name), version)
     if is_listing or print_statement:
         remark_clock(service.journal)
+        say_unsettled(service, service.family(candidate.model))
     else:
-        service.synchronise(service.family(candidate.model))
+        service.note_unsettled(service.family(candidate.model))
     if opinion:
         receive(service, candidate)
     approving = Approving(service, service.check(candidate))

@@ -18,10 +18,12 @@ from promotion.cli.console import (
     echo_json,
     promotions,
     remark_clock,
+    say_unsettled,
     talk,
     with_verbs,
 )
 from promotion.config.settings import Settings
+from promotion.errors import NothingToDo
 from promotion.registry.stages import Stage
 
 if TYPE_CHECKING:
@@ -55,7 +57,11 @@ def check_command(*, model_name: str, version: str, to_stage: str, page: Path | 
     remark_clock(service.journal)
     _say_unsettled(service, family)
     receive(service, candidate)
-    plan = service.check(candidate, Stage.parse(to_stage))
+    try:
+        plan = service.check(candidate, Stage.parse(to_stage))
+    except NothingToDo:
+        service.require_sound(family)
+        raise
     steps = list(_next_steps(service, plan))
     if page:
         from promotion.review.promotion_page import write_promotion_page
@@ -83,8 +89,7 @@ def check_command(*, model_name: str, version: str, to_stage: str, page: Path | 
 
 def _say_unsettled(service: PromotionService, family: str) -> None:
     """What a command that writes would settle first."""
-    for line in service.outside_changes(family):
-        talk(f"⚠️ {family}: changed outside, not taken over by this check: {line}", colour="yellow")
+    say_unsettled(service, family)
     for item in service.journal.pending(family):
         talk(
             f"⏳ {family}: a move recorded at {item.created_at:%Y-%m-%d %H:%M:%S} UTC is not shown by MLflow yet; "
@@ -105,6 +110,10 @@ def _next_scripts(service: PromotionService, plan: PromotionPlan) -> Iterator[st
     entry = service.journal.entry(plan.candidate.model, plan.candidate.number)
     stage = entry.stage if entry else plan.candidate.stage
     named = f"--model-name {plan.candidate.model} --version {plan.report.version}"
+    unsettled = service.unsettled(plan.family)
+    if plan.report.passed and (unsettled.is_quarantined or unsettled.is_ambiguous):
+        yield from unsettled.steps(plan.candidate)
+        return
     if plan.report.passed:
         yield (
             f"{_REGISTRY}/promote_model.py {named} --from-stage {stage.status} --to-stage {plan.to.status} "
@@ -143,7 +152,9 @@ def report_command(*, model_name: str, version: str, to_stage: str, output: Path
 
     service = promotions()
     remark_clock(service.journal)
-    plan = service.check(service.candidate(service.registered_model(model_name), version), Stage.parse(to_stage))
+    candidate = service.candidate(service.registered_model(model_name), version)
+    say_unsettled(service, service.family(candidate.model))
+    plan = service.check(candidate, Stage.parse(to_stage))
     path = output or default_path(Settings.from_environment(), plan)
     write_promotion_page(service, plan, path)
     if as_json:
@@ -169,6 +180,7 @@ def plan_command(*, family: str, as_json: bool) -> None:
     config = load_config(Settings.from_environment().config_folder, family)
     service = promotions()
     remark_clock(service.journal)
+    say_unsettled(service, config.family)
     found = plan_pipeline(service, config)
     if as_json:
         echo_json({"exit_code": 0, **found.as_json()}, indent=2)

@@ -27,6 +27,7 @@ from promotion.registry.stages import Stage
 
 if TYPE_CHECKING:
     from promotion.journal.reader import JournalReader
+    from promotion.reconcile.reconciler import Reconciler
     from promotion.service import PromotionService
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Data on standard output, as JSON.")
@@ -217,6 +218,15 @@ def remark_clock(journal: JournalReader) -> None:
     """Tell whoever only looks that this machine's clock is not the journal's; whoever moves something is refused."""
     if skew := journal.read_clock().skew:
         talk(f"⚠️ {skew}; the database's counts, and commands that move something refuse", colour="yellow")
+
+
+def say_unsettled(service: Reconciler, family: str) -> None:
+    """Tell what was changed outside, which a command that only looks leaves as it is."""
+    found = service.unsettled(family)
+    if found.lines:
+        talk(str(found), colour="red" if found.is_quarantined else "yellow")
+    if remark := service.run_remark(family):
+        talk(remark, colour="yellow")
 
 
 @contextmanager

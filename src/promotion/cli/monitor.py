@@ -14,7 +14,7 @@ from promotion.cli.console import command, echo, echo_json, promotions, remark_c
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import Settings
 from promotion.config.values import duration
-from promotion.errors import PromotionError, UsageError
+from promotion.errors import PromotionError, RegistryError, UsageError
 
 if TYPE_CHECKING:
     from promotion.delivery.deploy import Deployer
@@ -138,11 +138,31 @@ def _test(journal: Journal, config: FamilyConfig, *, as_json: bool) -> None:
         echo_json({"exit_code": 0, "deliveries": tested.as_json()})
 
 
+def _say_unsettled(settings: Settings, journal: Journal, config: FamilyConfig) -> None:
+    """What was changed outside; the monitor itself needs no MLflow."""
+    from promotion.config.family import FamilyConfigs
+    from promotion.listing import disagreements
+    from promotion.reconcile.reconciler import Reconciler
+    from promotion.registry.open import open_registry
+
+    reconciler = Reconciler(journal, open_registry(settings), FamilyConfigs({config.family: config}))
+    try:
+        models = [model for model in reconciler.registry.models() if config.owns(model.name)]
+        found = disagreements(models, reconciler, config.family)
+    except RegistryError as error:
+        talk(f"⚠️ whether anything was changed in MLflow is not known: {error}", colour="yellow")
+        return
+    for line in found.get(config.family, []):
+        talk(line, colour="yellow")
+
+
 def _look(settings: Settings, journal: Journal, config: FamilyConfig, options: Options) -> RunOutcome:
     from promotion.monitoring.alerts.alerter import Alerter
     from promotion.monitoring.alerts.announcements import announcer
     from promotion.monitoring.automatic_rollback import WayBack
     from promotion.monitoring.run import run_monitor
+
+    _say_unsettled(settings, journal, config)
 
     def deployer(service: PromotionService) -> Deployer:
         from promotion.delivery.bootstrap import open_deployer

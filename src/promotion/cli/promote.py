@@ -9,8 +9,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from promotion.approvals.people import actor
-from promotion.cli.console import AS_JSON, ONLY_FAMILY, REASON, command, echo, echo_json, promotions, talk
+from promotion.cli.console import (
+    AS_JSON,
+    ONLY_FAMILY,
+    REASON,
+    command,
+    echo,
+    echo_json,
+    promotions,
+    say_unsettled,
+    talk,
+)
 from promotion.cli.registry import (
+    APPROVER,
     cleanup_command,
     history_command,
     list_command,
@@ -79,6 +90,7 @@ class Wish:
     "--limit", default=100, show_default=True, type=click.IntRange(min=1), help="With --history: the newest so many."
 )
 @REASON
+@APPROVER
 @click.option("--dry-run", is_flag=True, help="Run the gates, change nothing.")
 @AS_JSON
 def promote_command(action: str | None, **options: Any) -> None:
@@ -140,10 +152,10 @@ def _auto_family(service: PromotionService, config: FamilyConfig, wish: Wish) ->
 
     if not wish.as_json:
         _show_registry(service, config, "Before Promotion")
+    say_unsettled(service, config.family)
     for line in ["", HEADING_RULE, "🏆 Auto-Promoting Best Model", HEADING_RULE, "", "🔍 Searching for best model..."]:
         say(line)
     if wish.dry_run:
-        _say_outside_changes(service, config.family)
         plan = rehearse_best(service, config, found, checked)
         _finish_rehearsal(plan, as_json=wish.as_json)
         return
@@ -164,7 +176,7 @@ def _promote_named(service: PromotionService, wish: Wish) -> None:
     family = service.family(candidate.model)
     _say_found(candidate, say)
     if wish.dry_run:
-        _say_outside_changes(service, family)
+        say_unsettled(service, family)
     else:
         service.synchronise(family)
         receive(service, candidate)
@@ -178,11 +190,6 @@ def _promote_named(service: PromotionService, wish: Wish) -> None:
         _finish_rehearsal(plan, as_json=wish.as_json)
     else:
         raise refusal(plan)
-
-
-def _say_outside_changes(service: PromotionService, family: str) -> None:
-    for line in service.outside_changes(family):
-        talk(f"⚠️ {family}: not taken over by this dry run: {line}", colour="yellow")
 
 
 def _say_found(candidate: ModelVersion, say: Say) -> None:

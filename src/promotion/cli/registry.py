@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from promotion.config.family import FamilyConfigs
 
 LIST_RULE = "=" * 80
+APPROVER = click.option("--approver", metavar="WHO", help="With --reconcile: who answers for what is ratified.")
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would happen, change nothing.")
 
 
@@ -40,11 +41,13 @@ def list_command(*, family: str | None, as_json: bool) -> None:
     from promotion.journal.database import Database
     from promotion.journal.journal import Journal
     from promotion.listing import disagreements, model_documents, model_lines
+    from promotion.reconcile.reconciler import Reconciler
     from promotion.registry.open import open_registry
 
     settings = Settings.from_environment()
     configs = load_configs(settings.config_folder)
-    models = open_registry(settings).models()
+    registry = open_registry(settings)
+    models = registry.models()
     if family:
         config = configs.get(family)
         models = [item for item in models if (configs.owns(family, item.name) if config else item.name == family)]
@@ -53,8 +56,13 @@ def list_command(*, family: str | None, as_json: bool) -> None:
     journal = Journal(Database(settings.database_url))
     remark_clock(journal)
     semvers = journal.semantic_versions([(item.model, item.number) for model in models for item in model.versions])
+    reconciler = Reconciler(journal, registry, configs)
+    found = disagreements(models, reconciler, family)
     if as_json:
-        echo_json(model_documents(models, semvers), indent=2)
+        told = {
+            item.name: found.get(reconciler.family(item.name), []) for item in models if configs.is_certain(item.name)
+        }
+        echo_json(model_documents(models, semvers, lambda name: told.get(name, [])), indent=2)
     else:
         echo("📋 Registered Models:")
         echo(LIST_RULE)
@@ -64,7 +72,7 @@ def list_command(*, family: str | None, as_json: bool) -> None:
             advice = ": train first (python src/models/train.py)" if trains_here else ""
             talk(f"no registered models at {settings.registry_uri}{advice}")
     say_broken(configs, family)
-    for line in disagreements(models, journal, configs):
+    for line in (line for lines in found.values() for line in lines):
         talk(line, colour="yellow" if line.startswith(("⚠️", "⏳")) else "red")
 
 
@@ -104,8 +112,9 @@ def history_command(*, family: str | None, at: datetime | None, limit: int, as_j
 @command()
 @ONLY_FAMILY
 @REASON
+@APPROVER
 @AS_JSON
-def reconcile_command(*, family: str | None, reason: str | None, as_json: bool) -> None:
+def reconcile_command(*, family: str | None, reason: str | None, approver: str | None, as_json: bool) -> None:
     """Finish what MLflow does not show yet, and adopt what was moved there: make MLflow and journal agree.
 
     Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 somebody moved a version past the rules, 6 MLflow does not
@@ -115,7 +124,7 @@ def reconcile_command(*, family: str | None, reason: str | None, as_json: bool) 
     from promotion.service import Mover
 
     broken = say_broken(service.configs, family)
-    service.reconcile(Mover(actor(), reason or "reconciled"), family)
+    service.reconcile(Mover(actor(), reason or "reconciled", approver), family)
     if broken:
         raise broken[0]
     if as_json:

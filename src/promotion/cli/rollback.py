@@ -151,9 +151,9 @@ def move_command(
 
     service = promotions()
     candidate = service.candidate(service.registered_model(model_name), version)
-    service.synchronise(service.family(candidate.model))
     before, target = Stage.parse(from_stage), Stage.parse(to_stage)
     mover = Mover(actor(), reason or f"{before} to {target}", approver, override_gates)
+    service.settle_for(service.family(candidate.model), actor=mover.actor, reason=mover.reason)
     if target is Stage.ARCHIVED:
         _archive(service, candidate, before, mover, as_json=as_json)
         return

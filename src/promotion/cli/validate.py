@@ -61,9 +61,9 @@ def validate_command(
     model, config = model_of(service, model_name)
     config, waived = _bounded(config, threshold, reason)
     service.configs = service.configs.with_family(config)
-    service.synchronise(config.family)
     say = talk if as_json else echo
     source, target = (Stage.STAGING, Stage.PRODUCTION) if promote_to_production else (Stage.NONE, Stage.STAGING)
+    service.synchronise(config.family)
     candidate = service.candidate(model, version) if version else newest_in(service, model, source)
     stage = service.stage_of(candidate)
     mover = Mover(actor(), reason or usual_reason(stage, target), approver, waived=waived)

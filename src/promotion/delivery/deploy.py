@@ -65,6 +65,7 @@ class Deployer(DeploymentChecks):
                 # Before anything is finished: what was taken away is not written anew by whoever is to be shown it.
                 known = self.service.journal.entry(image.model, image.version)
                 self._require_attested(target, known, is_way_back=export is None or self._ran(target, image))
+            self.service.require_sound(target.family)
             self.service.synchronise(target.family)
             plan = self.check(target, image, export)
             self._require_change(plan)

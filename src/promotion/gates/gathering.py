@@ -97,8 +97,9 @@ class Gatherer:
             DataError: The rows to score on cannot be read, and this is no rollback.
             RegistryError: The registry or the artifact store fails.
         """
-        entry = self._journal.entry(candidate.model, candidate.number)
-        production = self._journal.production(family)
+        known = {(it.model, it.number): it for it in self._journal.recorded_entries(family)}
+        entry = known.get((candidate.model, candidate.number))
+        production = next((it for it in known.values() if it.stage is Stage.PRODUCTION), None)
         evaluator = self._evaluator(config) if config and _is_scored(config, is_rollback=is_rollback) else None
         is_received = config is not None and not config.has_contract
         holdout = evaluator if is_received else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import select
@@ -17,7 +18,7 @@ from promotion.journal.reader import JournalReader
 from promotion.journal.records import Authority, Change, Entry, Known, Pending, Registration, RuleSet, TrainingRound
 from promotion.journal.rows import insert
 from promotion.journal.schema import checkpoint, gate_report, model_version_detail, outbox
-from promotion.journal.transaction import FamilyTransaction, keep_rules
+from promotion.journal.transaction import SERVICE_TIMES, FamilyTransaction, keep_rules
 from promotion.registry.semver import next_minor
 from promotion.registry.stages import Stage
 
@@ -214,7 +215,7 @@ class Journal(JournalReader):
         return transaction.operation
 
     def settle(self, family: str, found: Sequence[tuple[Entry, Stage]], authority: Authority, *, keep: bool) -> str:
-        """Make rows that somebody changed by SQL and the events agree again.
+        """Make rows that somebody changed by SQL and the events agree again, the times of service included.
 
         Args:
             family: Whose versions.
@@ -226,14 +227,17 @@ class Journal(JournalReader):
             The operation's id.
         """
         settled = [(version, recorded, version.stage if keep else recorded) for version, recorded in found]
+        signed = {"approver": authority.actor, "reason": authority.reason} if keep else {}
         with self.transaction(family) as transaction:
             # The version that ends in Production comes last: a row needs the place empty, and of an operation's events
             # the newest says who serves.
             for version, recorded, stage in sorted(settled, key=lambda item: item[2] is Stage.PRODUCTION):
                 known = transaction.version(version)
-                if not keep:
-                    transaction.update(model_version_detail, known.id, status=recorded.status)
-                transaction.append(known, authority, {"found": version.stage.status}, move=(recorded, stage))
+                written = {name: time.isoformat() for name in SERVICE_TIMES if (time := getattr(version, name))}
+                seen = {"found": version.stage.status, "written": written}
+                transaction.append(known, authority, seen, move=(recorded, stage))
+                times = transaction.service_times(known.id)
+                transaction.update(model_version_detail, known.id, status=stage.status, **signed, **times)
             _tell_mlflow(transaction)
         return transaction.operation
 
@@ -269,6 +273,9 @@ class Journal(JournalReader):
             )
 
 
+OWN_ACTOR = "journal"
+"""Who acts where nobody does: the record follows from what was found."""
+
 _MOVED = (
     "{now} is in Production of {family!r} now, not the version this check compared with; nothing moved, check again"
 )
@@ -280,6 +287,8 @@ def _tell_mlflow(transaction: FamilyTransaction) -> None:
 
 def _apply(transaction: FamilyTransaction, change: Change, authority: Authority) -> None:
     version = transaction.version(change.version)
+    if change.found:
+        authority = replace(authority, actor=OWN_ACTOR, reason=change.found)
     marks = {"known_bad": change.known_bad} if change.known_bad else {}
     measured = change.digest or version.digest
     values: dict[str, Any] = {

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -136,6 +137,14 @@ class JournalReader:
         query = ENTRIES.where(model_version_detail.c.status == _PRODUCTION)
         return {row.family: entry(row) for row in self.rows(query)}
 
+    def standing(self) -> dict[str, dict[Stage, set[tuple[str, int]]]]:
+        """Who is in Production and in Staging, by family and stage, as registered model and MLflow's number."""
+        found: dict[str, dict[Stage, set[tuple[str, int]]]] = {}
+        for row in self.rows(ENTRIES.where(model_version_detail.c.status.in_((_PRODUCTION, Stage.STAGING.status)))):
+            stages = found.setdefault(row.family, {})
+            stages.setdefault(Stage.parse(row.status), set()).add((row.model, row.number))
+        return found
+
     def production(self, family: str) -> Entry | None:
         """The family's version in Production."""
         return self._entry(
@@ -144,7 +153,7 @@ class JournalReader:
 
     def previous(self, family: str, *, may_be_bad: bool = True) -> Entry | None:
         """The version that served in Production before the present one did; known-bad ones passed over, if asked."""
-        current = self.production(family)
+        current = self.recorded_production(family)
         last = (
             select(promotion_event.c.version_id)
             .join(model_version_detail, model_version_detail.c.id == promotion_event.c.version_id)
@@ -200,11 +209,17 @@ class JournalReader:
 
     def arrival(self, family: str, stage: Stage, version_id: int | None = None) -> Event | None:
         """The newest move into `stage` of a version that is still there; of one version when its id is given."""
+        later = promotion_event.alias()
+        left = select(later.c.id).where(
+            later.c.version_id == promotion_event.c.version_id,
+            later.c.sequence > promotion_event.c.sequence,
+            later.c.from_status != later.c.to_status,
+        )
         query = EVENTS.where(
             promotion_event.c.family == family,
             promotion_event.c.to_status == stage.status,
-            model_version_detail.c.status == stage.status,
             MOVES,
+            ~left.exists(),
         )
         if version_id is not None:
             query = query.where(promotion_event.c.version_id == version_id)
@@ -266,13 +281,19 @@ class JournalReader:
         Returns:
             Each with the stage that was recorded for it.
         """
-        return [
-            (version, recorded)
-            for version, recorded in self._recorded(
-                ENTRIES.add_columns(_RECORDED.label("recorded")).where(model_version_detail.c.family == family)
-            ).get(family, [])
-            if version.stage is not recorded
-        ]
+        return [item for item in self._with_recorded(family) if item[0].stage is not item[1]]
+
+    def recorded_entries(self, family: str) -> list[Entry]:
+        """A family's versions where the events say that they are, whatever somebody wrote into their rows."""
+        return [replace(version, stage=recorded) for version, recorded in self._with_recorded(family)]
+
+    def recorded_production(self, family: str) -> Entry | None:
+        """The family's version in Production as the events have it."""
+        return next((it for it in self.recorded_entries(family) if it.stage is Stage.PRODUCTION), None)
+
+    def _with_recorded(self, family: str) -> list[tuple[Entry, Stage]]:
+        query = ENTRIES.add_columns(_RECORDED.label("recorded")).where(model_version_detail.c.family == family)
+        return self._recorded(query.order_by(model_version_detail.c.id)).get(family, [])
 
     def changed_rows(self) -> dict[str, list[tuple[Entry, Stage]]]:
         """Rows that SQL put into Staging or Production, and versions that SQL took out of a now empty Production.

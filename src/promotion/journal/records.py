@@ -137,12 +137,14 @@ class Change:
         to: Where.
         digest: sha256 of its artifact, where it was measured.
         known_bad: Why it must not serve again.
+        found: What was found of it, where the move follows from that and nobody made it; goes into the record.
     """
 
     version: Known
     to: Stage
     digest: str | None = None
     known_bad: str | None = None
+    found: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql
 from promotion.journal import clock
 from promotion.journal.chain import FIELDS, GENESIS, canonical, link_event, moment
 from promotion.journal.records import Authority, Entry, Known, RuleSet
-from promotion.journal.rows import ENTRIES, entry, insert
+from promotion.journal.rows import ENTRIES, MOVES, entry, insert
 from promotion.journal.schema import (
     checkpoint,
     gate_report,
@@ -24,6 +24,9 @@ from promotion.journal.schema import (
 )
 from promotion.journal.schema import family as families
 from promotion.registry.stages import Stage
+
+SERVICE_TIMES = ("promoted_at", "deprecated_at")
+"""Columns that say when a version served."""
 
 
 class FamilyTransaction:
@@ -77,6 +80,21 @@ class FamilyTransaction:
             model_version_detail.c.family == self.family, model_version_detail.c.status == Stage.PRODUCTION.status
         )
 
+    def service_times(self, version_id: int) -> dict[str, datetime | None]:
+        """When a version entered Production last, and when it left since, by the events; the columns' values."""
+        entered, left = (
+            self.connection.execute(
+                select(promotion_event.c.sequence, promotion_event.c.at)
+                .where(promotion_event.c.version_id == version_id, MOVES, column == Stage.PRODUCTION.status)
+                .order_by(promotion_event.c.sequence.desc())
+                .limit(1)
+            ).first()
+            for column in (promotion_event.c.to_status, promotion_event.c.from_status)
+        )
+        is_gone = left is not None and (entered is None or left.sequence > entered.sequence)
+        times = (entered.at if entered else None, left.at if left and is_gone else None)
+        return dict(zip(SERVICE_TIMES, times, strict=True))
+
     def insert(self, table: Table, **values: Any) -> int:
         """Add a row; returns its id."""
         return insert(self.connection, table, values)
@@ -124,7 +142,7 @@ class FamilyTransaction:
         rehearsal = clock.MARK if clock.is_set() else {}
         written = self.connection.execute(select(func.max(checkpoint.c.sequence))).scalar()
         marks = rehearsal if written is None else {**rehearsal, "checkpoint": written}
-        begin, end = move or (version.stage, version.stage)
+        begin, end = move or (self._recorded(version.id),) * 2
         values: dict[str, Any] = {
             "sequence": sequence,
             "operation": operation or self.operation,
@@ -143,6 +161,16 @@ class FamilyTransaction:
         }
         linked = link_event(previous, (values[name] for name in FIELDS))
         self.insert(promotion_event, **values | {"at": self.now, "previous_hash": previous, "hash": linked})
+
+    def _recorded(self, version_id: int) -> Stage:
+        """Where the events say that a version is, whatever somebody wrote into its row."""
+        last = (
+            select(promotion_event.c.to_status)
+            .where(promotion_event.c.version_id == version_id, MOVES)
+            .order_by(promotion_event.c.sequence.desc())
+            .limit(1)
+        )
+        return Stage.parse(self.connection.execute(last).scalar() or Stage.NONE.status)
 
     def _first(self, *conditions: ColumnElement[bool]) -> Entry | None:
         row = self.connection.execute(ENTRIES.where(*conditions)).first()

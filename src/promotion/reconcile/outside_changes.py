@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from promotion.journal.records import Change, Entry, Known
 from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
+
+Place = tuple[str, int]
+"""Registered model and MLflow's number."""
+
+GONE = "no longer in MLflow"
+"""Why a version leaves that nobody can put back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,69 +21,81 @@ class Difference:
     """What MLflow shows against what the journal holds.
 
     Attributes:
-        changes: Moves that bring the journal to MLflow's state, with one version in Production at most.
-        lines: What to tell people, one line each.
+        changes: Moves that bring the journal to MLflow's state, with one version in Production at most. Each says what
+            MLflow shows of its version.
+        lines: What to tell people, one line each; also what moves nothing, such as an alias that leads nowhere.
+        productions: Every version that MLflow shows in Production.
+        known_bad: Versions that MLflow wants to serve and that must not serve again.
     """
 
     changes: Sequence[Change]
     lines: Sequence[str]
+    productions: Sequence[ModelVersion] = ()
+    known_bad: Sequence[Entry] = ()
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether MLflow shows more than one version in Production."""
+        return len(self.productions) > 1
 
 
 def compare_with_mlflow(
-    entries: Sequence[Entry], versions: Sequence[ModelVersion], production_alias: tuple[str, int] | None
+    entries: Sequence[Entry], versions: Sequence[ModelVersion], production_alias: Place | None
 ) -> Difference:
     """Find the moves made outside the journal.
 
     Of several versions that MLflow shows in Production, the one moved there last is taken at its word; the others
-    become Archived. A `production` alias that points elsewhere counts as a promotion when no stage was moved.
+    leave. A `production` alias that points elsewhere counts as a promotion when no stage was moved.
 
     Args:
         entries: What the journal holds for the family.
         versions: Every version MLflow shows in the family's registered models.
         production_alias: Model and version that an alias `production` points at, when it is not the journal's.
     """
-    held = {(entry.model, entry.number): entry.stage for entry in entries}
-    shown = {(version.model, version.number): version for version in versions}
-    wanted = {key: version.stage for key, version in shown.items()}
-    lines: list[str] = []
-    current = next((key for key, stage in held.items() if stage is Stage.PRODUCTION), None)
-    newcomers = [key for key, stage in wanted.items() if stage is Stage.PRODUCTION and key != current]
-    champion = max(newcomers, key=lambda key: (shown[key].updated_at, key), default=None)
-    if champion is None and production_alias in shown:
-        champion = production_alias
-    if champion:
-        wanted |= dict.fromkeys(_others_in_production(wanted, champion), Stage.ARCHIVED)
-        wanted[champion] = Stage.PRODUCTION
-        lines += [
-            f"{shown[key]} is in Production too; it was moved there earlier and becomes Archived"
-            for key in newcomers
-            if key != champion
-        ]
+    known = {_place(entry): entry for entry in entries}
+    held = {place: entry.stage for place, entry in known.items()}
+    shown = {_place(version): version for version in versions}
+    wanted = {place: version.stage for place, version in shown.items()}
+    current = next((entry for entry in entries if entry.stage is Stage.PRODUCTION), None)
+    productions = [shown[place] for place in sorted(shown) if shown[place].stage is Stage.PRODUCTION]
+    newcomers = [_place(version) for version in productions if current is None or _place(version) != _place(current)]
+    serving = max(newcomers, key=lambda place: (shown[place].updated_at, place), default=None)
+    lines = [production_line(productions, current)] if len(productions) > 1 else []
+    if production_alias and production_alias not in newcomers:
+        lines.append(_alias_line(production_alias, shown, current))
+        if serving is None and production_alias in shown:
+            serving = production_alias
+            newcomers = [serving]
+    if serving:
+        others = [place for place, stage in wanted.items() if stage is Stage.PRODUCTION and place != serving]
+        wanted |= dict.fromkeys(others, Stage.ARCHIVED)
+        wanted[serving] = Stage.PRODUCTION
     changes = [
-        Change(shown[key], stage)
-        for key, stage in sorted(wanted.items(), key=lambda item: item[1] is Stage.PRODUCTION)
-        if stage is not held.get(key, Stage.NONE)
+        Change(shown[place], stage, found=_found(shown[place], stage, serving, productions))
+        for place, stage in sorted(wanted.items(), key=lambda item: item[1] is Stage.PRODUCTION)
+        if stage is not held.get(place, Stage.NONE)
     ]
     lines += [
-        f"{change.version}: MLflow shows {change.to}, the journal {held.get(_key(change.version), Stage.NONE)}"
+        f"{change.version}: MLflow shows {shown[place].stage}, the journal {held.get(place, Stage.NONE)}"
         for change in changes
+        if shown[place := _place(change.version)].stage is not held.get(place, Stage.NONE)
     ]
     for entry in entries:
-        if entry.stage is Stage.PRODUCTION and _key(entry) not in shown:
-            lines.append(f"{entry} was in Production and is no longer in MLflow")
-            changes.insert(0, Change(entry, Stage.ARCHIVED))
-    return Difference(changes, lines)
+        if entry.stage in {Stage.PRODUCTION, Stage.STAGING} and _place(entry) not in shown:
+            lines.append(f"{entry} was in {entry.stage} and is no longer in MLflow")
+            changes.insert(0, Change(entry, Stage.ARCHIVED, found=GONE))
+    bad = [known[place] for place in newcomers if place in known and known[place].known_bad]
+    return Difference(changes, lines, productions, bad)
 
 
-def _key(version: Known) -> tuple[str, int]:
-    return version.model, version.number
+def production_line(shown: Iterable[Known], held: Entry | None) -> str:
+    """Which versions MLflow shows in Production and which one the journal holds, in the words of every command."""
+    *others, last = [str(version) for version in shown] or ["no version"]
+    names = f"{', '.join(others)} and {last}" if others else last
+    return f"MLflow shows {names} in Production, the journal holds {held or 'none'}"
 
 
-def _others_in_production(stages: Mapping[tuple[str, int], Stage], champion: tuple[str, int]) -> list[tuple[str, int]]:
-    return [key for key, stage in stages.items() if stage is Stage.PRODUCTION and key != champion]
-
-
-def production_alias(aliases: Mapping[str, Mapping[str, int]], current: Entry | None) -> tuple[str, int] | None:
+def production_alias(aliases: Mapping[str, Mapping[str, int]], current: Entry | None) -> Place | None:
     """Where an alias `production` points, when that is not the journal's Production.
 
     Args:
@@ -85,4 +103,48 @@ def production_alias(aliases: Mapping[str, Mapping[str, int]], current: Entry | 
         current: The journal's Production.
     """
     targets = [(model, found["production"]) for model, found in aliases.items() if "production" in found]
-    return next((target for target in targets if current is None or target != (current.model, current.number)), None)
+    return next((target for target in targets if current is None or target != _place(current)), None)
+
+
+def alias_lines(
+    aliases: Mapping[str, Mapping[str, int]], targets: Mapping[str, Place | None], present: Collection[Place]
+) -> list[str]:
+    """The aliases of ours that point elsewhere than they should, one line each; one that is missing is no news.
+
+    Args:
+        aliases: Of each registered model, its aliases.
+        targets: Of each alias that follows the journal, where it belongs; None for nowhere.
+        present: The versions that MLflow has.
+    """
+    lines = []
+    for model, found in sorted(aliases.items()):
+        for alias, number in sorted(found.items()):
+            if alias not in targets or (target := targets[alias]) == (model, number):
+                continue
+            belongs = "{} v{}".format(*target) if target else "no version"
+            gone = "" if (model, number) in present else ", which MLflow does not have"
+            lines.append(f"alias {alias} of {model} points at v{number}{gone}; it belongs to {belongs}")
+    return lines
+
+
+def _place(version: Known) -> Place:
+    return version.model, version.number
+
+
+def _alias_line(target: Place, shown: Mapping[Place, ModelVersion], current: Entry | None) -> str:
+    model, number = target
+    where = f"v{number} ({shown[target].stage})" if target in shown else f"v{number}, which MLflow does not have"
+    return f"alias production of {model} points at {where}, the journal holds {current or 'none'} in Production"
+
+
+def _found(version: ModelVersion, to: Stage, serving: Place | None, productions: Sequence[ModelVersion]) -> str:
+    """What MLflow shows of a version that moves, where that is not simply the stage it goes to."""
+    if version.stage is to:
+        return ""
+    if _place(version) == serving:
+        return f"{version.stage}, with the alias production"
+    names = " and ".join(str(each) for each in productions)
+    winner = "{} v{}".format(*serving) if serving else "another version"
+    if len(productions) > 1:
+        return f"{version.stage}: MLflow showed {names} in Production, {winner} was moved there last and serves alone"
+    return f"{version.stage}: {winner} serves in its place"

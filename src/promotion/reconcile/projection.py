@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -64,7 +64,9 @@ def require_projectable(models: Iterable[str], moving: Iterable[Known], registry
         with only_refusals(), suppress(UnknownModel):
             model = registry.model(name)
             ours = {alias: number for alias, number in model.aliases.items() if alias in ALIASES}
-            leaves = name not in arriving or (name, ours.get("staging")) in places
+            leaves = name not in arriving or not places.isdisjoint(
+                (name, ours.get(it)) for it in ("staging", "previous")
+            )
             deletes = (bool(ours) and leaves) or any(STAGE_TAG in version.tags for version in model.versions)
             if name in arriving or deletes:
                 registry.require_rights(name, deletes=deletes)
@@ -102,7 +104,8 @@ def project(
     entries = journal.entries(family)
     for version, stage in _stage_moves(entries, shown):
         projection.move(version, stage)
-    projection.point_aliases(_alias_targets(family, journal, shown), shown)
+    present = {(version.model, version.number) for versions in shown.values() for version in versions}
+    projection.point_aliases(alias_targets(family, journal, present), shown)
     if not projection.problems:
         projection.note_reasons(journal.last_moves(family), shown)
     arrival = journal.arrival(family, Stage.PRODUCTION)
@@ -203,11 +206,10 @@ def _stage_moves(entries: Iterable[Entry], shown: dict[str, list[ModelVersion]])
     return sorted(moves, key=lambda move: move[1] is not Stage.PRODUCTION)
 
 
-def _alias_targets(
-    family: str, journal: Journal, shown: dict[str, list[ModelVersion]]
+def alias_targets(
+    family: str, journal: Journal, present: Collection[tuple[str, int]]
 ) -> dict[str, tuple[str, int] | None]:
-    """Where each alias belongs; nowhere when its version was deleted from MLflow."""
-    present = {(version.model, version.number) for versions in shown.values() for version in versions}
+    """Where each alias belongs; nowhere when its version is not among those that MLflow has."""
     targets = {
         "production": journal.arrival(family, Stage.PRODUCTION),
         "staging": journal.arrival(family, Stage.STAGING),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from promotion.audit.attestations import Attestations
 from promotion.audit.family_check import require_unaltered
@@ -20,17 +20,14 @@ from promotion.errors import (
     RegistryUnauthorised,
     UnknownModel,
 )
-from promotion.journal.records import Authority, Entry, Known
+from promotion.journal.journal import OWN_ACTOR
+from promotion.journal.records import Authority, Known
 from promotion.reconcile.families import Families
-from promotion.reconcile.outside_changes import Difference, compare_with_mlflow, production_alias
-from promotion.reconcile.projection import project, require_projectable
+from promotion.reconcile.outside_changes import Difference, alias_lines, compare_with_mlflow, production_alias
+from promotion.reconcile.projection import alias_targets, project, require_projectable
+from promotion.reconcile.unsettled import Unsettled, hand_lines
 from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
-
-_ADVICE = (
-    "once every approval is given, python scripts/promote-model.py --reconcile --model {family} ratifies it; "
-    "python scripts/promote-model.py --restore --model {family} --reason WHY puts back what was recorded"
-)
 
 
 @dataclass(slots=True)
@@ -62,72 +59,143 @@ class Reconciler(Families):
             JournalError: The journal cannot be used; nothing was changed.
         """
         with self.journal.family_lock(family):
-            by_hand = self.journal.changed_by_hand(family)
-            if by_hand:
-                self._take_over_rows(family, by_hand)
+            found = self.unsettled(family)
+            if found.is_quarantined:
+                self._record_quarantine(found)
+                raise found.error()
+            if found.by_hand:
+                self._take_over_rows(found)
             if self.journal.pending(family):
                 self.report(f"{family}: finishing a move that MLflow does not show yet")
                 self._read(family)
-                return self.follow(family, is_repair=not by_hand)
-            difference = self._compare(family)
-            if not difference.changes:
-                if repair:
-                    require_unaltered(self.journal, family)
-                self._attest(family, everything=repair)
-                return self.follow(family, is_repair=True) if repair and self.journal.knows(family) else ""
-            return self._take_over_stages(family, difference)
+                return self.follow(family, is_repair=not found.by_hand)
+            if found.moved:
+                return self._take_over_stages(found)
+            for line in found.lines:
+                self.report(f"{family}: changed outside: {line}")
+            if repair and (remark := self.run_remark(family)):
+                self.report(remark)
+            is_known = self.journal.knows(family)
+            if repair or found.lines:
+                require_unaltered(self.journal, family)
+            self._attest(family, everything=repair)
+            return self.follow(family, is_repair=True) if is_known and (repair or found.lines) else ""
+
+    def unsettled(self, family: str) -> Unsettled:
+        """What rows or MLflow show and no event accounts for; changes nothing.
+
+        A move that MLflow was not told of explains what it shows meanwhile.
+        """
+        by_hand = self.journal.changed_by_hand(family)
+        if family in self.configs.broken:
+            return Unsettled(family, hand_lines(by_hand), None, by_hand)
+        config = self.configs.get(family)
+        bad = [entry for entry, _ in by_hand if entry.stage is Stage.PRODUCTION and entry.known_bad]
+        lines = hand_lines(by_hand)
+        if self.journal.pending(family):
+            return Unsettled(family, lines, config, by_hand, known_bad=bad)
+        difference = self._compare(family)
+        # Where stages are found for the first time there are no rules yet that they could have been moved past.
+        is_first = not self.journal.knows(family)
+        return Unsettled(
+            family,
+            [*lines, *difference.lines],
+            None if is_first else config,
+            by_hand,
+            difference.is_ambiguous,
+            [*bad, *difference.known_bad],
+            difference.changes,
+        )
+
+    def run_remark(self, family: str) -> str:
+        """What threatens the version that serves although it is where it should be; empty when nothing does."""
+        serving = self.journal.recorded_production(family)
+        if serving is None or not serving.run_id:
+            return ""
+        run = None
+        with suppress(RegistryError):  # whoever may read the registry need not be allowed to read its runs
+            run = self.registry.run(serving.run_id)
+        if run is None or not run.is_deleted:
+            return ""
+        return (
+            f"⚠️ {family}: the run {serving.run_id} of {serving}, which serves, is deleted in MLflow: `mlflow gc` would "
+            f"remove its files; mlflow runs restore --run-id {serving.run_id} brings it back"
+        )
 
     def outside_changes(self, family: str) -> list[str]:
         """What the rows or MLflow show and no event accounts for, one line each; changes nothing."""
-        by_hand = hand_lines(self.journal.changed_by_hand(family))
-        if by_hand or self.journal.pending(family):
-            return by_hand
-        return list(self._compare(family).lines)
+        return list(self.unsettled(family).lines)
 
     def restore(self, family: str, *, actor: str, reason: str) -> list[str]:
         """Put back what was recorded, in the journal's rows and in MLflow; returns what had been changed.
 
         Raises:
             NothingToDo: Nothing was changed outside.
+            RegistryForbidden: Whoever acts may not write MLflow; nothing was changed.
             ProjectionIncomplete: MLflow still does not show everything.
         """
         with self.journal.family_lock(family):
-            lines = self.outside_changes(family)
-            if not lines:
+            found = self.unsettled(family)
+            if not found.lines or not (found.by_hand or self.journal.knows(family)):
                 raise NothingToDo(f"{family!r}: nothing was changed outside: nothing to restore")
-            authority = Authority("restore", actor, reason, details={"found": lines})
-            if by_hand := self.journal.changed_by_hand(family):
-                self.require_rights(family, *(version for version, _ in by_hand))
-                self.journal.settle(family, by_hand, authority, keep=False)
-            else:
-                changed = [change.version for change in self._compare(family).changes]
-                self.require_rights(family, *changed)
-                for version in changed:
-                    self.journal.record(family, version, authority)
+            authority = Authority("restore", actor, reason, details={"found": list(found.lines)})
+            changed: list[Known] = [change.version for change in found.changes if change not in found.gone]
+            self.require_rights(family, *(version for version, _ in found.by_hand), *changed)
+            if found.by_hand:
+                self.journal.settle(family, found.by_hand, authority, keep=False)
+            serving = self.journal.production(family)
+            if found.gone:
+                self.journal.move(family, found.gone, authority, expected_production=serving.id if serving else None)
+                self._say_gone(family, found)
+            elif not found.moved and serving:
+                changed = [serving]
+            for version in changed:
+                self.journal.record(family, version, authority)
             unprojected = self.follow(family)
         if unprojected:
             raise ProjectionIncomplete(f"{family}: restored in the journal, but {unprojected}")
-        return lines
+        return list(found.lines)
 
     def outsider(self, family: str) -> Known | None:
         """The version that somebody put into Production outside."""
-        by_hand = self.journal.changed_by_hand(family)
-        if by_hand:
-            return next((entry for entry, _ in by_hand if entry.stage is Stage.PRODUCTION), None)
-        changes = self._compare(family).changes
-        return next((change.version for change in changes if change.to is Stage.PRODUCTION), None)
+        found = self.unsettled(family)
+        by_hand: list[Known] = [entry for entry, _ in found.by_hand if entry.stage is Stage.PRODUCTION]
+        shown = [change.version for change in found.changes if change.to is Stage.PRODUCTION]
+        return next(iter([*by_hand, *shown]), None)
 
     def require_sound(self, family: str) -> None:
         """Refuse to go on with a family whose Production nobody vouches for.
 
         Raises:
-            Quarantined: The family asks for approvals and something was changed outside, or Production was emptied.
+            Quarantined: It was moved past the family's rules, emptied by hand, is known bad, or MLflow shows several.
             RecordsAltered: A row that decides is not what was recorded.
         """
-        lines = self.outside_changes(family)
-        if lines and (self._has_approvals(family) or self._is_emptied(family)):
-            raise self._quarantined(family, lines)
+        found = self.unsettled(family)
+        if found.is_quarantined or found.is_ambiguous:
+            raise found.error()
         require_unaltered(self.journal, family)
+
+    def note_unsettled(self, family: str) -> None:
+        """As `synchronise`, for acts that move nothing: what is quarantined stays so, and is told."""
+        try:
+            self.synchronise(family)
+        except Quarantined:
+            self.report(str(self.unsettled(family)))
+
+    def settle_for(self, family: str, *, actor: str, reason: str) -> None:
+        """As `synchronise`; where SQL emptied Production, what was recorded is put back before the next move.
+
+        Args:
+            family: Whose versions.
+            actor: Who is about to move a version, which every gate is asked about.
+            reason: Why.
+        """
+        if not self.unsettled(family).is_emptied:
+            self.synchronise(family)
+            return
+        with suppress(ProjectionIncomplete):
+            for line in self.restore(family, actor=actor, reason=f"before another version is promoted: {reason}"):
+                self.report(f"{family}: put back: {line}")
 
     def require_rights(self, family: str, *moving: Known) -> None:
         """Refuse before anything is recorded where whoever acts may not write what MLflow will have to show.
@@ -193,63 +261,66 @@ class Reconciler(Families):
         if self.attestations:
             self.attestations.leave(family, self.report, everything=everything)
 
-    def _has_approvals(self, family: str) -> bool:
-        config = self.configs.get(family)
-        return config is not None and config.approvals is not None
-
-    def _is_emptied(self, family: str) -> bool:
-        """Whether SQL took the version out of Production and put none in its place."""
-        found = self.journal.changed_by_hand(family)
-        return self.journal.production(family) is None and any(was is Stage.PRODUCTION for _, was in found)
-
-    def _take_over_rows(self, family: str, by_hand: list[tuple[Entry, Stage]]) -> None:
-        lines = hand_lines(by_hand)
-        if self._is_emptied(family) or self._has_approvals(family):
-            raise self._quarantined(family, lines, keep=True)
+    def _take_over_rows(self, found: Unsettled) -> None:
+        family = found.family
         require_unaltered(self.journal, family)
-        self.require_rights(family, *(version for version, _ in by_hand))
-        for line in lines:
+        self.require_rights(family, *(version for version, _ in found.by_hand))
+        for line in found.lines:
             self.report(f"{family}: changed outside: {line}")
-        self.journal.settle(family, by_hand, Authority("adopt", "database", "changed by SQL"), keep=True)
+        authority = Authority("adopt", "database", "changed by SQL", details={"seen": list(found.lines)})
+        self.journal.settle(family, found.by_hand, authority, keep=True)
 
-    def _take_over_stages(self, family: str, difference: Difference) -> str:
+    def _take_over_stages(self, found: Unsettled) -> str:
+        family = found.family
         known = self.journal.knows(family)
-        if known and self._has_approvals(family):
-            raise self._quarantined(family, list(difference.lines), keep=True)
         require_unaltered(self.journal, family)
-        self.require_rights(family, *(change.version for change in difference.changes))
-        for line in difference.lines:
+        self.require_rights(family, *(change.version for change in found.changes))
+        for line in found.lines:
             self.report(f"{family}: {'changed outside' if known else 'found'}: {line}")
         authority = Authority(
             "adopt" if known else "genesis",
             "mlflow",
             "changed in MLflow outside the journal" if known else "stages found when the journal began",
+            details={"seen": list(found.lines)},
         )
         current = self.journal.production(family)
-        self.journal.move(family, difference.changes, authority, expected_production=current.id if current else None)
+        self.journal.move(family, found.changes, authority, expected_production=current.id if current else None)
+        self._say_gone(family, found)
         return self.follow(family)
 
-    def _quarantined(self, family: str, lines: list[str], *, keep: bool = False) -> Quarantined:
-        """The error; on request recorded as well, once for each state of affairs."""
-        loud = f"{family!r} has NO PRODUCTION: " if self._is_emptied(family) else f"{family!r} is quarantined: "
-        if keep:
-            self._record_quarantine(family, lines)
-        return Quarantined(f"{loud}{'; '.join(lines)}; {_ADVICE.format(family=family)}", found=lines)
+    def _say_gone(self, family: str, found: Unsettled) -> None:
+        for change in found.gone:
+            self.report(f"⚠️ {family}: {change.version} cannot be put back: it is no longer in MLflow")
+        if found.gone and self.journal.production(family) is None:
+            self.report(
+                f"⚠️ {family!r} has NO PRODUCTION now: python mlops/registry/rollback_model.py --model-name {family} "
+                "--reason WHY brings back the version that served before; or promote another one"
+            )
 
-    def _record_quarantine(self, family: str, lines: list[str]) -> None:
-        by_hand: list[Known] = [version for version, _ in self.journal.changed_by_hand(family)]
-        versions = by_hand or [change.version for change in self._compare(family).changes]
-        last = self.journal.history(family, limit=1)
-        if last and last[0].action == "quarantine" and last[0].details.get("found") == lines:
+    def _record_quarantine(self, found: Unsettled) -> None:
+        """Keep what was found, once for each state of affairs."""
+        versions: list[Known] = [version for version, _ in found.by_hand]
+        versions += [change.version for change in found.changes]
+        versions += found.known_bad
+        last = self.journal.history(found.family, limit=1)
+        if last and last[0].action == "quarantine" and last[0].details.get("found") == list(found.lines):
             return
         for version in versions[:1]:
-            authority = Authority("quarantine", "journal", "moved outside the rules", details={"found": lines})
-            self.journal.record(family, version, authority)
+            details = {"found": list(found.lines)}
+            authority = Authority("quarantine", OWN_ACTOR, "moved outside the rules", details=details)
+            self.journal.record(found.family, version, authority)
 
     def _compare(self, family: str) -> Difference:
         versions, aliases = self._read(family)
-        alias = production_alias(aliases, self.journal.production(family))
-        return compare_with_mlflow(self.journal.entries(family), versions, alias)
+        entries = self.journal.recorded_entries(family)
+        serving = next((entry for entry in entries if entry.stage is Stage.PRODUCTION), None)
+        difference = compare_with_mlflow(entries, versions, production_alias(aliases, serving))
+        if not self.journal.knows(family):
+            return difference
+        present = {(version.model, version.number) for version in versions}
+        targets = alias_targets(family, self.journal, present)
+        targets.pop("production")  # what it says is a promotion, and told already
+        return replace(difference, lines=[*difference.lines, *alias_lines(aliases, targets, present)])
 
     def _read(self, family: str) -> tuple[list[ModelVersion], dict[str, Mapping[str, int]]]:
         versions: list[ModelVersion] = []
@@ -261,8 +332,3 @@ class Reconciler(Families):
             except UnknownModel:
                 continue
         return versions, aliases
-
-
-def hand_lines(by_hand: list[tuple[Entry, Stage]]) -> list[str]:
-    """What somebody changed by SQL, one line a version."""
-    return [f"{entry}: its row says {entry.stage}, the events say {recorded}" for entry, recorded in by_hand]

@@ -22,6 +22,7 @@ from promotion.registry.contract import (
     served_artifact_uri,
     unknown_model,
     unknown_version,
+    with_whole_stages,
     without_password,
 )
 from promotion.registry.failures import only_refusals, registry_error
@@ -52,17 +53,18 @@ class ClientRegistry:
         self._shown = without_password(uri)
 
     def models(self) -> list[RegisteredModel]:
-        """Every registered model by name, each with its highest version per stage."""
-        found = self._pages("search_registered_models")
-        return sorted((_model(item) for item in found), key=lambda model: model.name)
+        """Every registered model by name, each with the versions that a listing shows."""
+        found = [_model(item) for item in self._pages("search_registered_models")]
+        return sorted(with_whole_stages(found, self._all), key=lambda model: model.name)
 
     def model(self, name: str) -> RegisteredModel:
         """One registered model."""
         try:
             with self._translated():
-                return _model(self._client.get_registered_model(name))
+                found = _model(self._client.get_registered_model(name))
         except _NotThere as error:
             raise unknown_model(name, [model.name for model in self.models()]) from error
+        return with_whole_stages([found], self._all)[0]
 
     def versions(self, name: str) -> list[ModelVersion]:
         """All versions of one registered model, newest first."""
@@ -96,6 +98,7 @@ class ClientRegistry:
             tags=dict(found.data.tags),
             metrics=finite(found.data.metrics),
             datasets=[(item.dataset.name, item.dataset.digest) for item in datasets],
+            is_deleted=found.info.lifecycle_stage == "deleted",
         )
 
     def artifact_uri(self, version: ModelVersion) -> str:
@@ -199,6 +202,9 @@ class ClientRegistry:
         # It prints the traceback of each error that is also raised; ours is one line.
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         return MlflowClient(tracking_uri=self._tracking_uri, registry_uri=self.uri)
+
+    def _all(self, name: str | None) -> list[ModelVersion]:
+        return self._search("" if name is None else f"name = {search_literal(name)}")
 
     def _search(self, condition: str) -> list[ModelVersion]:
         found = self._pages("search_model_versions", filter_string=condition)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
@@ -17,6 +17,11 @@ from promotion.errors import UnknownModel, UnknownVersion, UsageError
 from promotion.registry.stages import Stage
 
 _NAMES_SHOWN = 10
+_ASKED_ONE_BY_ONE = 20
+"""Registered models; of more, all versions of the registry are asked for at once, which is quicker."""
+
+SERVING = (Stage.PRODUCTION, Stage.STAGING)
+"""Stages of which a listing shows every version."""
 
 NO_VERSION = 2**31 - 1
 """A number that no version has: a write to it cannot succeed, but is refused first where the right is missing."""
@@ -65,17 +70,22 @@ class TrackedRun:
         tags: All tags of the run.
         metrics: The last value of each, those that are finite numbers.
         datasets: Its dataset inputs, name and digest each.
+        is_deleted: Whether somebody deleted it, so that its files go with the next `mlflow gc`.
     """
 
     user: str | None
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
     datasets: Sequence[tuple[str, str]] = ()
+    is_deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RegisteredModel:
-    """A registered model as a listing shows it: the highest version of each stage, newest first, and the aliases."""
+    """A registered model as a listing shows it, newest version first, with its aliases.
+
+    Every version in Production or Staging is there, and the highest of the other stages.
+    """
 
     name: str
     versions: Sequence[ModelVersion]
@@ -93,7 +103,7 @@ class Registry(Protocol):
     uri: str
 
     def models(self) -> list[RegisteredModel]:
-        """Every registered model by name, each with its highest version per stage."""
+        """Every registered model by name, each with the versions that a listing shows."""
 
     def model(self, name: str) -> RegisteredModel:
         """One registered model."""
@@ -149,6 +159,35 @@ class Registry(Protocol):
             RegistryForbidden: Whoever asks may not.
             RegistryReadOnly: The store cannot be written. Any other failure says nothing about rights; none is raised.
         """
+
+
+def with_whole_stages(
+    models: Sequence[RegisteredModel], search: Callable[[str | None], Iterable[ModelVersion]]
+) -> list[RegisteredModel]:
+    """Add the versions that MLflow's own listing hides: of several in a stage it shows the highest number.
+
+    Args:
+        models: As MLflow lists them.
+        search: All versions of a registered model; of all registered models for None.
+    """
+    staged = [model.name for model in models if any(version.stage in SERVING for version in model.versions)]
+    found = (
+        [version for name in staged for version in search(name)] if len(staged) <= _ASKED_ONE_BY_ONE else search(None)
+    )
+    hidden: dict[str, list[ModelVersion]] = {}
+    for version in found:
+        if version.stage in SERVING:
+            hidden.setdefault(version.model, []).append(version)
+    return [
+        replace(
+            model,
+            versions=sorted(
+                {version.number: version for version in (*hidden.get(model.name, ()), *model.versions)}.values(),
+                key=lambda version: -version.number,
+            ),
+        )
+        for model in models
+    ]
 
 
 def without_password(uri: str) -> str:

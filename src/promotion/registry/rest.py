@@ -22,6 +22,7 @@ from promotion.registry.contract import (
     served_artifact_uri,
     unknown_model,
     unknown_version,
+    with_whole_stages,
 )
 from promotion.registry.http import Json, MlflowServer, NotThere
 from promotion.registry.stages import Stage
@@ -48,9 +49,9 @@ class RestRegistry:
         self._server = MlflowServer(uri)
 
     def models(self) -> list[RegisteredModel]:
-        """Every registered model by name, each with its highest version per stage."""
+        """Every registered model by name, each with the versions that a listing shows."""
         found = self._pages("registered-models/search", "registered_models", self._model)
-        return sorted(found, key=lambda model: model.name)
+        return sorted(with_whole_stages(found, self._all), key=lambda model: model.name)
 
     def model(self, name: str) -> RegisteredModel:
         """One registered model."""
@@ -58,7 +59,7 @@ class RestRegistry:
             answer = self._server.get("registered-models/get", name=name)
         except NotThere as error:
             raise unknown_model(name, [model.name for model in self.models()]) from error
-        return self._parsed(answer, "registered_model", self._model)
+        return with_whole_stages([self._parsed(answer, "registered_model", self._model)], self._all)[0]
 
     def versions(self, name: str) -> list[ModelVersion]:
         """All versions of one registered model, newest first."""
@@ -176,6 +177,9 @@ class RestRegistry:
             raise unknown_version(name, number, known) from error
         raise RegistryBroken(f"{self._server.shown}: lists {name} v{number} but cannot open it: {error}") from error
 
+    def _all(self, name: str | None) -> list[ModelVersion]:
+        return self._search("" if name is None else f"name = {search_literal(name)}")
+
     def _search(self, condition: str) -> list[ModelVersion]:
         return self._pages("model-versions/search", "model_versions", self._version, filter=condition)
 
@@ -253,4 +257,5 @@ def _run(item: Json) -> TrackedRun:
             (found["dataset"]["name"], found["dataset"]["digest"])
             for found in item.get("inputs", {}).get("dataset_inputs", [])
         ],
+        is_deleted=item["info"].get("lifecycle_stage") == "deleted",
     )

@@ -83,7 +83,7 @@ CREATE TABLE model_versions (workspace, name, version, current_stage, status, so
 CREATE TABLE model_version_tags (workspace, name, version, key, value);
 CREATE TABLE registered_model_aliases (workspace, name, alias, version);
 CREATE TABLE logged_models (model_id, artifact_location);
-CREATE TABLE runs (run_uuid, user_id);
+CREATE TABLE runs (run_uuid, user_id, lifecycle_stage);
 CREATE TABLE alembic_version (version_num);
 INSERT INTO alembic_version VALUES ('dc11669786a5');
 """
@@ -106,7 +106,7 @@ class SqliteRegistry:
         self._tracking_uri = tracking_uri or uri
 
     def models(self) -> list[RegisteredModel]:
-        """Every registered model by name, each with its highest version per stage."""
+        """Every registered model by name, each with the versions that a listing shows."""
         return self._read(_models, lambda client: client.models())
 
     def model(self, name: str) -> RegisteredModel:
@@ -261,9 +261,11 @@ def _revision(store: sqlite3.Connection) -> str | None:
 
 def _models(store: sqlite3.Connection, name: str | None = None) -> list[RegisteredModel]:
     """All models, or the one of that name."""
-    highest = "SELECT name, max(version) FROM shown_version WHERE ?1 IS NULL OR name = ?1 GROUP BY name, stage"
+    listed = """SELECT name, max(version) FROM shown_version WHERE ?1 IS NULL OR name = ?1 GROUP BY name, stage
+                UNION SELECT name, version FROM shown_version
+                WHERE (?1 IS NULL OR name = ?1) AND stage IN ('Production', 'Staging')"""
     versions: dict[str, list[ModelVersion]] = defaultdict(list)
-    for version in _versions(store, highest, name):
+    for version in _versions(store, listed, name):
         versions[version.model].append(version)
     aliases: dict[str, dict[str, int]] = defaultdict(dict)
     for model, alias, number in store.execute("SELECT name, alias, version FROM shown_alias"):
@@ -289,7 +291,7 @@ def _version(store: sqlite3.Connection, name: str, number: int) -> ModelVersion:
 
 
 def _run(store: sqlite3.Connection, run_id: str) -> TrackedRun | None:
-    found = store.execute("SELECT user_id FROM runs WHERE run_uuid = ?", (run_id,)).fetchone()
+    found = store.execute("SELECT user_id, lifecycle_stage FROM runs WHERE run_uuid = ?", (run_id,)).fetchone()
     if found is None:
         return None
     tags = {key: value or "" for key, value in store.execute(_TAGS_OF_RUN, (run_id,))}
@@ -298,6 +300,7 @@ def _run(store: sqlite3.Connection, run_id: str) -> TrackedRun | None:
         tags=tags,
         metrics=finite(dict(store.execute(_METRICS_OF_RUN, (run_id,)))),
         datasets=store.execute(_DATASETS_OF_RUN, (run_id,)).fetchall(),
+        is_deleted=found[1] == "deleted",
     )
 
 

@@ -29,6 +29,7 @@ from promotion.errors import (
     UnknownVersion,
     UsageError,
 )
+from promotion.registry import contract
 from promotion.registry.client import ClientRegistry
 from promotion.registry.contract import ModelVersion, Registry, served_artifact_uri, without_password
 from promotion.registry.failures import registry_error
@@ -41,16 +42,27 @@ def names(versions: list[ModelVersion]) -> list[str]:
     return [str(version) for version in versions]
 
 
-def test_models_lists_the_highest_version_of_each_stage(registry: Registry) -> None:
-    """A listing has every model by name, its highest version per stage newest first, and its aliases; no prompts."""
+def test_models_lists_every_version_that_serves(registry: Registry) -> None:
+    """Every version in Production or Staging, the highest of the other stages, and the aliases; no prompts."""
     listed = {model.name: ([(v.number, v.stage) for v in model.versions], model.aliases) for model in registry.models()}
     expected = {
         "bare": ([], {}),
-        "forest": ([(4, Stage.NONE), (3, Stage.PRODUCTION), (1, Stage.ARCHIVED)], {"production": 2}),
+        "forest": (
+            [(4, Stage.NONE), (3, Stage.PRODUCTION), (2, Stage.PRODUCTION), (1, Stage.ARCHIVED)],
+            {"production": 2},
+        ),
         "linear": ([(2, Stage.NONE)], {}),
     }
     assert expected == listed
     assert ["bare", "forest", "linear"] == list(listed)
+
+
+def test_of_many_models_all_versions_are_asked_for_at_once(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The listing is the same whether models are looked at one by one or together."""
+    before = registry.models()
+    monkeypatch.setattr(contract, "_ASKED_ONE_BY_ONE", 0)
+
+    assert before == registry.models()
 
 
 def test_a_listing_carries_the_tags(registry: Registry) -> None:
