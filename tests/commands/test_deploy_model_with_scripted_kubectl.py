@@ -155,6 +155,8 @@ def test_a_version_from_before_attestations_is_deployed_with_a_remark(
         (("--status", "--resume"), "exclude each other"),
         (("--image", "churn:latest"), "names no certain image"),
         (("--image", "churn:1"), "nobody knows the image churn:1"),
+        (("--image", "churn:1", "--timeout", "30"), "--timeout 30 is less than the 60 s that the startup probe gives"),
+        (("--resume", "--timeout", "59"), "give a rollout 60 s or more"),
     ],
 )
 def test_wrong_options_exit_2(cluster: ScriptedCluster, deploy: Deploy, arguments: tuple[str, ...], said: str) -> None:
@@ -178,6 +180,26 @@ def test_a_shared_registry_with_a_local_journal_is_refused(
 
     assert 2 == result.exit_code
     assert "set PROMOTION_DATABASE_URL to a database where the registry is" in result.stderr
+
+
+def test_a_paused_deployment_exits_1_before_anything_is_applied(
+    store: Store, cluster: ScriptedCluster, deploy: Deploy
+) -> None:
+    """One line with the command that resumes it; the status names it as well."""
+    image = an_image(store, cluster)
+    assert 0 == deploy(*PRODUCTION, "--image", image, "--export", str(cluster.export(1))).exit_code
+    with cluster.changed() as state:
+        state["objects"]["models-production"][f"deployment/{MODEL}"]["spec"]["paused"] = True
+        state["calls"] = []
+
+    result = deploy(*PRODUCTION, "--image", image, "--export", str(cluster.export(1)))
+
+    assert 1 == result.exit_code
+    assert f"rollout resume deployment/{MODEL}, then again; nothing was applied" in result.stderr
+    assert "apply" not in cluster.verbs()
+    status = deploy(*PRODUCTION, "--status", "--json")
+    assert 3 == status.exit_code
+    assert "the rollout is paused" in json.loads(status.stdout)["drift"]
 
 
 def test_nothing_interrupted_is_nothing_to_resume(cluster: ScriptedCluster, deploy: Deploy) -> None:
