@@ -37,6 +37,7 @@ class Score:
         value: Computes it.
         by_row: Of a mean over the rows: what each contributes; resampling is then a matter of sums.
         ending: What the mean becomes, such as its root.
+        most: How often it is computed while resampling, at most.
         needs_probability: Whether an answered class is not enough.
     """
 
@@ -44,6 +45,7 @@ class Score:
     value: Value
     by_row: Callable[[Any, Answers], FloatArray] | None = None
     ending: Callable[[float], float] = float
+    most: int = _RESAMPLES
     needs_probability: bool = False
 
 
@@ -89,12 +91,12 @@ def difference(
         seed: Of the resampling.
         groups: What is drawn instead of rows: all of a group's rows come together.
     """
-    return _resampled(_two(score, target, first, second), target, seed, groups)
+    return _resampled(_two(score, target, first, second), target, _draws(target, seed, groups, score.most))
 
 
 def interval(score: Score, target: Any, answers: Answers, *, seed: int, groups: IntArray | None) -> Interval:
     """A metric with its percentile-bootstrap interval (Efron & Tibshirani 1993, chapter 13)."""
-    return _resampled(_one(score, target, answers), target, seed, groups)
+    return _resampled(_one(score, target, answers), target, _draws(target, seed, groups, score.most))
 
 
 def _one(score: Score, target: Any, answers: Answers) -> Callable[[IntArray], float]:
@@ -109,9 +111,9 @@ def _two(score: Score, target: Any, first: Answers, second: Answers) -> Callable
     return lambda rows: ours(rows) - theirs(rows)
 
 
-def _resampled(value: Callable[[IntArray], float], target: Any, seed: int, groups: IntArray | None) -> Interval:
+def _resampled(value: Callable[[IntArray], float], target: Any, draws: Iterator[IntArray]) -> Interval:
     point = value(np.arange(len(target)))
-    drawn = np.array([value(rows) for rows in _draws(target, seed, groups)])
+    drawn = np.array([value(rows) for rows in draws])
     drawn = drawn[np.isfinite(drawn)]
     if not len(drawn) or not math.isfinite(point):
         return Interval(point, math.nan, math.nan)
@@ -119,10 +121,10 @@ def _resampled(value: Callable[[IntArray], float], target: Any, seed: int, group
     return Interval(point, float(low), float(high))
 
 
-def _draws(target: Any, seed: int, groups: IntArray | None) -> Iterator[IntArray]:
+def _draws(target: Any, seed: int, groups: IntArray | None, most: int) -> Iterator[IntArray]:
     """Row numbers drawn with replacement: groups where there are some, else rows, of classes within each class."""
     random = np.random.default_rng(seed)
-    count = int(np.clip(_DRAWN // max(1, len(target)), _FEWEST, _RESAMPLES))
+    count = int(np.clip(_DRAWN // max(1, len(target)), _FEWEST, most))
     if groups is not None:
         members = np.split(np.argsort(groups, kind="stable"), np.cumsum(np.bincount(groups))[:-1])
         for _ in range(count):
@@ -224,12 +226,11 @@ def _average_precision(classes: int, target: IntArray, answers: Answers) -> floa
 
 def _by_metrics(name: str, classes: int, target: IntArray, answers: Answers) -> float:
     """One of `METRICS`, from probabilities where there are some, else from certainty."""
-    if classes == 2:  # noqa: PLR2004  # of two the positive one
-        probability = answers.probability
-        chances = (
-            probability if name == "roc_auc" and probability is not None else (answers.predicted == 1).astype(float)
-        )
-        return float(scores(target, chances)[name])
+    if classes == 2 and name != "roc_auc":  # noqa: PLR2004  # of two the positive one
+        found, true = answers.predicted == 1, target == 1
+        right, sought = int((found & true).sum()), int(true.sum())
+        bottom = {"precision": int(found.sum()), "recall": sought, "f1": (int(found.sum()) + sought) / 2}[name]
+        return right / bottom if bottom else 0.0
     if name == "roc_auc" and answers.probability is not None:
         return float(scores(target, answers.probability)[name])
     # A class that no row is of counts as wrong for all: a row of zeros would be an answer of the first.
@@ -248,7 +249,7 @@ def _scorer(name: str, task: str, classes: int) -> Score:
         return float(scorer(_stand_in(task, classes, answers), np.arange(len(target)).reshape(-1, 1), target))
 
     asked = str(getattr(scorer, "_response_method", ""))
-    return Score(name, value, needs_probability=task != "regression" and "predict_proba" in asked)
+    return Score(name, value, most=_FEWEST, needs_probability=task != "regression" and "predict_proba" in asked)
 
 
 def _stand_in(task: str, classes: int, answers: Answers) -> Any:

@@ -26,8 +26,8 @@ _MAX_BYTES = 1024**2
 _OPTION = re.compile(r"\s*-")
 # A name with extras, versions and markers; what is no such thing is an address, a path or another file.
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][\w.-]*\s*(\[[\w\s,.-]*\])?\s*([(<>=!~][^@/\\]*)?(;.*)?")
-# How the worker is asked, in whatever version the model's own libraries allow.
-_OURS = ("pyarrow", "pandas")
+# How the worker is asked, in whatever version the model allows; and what older libraries take for given.
+_OURS = ("pyarrow", "pandas", "setuptools<81")
 
 
 class EnvironmentRefused(PromotionError):
@@ -46,6 +46,7 @@ def model_environment(folder: Path, cache: Path | None = None) -> Path:
             this machine, or uv is not installed.
     """
     requirements, version = _requirements(folder), _python_version(folder)
+    requirements += _missing(requirements)
     python = _interpreter(version)
     recipe = json.dumps([requirements, str(python), platform.machine(), platform.libc_ver()])
     place = (cache or _cache()) / hashlib.sha256(recipe.encode()).hexdigest()[:32]
@@ -65,7 +66,7 @@ def _build(place: Path, python: Path, requirements: list[str]) -> None:
     shutil.rmtree(place, ignore_errors=True)
     _uv("venv", "--quiet", "--python", str(python), str(place), why="the model's environment cannot be made")
     listed = place / "requirements.txt"
-    listed.write_text("\n".join([*requirements, *_missing(requirements)]) + "\n", encoding="utf-8")
+    listed.write_text("\n".join(requirements) + "\n", encoding="utf-8")
     _uv(
         *("pip", "install", "--quiet", "--python", str(place / "bin" / "python"), "--only-binary", ":all:"),
         *("--requirement", str(listed)),
@@ -105,8 +106,12 @@ def _reason(talk: str) -> str:
 
 
 def _missing(requirements: list[str]) -> list[str]:
-    named = {re.split(r"[^\w.-]", line, maxsplit=1)[0].lower().replace("_", "-") for line in requirements}
-    return [name for name in _OURS if name not in named]
+    named = {_name(line) for line in requirements}
+    return [line for line in _OURS if _name(line) not in named]
+
+
+def _name(requirement: str) -> str:
+    return re.split(r"[^\w.-]", requirement, maxsplit=1)[0].lower().replace("_", "-")
 
 
 def _requirements(folder: Path) -> list[str]:

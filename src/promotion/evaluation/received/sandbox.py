@@ -21,7 +21,7 @@ from promotion.config.evidence import RunLimits
 from promotion.errors import PromotionError
 
 INSIDE = Path("/run/promotion")
-MODEL, WORKER, PRIVATE = INSIDE / "model", INSIDE / "worker.py", INSIDE / "private"
+MODEL, WORKER, PRIVATE = INSIDE / "model", INSIDE / "worker.py", Path("/tmp")  # noqa: S108  # the sandbox's own
 PROCESSES = 256
 _FILES = 1024
 _MEGABYTE = 1_000_000
@@ -71,10 +71,11 @@ def sandboxed(
         *("--die-with-parent", "--new-session", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"),
         *("--unshare-cgroup-try", "--hostname", "sandbox", *users),
         *(() if _is_root() else ("--cap-drop", "ALL")),
+        # First what is everybody's: an interpreter may lie in the very folder that becomes the private one.
+        *("--perms", "1777", "--size", disk, "--tmpfs", str(PRIVATE)),
         *_read_only([*map(Path, _SYSTEM), *prefixes]),
         *_folders(INSIDE),
         *("--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--size", disk, "--tmpfs", "/dev/shm"),  # noqa: S108
-        *("--perms", "1777", "--size", disk, "--tmpfs", str(PRIVATE), "--symlink", str(PRIVATE), "/tmp"),  # noqa: S108
         *("--ro-bind", str(model), str(MODEL), "--ro-bind", str(worker), str(WORKER)),
         *("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(PRIVATE), "--"),
         *_limits(found["prlimit"], limits),

@@ -1,0 +1,100 @@
+"""Gates that are commands: what counts as an answer, and everything that refuses."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.promotion.gates.cases import a_config, a_context, answer
+
+from promotion.config.evidence import CustomGate
+from promotion.gates.custom import CustomAnswer, ask
+
+RULE = {"name": "profit", "command": ["check"]}
+
+
+def told(tmp_path: Path, line: str, timeout: str = "10s") -> CustomAnswer:
+    """What a shell line answers to the evidence."""
+    rule = CustomGate.model_validate({"name": "profit", "command": ["/bin/sh", "-c", line], "timeout": timeout})
+    return ask(rule, {"candidate": {"metrics": {"recall": 0.5}}}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("echo '{\"passed\": true}'", CustomAnswer(passed=True)),
+        ('echo \'{"passed": false, "why": "too dear"}\'', CustomAnswer(passed=False, why="too dear")),
+        ('echo \'{"passed": true, "measured": 812, "more": []}\'', CustomAnswer(passed=True, measured="812")),
+    ],
+)
+def test_an_answer(tmp_path: Path, line: str, expected: CustomAnswer) -> None:
+    """Only `passed` is needed."""
+    assert expected == told(tmp_path, line)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("exit 1", "exit code 1: it said nothing"),
+        ("echo one >&2; echo two >&2; exit 3", "exit code 3: two"),
+        ("kill -9 $$", "exit code -9"),
+        ("true", "its answer is no JSON: ''"),
+        ("echo yes", "its answer is no JSON: 'yes'"),
+        ("echo '[true]'", 'no "passed"'),
+        ("echo '{}'", 'no "passed"'),
+        ("echo '{\"passed\": 1}'", 'no "passed"'),
+        ('echo \'{"passed": "true"}\'', 'no "passed"'),
+        ("echo '{\"passed\": true}'; exit 1", "exit code 1"),
+        ("head -c 1000001 /dev/zero | tr '\\0' 1", "more than 1,000,000 letters"),
+    ],
+)
+def test_what_is_no_answer_refuses(tmp_path: Path, line: str, problem: str) -> None:
+    """A crash, no JSON, JSON of another form, too much of it."""
+    found = told(tmp_path, line)
+    assert not found.passed
+    assert problem in found.problem
+    assert 1 == len(found.problem.splitlines())
+
+
+def test_a_command_that_does_not_end_is_ended(tmp_path: Path) -> None:
+    """With all that it started."""
+    before = time.monotonic()
+    assert "it did not end within 1 s" == told(tmp_path, "sleep 60 & sleep 60", "1s").problem
+    assert time.monotonic() - before < 20
+
+
+def test_a_command_that_is_not_there(tmp_path: Path) -> None:
+    """Is a refusal with its name."""
+    rule = CustomGate.model_validate({"name": "profit", "command": ["no-such-program"]})
+    assert "no-such-program cannot be started: No such file or directory" == ask(rule, {}, tmp_path).problem
+
+
+def test_it_reads_the_evidence_in_the_home_folder(tmp_path: Path) -> None:
+    """As JSON on its standard input, relative paths counted from there."""
+    (tmp_path / "check.py").write_text(
+        "import json, sys; value = json.load(sys.stdin)['candidate']['metrics']['recall']\n"
+        "print(json.dumps({'passed': value >= 0.5, 'measured': str(value)}))"
+    )
+    rule = CustomGate.model_validate({"name": "profit", "command": [sys.executable, "check.py"]})
+    assert CustomAnswer(passed=True, measured="0.5") == ask(rule, {"candidate": {"metrics": {"recall": 0.5}}}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("custom", "expected"),
+    [
+        ({"profit": CustomAnswer(passed=True)}, (True, "yes", "")),
+        ({"profit": CustomAnswer(passed=False)}, (False, "no", "its command says no")),
+        ({"profit": CustomAnswer(passed=True, measured="812", why="close")}, (True, "812", "close")),
+        ({"profit": CustomAnswer(passed=True, problem="it crashed")}, (False, "no answer", "it crashed")),
+        ({"other": CustomAnswer(passed=True)}, (False, "not asked", "what a check refused is shown to no command")),
+    ],
+)
+def test_the_gate(custom: dict[str, Any], expected: tuple[bool, str, str]) -> None:
+    """Passes on a plain yes alone."""
+    found = answer(a_context(a_config({"custom": [RULE]}), custom=custom), "profit")
+    assert expected == (found.passed, found.measured, found.why)
+    assert json.dumps(found.required)
