@@ -52,12 +52,17 @@ def _remarks(path: Path) -> Iterator[str]:
         return
     written = path.read_text(encoding="utf-8", errors="replace").splitlines()
     for number, text in found:
-        if not _is_plain(text):
+        if not is_plain(text):
             line = written[number - 1]
             yield f"{path.name} line {number} installs from elsewhere: {(line if text in line else text).strip()!a}"
 
 
-def _is_plain(text: str) -> bool:
+def is_plain(text: str) -> bool:
+    """Whether a line names a package of the index, or an option that leads nowhere else, and nothing more.
+
+    Args:
+        text: A line of a requirements file.
+    """
     line = _COMMENT.sub("", text).strip()
     name = line.partition(";")[0].split("[")[0].strip()
     return not line or bool(_HARMLESS.fullmatch(line) or (_PLAIN.fullmatch(line) and not _ARCHIVE.search(name)))

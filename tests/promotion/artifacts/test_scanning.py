@@ -389,3 +389,18 @@ def test_an_archive_of_countless_members_is_not_looked_through(model: Path) -> N
             archive.writestr(str(number), b"")
 
     assert ["many.zip!5000: and what follows was not looked into: more than 5,000 members"] == problems(model)
+
+
+def test_code_that_runs_in_the_sandbox_alone_is_no_danger(tmp_path: Path) -> None:
+    """A pickle, code beside the model and its absolute path are not; what leads out of the artifact still is."""
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps([1]))
+    (tmp_path / "MLmodel").write_text(
+        "flavors: {python_function: {loader_module: mlflow.pyfunc.model, code: code, model_code_path: /home/ann/a.py}}"
+    )
+    assert len(problems(tmp_path)) > 2
+    assert [] == problems(tmp_path, code_is_boxed=True)
+    (tmp_path / "MLmodel").write_text("flavors: {sklearn: {pickled_model: ../model.pkl}}")
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    found = problems(tmp_path, code_is_boxed=True)
+    assert 2 == len(found)
+    assert all("lead" in line for line in found)

@@ -16,16 +16,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
 
-from promotion.errors import PromotionError
+from promotion.artifacts.requirements import is_plain
+from promotion.config.document import read_yaml
+from promotion.errors import ConfigError, PromotionError
 
 _TIMEOUT_SECONDS = 900
 _MAX_BYTES = 1024**2
 _OPTION = re.compile(r"\s*-")
-# A name with extras, versions and markers; what is no such thing is an address, a path or another file.
-_REQUIREMENT = re.compile(r"[A-Za-z0-9][\w.-]*\s*(\[[\w\s,.-]*\])?\s*([(<>=!~][^@/\\]*)?(;.*)?")
 # How the worker is asked, in whatever version the model allows; and what older libraries take for given.
 _OURS = ("pyarrow", "pandas", "setuptools<81")
 
@@ -124,7 +123,7 @@ def _requirements(folder: Path) -> list[str]:
         wanted = line.partition(" #")[0].strip()
         if not wanted or wanted.startswith("#") or _OPTION.match(wanted):
             continue  # An index or any other option of the model's is not followed.
-        if not _REQUIREMENT.fullmatch(wanted):
+        if not is_plain(wanted):
             raise EnvironmentRefused(
                 f"requirements.txt line {number}: {wanted[:100]!r} installs from elsewhere, which is not followed: "
                 "name a version on the package index, or write environment: current"
@@ -181,7 +180,7 @@ def _text(path: Path) -> str:
 
 def _yaml(path: Path) -> dict[str, Any]:
     try:
-        document = yaml.safe_load(_text(path))
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
-        raise EnvironmentRefused(f"{path.name}: not readable as YAML: {type(error).__name__}") from error
-    return document if isinstance(document, dict) else {}
+        content = read_yaml(path, _MAX_BYTES).content
+    except ConfigError as error:
+        raise EnvironmentRefused(f"{path.name}{str(error).removeprefix(str(path))}") from error
+    return content if isinstance(content, dict) else {}

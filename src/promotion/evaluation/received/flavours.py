@@ -9,13 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from promotion.artifacts.pickles import is_pickle
+from promotion.artifacts.description import read_description
+from promotion.artifacts.pickles import TooLong, is_pickle
 from promotion.artifacts.trusted_types import TRUSTED_TYPES
 from promotion.errors import ArtifactRefused
 
-_MAX_BYTES = 4 * 1024**2
 _KNOWN = "scikit-learn, XGBoost, LightGBM, CatBoost, ONNX, or a python_function"
 
 
@@ -53,7 +51,8 @@ def describe_model(folder: Path, *, classes: bool) -> ReceivedModel:
     Raises:
         ArtifactRefused: MLmodel is missing or malformed, names a file that is not there, or no flavour that is known.
     """
-    document, flavours = _document(folder / "MLmodel")
+    document = read_description(folder)
+    flavours = document["flavors"]
     inputs, tensor, positional = _signature(document)
     common = {"classes": classes, "tensor": tensor, "positional": positional, "flavours": sorted(map(str, flavours))}
     why = ""
@@ -68,17 +67,6 @@ def describe_model(folder: Path, *, classes: bool) -> ReceivedModel:
     function = flavours["python_function"]
     loader = function.get("loader_module") if isinstance(function, dict) else None
     return ReceivedModel({**common, "loader": "mlflow", "path": ""}, why or f"{loader} runs code of the model", inputs)
-
-
-def _document(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ArtifactRefused(f"{path.name}: larger than {_MAX_BYTES // 1024**2} MB, and was not read")
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        flavours = dict(document["flavors"])
-    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, RecursionError) as error:
-        raise ArtifactRefused(f"{path.name}: missing or not an MLmodel file: {type(error).__name__}") from error
-    return document, flavours
 
 
 def _signature(document: Mapping[str, Any]) -> tuple[tuple[InputColumn, ...] | None, dict[str, Any] | None, bool]:
@@ -115,7 +103,10 @@ def _file(folder: Path, name: object) -> tuple[Path, str]:
     if not path.stat().st_size:
         raise ArtifactRefused(f"MLmodel: {name!r}: the file is empty")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return path, f"{name} is a pickle" if is_pickle(content) else ""
+        try:
+            return path, f"{name} is a pickle" if is_pickle(content) else ""
+        except TooLong:
+            return path, f"{name} could be a pickle"
 
 
 def _sklearn(folder: Path, flavour: Mapping[str, Any]) -> tuple[dict[str, Any], str]:

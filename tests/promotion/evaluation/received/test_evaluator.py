@@ -20,6 +20,7 @@ from tests.promotion.evaluation.received.made import (
     save_code,
 )
 
+from promotion.data import tables
 from promotion.errors import ArtifactRefused, PromotionError
 from promotion.evaluation.received.evaluator import ReceivedEvaluator
 from promotion.evaluation.received.predictor import ReceivedPredictor
@@ -72,6 +73,14 @@ def test_a_safe_model_is_scored_on_every_row(home: Path, safe: Path, file: str) 
 
     assert 300 == found.rows
     assert pytest.approx(expected(fitted(), customers())) == found.metrics["roc_auc"]
+
+
+def test_rows_come_in_chunks(home: Path, safe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are: the figures are those of all at once."""
+    whole = ReceivedEvaluator(a_received_family(), home).evaluate(safe)
+    monkeypatch.setattr(tables, "CHUNK_ROWS", 70)
+    parts = ReceivedEvaluator(a_received_family(), home).evaluate(safe)
+    assert (300, dict(whole.metrics)) == (parts.rows, dict(parts.metrics))
 
 
 @pytest.mark.needs("bwrap")
