@@ -15,6 +15,8 @@ import struct
 from dataclasses import dataclass
 from itertools import chain
 
+from promotion.errors import ArtifactRefused
+
 _OPCODES = {ord(opcode.code): opcode for opcode in pickletools.opcodes}
 # The protocol, and an opcode behind it: raw numbers may start with the same two bytes.
 _START = re.compile(rb"\x80[\x02-\x05][" + re.escape(bytes(_OPCODES)) + rb"]")
@@ -37,7 +39,7 @@ _LENGTHS = {
 }
 
 
-class TooLong(Exception):
+class TooLong(ArtifactRefused):
     """What could be a pickle takes longer to follow than any that a file of a model begins with by chance."""
 
 
@@ -85,7 +87,7 @@ class _Effort:
     def step(self) -> None:
         self.left -= 1
         if self.left < 0:
-            raise TooLong
+            raise TooLong("a file that could be a pickle takes too long to follow: save the model with skops")
 
 
 class _Walk:
