@@ -213,7 +213,7 @@ def test_degraded_labels_take_the_version_back(world: World) -> None:
     assert {
         "verify service health metrics": "by hand",
         "confirm prediction quality": "done",
-        "update monitoring dashboards": "done",
+        "update monitoring dashboards": "by hand",
         "notify stakeholders": "done",
     } == tasks
     # The warning is that the server, which nobody deployed anew, still answers with the version that left.
