@@ -105,7 +105,8 @@ class Approving:
         if key is None and self.policy.signed:
             raise UsageError(
                 f"approvals of {self.plan.family!r} must be signed: add --sign KEY, or sign elsewhere what "
-                "--print-statement prints and give --statement FILE --signature FILE"
+                "--print-statement prints and give --statement FILE --signature FILE; "
+                "python scripts/keys.py new-approver EMAIL makes a key"
             )
         statement = word.statement(self.plan.family, self._entry)
         self._record(word, statement, sign(statement.encode(), key, NAMESPACE) if key else None, actor)
