@@ -22,6 +22,7 @@ SMALL = {
     "promotion.py": ("--models 1 --promotions 2", "     1        20 "),
     "registry_read.py": ("--models 3 --versions 3 --rounds 1", "| HTTP | best_model |"),
     "rossmann.py": ("--stores 3", "holdout RMSPE"),
+    "sandbox.py": ("--rows 2000 --trees 5 --rounds 1", "start of the sandbox beside the interpreter's own"),
     "serving.py": ("--seconds 1 --algorithm logistic_regression --batch 10 --repeats 1", "| mlflow models serve, "),
     "serving_soak.py": ("--minutes 0.1 --clients 2 --growth 1", "| minute | RSS MB |"),
     "training.py": ("--rounds 1", "all of train.py"),
@@ -34,8 +35,11 @@ def test_no_benchmark_is_forgotten() -> None:
     assert sorted(SMALL) == sorted(path.name for path in (REPOSITORY / "benchmarks").glob("*.py"))
 
 
+NEEDS = {"serving.py": "wrk", "sandbox.py": "bwrap"}
+
+
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.needs("wrk")) if name == "serving.py" else name for name in SMALL]
+    "name", [pytest.param(name, marks=pytest.mark.needs(NEEDS[name])) if name in NEEDS else name for name in SMALL]
 )
 def test_a_benchmark_prints_its_table(name: str, tmp_path: Path) -> None:
     """Its figures mean nothing at that size."""

@@ -161,3 +161,26 @@ def read_example(family: str) -> dict[str, object]:
     from promotion.rules.rulebook import deciding_sections
 
     return deciding_sections(load_config(REPOSITORY / "config", family))
+
+
+def test_a_holdout_and_the_owners_commands_are_rules(tmp_path: Path) -> None:
+    """Their files have digests, and who takes a group or a command away asks for less."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "holdout.csv").write_text("x,y\n1,1\n")
+    (tmp_path / "profit.py").write_text("print()")
+    held = {"holdout": {"path": "holdout.csv", "target": "y"}, "task": "regression", "artifacts": {"code": "sandbox"}}
+    gates = {
+        "slices": [{"column": "x", "metric": "mae", "maximum": 3.0}],
+        "custom": [{"name": "profit", "command": ["python", "profit.py"]}],
+    }
+    document = {"family": "churn", "registered_model": "churn", **held}
+    book = Rulebook(tmp_path, tmp_path / "config" / "allowed_signers")
+    strict = book.of("churn", FamilyConfig.model_validate({**document, "gates": gates})).sections
+    loose = book.of("churn", FamilyConfig.model_validate(document)).sections
+    assert {"holdout.csv", "profit.py"} == set(strict["files"])
+    assert all(strict["files"].values())
+    changed = {change.key: str(change.direction) for change in changes_between(strict, loose)}
+    assert ("looser", "looser") == (changed["gates.slices"], changed["gates.custom"])
+    refusing = FamilyConfig.model_validate({**document, "artifacts": {"code": "refuse"}})
+    (change,) = changes_between(book.of("churn", refusing).sections, loose)
+    assert ("artifacts.code", "looser") == (change.key, str(change.direction))
