@@ -90,6 +90,9 @@ class Reconciler(Families):
         if family in self.configs.broken:
             return Unsettled(family, hand_lines(by_hand), None, by_hand)
         config = self.configs.get(family)
+        if elsewhere := self._recorded_elsewhere(family):
+            lines = [f"{model} is recorded as one of family {other!r}" for model, other in sorted(elsewhere.items())]
+            return Unsettled(family, lines, config, elsewhere=elsewhere)
         bad = [entry for entry, _ in by_hand if entry.stage is Stage.PRODUCTION and entry.known_bad]
         lines = hand_lines(by_hand)
         if self.journal.pending(family):
@@ -136,6 +139,8 @@ class Reconciler(Families):
         """
         with self.journal.family_lock(family):
             found = self.unsettled(family)
+            if found.elsewhere:
+                raise found.error()
             if not found.lines or not (found.by_hand or self.journal.knows(family)):
                 raise NothingToDo(f"{family!r}: nothing was changed outside: nothing to restore")
             authority = Authority("restore", actor, reason, details={"found": list(found.lines)})
@@ -296,6 +301,11 @@ class Reconciler(Families):
                 f"⚠️ {family!r} has NO PRODUCTION now: python mlops/registry/rollback_model.py --model-name {family} "
                 "--reason WHY brings back the version that served before; or promote another one"
             )
+
+    def _recorded_elsewhere(self, family: str) -> dict[str, str]:
+        """Registered models that are claimed for this family, but recorded as another's."""
+        claimed = self.models(family)
+        return {model: home for model, home in self.journal.homes().items() if model in claimed and home != family}
 
     def _record_quarantine(self, found: Unsettled) -> None:
         """Keep what was found, once for each state of affairs."""

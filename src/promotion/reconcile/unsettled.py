@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from promotion.config.family import FamilyConfig
 from promotion.errors import Quarantined
@@ -27,6 +27,7 @@ class Unsettled:
         is_ambiguous: Whether MLflow shows more than one version in Production.
         known_bad: Versions that somebody wants to serve and that must not serve again.
         changes: The moves that would bring the journal to what MLflow shows.
+        elsewhere: Registered models whose versions are recorded under another family, with that family's name.
     """
 
     family: str
@@ -36,6 +37,7 @@ class Unsettled:
     is_ambiguous: bool = False
     known_bad: Sequence[Entry] = ()
     changes: Sequence[Change] = ()
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def moved(self) -> bool:
@@ -58,7 +60,7 @@ class Unsettled:
         """Whether nothing is taken over: people have to agree first, or nobody can have meant it."""
         is_governed = self.config is not None and self.config.approvals is not None
         is_placed = bool(self.by_hand) or len(self.changes) > len(self.gone)
-        return self.is_emptied or bool(self.known_bad) or (is_governed and is_placed)
+        return bool(self.elsewhere) or self.is_emptied or bool(self.known_bad) or (is_governed and is_placed)
 
     def __str__(self) -> str:
         """One line for whoever looks: what was found and what to do."""
@@ -98,6 +100,8 @@ class Unsettled:
     @property
     def advice(self) -> str:
         """Each way out as a command that can be typed."""
+        if self.elsewhere:
+            return _where_it_belongs(self.family, self.elsewhere)
         restore = f"{_PROMOTE} --restore --model {self.family} --reason WHY puts back what was recorded"
         reconcile = self._reconcile
         if self.is_emptied:
@@ -106,16 +110,29 @@ class Unsettled:
             return f"{_why_bad(self.known_bad)}; {restore}; {_lifted(self.known_bad)}"
         if self.is_quarantined:
             return f"export and deploy refuse; once every approval is given, {reconcile} ratifies it; {restore}"
-        if self.is_ambiguous:
-            return f"export and deploy refuse; {reconcile} takes over the one that was moved there last; {restore}"
-        if not self.moved:
+        if not (self.is_ambiguous or self.moved):
             return f"{reconcile} points the aliases where they belong"
-        return f"the next promotion, or {reconcile}, takes it over; {restore}"
+        over = (
+            f"export and deploy refuse; {reconcile} takes over the one that was moved there last"
+            if self.is_ambiguous
+            else f"the next promotion, or {reconcile}, takes it over"
+        )
+        return f"{over}; {restore}"
 
 
 def hand_lines(by_hand: Sequence[tuple[Entry, Stage]]) -> list[str]:
     """What somebody changed by SQL, one line a version."""
     return [f"{entry}: its row says {entry.stage}, the events say {recorded}" for entry, recorded in by_hand]
+
+
+def _where_it_belongs(family: str, elsewhere: Mapping[str, str]) -> str:
+    """A family is what its versions, approvals and rules are recorded under: no file takes them over."""
+    others = sorted(set(elsewhere.values()))
+    files = " and ".join(f"config/{other}.yaml (family: {other})" for other in others)
+    return (
+        f"nothing moves under {family!r}: its rules belong into {files}, where its past is; "
+        f"a file that claims {', '.join(sorted(elsewhere))} otherwise must not"
+    )
 
 
 def _effect(by_hand: Sequence[tuple[Entry, Stage]]) -> str:

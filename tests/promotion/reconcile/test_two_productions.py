@@ -226,3 +226,33 @@ def test_a_deleted_run_of_what_serves_is_said(store: Store) -> None:
     assert remark in said
     assert {"churn": [remark]} == disagreements(store.registry.models(), service)
     service.require_sound("churn")
+
+
+def test_a_file_that_claims_a_model_of_another_family_moves_nothing(serving: Store) -> None:
+    """What serves there is not taken over, archived or stripped of its aliases, and every command says why."""
+    claiming = serving.service(a_family("other", registered_model=MODEL))
+    before = serving.shown(), serving.aliases(), serving.rows()
+    line = f"{MODEL} is recorded as one of family 'tiny'"
+    assert [line] == claiming.outside_changes("other")
+
+    for attempt in (
+        lambda: claiming.synchronise("other"),
+        lambda: claiming.require_sound("other"),
+        lambda: claiming.reconcile(ANNA, "other"),
+        lambda: claiming.restore("other", actor="anna", reason="tested"),
+    ):
+        with pytest.raises(Quarantined, match=rf"{line}; nothing moves under 'other': .*config/tiny\.yaml"):
+            attempt()
+
+    assert before == (serving.shown(), serving.aliases(), serving.rows())
+
+
+def test_a_family_whose_file_is_gone_keeps_its_production(serving: Store) -> None:
+    """Without the file the model would be its own family, of which nothing is recorded."""
+    before = serving.shown(), serving.aliases(), serving.rows()
+    orphan = serving.service()
+
+    with pytest.raises(Quarantined, match=r"config/tiny\.yaml \(family: tiny\)"):
+        orphan.synchronise(orphan.family(MODEL))
+
+    assert before == (serving.shown(), serving.aliases(), serving.rows())
