@@ -18,7 +18,7 @@ from tests.system.drivers.world import World, register
 from promotion.errors import NothingToDo
 
 PROMOTE = ("scripts/promote-model.py", "churn", "3")
-ROLLBACK = ("mlops/registry/rollback_model.py", "--model-name", "churn", "--reason", "it answers nonsense")
+ROLLBACK = ("mlops/registry/rollback_model.py", "--model-name", "churn", "--to-version", "1", "--reason", "nonsense")
 REGISTER = ("tests/system/drivers/register_version.py", "churn", "3")
 APPROVE = (
     *("mlops/registry/approve_model.py", "--model-name", "churn", "--version", "1"),

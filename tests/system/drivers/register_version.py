@@ -9,7 +9,7 @@ if __name__ == "__main__":
     from promotion.errors import PromotionError
 
     try:
-        register(sys.argv[1], int(sys.argv[2]))
+        register(sys.argv[1], int(sys.argv[2]), trainer="tina")
     except PromotionError as error:
         print(error, file=sys.stderr)  # noqa: T201  # what went wrong
         sys.exit(error.exit_code)
