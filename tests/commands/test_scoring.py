@@ -132,7 +132,7 @@ def test_slices_and_custom_gates(team: Store, tmp_path: Path) -> None:
     page = team.home / "page.html"
     result = call("scripts/promotion-report.py", "--model-name", "churn", "--version", "1", "--output", str(page))
     assert 0 == result.exit_code, result.output
-    for text in ("recall by plan", "profit", "30 – 60"):
+    for text in ("recall by plan", "profit", "Groups of rows", "30 – 60"):
         assert text in page.read_text()
 
 

@@ -9,6 +9,8 @@ from promotion.config.family import FamilyConfig
 from promotion.gates.evidence import SliceFigure
 from promotion.gates.report import Context, Gate, GateResult
 
+_SHOWN = 4
+
 
 def slice_gates(config: FamilyConfig) -> list[Gate]:
     """One for each rule."""
@@ -33,7 +35,7 @@ def _gate(rule: SliceRule) -> Gate:
             why = f"no group of {rule.column} has {rule.minimum_rows} rows"
             return GateResult(name, passed=False, measured="not measured", required=required, why=why)
         problems = _problems(rule, judged)
-        measured = ", ".join(_said(each) for each in sorted(judged, key=lambda each: each.value))
+        measured = _measured(sorted(judged, key=lambda each: each.value))
         return GateResult(name, not problems, measured, required, "; ".join([*problems, *([remark] if remark else [])]))
 
     return gate
@@ -63,6 +65,13 @@ def _problems(rule: SliceRule, judged: list[SliceFigure]) -> list[str]:
     if rule.max_gap is not None and gap > rule.max_gap and not math.isclose(gap, rule.max_gap):
         found.append(f"{low.group} and {high.group} differ by {gap:.4f}")
     return found
+
+
+def _measured(judged: list[SliceFigure]) -> str:
+    """The lowest groups and the highest; all of them stand in the report."""
+    left = len(judged) - _SHOWN
+    shown = judged if left <= 0 else [*judged[: _SHOWN - 1], judged[-1]]
+    return ", ".join(map(_said, shown)) + (f", and {left} more between" if left > 0 else "")
 
 
 def _said(figure: SliceFigure) -> str:

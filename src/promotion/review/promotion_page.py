@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _SECTIONS = {
     "gates": "Gates",
+    "groups": "Groups of rows",
     "approvals": "Approvals",
     "metrics": "Metrics",
     "curves": "Curves",
@@ -75,6 +76,7 @@ def write_promotion_page(service: PromotionService, plan: PromotionPlan, path: P
     absent = {
         name
         for name, facts in (
+            ("groups", plan.report.slices),
             ("approvals", standing),
             ("metrics", compared),
             ("curves", compared),

@@ -67,6 +67,14 @@ def test_what_was_not_scored_has_no_groups() -> None:
     assert (False, "not measured", "it crashed") == (found.passed, found.measured, found.why)
 
 
+@pytest.mark.parametrize(("count", "end"), [(4, "g3 0.3000"), (5, "and 1 more between")])
+def test_of_many_groups_the_lowest_and_the_highest_are_shown(count: int, end: str) -> None:
+    """The report has all of them."""
+    found = asked({}, *((f"g{place}", 30, place / 10) for place in range(count)))
+    assert end in found.measured
+    assert 4 == found.measured.count("30 rows")
+
+
 def test_each_group_is_shown_the_worst_first() -> None:
     """With its interval and its rows; both sides of a gap are named."""
     found = asked({"minimum": 0.7, "max_gap": 0.05}, ("a", 40, 0.9), ("b", 30, 0.6))
