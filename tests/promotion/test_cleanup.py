@@ -208,7 +208,7 @@ def test_what_people_are_busy_with_stays(churn: Store, monkeypatch: pytest.Monke
 def _authority() -> Any:
     from promotion.journal.records import Authority
 
-    return Authority("register", "anna", "trained")
+    return Authority("refuse", "anna", "not yet")
 
 
 def test_deleting_leaves_the_record(churn: Store) -> None:

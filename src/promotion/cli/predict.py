@@ -16,7 +16,6 @@ from promotion.cli.console import command, echo, echo_json, fit, talk
 from promotion.config.family import FamilyConfig, load_configs
 from promotion.config.settings import Settings
 from promotion.errors import UnknownFamily, UsageError
-from promotion.evaluation.tasks import task_of
 
 if TYPE_CHECKING:
     from datetime import date
@@ -145,6 +144,8 @@ def _config(settings: Settings, version: ModelVersion) -> FamilyConfig:
 def _asked(config: FamilyConfig, settings: Settings, source: Path | None, days: Days, count: int | None) -> AskedRows:
     """The rows the options mean."""
     if config.is_forecast:
+        from promotion.evaluation.tasks import task_of
+
         asked: AskedRows = task_of(config).rows(config, settings.home, source, days)
         return asked
     if any(days):

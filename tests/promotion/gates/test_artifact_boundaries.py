@@ -11,6 +11,7 @@ from tests.promotion.gates.cases import DIGEST, OTHER, a_config, a_context, answ
 
 from promotion.artifacts.files import MODEL_CARD
 from promotion.artifacts.provenance import Registered
+from promotion.config.family import FamilyConfig
 from promotion.gates import ARTIFACT, READY
 
 VIEW = {"name": "tiny-v1", "hash": DIGEST, "approved_by": "anna", "approved_on": date(2026, 1, 1)}
@@ -187,21 +188,19 @@ def test_a_family_that_trains_asks_for_its_trainings_signature(
 
 
 @pytest.mark.parametrize(
-    ("changes", "advice"),
+    ("config", "advice"),
     [
-        ({}, "vouches for its files: train it again"),
+        (a_training_family(), "vouches for its files: train it here (python src/models/train.py --model tiny)"),
         (
-            {"promotion": "manual", "candidates": None},
-            "vouches for its files; leave out gates.signature until somebody can",
+            a_config({"signature": "required"}),
+            "python scripts/register-model.py tiny-forest 2, if you know whose it is",
         ),
     ],
     ids=["trained here", "trained elsewhere"],
 )
-def test_a_missing_signature_says_what_can_be_done(changes: dict[str, Any], advice: str) -> None:
+def test_a_missing_signature_says_what_can_be_done(config: FamilyConfig, advice: str) -> None:
     """Training again helps where the family trains here only."""
-    context = a_context(a_config({"signature": "required"}, **changes), is_signed=False)
-
-    assert answer(context, "signature").why.endswith(advice)
+    assert answer(a_context(config, is_signed=False), "signature").why.endswith(advice)
 
 
 def test_anything_dangerous_is_named() -> None:
