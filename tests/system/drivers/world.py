@@ -94,7 +94,8 @@ class World:
         aliases = self.aliases()
         assert held[0] == aliases["production"]
         before = [event.number for event in self.journal.history(self.model) if event.from_stage is Stage.PRODUCTION]
-        previous = next((number for number in before if number != held[0]), None)
+        bad = {entry.number for entry in self.journal.entries(self.model) if entry.known_bad}
+        previous = next((number for number in before if number != held[0] and number not in bad), None)
         assert previous == aliases.get("previous")
         return held[0]
 
