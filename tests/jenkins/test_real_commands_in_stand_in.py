@@ -29,9 +29,8 @@ def real(*names: str, line: str) -> dict[str, str]:
     return dict.fromkeys(names, line)
 
 
-def credentials(folder: Path, database: Path) -> dict[str, dict[str, str]]:
+def credentials(database: Path, key: Path) -> dict[str, dict[str, str]]:
     """Those of a team whose journal is a file: real values where the commands use them."""
-    key = folder / "signing-key.pem"
     Keys(key).signing_key()
     return CREDENTIALS | {
         "promotion-database-url": {"kind": "string", "value": f"sqlite:///{database}"},
@@ -48,7 +47,7 @@ def test_a_commit_becomes_production(tmp_path: Path) -> None:
         "first",
         commands,
         causes=[PUSH],
-        credentials=credentials(tmp_path, workspace / "promotion.db"),
+        credentials=credentials(workspace / "promotion.db", tmp_path / "signing-key.pem"),
         agent={"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONIOENCODING": "utf-8"},
         repository=REPOSITORY,
     )
@@ -97,7 +96,7 @@ def ask(store: Store, folder: Path, **decisions: str) -> Outcome:
         params={"MODEL": GOVERNED},
         answers=answers,
         agent={"PROMOTION_HOME": str(store.home), "PROMOTION_CLOCK": "2026-12-09T09:00:00"},
-        credentials=credentials(folder, store.home / "promotion.db"),
+        credentials=credentials(store.home / "promotion.db", store.home / "keys" / "signing-key.pem"),
     )
     return execute(folder, [scenario.prepare(folder / "build")])["asked"]
 

@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from promotion.config.settings import Settings
 from promotion.data.files import write_whole
-from promotion.errors import DataError, PromotionError, SignatureRefused, SigningFailed
+from promotion.errors import DataError, JournalLocked, PromotionError, SignatureRefused, SigningFailed
 from promotion.journal.chain import canonical, moment
 from promotion.journal.journal import Journal
 from promotion.signing.keys import Keys
@@ -98,7 +98,7 @@ def checkpoint_folder(settings: Settings) -> Path:
     return Path(os.environ.get("PROMOTION_CHECKPOINTS") or settings.home / "checkpoints")
 
 
-def leave_checkpoint(journal: Journal, folder: Path, keys: Callable[[], Keys], report: Callable[[str], None]) -> None:
+def leave_checkpoint(journal: Journal, folder: Path, keys: Callable[[], Keys], report: Callable[[str], None]) -> bool:
     """Write a checkpoint of the chain as it ends now; never fails, because the move it follows is recorded already.
 
     Args:
@@ -106,6 +106,9 @@ def leave_checkpoint(journal: Journal, folder: Path, keys: Callable[[], Keys], r
         folder: Where to; made if missing.
         keys: Gives the signing key.
         report: Told when the checkpoint could not be signed, or not be written.
+
+    Returns:
+        False when another process keeps the journal, so that whatever comes next would wait for it once more.
     """
     try:
         (last,) = journal.history(limit=1)
@@ -118,6 +121,8 @@ def leave_checkpoint(journal: Journal, folder: Path, keys: Callable[[], Keys], r
             journal.note_checkpoint(last.sequence, last.hash)
     except (PromotionError, OSError) as error:
         report(f"⚠️ NO CHECKPOINT of the journal in {folder}: {error}; what was recorded stays recorded")
+        return not isinstance(error, JournalLocked)
+    return True
 
 
 def read_checkpoints(folder: Path) -> tuple[list[Checkpoint], list[str]]:

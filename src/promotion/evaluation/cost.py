@@ -18,7 +18,6 @@ model in its server (which is faster and smaller, but adds HTTP); and one reques
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -27,15 +26,13 @@ from typing import TYPE_CHECKING, Any
 
 from promotion.errors import ArtifactRefused, PromotionError
 from promotion.evaluation.cost_worker import BLOCK_REQUESTS
+from promotion.evaluation.received.process import shared_environment
 from promotion.gates.evidence import Measurement
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TIMEOUT_SECONDS = 120.0
-SOURCES = Path(__file__).resolve().parents[2]
-# A model needs no registry password; what it does not get it cannot leak.
-PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR")
 THREAD_POOLS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -83,12 +80,6 @@ def measure(artifact: Path, rows: pd.DataFrame, *, timeout: float = TIMEOUT_SECO
     if "failed" in figures:
         raise PromotionError(f"{artifact}: the model cannot answer a request of one row: {figures['failed']}")
     return Measurement(**figures)
-
-
-def shared_environment() -> dict[str, str]:
-    """What a process with a model in it sees of our environment: no one's credentials."""
-    kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    return {**kept, "PYTHONPATH": str(SOURCES)}
 
 
 def worker_environment() -> dict[str, str]:

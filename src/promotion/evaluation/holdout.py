@@ -16,7 +16,7 @@ from promotion.data.datasets import feature_schema_hash, load_dataset, split_dat
 from promotion.errors import PromotionError
 from promotion.evaluation.cost import measure
 from promotion.evaluation.metrics import METRICS, paired_difference, predicted_class, probability_of, scores
-from promotion.evaluation.received.answers import Answers
+from promotion.evaluation.received.predictions import Answers
 from promotion.evaluation.signature import data_problems, schema_problems
 from promotion.evaluation.slices import slice_figures
 from promotion.gates.evidence import Evaluation, Interval, Measurement, SliceFigure

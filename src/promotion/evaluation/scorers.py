@@ -13,7 +13,7 @@ import numpy as np
 from promotion.data.arrays import FloatArray, IntArray
 from promotion.errors import UsageError
 from promotion.evaluation.metrics import CONFIDENCE, scores
-from promotion.evaluation.received.answers import Answers
+from promotion.evaluation.received.predictions import Answers
 from promotion.gates.evidence import Interval
 
 _RESAMPLES, _FEWEST = 1000, 200

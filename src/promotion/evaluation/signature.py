@@ -50,7 +50,8 @@ def schema_problems(config: FamilyConfig, artifact: Path) -> list[str]:
     try:
         found = _signature_inputs(artifact)
     except (ArtifactRefused, ValueError, LookupError, TypeError, RecursionError) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        kind = "" if isinstance(error, ArtifactRefused) else f"{type(error).__name__}: "
+        reason = f"{kind}{' '.join(str(error).removeprefix('MLmodel: ').split())}"
         return [f"MLmodel: no readable signature with named columns ({reason}): register the model again with one"]
     expected = signature_types(config)
     wrong = [

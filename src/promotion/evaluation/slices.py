@@ -12,7 +12,7 @@ import pandas as pd
 from promotion.config.evidence import SliceRule
 from promotion.data.arrays import IntArray
 from promotion.errors import UsageError
-from promotion.evaluation.received.answers import Answers
+from promotion.evaluation.received.predictions import Answers
 from promotion.evaluation.scorers import Score, interval, score_of
 from promotion.gates.evidence import SliceFigure
 

@@ -35,11 +35,12 @@ class Reconciler(Families):
     """Compares the journal's rows, its events and MLflow, and makes them agree where it may.
 
     Attributes:
-        on_moved: Called after each recorded move, when MLflow was told, with whom to tell what it does.
+        on_moved: Called after each recorded move, when MLflow was told, with whom to tell; says whether the
+            journal can be written at all.
         attestations: Writes what a promotion rested on, before MLflow is told; None where nothing is attested.
     """
 
-    on_moved: Callable[[Callable[[str], None]], None] = field(default=lambda _report: None, kw_only=True)
+    on_moved: Callable[[Callable[[str], None]], bool] = field(default=lambda _report: True, kw_only=True)
     attestations: Attestations | None = field(default=None, kw_only=True)
 
     def synchronise(self, family: str, *, repair: bool = False) -> str:
@@ -244,7 +245,8 @@ class Reconciler(Families):
             problem = "; ".join(project(family, self.models(family), self.journal, self.registry, self.report))
             if not problem:
                 # First, because of a move that is done a checkpoint that is not there was taken away.
-                self.on_moved(self.report)
+                if not self.on_moved(self.report):
+                    return "the journal could not note that MLflow was told: another process keeps it"
                 self.journal.mark_done(pending)
                 self.report(f"{family}: MLflow shows what the journal holds")
                 return ""

@@ -11,7 +11,7 @@ from sklearn import metrics as reference
 
 from promotion.config.evidence import SliceRule
 from promotion.errors import UsageError
-from promotion.evaluation.received.answers import Answers
+from promotion.evaluation.received.predictions import Answers
 from promotion.evaluation.scorers import difference, interval, score_of
 from promotion.evaluation.slices import slice_figures
 

@@ -142,19 +142,22 @@ def test_all_differences_are_reported_together(heart: FamilyConfig, artifact: Pa
     ] == schema_problems(heart, artifact)
 
 
+NO_FILE = "missing or not an MLmodel file"
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (None, "FileNotFoundError"),
-        ("flavors: [", "ParserError"),
-        ("\x00", "ReaderError"),
-        ("just text", "TypeError"),
+        (None, f"{NO_FILE}: cannot be read"),
+        ("flavors: [", f"{NO_FILE}: 1: not readable as YAML"),
+        ("\x00", f"{NO_FILE}: 1: not readable as YAML: a control character"),
+        ("just text", f"{NO_FILE}: it has no section flavors"),
         ("flavors: {}", "KeyError: 'signature'"),
-        ("signature: {outputs: '[]'}", "KeyError: 'inputs'"),
-        ("signature: {inputs: null}", "TypeError"),
-        ("signature: {inputs: '[{'}", "JSONDecodeError"),
-        ('signature: {inputs: \'[{"type": "tensor", "tensor-spec": {}}]\'}', "KeyError: 'name'"),
-        ("[" * 5000, "RecursionError"),
+        ("flavors: {}\nsignature: {outputs: '[]'}", "KeyError: 'inputs'"),
+        ("flavors: {}\nsignature: {inputs: null}", "TypeError"),
+        ("flavors: {}\nsignature: {inputs: '[{'}", "JSONDecodeError"),
+        ('flavors: {}\nsignature: {inputs: \'[{"type": "tensor", "tensor-spec": {}}]\'}', "KeyError: 'name'"),
+        ("[" * 5000, f"{NO_FILE}: 1: sections in sections"),
     ],
 )
 def test_unreadable_signature(heart: FamilyConfig, tmp_path: Path, text: str | None, reason: str) -> None:

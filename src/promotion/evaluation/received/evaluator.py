@@ -17,10 +17,10 @@ from promotion.config.family import FamilyConfig
 from promotion.errors import PromotionError, UsageError
 from promotion.evaluation.cost import THREAD_POOLS
 from promotion.evaluation.cost_worker import BLOCK_REQUESTS, timed
-from promotion.evaluation.received import answers as read
-from promotion.evaluation.received.answers import Answers
+from promotion.evaluation.received import predictions as read
 from promotion.evaluation.received.columns import missing_columns, typed_rows
 from promotion.evaluation.received.flavours import ReceivedModel, describe_model
+from promotion.evaluation.received.predictions import Answers
 from promotion.evaluation.received.predictor import open_worker
 from promotion.evaluation.received.process import ModelWorker
 from promotion.evaluation.received.rows import HoldoutFile

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from promotion.config.evidence import RunLimits
 from promotion.errors import PromotionError
-from promotion.evaluation.cost import shared_environment
 from promotion.evaluation.received import sandbox
 from promotion.evaluation.received.worker import FRAME
 
@@ -36,6 +35,15 @@ _MAX_SAID = 300
 _MEGABYTE = 1e6
 _LOOK_SECONDS = 0.2
 _CHUNK = 1 << 20
+_SOURCES = Path(__file__).resolve().parents[3]
+# A model needs no registry password; what it does not get it cannot leak.
+_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR")
+
+
+def shared_environment() -> dict[str, str]:
+    """What a process with a model in it sees of our environment: no one's credentials."""
+    kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return {**kept, "PYTHONPATH": str(_SOURCES)}
 
 
 class ModelFailed(PromotionError):

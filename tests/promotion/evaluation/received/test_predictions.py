@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from promotion.evaluation.received.answers import classes, numbers
+from promotion.evaluation.received.predictions import classes, numbers
 from promotion.evaluation.received.process import ModelFailed, RawAnswers, _parsed
 from promotion.evaluation.received.worker import packed
 
