@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from promotion.errors import ArtifactTampered
 from promotion.journal.chain import digest as digest_of
-from promotion.journal.reader import JournalReader
 from promotion.journal.records import Event, Known, Provenance, Registration
+
+if TYPE_CHECKING:
+    from promotion.journal.reader import JournalReader
 
 ACTION = "register"
 """What the record calls it."""

@@ -22,11 +22,12 @@ from promotion.config.family import FamilyConfigs
 from promotion.errors import ArtifactRefused, PromotionError
 from promotion.evaluation.tasks import task_of_artifact
 from promotion.evaluation.tree_check import find_unsafe_tree
-from promotion.journal.reader import JournalReader
 from promotion.registry.contract import ModelVersion, Registry
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from promotion.journal.reader import JournalReader
 
 _PICKLES = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
 

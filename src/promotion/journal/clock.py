@@ -6,11 +6,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
-
-from sqlalchemy import Connection, text
+from typing import TYPE_CHECKING, Any
 
 from promotion.errors import ClockSkewed, UsageError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 VARIABLE = "PROMOTION_CLOCK"
 """Sets the time for everything the journal records and every period it counts, ISO 8601.
@@ -100,6 +101,8 @@ def read_time(connection: Connection) -> ClockReading:
     if connection.dialect.name != "postgresql":
         moment = now()
         return ClockReading(moment, moment)
+    from sqlalchemy import text  # what scores a model must not hold a database library
+
     before = local()
     shared: datetime = connection.execute(text("SELECT pg_catalog.clock_timestamp()")).scalar_one()
     after = local()
