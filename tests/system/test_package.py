@@ -138,7 +138,7 @@ def test_the_wheel_fits_beside_somebodys_own_pins(pins: tuple[str, ...], wheel: 
     acts = ["rollback 1", "rollback 2", "promote 2", "promote 1", "stage 2", "promote 1", "register 1"]
     assert acts == found["history"]
     assert {"1": "Production", "2": "Archived"} == found["shown"]
-    assert {"production": 1, "previous": 2} == found["aliases"]
+    assert {"production": 1} == found["aliases"], "the version that was left is known bad"
     assert "churn v1 is in Production already: nothing to do" == found["refused"]
     assert "pickle" in found["unloadable"].lower()
     assert [0, 1] == found["answers"]

@@ -233,7 +233,8 @@ def test_two_trainings_at_once(two: FamilyConfig, settings: Settings) -> None:
     )
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "PROMOTION_HOME": str(settings.home)}
     processes = [
-        subprocess.Popen([sys.executable, "-c", code, two.model_dump_json()], env=environment) for _ in range(2)
+        subprocess.Popen([sys.executable, "-c", code, two.model_dump_json(exclude_unset=True)], env=environment)
+        for _ in range(2)
     ]
     assert [0, 0] == [process.wait(timeout=100) for process in processes]
     assert 4 == len(versions(settings))

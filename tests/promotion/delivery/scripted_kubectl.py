@@ -179,7 +179,11 @@ def _revise(objects: dict[str, Any], deployment: dict[str, Any]) -> None:
     labels = {**template["metadata"]["labels"], "pod-template-hash": mark}
     objects[f"replicaset/{metadata['name']}-{mark}"] = {
         "kind": "ReplicaSet",
-        "metadata": {"name": f"{metadata['name']}-{mark}", "labels": labels, "annotations": {REVISION: number}},
+        "metadata": {
+            "name": f"{metadata['name']}-{mark}",
+            "labels": labels,
+            "annotations": dict(metadata["annotations"]),
+        },
         "spec": {"template": template},
     }
     deployment["looked"] = 0
@@ -351,6 +355,9 @@ def _undo(objects: dict[str, Any], name: str, flags: list[str]) -> str:
     for key, item in objects.items():
         if key.startswith(f"replicaset/{name}-") and item["metadata"]["annotations"][REVISION] == number:
             deployment["spec"]["template"] = item["spec"]["template"]
+            # kubectl puts back what the Deployment said of itself then; the controller had copied it.
+            said = {name: value for name, value in item["metadata"]["annotations"].items() if name != REVISION}
+            deployment["metadata"]["annotations"] |= said
             deployment["metadata"]["generation"] += 1
             _revise(objects, deployment)
             return f"deployment.apps/{name} rolled back\n"
