@@ -18,10 +18,12 @@ from tests.system.drivers.commands import Commands, Finished, Kind
 from tests.system.drivers.world import MODEL, World, register
 
 from promotion.audit import verify_journal
+from promotion.audit.checkpoints import read_checkpoints
 from promotion.audit.source import JournalSource
 from promotion.config.settings import REPOSITORY
 from promotion.delivery.deployments import Deployments
 from promotion.delivery.records import Environment
+from promotion.signing.keys import Keys
 
 PROMOTE, DEPLOY = "scripts/promote-model.py", "scripts/deploy-model.py"
 
@@ -36,7 +38,7 @@ class Scene:
 
     def environment(self) -> dict[str, str]:
         """Where a command finds both."""
-        return {**self.world.environment, **self.cluster.environment}
+        return {**self.world.environment, **self.cluster.environment, "PROMOTION_KEYS": str(self.world.home / "keys")}
 
     def arguments(self, image: str) -> list[str]:
         """The command line that deploys an image."""
@@ -58,7 +60,9 @@ class Scene:
         assert self.images[image] == self.cluster.runs(MODEL)
         assert version == self.world.production()
         assert Deployments(self.world.journal).unfinished(MODEL, Environment.PRODUCTION) is None
-        assert [] == list(verify_journal(JournalSource(self.world.journal), [], {}).findings)
+        checkpoints, _ = read_checkpoints(self.world.home / "checkpoints")
+        trusted = Keys(self.world.home / "keys" / "signing-key.pem").trusted()
+        assert [] == list(verify_journal(JournalSource(self.world.journal), checkpoints, trusted).findings)
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +80,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, model_folder: Path, comma
         assert entry.digest is not None
         images[name] = cluster.image(MODEL, number, entry.digest, family=MODEL, behaviour=behaviour).reference
 
-    assert 0 == commands(PROMOTE, MODEL, "1", environment=world.environment).code
+    assert 0 == commands(PROMOTE, MODEL, "1", environment=scene.environment()).code
     add("old", 1, "well")
     done = commands(DEPLOY, *scene.arguments("old"), environment=scene.environment())
     assert 0 == done.code, done.err
-    assert 0 == commands(PROMOTE, MODEL, "2", environment=world.environment).code
+    assert 0 == commands(PROMOTE, MODEL, "2", environment=scene.environment()).code
     add("good", 2, "well")
     add("bad", 2, "crash")
     with cluster.changed() as state:

@@ -120,7 +120,9 @@ def leave_checkpoint(journal: Journal, folder: Path, keys: Callable[[], Keys], r
         if signature:
             journal.note_checkpoint(last.sequence, last.hash)
     except (PromotionError, OSError) as error:
-        report(f"⚠️ NO CHECKPOINT of the journal in {folder}: {error}; what was recorded stays recorded")
+        # A locked journal says of itself that nothing moved, which is not so here.
+        why = "another process keeps the journal" if isinstance(error, JournalLocked) else error
+        report(f"⚠️ NO CHECKPOINT of the journal in {folder}: {why}; what was recorded stays recorded")
         return not isinstance(error, JournalLocked)
     return True
 
