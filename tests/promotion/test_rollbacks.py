@@ -376,12 +376,14 @@ def test_a_registry_that_is_down_before_the_commit_moves_nothing(served: Store, 
     """It cannot even be asked: failed, nothing moved."""
     registry = Watched(served.registry)
     service = served.service(*([family] if family else []), registry=registry)
+    for number in (served.register("plain"), served.register("plain")) if family is None else ():
+        service.promote(service.check(service.candidate("plain", number)), MOVER)
     entries = service.journal.entries()
     registry.versions = _down  # type: ignore[attr-defined]
     registry.version = _down  # type: ignore[attr-defined]
 
     with pytest.raises(RegistryUnreachable):
-        roll_back(service, "tiny" if family else MODEL, None, MOVER)
+        roll_back(service, "tiny" if family else "plain", None, MOVER)
 
     assert entries == service.journal.entries()
 

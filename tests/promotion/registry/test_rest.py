@@ -174,7 +174,8 @@ def test_a_server_that_fails_for_ever_is_asked_three_times(status: int, waits: l
 @pytest.mark.usefixtures("waits")
 def test_a_failure_that_passes_is_not_noticed() -> None:
     """One 503 and one broken connection, then the answer: the caller sees the answer."""
-    page = json.dumps({"registered_models": [{"name": "forest", "latest_versions": [VERSION]}]})
+    unstaged = {**VERSION, "current_stage": "None"}
+    page = json.dumps({"registered_models": [{"name": "forest", "latest_versions": [unstaged]}]})
     with serving(lambda index, _method, _path: [(503, ""), None, (200, page)][index]) as (uri, seen):
         assert ["forest"] == [model.name for model in RestRegistry(uri).models()]
     assert 3 == len(seen)
@@ -323,8 +324,8 @@ def test_a_redirected_write_is_not_turned_into_a_read() -> None:
     assert ["POST"] == [method for method, _, _ in seen]
 
 
-def test_a_path_prefix_is_kept_and_listings_cost_one_request() -> None:
-    """A server below a path works, and the listing and the tag search take one request each."""
+def test_a_path_prefix_is_kept_and_listings_cost_few_requests() -> None:
+    """A server below a path works; the tag search takes one request, the listing one more for a model in a stage."""
     page = json.dumps(
         {
             "registered_models": [
@@ -338,7 +339,7 @@ def test_a_path_prefix_is_kept_and_listings_cost_one_request() -> None:
         (model,) = registry.models()
         assert ({"production": 3}, Stage.PRODUCTION) == (model.aliases, model.versions[0].stage)
         assert ["forest v3"] == [str(version) for version in registry.tagged("best_model", "true")]
-    assert 2 == len(seen)
+    assert 3 == len(seen)
     assert all(path.startswith("/mlflow/api/2.0/mlflow/") for _, path, _ in seen)
 
 
