@@ -19,6 +19,8 @@ from promotion.delivery.status import Status, status
 from promotion.errors import GateRefused, NothingToDo, UsageError
 from promotion.service import Mover
 
+pytestmark = pytest.mark.needs("kubectl")
+
 TEMPLATE: Path = ("f:spec", "f:template", "f:spec")
 SERVER: Path = (*TEMPLATE, "f:containers", 'k:{"name": "server"}')
 COMMAND: dict[Path, Any] = {(*SERVER, "f:command"): ["sh", "-c", "serve-something-else"]}

@@ -15,6 +15,8 @@ from promotion.registry.stages import Stage
 from promotion.rollbacks import roll_back
 from promotion.service import Mover
 
+pytestmark = pytest.mark.needs("kubectl")
+
 
 def is_serving(scene: ModelScene, number: int) -> bool:
     """Whether three pods of a version serve, with autoscaler and Service."""

@@ -10,6 +10,8 @@ from promotion.delivery.errors import DeploymentFailed
 from promotion.delivery.records import DeploymentState, Environment
 from promotion.errors import UsageError
 
+pytestmark = pytest.mark.needs("kubectl")
+
 
 def test_the_first_deployment_waits_for_the_pods_the_autoscaler_wants(unserved: ModelScene) -> None:
     """A Deployment is born with one pod; it is done when the autoscaler's least are there."""
