@@ -16,6 +16,7 @@ from promotion.registry.contract import (
     ModelVersion,
     RegisteredModel,
     TrackedRun,
+    by_name,
     finite,
     from_milliseconds,
     search_literal,
@@ -55,7 +56,7 @@ class ClientRegistry:
     def models(self) -> list[RegisteredModel]:
         """Every registered model by name, each with the versions that a listing shows."""
         found = [_model(item) for item in self._pages("search_registered_models")]
-        return sorted(with_whole_stages(found, self._all), key=lambda model: model.name)
+        return sorted(with_whole_stages(found, self._search), key=lambda model: model.name)
 
     def model(self, name: str) -> RegisteredModel:
         """One registered model."""
@@ -64,11 +65,11 @@ class ClientRegistry:
                 found = _model(self._client.get_registered_model(name))
         except _NotThere as error:
             raise unknown_model(name, [model.name for model in self.models()]) from error
-        return with_whole_stages([found], self._all)[0]
+        return with_whole_stages([found], self._search)[0]
 
     def versions(self, name: str) -> list[ModelVersion]:
         """All versions of one registered model, newest first."""
-        found = self._search(f"name = {search_literal(name)}")
+        found = self._search(by_name(name))
         if not found:
             self.model(name)
         return sorted(found, key=lambda version: -version.number)
@@ -202,9 +203,6 @@ class ClientRegistry:
         # It prints the traceback of each error that is also raised; ours is one line.
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         return MlflowClient(tracking_uri=self._tracking_uri, registry_uri=self.uri)
-
-    def _all(self, name: str | None) -> list[ModelVersion]:
-        return self._search("" if name is None else f"name = {search_literal(name)}")
 
     def _search(self, condition: str) -> list[ModelVersion]:
         found = self._pages("search_model_versions", filter_string=condition)

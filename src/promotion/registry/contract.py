@@ -162,22 +162,21 @@ class Registry(Protocol):
 
 
 def with_whole_stages(
-    models: Sequence[RegisteredModel], search: Callable[[str | None], Iterable[ModelVersion]]
+    models: Sequence[RegisteredModel], search: Callable[[str], Iterable[ModelVersion]]
 ) -> list[RegisteredModel]:
     """Add the versions that MLflow's own listing hides: of several in a stage it shows the highest number.
 
     Args:
         models: As MLflow lists them.
-        search: All versions of a registered model; of all registered models for None.
+        search: The versions that MLflow's search finds by a condition; all of them by an empty one.
     """
     staged = [model.name for model in models if any(version.stage in SERVING for version in model.versions)]
-    found = (
-        [version for name in staged for version in search(name)] if len(staged) <= _ASKED_ONE_BY_ONE else search(None)
-    )
+    conditions = [by_name(name) for name in staged] if len(staged) <= _ASKED_ONE_BY_ONE else [""]
     hidden: dict[str, list[ModelVersion]] = {}
-    for version in found:
-        if version.stage in SERVING:
-            hidden.setdefault(version.model, []).append(version)
+    for condition in conditions:
+        for version in search(condition):
+            if version.stage in SERVING:
+                hidden.setdefault(version.model, []).append(version)
     return [
         replace(
             model,
@@ -230,6 +229,11 @@ def search_literal(text: str) -> str:
         if mark not in text:
             return f"{mark}{text}{mark}"
     raise UsageError(f"{text!r} contains both kinds of quotation marks: MLflow cannot search for it")
+
+
+def by_name(model: str) -> str:
+    """The condition of MLflow's search that selects the versions of a registered model."""
+    return f"name = {search_literal(model)}"
 
 
 def unknown_model(name: str, known: Sequence[str]) -> UnknownModel:

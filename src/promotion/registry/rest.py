@@ -16,6 +16,7 @@ from promotion.registry.contract import (
     ModelVersion,
     RegisteredModel,
     TrackedRun,
+    by_name,
     finite,
     from_milliseconds,
     search_literal,
@@ -51,7 +52,7 @@ class RestRegistry:
     def models(self) -> list[RegisteredModel]:
         """Every registered model by name, each with the versions that a listing shows."""
         found = self._pages("registered-models/search", "registered_models", self._model)
-        return sorted(with_whole_stages(found, self._all), key=lambda model: model.name)
+        return sorted(with_whole_stages(found, self._search), key=lambda model: model.name)
 
     def model(self, name: str) -> RegisteredModel:
         """One registered model."""
@@ -59,11 +60,11 @@ class RestRegistry:
             answer = self._server.get("registered-models/get", name=name)
         except NotThere as error:
             raise unknown_model(name, [model.name for model in self.models()]) from error
-        return with_whole_stages([self._parsed(answer, "registered_model", self._model)], self._all)[0]
+        return with_whole_stages([self._parsed(answer, "registered_model", self._model)], self._search)[0]
 
     def versions(self, name: str) -> list[ModelVersion]:
         """All versions of one registered model, newest first."""
-        found = self._search(f"name = {search_literal(name)}")
+        found = self._search(by_name(name))
         if not found:
             self.model(name)
         return sorted(found, key=lambda version: -version.number)
@@ -176,9 +177,6 @@ class RestRegistry:
         if number not in known:
             raise unknown_version(name, number, known) from error
         raise RegistryBroken(f"{self._server.shown}: lists {name} v{number} but cannot open it: {error}") from error
-
-    def _all(self, name: str | None) -> list[ModelVersion]:
-        return self._search("" if name is None else f"name = {search_literal(name)}")
 
     def _search(self, condition: str) -> list[ModelVersion]:
         return self._pages("model-versions/search", "model_versions", self._version, filter=condition)
