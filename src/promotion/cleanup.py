@@ -13,7 +13,7 @@ from promotion.errors import UnknownModel, UsageError
 from promotion.journal import clock
 from promotion.journal.journal import Journal
 from promotion.journal.periods import version_acts
-from promotion.journal.records import Authority, Entry
+from promotion.journal.records import Authority, Entry, Place, place_of
 from promotion.journal.reviews import Reviews
 from promotion.reconcile.reconciler import Reconciler
 from promotion.registry.contract import ModelVersion
@@ -21,8 +21,6 @@ from promotion.registry.stages import Stage
 
 ACTION = "cleanup"
 """What the record calls a deletion; written before MLflow is told, so that a killed cleanup can be finished."""
-
-VersionPlace = tuple[str, int]
 
 _ACTIVE = (Stage.PRODUCTION, Stage.STAGING)
 
@@ -52,15 +50,15 @@ class CleanupVerdict:
 class _Facts:
     """What is known of a family beside its versions, by row of the journal or by model and number."""
 
-    entries: Mapping[VersionPlace, Entry]
-    way_back: Collection[VersionPlace]
+    entries: Mapping[Place, Entry]
+    way_back: Collection[Place]
     ended: Mapping[int, datetime]
     rehearsed: Collection[int]
     begun: Collection[int]
     approved: Collection[int]
-    incidents: Collection[VersionPlace]
-    best: Collection[VersionPlace]
-    aliases: Mapping[VersionPlace, Sequence[str]]
+    incidents: Collection[Place]
+    best: Collection[Place]
+    aliases: Mapping[Place, Sequence[str]]
     days: int
     now: datetime
 
@@ -90,7 +88,7 @@ def review_versions(service: Reconciler, family: str, keep: int) -> list[Cleanup
     verdicts: list[CleanupVerdict] = []
     for versions in models:
         for age, version in enumerate(versions):
-            entry = facts.entries.get(_place(version))
+            entry = facts.entries.get(place_of(version))
             is_begun = entry is not None and entry.id in facts.begun
             kept = _protection(version, entry, facts)
             if not kept and not is_begun and age < keep:
@@ -144,13 +142,13 @@ def clean_up(
     """
     if clock.is_set():
         raise UsageError(f"{clock.VARIABLE} is set: a rehearsal deletes nothing; unset it, or look with --dry-run")
-    wanted = {_place(verdict.version) for verdict in agreed if not verdict.kept}
+    wanted = {place_of(verdict.version) for verdict in agreed if not verdict.kept}
     deleted: list[CleanupVerdict] = []
     for family in sorted({service.family(model) for model, _ in wanted}):
         with service.journal.family_lock(family):
             # Between the question and the answer somebody may have promoted one of them.
             for verdict in review_versions(service, family, keep):
-                if not verdict.kept and _place(verdict.version) in wanted:
+                if not verdict.kept and place_of(verdict.version) in wanted:
                     _delete(service, family, verdict, Authority(ACTION, actor, reason))
                     deleted.append(verdict)
     if deleted:
@@ -194,13 +192,9 @@ def _delete(service: Reconciler, family: str, verdict: CleanupVerdict, authority
     service.report(f"{verdict} deleted from MLflow")
 
 
-def _place(version: ModelVersion | Entry) -> VersionPlace:
-    return version.model, version.number
-
-
-def _read(service: Reconciler, family: str) -> tuple[list[list[ModelVersion]], dict[VersionPlace, list[str]]]:
+def _read(service: Reconciler, family: str) -> tuple[list[list[ModelVersion]], dict[Place, list[str]]]:
     models: list[list[ModelVersion]] = []
-    aliases: dict[VersionPlace, list[str]] = {}
+    aliases: dict[Place, list[str]] = {}
     for name in sorted(service.models(family)):
         try:
             found = service.registry.model(name).aliases
@@ -213,7 +207,7 @@ def _read(service: Reconciler, family: str) -> tuple[list[list[ModelVersion]], d
 
 
 def _facts(
-    service: Reconciler, family: str, versions: Sequence[ModelVersion], aliases: Mapping[VersionPlace, Sequence[str]]
+    service: Reconciler, family: str, versions: Sequence[ModelVersion], aliases: Mapping[Place, Sequence[str]]
 ) -> _Facts:
     journal = service.journal
     config = service.configs.get(family)
@@ -223,7 +217,7 @@ def _facts(
     reviews = Reviews(journal)
     newest = max((version.tags.get(ROUND_TAG, "") for version in versions), default="")
     return _Facts(
-        entries={_place(entry): entry for entry in entries},
+        entries={place_of(entry): entry for entry in entries},
         way_back=_way_back(journal, family, entries, {row.version_id: row.served for row in acts if row.served}),
         ended={row.version_id: row.ended for row in acts if row.ended},
         rehearsed={row.version_id for row in acts if row.is_rehearsed},
@@ -231,7 +225,7 @@ def _facts(
         approved=reviews.approved_versions(family),
         incidents={(incident.model, incident.number) for incident in reviews.incidents()},
         best={
-            _place(version)
+            place_of(version)
             for version in versions
             if version.tags.get(BEST_TAG) == "true" and version.tags.get(ROUND_TAG, "") == newest
         },
@@ -241,13 +235,13 @@ def _facts(
     )
 
 
-def _way_back(journal: Journal, family: str, entries: Sequence[Entry], served: Mapping[int, int]) -> set[VersionPlace]:
+def _way_back(journal: Journal, family: str, entries: Sequence[Entry], served: Mapping[int, int]) -> set[Place]:
     """Who served before the present version, and, should that one be known bad, who served before it."""
     previous = journal.previous(family)
     sound = [entry for entry in entries if entry.id in served and not entry.known_bad]
     elsewhere = [entry for entry in sound if entry.stage is not Stage.PRODUCTION]
     last = max(elsewhere, key=lambda entry: served[entry.id], default=None)
-    return {_place(entry) for entry in (previous, last) if entry}
+    return {place_of(entry) for entry in (previous, last) if entry}
 
 
 def _protection(version: ModelVersion, entry: Entry | None, facts: _Facts) -> str:
@@ -255,10 +249,10 @@ def _protection(version: ModelVersion, entry: Entry | None, facts: _Facts) -> st
     rules: tuple[Callable[[], str], ...] = (
         lambda: f"in {version.stage}" if version.stage in _ACTIVE else "",
         lambda: f"in {entry.stage}, says the journal" if entry and entry.stage in _ACTIVE else "",
-        lambda: "a rollback returns to it" if _place(version) in facts.way_back else "",
-        lambda: "the best of the newest training" if _place(version) in facts.best else "",
-        lambda: f"alias {', '.join(facts.aliases[_place(version)])}" if _place(version) in facts.aliases else "",
-        lambda: "it has an open incident" if _place(version) in facts.incidents else "",
+        lambda: "a rollback returns to it" if place_of(version) in facts.way_back else "",
+        lambda: "the best of the newest training" if place_of(version) in facts.best else "",
+        lambda: f"alias {', '.join(facts.aliases[place_of(version)])}" if place_of(version) in facts.aliases else "",
+        lambda: "it has an open incident" if place_of(version) in facts.incidents else "",
         lambda: "it is being approved" if entry and entry.id in facts.approved else "",
         lambda: _retained(version, entry, facts),
     )

@@ -128,6 +128,15 @@ class Known(Protocol):
         """Run that made it."""
 
 
+Place = tuple[str, int]
+"""Registered model and MLflow's number."""
+
+
+def place_of(version: Known) -> Place:
+    """What tells a version from every other one."""
+    return version.model, version.number
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One version and the stage it goes to.

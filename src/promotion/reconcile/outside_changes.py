@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from promotion.journal.records import Change, Entry, Known
+from promotion.journal.records import Change, Entry, Known, Place, place_of
 from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
-
-Place = tuple[str, int]
-"""Registered model and MLflow's number."""
 
 GONE = "no longer in MLflow"
 """Why a version leaves that nobody can put back."""
@@ -52,13 +49,14 @@ def compare_with_mlflow(
         versions: Every version MLflow shows in the family's registered models.
         production_alias: Model and version that an alias `production` points at, when it is not the journal's.
     """
-    known = {_place(entry): entry for entry in entries}
+    known = {place_of(entry): entry for entry in entries}
     held = {place: entry.stage for place, entry in known.items()}
-    shown = {_place(version): version for version in versions}
+    shown = {place_of(version): version for version in versions}
     wanted = {place: version.stage for place, version in shown.items()}
     current = next((entry for entry in entries if entry.stage is Stage.PRODUCTION), None)
     productions = [shown[place] for place in sorted(shown) if shown[place].stage is Stage.PRODUCTION]
-    newcomers = [_place(version) for version in productions if current is None or _place(version) != _place(current)]
+    places = [place_of(version) for version in productions]
+    newcomers = [place for place in places if current is None or place != place_of(current)]
     serving = max(newcomers, key=lambda place: (shown[place].updated_at, place), default=None)
     lines = [production_line(productions, current)] if len(productions) > 1 else []
     if production_alias and production_alias not in newcomers:
@@ -78,10 +76,10 @@ def compare_with_mlflow(
     lines += [
         f"{change.version}: MLflow shows {shown[place].stage}, the journal {held.get(place, Stage.NONE)}"
         for change in changes
-        if shown[place := _place(change.version)].stage is not held.get(place, Stage.NONE)
+        if shown[place := place_of(change.version)].stage is not held.get(place, Stage.NONE)
     ]
     for entry in entries:
-        if entry.stage in {Stage.PRODUCTION, Stage.STAGING} and _place(entry) not in shown:
+        if entry.stage in {Stage.PRODUCTION, Stage.STAGING} and place_of(entry) not in shown:
             lines.append(f"{entry} was in {entry.stage} and is no longer in MLflow")
             changes.insert(0, Change(entry, Stage.ARCHIVED, found=GONE))
     bad = [known[place] for place in newcomers if place in known and known[place].known_bad]
@@ -103,7 +101,7 @@ def production_alias(aliases: Mapping[str, Mapping[str, int]], current: Entry | 
         current: The journal's Production.
     """
     targets = [(model, found["production"]) for model, found in aliases.items() if "production" in found]
-    return next((target for target in targets if current is None or target != _place(current)), None)
+    return next((target for target in targets if current is None or target != place_of(current)), None)
 
 
 def alias_lines(
@@ -127,10 +125,6 @@ def alias_lines(
     return lines
 
 
-def _place(version: Known) -> Place:
-    return version.model, version.number
-
-
 def _alias_line(target: Place, shown: Mapping[Place, ModelVersion], current: Entry | None) -> str:
     model, number = target
     where = f"v{number} ({shown[target].stage})" if target in shown else f"v{number}, which MLflow does not have"
@@ -141,7 +135,7 @@ def _found(version: ModelVersion, to: Stage, serving: Place | None, productions:
     """What MLflow shows of a version that moves, where that is not simply the stage it goes to."""
     if version.stage is to:
         return ""
-    if _place(version) == serving:
+    if place_of(version) == serving:
         return f"{version.stage}, with the alias production"
     names = " and ".join(str(each) for each in productions)
     winner = "{} v{}".format(*serving) if serving else "another version"
