@@ -11,7 +11,7 @@ from promotion.artifacts.provenance import Registered, registered
 from promotion.artifacts.requirements import foreign_requirements
 from promotion.artifacts.scanning import problems as scan
 from promotion.artifacts.signature import sign_artifact
-from promotion.config.policy import Approvals
+from promotion.config.policy import machine_accounts
 from promotion.errors import ArtifactTampered, GateRefused, NothingToDo, PromotionError, UsageError
 from promotion.journal.records import Entry, Registration
 from promotion.registry.contract import ModelVersion, TrackedRun
@@ -137,8 +137,7 @@ def _require_trainer(trainer: str, machines: Sequence[str]) -> None:
 
 def _machines(service: PromotionService, version: ModelVersion) -> Sequence[str]:
     config = service.configs.owner(version.model)
-    default: Sequence[str] = Approvals.model_fields["ci_accounts"].default
-    return config.approvals.ci_accounts if config and config.approvals else default
+    return machine_accounts(config.approvals if config else None)
 
 
 def _lineage(version: ModelVersion, run: TrackedRun | None, findings: Sequence[str]) -> dict[str, Any]:

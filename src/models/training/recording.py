@@ -18,7 +18,7 @@ from promotion.artifacts.signature import sign_artifact
 from promotion.auto import BEST_TAG, ROUND_TAG, newest_round
 from promotion.config.commit import Commit, current_commit
 from promotion.config.family import FamilyConfig
-from promotion.config.policy import Approvals
+from promotion.config.policy import machine_accounts
 from promotion.config.settings import REPOSITORY, Settings
 from promotion.data.arrays import FloatArray
 from promotion.data.datasets import Dataset, Partition, feature_schema_hash
@@ -78,7 +78,7 @@ class Round:
         self.trainers = trainers(
             actor(),
             self.commit.author if self.commit else None,
-            config.approvals.ci_accounts if config.approvals else Approvals.model_fields["ci_accounts"].default,
+            machine_accounts(config.approvals),
         )
         self._config = config
         self._dataset = dataset

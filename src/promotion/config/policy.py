@@ -161,6 +161,12 @@ class Approvals(Strict):
         return self
 
 
+def machine_accounts(approvals: Approvals | None) -> list[str]:
+    """Accounts that are no persons; the usual ones where a family asks for no approvals."""
+    usual: list[str] = Approvals.model_fields["ci_accounts"].default
+    return approvals.ci_accounts if approvals else usual
+
+
 class Access(Strict):
     """Who may move versions into a stage; without a list anybody. Names are claims, unless approvals are signed.
 

@@ -25,7 +25,7 @@ from promotion.approvals.people import actor, trainers
 from promotion.auto import ROUND_TAG
 from promotion.config.commit import Commit, current_commit
 from promotion.config.family import FamilyConfig
-from promotion.config.policy import Approvals
+from promotion.config.policy import machine_accounts
 from promotion.config.settings import REPOSITORY, Settings
 from promotion.data.datasets import feature_schema_hash
 from promotion.gates.evidence import Interval
@@ -95,7 +95,7 @@ def record_ensemble(
     persons = trainers(
         actor(),
         commit.author if commit else None,
-        config.approvals.ci_accounts if config.approvals else Approvals.model_fields["ci_accounts"].default,
+        machine_accounts(config.approvals),
     )
     model, learned = config.registered_model, outcome.learned
     facts = ForecastFacts(
