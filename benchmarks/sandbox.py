@@ -97,7 +97,7 @@ def _started(folder: Path, rounds: int) -> float:
     python = Path(sys.executable)
     command = [str(python), "-c", ""]
     prefixes = sandbox.interpreter_prefixes(python)
-    boxed = sandbox.sandboxed(command, sandbox.model_folder(folder), Path(__file__), _LIMITS, prefixes)
+    boxed = sandbox.sandboxed(command, sandbox.readable(folder), Path(__file__), _LIMITS, prefixes)
 
     def run(line: list[str]) -> Callable[[], object]:
         return lambda: subprocess.run(line, env=sandbox.environment(), check=True)  # noqa: S603  # our own lines

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from promotion.data.arrays import FloatArray, IntArray
 from promotion.evaluation.received.process import ModelFailed, RawAnswers
-from promotion.evaluation.received.rows import class_name
+from promotion.evaluation.received.rows import class_name, class_order
 
 _BINARY = 2
 _SUM_TOLERANCE = 1e-2
@@ -108,19 +108,19 @@ def _of_numbers(values: FloatArray, names: Sequence[str]) -> Answers:
             f"the model answers {values.flat[0]:g}, which is neither one of the classes ({', '.join(names[:5])}) nor a "
             "probability"
         )
-    positive = values if names[1] == sorted(names, key=_by_value)[1] else 1 - values
+    positive = values if names[1] == sorted(names, key=class_order)[1] else 1 - values
     return Answers((positive > 0.5).astype(np.int64), positive)  # noqa: PLR2004  # as scikit-learn's predict
 
 
 def _of_columns(values: FloatArray, raw: RawAnswers, names: Sequence[str]) -> Answers:
     """A probability for each class."""
-    columns = [class_name(name) for name in raw.classes] if raw.classes else sorted(names, key=_by_value)
+    columns = [class_name(name) for name in raw.classes] if raw.classes else sorted(names, key=class_order)
     if len(columns) != values.shape[1]:
         raise ModelFailed(f"the model answers {values.shape[1]} values a row for {len(columns)} classes")
     if values.min() < 0 or np.abs(values.sum(axis=1) - 1).max() > _SUM_TOLERANCE:
         raise ModelFailed("the model answers several values a row that are no probabilities: they do not add up to 1")
     if raw.classes and not set(columns) & set(names) and set(columns) == {str(place) for place in range(len(names))}:
-        columns = sorted(names, key=_by_value)
+        columns = sorted(names, key=class_order)
     ordered = np.zeros((len(values), len(names)))
     for place, name in enumerate(names):
         if name in columns:
@@ -142,13 +142,6 @@ def _coded(names: Sequence[str], found: set[str]) -> list[str]:
 def _places(found: Sequence[str], names: Sequence[str]) -> IntArray:
     places = {name: place for place, name in enumerate(names)}
     return np.array([places.get(name, _UNKNOWN) for name in found], dtype=np.int64)
-
-
-def _by_value(name: str) -> tuple[int, float, str]:
-    try:
-        return 0, float(name), ""
-    except ValueError:
-        return 1, 0.0, name
 
 
 def _require_finite(values: NDArray[np.floating], first: int) -> None:

@@ -35,8 +35,7 @@ def open_worker(
         ArtifactRefused: It runs code, and the family's file does not allow that.
         EnvironmentRefused: Its own libraries cannot be installed.
     """
-    if model.runs_code and config.artifacts.code != "sandbox":
-        raise ArtifactRefused(f"{model.runs_code}, so it is not loaded: {sandbox_line(config)}")
+    _require_allowed(config, model)
     is_foreign = config.environment == "model"
     in_sandbox = bool(model.runs_code) or is_foreign
     return ModelWorker(
@@ -67,8 +66,7 @@ class ReceivedPredictor:
         self._folder = folder_of_ours / "files"
         shutil.copytree(folder, self._folder)
         self._model = describe_model(self._folder, classes=False)
-        if self._model.runs_code and config.artifacts.code != "sandbox":
-            raise ArtifactRefused(f"{self._model.runs_code}, so it is not loaded: {sandbox_line(config)}")
+        _require_allowed(config, self._model)
 
     def predict(self, rows: pd.DataFrame, /) -> Any:
         """One prediction a row.
@@ -79,3 +77,8 @@ class ReceivedPredictor:
         stream = typed_rows(rows, self._model.inputs, [str(name) for name in rows.columns], "the rows")
         with open_worker(self._config, self._folder, self._model) as worker:
             return worker.predict(stream, len(rows)).cells
+
+
+def _require_allowed(config: FamilyConfig, model: ReceivedModel) -> None:
+    if model.runs_code and config.artifacts.code != "sandbox":
+        raise ArtifactRefused(f"{model.runs_code}, so it is not loaded: {sandbox_line(config)}")

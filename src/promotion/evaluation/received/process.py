@@ -163,7 +163,7 @@ class ModelWorker:
             order = self._placed(sandbox.MODEL)
             command = [str(self._python), "-P", str(sandbox.WORKER), order]
             prefixes = sandbox.interpreter_prefixes(self._python)
-            folder = sandbox.model_folder(self._folder)
+            folder = sandbox.readable(self._folder)
             return sandbox.sandboxed(command, folder, _WORKER, self._limits, prefixes), sandbox.environment()
         command = [str(self._python), "-P", "-m", "promotion.evaluation.received.worker", self._placed(self._folder)]
         return command, shared_environment()

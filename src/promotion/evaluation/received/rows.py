@@ -39,6 +39,14 @@ def class_name(value: Any) -> str:
     return str(int(number)) if number.is_integer() else text
 
 
+def class_order(name: str) -> tuple[int, float, str]:
+    """What classes are sorted by: numbers by value before texts by alphabet."""
+    try:
+        return 0, float(name), ""
+    except ValueError:
+        return 1, 0.0, name
+
+
 class HoldoutFile:
     """A holdout, read when it is asked for.
 
@@ -105,7 +113,7 @@ class HoldoutFile:
     @cached_property
     def classes(self) -> list[str]:
         """The target's classes by name; of two the positive one last."""
-        found = sorted({class_name(value) for value in self.beside[self._rules.target].dropna()}, key=_order)
+        found = sorted({class_name(value) for value in self.beside[self._rules.target].dropna()}, key=class_order)
         if self._rules.positive is not None and class_name(self._rules.positive) in found:
             found.sort(key=lambda name: name == class_name(self._rules.positive))
         return found
@@ -226,11 +234,3 @@ class HoldoutFile:
         except Exception as error:
             summary = getattr(error, "strerror", None) or f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise DataError(f"{self.name}: the holdout cannot be read: {summary}") from error
-
-
-def _order(name: str) -> tuple[int, float, str]:
-    """Numbers by value before texts by alphabet."""
-    try:
-        return 0, float(name), ""
-    except ValueError:
-        return 1, 0.0, name

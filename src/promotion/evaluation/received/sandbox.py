@@ -137,7 +137,7 @@ def _problem(limits: RunLimits) -> str:
             process = subprocess.run(  # noqa: S603  # our own command line
                 sandboxed(
                     [str(python), "-I", "-S", "-c", ""],
-                    _readable(Path(empty)),
+                    readable(Path(empty)),
                     Path(__file__),
                     limits,
                     interpreter_prefixes(python),
@@ -162,17 +162,12 @@ def _problem(limits: RunLimits) -> str:
     )
 
 
-def _readable(folder: Path) -> Path:
-    """A private copy of files, which the unprivileged user may read: nobody else reaches them from outside."""
+def readable(folder: Path) -> Path:
+    """A private copy, made readable for the unprivileged user; nobody else reaches it from outside."""
     if _is_root():
         for path in (folder, *folder.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
     return folder
-
-
-def model_folder(folder: Path) -> Path:
-    """The model as the sandbox may see it."""
-    return _readable(folder)
 
 
 def _program(name: str, package: str) -> str:
