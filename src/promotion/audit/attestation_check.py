@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from promotion.audit.attestations import DUE, AttestedMove, attestation_name
 from promotion.audit.findings import AuditFindings
 from promotion.journal.audit_rows import COLUMNS, EVENT, Row
+from promotion.journal.chain import detail
 from promotion.registry.stages import Stage
 
 _SEQUENCE, _OPERATION, _FROM, _TO, _DETAILS, _HASH = (
     COLUMNS[EVENT].index(name) for name in ("sequence", "operation", "from_status", "to_status", "details", "hash")
 )
-_MARK = json.dumps(DUE, separators=(",", ":")).strip("{}")
+_MARK = detail(DUE)
 
 
 class AttestationCheck:

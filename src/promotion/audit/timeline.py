@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from promotion.audit.findings import AuditFindings
 from promotion.journal import clock
 from promotion.journal.audit_rows import COLUMNS, EVENT, Row
-from promotion.journal.chain import canonical, moment
+from promotion.journal.chain import detail, moment
 from promotion.journal.periods import DatedEvent
 
 _SEQUENCE, _FAMILY, _ACTION, _ACTOR, _AT, _DETAILS = (
     COLUMNS[EVENT].index(name) for name in ("sequence", "family", "action", "actor", "at", "details")
 )
-_REHEARSED = canonical(clock.MARK).strip("{}")
+_REHEARSED = detail(clock.MARK)
 
 
 class DateCheck:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 GENESIS = "0" * 64
@@ -53,6 +53,11 @@ def link_event(previous_hash: str, content: Iterable[str | int | None]) -> str:
 def canonical(document: object) -> str:
     """JSON that is the same for the same content: keys sorted, no spaces; what JSON does not know is spelt as text."""
     return json.dumps(document, sort_keys=True, separators=(",", ":"), default=str)
+
+
+def detail(document: Mapping[str, object]) -> str:
+    """How a detail stands in an event's text; within a text of somebody's its quotes would be escaped."""
+    return canonical(document).strip("{}")
 
 
 def digest(document: object) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import Connection, Row, Select, Table, and_, or_, select
 
 from promotion.journal import clock
-from promotion.journal.chain import canonical
+from promotion.journal.chain import detail
 from promotion.journal.records import Entry, Event, StoredReport
 from promotion.journal.schema import gate_report, model_registry, model_version_detail, promotion_event
 from promotion.registry.stages import Stage
@@ -53,8 +53,8 @@ TOUCHES_PRODUCTION = and_(
 )
 """The moves into and out of Production."""
 
-REHEARSED = promotion_event.c.details.contains(canonical(clock.MARK).strip("{}"))
-"""The events that were recorded in a rehearsal; within a text of theirs the quotes would be escaped."""
+REHEARSED = promotion_event.c.details.contains(detail(clock.MARK))
+"""The events that were recorded in a rehearsal."""
 
 REPORTS = select(gate_report, gate_report.c.mlflow_version.label("number"))
 
