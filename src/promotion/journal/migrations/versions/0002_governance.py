@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+
+from promotion.journal.migrations.append_only import append_only
 
 revision = "0002"
 down_revision = "0001"
@@ -71,7 +72,7 @@ def upgrade() -> None:
     op.create_index("model_version_detail_status", "model_version_detail", ["family", "status"])
     op.create_index("gate_report_version", "gate_report", ["model", "mlflow_version"])
     for table, keys in _EVIDENCE.items():
-        for statement in _append_only(table, keys, is_postgresql=is_postgresql):
+        for statement in append_only(table, *keys, is_postgresql=is_postgresql):
             op.execute(statement)
 
 
@@ -79,26 +80,6 @@ def _dropped_triggers(*, is_postgresql: bool) -> list[str]:
     if is_postgresql:
         return ["DROP TRIGGER promotion_event_append_only ON promotion_event"]
     return [f"DROP TRIGGER promotion_event_no_{verb}" for verb in ("update", "delete", "replace")]
-
-
-def _append_only(table: str, keys: Iterable[str], *, is_postgresql: bool) -> list[str]:
-    if is_postgresql:
-        function = f"{table}_append_only"
-        body = f"$$ BEGIN RAISE EXCEPTION '{table} is append-only'; END $$"
-        what = f"BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} FOR EACH STATEMENT"
-        return [
-            f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS {body}",
-            f"CREATE TRIGGER {function} {what} EXECUTE FUNCTION {function}()",
-        ]
-    refusal = f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
-    same = " OR ".join(f"{key} = NEW.{key}" for key in keys)
-    # INSERT OR REPLACE deletes without telling the trigger on DELETE.
-    exists = f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {same})"  # noqa: S608  # names of our own tables
-    return [
-        f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} {refusal}",
-        f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} {refusal}",
-        f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} {exists} {refusal}",
-    ]
 
 
 def _chain_events() -> None:
