@@ -82,7 +82,8 @@ def build_image_command(
 
     Exit codes: 0 done, 1 failed, 2 usage: no export, or none of this family.
     """
-    from promotion.containers.build import build_image, content_digest, image_reference, push_image
+    from promotion.containers.build import build_image, content_digest, image_labels, image_reference, push_image
+    from promotion.containers.context import build_context
     from promotion.export.folder import open_export
     from promotion.signing.keys import Keys
 
@@ -95,11 +96,12 @@ def build_image_command(
     if commit is None:
         raise UsageError(f"{REPOSITORY}: no git checkout: an image is named for the commit its server comes from")
     revision = commit.sha + ("-dirty" if commit.dirty else "")
-    content = content_digest(export, REPOSITORY, revision)
-    reference = image_reference(export.manifest, repository, revision, content)
+    # Made once: what the tag names is what is built.
+    context, labels = build_context(REPOSITORY, export), image_labels(export, revision)
+    reference = image_reference(export.manifest, repository, revision, content_digest(context, labels))
     if commit.dirty:
         talk("⚠️ files differ from the commit the image is named for: its tag says -dirty", colour="yellow")
-    image = build_image(export, REPOSITORY, reference=reference, revision=revision, network=network, report=talk)
+    image = build_image(context, labels, reference=reference, network=network, report=talk)
     if push:
         image = push_image(reference)
     if as_json:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
-from promotion.containers.context import build_context
 from promotion.containers.docker import USER, LocalImage, docker, follow_logs, inspect
 from promotion.errors import UsageError
 from promotion.export.folder import Export, Manifest
@@ -48,16 +46,14 @@ def image_reference(manifest: Manifest, repository: str | None, revision: str, c
     return f"{name}:{version}-{'-'.join(ends)}"
 
 
-def content_digest(export: Export, repository: Path, revision: str) -> str:
-    """sha256 of everything that goes into an image: export, server, requirements, Dockerfile, and its labels.
+def content_digest(context: bytes, labels: Mapping[str, str]) -> str:
+    """sha256 of everything that goes into an image.
 
     Args:
-        export: What is in it.
-        repository: Checkout with the Dockerfile and the server.
-        revision: Commit of the checkout.
+        context: Export, server, requirements and Dockerfile, see `build_context`.
+        labels: See `image_labels`.
     """
-    labels = json.dumps(image_labels(export, revision), sort_keys=True).encode()
-    return hashlib.sha256(build_context(repository, export) + labels).hexdigest()
+    return hashlib.sha256(context + json.dumps(labels, sort_keys=True).encode()).hexdigest()
 
 
 def image_labels(export: Export, revision: str) -> dict[str, str]:
@@ -89,21 +85,19 @@ def image_labels(export: Export, revision: str) -> dict[str, str]:
 
 
 def build_image(
-    export: Export,
-    repository: Path,
+    context: bytes,
+    labels: Mapping[str, str],
     *,
     reference: str,
-    revision: str,
     network: str | None,
     report: Callable[[str], None],
 ) -> LocalImage:
     """Build and look at the result.
 
     Args:
-        export: The model, verified.
-        repository: Checkout with the Dockerfile and the server.
+        context: What it is built from, see `build_context`; the export in it was verified.
+        labels: What it says of itself.
         reference: Name of the image.
-        revision: Commit of the checkout.
         network: Docker network the build's downloads use; Docker's own choice when None.
         report: Told what Docker says.
 
@@ -113,9 +107,9 @@ def build_image(
     """
     arguments = ["build", "--tag", reference, "--build-arg", f"IMAGE={reference}"]
     arguments += ["--network", network] if network else []
-    for name, value in image_labels(export, revision).items():
+    for name, value in labels.items():
         arguments += ["--label", f"{name}={value}"]
-    follow_logs([*arguments, "-"], build_context(repository, export), report)
+    follow_logs([*arguments, "-"], context, report)
     image = inspect(reference)
     if image.user != USER:
         raise UsageError(f"Dockerfile: USER is {image.user or 'root'}, expected {USER}: nothing of ours runs as root")

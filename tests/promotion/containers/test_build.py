@@ -112,13 +112,17 @@ def test_other_content_has_another_name(tmp_path: Path) -> None:
     """The same export and code give the same tag; a byte of the export, or another commit, give another one."""
     export = an_export(tmp_path / "one")
     other = replace(export, folder=shutil.copytree(export.folder, tmp_path / "two"))
-    first = content_digest(export, REPOSITORY, SHA)
+
+    def content(it: Export, revision: str) -> str:
+        return content_digest(build_context(REPOSITORY, it), image_labels(it, revision))
+
+    first = content(export, SHA)
 
     assert f"churn:3-0123456789ab-{first[:12]}" == image_reference(export.manifest, None, SHA, first)
-    assert first == content_digest(other, REPOSITORY, SHA)
+    assert first == content(other, SHA)
     name = next(iter(other.manifest.files))
     (other.folder / name).write_bytes((other.folder / name).read_bytes() + b" ")
-    changed = {content_digest(other, REPOSITORY, SHA), content_digest(export, REPOSITORY, SHA[::-1])}
+    changed = {content(other, SHA), content(export, SHA[::-1])}
     assert 2 == len(changed - {first})
 
 
