@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -101,13 +101,13 @@ def registered(journal: JournalReader, version_id: int) -> Registered | None:
     return _registered(events[0]) if events else None
 
 
-def require_recorded(journal: JournalReader, version: Known, digest: str) -> None:
+def require_recorded(journal: JournalReader, version: Known, digest: Callable[[], str]) -> None:
     """Let no files be used that are not the ones the journal knows.
 
     Args:
         journal: What it does not know, it says nothing about.
         version: Whose files.
-        digest: sha256 of them now.
+        digest: Measures them; asked where there is something to compare with.
 
     Raises:
         ArtifactTampered: They were changed since, or the registration that vouches for them was.
@@ -115,9 +115,9 @@ def require_recorded(journal: JournalReader, version: Known, digest: str) -> Non
     entry = journal.entry(version.model, version.number)
     known = registered(journal, entry.id) if entry else None
     recorded = (known and known.digest) or (entry and entry.digest)
-    if recorded not in {None, digest}:
+    if recorded and recorded != (found := digest()):
         raise ArtifactTampered(
-            f"{version}: its files have digest {digest[:12]}, the journal recorded {str(recorded)[:12]}: they were "
+            f"{version}: its files have digest {found[:12]}, the journal recorded {recorded[:12]}: they were "
             "changed since; restore them, or use another version"
         )
     if entry and known and (lost := known.contradiction(journal.registration(entry.id))):

@@ -110,11 +110,11 @@ def _next_scripts(service: PromotionService, plan: PromotionPlan) -> Iterator[st
     entry = service.journal.entry(plan.candidate.model, plan.candidate.number)
     stage = entry.stage if entry else plan.candidate.stage
     named = f"--model-name {plan.candidate.model} --version {plan.report.version}"
-    unsettled = service.unsettled(plan.family)
-    if plan.report.passed and (unsettled.is_quarantined or unsettled.is_ambiguous):
-        yield from unsettled.steps(plan.candidate)
-        return
     if plan.report.passed:
+        unsettled = service.unsettled(plan.family)
+        if unsettled.is_quarantined or unsettled.is_ambiguous:
+            yield from unsettled.steps(plan.candidate)
+            return
         yield (
             f"{_REGISTRY}/promote_model.py {named} --from-stage {stage.status} --to-stage {plan.to.status} "
             "--approver WHO"

@@ -55,7 +55,7 @@ def load_version(
         RegistryError: MLflow did not answer.
     """
     with local_artifact(registry, version) as folder:
-        require_recorded(journal, version, artifact_digest(folder))
+        require_recorded(journal, version, lambda: artifact_digest(folder))
         # By configuration, never by what the artifact says of itself: a crafted one would choose the weaker loader.
         config = configs.owner(version.model)
         if config is None or not config.has_holdout:

@@ -112,7 +112,7 @@ def loaded(registry: Registry, settings: Settings, version: ModelVersion, engine
     entry = journal.entry(version.model, version.number)
     with local_artifact(registry, version) as folder:
         digest = artifact_digest(folder)
-        require_recorded(journal, version, digest)
+        require_recorded(journal, version, lambda: digest)
         model = load_artifact(folder)
         semver = entry.version if entry and entry.version != str(version.number) else None
         with _engine(engine, model, folder) as answering:

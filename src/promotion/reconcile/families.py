@@ -130,7 +130,14 @@ class Families:
             return {family}
         if not config.has_patterns:
             return set(config.stated_models)
-        return {model.name for model in self.registry.models() if self.configs.owns(family, model.name)}
+        return {model.name for model in self.registry.models() if self.claims(family, model.name)}
+
+    def claims(self, family: str, model: str) -> bool:
+        """Whether a registered model would be among a family's; MLflow is not asked whether there is one."""
+        config = self.configs.get(family)
+        if config is None:
+            return model == family
+        return self.configs.owns(family, model) if config.has_patterns else model in config.stated_models
 
     def _semantic(self, model: str, version: str) -> Entry:
         entry = self.journal.entry(model, version)

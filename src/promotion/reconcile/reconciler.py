@@ -98,9 +98,9 @@ class Reconciler(Families):
         lines = hand_lines(by_hand)
         if self.journal.pending(family):
             return Unsettled(family, lines, config, by_hand, known_bad=bad)
-        difference = self._compare(family)
         # Where stages are found for the first time there are no rules yet that they could have been moved past.
         is_first = not self.journal.knows(family)
+        difference = self._compare(family, is_first=is_first)
         return Unsettled(
             family,
             [*lines, *difference.lines],
@@ -306,8 +306,9 @@ class Reconciler(Families):
 
     def _recorded_elsewhere(self, family: str) -> dict[str, str]:
         """Registered models that are claimed for this family, but recorded as another's."""
-        claimed = self.models(family)
-        return {model: home for model, home in self.journal.homes().items() if model in claimed and home != family}
+        return {
+            model: home for model, home in self.journal.homes().items() if home != family and self.claims(family, model)
+        }
 
     def _record_quarantine(self, found: Unsettled) -> None:
         """Keep what was found, once for each state of affairs."""
@@ -322,12 +323,12 @@ class Reconciler(Families):
             authority = Authority("quarantine", OWN_ACTOR, "moved outside the rules", details=details)
             self.journal.record(found.family, version, authority)
 
-    def _compare(self, family: str) -> Difference:
+    def _compare(self, family: str, *, is_first: bool) -> Difference:
         versions, aliases = self._read(family)
         entries = self.journal.recorded_entries(family)
         serving = next((entry for entry in entries if entry.stage is Stage.PRODUCTION), None)
         difference = compare_with_mlflow(entries, versions, production_alias(aliases, serving))
-        if not self.journal.knows(family):
+        if is_first:
             return difference
         present = {(version.model, version.number) for version in versions}
         targets = alias_targets(family, self.journal, present)
