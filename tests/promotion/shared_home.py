@@ -7,9 +7,10 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from tests.promotion.factories import Store
+from tests.promotion.factories import Store, a_family
 
 from promotion.config.settings import Settings
+from promotion.service import Mover
 
 DATABASES = ("mlflow.db", "promotion.db")
 ARTIFACTS = "artifacts"
@@ -50,3 +51,14 @@ class SharedHome:
         shutil.rmtree(home / ARTIFACTS)
         shutil.copytree(kept / ARTIFACTS, home / ARTIFACTS)
         return self.store
+
+
+def served_in_turn(folder: Path, empty_store: Path, model: str) -> SharedHome:
+    """Three versions of a registered model, each better than the one before; the third serves. Kept as `served`."""
+    made = SharedHome(folder, empty_store)
+    service = made.store.service(a_family())
+    for number, score in enumerate((0.90, 0.92, 0.94), start=1):
+        made.store.register(model, roc_auc=score)
+        service.promote(service.check(service.candidate(model, number)), Mover("anna", "better"))
+    made.keep("served")
+    return made

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.promotion.factories import Store, a_family
-from tests.promotion.shared_home import SharedHome
+from tests.promotion.shared_home import SharedHome, served_in_turn
 
 from promotion.audit import verify_journal
 from promotion.audit.source import JournalSource
@@ -23,13 +23,7 @@ MOVER = Mover("anna", "the node had hung")
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> SharedHome:
     """Three versions that served in turn; the third serves."""
-    made = SharedHome(tmp_path_factory.mktemp("known-bad"), empty_store)
-    service = made.store.service(a_family())
-    for number, score in enumerate((0.90, 0.92, 0.94), start=1):
-        made.store.register(MODEL, roc_auc=score)
-        service.promote(service.check(service.candidate(MODEL, number)), Mover("anna", "better"))
-    made.keep("served")
-    return made
+    return served_in_turn(tmp_path_factory.mktemp("known-bad"), empty_store, MODEL)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -21,7 +20,7 @@ import pytest
 import requests
 import yaml
 from tests.promotion.delivery.model_cluster import ModelCluster, ModelImage
-from tests.promotion.delivery.scripted_cluster import LABELS, PROBABILITIES, ROWS, predictions
+from tests.promotion.delivery.scripted_cluster import predictions, write_export
 from tests.promotion.factories import ScoreFileEvaluator, a_family
 
 from promotion.config.family import FamilyConfigs
@@ -181,17 +180,7 @@ class ModelScene:
         digest = entry.digest or "0" * 64
         moves = [event for event in self.service.journal.history("tiny", version_id=entry.id) if event.is_move]
         report = next((event.details["report_digest"] for event in moves if "report_digest" in event.details), "e" * 64)
-        folder = self.export(number)
-        folder.mkdir(exist_ok=True)
-        documents = {
-            "expected.json": {"rows": ROWS, "labels": [1, 0], "probabilities": PROBABILITIES},
-            "schema.json": {"labels": LABELS},
-        }
-        for name, document in documents.items():
-            (folder / name).write_text(json.dumps(document), encoding="utf-8")
-        files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in documents}
-        (folder / "manifest.json").write_text(json.dumps({"version": number, "files": files}), encoding="utf-8")
-        manifest = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+        manifest = write_export(self.export(number), MODEL, number)
         reference = f"registry.example/tiny:{number}-{behaviour}-{len(self.cluster.images)}"
         answers: Mapping[str, Any] = {"classes": [0, 0]} if behaviour == "wrong" else {}
         said = {"artifact_digest": digest, "image": reference, "model": MODEL, "version": str(number)}

@@ -107,17 +107,6 @@ class ScriptedCluster:
             report: Digest of the gate report it was exported with.
             answers: What it answers otherwise: `classes`, `probabilities`, `says` (the digest at /version).
         """
-        folder = self.export(number)
-        folder.mkdir(exist_ok=True)
-        documents = {
-            "expected.json": {"rows": ROWS, "labels": [1, 0], "probabilities": PROBABILITIES},
-            "schema.json": {"labels": LABELS},
-        }
-        for name, document in documents.items():
-            (folder / name).write_text(json.dumps(document), encoding="utf-8")
-        files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in documents}
-        manifest = {"model": model, "version": number, "files": files}
-        (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
         known = {
             "family": family,
             "model": model,
@@ -125,7 +114,7 @@ class ScriptedCluster:
             "semver": f"1.{number}.0",
             "digest": digest,
             "gate-report": report,
-            "manifest": hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest(),
+            "manifest": write_export(self.export(number), model, number),
         }
         labels = {f"io.promotion.{name}": value for name, value in known.items()}
         reference = f"registry.example/{model}:{number}-{behaviour.replace(' ', '-')}{len(self.state['images'])}"
@@ -162,6 +151,21 @@ class ScriptedCluster:
     def verbs(self) -> list[str]:
         """What was asked of kubectl, in order."""
         return [next(word for word in call if not word.startswith("--")) for call in self.state["calls"]]
+
+
+def write_export(folder: Path, model: str, number: int) -> str:
+    """Make a version's export folder; returns the digest of its manifest."""
+    folder.mkdir(exist_ok=True)
+    documents = {
+        "expected.json": {"rows": ROWS, "labels": [1, 0], "probabilities": PROBABILITIES},
+        "schema.json": {"labels": LABELS},
+    }
+    for name, document in documents.items():
+        (folder / name).write_text(json.dumps(document), encoding="utf-8")
+    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in documents}
+    manifest = json.dumps({"model": model, "version": number, "files": files}).encode()
+    (folder / "manifest.json").write_bytes(manifest)
+    return hashlib.sha256(manifest).hexdigest()
 
 
 def predictions(answers: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import pytest
 from tests.promotion.factories import Store, Watched, a_family
 from tests.promotion.monitoring.receivers import Receiver, receiving
 from tests.promotion.monitoring.test_rollback_trigger import seen
-from tests.promotion.shared_home import SharedHome
+from tests.promotion.shared_home import SharedHome, served_in_turn
 
 from promotion.audit import verify_journal
 from promotion.audit.source import JournalSource
@@ -33,13 +33,7 @@ SLOW: list[float | None] = [600.0, 700.0, 800.0]
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> SharedHome:
     """Three versions, each better than the one before, served in turn; the third serves."""
-    made = SharedHome(tmp_path_factory.mktemp("way-back"), empty_store)
-    service = made.store.service(a_family())
-    for number, score in enumerate((0.90, 0.92, 0.94), start=1):
-        made.store.register(MODEL, roc_auc=score)
-        service.promote(service.check(service.candidate(MODEL, number)), Mover("anna", "better"))
-    made.keep("served")
-    return made
+    return served_in_turn(tmp_path_factory.mktemp("way-back"), empty_store, MODEL)
 
 
 @dataclass
