@@ -15,7 +15,7 @@ from promotion.audit.findings import AuditFinding, AuditFindings
 from promotion.audit.source import RecordSource
 from promotion.audit.table_check import Claims
 from promotion.audit.timeline import DateCheck
-from promotion.journal.audit_rows import EVENT
+from promotion.journal.audit_rows import EVENT, RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,8 @@ class AuditReport:
     @property
     def compared(self) -> list[str]:
         """What was held against what, one line each."""
-        rows = ", ".join(f"{count:,} {kind}s" for kind, count in self.rows.items()) or "no rows"
+        counts = ((count, "rule set" if kind == RULES else kind) for kind, count in self.rows.items())
+        rows = ", ".join(f"{count:,} {kind}s" for count, kind in counts) or "no rows"
         signed = f"{self.checkpoints.get(VALID, 0):,} signed checkpoints"
         keys = f"keys believed: {', '.join(self.believed) or 'none'}"
         return [

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -217,6 +218,7 @@ def test_it_says_what_was_compared(journal: Journal, keys: Keys, tmp_path: Path)
         "4 signed checkpoints with the hashes of the events they name, up to event 11; keys believed: "
         + ", ".join(keys.trusted()),
     ] == report.compared
+    assert "2 rule sets with what the events say of them" == replace(report, rows={"rules": 2}).compared[1]
 
 
 @pytest.mark.parametrize("case", HANDIWORK)
