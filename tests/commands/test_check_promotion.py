@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+import yaml
 from tests.commands.conftest import Promote
 from tests.commands.governed_home import GOVERNED
 from tests.promotion.factories import Store
@@ -30,6 +31,18 @@ def test_what_is_missing_is_said_exactly(governed: Store, governance: Promote) -
         assert f"   python mlops/registry/{command}" in result.stdout
     assert "alzheimer_classifier v3 may not enter Production: days in Staging: 4.0 days" in result.stderr
     assert before == governed.rows()
+
+
+def test_where_approvals_must_be_signed_the_next_step_signs(governed: Store, governance: Promote) -> None:
+    """What is to be typed would be refused without."""
+    path = governed.home / "config" / f"{GOVERNED}.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["approvals"]["signed"] = True
+    path.write_text(yaml.safe_dump(config))
+
+    result = governance("check_promotion", *NAMED)
+
+    assert "--role devops --approver WHO --comment WHAT-WAS-LOOKED-AT --sign KEY\n" in result.stdout
 
 
 @pytest.mark.parametrize("version", ["1.2.0", "3", "v3"])

@@ -124,10 +124,11 @@ def _next_scripts(service: PromotionService, plan: PromotionPlan) -> Iterator[st
     if "days in Staging" in refused and stage is not Stage.STAGING:
         yield f"python src/models/validate_model.py --model-name {plan.candidate.model}"
     standing = standing_of(service, plan) if APPROVALS in refused else None
-    for role in standing.missing if standing else ():
-        yield f"{_REGISTRY}/approve_model.py {named} --role {role} --approver WHO --comment WHAT-WAS-LOOKED-AT"
-    # What neither waiting nor a review can change is the version itself.
     config = service.configs.get(plan.family)
+    signed = " --sign KEY" if config and config.approvals and config.approvals.signed else ""
+    for role in standing.missing if standing else ():
+        yield f"{_REGISTRY}/approve_model.py {named} --role {role} --approver WHO --comment WHAT-WAS-LOOKED-AT{signed}"
+    # What neither waiting nor a review can change is the version itself.
     if config and config.trains_here and refused - {"days in Staging", "legal transition", "incidents", APPROVALS}:
         yield f"python src/models/train.py --model {plan.family}"
     yield f"{_REGISTRY}/check_promotion.py {named}"
