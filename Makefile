@@ -80,6 +80,7 @@ run: $(RUNTIME) ## Train iris-classifier from params.yaml and let it challenge P
 .PHONY: test
 test: $(DEVELOPMENT) ## Run the unit tests (ARGS="-k name" picks some)
 	@env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n logical --dist loadfile $(ARGS)
+	@echo "Next:  make lint        ruff, mypy and the import contracts; CONTRIBUTING.md says which check when"
 
 .PHONY: mutants
 mutants: $(DEVELOPMENT) ## Change the deciding code in 150 places, one at a time: do tests notice? (ARGS="--subject gates --draw 20")
