@@ -48,8 +48,9 @@ class SharedHome:
                 continue
             with closing(sqlite3.connect(kept / file)) as source, closing(sqlite3.connect(home / file)) as target:
                 source.backup(target)
-        shutil.rmtree(home / ARTIFACTS)
-        shutil.copytree(kept / ARTIFACTS, home / ARTIFACTS)
+        for folder in ("config", ARTIFACTS):
+            shutil.rmtree(home / folder)
+            shutil.copytree(kept / folder, home / folder)
         return self.store
 
 
