@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -41,7 +42,7 @@ def seeded_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two models that compete, one without versions, a deleted version and a prompt.
 
     `forest` has 1 Archived, 2 Production (`@production`), 3 Production with best_model and odd tags, 4 None, 5 deleted;
-    `linear` has 1 with best_model=true and 2 with best_model=false; `bare` has nothing.
+    `linear` has 1 with best_model=true and 2 with best_model=false; `bare` has nothing. One run has three metrics.
     """
     from mlflow import MlflowClient
 
@@ -68,6 +69,9 @@ def seeded_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("linear", "2", "best_model", "false"),
     ):
         client.set_model_version_tag(name, version, key, value)
+    run = client.create_run("0").info.run_id
+    for metric, figure in {"roc_auc": 0.9, "undefined": math.nan, "endless": -math.inf}.items():
+        client.log_metric(run, metric, figure)
     if hasattr(client, "register_prompt"):  # MLflow 2.22 brought them
         client.register_prompt("greeting", "Hello {{name}}", tags={"best_model": "true"})
     return database

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import pytest
@@ -47,6 +48,8 @@ from promotion.signing.keys import Keys
 
 _ALGORITHMS: dict[str, Any] = {"forest": {}, "linear": {}}
 ANNA = Authority("promote", "anna", "the better one")
+FILES = MappingProxyType({"MLmodel": b"flavors: {}"})
+"""Of a version that somebody else trained."""
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -276,6 +279,21 @@ class Store:
         folder.mkdir(parents=True)
         (folder / "scores.json").write_text(json.dumps(scores))
         return int(self.client.create_model_version(model, source=str(folder), tags=dict(tags or {})).version)
+
+    def log(
+        self, model: str, metrics: Mapping[str, float] = MappingProxyType({}), files: Mapping[str, bytes] = FILES
+    ) -> int:
+        """Make a version as a trainer elsewhere does, from a run with metrics; returns its number."""
+        run = self.client.create_run("0", tags={"mlflow.user": "tina"}).info.run_id
+        for name, value in metrics.items():
+            self.client.log_metric(run, name, value)
+        if model not in {found.name for found in self.client.search_registered_models()}:
+            self.client.create_registered_model(model)
+        folder = self._artifacts / run
+        folder.mkdir(parents=True)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        return int(self.client.create_model_version(model, source=str(folder), run_id=run).version)
 
     def train(
         self,

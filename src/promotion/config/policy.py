@@ -22,11 +22,14 @@ class Threshold(Strict):
         minimum: Smallest value that passes.
         maximum: Largest value that passes.
         below: What passes is smaller than this.
+        source: `run`: what is bounded is the metric that the version's run has in MLflow, the trainer's figure;
+            otherwise what is measured here, on the rows of `holdout` or `data`.
     """
 
     minimum: float | None = None
     maximum: float | None = None
     below: float | None = None
+    source: Literal["run"] | None = Field(None, alias="from")
 
     @model_validator(mode="after")
     def _bounds_something(self) -> Threshold:

@@ -326,6 +326,11 @@ class FamilyConfig(Strict):
         return self.has_contract or self.stated_holdout is not None
 
     @property
+    def trainer_metrics(self) -> list[str]:
+        """Metrics of which the trainer's figure is bounded, in the file's order."""
+        return [name for name, threshold in self.gates.thresholds.items() if threshold.source == "run"]
+
+    @property
     def has_contract(self) -> bool:
         """Whether the rows to score on are a test split of what models are trained on, with a contract."""
         return self.stated_data is not None

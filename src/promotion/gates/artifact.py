@@ -86,6 +86,19 @@ def harmless(context: Context) -> GateResult:
     return GateResult("safe files", not found, measured, required, why, overridable=False)
 
 
+def scan_gates(context: Context) -> list[Gate]:
+    """What the files would do to whoever loads them, of a version that nothing here does: told, and no refusal."""
+    return [] if context.scanned is None else [_scanned]
+
+
+def _scanned(context: Context) -> GateResult:
+    found = context.scanned or ()
+    measured = f"{len(found)} found" if found else "nothing found"
+    return GateResult(
+        "files scanned", passed=True, measured=measured, required="told, not loaded", why="; ".join(found)
+    )
+
+
 def runs(context: Context) -> GateResult:
     """It loads, of allowed types only, and answers the family's test rows."""
     measured = "no"

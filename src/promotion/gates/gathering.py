@@ -42,6 +42,7 @@ class _Files:
     is_signed: bool = False
     registered: Registered | None = None
     unsafe: tuple[str, ...] = ()
+    scanned: tuple[str, ...] | None = None
     remarks: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
     is_loaded: bool = False
@@ -128,10 +129,12 @@ class Gatherer:
             is_signed=found.is_signed,
             signature_problem=found.signature_problem,
             unsafe=found.unsafe,
+            scanned=found.scanned,
             remarks=found.remarks,
             files=found.sizes,
             is_loaded=found.is_loaded,
             evaluation=found.evaluation,
+            run_metrics=self._run_metrics(config, candidate) if config and not is_rollback else None,
             measurement=found.measurement,
             measurement_problem=found.measurement_problem,
             schema_problems=found.schema_problems,
@@ -216,21 +219,12 @@ class Gatherer:
                 found.sizes = _sizes(folder)
                 if signature and not found.signature_problem:
                     found.signature_problem = _problem(_verify_files, folder, signature)
-                if config is None or evaluator is None:
-                    return found
-                # Our signature over files found in MLflow says that they are unchanged, not where they come from.
-                is_trained = found.registered is not None and found.registered.provenance == "trained"
-                is_ours = found.is_signed and not found.signature_problem and is_trained
-                is_boxed = not config.has_contract and config.artifacts.code == "sandbox"
-                found.unsafe = tuple(scan(folder, code_is_vouched=is_ours, code_is_boxed=is_boxed))
-                found.remarks = tuple(foreign_requirements(folder))
-                if refusal := _not_to_be_loaded(found, entry):
-                    found.problem, found.schema_problems = refusal, (refusal,)
-                    return found
-                found.schema_problems = tuple(evaluator.schema_problems(folder))
-                self._run(found, folder, evaluator, is_rollback=is_rollback)
-                if is_candidate and is_measured(config) and not is_rollback and found.evaluation:
-                    self._measure(found, folder, evaluator)
+                if config is not None and evaluator is not None:
+                    self._score(
+                        found, folder, entry, config, evaluator, is_rollback=is_rollback, is_candidate=is_candidate
+                    )
+                elif not is_rollback:  # the way back waits for nothing that cannot stop it
+                    found.scanned = (*scan(folder), *foreign_requirements(folder))
         except (ArtifactMissing, ArtifactUnsafe) as error:
             found.problem = str(error)
         except (RegistryError, DataError):
@@ -238,6 +232,32 @@ class Gatherer:
         except PromotionError as error:
             found.problem = str(error)
         return found
+
+    def _score(
+        self,
+        found: _Files,
+        folder: Path,
+        entry: Entry | None,
+        config: FamilyConfig,
+        evaluator: Evaluator,
+        *,
+        is_rollback: bool,
+        is_candidate: bool,
+    ) -> None:
+        """Run the model on the family's rows, unless a check refuses it before."""
+        # Our signature over files found in MLflow says that they are unchanged, not where they come from.
+        is_trained = found.registered is not None and found.registered.provenance == "trained"
+        is_ours = found.is_signed and not found.signature_problem and is_trained
+        is_boxed = not config.has_contract and config.artifacts.code == "sandbox"
+        found.unsafe = tuple(scan(folder, code_is_vouched=is_ours, code_is_boxed=is_boxed))
+        found.remarks = tuple(foreign_requirements(folder))
+        if refusal := _not_to_be_loaded(found, entry):
+            found.problem, found.schema_problems = refusal, (refusal,)
+            return
+        found.schema_problems = tuple(evaluator.schema_problems(folder))
+        self._run(found, folder, evaluator, is_rollback=is_rollback)
+        if is_candidate and is_measured(config) and not is_rollback and found.evaluation:
+            self._measure(found, folder, evaluator)
 
     def _asked(
         self, config: FamilyConfig, candidate: ModelVersion, production: Entry | None, found: _Files, rival: _Files
@@ -259,6 +279,12 @@ class Gatherer:
                 "home": str(home),
             }
             return {rule.name: ask(rule, evidence, home) for rule in config.gates.custom}
+
+    def _run_metrics(self, config: FamilyConfig, candidate: ModelVersion) -> Mapping[str, float] | None:
+        """What the trainer logged, where the family's file bounds any of it."""
+        is_asked = config.trainer_metrics and candidate.run_id
+        run = self._registry.run(candidate.run_id) if is_asked and candidate.run_id else None
+        return run.metrics if run else None
 
     @staticmethod
     def _run(found: _Files, folder: Path, evaluator: Evaluator, *, is_rollback: bool) -> None:

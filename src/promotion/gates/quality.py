@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from promotion.config.evidence import is_error
+from promotion.config.explain import nearest
 from promotion.config.family import FamilyConfig
 from promotion.config.policy import BetterThanProduction, Threshold
 from promotion.gates.evidence import Evaluation
@@ -15,7 +16,7 @@ _SHOWN = 12
 
 
 def threshold_gates(config: FamilyConfig) -> list[Gate]:
-    """One gate for each bounded metric."""
+    """One gate for each bounded metric: measured here, or the trainer's figure."""
     return [_threshold_gate(metric, threshold) for metric, threshold in config.gates.thresholds.items()]
 
 
@@ -54,19 +55,45 @@ def _threshold_gate(metric: str, threshold: Threshold) -> Gate:
     ]
     required = " and ".join(f"{sign} {bound:g}" for sign, bound, _ in bounds)
 
+    told = _logged if threshold.source == "run" else _scored
+    whose = " (the trainer's figure)" if threshold.source == "run" else ""
+
     def gate(context: Context) -> GateResult:
-        value = context.evaluation.metrics.get(metric) if context.evaluation else None
+        value, problem = told(metric, context)
         if value is None or not math.isfinite(value):
-            measured = "not measured" if value is None else str(value)
-            reason = context.artifact_problem if context.evaluation is None else ""
-            if context.config and not context.config.has_holdout:
-                reason = "the family's file has no section data or holdout, so there are no rows to measure it on"
-            why = reason or f"{metric} is missing or not a finite number"
+            measured = "not measured" if value is None else f"{value}{whose}"
+            why = problem or f"{metric} is missing or not a finite number"
             return GateResult(metric, passed=False, measured=measured, required=required, why=why)
         passed = all(fits(float(value), float(bound)) for _, bound, fits in bounds)
-        return GateResult(metric, passed, f"{value:.4f}", required, "" if passed else f"{metric} misses its bound")
+        why = "" if passed else f"{metric} misses its bound"
+        return GateResult(metric, passed, f"{value:.4f}{whose}", required, why)
 
     return gate
+
+
+def _scored(metric: str, context: Context) -> tuple[float | None, str]:
+    """A metric as it was measured here, and why there is none where more can be said than that."""
+    if context.config and not context.config.has_holdout:
+        return None, (
+            "the family's file has no section data or holdout, so there are no rows to measure it on; "
+            "`from: run` beside the bound takes the trainer's figure"
+        )
+    return (context.evaluation.metrics.get(metric), "") if context.evaluation else (None, context.artifact_problem)
+
+
+def _logged(metric: str, context: Context) -> tuple[float | None, str]:
+    """A metric as the trainer logged it in the version's run, and why there is none."""
+    run = context.candidate.run_id
+    if context.run_metrics is None:
+        where = f"its run {run} is not in MLflow" if run else "it was registered without a run"
+        return (
+            None,
+            f"{where}, so that there is no trainer's figure; log the metrics in a run and register it from there",
+        )
+    if metric not in context.run_metrics:
+        near = nearest(metric, context.run_metrics)
+        return None, f"run {run} has no metric {metric}{near or '; log it there'}"
+    return context.run_metrics[metric], f"{metric} is no finite number in run {run}"
 
 
 def _better_gate(metric: str, rule: BetterThanProduction) -> Gate:

@@ -66,10 +66,13 @@ class Context:
         is_signed: Whether a signature was recorded.
         signature_problem: Why the signature does not vouch for the files.
         unsafe: What in the files is dangerous to load.
+        scanned: The same and the remarks, of a version that nothing here would load; None where they were not looked
+            into for that.
         remarks: What its requirements would install from elsewhere.
         files: Sizes of its files in bytes, by relative path.
         is_loaded: Whether the model could be loaded.
         evaluation: The candidate scored now.
+        run_metrics: What the trainer logged in the version's run; None where nobody asks, or there is no such run.
         measurement: What it costs to run; None when it was not measured.
         measurement_problem: Why it could not be measured.
         schema_problems: Where its signature does not fit the family's columns.
@@ -107,10 +110,12 @@ class Context:
     is_signed: bool = False
     signature_problem: str = ""
     unsafe: tuple[str, ...] = ()
+    scanned: tuple[str, ...] | None = None
     remarks: tuple[str, ...] = ()
     files: Mapping[str, int] = field(default_factory=dict)
     is_loaded: bool = False
     evaluation: Evaluation | None = None
+    run_metrics: Mapping[str, float] | None = None
     measurement: Measurement | None = None
     measurement_problem: str = ""
     schema_problems: tuple[str, ...] = ()
@@ -209,8 +214,12 @@ def evidence_digest(family: str, context: Context, results: tuple[GateResult, ..
         64 hexadecimal digits.
     """
     evaluation, rival = context.evaluation, context.production_evaluation
+    bounded = context.config.trainer_metrics if context.config else []
+    told = context.run_metrics or {}
+    logged = {name: told[name] for name in bounded if name in told}
     return digest(
-        {
+        ({"run_metrics": _rounded(logged)} if logged else {})
+        | {
             "family": family,
             "candidate": str(context.candidate),
             "artifact": context.digest,

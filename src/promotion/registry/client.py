@@ -16,8 +16,8 @@ from promotion.registry.contract import (
     ModelVersion,
     RegisteredModel,
     TrackedRun,
+    as_logged,
     by_name,
-    finite,
     from_milliseconds,
     search_literal,
     served_artifact_uri,
@@ -97,7 +97,7 @@ class ClientRegistry:
         return TrackedRun(
             user=found.data.tags.get("mlflow.user") or found.info.user_id or None,
             tags=dict(found.data.tags),
-            metrics=finite(found.data.metrics),
+            metrics=as_logged(found.data.metrics),
             datasets=[(item.dataset.name, item.dataset.digest) for item in datasets],
             is_deleted=found.info.lifecycle_stage == "deleted",
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -68,7 +69,7 @@ class TrackedRun:
     Attributes:
         user: The account it ran under; None when not logged.
         tags: All tags of the run.
-        metrics: The last value of each, those that are finite numbers.
+        metrics: The last value of each, NaN and infinity as such.
         datasets: Its dataset inputs, name and digest each.
         is_deleted: Whether somebody deleted it, so that its files go with the next `mlflow gc`.
     """
@@ -197,9 +198,13 @@ def without_password(uri: str) -> str:
     return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
 
 
-def finite(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The metrics that are numbers; NaN and infinity say nothing."""
-    return {name: float(value) for name, value in metrics.items() if math.isfinite(float(value))}
+def as_logged(metrics: Mapping[str, float | str]) -> dict[str, float]:
+    """Metrics as their run logged them: for infinity MLflow's databases hold the largest number there is."""
+    found = {name: float(value) for name, value in metrics.items()}
+    return {
+        name: math.copysign(math.inf, value) if abs(value) == sys.float_info.max else value
+        for name, value in found.items()
+    }
 
 
 def from_milliseconds(timestamp: int) -> datetime:

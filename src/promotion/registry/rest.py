@@ -16,8 +16,8 @@ from promotion.registry.contract import (
     ModelVersion,
     RegisteredModel,
     TrackedRun,
+    as_logged,
     by_name,
-    finite,
     from_milliseconds,
     search_literal,
     served_artifact_uri,
@@ -250,7 +250,7 @@ def _run(item: Json) -> TrackedRun:
     return TrackedRun(
         user=tags.get("mlflow.user") or item["info"].get("user_id") or None,
         tags=tags,
-        metrics=finite({metric["key"]: float(metric["value"]) for metric in data.get("metrics", [])}),
+        metrics=as_logged({metric["key"]: metric["value"] for metric in data.get("metrics", [])}),
         datasets=[
             (found["dataset"]["name"], found["dataset"]["digest"])
             for found in item.get("inputs", {}).get("dataset_inputs", [])

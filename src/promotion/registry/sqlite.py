@@ -20,7 +20,7 @@ from promotion.registry.contract import (
     RegisteredModel,
     Registry,
     TrackedRun,
-    finite,
+    as_logged,
     from_milliseconds,
     served_artifact_uri,
     unknown_model,
@@ -68,7 +68,7 @@ FROM temp.wanted CROSS JOIN shown_version AS one ON one.name = wanted.name AND o
 ORDER BY one.name, one.version DESC
 """
 _TAGS_OF_RUN = "SELECT key, value FROM main.tags WHERE run_uuid = ?"
-_METRICS_OF_RUN = "SELECT key, value FROM main.latest_metrics WHERE run_uuid = ? AND NOT is_nan"
+_METRICS_OF_RUN = "SELECT key, CASE WHEN is_nan THEN 'nan' ELSE value END FROM main.latest_metrics WHERE run_uuid = ?"
 _DATASETS_OF_RUN = """
 SELECT one.name, one.digest FROM main.inputs AS input JOIN main.datasets AS one ON one.dataset_uuid = input.source_id
 WHERE input.source_type = 'DATASET' AND input.destination_type = 'RUN' AND input.destination_id = ?
@@ -298,7 +298,7 @@ def _run(store: sqlite3.Connection, run_id: str) -> TrackedRun | None:
     return TrackedRun(
         user=tags.get("mlflow.user") or found[0] or None,
         tags=tags,
-        metrics=finite(dict(store.execute(_METRICS_OF_RUN, (run_id,)))),
+        metrics=as_logged(dict(store.execute(_METRICS_OF_RUN, (run_id,)))),
         datasets=store.execute(_DATASETS_OF_RUN, (run_id,)).fetchall(),
         is_deleted=found[1] == "deleted",
     )

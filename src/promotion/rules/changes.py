@@ -14,7 +14,7 @@ from pydantic_core import PydanticUndefined
 from promotion.config.explain import fields_under
 from promotion.config.schema import FamilyConfig
 from promotion.config.values import duration_text
-from promotion.rules.kinds import SCALES, RuleKind, rule_kind
+from promotion.rules.kinds import RuleKind, rule_kind, scale_of
 
 _READ = ("files", "signers", "revoked")
 """What was read beside the family's file: what was not there, or not asked for, has not changed."""
@@ -108,7 +108,7 @@ def _direction(key: tuple[str, ...], was: Any, now: Any) -> Direction:
     if kind in {RuleKind.DEMANDS, RuleKind.ADMITS}:
         return _of_members(kind, was, now)
     if kind is RuleKind.SCALE:
-        scale = SCALES[".".join(key)]
+        scale = scale_of(key)
         return _ordered(scale.index(was), scale.index(now)) if {was, now} <= set(scale) else Direction.CHANGED
     if kind in {RuleKind.FLOOR, RuleKind.CEILING, RuleKind.PRESENT} and (was is None or now is None):
         return _ordered(was is not None, now is not None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from functools import lru_cache
 
@@ -29,6 +29,7 @@ SCALES: Mapping[str, Sequence[str | bool | None]] = {
     "rules": (None, "committed"),
     "gates.better_than_production.policy": ("not_worse", "strictly_greater"),
     "gates.signature": ("checked", "required"),
+    "gates.thresholds.*.from": ("run", None),
     "artifacts.code": ("sandbox", "refuse"),
     "monitoring.action": ("alert-only", "rollback"),
     "data.allow_duplicates": (True, False),
@@ -109,6 +110,16 @@ def rule_kind(key: tuple[str, ...]) -> RuleKind | None:
     return None
 
 
+def scale_of(key: tuple[str, ...]) -> Sequence[str | bool | None]:
+    """The ordered values of a key that is a scale, the loosest first."""
+    return next(SCALES[name] for name in map(".".join, _spellings(key)) if name in SCALES)
+
+
 def _named(key: tuple[str, ...]) -> RuleKind | None:
-    names = (key, *((*key[:place], ANY, *key[place + 1 :]) for place in range(1, len(key))))
-    return next((_TABLE[name] for name in names if name in _TABLE), None)
+    return next((_TABLE[name] for name in _spellings(key) if name in _TABLE), None)
+
+
+def _spellings(key: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """A key as it is, and with each name in turn as one that the owner chose."""
+    yield key
+    yield from ((*key[:place], ANY, *key[place + 1 :]) for place in range(1, len(key)))

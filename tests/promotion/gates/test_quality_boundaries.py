@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.promotion.factories import Scored
+from tests.promotion.factories import Scored, a_version
 from tests.promotion.gates.cases import PRODUCTION, a_config, a_context, answer, asked
 
 from promotion.config.family import FamilyConfig
-from promotion.gates import BETTER, Context
+from promotion.gates import BETTER, Context, run_gates
 from promotion.gates.evidence import Interval
 from promotion.gates.quality import better_gates
 from promotion.registry.stages import Stage
@@ -49,6 +50,44 @@ def test_a_metric_and_its_bound(bounds: dict[str, float], value: float, *, passe
     assert (f"{value:.4f}" if math.isfinite(value) else str(value)) == result.measured
     reason = "roc_auc misses its bound" if math.isfinite(value) else "roc_auc is missing or not a finite number"
     assert ("" if passed else reason) == result.why
+
+
+@pytest.mark.parametrize(
+    ("run", "logged", "passed", "measured", "why"),
+    [
+        ("r1", {"auc": 0.8}, True, "0.8000 (the trainer's figure)", ""),
+        ("r1", {"auc": math.nextafter(0.8, 0)}, False, "0.8000 (the trainer's figure)", "auc misses its bound"),
+        ("r1", {"auc": math.nan}, False, "nan (the trainer's figure)", "auc is no finite number in run r1"),
+        ("r1", {"auc": math.inf}, False, "inf (the trainer's figure)", "auc is no finite number in run r1"),
+        ("r1", {}, False, "not measured", "run r1 has no metric auc; log it there"),
+        ("r1", {"auc_": 0.9}, False, "not measured", "run r1 has no metric auc; did you mean 'auc_'?"),
+        ("r1", None, False, "not measured", "its run r1 is not in MLflow, so that there is no trainer's figure"),
+        (None, None, False, "not measured", "it was registered without a run, so that there is no trainer's figure"),
+    ],
+)
+def test_the_trainers_figure_and_its_bound(
+    run: str | None, logged: dict[str, float] | None, *, passed: bool, measured: str, why: str
+) -> None:
+    """`from: run` bounds what the version's run says, which is never mistaken for what is measured here."""
+    config = a_config({"thresholds": {"auc": {"minimum": 0.8, "from": "run"}}})
+    candidate = replace(a_version("tiny-forest", 2), run_id=run)
+    context = a_context(config, candidate=candidate, run_metrics=logged, evaluation=Scored({"auc": 0.99}))
+
+    result = answer(context, "auc")
+
+    assert (passed, measured) == (result.passed, result.measured)
+    assert result.why.startswith(why) if why else result.why == ""
+
+
+def test_an_approval_is_bound_to_the_trainers_figure() -> None:
+    """Whoever logs another value afterwards needs the approvals again; of metrics that nothing bounds no one asks."""
+    config = a_config({"thresholds": {"auc": {"minimum": 0.8, "from": "run"}}})
+    reports = [
+        run_gates("tiny", a_context(config, run_metrics=logged))
+        for logged in ({"auc": 0.9}, {"auc": 0.9, "loss": 1.0}, {"auc": 0.91})
+    ]
+
+    assert [True, False] == [reports[0].evidence == report.evidence for report in reports[1:]]
 
 
 def test_every_bound_is_said() -> None:

@@ -105,6 +105,17 @@ def test_tagged_finds_the_exact_value_in_all_models(registry: Registry) -> None:
     assert [] == registry.tagged("best_model", "True")
 
 
+def test_a_runs_metrics_are_what_was_logged(registry: Registry, seeded_database: Path) -> None:
+    """No number stays none: MLflow keeps NaN as zero and infinity as the largest number there is."""
+    with closing(sqlite3.connect(seeded_database)) as database:
+        ((run_id,),) = database.execute("SELECT run_uuid FROM runs")
+
+    run = registry.run(run_id)
+
+    assert run is not None
+    assert {"roc_auc": "0.9", "undefined": "nan", "endless": "-inf"} == {k: str(v) for k, v in run.metrics.items()}
+
+
 def test_the_artifact_uri_is_a_storage_location(registry: Registry, seeded_database: Path) -> None:
     """A version registered from a path has its files there."""
     expected = str(seeded_database.parent / "forest" / "2")

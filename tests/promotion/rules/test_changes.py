@@ -72,6 +72,11 @@ MONITORED = {"rollback": {"error_rate": 0.05}, "sustained": {"needed": 2}}
         ),
         (
             gates(),
+            gates(thresholds=STRICT["thresholds"] | {"accuracy": {"minimum": 0.85, "from": "run"}}),
+            "gates.thresholds.accuracy.from nothing → run (looser)",
+        ),
+        (
+            gates(),
             gates(thresholds=STRICT["thresholds"] | {"rmspe": {"maximum": 0.3}}),
             "gates.thresholds.rmspe.maximum 0.2 → 0.3 (looser)",
         ),
