@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import socket
 import unicodedata
 from collections.abc import Iterable
-from email.utils import parseaddr
 
 from promotion.errors import UsageError
+
+_ATOM = r"[\w-]+(?:'[\w-]+)*"
+_PLAIN = re.compile(rf"{_ATOM}(?:\.{_ATOM})*(?:\[bot\])?(?:\+[^@]*)?(?:@[\w.:\[\]-]+)?", re.ASCII)
+"""An account or address without what mail programs leave out or take apart: quotes, comments, a second dot or @."""
 
 
 def actor() -> str:
@@ -36,7 +40,8 @@ def person(name: str) -> str:
     """
     shown = unicodedata.normalize("NFKC", _address(name))
     seen = "".join(letter for letter in shown if not letter.isspace() and unicodedata.category(letter)[0] != "C")
-    return seen.casefold().partition("@")[0]
+    # What follows a plus is a label that the owner of the mailbox made up.
+    return seen.casefold().partition("@")[0].partition("+")[0]
 
 
 def readable_person(name: str) -> str:
@@ -50,7 +55,7 @@ def readable_person(name: str) -> str:
 
     Raises:
         UsageError: It is empty, or holds blanks, invisible characters or letters beyond ASCII, some of which look like
-            others; the message names the first.
+            others, or what mail programs leave out (quotes, comments, further dots); the message names the first.
     """
     address = _address(name)
     for letter in address:
@@ -60,15 +65,21 @@ def readable_person(name: str) -> str:
                 f"{name!a}: {what} in the name of a person: write the account or address in plain ASCII, "
                 "such as john.doe@company.com"
             )
-    if not person(address):
-        raise UsageError(f"{name!a}: no name of a person: expected an account or address, john.doe@company.com")
+    if not _PLAIN.fullmatch(address) or not person(address):
+        raise UsageError(
+            f"{name!a}: no plain name of a person: expected an account or address of letters, digits, _ and -, with "
+            "single dots between them, such as john.doe@company.com"
+        )
     return person(address)
 
 
 def _address(name: str) -> str:
     """`john@company.com` of `John Doe <john@company.com>`; anything else without blanks around it."""
     stripped = name.strip()
-    return parseaddr(stripped)[1] or stripped if stripped.endswith(">") else stripped
+    shown, bracket, address = stripped.rpartition("<")
+    # A second address before the one that counts would be read as the person.
+    is_named = bracket and stripped.endswith(">") and not {"@", "<", ">"} & set(shown)
+    return address.removesuffix(">").strip() if is_named else stripped
 
 
 def misreading(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -22,6 +23,9 @@ MODEL_CARD = "MODEL_CARD.md"
 """The file in a version's folder that says what the version is."""
 
 _CHUNK_BYTES = 1024**2
+_MAX_FILES = 10_000
+"""Of one version, folders included; each costs a millisecond, and a model has some dozens."""
+_MAX_DEPTH = 50
 # Bounds for MLflow's downloads; its own defaults retry for minutes.
 _DOWNLOAD_LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 
@@ -61,11 +65,12 @@ def artifact_digest(folder: Path) -> str:
 
     Raises:
         ArtifactMissing: There is no such folder, or no file in it.
-        ArtifactUnsafe: It holds a symbolic link, a device, or a name with a line break or backslash.
+        ArtifactUnsafe: It holds a symbolic link, a device, a name that is no text or has a line break or backslash, or
+            more files, or folders in folders, than any model.
     """
     if not folder.is_dir():
         raise ArtifactMissing(f"{folder}: no such folder; the artifact cannot be digested")
-    files = sorted(_files(folder, PurePosixPath()), key=lambda path: os.fsencode(str(path)))
+    files = sorted(_files(folder), key=lambda path: os.fsencode(str(path)))
     if not files:
         raise ArtifactMissing(f"{folder}: no files in it; the artifact cannot be digested")
     listing = hashlib.sha256()
@@ -74,24 +79,39 @@ def artifact_digest(folder: Path) -> str:
     return listing.hexdigest()
 
 
-def _files(folder: Path, below: PurePosixPath) -> Iterator[PurePosixPath]:
-    with os.scandir(folder / below) as entries:
-        for entry in entries:
-            path = below / entry.name
-            mode = entry.stat(follow_symlinks=False).st_mode
-            if any(letter in entry.name for letter in "\\\n\r"):
-                raise ArtifactUnsafe(
-                    f"{folder}: {str(path)!r} has a line break or backslash in its name: register again"
-                )
-            if stat.S_ISDIR(mode):
-                yield from _files(folder, path)
-            elif stat.S_ISREG(mode):
-                yield path
-            else:
-                kind = "a symbolic link" if stat.S_ISLNK(mode) else "neither file nor folder"
-                raise ArtifactUnsafe(
-                    f"{folder}: {path} is {kind}, which may lead out of the artifact; register again with plain files"
-                )
+def _files(folder: Path) -> list[PurePosixPath]:
+    """The files below a folder, after making sure that all in it are plain ones, with plain names, and not too many."""
+    found: list[PurePosixPath] = []
+    waiting, count = [PurePosixPath()], 0
+    while waiting:
+        below = waiting.pop()
+        if len(below.parts) > _MAX_DEPTH:
+            raise ArtifactUnsafe(f"{folder}: folders in folders, more than {_MAX_DEPTH} deep: register again")
+        with os.scandir(folder / below) as entries:
+            for entry in entries:
+                count += 1
+                if count > _MAX_FILES:
+                    raise ArtifactUnsafe(f"{folder}: more than {_MAX_FILES:,} files: pack them, and register again")
+                path = below / entry.name
+                kind = _plain_kind(folder, path, entry.stat(follow_symlinks=False).st_mode)
+                (waiting if kind == stat.S_IFDIR else found).append(path)
+    return found
+
+
+def _plain_kind(folder: Path, path: PurePosixPath, mode: int) -> int:
+    """Whether it is a folder or a file."""
+    name = path.name
+    if any(letter in name for letter in "\\\n\r"):
+        raise ArtifactUnsafe(f"{folder}: {str(path)!r} has a line break or backslash in its name: register again")
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        raise ArtifactUnsafe(f"{folder}: {str(path)!a} is no name in UTF-8, which cannot be signed: register again")
+    kind = stat.S_IFMT(mode)
+    if kind not in {stat.S_IFDIR, stat.S_IFREG}:
+        what = "a symbolic link" if kind == stat.S_IFLNK else "neither file nor folder"
+        raise ArtifactUnsafe(
+            f"{folder}: {path} is {what}, which may lead out of the artifact; register again with plain files"
+        )
+    return kind
 
 
 def _local_path(uri: str) -> Path | None:
@@ -109,7 +129,9 @@ def _copy(source: Path, folder: Path, version: ModelVersion) -> Path:
         )
     folder.mkdir()
     try:
-        for relative in _files(source, PurePosixPath()):
+        files = _files(source)
+        _require_room(folder, sum((source / relative).lstat().st_size for relative in files))
+        for relative in files:
             (folder / relative).parent.mkdir(parents=True, exist_ok=True)
             # A link that takes the file's place now is refused by the system, not followed.
             with (
@@ -125,8 +147,16 @@ def _copy(source: Path, folder: Path, version: ModelVersion) -> Path:
     return folder
 
 
+def _require_room(folder: Path, needed: int) -> None:
+    """A file with holes says it has terabytes, and is copied as such."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(errno.ENOSPC, f"it has {needed:,} bytes, {free:,} are free")
+
+
 def _not_a_link(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW)
+    # Nor is a pipe waited for that takes its place.
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _download(uri: str, folder: Path, version: ModelVersion) -> Path:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import yaml
 
+from promotion.artifacts.declared_dangers import LEADS_OUT
+from promotion.artifacts.description import read_description
 from promotion.config.document import line_of, read_yaml
-from promotion.errors import ConfigError
+from promotion.errors import ArtifactRefused, ConfigError
 
 FILES = ("requirements.txt", "conda.yaml", "python_env.yaml")
-"""The files by which MLflow rebuilds a model's environment."""
+"""The files by which MLflow rebuilds a model's environment, where its MLmodel names no others."""
 _MAX_BYTES = 1024**2
 _CHANNELS = frozenset({"conda-forge", "defaults", "nodefaults"})
 _OWN = re.compile(r"(?:-r|--requirement)[=\s]\s*requirements\.txt")
@@ -24,6 +26,8 @@ _PLAIN = re.compile(
 # pip's options that fetch from nowhere else.
 _HARMLESS = re.compile(r"--(?:pre|no-index|prefer-binary|require-hashes|(?:only|no)-binary[=\s]\s*[\w:,.-]+)")
 _ARCHIVE = re.compile(r"\.(?:whl|zip|tar|tgz|tbz|tar\.\w+)$", re.IGNORECASE)
+# A comment by which pip chooses how it reads a file (PEP 263).
+_CODING = re.compile(r"^[ \t\f]*#.*?coding[:=][ \t]*(?!utf-?8\b|ascii\b)([-\w.]+)", re.MULTILINE | re.IGNORECASE)
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 
 
@@ -36,25 +40,42 @@ def foreign_requirements(folder: Path) -> list[str]:
     Args:
         folder: A version's files.
     """
-    return [remark for name in FILES for remark in _remarks(folder / name)]
+    names = dict.fromkeys([*FILES, *_named_files(folder)])
+    return [remark for name in names for remark in _remarks(folder, name)]
 
 
-def _remarks(path: Path) -> Iterator[str]:
+def _named_files(folder: Path) -> Iterator[str]:
+    """The files that MLmodel names in place of the usual ones; a path that leads out is a danger of its own."""
+    try:
+        function = read_description(folder)["flavors"].get("python_function")
+    except ArtifactRefused:
+        return
+    named = function.get("env") if isinstance(function, dict) else None
+    # MLflow 1 named conda's file alone.
+    for name in named.values() if isinstance(named, dict) else [named]:
+        if isinstance(name, str) and not LEADS_OUT.match(name):
+            yield str(PurePosixPath(name))
+
+
+def _remarks(folder: Path, name: str) -> Iterator[str]:
+    path = folder / name
     if not path.is_file():
         return
     if path.stat().st_size > _MAX_BYTES:
-        yield f"{path.name} is larger than {_MAX_BYTES // 1024**2} MB and was not read"
+        yield f"{name} is larger than {_MAX_BYTES // 1024**2} MB and was not read"
         return
     try:
         found = list(_lines(path) if path.suffix == ".txt" else _values(path))
     except ConfigError as error:
-        yield f"{path.name}{str(error).removeprefix(str(path))}"
+        yield f"{name}{str(error).removeprefix(str(path))}"
         return
     written = path.read_text(encoding="utf-8", errors="replace").splitlines()
     for number, text in found:
         if not is_plain(text):
             line = written[number - 1]
-            yield f"{path.name} line {number} installs from elsewhere: {(line if text in line else text).strip()!a}"
+            yield f"{name} line {number} installs from elsewhere: {(line if text in line else text).strip()!a}"
+    if path.suffix == ".txt" and (coding := _CODING.search("\n".join(written[:2]))):
+        yield f"{name} is read by pip as {coding[1]}, in which its lines may say something else"
 
 
 def is_plain(text: str) -> bool:
@@ -83,10 +104,12 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _values(path: Path) -> Iterator[tuple[int, str]]:
-    """The requirements that a YAML file lists, and channels that are not known."""
+    """The requirements that a YAML file lists, channels that are not known, and variables, which configure pip, too."""
     root = read_yaml(path, _MAX_BYTES).root
     for name, value in root.value if isinstance(root, yaml.MappingNode) else ():
-        if name.value == "channels":
+        if name.value in {"variables", "prefix"}:
+            yield from ((line, f"{name.value}: {text}") for line, text in _scalars(value))
+        elif name.value == "channels":
             yield from ((line, f"channel {text}") for line, text in _scalars(value) if text not in _CHANNELS)
         elif name.value in {"dependencies", "build_dependencies"}:
             yield from ((line, text) for line, text in _scalars(value) if not _OWN.fullmatch(text))

@@ -18,27 +18,27 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NoReturn
+from typing import IO, NoReturn
 
-from promotion.artifacts.description import NAME, read_description
+from promotion.artifacts.declared_dangers import LEADS_OUT, declared_dangers
+from promotion.artifacts.description import NAME
 from promotion.artifacts.pickles import TooLong, hidden_pickle, is_pickle
-from promotion.artifacts.trusted_types import TRUSTED_TYPES
-from promotion.errors import ArtifactRefused, ArtifactUnsafe
+from promotion.errors import ArtifactUnsafe
 
 PICKLE_SUFFIXES = frozenset({".pkl", ".pickle", ".joblib", ".cloudpickle", ".dill"})
-# Who may turn the files into a model: MLflow's own flavours (pyfunc's own loader unpickles), and this project.
-_TRUSTED_LOADER = re.compile(r"(?:mlflow\.(?!pyfunc\b)\w+|models)(?:\.\w+)*")
-# MLflow's loader of models from code; a pickle instead of the code would lie under the other key.
-_CODE_LOADER, _PICKLED = "mlflow.pyfunc.loaders.code_model", "python_model"
-# Keys by which MLflow imports Python that lies in the artifact.
-_CODE_KEYS = frozenset({"code", "model_code_path"})
-_OUTSIDE = re.compile(r"[/\\~]|[A-Za-z][\w+.-]*:[/\\]|(?:.*[/\\])?\.\.(?:[/\\]|$)", re.DOTALL)
-_UNREADABLE_COMPRESSION = {b"\x04\x22\x4d\x18": "LZ4", b"\x28\xb5\x2f\xfd": "Zstandard", b"ZF0x": "old joblib"}
-_OBJECT_DTYPE = re.compile(rb"'[|<>=]?O\d*'")
-# Where a flavour says which of the files is the model; MLflow's readers of one model use different ones.
-_MODEL_KEYS = frozenset({"data", "model_data", "model_path", "pickled_model"})
+_UNREADABLE_COMPRESSION = {
+    b"\x04\x22\x4d\x18": "LZ4",
+    b"\x02\x21\x4c\x18": "LZ4",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+    b"ZF0x": "old joblib",
+    b"\x2a\x4d\x18": "LZ4 or Zstandard, behind a frame that is skipped",
+    b"7z\xbc\xaf": "7z",
+}
+# Behind a NumPy header's quotes: a type of objects, also one in a list of types, or letters that are spelled out.
+_OBJECT_DTYPE = re.compile(rb"""['"](?:[^'"]*[^\w'"])?(?:O\d*|object\w*)(?:,[^'"]*)?['"]|\\""")
+_LONGEST_HEADER = 64 * 1024
 _MAX_DEPTH = 4
 _MAX_UNPACKED_BYTES = 1024**3
 _MAX_RATIO = 100
@@ -75,9 +75,10 @@ def problems(folder: Path, *, code_is_vouched: bool = False, code_is_boxed: bool
         elif not stat.S_ISDIR(mode):
             kind = "a symbolic link" if stat.S_ISLNK(mode) else "neither file nor folder"
             scan.report(name, f"is {kind}, which may lead out of the artifact")
-    description = folder / NAME
-    if description.is_file() and not description.is_symlink():
-        scan.description(description)
+    for path in paths:
+        # Also one in a folder below: a flavour may be told that its model begins there.
+        if path.name == NAME and path.is_file() and not path.is_symlink():
+            scan.description(path.relative_to(folder).as_posix(), path)
     return scan.found
 
 
@@ -143,7 +144,7 @@ class _Scan:
             self._tar(name, file, depth)
         elif not kind and (start := hidden_pickle(content)) is not None:
             self.suspect(name, f"holds a pickle behind its first {start} bytes: save the model with skops")
-        if format_ := _UNREADABLE_COMPRESSION.get(content[:4]):
+        if format_ := _UNREADABLE_COMPRESSION.get(content[:4]) or _UNREADABLE_COMPRESSION.get(content[1:4]):
             self.suspect(name, f"is compressed ({format_}) and cannot be looked into")
         if read := _decompressor(content, file):
             self._member(f"{name}!", read, depth)
@@ -157,7 +158,7 @@ class _Scan:
                     self.suspect(name, "holds a pickle before the archive that it also is")
                 for info in archive.infolist():
                     member = f"{name}!{info.filename}"
-                    if _OUTSIDE.match(info.filename):
+                    if LEADS_OUT.match(info.filename):
                         self.report(member, "is a path that leads out of the archive")
                     if not info.is_dir():
                         self._member(member, archive.open(info).read, depth)
@@ -170,7 +171,7 @@ class _Scan:
             with tarfile.open(fileobj=file, mode="r:") as archive:
                 for info in archive:
                     member = f"{name}!{info.name}"
-                    if _OUTSIDE.match(info.name):
+                    if LEADS_OUT.match(info.name):
                         self.report(member, "is a path that leads out of the archive")
                     content = archive.extractfile(info) if info.isfile() else None
                     if content:
@@ -203,49 +204,10 @@ class _Scan:
         content = bytes(unpacked)
         self._look_into(name, content, io.BytesIO(content), depth + 1)
 
-    def description(self, path: Path) -> None:
-        """Judge MLflow's description of the model: the files it names, the types it trusts, the code it would run."""
-        try:
-            flavours = read_description(path.parent)["flavors"]
-            function = flavours.get("python_function", {})
-            loader = function.get("loader_module")
-            is_vouched = self._code_is_vouched and loader == _CODE_LOADER and _PICKLED not in function
-        except ArtifactRefused as error:
-            self.report(path.name, str(error).removeprefix(f"{NAME}: missing or "))
-            return
-        except (TypeError, AttributeError) as error:
-            self.report(path.name, f"is not an MLmodel file: {type(error).__name__}")
-            return
-        leaves = list(_leaves(flavours))
-        for place, value in leaves:
-            keys = set(place.split("."))
-            if reason := _objection(keys, value, is_vouched=is_vouched):
-                # Whatever path MLflow wrote for a model's code: nothing outside is seen from inside the sandbox.
-                is_path = isinstance(value, str) and _OUTSIDE.match(value) and _CODE_KEYS.isdisjoint(keys)
-                (self.report if is_path else self.suspect)(path.name, f"flavors.{place}: {value!r} {reason}")
-        files = {place: str(value) for place, value in leaves if value and place.rpartition(".")[2] in _MODEL_KEYS}
-        if len({file for file in files.values() if not _OUTSIDE.match(file)}) > 1:
-            named = ", ".join(f"{place} says {value!r}" for place, value in files.items())
-            self.suspect(path.name, f"flavours disagree on which file is the model: {named}")
-        if loader is not None and not is_vouched and not _TRUSTED_LOADER.fullmatch(str(loader)):
-            self.suspect(path.name, f"flavors.python_function.loader_module: {loader!r} is not a loader we trust")
-
-
-def _objection(keys: set[str], value: Any, *, is_vouched: bool) -> str:
-    """What is wrong with one value of MLmodel; empty when nothing is.
-
-    Args:
-        keys: Under which it stands.
-        value: A scalar.
-        is_vouched: Whether a signature covers a model from code.
-    """
-    if isinstance(value, str) and _OUTSIDE.match(value):
-        return "leads out of the artifact"
-    if value and not is_vouched and not _CODE_KEYS.isdisjoint(keys):
-        return "is Python that would run when the model is loaded"
-    if value and "skops_trusted_types" in keys and value not in TRUSTED_TYPES:
-        return "is a type that nobody but the model itself trusts"
-    return ""
+    def description(self, name: str, path: Path) -> None:
+        """Judge MLflow's description of the model."""
+        for danger in declared_dangers(path.parent, code_is_vouched=self._code_is_vouched):
+            (self.suspect if danger.is_code else self.report)(name, danger.what)
 
 
 def _is_tar(content: bytes | mmap.mmap) -> bool:
@@ -260,10 +222,16 @@ def _is_tar(content: bytes | mmap.mmap) -> bool:
 def _pickle_in(name: str, content: bytes | mmap.mmap) -> str | None:
     if is_pickle(content):
         return "is a pickle"
-    # A NumPy array: its header, a Python literal that ends its line, says whether objects are pickled behind it.
-    if content[:6] == b"\x93NUMPY" and _OBJECT_DTYPE.search(content[8 : content.find(b"\n") + 1]):
+    # A NumPy array: its header, a Python literal, says whether objects are pickled behind it.
+    if content[:6] == b"\x93NUMPY" and _OBJECT_DTYPE.search(_numpy_header(content)):
         return "is an array of pickled objects"
     return "is named as a pickle" if PurePosixPath(name).suffix.lower() in PICKLE_SUFFIXES else None
+
+
+def _numpy_header(content: bytes | mmap.mmap) -> bytes:
+    """The literal before an array's numbers; its length stands before it, in two bytes or, from version 2 on, four."""
+    begin = 10 if content[6:7] == b"\x01" else 12
+    return content[begin : begin + min(int.from_bytes(content[8:begin], "little"), _LONGEST_HEADER)]
 
 
 def _decompressor(content: bytes | mmap.mmap, file: IO[bytes]) -> Callable[[int], bytes] | None:
@@ -292,17 +260,3 @@ def _zlib(content: bytes) -> Callable[[int], bytes] | None:
     except zlib.error:
         return None
     return lambda size: next(first, b"") or unpacker.decompress(unpacker.unconsumed_tail, size)
-
-
-def _leaves(document: Any) -> Iterable[tuple[str, Any]]:
-    """All scalars with their dotted place; a YAML anchor that is used again is visited once."""
-    waiting, seen = [("", document)], set[int]()
-    while waiting:
-        place, value = waiting.pop()
-        if isinstance(value, Mapping | list):
-            if id(value) not in seen:
-                seen.add(id(value))
-                pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
-                waiting.extend((f"{place}.{key}".lstrip("."), child) for key, child in reversed(list(pairs)))
-        else:
-            yield place, value

@@ -54,7 +54,7 @@ class Rulebook:
 
     def _digests(self, config: FamilyConfig) -> dict[str, str | None]:
         """Of each file that decides; None for one that is not here."""
-        return {name: _file_digest(self.home / name) for name in deciding_files(config)}
+        return {name: _file_digest(self.home / name) for name in deciding_files(config, self.home)}
 
     def _signers(self) -> dict[str, list[str]]:
         try:
@@ -82,14 +82,29 @@ def deciding_sections(config: FamilyConfig) -> dict[str, Any]:
     }
 
 
-def deciding_files(config: FamilyConfig) -> list[str]:
-    """The files that a gate reads beside the family's file, relative to the home folder."""
+def deciding_files(config: FamilyConfig, home: Path) -> list[str]:
+    """The files that a gate reads beside the family's file.
+
+    Args:
+        config: The family's file.
+        home: The folder that their paths are relative to.
+    """
     found = [config.data.path] if config.has_contract else []
     found += [config.forecast.stores] if config.forecast else []
     found += [config.holdout.path] if config.stated_holdout and "://" not in config.holdout.path else []
-    # What of a command is a file of the owner's: its script and what that is told to read.
-    words = [word for gate in config.gates.custom for word in gate.command if Path(word).suffix]
-    return list(dict.fromkeys([*found, *words]))
+    words = [word for gate in config.gates.custom for word in gate.command]
+    return list(dict.fromkeys([*found, *(name for word in words for name in _files_named(word, home))]))
+
+
+def _files_named(word: str, home: Path) -> list[str]:
+    """What of a command is a file of the owner's: a script, a module that Python is told to run, what they read.
+
+    A name with a suffix is a file, also one that is not there.
+    """
+    module = word.replace(".", "/")
+    possible = [word, word.partition("=")[2], f"{module}.py", f"{module}/__main__.py"]
+    there = [name for name in possible if name and _file_digest(home / name)]
+    return there or ([word] if Path(word).suffix and "=" not in word else [])
 
 
 @lru_cache(maxsize=1)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from promotion.errors import SigningFailed
-from promotion.signing.sshsig import wire_type
+from promotion.signing.sshsig import is_shortest, wire_type
 
 _PRINCIPALS = re.compile(r'[ \t]*(?:"([^"]*)"|([^\s"]+))[ \t]+(.*)', re.DOTALL)
 _KEY = re.compile(r"((?:ssh|ecdsa|sk)-[\w@.-]+)[ \t]+([A-Za-z0-9+/]+=*)(?:[ \t]|$)")
@@ -122,6 +122,8 @@ def public_key(text: str) -> bytes:
     blob = base64.b64decode(match[2])
     if wire_type(blob) != match[1].encode():
         raise ValueError(f"the key is not of the type {match[1]}")
+    if match[1] == "ssh-rsa" and not is_shortest(blob):
+        raise ValueError("its numbers have leading zeros: another spelling of the key, as if it were another one")
     return blob
 
 

@@ -150,6 +150,17 @@ def wire_type(key: bytes) -> bytes:
     return Reader(key).string()
 
 
+def is_shortest(key: bytes) -> bool:
+    """Whether an RSA key in SSH's wire format is spelled in the one way that is allowed (RFC 4251, mpint).
+
+    Raises:
+        ValueError: It is cut short.
+    """
+    reader = Reader(key)
+    _, *numbers = (reader.string() for _ in range(3))
+    return all(_mpint(int.from_bytes(number)) == string(number) for number in numbers)
+
+
 def string(value: bytes) -> bytes:
     """SSH's `string`: the length, then the bytes."""
     return len(value).to_bytes(4) + value
@@ -227,7 +238,7 @@ def _loaded(key: bytes) -> SSHPublicKeyTypes:
 
     try:
         return load_ssh_public_key(wire_type(key) + b" " + base64.b64encode(key))
-    except UnsupportedAlgorithm as error:
+    except (UnsupportedAlgorithm, NotImplementedError) as error:
         raise ValueError(str(error)) from error
 
 

@@ -107,6 +107,34 @@ def test_a_name_that_could_forge_a_line_is_refused(artifact: Path, name: str) ->
         artifact_digest(artifact)
 
 
+def test_what_no_model_looks_like_is_refused_at_once(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders in folders without end, a name that is no text, and files without number."""
+    deep = artifact.joinpath(*["d"] * 60)
+    deep.mkdir(parents=True)
+    with pytest.raises(ArtifactUnsafe, match="more than 50 deep"):
+        artifact_digest(artifact)
+    shutil.rmtree(artifact / "d")
+    odd = Path(os.fsdecode(os.fsencode(artifact) + b"/a\xff"))
+    odd.write_text("")
+    with pytest.raises(ArtifactUnsafe, match="is no name in UTF-8"):
+        artifact_digest(artifact)
+    odd.unlink()
+    monkeypatch.setattr("promotion.artifacts.files._MAX_FILES", 3)
+    with pytest.raises(ArtifactUnsafe, match="more than 3 files"):
+        artifact_digest(artifact)
+
+
+def test_a_file_with_holes_does_not_fill_the_disk(artifact: Path, sqlite_registry: SqliteRegistry) -> None:
+    """It says it has terabytes, and its copy would have them: nothing is begun."""
+    with (artifact / "holes").open("wb") as file:
+        file.truncate(2**43)
+    with (
+        pytest.raises(RegistryError, match=r"cannot be copied to .*: it has 8,796,093,\d+,\d+ bytes, [\d,]+ are free"),
+        local_artifact(Placed(str(artifact)), sqlite_registry.version("forest", 2)),
+    ):
+        pass
+
+
 def test_nothing_has_no_digest(tmp_path: Path) -> None:
     """A missing or empty folder is an error, not the digest of nothing."""
     with pytest.raises(ArtifactMissing, match="no such folder"):

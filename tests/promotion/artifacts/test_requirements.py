@@ -100,3 +100,31 @@ def test_what_mlflow_writes_is_no_news_and_channels_are(tmp_path: Path) -> None:
     (tmp_path / "conda.yaml").write_text("dependencies: [")
     (broken,) = foreign_requirements(tmp_path)
     assert broken.startswith("conda.yaml:1: not readable as YAML")
+
+
+@pytest.mark.parametrize("named", ["{conda: env/c.yaml, virtualenv: v.yaml}", "env/c.yaml"])
+def test_the_files_that_the_model_names_are_read(tmp_path: Path, named: str) -> None:
+    """MLflow rebuilds the environment from them, whatever they are called."""
+    (tmp_path / "MLmodel").write_text(f"flavors: {{python_function: {{env: {named}}}}}\n")
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env" / "c.yaml").write_text("dependencies:\n- pip:\n  - git+https://example.org/x.git\n")
+    (tmp_path / "v.yaml").write_text("dependencies: [numpy]\n")
+
+    (line,) = foreign_requirements(tmp_path)
+    assert line.startswith("env/c.yaml line 3 installs from elsewhere")
+
+
+def test_variables_of_an_environment_are_said(tmp_path: Path) -> None:
+    """`PIP_INDEX_URL` among them needs no option."""
+    (tmp_path / "conda.yaml").write_text("dependencies: [numpy]\nvariables:\n  PIP_INDEX_URL: https://example.org\n")
+
+    (line,) = foreign_requirements(tmp_path)
+    assert line.startswith("conda.yaml line 3 installs from elsewhere")
+
+
+@pytest.mark.parametrize(("coding", "is_said"), [("utf-7", True), ("latin-1", True), ("utf-8", False)])
+def test_another_encoding_is_said(tmp_path: Path, coding: str, is_said: bool) -> None:  # a case
+    """A comment has pip read a file in it: `+AAo-` is a line break in UTF-7."""
+    (tmp_path / "requirements.txt").write_text(f"# coding: {coding}\n# +AAo---index-url https://example.org\nnumpy\n")
+
+    assert is_said == bool(foreign_requirements(tmp_path))

@@ -194,6 +194,10 @@ def test_a_name_is_enough(model: Path) -> None:
         ("python_function.loader_module", "mlflow.pyfunc.model", "not a loader we trust"),
         ("python_function.loader_module", "loader", "not a loader we trust"),
         ("python_function.loader_module", "mlflow_evil", "not a loader we trust"),
+        ("python_function.loader_module", "mlflow.keras", "not a loader we trust"),
+        ("python_function.loader_module", "mlflow.sklearn.utils", "not a loader we trust"),
+        ("xgboost.model_class", "os.abort", "is a class outside its library"),
+        ("transformers", {"task": "text-classification"}, "a load may run code that its files name"),
     ],
 )
 def test_a_description_that_leads_astray_is_reported(model: Path, place: str, value: object, message: str) -> None:
@@ -202,6 +206,67 @@ def test_a_description_that_leads_astray_is_reported(model: Path, place: str, va
     (line,) = problems(model)
     assert line.startswith(f"MLmodel: flavors.{place}")
     assert message in line
+
+
+def test_a_type_under_an_alias_is_judged_at_each_of_its_places(model: Path) -> None:
+    """What stands under a harmless key first does not hide under the one that trusts it."""
+    (model / "MLmodel").write_text(
+        "flavors:\n  sklearn: {a: &types [os.system], pickled_model: model.skops, skops_trusted_types: *types}\n"
+    )
+    (line,) = problems(model)
+    assert "flavors.sklearn.skops_trusted_types.0: 'os.system' is a type that nobody" in line
+
+
+def test_a_description_in_a_folder_below_is_judged(model: Path) -> None:
+    """A flavour may be told that its model begins there."""
+    (model / "inner").mkdir()
+    (model / "inner" / "MLmodel").write_text("flavors: {sklearn: {skops_trusted_types: [os.system]}}")
+    (line,) = problems(model)
+    assert line.startswith("inner/MLmodel: flavors.sklearn.skops_trusted_types.0: 'os.system' is a type")
+
+
+def test_an_example_that_leads_out_is_reported(model: Path) -> None:
+    """MLflow opens it for whoever asks for an example of the input."""
+    document = MLMODEL | {"saved_input_example_info": {"artifact_path": "../../etc/passwd"}}
+    (model / "MLmodel").write_text(yaml.safe_dump(document))
+    (line,) = problems(model)
+    assert "MLmodel: saved_input_example_info.artifact_path: '../../etc/passwd' leads out of the artifact" == line
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"descr": "|O", \'shape\': (1,)}',
+        b"{\n'descr': '|O', 'shape': (1,)}",
+        b"{'descr': '|\\x4f', 'shape': (1,)}",
+        b"{'descr': 'object', 'shape': (1,)}",
+        b"{'descr': 'i4,O', 'shape': (1,)}",
+        b"{'descr': [('a', '<i4'), ('b', 'O')], 'shape': (1,)}",
+    ],
+)
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_array_of_objects_is_reported_however_its_header_is_spelled(
+    model: Path, header: bytes, version: int
+) -> None:
+    """NumPy reads any Python literal."""
+    length = len(header).to_bytes(2 if version == 1 else 4, "little")
+    (model / "array.npy").write_bytes(b"\x93NUMPY" + bytes([version, 0]) + length + header + bytes(200))
+    (line,) = problems(model)
+    assert line.startswith("array.npy: is an array of pickled objects")
+
+
+def test_an_array_with_a_field_named_like_a_type_is_none_of_objects(model: Path) -> None:
+    """Its types decide; `Other` only begins like one."""
+    np.save(model / "fields.npy", np.zeros(3, dtype=[("Other", "<f8"), ("Objective", "<i4")]))
+    assert [] == problems(model)
+
+
+@pytest.mark.parametrize("start", ["02214c18", "502a4d180000000028b52ffd", "5f2a4d18", "377abcaf271c"])
+def test_what_cannot_be_unpacked_here_is_reported(model: Path, start: str) -> None:
+    """Older LZ4, frames that readers skip, 7z."""
+    (model / "packed").write_bytes(bytes.fromhex(start) + bytes(100))
+    (line,) = problems(model)
+    assert line.startswith("packed: is compressed (")
 
 
 @pytest.mark.parametrize("loader", ["mlflow.sklearn", "mlflow.lightgbm", "mlflow.catboost", "models.ensemble"])

@@ -55,6 +55,30 @@ def test_the_rows_are_a_rule(home: Path) -> None:
     assert ["files.data/tiny.csv"] == [change.key for change in changes_between(before.sections, after.sections)]
 
 
+@pytest.mark.parametrize(
+    ("command", "file"),
+    [
+        (["./checks/fair"], "checks/fair"),
+        (["checks/fair"], "checks/fair"),
+        (["sh", "checks/fair.sh"], "checks/fair.sh"),
+        (["python3", "-m", "checks.fair"], "checks/fair.py"),
+        (["python3", "-m", "checks"], "checks/__main__.py"),
+        (["fair", "--bounds=checks/bounds"], "checks/bounds"),
+    ],
+)
+def test_the_files_of_a_gate_of_ones_own_are_rules(home: Path, command: list[str], file: str) -> None:
+    """However the command names them; one that another answer is put into for a minute makes other rules."""
+    family = a_family(gates={"custom": [{"name": "fair", "command": command}]})
+    path = home / file
+    path.parent.mkdir()
+    path.write_text("strict")
+    before = read(home, family)
+    path.write_text("says yes")
+
+    (change,) = changes_between(before.sections, read(home, family).sections)
+    assert change.key.endswith(file)
+
+
 def test_the_keys_that_count_are_a_rule_where_approvals_must_be_signed(home: Path) -> None:
     """A key that was added loosens them, whatever is written behind it; one that was revoked tightens them."""
     signers = home / "config" / "allowed_signers"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.promotion.factories import make_key
 
 from promotion.config.settings import Settings
 from promotion.errors import SignatureRefused, SigningFailed
 from promotion.signing.keys import Keys, ssh_public_key
+from promotion.signing.signers import public_key
 from promotion.signing.ssh import APPROVAL, CHECKPOINT, allowed_signers, find_principals, sign, verify
+from promotion.signing.sshsig import Reader, string, wire
 
 DATA = b"alzheimer_classifier 3 sha256:0123\n"
 ANNA = "anna@example.org"
@@ -217,6 +221,20 @@ def test_lines_are_read_as_ssh_keygen_reads_them(anna: Path, signers: Path, line
         with pytest.raises(SignatureRefused) as caught:
             verify(DATA, signature, ANNA, signers, APPROVAL)
         assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("place", [1, 2])
+def test_one_key_has_one_spelling(place: int) -> None:
+    """RSA's numbers with leading zeros would be another fingerprint, and so another person, with the same key."""
+    key = rsa.generate_private_key(65537, 1024).public_key()  # noqa: S505  # nothing is signed with it
+    reader = Reader(wire(key))
+    parts = [reader.string() for _ in range(3)]
+    parts[place] = b"\0\0" + parts[place]
+    spelled = base64.b64encode(b"".join(map(string, parts))).decode()
+
+    assert wire(key) == public_key(f"ssh-rsa {base64.b64encode(wire(key)).decode()}")
+    with pytest.raises(ValueError, match="leading zeros"):
+        public_key(f"ssh-rsa {spelled}")
 
 
 def test_a_list_of_revoked_keys_that_cannot_be_read_stops_everything(anna: Path, signers: Path) -> None:
