@@ -271,7 +271,7 @@ def load_model(model_name: str, stage: str | int = Stage.PRODUCTION) -> Predicto
 def list_models() -> list[RegisteredModel]:
     """Every registered model by name and its aliases, as MLflow shows them, looked at whole.
 
-    Each has every version that is in Production or Staging, and the highest of the other stages.
+    Each has every version that is in a stage, and the newest that is in none.
 
     Raises:
         RegistryError: MLflow did not answer.

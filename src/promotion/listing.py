@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -41,6 +42,21 @@ def model_lines(models: Sequence[RegisteredModel], semvers: Semvers = MappingPro
     return lines
 
 
+def alias_target_lines(models: Iterable[RegisteredModel]) -> list[str]:
+    """Which alias points where, one line each, as MLflow writes it; nothing where there are none."""
+    found = [(model.name, *item) for model in models for item in sorted(model.aliases.items())]
+    lines = [f"   {model}@{alias} → Version {number}" for model, alias, number in found]
+    return ["", "🔗 Aliases:", *lines] if lines else []
+
+
+def with_every_version(models: Iterable[RegisteredModel], versions: Iterable[ModelVersion]) -> list[RegisteredModel]:
+    """A listing with all versions of its models, also those that are superseded and in no stage."""
+    found: dict[str, list[ModelVersion]] = {}
+    for version in versions:
+        found.setdefault(version.model, []).append(version)
+    return [replace(model, versions=found.get(model.name, [])) for model in models]
+
+
 def shown_tags(version: ModelVersion) -> dict[str, str]:
     """A version's tags by name, without bookkeeping."""
     return {key: value for key, value in sorted(version.tags.items()) if not key.startswith(HIDDEN_TAGS)}
@@ -68,6 +84,7 @@ def model_documents(
                     "version": version.number,
                     "semver": semvers.get((version.model, version.number)),
                     "stage": version.stage.value,
+                    "aliases": sorted(alias for alias, number in model.aliases.items() if number == version.number),
                     "status": version.status,
                     "run_id": version.run_id,
                     "tags": dict(version.tags),

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from tests.promotion.factories import Store
 
 from promotion.config.settings import REPOSITORY
+from promotion.registry.stages import Stage
 
 PROMOTE = "scripts/promote-model.py"
 PICKLE = {"model.pkl": pickle.dumps({"weights": [1.0]}), "MLmodel": b"flavors: {}"}
@@ -109,3 +110,21 @@ def test_a_bound_without_rows_names_the_line_to_write(team: Store, call: Any) ->
 
     assert 3 == refused.exit_code
     assert "`from: run` beside the bound takes the trainer's figure" in refused.stderr.splitlines()[-1]
+
+
+def test_the_listing_shows_stages_and_aliases_and_with_all_every_version(team: Store, call: Any) -> None:
+    """`--all` alone, with `--list`, and for programs; with anything else it is a mistake."""
+    for _ in range(3):
+        team.register("churn")
+    team.move("churn", 1, Stage.STAGING)
+    team.client.set_registered_model_alias("churn", "shadow", "2")
+
+    listed, whole = call(PROMOTE, "--list").stdout, call(PROMOTE, "--all").stdout
+
+    assert ["3", "1"] == [line.split()[2] for line in listed.splitlines() if "Stage:" in line]
+    assert ["3", "2", "1"] == [line.split()[2] for line in whole.splitlines() if "Stage:" in line]
+    assert {"   churn@shadow → Version 2"} == {each.splitlines()[-1] for each in (listed, whole)}
+    (document,) = json.loads(call(PROMOTE, "--list", "--all", "--json").stdout)
+    assert {3: [], 2: ["shadow"], 1: []} == {each["version"]: each["aliases"] for each in document["versions"]}
+    assert 2 == call(PROMOTE, "--auto", "--all").exit_code
+    assert 2 == call(PROMOTE, "churn", "--all").exit_code

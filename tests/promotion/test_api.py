@@ -35,11 +35,11 @@ def _shared(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Shar
         made.store.register(model)
     made.store.move("churn", 1, Stage.PRODUCTION)
     made.store.service().synchronise("churn")
-    made.keep("serving")
     shutil.copytree(REPOSITORY / "data", made.store.home / "data")
     config = yaml.safe_load((REPOSITORY / "config" / "heart-disease.yaml").read_text(encoding="utf-8"))
     config |= {"family": "credit", "registered_model": "credit", "approvals": {"roles": ["risk"]}}
     (made.store.home / "config" / "credit.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    made.keep("serving")
     return made
 
 

@@ -14,6 +14,7 @@ from tests.promotion.factories import ANNA, START, Scored, Store, a_family, a_jo
 from promotion.gates import Context, run_gates
 from promotion.journal.records import Authority, Change, Registration
 from promotion.listing import (
+    alias_target_lines,
     disagreements,
     event_documents,
     gate_lines,
@@ -21,6 +22,7 @@ from promotion.listing import (
     model_documents,
     model_lines,
     shown_tags,
+    with_every_version,
 )
 from promotion.registry.contract import RegisteredModel
 from promotion.registry.stages import Stage
@@ -45,6 +47,26 @@ def test_versions_are_listed_newest_first_with_an_icon_for_production() -> None:
         "   (no versions)",
     ] == lines
     assert [] == model_lines([])
+
+
+def test_where_aliases_point_is_told() -> None:
+    """After the models, as MLflow writes it, also of versions that the listing leaves out; nothing where none is."""
+    model = RegisteredModel(
+        "churn", [a_version("churn", 2, Stage.PRODUCTION)], {"champion": 2, "best": 2, "challenger": 1}
+    )
+
+    assert [
+        "",
+        "🔗 Aliases:",
+        "   churn@best → Version 2",
+        "   churn@challenger → Version 1",
+        "   churn@champion → Version 2",
+    ] == alias_target_lines([model, _model("bare")])
+    assert [] == alias_target_lines([_model("bare")])
+    (document,) = model_documents([model])
+    assert [["best", "champion"]] == [version["aliases"] for version in document["versions"]]
+    (whole,) = with_every_version([model], [*model.versions, a_version("churn", 1), a_version("other", 1)])
+    assert [2, 1] == [version.number for version in whole.versions]
 
 
 def test_a_semantic_version_stands_below_the_number() -> None:

@@ -22,6 +22,7 @@ from promotion.cli.console import (
 )
 from promotion.cli.registry import (
     APPROVER,
+    EVERY_VERSION,
     cleanup_command,
     history_command,
     list_command,
@@ -79,6 +80,7 @@ class Wish:
 )
 @click.option("--cleanup", "action", flag_value="cleanup", help="Delete old versions that nothing needs; asks first.")
 @ONLY_FAMILY
+@EVERY_VERSION
 @click.option(
     "--keep", type=click.IntRange(min=1), default=3, show_default=True, help="With --cleanup: newest versions to keep."
 )
@@ -102,6 +104,10 @@ def promote_command(action: str | None, **options: Any) -> None:
     Exit codes: 0 done, 1 failed and nothing moved, 2 usage or configuration, 3 blocked by a gate, 4 Production moved
     meanwhile, 5 nothing to do, 6 promoted but not shown by MLflow yet (--reconcile finishes).
     """
+    if options["every_version"] and action is None and options["name"] is None:
+        action = "list"
+    if options["every_version"] and action != "list":
+        raise UsageError("--all lists every version, and goes with --list alone")
     if (options["name"] is None) == (action is None):
         raise UsageError(
             f"say either NAME [VERSION] or one of {', '.join(f'--{name}' for name in ACTIONS)} (see --help)"

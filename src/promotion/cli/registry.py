@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LIST_RULE = "=" * 80
 APPROVER = click.option("--approver", metavar="WHO", help="With --reconcile: who answers for what is ratified.")
+EVERY_VERSION = click.option("--all", "every_version", is_flag=True, help="List every version, in a stage or not.")
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would happen, change nothing.")
 
 
@@ -31,16 +32,23 @@ def say_broken(configs: FamilyConfigs, family: str | None) -> list[PromotionErro
 
 @command()
 @ONLY_FAMILY
+@EVERY_VERSION
 @AS_JSON
-def list_command(*, family: str | None, as_json: bool) -> None:
-    """List the registered models, their versions and stages.
+def list_command(*, family: str | None, every_version: bool, as_json: bool) -> None:
+    """List the registered models: every version in a stage, the newest without one, and where aliases point.
 
     Exit codes: 0 done, 1 failed, 2 usage or configuration.
     """
     from promotion.config.family import load_configs
     from promotion.journal.database import Database
     from promotion.journal.journal import Journal
-    from promotion.listing import disagreements, model_documents, model_lines
+    from promotion.listing import (
+        alias_target_lines,
+        disagreements,
+        model_documents,
+        model_lines,
+        with_every_version,
+    )
     from promotion.reconcile.reconciler import Reconciler
     from promotion.registry.open import open_registry
 
@@ -53,6 +61,8 @@ def list_command(*, family: str | None, as_json: bool) -> None:
         models = [item for item in models if (configs.owns(family, item.name) if config else item.name == family)]
         if not models and config is None:
             raise UsageError(f"unknown family {family!r}: neither configured nor a registered model")
+    if every_version:
+        models = with_every_version(models, registry.every_version())
     journal = Journal(Database(settings.database_url))
     remark_clock(journal)
     semvers = journal.semantic_versions([(item.model, item.number) for model in models for item in model.versions])
@@ -66,7 +76,7 @@ def list_command(*, family: str | None, as_json: bool) -> None:
     else:
         echo("📋 Registered Models:")
         echo(LIST_RULE)
-        echo(*model_lines(models, semvers))
+        echo(*model_lines(models, semvers), *alias_target_lines(models))
         if not models:
             trains_here = any(config.trains_here for config in configs.values())
             advice = ": train first (python src/models/train.py)" if trains_here else ""

@@ -104,15 +104,17 @@ def _validate(
     from promotion.listing import gate_lines
     from promotion.registration import receive
 
-    say(f"Loading model version {candidate.number}...")
-    say("Evaluating on holdout validation set...")
+    if config.has_holdout:
+        say(f"Loading model version {candidate.number}...")
+        say("Evaluating on holdout validation set...")
     receive(service, candidate)
     plan = service.check(candidate, Stage.STAGING)
     report = plan.report
     bounds = config.gates.thresholds
-    for metric in bounds or report.metrics:
-        value = report.metrics.get(metric)
-        say(f"Validation {_label(metric)}: {'not measured' if value is None else f'{value:.4f}'}")
+    measured = {metric: f"{value:.4f}" for metric, value in report.metrics.items()}
+    measured |= {gate.name: gate.measured for gate in report.results if gate.name in bounds}
+    for metric in bounds or measured:
+        say(f"Validation {_label(metric)}: {measured[metric]}")
     missed = [gate.name for gate in report.refusals if gate.name in bounds]
     if len(bounds) == 1:
         (needed,) = (bound_text(bound) for bound in bounds.values())
@@ -122,7 +124,8 @@ def _validate(
         say(f"✗ Performance misses threshold ({needed})" if missed else f"✓ Performance meets threshold ({needed})")
     for line in gate_lines(report):
         talk(line)
-    remember(settings, candidate, report.metrics, report.data_sha256)
+    if config.has_holdout:
+        remember(settings, candidate, report.metrics, report.data_sha256)
     return plan
 
 

@@ -74,6 +74,10 @@ class ClientRegistry:
             self.model(name)
         return sorted(found, key=lambda version: -version.number)
 
+    def every_version(self) -> list[ModelVersion]:
+        """All versions of all registered models, in no order."""
+        return self._search("")
+
     def version(self, name: str, number: int) -> ModelVersion:
         """One version."""
         with self._about(name, number):

@@ -21,9 +21,6 @@ _NAMES_SHOWN = 10
 _ASKED_ONE_BY_ONE = 20
 """Registered models; of more, all versions of the registry are asked for at once, which is quicker."""
 
-SERVING = (Stage.PRODUCTION, Stage.STAGING)
-"""Stages of which a listing shows every version."""
-
 NO_VERSION = 2**31 - 1
 """A number that no version has: a write to it cannot succeed, but is refused first where the right is missing."""
 NO_NAME = "no such name!"
@@ -85,7 +82,7 @@ class TrackedRun:
 class RegisteredModel:
     """A registered model as a listing shows it, newest version first, with its aliases.
 
-    Every version in Production or Staging is there, and the highest of the other stages.
+    Every version in a stage is there, and the newest without one.
     """
 
     name: str
@@ -111,6 +108,9 @@ class Registry(Protocol):
 
     def versions(self, name: str) -> list[ModelVersion]:
         """All versions of one registered model, newest first."""
+
+    def every_version(self) -> list[ModelVersion]:
+        """All versions of all registered models, in no order."""
 
     def version(self, name: str, number: int) -> ModelVersion:
         """One version."""
@@ -171,12 +171,12 @@ def with_whole_stages(
         models: As MLflow lists them.
         search: The versions that MLflow's search finds by a condition; all of them by an empty one.
     """
-    staged = [model.name for model in models if any(version.stage in SERVING for version in model.versions)]
+    staged = [model.name for model in models if any(version.stage is not Stage.NONE for version in model.versions)]
     conditions = [by_name(name) for name in staged] if len(staged) <= _ASKED_ONE_BY_ONE else [""]
     hidden: dict[str, list[ModelVersion]] = {}
     for condition in conditions:
         for version in search(condition):
-            if version.stage in SERVING:
+            if version.stage is not Stage.NONE:
                 hidden.setdefault(version.model, []).append(version)
     return [
         replace(

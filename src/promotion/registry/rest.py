@@ -69,6 +69,10 @@ class RestRegistry:
             self.model(name)
         return sorted(found, key=lambda version: -version.number)
 
+    def every_version(self) -> list[ModelVersion]:
+        """All versions of all registered models, in no order."""
+        return self._search("")
+
     def version(self, name: str, number: int) -> ModelVersion:
         """One version."""
         answer = self._of_version("model-versions/get", name, number)

@@ -122,6 +122,11 @@ class SqliteRegistry:
 
         return self._read(query, lambda client: client.versions(name))
 
+    def every_version(self) -> list[ModelVersion]:
+        """All versions of all registered models, in no order."""
+        everything = "SELECT name, version FROM shown_version WHERE name IN (SELECT name FROM shown_model)"
+        return self._read(lambda store: _versions(store, everything), lambda client: client.every_version())
+
     def version(self, name: str, number: int) -> ModelVersion:
         """One version."""
         return self._read(lambda store: _version(store, name, number), lambda client: client.version(name, number))
@@ -263,7 +268,7 @@ def _models(store: sqlite3.Connection, name: str | None = None) -> list[Register
     """All models, or the one of that name."""
     listed = """SELECT name, max(version) FROM shown_version WHERE ?1 IS NULL OR name = ?1 GROUP BY name, stage
                 UNION SELECT name, version FROM shown_version
-                WHERE (?1 IS NULL OR name = ?1) AND stage IN ('Production', 'Staging')"""
+                WHERE (?1 IS NULL OR name = ?1) AND stage <> 'None'"""
     versions: dict[str, list[ModelVersion]] = defaultdict(list)
     for version in _versions(store, listed, name):
         versions[version.model].append(version)

@@ -81,6 +81,9 @@ class ModelRegistry(Registry):
     def versions(self, name: str) -> list[ModelVersion]:
         return [self.held[number] for number in sorted(self.held, reverse=True)]
 
+    def every_version(self) -> list[ModelVersion]:
+        return list(self.held.values())
+
     def version(self, name: str, number: int) -> ModelVersion:
         if number not in self.held:
             raise UnknownVersion(f"{name} has no version {number}")

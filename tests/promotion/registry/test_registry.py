@@ -43,7 +43,7 @@ def names(versions: list[ModelVersion]) -> list[str]:
 
 
 def test_models_lists_every_version_that_serves(registry: Registry) -> None:
-    """Every version in Production or Staging, the highest of the other stages, and the aliases; no prompts."""
+    """Every version in a stage, the newest in none, and the aliases; no prompts."""
     listed = {model.name: ([(v.number, v.stage) for v in model.versions], model.aliases) for model in registry.models()}
     expected = {
         "bare": ([], {}),
@@ -55,6 +55,23 @@ def test_models_lists_every_version_that_serves(registry: Registry) -> None:
     }
     assert expected == listed
     assert ["bare", "forest", "linear"] == list(listed)
+
+
+def test_every_archived_version_is_listed_and_an_older_one_in_no_stage_is_not(registry: Registry) -> None:
+    """MLflow's own listing shows the highest number of each stage alone."""
+    registry.set_stage("forest", 3, Stage.ARCHIVED)
+    registry.set_stage("forest", 2, Stage.NONE)
+
+    (forest,) = [model for model in registry.models() if model.name == "forest"]
+
+    assert ["forest v4", "forest v3", "forest v1"] == names(list(forest.versions))
+
+
+def test_every_version_of_every_model_is_asked_for_at_once(registry: Registry) -> None:
+    """Those in no stage as well; neither deleted ones nor prompts."""
+    expected = [f"forest v{number}" for number in (1, 2, 3, 4)] + ["linear v1", "linear v2"]
+
+    assert expected == sorted(version for version in names(registry.every_version()) if "greeting" not in version)
 
 
 def test_of_many_models_all_versions_are_asked_for_at_once(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,7 +139,7 @@ class ReceivedEvaluator:
         config, gates = self._config, self._config.gates
         asked = {
             **{rule.metric: ("gates", "slices") for rule in gates.slices},
-            **{name: ("gates", "thresholds", name) for name in gates.thresholds},
+            **{name: ("gates", "thresholds", name) for name, bound in gates.thresholds.items() if bound.source is None},
             **{name: ("gates", "better_than_production", "also", name) for name in gates.better_than_production.also},
             config.selection_metric: ("selection_metric",),
         }
