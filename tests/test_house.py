@@ -162,7 +162,7 @@ def test_make_takes_the_first_python_that_will_do(pythons: Path) -> None:
 
 def test_library_modules_are_silent() -> None:
     """Only commands print, by the console's functions; everything else returns or raises."""
-    commands = {*(REPOSITORY / "src" / "promotion" / "cli").glob("*.py")}
+    commands = {*(REPOSITORY / "src" / "promotion" / "cli").rglob("*.py")}
     commands |= {REPOSITORY / "src" / "models" / f"{name}.py" for name in ("train", "train_ensemble", "download_data")}
     loud = [
         f"{path.relative_to(REPOSITORY)}:{node.lineno}"

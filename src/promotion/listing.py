@@ -116,7 +116,7 @@ def disagreements(
             f"⏳ {item.family}: a move recorded at {item.created_at:%Y-%m-%d %H:%M:%S} UTC is not shown by MLflow yet"
             f"{f' ({item.error})' if item.error else ''}; python scripts/promote-model.py --reconcile finishes it"
         )
-    for family in sorted(_suspects(models, reconciler, only, held)):
+    for family in sorted(families_in_question(models, reconciler, only, held)):
         unsettled = reconciler.unsettled(family)
         if unsettled.lines:
             lines.setdefault(family, []).append(str(unsettled))
@@ -128,7 +128,7 @@ def disagreements(
     return lines
 
 
-def _suspects(
+def families_in_question(
     models: Sequence[RegisteredModel],
     reconciler: Reconciler,
     only: str | None,

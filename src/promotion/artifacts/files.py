@@ -31,7 +31,7 @@ _DOWNLOAD_LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST
 
 
 @contextmanager
-def local_artifact(registry: Registry, version: ModelVersion) -> Iterator[Path]:
+def local_artifact(registry: Registry, version: ModelVersion, *, is_copied: bool = True) -> Iterator[Path]:
     """A private copy of a version's files: what was digested is what is scanned, verified, loaded and scored.
 
     Whoever may write to the store could otherwise swap a file between two of these steps.
@@ -39,6 +39,7 @@ def local_artifact(registry: Registry, version: ModelVersion) -> Iterator[Path]:
     Args:
         registry: Says where the files are.
         version: Whose files.
+        is_copied: Whether files of this machine are copied, too; who only looks at them once needs no copy.
 
     Yields:
         The folder, readable by this account alone; gone afterwards, so read what is needed inside the block.
@@ -49,8 +50,13 @@ def local_artifact(registry: Registry, version: ModelVersion) -> Iterator[Path]:
         RegistryError: The download or the copy failed, for example because the disk is full.
     """
     uri = registry.artifact_uri(version)
+    path = _local_path(uri)
+    if path:
+        _require_folder(path, version)
+    if path and not is_copied:
+        yield path
+        return
     with TemporaryDirectory(prefix="artifact-") as folder:
-        path = _local_path(uri)
         yield _copy(path, Path(folder) / "files", version) if path else _download(uri, Path(folder), version)
 
 
@@ -121,12 +127,15 @@ def _local_path(uri: str) -> Path | None:
     return None if parts.scheme else Path(uri)
 
 
-def _copy(source: Path, folder: Path, version: ModelVersion) -> Path:
+def _require_folder(source: Path, version: ModelVersion) -> None:
     if not source.is_dir():
         raise ArtifactMissing(
             f"{version}: its artifact {source} does not exist on this machine; restore it, "
             "or let the tracking server serve its artifacts (mlflow server --serve-artifacts), then register again"
         )
+
+
+def _copy(source: Path, folder: Path, version: ModelVersion) -> Path:
     folder.mkdir()
     try:
         files = _files(source)

@@ -86,6 +86,20 @@ class Chain:
         self._findings.add("event", where, what)
 
 
+def check_newest(rows: Sequence[Row], findings: AuditFindings) -> None:
+    """Follow the end of a chain: its events as they are, whatever came before them.
+
+    Args:
+        rows: Events in the order of their sequence.
+        findings: Collects what is wrong.
+    """
+    chain = Chain((), findings)
+    if rows:
+        _, sequence, *_, previous, _ = rows[0]
+        chain.sequence, chain.hash = sequence - 1, previous
+    chain.follow(rows)
+
+
 def linked(row: Row) -> str | None:
     """The hash that an event's content makes; None where it holds what no event of ours does."""
     _, *content, previous, _ = row

@@ -48,6 +48,11 @@ TABLE = {
         "promotion.cli.registry:register_command",
         "Record a version that was trained elsewhere.",
     ),
+    "doctor": Verb(
+        "scripts/doctor.py",
+        "promotion.cli.onboarding.doctor:doctor_command",
+        "What state installation and registry are in; writes nothing.",
+    ),
     "history": Verb("", "promotion.cli.registry:history_command", "Who moved what, when, why, on what evidence."),
     "reconcile": Verb("", "promotion.cli.registry:reconcile_command", "Make MLflow and the journal agree."),
     "restore": Verb("", "promotion.cli.registry:restore_command", "Put back what was changed past the rules."),

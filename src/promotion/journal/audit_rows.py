@@ -81,6 +81,18 @@ class AuditRows:
         if self._database.exists:
             yield from self._rest({})
 
+    def newest_events(self, count: int) -> list[Row]:
+        """The last events, in the order of their sequence.
+
+        Raises:
+            JournalError: The database cannot be read.
+        """
+        if not self._database.exists:
+            return []
+        query = self._queries[EVENT].order_by(promotion_event.c.sequence.desc()).limit(count)
+        with self._database.read() as connection:
+            return [_plain(row) for row in reversed(connection.execute(query).all())]
+
     def _rest(self, ends: dict[str, Row]) -> Iterator[Batch]:
         with self._database.read() as connection:
             if self._database.backend == "postgresql":

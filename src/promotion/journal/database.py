@@ -73,6 +73,14 @@ class Database:
         self._current = present
         return present
 
+    @property
+    def revisions(self) -> tuple[str | None, str]:
+        """The schema's revision as it is, and the one this version works with; asking brings nothing up to date."""
+        if self.file and not self.file.is_file():
+            return None, REVISION
+        with self.read() as connection:
+            return _revision(connection), REVISION
+
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that only reads."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cached_property
 from typing import Any, NoReturn
 
@@ -52,6 +52,10 @@ class ClientRegistry:
         self.uri = uri
         self._tracking_uri = tracking_uri or uri
         self._shown = without_password(uri)
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Read many times; there is nothing to keep open."""
+        return nullcontext()
 
     def models(self) -> list[RegisteredModel]:
         """Every registered model by name, each with the versions that a listing shows."""

@@ -9,6 +9,7 @@ import difflib
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -99,6 +100,9 @@ class Registry(Protocol):
     """
 
     uri: str
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Read many times, in this thread, without a write between."""
 
     def models(self) -> list[RegisteredModel]:
         """Every registered model by name, each with the versions that a listing shows."""

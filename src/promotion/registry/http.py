@@ -87,6 +87,16 @@ class MlflowServer:
         """
         return self._patiently(lambda: self._once("GET", endpoint, params=parameters))
 
+    def release(self) -> str:
+        """The MLflow version that the server says it is; empty where it does not say."""
+        address = self._base.removesuffix(API) + "/version"
+        try:
+            answer = self._session.get(address, timeout=self._timeout, allow_redirects=False)
+        except requests.exceptions.RequestException:
+            return ""
+        text = answer.text.strip()
+        return text if answer.ok and re.fullmatch(r"\d+\.\d+[\w.+-]{0,20}", text) else ""
+
     def send(self, method: str, endpoint: str, **body: str | bool) -> None:
         """Change something; every write of ours can be repeated without harm, so it is retried like a read.
 

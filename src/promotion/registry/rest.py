@@ -6,6 +6,7 @@ Only endpoints that exist since MLflow 2.3, the first release with aliases, are 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from urllib.parse import quote
 
@@ -48,6 +49,10 @@ class RestRegistry:
         self.uri = uri
         self._tracking_uri = tracking_uri or uri
         self._server = MlflowServer(uri)
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Read many times; there is nothing to keep open."""
+        return nullcontext()
 
     def models(self) -> list[RegisteredModel]:
         """Every registered model by name, each with the versions that a listing shows."""

@@ -104,6 +104,18 @@ class SqliteRegistry:
         self.uri = uri
         self._path = path
         self._tracking_uri = tracking_uri or uri
+        self._opened: sqlite3.Connection | None = None
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Read as it is now, many times: the file is opened once."""
+        with self._connection("rw") as store:
+            if _prepared(store) in KNOWN_REVISIONS:
+                self._opened = store
+            try:
+                yield
+            finally:
+                self._opened = None
 
     def models(self) -> list[RegisteredModel]:
         """Every registered model by name, each with the versions that a listing shows."""
@@ -223,12 +235,12 @@ class SqliteRegistry:
     def _read(
         self, query: Callable[[sqlite3.Connection], _Result], otherwise: Callable[[Registry], _Result]
     ) -> _Result:
+        if self._opened is not None:
+            with self._translated():
+                return query(self._opened)
         with self._connection("rw") as store:
-            revision = _revision(store)
+            revision = _prepared(store)
             if revision in KNOWN_REVISIONS:
-                store.executescript(_VIEWS)
-                # One snapshot for all statements of the query.
-                store.execute("BEGIN")
                 return query(store)
         _say_unknown(self._path, revision)
         return otherwise(self._client)
@@ -237,11 +249,18 @@ class SqliteRegistry:
     def _connection(self, mode: str) -> Iterator[sqlite3.Connection]:
         unwritten = not self._path.exists() or (self._path.is_file() and self._path.stat().st_size == 0)
         address = "file::memory:" if unwritten else f"{self._path.absolute().as_uri()}?mode={mode}"
+        with (
+            self._translated(),
+            closing(sqlite3.connect(address, uri=True, timeout=LOCK_SECONDS, isolation_level=None)) as store,
+        ):
+            if unwritten:
+                store.executescript(_EMPTY_STORE)
+            yield store
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
         try:
-            with closing(sqlite3.connect(address, uri=True, timeout=LOCK_SECONDS, isolation_level=None)) as store:
-                if unwritten:
-                    store.executescript(_EMPTY_STORE)
-                yield store
+            yield
         except sqlite3.Error as error:
             raise registry_error(str(self._path), error) from error
 
@@ -254,6 +273,16 @@ def _say_unknown(path: Path, revision: str | None) -> None:
         path,
         revision or "unknown",
     )
+
+
+def _prepared(store: sqlite3.Connection) -> str | None:
+    """The schema's revision; where it is one that is read directly, the views are there, on one snapshot."""
+    revision = _revision(store)
+    if revision in KNOWN_REVISIONS:
+        store.executescript(_VIEWS)
+        # One snapshot for all statements of the query.
+        store.execute("BEGIN")
+    return revision
 
 
 def _revision(store: sqlite3.Connection) -> str | None:
@@ -280,9 +309,8 @@ def _models(store: sqlite3.Connection, name: str | None = None) -> list[Register
 
 
 def _known_model(store: sqlite3.Connection, name: str) -> str:
-    known = [model for (model,) in store.execute("SELECT name FROM shown_model ORDER BY name")]
-    if name not in known:
-        raise unknown_model(name, known)
+    if not store.execute("SELECT 1 FROM shown_model WHERE name = ?", (name,)).fetchone():
+        raise unknown_model(name, [model for (model,) in store.execute("SELECT name FROM shown_model ORDER BY name")])
     return name
 
 
@@ -311,6 +339,7 @@ def _run(store: sqlite3.Connection, run_id: str) -> TrackedRun | None:
 
 def _versions(store: sqlite3.Connection, wanted: str, *parameters: str | int | None) -> list[ModelVersion]:
     """The versions that a query for name and version selects, with their tags, by name, newest first."""
+    store.execute("DELETE FROM temp.wanted")
     store.execute("INSERT INTO temp.wanted " + wanted, parameters)
     tags: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
     for name, number, key, value in store.execute(_TAGS_OF_WANTED):

@@ -435,3 +435,17 @@ def test_a_password_in_the_uri_is_masked() -> None:
     """Messages show where, never with which password."""
     assert "http://***@h:5000/x" == without_password("http://anna:secret@h:5000/x")
     assert "sqlite:////srv/mlflow.db" == without_password("sqlite:////srv/mlflow.db")
+
+
+def test_many_reads_at_once_say_what_single_ones_say(registry: Registry) -> None:
+    """Also after one that failed; the next write is seen by the next read."""
+    with registry.reading():
+        with pytest.raises(UnknownModel, match="nobody"):
+            registry.version("nobody", 1)
+        assert ["forest v2", "linear v1"] == [str(registry.version(*it)) for it in (("forest", 2), ("linear", 1))]
+        assert ["bare", "forest", "linear"] == [model.name for model in registry.models()]
+        artifact = registry.artifact_uri(registry.version("forest", 2))
+    registry.set_tag("forest", 2, "seen", "yes")
+
+    assert artifact == registry.artifact_uri(registry.version("forest", 2))
+    assert "yes" == registry.version("forest", 2).tags["seen"]

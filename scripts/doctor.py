@@ -1,0 +1,15 @@
+"""Say what state installation and registry are in, and what mends each finding; writes nothing."""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    import sys
+    from pathlib import Path
+
+    sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
+    import promotion.cli.environment
+
+from promotion.cli.onboarding.doctor import doctor_command as main
+
+if __name__ == "__main__":
+    main()

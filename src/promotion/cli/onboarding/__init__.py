@@ -1,0 +1,1 @@
+"""The verbs of a team that has a server and models already."""
