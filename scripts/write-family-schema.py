@@ -29,6 +29,7 @@ EXAMPLES = yaml.safe_load("""  # of keys that none of the repository's families 
     serving_url: https://models.example.com/churn, rules: committed, path: s3://evidence/churn.parquet, target: churned,
     positive: 'yes', id: customer, group: household, time: month, column: sex, metric: recall, max_gap: 0.1,
     bins: [18, 40, 65], from: run, name: profit, command: [python, checks/profit.py], minimum: 0.7,
+    aliases.production: champion, aliases.staging: challenger, aliases.previous: [previous, fallback],
     sha256: 9f86d081884c7d65…}""")
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
@@ -70,7 +71,7 @@ def tables(document: dict[str, Any]) -> Iterator[str]:
             where = f"{place}.{key}".lstrip(".")
             kind, section = _kind(entry)
             default = "required" if key in part.get("required", ()) else _code(entry.get("default"))
-            example = _code(next(_values(files, where), EXAMPLES.get(key, entry.get("default"))))
+            example = _code(next(_values(files, where), EXAMPLES.get(where, EXAMPLES.get(key, entry.get("default")))))
             if section:
                 waiting.append((f"{where}.NAME" if kind.startswith("by name") else where, document["$defs"][section]))
                 example = f"[below](#{re.sub(r'[^a-z_]', '', waiting[-1][0].lower())})"

@@ -260,12 +260,18 @@ def _quality(after: _Aftermath) -> ItemResult:
 def _shown(after: _Aftermath) -> ItemResult:
     move = after.move
     shown = after.service.registry.version(move.version.model, move.version.number)
-    alias = after.service.registry.model(move.version.model).aliases.get("production")
-    if move.unprojected or shown.stage is not move.to or alias != move.version.number:
-        seen = f"{shown} in {shown.stage} and @production at {f'v{alias}' if alias else 'no version'}"
+    pointed = after.service.registry.model(move.version.model).aliases
+    names = after.service.aliases(move.family).production
+    wrong = [name for name in names if pointed.get(name) != move.version.number]
+    if move.unprojected or shown.stage is not move.to or wrong:
+        where = [
+            f" and @{name} at {f'v{pointed[name]}' if name in pointed else 'no version'}" for name in wrong or names
+        ]
+        seen = f"{shown} in {shown.stage}{''.join(where)}"
         return ItemOutcome.FAILED, f"MLflow shows {seen}: python scripts/promote-model.py --reconcile"
     outcome, detail = _monitoring(after)
-    return outcome, f"MLflow shows {shown} in {shown.stage} and @production at it; {detail}"
+    at_it = "".join(f" and @{name} at it" for name in names)
+    return outcome, f"MLflow shows {shown} in {shown.stage}{at_it}; {detail}"
 
 
 def _stage(stage: Stage, tag: str | None) -> Stage:

@@ -9,6 +9,7 @@ from typing import Any
 
 from promotion.gates import GateReport
 from promotion.journal.records import Event
+from promotion.reconcile.aliases import may_point_elsewhere
 from promotion.reconcile.reconciler import Reconciler
 from promotion.registry.contract import ModelVersion, RegisteredModel
 from promotion.registry.stages import Stage
@@ -141,11 +142,14 @@ def families_in_question(
     for model in models:
         if reconciler.configs.is_certain(model.name):
             grouped.setdefault(reconciler.family(model.name), []).append(model)
-    recorded = journal.families()
+    recorded, previous = journal.families(), journal.rollback_targets()
     for family, found in grouped.items():
-        shown = _shown(found)
-        differs = family in recorded and _differs(found, shown, held.get(family, {})) and journal.knows(family)
-        if differs or len(shown[Stage.PRODUCTION]) > 1:
+        shown, stands = _shown(found), held.get(family, {})
+        aliases = {model.name: model.aliases for model in found}
+        differs = any(places != stands.get(stage, set()) for stage, places in shown.items()) or may_point_elsewhere(
+            aliases, reconciler.aliases(family), stands, previous.get(family)
+        )
+        if (family in recorded and differs and journal.knows(family)) or len(shown[Stage.PRODUCTION]) > 1:
             suspects.add(family)
     return suspects
 
@@ -156,16 +160,6 @@ def _shown(models: Sequence[RegisteredModel]) -> dict[Stage, set[tuple[str, int]
         stage: {(version.model, version.number) for version in versions if version.stage is stage}
         for stage in (Stage.PRODUCTION, Stage.STAGING)
     }
-
-
-def _differs(
-    models: Sequence[RegisteredModel],
-    shown: Mapping[Stage, set[tuple[str, int]]],
-    held: Mapping[Stage, set[tuple[str, int]]],
-) -> bool:
-    aliased = {(model.name, model.aliases["production"]) for model in models if "production" in model.aliases}
-    stages = any(places != held.get(stage, set()) for stage, places in shown.items())
-    return stages or not aliased <= held.get(Stage.PRODUCTION, set())
 
 
 def gate_lines(report: GateReport) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from promotion.config.evidence import CustomGate, SliceRule
-from promotion.config.values import Duration, Name, Positive, Share, Strict, contradiction
+from promotion.config.values import AliasNames, Duration, Name, Positive, Share, Strict, contradiction
 
 ChannelName = Annotated[str, Field(min_length=1, max_length=64)]
 Variable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
@@ -180,6 +180,40 @@ class Access(Strict):
 
     staging: list[Name] | None = None
     production: list[Name] | None = None
+
+
+class Aliases(Strict):
+    """What the aliases are called in MLflow that follow the journal; every other alias is its owner's.
+
+    Attributes:
+        production: Points at the version in Production; moved by hand, it is a promotion made outside. One name, a
+            list of names, or `[]` for none; so are the others.
+        staging: Points at the version that came to Staging last. Named here and moved by hand, it stages a version.
+        previous: Points at the version that a rollback returns to.
+    """
+
+    production: AliasNames = ["production"]
+    staging: AliasNames = ["staging"]
+    previous: AliasNames = ["previous"]
+
+    @model_validator(mode="after")
+    def _each_means_one_thing(self) -> Aliases:
+        known = [name.lower() for name in self.all]
+        if twice := [name for place, name in enumerate(known) if name in known[:place]]:
+            raise contradiction(
+                f"alias {twice[0]!r} stands here twice; an alias points at one version, keep one of both"
+            )
+        return self
+
+    @property
+    def all(self) -> list[str]:
+        """Every name."""
+        return [*self.production, *self.staging, *self.previous]
+
+    @property
+    def stage_by_hand(self) -> list[str]:
+        """Those of Staging that a person moves: where the file does not name them, they only follow."""
+        return self.staging if "staging" in self.model_fields_set else []
 
 
 class Rollback(Strict):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, WithJsonSchema, model_validator
-from pydantic_core import PydanticCustomError
 
 from promotion.config.document import read_yaml
 from promotion.config.evidence import HoldoutRows, RunLimits
@@ -17,6 +16,7 @@ from promotion.config.explain import nearest
 from promotion.config.forecasting import Forecast
 from promotion.config.policy import (
     Access,
+    Aliases,
     Approvals,
     Contacts,
     FeatureView,
@@ -27,7 +27,7 @@ from promotion.config.policy import (
     Rollback,
 )
 from promotion.config.training import Candidate, CrossValidation, Data, Split, TargetColumn
-from promotion.config.values import Name, Strict, contradiction
+from promotion.config.values import Name, Strict, contradiction, listed
 from promotion.errors import ConfigError
 
 _MULTICLASS = 3
@@ -71,16 +71,10 @@ def claim_of(name: str, model: str) -> int:
     return 1 + sum(map(len, parts[::2])) if re.fullmatch(expression, model, re.DOTALL) else 0
 
 
-def _as_list(value: Any) -> Any:
-    if not isinstance(value, str | list):
-        raise PydanticCustomError("names_type", "the name of a registered model, or a list of names")
-    return [value] if isinstance(value, str) else value
-
-
 Models = Annotated[
     list[Name],
     Field(min_length=1),
-    BeforeValidator(_as_list),
+    BeforeValidator(listed("the name of a registered model")),
     WithJsonSchema(
         {"anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
     ),
@@ -125,6 +119,7 @@ class FamilyConfig(Strict):
         feature_view: The approved feature schema; without one, schemas are only compared with Production's.
         approvals: Who must agree; without it nobody, and changes made outside are adopted instead of quarantined.
         access: Who may move versions.
+        aliases: What the aliases are called that follow the journal.
         rollback: Guard against going back and forth.
         retention: How long versions that served are kept.
         monitoring: What is watched in Production.
@@ -159,6 +154,7 @@ class FamilyConfig(Strict):
     feature_view: FeatureView | None = None
     approvals: Approvals | None = None
     access: Access = Access()
+    aliases: Aliases = Aliases()
     rollback: Rollback = Rollback()
     retention: Retention = Retention()
     monitoring: Monitoring | None = None

@@ -169,6 +169,17 @@ class JournalReader:
         )
         return self._entry(ENTRIES.where(model_version_detail.c.id == last.scalar_subquery()))
 
+    def rollback_targets(self) -> dict[str, tuple[str, int]]:
+        """Of each family the version that served before the present one and is not known bad, as in `standing`."""
+        row, act = model_version_detail.c, promotion_event.c
+        newest = (
+            select(func.max(act.sequence))
+            .join(model_version_detail, row.id == act.version_id)
+            .where(act.from_status == _PRODUCTION, MOVES, row.known_bad.is_(None), row.status != _PRODUCTION)
+            .group_by(act.family)
+        )
+        return {it.family: (it.model, it.number) for it in self._events(EVENTS.where(act.sequence.in_(newest)))}
+
     def history(
         self,
         family: str | None = None,
@@ -224,6 +235,16 @@ class JournalReader:
         if version_id is not None:
             query = query.where(promotion_event.c.version_id == version_id)
         return next(iter(self._events(query.limit(1))), None)
+
+    def rules_of_arrivals(self, family: str, *, limit: int) -> list[str]:
+        """Digests of the rules under which versions last came into Production; empty texts from before there were any.
+
+        Args:
+            family: Whose versions.
+            limit: How many, the newest first.
+        """
+        query = EVENTS.where(promotion_event.c.family == family, promotion_event.c.to_status == _PRODUCTION, MOVES)
+        return [str((it.details.get("rules") or {}).get("digest", "")) for it in self._events(query.limit(limit))]
 
     def promotions(self, names: Collection[str], *, limit: int | None = None) -> list[Event]:
         """Promotions into Production of versions that belong to families, or are registered under such a name.

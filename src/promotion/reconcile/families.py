@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from promotion.config.family import FamilyConfigs
+from promotion.config.policy import Aliases
 from promotion.errors import UnknownFamily, UnknownModel, UnknownVersion, UsageError
 from promotion.journal.journal import Journal
 from promotion.journal.records import Entry
@@ -131,6 +132,11 @@ class Families:
         if not config.has_patterns:
             return set(config.stated_models)
         return {model.name for model in self.registry.models() if self.claims(family, model.name)}
+
+    def aliases(self, family: str) -> Aliases:
+        """What the family's aliases are called that follow the journal."""
+        config = None if family in self.configs.broken else self.configs.get(family)
+        return config.aliases if config else Aliases()
 
     def claims(self, family: str, model: str) -> bool:
         """Whether a registered model would be among a family's; MLflow is not asked whether there is one."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from promotion.journal.records import Change, Entry, Known, Place, place_of
+from promotion.reconcile.aliases import moved_line
 from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
 
@@ -37,17 +38,21 @@ class Difference:
 
 
 def compare_with_mlflow(
-    entries: Sequence[Entry], versions: Sequence[ModelVersion], production_alias: Place | None
+    entries: Sequence[Entry],
+    versions: Sequence[ModelVersion],
+    promoted: tuple[str, Place] | None,
+    staged: tuple[str, Place] | None = None,
 ) -> Difference:
     """Find the moves made outside the journal.
 
     Of several versions that MLflow shows in Production, the one moved there last is taken at its word; the others
-    leave. A `production` alias that points elsewhere counts as a promotion when no stage was moved.
+    leave. An alias of Production that points elsewhere counts as a promotion when no stage was moved.
 
     Args:
         entries: What the journal holds for the family.
         versions: Every version MLflow shows in the family's registered models.
-        production_alias: Model and version that an alias `production` points at, when it is not the journal's.
+        promoted: An alias of Production that does not point at the journal's, and where it points.
+        staged: An alias of Staging that a person moved, and where it points.
     """
     known = {place_of(entry): entry for entry in entries}
     held = {place: entry.stage for place, entry in known.items()}
@@ -59,17 +64,22 @@ def compare_with_mlflow(
     newcomers = [place for place in places if current is None or place != place_of(current)]
     serving = max(newcomers, key=lambda place: (shown[place].updated_at, place), default=None)
     lines = [production_line(productions, current)] if len(productions) > 1 else []
-    if production_alias and production_alias not in newcomers:
-        lines.append(_alias_line(production_alias, shown, current))
-        if serving is None and production_alias in shown:
-            serving = production_alias
+    if promoted and promoted[1] not in newcomers:
+        lines.append(moved_line(*promoted, shown, Stage.PRODUCTION, current))
+        if serving is None and promoted[1] in shown:
+            serving = promoted[1]
             newcomers = [serving]
     if serving:
         others = [place for place, stage in wanted.items() if stage is Stage.PRODUCTION and place != serving]
         wanted |= dict.fromkeys(others, Stage.ARCHIVED)
         wanted[serving] = Stage.PRODUCTION
+    if staged and Stage.PRODUCTION not in {wanted.get(staged[1], Stage.PRODUCTION), held.get(staged[1])}:
+        if wanted[staged[1]] is not Stage.STAGING:
+            lines.append(moved_line(*staged, shown, Stage.STAGING, _last_staged(entries)))
+        wanted[staged[1]] = Stage.STAGING
+    by_alias = {place: alias for alias, place in filter(None, (promoted, staged))}
     changes = [
-        Change(shown[place], stage, found=_found(shown[place], stage, serving, productions))
+        Change(shown[place], stage, found=_found(shown[place], stage, serving, productions, by_alias))
         for place, stage in sorted(wanted.items(), key=lambda item: item[1] is Stage.PRODUCTION)
         if stage is not held.get(place, Stage.NONE)
     ]
@@ -93,50 +103,23 @@ def production_line(shown: Iterable[Known], held: Entry | None) -> str:
     return f"MLflow shows {names} in Production, the journal holds {held or 'none'}"
 
 
-def production_alias(aliases: Mapping[str, Mapping[str, int]], current: Entry | None) -> Place | None:
-    """Where an alias `production` points, when that is not the journal's Production.
-
-    Args:
-        aliases: Of each registered model, its aliases.
-        current: The journal's Production.
-    """
-    targets = [(model, found["production"]) for model, found in aliases.items() if "production" in found]
-    return next((target for target in targets if current is None or target != place_of(current)), None)
+def _last_staged(entries: Sequence[Entry]) -> Entry | None:
+    """A version that the journal holds in Staging."""
+    return next((entry for entry in reversed(entries) if entry.stage is Stage.STAGING), None)
 
 
-def alias_lines(
-    aliases: Mapping[str, Mapping[str, int]], targets: Mapping[str, Place | None], present: Collection[Place]
-) -> list[str]:
-    """The aliases of ours that point elsewhere than they should, one line each; one that is missing is no news.
-
-    Args:
-        aliases: Of each registered model, its aliases.
-        targets: Of each alias that follows the journal, where it belongs; None for nowhere.
-        present: The versions that MLflow has.
-    """
-    lines = []
-    for model, found in sorted(aliases.items()):
-        for alias, number in sorted(found.items()):
-            if alias not in targets or (target := targets[alias]) == (model, number):
-                continue
-            belongs = "{} v{}".format(*target) if target else "no version"
-            gone = "" if (model, number) in present else ", which MLflow does not have"
-            lines.append(f"alias {alias} of {model} points at v{number}{gone}; it belongs to {belongs}")
-    return lines
-
-
-def _alias_line(target: Place, shown: Mapping[Place, ModelVersion], current: Entry | None) -> str:
-    model, number = target
-    where = f"v{number} ({shown[target].stage})" if target in shown else f"v{number}, which MLflow does not have"
-    return f"alias production of {model} points at {where}, the journal holds {current or 'none'} in Production"
-
-
-def _found(version: ModelVersion, to: Stage, serving: Place | None, productions: Sequence[ModelVersion]) -> str:
+def _found(
+    version: ModelVersion,
+    to: Stage,
+    serving: Place | None,
+    productions: Sequence[ModelVersion],
+    by_alias: Mapping[Place, str],
+) -> str:
     """What MLflow shows of a version that moves, where that is not simply the stage it goes to."""
     if version.stage is to:
         return ""
-    if place_of(version) == serving:
-        return f"{version.stage}, with the alias production"
+    if place_of(version) == serving or to is Stage.STAGING:
+        return f"{version.stage}, with the alias {by_alias[place_of(version)]}"
     names = " and ".join(str(each) for each in productions)
     winner = "{} v{}".format(*serving) if serving else "another version"
     if len(productions) > 1:

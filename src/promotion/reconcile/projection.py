@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from promotion.config.policy import Aliases
 from promotion.config.printable import as_markdown, printable
 from promotion.errors import NotOffered, RegistryBroken, UnknownModel
 from promotion.journal.journal import Journal
 from promotion.journal.records import Entry, Event, Known
+from promotion.reconcile.aliases import Targets, alias_targets, retired_aliases
 from promotion.registry.contract import ModelVersion, Registry
 from promotion.registry.failures import only_refusals
 from promotion.registry.retry import retry_projection
@@ -20,10 +22,6 @@ STAGE_TAG = "stage"
 
 OPERATION_TAG = "promotion.operation"
 """Who moved the version in Production, when, why."""
-
-ALIASES = ("production", "staging", "previous")
-"""The aliases that follow the journal; every other one is somebody else's."""
-
 
 LONGEST_DESCRIPTION = 5000
 """Characters that MLflow's tables have for a description."""
@@ -43,7 +41,7 @@ def note(move: Event) -> str:
     return f"{move.at:%Y-%m-%d %H:%M} UTC, {move.to_stage}, {move.action} by {who}{loud}: {as_markdown(reason)}"
 
 
-def require_projectable(models: Iterable[str], moving: Iterable[Known], registry: Registry) -> None:
+def require_projectable(models: Iterable[str], moving: Iterable[Known], registry: Registry, names: Aliases) -> None:
     """Find out, before anything is recorded, whether MLflow would take what is to be projected; writes nothing.
 
     Removing takes a right of its own, and is asked about only where an alias or a tag will have to go.
@@ -52,6 +50,7 @@ def require_projectable(models: Iterable[str], moving: Iterable[Known], registry
         models: Names of the family's registered models.
         moving: The versions that are about to move.
         registry: Is asked.
+        names: What the family's aliases are called.
 
     Raises:
         RegistryUnauthorised: Whoever acts is not known.
@@ -63,9 +62,9 @@ def require_projectable(models: Iterable[str], moving: Iterable[Known], registry
     for name in sorted(models):
         with only_refusals(), suppress(UnknownModel):
             model = registry.model(name)
-            ours = {alias: number for alias, number in model.aliases.items() if alias in ALIASES}
+            ours = {alias: number for alias, number in model.aliases.items() if alias in names.all}
             leaves = name not in arriving or not places.isdisjoint(
-                (name, ours.get(it)) for it in ("staging", "previous")
+                (name, ours.get(it)) for it in (*names.staging, *names.previous)
             )
             deletes = (bool(ours) and leaves) or any(STAGE_TAG in version.tags for version in model.versions)
             if name in arriving or deletes:
@@ -73,7 +72,12 @@ def require_projectable(models: Iterable[str], moving: Iterable[Known], registry
 
 
 def project(
-    family: str, models: Iterable[str], journal: Journal, registry: Registry, report: Callable[[str], None]
+    family: str,
+    models: Iterable[str],
+    journal: Journal,
+    registry: Registry,
+    report: Callable[[str], None],
+    names: Aliases,
 ) -> list[str]:
     """Bring MLflow to the state the journal holds; writes only what differs.
 
@@ -86,6 +90,7 @@ def project(
         journal: Decides.
         registry: Follows.
         report: Told each step as it is done.
+        names: What the family's aliases are called.
 
     Returns:
         What MLflow still does not show, one line each; empty when it shows everything. Where stages could not be
@@ -105,7 +110,8 @@ def project(
     for version, stage in _stage_moves(entries, shown):
         projection.move(version, stage)
     present = {(version.model, version.number) for versions in shown.values() for version in versions}
-    projection.point_aliases(alias_targets(family, journal, present), shown)
+    targets = alias_targets(family, journal, names, present)
+    projection.point_aliases(targets | dict.fromkeys(retired_aliases(family, journal, names)), shown)
     if not projection.problems:
         projection.note_reasons(journal.last_moves(family), shown)
     arrival = journal.arrival(family, Stage.PRODUCTION)
@@ -161,7 +167,7 @@ class _Projection:
                 continue
             self.registry.set_description(version.model, version.number, text)
 
-    def point_aliases(self, targets: dict[str, tuple[str, int] | None], models: Iterable[str]) -> None:
+    def point_aliases(self, targets: Targets, models: Iterable[str]) -> None:
         """Let each alias point at its target in one registered model and be absent from the family's others."""
         try:
             for model in models:
@@ -204,16 +210,3 @@ def _stage_moves(entries: Iterable[Entry], shown: dict[str, list[ModelVersion]])
         if stage and (stage is not version.stage or STAGE_TAG in version.tags):
             moves.append((version, stage))
     return sorted(moves, key=lambda move: move[1] is not Stage.PRODUCTION)
-
-
-def alias_targets(
-    family: str, journal: Journal, present: Collection[tuple[str, int]]
-) -> dict[str, tuple[str, int] | None]:
-    """Where each alias belongs; nowhere when its version is not among those that MLflow has."""
-    targets = {
-        "production": journal.arrival(family, Stage.PRODUCTION),
-        "staging": journal.arrival(family, Stage.STAGING),
-        "previous": journal.previous(family, may_be_bad=False),
-    }
-    places = {alias: (found.model, found.number) for alias, found in targets.items() if found}
-    return {alias: place if (place := places.get(alias)) in present else None for alias in targets}

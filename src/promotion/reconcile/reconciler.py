@@ -21,10 +21,11 @@ from promotion.errors import (
     UnknownModel,
 )
 from promotion.journal.journal import OWN_ACTOR
-from promotion.journal.records import Authority, Known
+from promotion.journal.records import Authority, Known, place_of
+from promotion.reconcile.aliases import alias_lines, alias_targets, moved_alias
 from promotion.reconcile.families import Families
-from promotion.reconcile.outside_changes import Difference, alias_lines, compare_with_mlflow, production_alias
-from promotion.reconcile.projection import alias_targets, project, require_projectable
+from promotion.reconcile.outside_changes import Difference, compare_with_mlflow
+from promotion.reconcile.projection import project, require_projectable
 from promotion.reconcile.unsettled import Unsettled, hand_lines
 from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
@@ -216,7 +217,7 @@ class Reconciler(Families):
             RegistryReadOnly: MLflow's store can be read and not written.
         """
         try:
-            require_projectable(self.models(family), moving, self.registry)
+            require_projectable(self.models(family), moving, self.registry, self.aliases(family))
         except RegistryError as error:
             raise type(error)(
                 f"{error}; nothing moved: what moves in {family!r} must be written to MLflow, too (stages, aliases and "
@@ -242,7 +243,8 @@ class Reconciler(Families):
         # While the move is pending: whoever is killed here is followed by a command that comes this way again.
         self._attest(family)
         try:
-            problem = "; ".join(project(family, self.models(family), self.journal, self.registry, self.report))
+            names = self.aliases(family)
+            problem = "; ".join(project(family, self.models(family), self.journal, self.registry, self.report, names))
             if not problem:
                 # First, because of a move that is done a checkpoint that is not there was taken away.
                 if not self.on_moved(self.report):
@@ -325,15 +327,23 @@ class Reconciler(Families):
 
     def _compare(self, family: str, *, is_first: bool) -> Difference:
         versions, aliases = self._read(family)
+        names = self.aliases(family)
         entries = self.journal.recorded_entries(family)
-        serving = next((entry for entry in entries if entry.stage is Stage.PRODUCTION), None)
-        difference = compare_with_mlflow(entries, versions, production_alias(aliases, serving))
+        held = {stage: [place_of(entry) for entry in entries if entry.stage is stage] for stage in Stage}
+        promoted = moved_alias(aliases, names.production, held[Stage.PRODUCTION])
+        staged = moved_alias(aliases, names.stage_by_hand, held[Stage.STAGING])
+        difference = compare_with_mlflow(entries, versions, promoted, staged)
         if is_first:
             return difference
-        present = {(version.model, version.number) for version in versions}
-        targets = alias_targets(family, self.journal, present)
-        targets.pop("production")  # what it says is a promotion, and told already
-        return replace(difference, lines=[*difference.lines, *alias_lines(aliases, targets, present)])
+        present = {place_of(version) for version in versions}
+        moved = {place_of(change.version) for change in difference.changes} | ({promoted[1]} if promoted else set())
+        # What points at a version that moved is that move, and told already.
+        others = {
+            model: {alias: number for alias, number in found.items() if (model, number) not in moved}
+            for model, found in aliases.items()
+        }
+        targets = alias_targets(family, self.journal, names, present)
+        return replace(difference, lines=[*difference.lines, *alias_lines(others, targets, present)])
 
     def _read(self, family: str) -> tuple[list[ModelVersion], dict[str, Mapping[str, int]]]:
         versions: list[ModelVersion] = []

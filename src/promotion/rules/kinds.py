@@ -74,7 +74,7 @@ _KEYS: Mapping[RuleKind, str] = {
         family registered_model task selection_metric target numeric split files
         data.path data.url data.generator data.columns
         holdout.path holdout.target holdout.positive holdout.id holdout.group holdout.time
-        artifacts environment
+        artifacts environment aliases
         forecast gates.thresholds gates.better_than_production.also gates.staging.typical
         feature_view.name feature_view.hash feature_view.approved_by feature_view.approved_on
         approvals.approvers candidates.*

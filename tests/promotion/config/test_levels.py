@@ -101,3 +101,26 @@ def test_a_copy_takes_the_names_of_the_file(tmp_path: Path) -> None:
     assert ["other"] == config.model_copy(update={"registered_model": ["other"]}).stated_models
     with pytest.raises(KeyError):
         config.model_copy(update={"registred_model": ["other"]})
+
+
+@pytest.mark.parametrize(
+    ("aliases", "expected"),
+    [
+        (
+            "{production: latest}",
+            "3: aliases.production: expected an alias as MLflow takes it: letters, digits, _ and -",
+        ),
+        ("{staging: [V12]}", "3: aliases.staging.0: expected an alias as MLflow takes it"),
+        ("{staging: 'the best'}", "3: aliases.staging: expected an alias as MLflow takes it"),
+        ("{staging: 5}", "3: aliases.staging: expected the name of an alias, or a list of names, found 5"),
+        ("{staging: Production, production: production}", "3: aliases: alias 'production' stands here twice"),
+        ("{champion: production}", "3: aliases.champion: unknown key; remove it, known here are previous, production"),
+    ],
+)
+def test_what_is_no_alias_is_refused(aliases: str, expected: str, tmp_path: Path) -> None:
+    """MLflow reserves some names, takes letters and digits, and lets an alias point at one version."""
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, RULES + f"aliases: {aliases}\n")
+
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"{tmp_path / 'churn.yaml'}:{expected}")

@@ -6,7 +6,7 @@ import pytest
 from tests.promotion.factories import Store, a_family, a_version, an_entry
 
 from promotion.journal.records import Entry
-from promotion.reconcile.outside_changes import compare_with_mlflow, production_alias
+from promotion.reconcile.outside_changes import compare_with_mlflow
 from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
 from promotion.service import Mover
@@ -19,7 +19,8 @@ def _entry(model: str, number: int, stage: Stage) -> Entry:
 
 
 def _moves(entries: list[Entry], versions: list[ModelVersion], alias: tuple[str, int] | None = None) -> list[str]:
-    return [f"{change.version} → {change.to}" for change in compare_with_mlflow(entries, versions, alias).changes]
+    promoted = ("champion", alias) if alias else None
+    return [f"{change.version} → {change.to}" for change in compare_with_mlflow(entries, versions, promoted).changes]
 
 
 HELD = [_entry("tree", 1, PRODUCTION), _entry("tree", 2, NONE)]
@@ -134,15 +135,34 @@ def test_every_difference_is_told() -> None:
     ] == lines
 
 
-def test_an_alias_counts_when_it_points_elsewhere() -> None:
-    """The journal's own Production is no news; an alias in another model or on another version is."""
-    current = _entry("tree", 1, PRODUCTION)
+STAGED = [*HELD, _entry("tree", 3, STAGING)]
+SHOWN = [
+    a_version("tree", 1, PRODUCTION),
+    a_version("tree", 2),
+    a_version("tree", 3, STAGING),
+    a_version("tree", 4, ARCHIVED),
+]
 
-    assert production_alias({"tree": {"production": 1, "previous": 3}}, current) is None
-    assert ("tree", 2) == production_alias({"tree": {"production": 2}}, current)
-    assert ("line", 1) == production_alias({"tree": {"production": 1}, "line": {"production": 1}}, current)
-    assert ("tree", 1) == production_alias({"tree": {"production": 1}}, None)
-    assert production_alias({"tree": {"champion": 2}}, current) is None
+
+@pytest.mark.parametrize(
+    ("number", "moves", "lines"),
+    [
+        (2, ["tree v2 → Staging"], ["points at v2 (None), the journal holds tree v3 in Staging"]),
+        (4, ["tree v4 → Staging"], ["points at v4 (Archived), the journal holds tree v3 in Staging"]),
+        (1, [], []),
+        (9, [], []),
+    ],
+)
+def test_an_alias_of_staging_that_a_person_moves_stages_a_version(
+    number: int, moves: list[str], lines: list[str]
+) -> None:
+    """Not the one that serves, nor one that is not there; what MLflow shows of it stays in the record."""
+    found = compare_with_mlflow(STAGED, [*SHOWN], None, ("challenger", ("tree", number)))
+    changes = [change for change in found.changes if change.version.number != 4 or number == 4]
+
+    assert moves == [f"{change.version} → {change.to}" for change in changes]
+    assert lines == [line.removeprefix("alias challenger of tree ") for line in found.lines if "alias" in line]
+    assert all(change.found.endswith(", with the alias challenger") for change in changes)
 
 
 # The same on the real store
