@@ -29,6 +29,7 @@ INSTALL = {
     "prometheus-alertmanager": "apt-get install prometheus-alertmanager",
     "prometheus": "apt-get install prometheus",
     "promtool": "apt-get install prometheus",
+    "onnxmltools": "pip install '.[export]'",
     "pyspark": "pip install '.[spark]'",
     "ssh-agent": "apt-get install openssh-client",
     "ssh-keygen": "apt-get install openssh-client",
@@ -43,7 +44,7 @@ _REASON = re.compile(r"needs (\S+): (.+)")
 
 def find(name: str) -> str | None:
     """Where a program is."""
-    if name in {"flask_wtf", "pyspark"}:
+    if name in {"flask_wtf", "onnxmltools", "pyspark"}:
         spec = importlib.util.find_spec(name)
         return spec.origin if spec else None
     if name == "initdb":  # not on the PATH of Debian

@@ -141,7 +141,7 @@ def test_image_command(*, family: str, reference: str, as_json: bool) -> None:
     registry = open_registry(settings)
     version = registry.version(label(image, "model"), int(label(image, "version")))
     expected = registered_answers(registry, config, version, label(image, "digest"), settings.home)
-    trial = try_image(image, expected, config.classes, talk)
+    trial = try_image(image, expected, expected["classes"], talk)
     if as_json:
         document = {"image": reference, "model": version.model, "version": version.number, **asdict(trial)}
         echo_json({"exit_code": 0, **document}, indent=2)

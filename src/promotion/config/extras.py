@@ -11,6 +11,7 @@ EXTRA_OF = {
     "lightgbm": "train",
     "matplotlib": "train",
     "onnx": "export",
+    "onnxmltools": "export",
     "onnxruntime": "export",
     "psycopg": "postgres",
     "py4j": "spark",

@@ -75,7 +75,7 @@ def try_image(
     Args:
         image: What is tried.
         expected: `rows`, the registered model's `labels` and `probabilities`, as in an export's `expected.json`.
-        classes: Text of each class, by position.
+        classes: Text of each class, by position; none where a number is predicted.
         report: Told what was found right, step by step.
 
     Raises:
@@ -90,8 +90,11 @@ def try_image(
         ready = time.monotonic() - started
         report(f"ready after {ready:.1f} s, as {image.user}, read-only, without capabilities")
         _require_identity(container, image)
-        difference = _compare_predict(container, expected, classes)
-        _compare_invocations(container, expected)
+        if classes:
+            difference = _compare_predict(container, expected, classes)
+            _compare_invocations(container, expected)
+        else:
+            difference = _compare_numbers(container, expected)
         report(f"{len(expected['rows'])} rows at /predict and /invocations: as the registered model ({difference:.1e})")
         _stop(container)
         report("ended when asked to")
@@ -174,14 +177,39 @@ def _compare_predict(container: Container, expected: Mapping[str, Any], classes:
     return largest
 
 
+def _compare_numbers(container: Container, expected: Mapping[str, Any]) -> float:
+    """At both addresses."""
+    typed = _ask(container, "/predict", {"rows": expected["rows"]})["predictions"]
+    told = {"/predict": [item["value"] for item in typed], "/invocations": _invoked(container, expected)}
+    import numpy as np
+
+    from promotion.export.documents import allowed_difference
+
+    largest, wanted = 0.0, expected["values"]
+    allowed = allowed_difference(np.asarray(wanted, dtype=np.float64))
+    for address, found in told.items():
+        if len(found) != len(wanted):
+            raise TrialFailed(f"{address}: {len(found)} answers to {len(wanted)} rows")
+        for number, (ours, theirs, most) in enumerate(zip(found, wanted, allowed, strict=True)):
+            if not abs(ours - theirs) <= most:
+                raise TrialFailed(f"{address}: row {number}: {ours:g}, the registered model says {theirs:g}")
+            largest = max(largest, abs(ours - theirs))
+    return largest
+
+
 def _compare_invocations(container: Container, expected: Mapping[str, Any]) -> None:
+    answers = expected.get("answers")
+    wanted = expected["labels"] if answers is None else [answers[label] for label in expected["labels"]]
+    _require_labels("/invocations", _invoked(container, expected), wanted)
+
+
+def _invoked(container: Container, expected: Mapping[str, Any]) -> Any:
     columns = list(expected["rows"][0])
     split = {"columns": columns, "data": [[row[name] for name in columns] for row in expected["rows"]]}
-    answer = _ask(container, "/invocations", {"dataframe_split": split})
-    _require_labels("/invocations", answer["predictions"], expected["labels"])
+    return _ask(container, "/invocations", {"dataframe_split": split})["predictions"]
 
 
-def _require_labels(address: str, found: Sequence[int], wanted: Sequence[int]) -> None:
+def _require_labels(address: str, found: Sequence[Any], wanted: Sequence[Any]) -> None:
     if len(found) != len(wanted):
         raise TrialFailed(f"{address}: {len(found)} answers to {len(wanted)} rows")
     for number, (ours, theirs) in enumerate(zip(found, wanted, strict=True)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from promotion.config.family import FamilyConfig
+from promotion.export.contract import CellType, Contract, contract_of
 from promotion.gates.evidence import Interval
 
 EXPECTED_ROWS = 20
@@ -18,53 +20,43 @@ TOLERANCE = 1e-5
 
 _BINS = 10
 _BINARY = 2
+_MOST_TEXTS = 50
 
 
-def schema_document(config: FamilyConfig) -> dict[str, Any]:
-    """The family's data contract as a server checks it.
+def schema_document(config: FamilyConfig | Contract) -> dict[str, Any]:
+    """A contract as a server checks it.
 
     Returns:
-        `features` in the model's order, the name of the `target`, the text `labels` of the classes 0, 1, …, and the
-        position of the `positive` one of two, else None.
+        `features` in the model's order, the name of the `target`, the text `labels` of the classes 0, 1, …, none for a
+        regression, and the position of the `positive` one of two, else None.
     """
-    columns = config.data.columns
+    contract = contract_of(config)
     return {
-        "features": [
-            {
-                "name": name,
-                "type": columns[name].type,
-                "minimum": columns[name].minimum,
-                "maximum": columns[name].maximum,
-                "codes": columns[name].codes,
-                "unit": columns[name].unit,
-                "description": columns[name].description,
-                "hint": columns[name].hint,
-                "nullable": columns[name].max_missing > 0,
-            }
-            for name in config.features
-        ],
-        "target": config.target.column,
-        "labels": config.classes,
-        "positive": 1 if config.task == "binary-classification" else None,
+        "features": [{"name": name, **asdict(rules)} for name, rules in contract.columns.items()],
+        "target": contract.target,
+        "labels": list(contract.classes),
+        "positive": contract.positive,
+        **({"answers": list(contract.answers)} if contract.answers else {}),
     }
 
 
 def reference_document(
-    config: FamilyConfig,
-    train: pd.DataFrame,
-    probability: NDArray[np.float64],
+    config: FamilyConfig | Contract,
+    rows: pd.DataFrame,
+    answered: NDArray[np.float64],
     metrics: Mapping[str, Interval],
     data_sha256: str,
 ) -> dict[str, Any]:
     """What live traffic is compared with.
 
-    Of the features: the rows learned from. Of the predictions: those on rows held out, because a model is surer of rows
-    it has seen than it will ever be in service.
+    Of the features: the rows learned from, where these are known, else those held out. Of the predictions: those on
+    rows held out, because a model is surer of rows it has seen than it will ever be in service.
 
     Args:
-        config: The family.
-        train: The training split, rows × features.
-        probability: The model's answers to the rows held out, shape (rows, classes).
+        config: Columns and classes.
+        rows: Rows × features.
+        answered: The model's answers to the rows held out: probabilities, shape (rows, classes); numbers, shape
+            (rows,).
         metrics: What it was worth on them.
         data_sha256: Digest of the file both come from.
 
@@ -72,21 +64,15 @@ def reference_document(
         `rows`, `data_sha256`, `features`, `predictions` and `metrics`; every bin holds its lower edge, the last one its
         upper edge too.
     """
-    chosen = probability.argmax(axis=1)
-    shown = probability[:, 1] if probability.shape[1] == _BINARY else probability.max(axis=1)
-    edges = np.linspace(0.0, 1.0, _BINS + 1).round(10)
+    contract = contract_of(config)
     return {
-        "rows": len(train),
+        "rows": len(rows),
         "data_sha256": data_sha256,
         "features": {
-            name: {"missing": float(train[name].isna().mean())}
-            | (_measured if name in config.numeric else _categories)(train[name].dropna().to_numpy(dtype=np.float64))
-            for name in config.features
+            name: {"missing": float(rows[name].isna().mean())} | _statistics(contract, name, rows[name].dropna())
+            for name in contract.features
         },
-        "predictions": {
-            "labels": {name: int((chosen == position).sum()) for position, name in enumerate(config.classes)},
-            "probability": {"edges": edges.tolist(), "counts": np.histogram(shown, edges)[0].tolist()},
-        },
+        "predictions": _predictions(contract, answered),
         "metrics": {
             name: {"value": found.value, "low": found.low, "high": found.high}
             for name, found in metrics.items()
@@ -95,31 +81,65 @@ def reference_document(
     }
 
 
-def expected_document(config: FamilyConfig, model: Any, rows: pd.DataFrame, limit: int) -> dict[str, Any]:
+def _statistics(contract: Contract, name: str, cells: pd.Series) -> dict[str, Any]:
+    if name in contract.texts:
+        counts = cells.astype(str).value_counts().head(_MOST_TEXTS)
+        return {
+            "texts": {str(text): int(count) for text, count in counts.items()},
+            "others": len(cells) - int(counts.sum()),
+        }
+    return (_measured if name in contract.numeric else _categories)(cells.to_numpy(dtype=np.float64))
+
+
+def _predictions(contract: Contract, answered: NDArray[np.float64]) -> dict[str, Any]:
+    if not contract.classes:
+        return {"value": _measured(answered)}
+    chosen = answered.argmax(axis=1)
+    shown = answered[:, 1] if answered.shape[1] == _BINARY else answered.max(axis=1)
+    edges = np.linspace(0.0, 1.0, _BINS + 1).round(10)
+    return {
+        "labels": {name: int((chosen == position).sum()) for position, name in enumerate(contract.classes)},
+        "probability": {"edges": edges.tolist(), "counts": np.histogram(shown, edges)[0].tolist()},
+    }
+
+
+def expected_document(config: FamilyConfig | Contract, model: Any, rows: pd.DataFrame, limit: int) -> dict[str, Any]:
     """Rows and the registered model's answers, for whoever asks a deployment the same.
 
     Rows it is undecided about are left out: which of two equally likely classes is named there is a matter of rounding.
 
     Args:
-        config: The family.
-        model: Fitted pipeline that takes raw rows.
+        config: Columns and classes.
+        model: Takes raw rows.
         rows: Rows × features, missing cells NaN.
         limit: Largest number of rows.
 
     Returns:
-        `rows`, and for each of them its class in `labels` and one probability a class in `probabilities`.
+        `rows`, and for each of them its class in `labels` and one probability a class in `probabilities`; of a
+        regression its number in `values`.
     """
+    contract = contract_of(config)
+    if not contract.classes:
+        asked = rows.head(limit)
+        return {"rows": _cells(contract, asked), "values": np.asarray(model.predict(asked), dtype=np.float64).tolist()}
     probability = np.asarray(model.predict_proba(rows), dtype=np.float64)
     shown = np.flatnonzero(decided(probability))[:limit]
-    whole = {name for name in config.features if config.data.columns[name].type != "number"}
     return {
-        "rows": [
-            {name: _cell(value, whole=name in whole) for name, value in zip(config.features, row, strict=True)}
-            for row in rows[config.features].to_numpy(dtype=np.float64)[shown]
-        ],
+        "rows": _cells(contract, rows.iloc[shown]),
         "labels": np.asarray(model.predict(rows), dtype=np.int64)[shown].tolist(),
         "probabilities": probability[shown].tolist(),
     }
+
+
+def allowed_difference(expected: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What of a predicted number is taken for rounding: `TOLERANCE` of it, or of how far the numbers are spread.
+
+    Args:
+        expected: Shape (rows,).
+    """
+    with np.errstate(invalid="ignore"):  # a number that is none allows nothing
+        spread = expected.std() if len(expected) else 0.0
+    return np.asarray(TOLERANCE * np.maximum(np.abs(expected), spread))
 
 
 def decided(probability: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -132,9 +152,10 @@ def decided(probability: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray(best[:, -1] - best[:, -2] > TOLERANCE)
 
 
-def emptied(config: FamilyConfig, rows: pd.DataFrame) -> pd.DataFrame:
+def emptied(config: FamilyConfig | Contract, rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with every cell empty that may be: what the model fills in is part of the model."""
-    nullable = [name for name in config.features if config.data.columns[name].max_missing > 0]
+    contract = contract_of(config)
+    nullable = [name for name, rules in contract.columns.items() if rules.nullable]
     return rows.assign(**dict.fromkeys(nullable, np.nan)) if nullable else rows.iloc[:0]
 
 
@@ -159,7 +180,13 @@ def _categories(values: NDArray[np.float64]) -> dict[str, Any]:
     return {"codes": {f"{code:g}": int(count) for code, count in zip(codes, counts, strict=True)}}
 
 
-def _cell(value: float, *, whole: bool) -> float | int | None:
-    if np.isnan(value):
+def _cells(contract: Contract, rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as a person would send them."""
+    columns = [[_cell(value, rules.type) for value in rows[name]] for name, rules in contract.columns.items()]
+    return [dict(zip(contract.features, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _cell(value: Any, kind: CellType) -> Any:
+    if pd.isna(value):
         return None
-    return int(value) if whole else float(value)
+    return {"text": str, "boolean": bool, "number": float}.get(kind, int)(value)

@@ -12,6 +12,7 @@ from promotion.config.family import FamilyConfig
 from promotion.data.datasets import load_dataset, split_dataset
 from promotion.errors import ArtifactTampered
 from promotion.evaluation.loading import load_artifact
+from promotion.export.contract import Contract, contract_of
 from promotion.export.documents import emptied, expected_document
 from promotion.registry.contract import ModelVersion, Registry
 
@@ -31,15 +32,14 @@ def registered_answers(
         home: Folder the data's path is relative to.
 
     Returns:
-        As `promotion.export.documents.expected_document`, at most `MAXIMUM_ROWS` rows.
+        As `promotion.export.documents.expected_document`, at most `MAXIMUM_ROWS` rows; the `classes` by name, and what
+        MLflow's clients are told of each in `answers`.
 
     Raises:
         ArtifactTampered: The registered files are others.
         DataError: The rows cannot be read.
         RegistryError: The artifact store fails.
     """
-    features = split_dataset(load_dataset(config, home), config).test_features.head(MAXIMUM_ROWS // 2)
-    rows = pd.concat([features, emptied(config, features)], ignore_index=True)
     with local_artifact(registry, version) as folder:
         found = artifact_digest(folder)
         if found != digest:
@@ -47,4 +47,17 @@ def registered_answers(
                 f"{version}: its files have sha256 {found[:12]}, expected {digest[:12]}: this is not the version that "
                 "was exported: export it and build the image again"
             )
-        return expected_document(config, load_artifact(folder), rows, MAXIMUM_ROWS)
+        if config.has_contract:
+            features = split_dataset(load_dataset(config, home), config).test_features
+            return _asked(contract_of(config), load_artifact(folder), features)
+        from promotion.export.received import received_version
+
+        with received_version(config, version, folder, home) as source:
+            return _asked(source.contract, source.model, source.rows)
+
+
+def _asked(contract: Contract, model: Any, features: pd.DataFrame) -> dict[str, Any]:
+    features = features.head(MAXIMUM_ROWS // 2)
+    rows = pd.concat([features, emptied(contract, features)], ignore_index=True)
+    told = {"classes": list(contract.classes), "answers": contract.answers}
+    return {**expected_document(contract, model, rows, MAXIMUM_ROWS), **told}

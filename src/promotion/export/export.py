@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,8 +28,10 @@ from promotion.signing.keys import Keys
 if TYPE_CHECKING:
     from promotion.data.datasets import Dataset, Partition
     from promotion.export.onnx import Parity
+    from promotion.export.servable import ServableVersion
 
 GRAPH = "model.onnx"
+_ASKED = 1000
 NATIVE = "model"
 """Where the registered files lie in a native export."""
 
@@ -127,22 +130,23 @@ def export_version(
         RegistryError: The artifact store fails.
         UsageError: `output` holds something else than an export.
     """
-    from promotion.evaluation.loading import load_artifact
-
     _require_replaceable(output)
+    if engine == "native" and not config.has_contract:
+        raise UsageError(
+            f"--native exports what is trained here; leave it out, or serve {version} with MLflow's own server"
+        )
     digest = _verified(service, config, version)
     report(f"verified: {version}, sha256 {digest[:12]}")
-    entry = service.journal.entry(version.model, version.number)
-    dataset, part = _rows(service, config, entry, report)
     with TemporaryDirectory(prefix="export-") as scratch, local_artifact(service.registry, version) as files:
         folder = Path(scratch) / "export"
         folder.mkdir()
         _require_unchanged(files, digest, version)
-        model = load_artifact(files)
-        parity = _write_engine(files, folder, model, config, part, engine)
-        if parity:
-            report(f"proven: {parity.rows} answers to held-out rows alike, largest difference {parity.difference:.1e}")
-        _write_documents(service, config, entry, folder, model, dataset, part)
+        with _source(service, config, version, files, report) as source:
+            parity = _write_engine(files, folder, source, engine)
+            if parity:
+                told = f"{parity.rows} answers to held-out rows alike, largest difference {parity.difference:.1e}"
+                report(f"proven: {told}")
+            _write_documents(folder, source)
         card = files / MODEL_CARD
         if card.is_file():
             shutil.copyfile(card, folder / MODEL_CARD)
@@ -150,6 +154,41 @@ def export_version(
         seal(folder, manifest_of(service.journal, config, version, digest, engine), keys)
         _replace(folder, output)
     return Exported(open_export(output, keys), parity)
+
+
+@contextmanager
+def _source(
+    service: PromotionService,
+    config: FamilyConfig,
+    version: ModelVersion,
+    files: Path,
+    report: Callable[[str], None],
+) -> Iterator[ServableVersion]:
+    """What the export is made from: a pipeline of our own loaded here, any other asked in its process."""
+    if not config.has_contract:
+        from promotion.config.settings import Settings
+        from promotion.export.received import received_version
+
+        with received_version(config, version, files, Settings.from_environment().home) as source:
+            yield source
+        return
+    from promotion.evaluation.loading import load_artifact
+    from promotion.export.contract import contract_of
+    from promotion.export.onnx import translate
+    from promotion.export.servable import ServableVersion
+
+    entry = service.journal.entry(version.model, version.number)
+    dataset, part = _rows(service, config, entry, report)
+    model = load_artifact(files)
+    yield ServableVersion(
+        contract=contract_of(config),
+        model=model,
+        rows=part.test_features,
+        learned=part.train_features,
+        metrics=recorded_metrics(service.journal, entry) or _measured_now(config, part, model),
+        data_sha256=dataset.sha256,
+        graph=lambda: translate(model, config),
+    )
 
 
 def _verified(service: PromotionService, config: FamilyConfig, version: ModelVersion) -> str:
@@ -191,33 +230,23 @@ def _rows(
     return dataset, split_dataset(dataset, config)
 
 
-def _write_engine(
-    files: Path, folder: Path, model: Any, config: FamilyConfig, part: Partition, engine: ServingEngine
-) -> Parity | None:
+def _write_engine(files: Path, folder: Path, source: ServableVersion, engine: ServingEngine) -> Parity | None:
     if engine == "native":
         shutil.copytree(files, folder / NATIVE)
         return None
     import pandas as pd
 
     from promotion.export.documents import emptied
-    from promotion.export.onnx import prove, translate
+    from promotion.export.onnx import prove
 
-    graph = translate(model, config)
-    rows = pd.concat([part.test_features, emptied(config, part.test_features)], ignore_index=True)
-    parity = prove(graph, model, config, rows)
+    graph = source.graph()
+    rows = pd.concat([source.rows, emptied(source.contract, source.rows)], ignore_index=True)
+    parity = prove(graph, source.model, source.contract, rows)
     (folder / GRAPH).write_bytes(graph)
     return parity
 
 
-def _write_documents(
-    service: PromotionService,
-    config: FamilyConfig,
-    entry: Entry | None,
-    folder: Path,
-    model: Any,
-    dataset: Dataset,
-    part: Partition,
-) -> None:
+def _write_documents(folder: Path, source: ServableVersion) -> None:
     import numpy as np
     import pandas as pd
 
@@ -229,22 +258,24 @@ def _write_documents(
         schema_document,
     )
 
-    rows = part.test_features
-    probability = np.asarray(model.predict_proba(rows), dtype=np.float64)
-    metrics = recorded_metrics(service.journal, entry) or _measured_now(config, part, probability)
-    asked = pd.concat([emptied(config, rows.head(1)), rows], ignore_index=True)
+    contract, rows = source.contract, source.rows
+    answered = np.asarray(source.answered(), dtype=np.float64)
+    asked = pd.concat([emptied(contract, rows.head(1)), rows.head(_ASKED)], ignore_index=True)
     documents = {
-        "schema.json": schema_document(config),
-        "reference.json": reference_document(config, part.train_features, probability, metrics, dataset.sha256),
-        "expected.json": expected_document(config, model, asked, EXPECTED_ROWS),
+        "schema.json": schema_document(contract),
+        "reference.json": reference_document(contract, source.learned, answered, source.metrics, source.data_sha256),
+        "expected.json": expected_document(contract, source.model, asked, EXPECTED_ROWS),
     }
     for name, document in documents.items():
         (folder / name).write_text(canonical_json(document), encoding="utf-8")
 
 
-def _measured_now(config: FamilyConfig, part: Partition, probability: Any) -> Mapping[str, Interval]:
+def _measured_now(config: FamilyConfig, part: Partition, model: Any) -> Mapping[str, Interval]:
+    import numpy as np
+
     from promotion.evaluation.metrics import intervals
 
+    probability = np.asarray(model.predict_proba(part.test_features), dtype=np.float64)
     binary = config.task == "binary-classification"
     return intervals(part.test_target, probability[:, 1] if binary else probability, config.split.seed)
 

@@ -36,7 +36,7 @@ class PredictionCounts(Collector):
         places = np.searchsorted(PROBABILITIES, scores)
         with self._lock:
             if model.role not in self._counts:
-                empty = np.zeros(len(model.schema.labels), np.int64), np.zeros(len(PROBABILITIES) + 1, np.int64)
+                empty = np.zeros(len(model.schema.labels) or 1, np.int64), np.zeros(len(PROBABILITIES) + 1, np.int64)
                 self._counts[model.role] = (model, *empty, [0.0])
             _, classes, buckets, total = self._counts[model.role]
             np.add.at(classes, prediction.classes, 1)
@@ -57,8 +57,10 @@ class PredictionCounts(Collector):
         with self._lock:
             for role, (model, classes, buckets, total) in self._counts.items():
                 name, version = model.manifest.model, str(model.manifest.version)
-                for label, count in zip(model.schema.labels, classes.tolist(), strict=True):
+                for label, count in zip(model.schema.labels or ("value",), classes.tolist(), strict=True):
                     labels.add_metric((role, name, version, label), count)
+                if model.schema.is_regression:
+                    continue
                 cumulative = zip(limits, np.cumsum(buckets).tolist(), strict=True)
                 probabilities.add_metric((role, version), list(cumulative), total[0])
         return labels, probabilities

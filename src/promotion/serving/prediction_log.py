@@ -93,6 +93,12 @@ class _RaisingHandler(RotatingFileHandler):
             raise error
 
 
+def _answer(model: Model, position: int, score: float) -> dict[str, object]:
+    if model.schema.is_regression:
+        return {"prediction": score}
+    return {"class": position, "label": model.schema.labels[position], "probability": score}
+
+
 def share(key: str, purpose: bytes) -> float:
     """A number from 0 up to 1 that depends on the key only, and differently for each purpose.
 
@@ -119,9 +125,7 @@ def _lines(scored: Scored) -> list[str]:
                 "version": manifest.version,
                 "role": model.role,
                 "features": features,
-                "class": position_of_class,
-                "label": model.schema.labels[position_of_class],
-                "probability": score,
+                **_answer(model, position_of_class, score),
                 "latency_ms": round(scored.milliseconds, 3),
             },
             ensure_ascii=False,

@@ -16,12 +16,14 @@ from promotion.artifacts.files import artifact_digest
 from promotion.artifacts.trusted_types import TRUSTED_TYPES
 from promotion.config.family import FamilyConfig, FamilyConfigs, load_config
 from promotion.config.settings import REPOSITORY
-from promotion.data.datasets import load_dataset, split_dataset
+from promotion.data.datasets import Partition, load_dataset, split_dataset
 from promotion.errors import ArtifactTampered, UnknownFamily, UnknownModel, UsageError
 from promotion.evaluation.loading import load_artifact
 from promotion.evaluation.metrics import METRICS
+from promotion.export.contract import contract_of
 from promotion.export.expected_answers import MAXIMUM_ROWS, registered_answers
 from promotion.export.export import (
+    _measured_now,
     _replace,
     _require_replaceable,
     _require_unchanged,
@@ -32,6 +34,7 @@ from promotion.export.export import (
 )
 from promotion.export.folder import MANIFEST
 from promotion.export.manifest import manifest_of, recorded_metrics
+from promotion.export.servable import ServableVersion
 from promotion.gates.evidence import Interval
 from promotion.journal.journal import Journal
 from promotion.journal.records import Authority, Change, Entry, Registration
@@ -265,6 +268,12 @@ def test_other_data_than_it_was_trained_on_is_said(tmp_path: Path, trained_on: s
     assert ([] if trained_on == "same" else [shown]) == said
 
 
+def a_source(config: FamilyConfig, part: Partition, model: Any, metrics: Any, digest: str) -> ServableVersion:
+    """A version of our own training, ready to be exported."""
+    rows = part.test_features
+    return ServableVersion(contract_of(config), model, rows, part.train_features, metrics, digest, lambda: b"")
+
+
 def test_documents_hold_what_was_recorded_or_is_measured_now(tmp_path: Path, fitted_model: Path) -> None:
     """The recorded metrics where all of them were; twenty rows, the first with every cell empty that may be."""
     config = load_config(REPOSITORY / "config", "heart-disease")
@@ -275,7 +284,8 @@ def test_documents_hold_what_was_recorded_or_is_measured_now(tmp_path: Path, fit
     for name, entry in (("recorded", registered(service.journal, 2, COMPLETE)), ("now", None)):
         folder = tmp_path / name
         folder.mkdir()
-        _write_documents(service, config, entry, folder, model, dataset, part)
+        metrics = recorded_metrics(service.journal, entry) or _measured_now(config, part, model)
+        _write_documents(folder, a_source(config, part, model, metrics, dataset.sha256))
         assert ["expected.json", "reference.json", "schema.json"] == sorted(path.name for path in folder.iterdir())
         found[name] = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.iterdir()}
 

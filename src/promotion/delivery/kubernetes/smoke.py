@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import requests
@@ -145,6 +145,9 @@ def _compare(url: str, expected: ExpectedAnswers) -> None:
     predictions = _json(answer, "/predict").get("predictions", [])
     if len(predictions) != len(expected.rows):
         raise _Refused(f"{len(expected.rows)} rows were asked, {len(predictions)} answers came")
+    if expected.values:
+        _compare_numbers(predictions, expected.values)
+        return
     for row, (said, wanted, probabilities) in enumerate(
         zip(predictions, expected.classes, expected.probabilities, strict=True)
     ):
@@ -159,6 +162,18 @@ def _compare(url: str, expected: ExpectedAnswers) -> None:
                 f"row {row}: expected class {wanted} with {_rounded(probabilities)}, "
                 f"got {said.get('class')} with {_rounded(known.values())}"
             )
+
+
+def _compare_numbers(predictions: Sequence[Mapping[str, Any]], expected: Sequence[float]) -> None:
+    import numpy as np
+
+    from promotion.export.documents import allowed_difference
+
+    allowed = allowed_difference(np.asarray(expected, dtype=np.float64))
+    for row, (said, wanted, most) in enumerate(zip(predictions, expected, allowed, strict=True)):
+        # As above: a NaN is a wrong answer.
+        if not abs(said.get("value", float("inf")) - wanted) <= most:
+            raise _Refused(f"row {row}: expected {wanted:g}, got {said.get('value')}")
 
 
 def _json(answer: requests.Response, route: str) -> Mapping[str, Any]:

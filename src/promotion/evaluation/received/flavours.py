@@ -40,6 +40,11 @@ class ReceivedModel:
     runs_code: str = ""
     inputs: tuple[InputColumn, ...] | None = None
 
+    @property
+    def library(self) -> str:
+        """The flavour of a library that a converter knows; empty for what runs as code only."""
+        return next((name for name in _NATIVE if name in self.order["flavours"]), "")
+
 
 def describe_model(folder: Path, *, classes: bool) -> ReceivedModel:
     """Read MLmodel; nothing is loaded.
@@ -130,6 +135,8 @@ def _booster(loader: str) -> Callable[[Path, Mapping[str, Any]], tuple[dict[str,
     def native(folder: Path, flavour: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
         name = flavour.get("data")
         _, why = _file(folder, name)
+        if flavour.get("serialization_format") == "skops":
+            why = why or f"{name} holds types outside our list"
         kind, saved = str(flavour.get("model_type", "")), flavour.get("save_format", "cbm")
         return {"loader": loader, "path": name, "format": saved, "is_regressor": "Regressor" in kind}, why
 

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
@@ -32,6 +32,7 @@ _MAX_HEADER = 1_000_000
 _MAX_COLUMNS = 4096
 _MAX_TEXT_BYTES = 4096
 _MAX_SAID = 300
+_MAX_GRAPH = 2_000_000_000
 _MEGABYTE = 1e6
 _LOOK_SECONDS = 0.2
 _CHUNK = 1 << 20
@@ -148,6 +149,15 @@ class ModelWorker:
         self._send({"do": "one", "row": row}, b"")
         return self._receive(1)
 
+    def translate(self, columns: Sequence[tuple[str, bool]], name: str) -> bytes:
+        """Ask for the model as an ONNX graph, see `translation.graph_of`.
+
+        Raises:
+            ModelFailed: It has no counterpart there; the message says why.
+        """
+        self._send({"do": "translate", "columns": list(columns), "name": name}, b"")
+        return self._frame(_MAX_GRAPH, "a request for its graph")[1]
+
     def peak_memory(self) -> int:
         """Peak resident memory of its processes in bytes: the worker's own, and at least what was seen of all."""
         return max(self.peak_bytes, max((_peak(pid) for pid in self._pids()), default=0))
@@ -183,17 +193,25 @@ class ModelWorker:
             raise self._ended() from error
 
     def _receive(self, rows: int) -> RawAnswers:
-        length, size = FRAME.unpack(self._read(FRAME.size))
-        if length > _MAX_HEADER or size > rows * max(8 * _MAX_COLUMNS, _MAX_TEXT_BYTES):
-            raise ModelFailed(f"the model answers {rows} rows with {size} bytes, which is no answer")
-        header, payload = self._read(length), self._read(size)
+        document, payload = self._frame(rows * max(8 * _MAX_COLUMNS, _MAX_TEXT_BYTES), f"{rows} rows")
         try:
-            document = json.loads(header)
-            if "failed" in document:
-                raise ModelFailed(f"the model fails: {str(document['failed'])[:_MAX_SAID]}")
             return RawAnswers(np.empty(0), "number", None) if not rows else _parsed(document, payload, rows)
         except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
             raise ModelFailed(f"the model's answer cannot be read: {type(error).__name__}") from error
+
+    def _frame(self, most: int, asked: str) -> tuple[dict[str, Any], bytes]:
+        length, size = FRAME.unpack(self._read(FRAME.size))
+        if length > _MAX_HEADER or size > most:
+            raise ModelFailed(f"the model answers {asked} with {size} bytes, which is no answer")
+        header, payload = self._read(length), self._read(size)
+        try:
+            document = json.loads(header)
+            failure = str(document["failed"])[:_MAX_SAID] if "failed" in document else ""
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ModelFailed(f"the model's answer cannot be read: {type(error).__name__}") from error
+        if failure:
+            raise ModelFailed(f"the model fails: {failure}")
+        return document, payload
 
     def _read(self, size: int) -> bytes:
         assert self._process.stdout  # noqa: S101  # a pipe

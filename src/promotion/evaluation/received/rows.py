@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -45,6 +45,14 @@ def class_order(name: str) -> tuple[int, float, str]:
         return 0, float(name), ""
     except ValueError:
         return 1, 0.0, name
+
+
+def in_order(names: Iterable[str], positive: object) -> list[str]:
+    """Classes by name; of two the positive one last, the greater where none is named."""
+    found = sorted(set(names), key=class_order)
+    if positive is not None and class_name(positive) in found:
+        found.sort(key=lambda name: name == class_name(positive))
+    return found
 
 
 class HoldoutFile:
@@ -113,10 +121,8 @@ class HoldoutFile:
     @cached_property
     def classes(self) -> list[str]:
         """The target's classes by name; of two the positive one last."""
-        found = sorted({class_name(value) for value in self.beside[self._rules.target].dropna()}, key=class_order)
-        if self._rules.positive is not None and class_name(self._rules.positive) in found:
-            found.sort(key=lambda name: name == class_name(self._rules.positive))
-        return found
+        named = (class_name(value) for value in self.beside[self._rules.target].dropna())
+        return in_order(named, self._rules.positive)
 
     @property
     def target_classes(self) -> IntArray:

@@ -8,11 +8,13 @@ stream it answers with numbers (float64, little-endian, row by row) or a JSON li
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 import struct
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, BinaryIO
 
 FRAME = struct.Struct("<IQ")
@@ -40,6 +42,9 @@ def main() -> None:
     while (asked := next_frame(questions)) is not None:
         header, payload = asked
         try:
+            if header["do"] == "translate":
+                send_frame(answers, {"translated": True}, translated(order, header))
+                continue
             if payload:
                 held = rows_in(payload, order)
             if header["do"] == "hold":
@@ -55,6 +60,20 @@ def main() -> None:
 def load(order: dict[str, Any]) -> RowAnswering:
     """The model of an order, by its loader."""
     return _LOADERS[order["loader"]](order)
+
+
+def translated(order: dict[str, Any], asked: dict[str, Any]) -> bytes:
+    """The model of an order as an ONNX graph."""
+    if order["loader"] == "onnx":
+        return Path(order["path"]).read_bytes()
+    place = Path(__file__).with_name("translation.py")
+    spec = importlib.util.spec_from_file_location("translation", place)
+    assert spec is not None  # noqa: S101  # it lies beside this file, in the sandbox as well
+    assert spec.loader is not None  # noqa: S101
+    translation = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(translation)
+    graph: bytes = translation.graph_of(_NATIVE[order["loader"]](order), asked["columns"], asked["name"])
+    return graph
 
 
 def rows_in(payload: bytes, order: dict[str, Any]) -> Any:
@@ -136,6 +155,10 @@ def _estimator(model: Any, order: dict[str, Any]) -> RowAnswering:
 
 
 def _skops(order: dict[str, Any]) -> RowAnswering:
+    return _estimator(_skops_model(order), order)
+
+
+def _skops_model(order: dict[str, Any]) -> Any:
     import skops.io
 
     model = skops.io.load(order["path"], trusted=order["trusted"])
@@ -145,13 +168,19 @@ def _skops(order: dict[str, Any]) -> RowAnswering:
         if reason := find_unsafe_tree(model):
             message = f"{reason}: do not use this file, register the model again"
             raise ValueError(message)
-    return _estimator(model, order)
+    return model
+
+
+def _xgboost_model(order: dict[str, Any]) -> Any:
+    import xgboost
+
+    return xgboost.Booster(model_file=order["path"])
 
 
 def _xgboost(order: dict[str, Any]) -> RowAnswering:
     import xgboost
 
-    booster = xgboost.Booster(model_file=order["path"])
+    booster = _xgboost_model(order)
     best = booster.attr("best_iteration")
     rounds = (0, int(best) + 1) if best else (0, 0)
 
@@ -162,18 +191,26 @@ def _xgboost(order: dict[str, Any]) -> RowAnswering:
     return answer
 
 
-def _lightgbm(order: dict[str, Any]) -> RowAnswering:
+def _lightgbm_model(order: dict[str, Any]) -> Any:
     import lightgbm
 
-    booster = lightgbm.Booster(model_file=order["path"])
+    return lightgbm.Booster(model_file=order["path"])
+
+
+def _lightgbm(order: dict[str, Any]) -> RowAnswering:
+    booster = _lightgbm_model(order)
     return lambda rows: (booster.predict(_ordered(rows, booster.feature_name())), None)
 
 
-def _catboost(order: dict[str, Any]) -> RowAnswering:
+def _catboost_model(order: dict[str, Any]) -> Any:
     import catboost
 
     model = catboost.CatBoostRegressor() if order["is_regressor"] else catboost.CatBoostClassifier()
-    model.load_model(order["path"], format=order["format"])
+    return model.load_model(order["path"], format=order["format"])
+
+
+def _catboost(order: dict[str, Any]) -> RowAnswering:
+    model = _catboost_model(order)
 
     def answer(rows: Any) -> tuple[Any, Any]:
         frame = _ordered(rows, model.feature_names_, as_categories=False)
@@ -222,13 +259,16 @@ def _onnx(order: dict[str, Any]) -> RowAnswering:
     return answer
 
 
+def _mlflow_model(order: dict[str, Any]) -> Any:
+    """By its library's own flavour; None where it has only that of plain code."""
+    flavours = [name for name in _MLFLOW_FLAVOURS if name in order["flavours"]]
+    return importlib.import_module("mlflow." + flavours[0]).load_model(order["path"]) if flavours else None
+
+
 def _mlflow(order: dict[str, Any]) -> RowAnswering:
     """As MLflow loads it, which runs whatever code the model brings."""
-    flavours = [name for name in _MLFLOW_FLAVOURS if name in order["flavours"]]
-    if order["classes"] and flavours:
-        model = importlib.import_module("mlflow." + flavours[0]).load_model(order["path"])
-        if hasattr(model, "predict_proba"):
-            return _estimator(model, order)
+    if order["classes"] and hasattr(model := _mlflow_model(order), "predict_proba"):
+        return _estimator(model, order)
     import mlflow.pyfunc
 
     function = mlflow.pyfunc.load_model(order["path"])
@@ -242,6 +282,14 @@ _LOADERS: dict[str, Callable[[dict[str, Any]], RowAnswering]] = {
     "catboost": _catboost,
     "onnx": _onnx,
     "mlflow": _mlflow,
+}
+
+_NATIVE: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "skops": _skops_model,
+    "xgboost": _xgboost_model,
+    "lightgbm": _lightgbm_model,
+    "catboost": _catboost_model,
+    "mlflow": _mlflow_model,
 }
 
 if __name__ == "__main__":

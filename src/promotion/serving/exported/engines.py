@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,8 @@ class Prediction(NamedTuple):
     """What a model says.
 
     Attributes:
-        classes: Position of the predicted class, shape (rows,).
-        probabilities: Of each class, shape (rows, classes).
+        classes: Position of the predicted class, shape (rows,); of a regression zeros.
+        probabilities: Of each class, shape (rows, classes); of a regression the number, shape (rows, 1).
     """
 
     classes: npt.NDArray[np.int64]
@@ -57,19 +57,32 @@ class OnnxEngine:
             # onnxruntime's exceptions have no public base class.
             reason = str(error).splitlines()[0]
             raise ExportRefused(f"{path} cannot be loaded: {reason}; export the model again") from error
-        self._names = export.data_schema.names
+        schema = export.data_schema
+        self._names, self._is_regression = schema.names, schema.is_regression
+        self._texts = [feature.type == "text" for feature in schema.features] if schema.has_texts else []
         inputs = tuple(item.name for item in self._session.get_inputs())
-        outputs = {item.name for item in self._session.get_outputs()}
-        if sorted(inputs) != sorted(self._names) or not {"label", "probabilities"} <= outputs:
+        # By place: a column may be called as an output usually is.
+        self._outputs = [item.name for item in self._session.get_outputs()]
+        if sorted(inputs) != sorted(self._names) or len(self._outputs) != (1 if self._is_regression else 2):
+            wanted = "value" if self._is_regression else "label and probabilities"
             raise ExportRefused(
-                f"{path}: inputs {', '.join(inputs)} and outputs {', '.join(sorted(outputs))}; expected the columns of "
-                "schema.json, label and probabilities: export the model again"
+                f"{path}: inputs {', '.join(inputs)} and outputs {', '.join(sorted(self._outputs))}; expected the "
+                f"columns of schema.json, {wanted}: export the model again"
             )
 
     def predict(self, matrix: Matrix) -> Prediction:
         """Score rows."""
-        columns = matrix.astype(np.float32)[:, :, np.newaxis]
-        classes, probabilities = self._session.run(
-            ["label", "probabilities"], dict(zip(self._names, columns, strict=True))
-        )
-        return Prediction(classes.reshape(-1), probabilities)
+        columns = self._columns(matrix) if self._texts else matrix.astype(np.float32)[:, :, np.newaxis]
+        found = self._session.run(self._outputs, dict(zip(self._names, columns, strict=True)))
+        if self._is_regression:
+            return Prediction(np.zeros(len(found[0]), dtype=np.int64), found[0])
+        return Prediction(found[0].reshape(-1), found[1])
+
+    def _columns(self, matrix: Matrix) -> list[npt.NDArray[Any]]:
+        """Cells as the graph takes them: a missing text is an empty one."""
+        return [
+            np.array(["" if cell is None else cell for cell in cells] if is_text else cells)
+            .astype(object if is_text else np.float32)
+            .reshape(-1, 1)
+            for cells, is_text in zip(matrix, self._texts, strict=True)
+        ]

@@ -6,11 +6,12 @@ import hashlib
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from promotion.serving.errors import ExportRefused
 
 BLOCK = 1024 * 1024
+_WORDS = {"text": "a text", "boolean": "true or false"}
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
@@ -25,7 +26,7 @@ class Feature(StrictDocument):
 
     Attributes:
         name: As in the training data.
-        type: `number`, `integer`, or `code`: one of a list of whole numbers.
+        type: `number`, `integer`, `code` (one of a list of whole numbers), `boolean` or `text`.
         minimum: Smallest value, inclusive.
         maximum: Largest value, inclusive.
         codes: The values of a `code`.
@@ -36,7 +37,7 @@ class Feature(StrictDocument):
     """
 
     name: str
-    type: Literal["number", "integer", "code"]
+    type: Literal["number", "integer", "code", "boolean", "text"]
     minimum: float | None = None
     maximum: float | None = None
     codes: tuple[int, ...] | None = Field(default=None, strict=False)
@@ -54,7 +55,9 @@ class Feature(StrictDocument):
     @property
     def allowed(self) -> str:
         """What the column takes, in words: `a whole number from 1 to 120 years`."""
-        if self.codes:
+        if self.type in _WORDS:
+            text = _WORDS[self.type]
+        elif self.codes:
             values = ", ".join(map(str, self.codes[:-1]))
             text = f"{values} or {self.codes[-1]}" if values else str(self.codes[0])
         else:
@@ -71,14 +74,39 @@ class Schema(StrictDocument):
     Attributes:
         features: Columns in the model's order.
         target: Name of what is predicted.
-        labels: Text of each class, by position.
+        labels: Text of each class, by position; none where a number is predicted.
         positive: Position of the positive class of two.
+        answers: What MLflow's clients are told of each class; its position by default.
     """
 
     features: tuple[Feature, ...] = Field(min_length=1, strict=False)
     target: str
-    labels: tuple[str, ...] = Field(min_length=2, strict=False)
+    labels: tuple[str, ...] = Field(strict=False)
     positive: int | None = Field(default=None, ge=0, le=1)
+    answers: tuple[int | float | str, ...] | None = Field(default=None, strict=False)
+
+    @field_validator("labels")
+    @classmethod
+    def _one_class_is_none(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(labels) == 1:
+            raise ValueError("two or more, or none where a number is predicted")
+        return labels
+
+    @model_validator(mode="after")
+    def _each_class_has_an_answer(self) -> Schema:
+        if self.answers is not None and len(self.answers) != len(self.labels):
+            raise ValueError("answers: one for each of the labels")
+        return self
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether a number is predicted."""
+        return not self.labels
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether a feature holds texts."""
+        return any(feature.type == "text" for feature in self.features)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -101,20 +129,21 @@ class ServedManifest(BaseModel):
     artifact_digest: str
     gate_report: str | None
     git_sha: str | None
-    task: Literal["binary-classification", "multiclass-classification"]
+    task: Literal["binary-classification", "multiclass-classification", "regression"]
     engine: Literal["onnx", "native"]
     files: dict[str, str]
     trusted: tuple[str, ...] = Field(default=(), strict=False)
 
 
 class Expected(BaseModel):
-    """Rows held out of training and what the registry's model says to them."""
+    """Rows held out of training and what the registry's model says to them: classes, or numbers."""
 
     model_config = ConfigDict(frozen=True)
 
-    rows: list[dict[str, float | None]]
-    labels: list[int]
-    probabilities: list[list[float]]
+    rows: list[dict[str, bool | float | str | None]]
+    labels: list[int] = []
+    probabilities: list[list[float]] = []
+    values: list[float] = []
 
 
 class ExportFolder(BaseModel):

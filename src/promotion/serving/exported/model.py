@@ -42,12 +42,15 @@ class Model:
         """
         prediction = self.engine.predict(matrix)
         if not np.isfinite(prediction.probabilities).all():
-            raise ArithmeticError("the model's probability is not a number")
+            what = "answer" if self.schema.is_regression else "probability"
+            raise ArithmeticError(f"the model's {what} is not a number")
         return prediction
 
     def scores(self, prediction: Prediction) -> npt.NDArray[np.float32]:
-        """One probability a row: of the positive class of two, of the predicted class otherwise."""
+        """One probability a row: of the positive class of two, of the predicted class otherwise; or the number."""
         classes, probabilities = prediction
+        if self.schema.is_regression:
+            return probabilities[:, 0]
         if self.schema.positive is not None:
             return probabilities[:, self.schema.positive]
         return probabilities[np.arange(len(classes)), classes]
@@ -69,6 +72,9 @@ def open_model(export: ExportFolder, role: Role) -> Model:
         classes, probabilities = model.predict(matrix)
     except ArithmeticError as error:
         raise ExportRefused(f"{place}: {error}; do not serve it, export it again") from error
+    if export.data_schema.is_regression:
+        _require_numbers(place, np.array(export.expected.values), probabilities)
+        return model
     wanted, labels = np.array(export.expected.probabilities), np.array(export.expected.labels)
     alike = wanted.shape == probabilities.shape and labels.shape == classes.shape
     if not alike or len(export.data_schema.labels) != wanted.shape[1]:
@@ -82,6 +88,18 @@ def open_model(export: ExportFolder, role: Role) -> Model:
             f"(row {worst}, at most {TOLERANCE:g}); do not serve it, export it again"
         )
     return model
+
+
+def _require_numbers(place: str, wanted: npt.NDArray[np.float64], found: npt.NDArray[np.float32]) -> None:
+    """As `promotion.export.documents.allowed_difference` allows it."""
+    if (len(wanted), 1) != found.shape:
+        raise ExportRefused(f"{place}: not as many rows as the model answers; export the model again")
+    differences = np.abs(found[:, 0] - wanted)
+    if not (differences <= TOLERANCE * np.maximum(np.abs(wanted), wanted.std())).all():
+        raise ExportRefused(
+            f"{place}: the model answers differently here: by up to {differences.max():.2g}; do not serve it, export "
+            "it again"
+        )
 
 
 def check_alike(champion: Model, challenger: Model) -> None:

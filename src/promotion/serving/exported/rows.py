@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from itertools import chain
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +22,8 @@ from pydantic_core import CoreSchema, ErrorDetails, SchemaValidator, ValidationE
 from promotion.serving.errors import Problem, Refusal
 from promotion.serving.exported.folder import Feature, Schema
 
-Matrix = npt.NDArray[np.float64]
-"""Features by rows, contiguous; NaN where a value is missing."""
+Matrix = npt.NDArray[Any]
+"""Features by rows, contiguous: 64-bit numbers, NaN where a value is missing; objects where some hold texts."""
 
 ColumnCells = Sequence[object] | npt.NDArray[np.float64]
 """The values of one feature, as they came."""
@@ -39,6 +40,11 @@ NUMBERS = frozenset({int, float, type(None)})
 SHOWN_PROBLEMS = 20
 COUNTED_PROBLEMS = 1000
 SHOWN_CHARACTERS = 60
+_OTHERS: dict[str, CoreSchema] = {
+    "text": core_schema.str_schema(strict=True),
+    # Clients send booleans as 0 and 1, as text in a CSV, and as what they are.
+    "boolean": core_schema.no_info_after_validator_function(float, core_schema.bool_schema(strict=False)),
+}
 WRAPPED = re.compile(rb'\s*\{\s*"rows"\s*:')
 REASONS = {
     "missing": "missing",
@@ -63,6 +69,7 @@ class RowReader:
         self.schema = schema
         self.max_rows = max_rows
         self._features = {feature.name: feature for feature in schema.features}
+        self._dtype: type = object if schema.has_texts else np.float64
         cells = {name: _cell(feature) for name, feature in self._features.items()}
         row = core_schema.typed_dict_schema(
             {name: core_schema.typed_dict_field(cell, required=True) for name, cell in cells.items()},
@@ -130,7 +137,7 @@ class RowReader:
         if len(counts) > 1:
             raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "the columns have different lengths")
         self.check_count(count := counts.pop())
-        matrix = np.empty((len(self._features), count), dtype=np.float64)
+        matrix: Matrix = np.empty((len(self._features), count), dtype=self._dtype)
         for position, (name, feature) in enumerate(self._features.items()):
             matrix[position] = self._column(feature, columns[name])
         return matrix
@@ -169,13 +176,13 @@ class RowReader:
         matrix = _transposed(numbers, len(self._features))
         return matrix if all(map(accepts, self.schema.features, matrix)) else None
 
-    def _matrix(self, rows: list[dict[str, float | None]]) -> Matrix:
+    def _matrix(self, rows: list[dict[str, Any]]) -> Matrix:
         self.check_count(len(rows))
-        values = np.array(list(map(self._values, rows)), dtype=np.float64)
+        values: Matrix = np.array(list(map(self._values, rows)), dtype=self._dtype)
         return np.ascontiguousarray(values.T)
 
-    def _column(self, feature: Feature, values: ColumnCells) -> npt.NDArray[np.float64]:
-        """The checked numbers: numpy accepts a good column at once; pydantic-core, the authority, names what is bad.
+    def _column(self, feature: Feature, values: ColumnCells) -> npt.NDArray[Any]:
+        """The checked cells: numpy accepts a good column at once; pydantic-core, the authority, names what is bad.
 
         Raises:
             Refusal: 422.
@@ -189,7 +196,7 @@ class RowReader:
             checked = self._columns[feature.name].validate_python([None if cell != cell else cell for cell in cells])  # noqa: PLR0124
         except ValidationError as error:
             raise self._refusal(error, feature.name) from None
-        return np.array(checked, dtype=np.float64)
+        return np.array(checked, dtype=object if feature.type == "text" else np.float64)
 
     def _check_names(self, names: Mapping[str, object]) -> None:
         problems = [self._problem("missing", 0, name, None) for name in self._features if name not in names]
@@ -263,13 +270,15 @@ def _without_nan(row: object) -> object:
 
 def accepts(feature: Feature, numbers: npt.NDArray[np.float64]) -> bool:
     """Whether every number is one the column takes; NaN is a missing value."""
+    if feature.type == "text":
+        return False
     missing = np.isnan(numbers)
     if missing.any():
         if not feature.nullable:
             return False
         numbers = numbers[~missing]
-    if feature.codes:
-        return bool(np.isin(numbers, feature.codes).all())
+    if allowed := (0, 1) if feature.type == "boolean" else feature.codes:
+        return bool(np.isin(numbers, allowed).all())
     low = -LARGEST if feature.minimum is None else feature.minimum
     high = LARGEST if feature.maximum is None else feature.maximum
     whole = feature.type != "integer" or bool((numbers == np.floor(numbers)).all())
@@ -281,6 +290,9 @@ def _cell(feature: Feature) -> CoreSchema:
 
     63.0 is the whole number 63: clients whose columns may miss values have no integers.
     """
+    if feature.type in _OTHERS:
+        other = _OTHERS[feature.type]
+        return core_schema.nullable_schema(other) if feature.nullable else other
     number: CoreSchema = core_schema.float_schema(
         strict=True,
         allow_inf_nan=False,
@@ -315,7 +327,7 @@ def _refused(problems: Sequence[Problem]) -> Refusal:
     return Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, f"{problems[0]}{more}", shown)
 
 
-def iterate_rows(matrix: Matrix, names: Sequence[str]) -> Iterator[dict[str, float | None]]:
+def iterate_rows(matrix: Matrix, names: Sequence[str]) -> Iterator[dict[str, float | str | None]]:
     """The matrix as objects again, for the prediction log; None where a value is missing."""
     for values in matrix.T.tolist():
         yield {name: None if value != value else value for name, value in zip(names, values, strict=True)}  # noqa: PLR0124

@@ -14,6 +14,7 @@ from promotion.serving.errors import Refusal
 HEADER = "inference-header-content-length"
 # Little-endian, whatever the machine.
 TYPES = {
+    "BOOL": np.dtype("?"),
     **{f"FP{bits}": np.dtype(f"<f{bits // 8}") for bits in (16, 32, 64)},
     **{f"INT{bits}": np.dtype(f"<i{bits // 8}") for bits in (8, 16, 32, 64)},
     **{f"UINT{bits}": np.dtype(f"<u{bits // 8}") for bits in (8, 16, 32, 64)},
@@ -40,7 +41,8 @@ class Tail:
         size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:
             raise _refusal(f"the tensor {name} has neither data nor a binary_data_size")
-        kind = TYPES[datatype]
+        if (kind := TYPES.get(datatype)) is None:
+            raise _refusal(f"the tensor {name} of {datatype} is taken as JSON only")
         if size > len(self._content) or size % kind.itemsize:
             raise _refusal(f"the tensor {name}: its binary_data_size is not what follows the JSON")
         values = np.frombuffer(self._content[:size], dtype=kind)

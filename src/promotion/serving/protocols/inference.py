@@ -8,6 +8,7 @@ from http import HTTPStatus
 from itertools import chain
 from typing import Any, NamedTuple
 
+import numpy as np
 import numpy.typing as npt
 import orjson
 
@@ -28,6 +29,8 @@ KNOWN_KEYS = {
     "output": frozenset({"name", "parameters"}),
 }
 OUTPUTS = ("label", "probabilities")
+_VALUE = ("value",)
+_TENSORS = {"text": "BYTES", "boolean": "BOOL"}
 
 
 class Wanted(NamedTuple):
@@ -46,6 +49,8 @@ class InferenceProtocol:
 
     def __init__(self, reader: RowReader) -> None:
         self._reader = reader
+        kinds = {feature.type for feature in reader.schema.features}
+        self._datatypes = DATATYPES | {_TENSORS[kind] for kind in kinds & _TENSORS.keys()}
         self._warned = False
 
     def read(self, body: bytes, headers: Mapping[str, str]) -> tuple[Matrix, Write]:
@@ -62,13 +67,13 @@ class InferenceProtocol:
         if not isinstance(inputs, list) or not inputs:
             raise malformed("expected inputs, a list of tensors; also taken: id, parameters, outputs")
         self._warn_of_unknown_keys(content)
-        wanted = _wanted(content)
+        wanted = _wanted(content, _VALUE if self._reader.schema.is_regression else OUTPUTS)
         identifier = content.get("id")
         if identifier is not None and not isinstance(identifier, str):
             raise malformed("id is not a text")
         columns: dict[str, ColumnCells] = {}
         for tensor in inputs:
-            name, values = _column(tensor, tail)
+            name, values = _column(tensor, tail, self._datatypes)
             if name in columns:
                 raise malformed(f"the tensor {name} is there twice")
             columns[name] = values
@@ -113,31 +118,34 @@ def model_metadata(models: Sequence[Model]) -> dict[str, Any]:
         "inputs": [
             {
                 "name": feature.name,
-                **(number if feature.type == "number" or feature.nullable else whole),
+                "datatype": _TENSORS.get(feature.type)
+                or ("FP32" if feature.type == "number" or feature.nullable else "INT64"),
                 "shape": [-1, 1],
                 "parameters": {"allowed": feature.allowed},
             }
             for feature in first.schema.features
         ],
-        "outputs": [
+        "outputs": [{"name": "value", **number, "shape": [-1]}]
+        if first.schema.is_regression
+        else [
             {"name": "label", **whole, "shape": [-1]},
             {"name": "probabilities", **number, "shape": [-1, len(first.schema.labels)]},
         ],
     }
 
 
-def _wanted(content: Mapping[str, Any]) -> list[Wanted]:
+def _wanted(content: Mapping[str, Any], names: Sequence[str]) -> list[Wanted]:
     default = is_binary(content, "binary_data_output", otherwise=False)
     outputs = content.get("outputs")
     if outputs is None:
-        return [Wanted(name, default) for name in OUTPUTS]
+        return [Wanted(name, default) for name in names]
     items = outputs if isinstance(outputs, list) else []
-    if not items or not all(isinstance(item, dict) and item.get("name") in OUTPUTS for item in items):
-        raise malformed("outputs: expected a list of tensors named label or probabilities")
+    if not items or not all(isinstance(item, dict) and item.get("name") in names for item in items):
+        raise malformed(f"outputs: expected a list of tensors named {' or '.join(names)}")
     return [Wanted(item["name"], is_binary(item, "binary_data", otherwise=default)) for item in items]
 
 
-def _column(tensor: object, tail: Tail) -> tuple[str, ColumnCells]:
+def _column(tensor: object, tail: Tail, datatypes: frozenset[str]) -> tuple[str, ColumnCells]:
     """A tensor's name and its values, flattened.
 
     Raises:
@@ -146,7 +154,7 @@ def _column(tensor: object, tail: Tail) -> tuple[str, ColumnCells]:
     if not isinstance(tensor, Mapping) or not isinstance(tensor.get("name"), str):
         raise malformed("an input is not a tensor: expected name, shape, datatype and data")
     name, datatype = tensor["name"][:128], tensor.get("datatype")
-    if datatype not in DATATYPES:
+    if datatype not in datatypes:
         raise malformed(f"the tensor {name} has no numeric datatype; expected FP32, INT64 or alike")
     values = _flat(name, tensor["data"]) if "data" in tensor else tail.take(name, datatype, tensor)
     if tensor.get("shape") not in ([len(values)], [len(values), 1]):
@@ -166,6 +174,7 @@ def _flat(name: str, data: object) -> Sequence[object]:
 
 def _answer(model: Model, prediction: Prediction, wanted: Sequence[Wanted], identifier: str) -> Body:
     arrays: dict[str, tuple[str, npt.NDArray[Any]]] = {
+        "value": ("FP32", prediction.probabilities.reshape(-1) if wanted[0].name == "value" else np.empty(0)),
         "label": ("INT64", prediction.classes),
         "probabilities": ("FP32", prediction.probabilities),
     }

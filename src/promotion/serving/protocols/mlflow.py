@@ -6,7 +6,9 @@ import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
+import numpy as np
 import orjson
 
 from promotion.serving.errors import Refusal
@@ -30,6 +32,10 @@ class MlflowProtocol:
 
     def __init__(self, reader: RowReader) -> None:
         self._reader = reader
+        schema = reader.schema
+        self._texts = {feature.name for feature in schema.features if feature.type == "text"}
+        self._is_regression = schema.is_regression
+        self._answers = np.array(schema.answers) if schema.answers is not None else None
         readers: tuple[Callable[[object], Matrix], ...] = (self._split, self._list, self._list, self._inputs)
         self._forms = dict(zip(FORMS, readers, strict=True))
 
@@ -40,7 +46,7 @@ class MlflowProtocol:
             Refusal: 400 not one of them, 413, 415, or 422 a value that is not allowed.
         """
         if media_type(headers) == CSV_TYPE:
-            return self._csv(body), _write
+            return self._csv(body), self._write
         require_json(headers)
         content = read_object(body)
         if content.pop("params", None):
@@ -48,7 +54,7 @@ class MlflowProtocol:
         if len(content) != 1 or not content.keys() <= self._forms.keys():
             raise Refusal(HTTPStatus.BAD_REQUEST, f"expected exactly one of {', '.join(self._forms)}")
         form, rows = content.popitem()
-        return self._forms[form](rows), _write
+        return self._forms[form](rows), self._write
 
     def _split(self, content: object) -> Matrix:
         if not isinstance(content, dict) or not {"columns", "data"} <= content.keys() <= {"columns", "data", "index"}:
@@ -77,7 +83,8 @@ class MlflowProtocol:
         lines = [line for line in table if line]
         if not lines:
             raise Refusal(HTTPStatus.BAD_REQUEST, "the body is empty; expected a line with the columns' names")
-        return self._table(lines[0], [[_cell(text) for text in line] for line in lines[1:]])
+        cells = [str if name in self._texts else _cell for name in lines[0]]
+        return self._table(lines[0], [_cells(line, cells) for line in lines[1:]])
 
     def _table(self, names: Sequence[str], rows: object) -> Matrix:
         if len(set(names)) != len(names):
@@ -90,9 +97,21 @@ class MlflowProtocol:
             raise _malformed(f"row {position} has {len(row)} values for {len(names)} columns")
         return self._reader.from_table(names, rows)
 
+    def _write(self, model: Model, prediction: Prediction, _request_id: str) -> Body:
+        if self._is_regression:
+            told: Any = model.scores(prediction)
+        elif self._answers is None:
+            told = prediction.classes
+        else:
+            told = self._answers[prediction.classes].tolist()
+        return orjson.dumps({"predictions": told}, option=orjson.OPT_SERIALIZE_NUMPY), JSON_HEADERS
 
-def _write(_model: Model, prediction: Prediction, _request_id: str) -> Body:
-    return orjson.dumps({"predictions": prediction.classes}, option=orjson.OPT_SERIALIZE_NUMPY), JSON_HEADERS
+
+def _cells(line: Sequence[str], readers: Sequence[Callable[[str], object]]) -> list[object]:
+    """The cells of a line; one with more or fewer is refused as a whole."""
+    if len(line) != len(readers):
+        return list(line)
+    return [None if text in MISSING else read(text) for text, read in zip(line, readers, strict=True)]
 
 
 def _flat(values: object) -> list[object]:
@@ -106,8 +125,6 @@ def _flat(values: object) -> list[object]:
 
 def _cell(text: str) -> object:
     """The number in a cell; text stays text, so that the refusal can show it."""
-    if text in MISSING:
-        return None
     try:
         return float(text)
     except ValueError:

@@ -25,6 +25,7 @@ class TypedProtocol:
 
     def __init__(self, reader: RowReader) -> None:
         self._reader = reader
+        self._is_regression = reader.schema.is_regression
         labels = [orjson.dumps(label).decode() for label in reader.schema.labels]
         # A template a class: what remains for a row is to fill in its numbers. A label may hold a percent sign.
         quoted = [label.replace("%", "%%") for label in labels]
@@ -46,9 +47,12 @@ class TypedProtocol:
     def _write(self, model: Model, prediction: Prediction, request_id: str) -> Body:
         manifest, templates = model.manifest, self._rows
         head = {"family": manifest.family, "model": manifest.model, "version": manifest.version, "role": model.role}
-        numbers = [_texts(model.scores(prediction)), *map(_texts, prediction.probabilities.T)]
-        cells = zip(prediction.classes.tolist(), zip(*numbers, strict=True), strict=True)
-        rows = ",".join([templates[position] % texts for position, texts in cells])
+        if self._is_regression:
+            rows = ",".join([f'{{"value":{text}}}' for text in _texts(model.scores(prediction))])
+        else:
+            numbers = [_texts(model.scores(prediction)), *map(_texts, prediction.probabilities.T)]
+            cells = zip(prediction.classes.tolist(), zip(*numbers, strict=True), strict=True)
+            rows = ",".join([templates[position] % texts for position, texts in cells])
         start = orjson.dumps(head).decode()[:-1]
         return f'{start},"predictions":[{rows}],"request_id":"{request_id}"}}'.encode(), JSON_HEADERS
 
@@ -71,7 +75,7 @@ def row_schema(schema: Schema) -> dict[str, Any]:
 
 
 def _property(feature: Feature) -> dict[str, Any]:
-    kind = "number" if feature.type == "number" else "integer"
+    kind = {"number": "number", "text": "string", "boolean": "boolean"}.get(feature.type, "integer")
     unit = f" [{feature.unit}]" if feature.unit else ""
     return {
         "type": [kind, "null"] if feature.nullable else kind,
@@ -99,6 +103,9 @@ def request_schema(schema: Schema, max_rows: int) -> dict[str, Any]:
 
 def answer_schema(schema: Schema) -> dict[str, Any]:
     """The body of an answer."""
+    if schema.is_regression:
+        value = {"type": "number", "description": f"predicted {schema.target}"}
+        return _answers({"type": "object", "required": ["value"], "properties": {"value": value}})
     probability = {"type": "number", "minimum": 0, "maximum": 1}
     binary = schema.positive is not None
     meaning = f"of {schema.labels[schema.positive or 0]!r}" if binary else "of the predicted class"
@@ -112,6 +119,10 @@ def answer_schema(schema: Schema) -> dict[str, Any]:
             "probabilities": {"type": "object", "properties": dict.fromkeys(schema.labels, probability)},
         },
     }
+    return _answers(prediction)
+
+
+def _answers(prediction: dict[str, Any]) -> dict[str, Any]:
     return {
         "type": "object",
         "required": ["family", "model", "version", "role", "predictions", "request_id"],

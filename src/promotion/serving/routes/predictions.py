@@ -35,16 +35,22 @@ def prediction_routes(answering: ModelEndpoint) -> APIRouter:
     add("/predict", TypedProtocol(reader).read, "Predict one row or many", {JSON_TYPE: rows}, answer_schema(schema))
     forms = {"type": "object", "minProperties": 1, "maxProperties": 1, "properties": {form: {} for form in FORMS}}
     takes = {JSON_TYPE: {"schema": forms}, CSV_TYPE: {"schema": {"type": "string"}}}
-    classes = {"type": "array", "items": {"type": "integer", "description": "position of the label"}}
+    told = {"description": "what the model answers"}
+    if not schema.is_regression and schema.answers is None:
+        told = {"type": "integer", "description": "position of the label"}
+    classes = {"type": "array", "items": told}
     answers = {"type": "object", "properties": {"predictions": classes}}
     add("/invocations", MlflowProtocol(reader).read, "MLflow's scoring protocol", takes, answers)
     return router
 
 
-def example_row(schema: Schema) -> dict[str, float]:
+def example_row(schema: Schema) -> dict[str, float | str]:
     """A row the schema allows: the first of the codes, the middle of a range."""
-    row: dict[str, float] = {}
+    row: dict[str, float | str] = {}
     for feature in schema.features:
+        if feature.type in {"text", "boolean"}:
+            row[feature.name] = True if feature.type == "boolean" else "text"
+            continue
         low = feature.minimum if feature.minimum is not None else min(0.0, feature.maximum or 0.0)
         high = feature.maximum if feature.maximum is not None else low
         middle = (low + high) / 2

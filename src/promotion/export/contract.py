@@ -1,0 +1,99 @@
+"""What a family's model takes and answers, as the family's file or the model's own signature says it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from promotion.config.family import FamilyConfig
+
+CellType = Literal["number", "integer", "code", "boolean", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureRules:
+    """What one column of a row may hold.
+
+    Attributes:
+        type: `number`, `integer`, `code` (one of `codes`), `boolean` or `text`.
+        minimum: Smallest value, inclusive.
+        maximum: Largest value, inclusive.
+        codes: The values of a `code`.
+        unit: Of the value.
+        description: What is measured.
+        hint: What to say to a value that is not allowed.
+        nullable: Whether the value may be missing.
+    """
+
+    type: CellType
+    minimum: float | None = None
+    maximum: float | None = None
+    codes: Sequence[int] | None = None
+    unit: str | None = None
+    description: str = ""
+    hint: str | None = None
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class Contract:
+    """Columns and classes.
+
+    Attributes:
+        family: Whose.
+        columns: Rules of each feature by name, in the model's order.
+        target: Name of what is predicted.
+        classes: What the classes 0, 1, … mean; none for a regression.
+        positive: Position of the positive class of two, else None.
+        numeric: Features that are measured; of all others the values are counted.
+        instead: What to do with a model that does not become a graph.
+        answers: What MLflow's clients are told of each class; None for its position.
+    """
+
+    family: str
+    columns: Mapping[str, FeatureRules]
+    target: str
+    classes: Sequence[str]
+    positive: int | None
+    numeric: frozenset[str]
+    instead: str = field(compare=False)
+    answers: Sequence[int | float | str] | None = None
+
+    @property
+    def features(self) -> list[str]:
+        """Names of the features, in the model's order."""
+        return list(self.columns)
+
+    @property
+    def texts(self) -> frozenset[str]:
+        """Features that hold texts."""
+        return frozenset(name for name, rules in self.columns.items() if rules.type == "text")
+
+
+def contract_of(config: FamilyConfig | Contract) -> Contract:
+    """The contract that a family's file states; a contract is its own."""
+    if isinstance(config, Contract):
+        return config
+    columns = config.data.columns
+    return Contract(
+        family=config.family,
+        columns={
+            name: FeatureRules(
+                type=columns[name].type,  # type: ignore[arg-type]  # a feature is of no other type
+                minimum=columns[name].minimum,
+                maximum=columns[name].maximum,
+                codes=columns[name].codes,
+                unit=columns[name].unit,
+                description=columns[name].description,
+                hint=columns[name].hint,
+                nullable=columns[name].max_missing > 0,
+            )
+            for name in config.features
+        },
+        target=config.target.column,
+        classes=config.classes,
+        positive=1 if config.task == "binary-classification" else None,
+        numeric=frozenset(config.numeric),
+        instead="--native exports the registered files as they are",
+    )

@@ -1,0 +1,39 @@
+"""What an export is made from, whoever trained the version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from promotion.export.contract import Contract
+from promotion.gates.evidence import Interval
+
+
+@dataclass(frozen=True)
+class ServableVersion:
+    """A version, ready to be exported.
+
+    Attributes:
+        contract: Its columns and classes.
+        model: The registered model: `predict`, and for classes `predict_proba`.
+        rows: Rows that were held out × features.
+        learned: Rows whose statistics live traffic is compared with: those learned from, where they are known.
+        metrics: What the model was worth on the rows held out.
+        data_sha256: Digest of the file that the rows come from.
+        graph: Makes the ONNX graph.
+    """
+
+    contract: Contract
+    model: Any
+    rows: pd.DataFrame
+    learned: pd.DataFrame
+    metrics: Mapping[str, Interval]
+    data_sha256: str
+    graph: Callable[[], bytes]
+
+    def answered(self) -> Any:
+        """The model's answers to the rows held out: probabilities, shape (rows, classes), or numbers, shape (rows,)."""
+        return self.model.predict_proba(self.rows) if self.contract.classes else self.model.predict(self.rows)

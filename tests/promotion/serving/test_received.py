@@ -1,0 +1,170 @@
+"""A served version that was trained elsewhere: texts and booleans go in, the model's own words or a number come out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.promotion.evaluation.received.made import FEATURES, LinearRegression, customers, fitted
+from tests.promotion.factories import a_manifest, seal_unsigned
+from tests.promotion.serving.conftest import Serve
+from tests.promotion.serving.exporting import write
+
+from promotion.evaluation.received.translation import graph_of
+from promotion.export.contract import CellType, Contract, FeatureRules
+from promotion.export.documents import expected_document, schema_document
+from promotion.export.onnx import served_graph
+from promotion.serving.errors import ExportRefused
+from promotion.serving.exported.folder import read_export
+from promotion.serving.exported.model import open_model
+
+TYPES: list[CellType] = ["integer", "text", "boolean", "number", "integer"]
+
+
+class ByPosition:
+    """A pipeline whose classes are positions."""
+
+    def __init__(self, pipeline: Any) -> None:
+        self._pipeline = pipeline
+
+    def predict(self, rows: Any) -> Any:
+        """Position of the class."""
+        return self.predict_proba(rows).argmax(axis=1)
+
+    def predict_proba(self, rows: Any) -> Any:
+        """As the pipeline."""
+        return self._pipeline.predict_proba(rows)
+
+
+def exported(folder: Path, *, task: str) -> tuple[Path, Any]:
+    """An export of a pipeline of texts, booleans and numbers; with the pipeline."""
+    is_number = task == "regression"
+    pipeline = fitted(last=LinearRegression(), target="paid") if is_number else fitted()
+    rules = {name: FeatureRules(kind) for name, kind in zip(FEATURES, TYPES, strict=True)}
+    contract = Contract(
+        family="churn",
+        columns=rules,
+        target="paid" if is_number else "churned",
+        classes=() if is_number else ("no", "yes"),
+        positive=None if is_number else 1,
+        numeric=frozenset({"age", "spent", "visits"}),
+        instead="",
+        answers=None if is_number else ["no", "yes"],
+    )
+    folder.mkdir()
+    columns = [(name, name in contract.texts) for name in contract.features]
+    (folder / "model.onnx").write_bytes(served_graph(graph_of(pipeline, columns, "churn"), contract))
+    asked = pipeline if is_number else ByPosition(pipeline)
+    write(folder / "schema.json", schema_document(contract))
+    write(folder / "expected.json", expected_document(contract, asked, customers()[FEATURES], 5))
+    seal_unsigned(folder, a_manifest(task=task))
+    return folder, pipeline
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """Two classes that are words."""
+    return exported(tmp_path_factory.mktemp("served") / "classes", task="binary-classification")
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """A regression."""
+    return exported(tmp_path_factory.mktemp("served") / "numbers", task="regression")
+
+
+def test_words_go_in_and_come_out(serve: Serve, classes: tuple[Path, Any]) -> None:
+    """Typed rows get the label's text; MLflow's clients what the registered model itself would say."""
+    folder, pipeline = classes
+    rows, server = customers()[FEATURES].head(40), serve(folder)
+    sent = json.loads(rows.to_json(orient="records"))
+
+    typed = server.post("/predict", {"rows": sent}).json()["predictions"]
+    told = server.post("/invocations", {"dataframe_records": sent}).json()["predictions"]
+    split = server.post("/invocations", {"dataframe_split": json.loads(rows.to_json(orient="split"))}).json()
+    table = {"Content-Type": "text/csv"}
+    comma = server.post("/invocations", rows.to_csv(index=False), **table).json()["predictions"]
+
+    assert pipeline.predict(rows).tolist() == [answer["label"] for answer in typed] == told == comma
+    assert told == split["predictions"]
+    found = [answer["probabilities"]["yes"] for answer in typed]
+    np.testing.assert_allclose(found, pipeline.predict_proba(rows)[:, 1], atol=1e-5)
+
+
+def test_a_tensor_of_texts(serve: Serve, classes: tuple[Path, Any]) -> None:
+    """BYTES and BOOL of the Open Inference Protocol, and the model's description says so."""
+    folder, pipeline = classes
+    rows, server = customers()[FEATURES].head(3), serve(folder)
+    kinds = {"plan": "BYTES", "is_member": "BOOL", "spent": "FP64"}
+    inputs = [
+        {"name": name, "shape": [3], "datatype": kinds.get(name, "INT64"), "data": rows[name].tolist()}
+        for name in rows.columns
+    ]
+    answer = server.post("/v2/models/churn/infer", {"inputs": inputs}).json()["outputs"]
+    described = server.get("/v2/models/churn").json()["inputs"]
+
+    assert [["no", "yes"][place] for place in answer[0]["data"]] == pipeline.predict(rows).tolist()
+    assert ["INT64", "BYTES", "BOOL", "FP32", "INT64"] == [item["datatype"] for item in described]
+
+
+def test_a_number_comes_out(serve: Serve, numbers: tuple[Path, Any], tmp_path: Path) -> None:
+    """In every protocol, and into the log."""
+    folder, pipeline = numbers
+    log = tmp_path / "predictions.jsonl"
+    rows, server = customers()[FEATURES].head(4), serve(folder, PREDICTION_LOG=str(log))
+    sent, wanted = json.loads(rows.to_json(orient="records")), pipeline.predict(rows)
+
+    typed = server.post("/predict", {"rows": sent}).json()["predictions"]
+    told = server.post("/invocations", {"dataframe_records": sent}).json()["predictions"]
+    inputs = [
+        {
+            "name": name,
+            "shape": [4],
+            "datatype": {"plan": "BYTES", "is_member": "BOOL"}.get(name, "FP64"),
+            "data": rows[name].tolist(),
+        }
+        for name in rows.columns
+    ]
+    tensor = server.post("/v2/models/churn/infer", {"inputs": inputs}).json()["outputs"]
+
+    for found in ([answer["value"] for answer in typed], told, tensor[0]["data"]):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    assert ["value"] == [item["name"] for item in tensor]
+    assert 'predictions_total{label="value"' in server.get("/metrics").text
+    server.answering.close()
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    np.testing.assert_allclose([line["prediction"] for line in lines[:4]], wanted, rtol=1e-5)
+    assert sent[0]["plan"] == lines[0]["features"]["plan"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"plan": 3}, "row 0: plan is 3; allowed: a text"),
+        ({"plan": None}, "row 0: plan is None; allowed: a text"),
+        ({"is_member": "perhaps"}, "row 0: is_member is 'perhaps'; allowed: true or false"),
+        ({"age": "old"}, "row 0: age is 'old'; allowed: a whole number"),
+    ],
+)
+def test_another_cell_is_refused(serve: Serve, classes: tuple[Path, Any], change: Any, said: str) -> None:
+    """With what is allowed."""
+    row = json.loads(customers()[FEATURES].head(1).to_json(orient="records"))[0]
+    answer = serve(classes[0]).post("/predict", row | change)
+
+    assert 422 == answer.status_code
+    assert said in answer.json()["error"]
+
+
+def test_another_number_at_the_start_is_refused(numbers: tuple[Path, Any], tmp_path: Path) -> None:
+    """Nothing is served that computes otherwise here."""
+    folder = shutil.copytree(numbers[0], tmp_path / "changed")
+    document = json.loads((folder / "expected.json").read_text())
+    document["values"][0] += 1
+    write(folder / "expected.json", document)
+    seal_unsigned(folder, a_manifest(task="regression"))
+    with pytest.raises(ExportRefused, match="answers differently here"):
+        open_model(read_export(folder), "champion")
