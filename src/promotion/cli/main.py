@@ -53,6 +53,11 @@ TABLE = {
         "promotion.cli.onboarding.doctor:doctor_command",
         "What state installation and registry are in; writes nothing.",
     ),
+    "init": Verb(
+        "scripts/init-family.py",
+        "promotion.cli.onboarding.init:init_command",
+        "Write a first file for a family of models.",
+    ),
     "history": Verb("", "promotion.cli.registry:history_command", "Who moved what, when, why, on what evidence."),
     "reconcile": Verb("", "promotion.cli.registry:reconcile_command", "Make MLflow and the journal agree."),
     "restore": Verb("", "promotion.cli.registry:restore_command", "Put back what was changed past the rules."),

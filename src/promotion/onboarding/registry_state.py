@@ -14,6 +14,7 @@ from promotion.artifacts.provenance import ACTION, registered
 from promotion.artifacts.scanning import problems as scan
 from promotion.artifacts.signature import verify_artifact
 from promotion.config.family import FamilyConfig
+from promotion.config.policy import Aliases
 from promotion.errors import ArtifactUnsafe, PromotionError, RegistryError, UnknownVersion
 from promotion.gates.artifact import sandbox_line
 from promotion.journal.records import Entry, Place, place_of
@@ -31,7 +32,6 @@ _REGISTER = "python scripts/register-model.py"
 _INIT = "python scripts/init-family.py"
 _HOLDOUT = "with a section holdout and `artifacts: {code: sandbox}` it can be scored in the sandbox"
 _STAGED = (Stage.PRODUCTION, Stage.STAGING)
-_ALIASED = {"production": Stage.PRODUCTION, "staging": Stage.STAGING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +127,11 @@ def _check_places(reconciler: Reconciler, models: Sequence[RegisteredModel], dia
         if reconciler.configs.is_certain(model.name) and (family := reconciler.family(model.name)) not in recorded:
             unrecorded[family].append(model)
     for family, theirs in sorted(unrecorded.items()):
-        for kind, problem in _contradictions(theirs):
+        for kind, problem in _contradictions(theirs, reconciler.aliases(family)):
             diagnosis.find("registry", kind, family, problem, f"{_RECONCILE} {family}")
 
 
-def _contradictions(models: Sequence[RegisteredModel]) -> Iterator[tuple[str, str]]:
+def _contradictions(models: Sequence[RegisteredModel], names: Aliases) -> Iterator[tuple[str, str]]:
     """Of a family that nobody recorded yet: several versions in Production, and aliases beside the stage they name."""
     staged = {
         stage: sorted((it for model in models for it in model.versions if it.stage is stage), key=place_of)
@@ -139,7 +139,8 @@ def _contradictions(models: Sequence[RegisteredModel]) -> Iterator[tuple[str, st
     }
     if len(staged[Stage.PRODUCTION]) > 1:
         yield "production", production_line(staged[Stage.PRODUCTION], None)
-    for alias, stage in _ALIASED.items():
+    follow = {**dict.fromkeys(names.production, Stage.PRODUCTION), **dict.fromkeys(names.staging, Stage.STAGING)}
+    for alias, stage in follow.items():
         targets = [(model.name, model.aliases[alias]) for model in models if alias in model.aliases]
         if len(targets) > 1:
             named = " and ".join("{} v{}".format(*target) for target in targets)

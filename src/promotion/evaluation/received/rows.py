@@ -160,13 +160,19 @@ class HoldoutFile:
 
     def chunks(self) -> Iterator[pd.DataFrame]:
         """Its rows, as many at a time as memory holds; of a CSV as text."""
-        for chunk in read_chunks(self._copy[0], as_text=True):
-            yield chunk.rows
+        return self._chunks(as_text=True)
 
     def untyped_chunks(self) -> Iterator[pd.DataFrame]:
         """The same with numbers where a column looks like them, for a model that does not say what it is fed."""
-        for chunk in read_chunks(self._copy[0], as_text=False):
-            yield chunk.rows
+        return self._chunks(as_text=False)
+
+    def _chunks(self, *, as_text: bool) -> Iterator[pd.DataFrame]:
+        path = self._copy[0]
+        try:
+            for chunk in read_chunks(path, as_text=as_text):
+                yield chunk.rows
+        except DataError as error:  # of the copy, which nobody knows
+            raise DataError(*(line.replace(str(path), self.name) for line in error.lines)) from error
 
     def _cell_problems(self) -> Iterator[str]:
         rules, target = self._rules, self.beside[self._rules.target]
