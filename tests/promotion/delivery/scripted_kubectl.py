@@ -2,7 +2,7 @@
 
 It is no cluster: nothing is scheduled, pulled or run. `well`, `crash`, … say how the pods of an image would do, and a
 rollout goes on by one step each time somebody looks at the Deployment. `kustomize` is the real one. Needs the standard
-library only, so that it starts fast; YAML is imported for `apply` and `diff`.
+library only, so that it starts fast; what few calls need is imported by them.
 
 State (JSON in the file SCRIPTED_CLUSTER names): `images` by reference with `behaviour` and `answers`, `objects` by
 namespace, kind and name, `calls` so far, `looks` a rollout takes, `away` (first and last call the API server misses),
@@ -11,7 +11,6 @@ namespace, kind and name, `calls` so far, `looks` a rollout takes, `away` (first
 
 from __future__ import annotations
 
-import difflib
 import fcntl
 import hashlib
 import json
@@ -19,7 +18,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +188,8 @@ def _revise(objects: dict[str, Any], deployment: dict[str, Any]) -> None:
 
 
 def _diff(objects: dict[str, Any]) -> str:
+    import difflib
+
     lines: list[str] = []
     context = 10**6 if "KUBECTL_EXTERNAL_DIFF" in os.environ else 0
     for document in _documents():
@@ -386,6 +386,8 @@ def _serve(state: dict[str, Any], image: str, ports: str) -> None:
         environment = {"MODEL_DIR": answers["serves"], "HOST": "127.0.0.1", "PORT": port, "IMAGE": image}
         environment["PYTHONPATH"] = str(Path(__file__).parents[3] / "src")
         os.execve(sys.executable, [sys.executable, "-m", "promotion.serving"], environment)  # noqa: S606
+
+    from http.server import BaseHTTPRequestHandler, HTTPServer
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
