@@ -88,7 +88,10 @@ def _specs(path: Path, text: str, skip: str) -> Iterator[MutationSpec]:
 
 
 def _behaviour(text: str) -> str | None:
-    """What Python makes of a file, but for annotations, which nothing here evaluates; None when it is no Python."""
+    """What Python makes of a file, None when it is no Python; but for what decides nothing.
+
+    That is annotations and imports for them, which nothing here evaluates, and how a dataclass is laid out and locked.
+    """
     try:
         tree = ast.parse(text)
     except SyntaxError:
@@ -96,6 +99,10 @@ def _behaviour(text: str) -> str | None:
     for node in ast.walk(tree):
         for name in {"annotation", "returns"} & {*node._fields}:
             setattr(node, name, None)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            node.test = ast.Constant(None)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "dataclass":
+            node.keywords = [it for it in node.keywords if it.arg not in {"frozen", "slots"}]
     return ast.dump(tree) if tree.body else None
 
 

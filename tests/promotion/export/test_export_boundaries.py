@@ -89,6 +89,10 @@ def test_only_the_exported_version_is_asked(fitted_model: Path) -> None:
     assert len(found["rows"]) == len(found["labels"]) == len(found["probabilities"])
     assert any(row["thal"] is None for row in found["rows"])
     assert any(row["thal"] is not None for row in found["rows"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("promotion.export.expected_answers.MAXIMUM_ROWS", 100)
+        fewer = registered_answers(registry, config, VERSION, digest, REPOSITORY)["rows"]
+    assert (100, False, True) == (len(fewer), None in fewer[49].values(), None in fewer[50].values())
     for wrong in (other(digest), digest[:12], ""):
         with pytest.raises(ArtifactTampered, match=rf"sha256 {digest[:12]}, expected {wrong[:12]}: this is not"):
             registered_answers(registry, config, VERSION, wrong, REPOSITORY)

@@ -10,9 +10,10 @@ import pytest
 from tests.promotion.factories import START, a_version, an_entry
 from tests.promotion.gates.cases import PRODUCTION, a_config, a_context, answer, asked
 
+from promotion.config.commit import COMMITTED, MODIFIED, NO_FILE, UNCOMMITTED
 from promotion.gates import APPROVALS, Context
 from promotion.gates.report import TRANSITION
-from promotion.journal.records import Incident
+from promotion.journal.records import Incident, RuleSet
 from promotion.registry.stages import Stage
 
 DAY, INSTANT = timedelta(days=1), timedelta(microseconds=1)
@@ -230,3 +231,24 @@ def test_approvals_are_asked_last_and_on_the_way_into_production_only() -> None:
     assert APPROVALS not in asked(a_context(config, is_rollback=True))
     assert APPROVALS not in asked(a_context(a_config()))
     assert APPROVALS not in asked(a_context(None))
+
+
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [
+        (COMMITTED, ""),
+        (MODIFIED, "commit it, or take back what was changed"),
+        (UNCOMMITTED, "commit it, or take back what was changed"),
+        (NO_FILE, "work in a checkout, with git installed"),
+    ],
+)
+def test_a_file_that_asks_for_it_is_committed(state: str, why: str) -> None:
+    """Nobody waives that: the file that was changed for a minute would be the one that allows it."""
+    rules = RuleSet("tiny", {}, {"file": "config/tiny.yaml", "state": state}, "1.0")
+
+    result = answer(a_context(a_config(rules="committed"), rules=rules), "rules committed")
+
+    assert (not why, state, "config/tiny.yaml committed") == (result.passed, result.measured, result.required)
+    assert result.why.endswith(why)
+    assert not result.overridable
+    assert "rules committed" not in asked(a_context(a_config(), rules=rules))

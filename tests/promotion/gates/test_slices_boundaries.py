@@ -28,6 +28,7 @@ def asked(rule: dict[str, Any], *groups: tuple[str, int, float]) -> GateResult:
     [
         ({"minimum": 0.7}, 0.7, True),
         ({"minimum": 0.7}, math.nextafter(0.7, 0), False),
+        ({"maximum": 0.9}, 0.7, True),
         ({"maximum": 0.9}, 0.9, True),
         ({"maximum": 0.9}, math.nextafter(0.9, 1), False),
         ({"max_gap": 0.1}, 0.7, True),
