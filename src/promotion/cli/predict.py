@@ -150,6 +150,12 @@ def _asked(config: FamilyConfig, settings: Settings, source: Path | None, days: 
         return asked
     if any(days):
         raise UsageError(f"--start-date and --end-date choose days, the rows of family {config.family!r} have none")
+    if not config.has_contract:
+        from promotion.prediction.received import ReceivedRows, holdout_rows
+
+        if source is None and not config.has_holdout:
+            raise config.lacks("holdout", "it has no rows of its own; name some with --input")
+        return ReceivedRows(config, source) if source else holdout_rows(config, settings.home, count)
     from promotion.prediction.inputs import FileRows, SampleRows
 
     return FileRows(config, source) if source else SampleRows(config, settings.home, count)

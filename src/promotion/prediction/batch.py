@@ -18,7 +18,7 @@ from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
 from promotion.data.files import file_sha256
 from promotion.data.tables import TableFile
-from promotion.errors import DataError, RegistryError
+from promotion.errors import DataError, RegistryError, UsageError
 from promotion.evaluation.loading import load_artifact
 from promotion.journal import clock
 from promotion.journal.database import Database
@@ -99,7 +99,9 @@ class Done:
 
 
 @contextmanager
-def loaded(registry: Registry, settings: Settings, version: ModelVersion, engine: str = "pandas") -> Iterator[Loaded]:
+def loaded(
+    registry: Registry, settings: Settings, config: FamilyConfig, version: ModelVersion, engine: str = "pandas"
+) -> Iterator[Loaded]:
     """Load a version of a family, ready to answer inside the block.
 
     Raises:
@@ -113,10 +115,22 @@ def loaded(registry: Registry, settings: Settings, version: ModelVersion, engine
     with local_artifact(registry, version) as folder:
         digest = artifact_digest(folder)
         require_recorded(journal, version, lambda: digest)
-        model = load_artifact(folder)
         semver = entry.version if entry and entry.version != str(version.number) else None
+        if not config.has_contract:
+            yield Loaded(version, semver, digest, *_received(config, folder, settings.home, engine), engine)
+            return
+        model = load_artifact(folder)
         with _engine(engine, model, folder) as answering:
             yield Loaded(version, semver, digest, model, answering, engine)
+
+
+def _received(config: FamilyConfig, folder: Path, home: Path, engine: str) -> tuple[Any, Predict]:
+    from promotion.prediction.received import ReceivedAnswers
+
+    if engine != "pandas":
+        raise UsageError(f"{config.family!r} trains elsewhere: its models answer in a process here: leave --engine out")
+    model = ReceivedAnswers(config, folder, home)
+    return model, model.answer
 
 
 @contextmanager
@@ -159,11 +173,11 @@ def predict_table(
     """
     asked.check()
     if output is None:
-        with loaded(registry, settings, version, engine) as answering:
+        with loaded(registry, settings, config, version, engine) as answering:
             done = score_chunks(answering, asked, None, progress)
             done.document = facts(answering, asked, done)
         return done
-    with TableFile(output) as table, loaded(registry, settings, version, engine) as answering:
+    with TableFile(output) as table, loaded(registry, settings, config, version, engine) as answering:
         done = score_chunks(answering, asked, table, progress)
         done.document = table.publish(facts(answering, asked, done))
     done.unlogged = _unlogged(config, settings, done)
@@ -209,7 +223,7 @@ def facts(loaded: Loaded, asked: AskedRows, done: Done) -> dict[str, Any]:
         **loaded.origin(),
         "rows": done.rows,
         "time_range": days,
-        "input": str(asked.path),
+        "input": asked.place if "://" in asked.place else str(asked.path),
         "input_sha256": file_sha256(asked.path),
         "notes": asked.notes,
         "predicted_at": clock.now().astimezone(UTC).isoformat(timespec="seconds"),

@@ -60,7 +60,7 @@ def review_classes(
             _is_steady(shift),
         ],
         measures=measures,
-        tables=[_share_table(shares), _change_table(changes), _shift_table(shift), _row_table(found)],
+        tables=[_share_table(shares), _change_table(changes), _shift_table(shift), row_table(found)],
     )
 
 
@@ -114,6 +114,18 @@ def _changes(config: FamilyConfig, target: Any, first: Any, second: Any) -> list
 def _agrees(changes: list[dict[str, Any]], rows: int) -> Check:
     changed = sum(row["rows"] for row in changes)
     now, before = (sum(row[key] for row in changes) for key in ("now_right", "was_right"))
+    return agreement(rows, changed, (now, before))
+
+
+def agreement(rows: int, changed: int, right: tuple[int, int]) -> Check:
+    """Whether few answers change, or for the better.
+
+    Args:
+        rows: How many both answered.
+        changed: How many get another answer.
+        right: Of these, how many each answers correctly.
+    """
+    now, before = right
     says = f"{1 - changed / rows:.1%} of {rows:,} rows get the same answer, {changed} another one"
     if changed:
         says += f": of these it is right in {now}, the other was in {before}"
@@ -178,7 +190,8 @@ def _shift_table(shift: list[dict[str, Any]]) -> Table:
     return Table("probability_shift", "Probability shift", "First minus second, row by row.", columns, shift)
 
 
-def _row_table(found: SideBySide) -> Table:
+def row_table(found: SideBySide) -> Table:
+    """The rows that get other answers, the farthest apart first."""
     rows = [
         {
             "row": row.row,

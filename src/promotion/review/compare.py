@@ -55,9 +55,13 @@ def write_review(
     if path.suffix.lower() != ".html":
         raise UsageError(f"{path}: the review is a page: give --output a name that ends in .html")
     names = _names(first, second)
-    with loaded(registry, settings, first) as ours, loaded(registry, settings, second) as theirs:
+    with loaded(registry, settings, config, first) as ours, loaded(registry, settings, config, second) as theirs:
         if config.is_forecast:
             findings: ReviewFindings = task_of(config).review(config, settings, ours.model, theirs.model, names)
+        elif not config.has_contract:
+            from promotion.review.received import review_received
+
+            findings = review_received(config, settings, ours.model.folder, theirs.model.folder, names)
         else:
             from promotion.review.classifiers import review_classes
 

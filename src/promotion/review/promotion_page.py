@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,7 +71,7 @@ def write_promotion_page(service: PromotionService, plan: PromotionPlan, path: P
     settings = Settings.from_environment()
     config = service.configs.get(plan.family)
     entry = service.journal.entry(plan.candidate.model, plan.candidate.number)
-    compared = _compared(service, plan, config, settings.home) if config and config.has_contract else None
+    compared = _compared(service, plan, config, settings.home) if config and config.has_holdout else None
     standing = standing_of(service, plan)
     runbooks = config.contacts.runbooks if config else {}
     absent = {
@@ -79,9 +80,9 @@ def write_promotion_page(service: PromotionService, plan: PromotionPlan, path: P
             ("groups", plan.report.slices),
             ("approvals", standing),
             ("metrics", compared),
-            ("curves", compared),
-            ("confusion", compared),
-            ("disagreements", compared and plan.report.production_metrics),
+            ("curves", compared and compared.curves),
+            ("confusion", compared and compared.matrices),
+            ("disagreements", compared and compared.curves and plan.report.production_metrics),
             ("runbooks", runbooks),
         )
         if not facts
@@ -110,6 +111,17 @@ def write_promotion_page(service: PromotionService, plan: PromotionPlan, path: P
 def _compared(service: PromotionService, plan: PromotionPlan, config: FamilyConfig, home: Path) -> SideBySide | None:
     if not plan.report.metrics:
         return None
+    if not config.has_contract:
+        from promotion.review.received import compare_received
+
+        versions: list[Known] = [
+            plan.candidate,
+            *([plan.production] if plan.production and plan.report.production_metrics else []),
+        ]
+        with ExitStack() as stack:
+            shown = [service.registry.version(version.model, version.number) for version in versions]
+            folders = [stack.enter_context(local_artifact(service.registry, version)) for version in shown]
+            return compare_received(config, home, *folders)
     # pandas and scikit-learn take a second to import, and a refused artifact needs neither.
     from promotion.data.datasets import load_dataset, split_dataset
     from promotion.review.side_by_side import compare_classifiers

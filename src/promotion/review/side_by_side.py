@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.stats import rankdata
 
 from promotion.config.family import FamilyConfig
@@ -103,10 +105,27 @@ class SideBySide:
     right: tuple[int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class ComparedRows:
+    """The rows that both answer.
+
+    Attributes:
+        classes: What the classes mean.
+        target: Class of each row; -1 for none of them.
+        features: The cells of some rows, by position; the index holds each row's number, from 0.
+        units: Of the features, by name.
+    """
+
+    classes: Sequence[str]
+    target: IntArray
+    features: Callable[[IntArray], pd.DataFrame]
+    units: Mapping[str, str]
+
+
 def compare_classifiers(
     config: FamilyConfig, part: Partition, candidate: FloatArray, production: FloatArray | None
 ) -> SideBySide:
-    """Hold two models against each other.
+    """Hold two models against each other on the test rows of a contract.
 
     Args:
         config: The family.
@@ -115,21 +134,36 @@ def compare_classifiers(
         production: The champion's; None when there is none to compare with.
     """
     target = np.asarray(part.test_target, dtype=np.int64)
+    units = {name: config.data.columns[name].unit or "" for name in config.features}
+    rows = ComparedRows(config.classes, target, lambda places: part.test_features.iloc[places], units)
+    return compare_probabilities(rows, _metrics(config, target, candidate, production), candidate, production)
+
+
+def compare_probabilities(
+    rows: ComparedRows, metrics: Sequence[MetricRow], candidate: FloatArray, production: FloatArray | None
+) -> SideBySide:
+    """Hold the probabilities of two models against each other.
+
+    Args:
+        rows: What both answered.
+        metrics: Of both.
+        candidate: Of the positive class of two, shape (rows,), or of each class, shape (rows, classes).
+        production: Likewise; None when there is none to compare with.
+    """
+    target = rows.target
     both = {"candidate": candidate} | ({"production": production} if production is not None else {})
     is_binary = candidate.ndim == 1
     whole = {role: np.column_stack([1 - each, each]) if is_binary else each for role, each in both.items()}
     answers = {role: predicted_class(each, by_class=not is_binary) for role, each in both.items()}
-    examined = [1] if is_binary else list(range(len(config.classes)))
-    disagreements, disagreeing, right = _disagreements(config, part, target, whole, answers)
+    examined = [1] if is_binary else list(range(len(rows.classes)))
+    disagreements, disagreeing, right = _disagreements(rows, whole, answers)
     return SideBySide(
         rows=len(target),
-        classes=config.classes,
-        metrics=_metrics(config, target, candidate, production),
-        curves=[_roc(config, target, whole, index) for index in examined],
-        calibration=[_calibration(config, target, whole, index) for index in examined],
-        matrices=[
-            ConfusionMatrix(role, _confusion(target, each, len(config.classes))) for role, each in answers.items()
-        ],
+        classes=rows.classes,
+        metrics=metrics,
+        curves=[_roc(rows, whole, index) for index in examined],
+        calibration=[_calibration(rows, whole, index) for index in examined],
+        matrices=[ConfusionMatrix(role, _confusion(target, each, len(rows.classes))) for role, each in answers.items()],
         disagreements=disagreements,
         disagreeing=disagreeing if production is not None else None,
         right=right,
@@ -148,10 +182,10 @@ def _metrics(
     return [MetricRow(name, ours[name], theirs[name], gains[name]) for name in METRICS]
 
 
-def _roc(config: FamilyConfig, target: IntArray, whole: dict[str, FloatArray], index: int) -> Chart:
+def _roc(rows: ComparedRows, whole: dict[str, FloatArray], index: int) -> Chart:
     from sklearn.metrics import roc_auc_score, roc_curve
 
-    positive = target == index
+    positive = rows.target == index
     series, areas = [], []
     for role, probability in whole.items():
         false_positives, true_positives, _ = roc_curve(positive, probability[:, index])
@@ -160,7 +194,7 @@ def _roc(config: FamilyConfig, target: IntArray, whole: dict[str, FloatArray], i
         )
         areas.append(f"{_NAMES[role]} {roc_auc_score(positive, probability[:, index]):.4f}")
     area = f"Area under the curve: {', '.join(areas)}."
-    name = config.classes[index]
+    name = rows.classes[index]
     return Chart(
         title=f"ROC, {name}",
         x_label="False positive rate",
@@ -171,8 +205,8 @@ def _roc(config: FamilyConfig, target: IntArray, whole: dict[str, FloatArray], i
     )
 
 
-def _calibration(config: FamilyConfig, target: IntArray, whole: dict[str, FloatArray], index: int) -> Chart:
-    positive = target == index
+def _calibration(rows: ComparedRows, whole: dict[str, FloatArray], index: int) -> Chart:
+    positive = rows.target == index
     series, briers = [], []
     for role, probability in whole.items():
         given = probability[:, index]
@@ -180,7 +214,7 @@ def _calibration(config: FamilyConfig, target: IntArray, whole: dict[str, FloatA
         series.append(Series(role, points, marks=True, bars=bars))
         briers.append(f"{_NAMES[role]} {float(np.mean((given - positive) ** 2)):.4f}")
     brier = f"Brier score (lower is better): {', '.join(briers)}."
-    name = config.classes[index]
+    name = rows.classes[index]
     return Chart(
         title=f"Calibration, {name}",
         x_label="Mean probability given",
@@ -214,11 +248,7 @@ def _confusion(target: IntArray, answered: IntArray, classes: int) -> list[list[
 
 
 def _disagreements(
-    config: FamilyConfig,
-    part: Partition,
-    target: IntArray,
-    whole: dict[str, FloatArray],
-    answers: dict[str, IntArray],
+    rows: ComparedRows, whole: dict[str, FloatArray], answers: dict[str, IntArray]
 ) -> tuple[list[Disagreement], int, tuple[int, int]]:
     if "production" not in answers:
         return [], 0, (0, 0)
@@ -227,17 +257,19 @@ def _disagreements(
     differing = np.flatnonzero(ours != theirs)
     ranked = differing[np.argsort(-distance[differing], kind="stable")]
     shown = []
-    for row in ranked[:SHOWN_ROWS]:
+    target, asked = rows.target, ranked[:SHOWN_ROWS]
+    cells = rows.features(asked)
+    for place, row in enumerate(asked):
         right = next((role for role in _ROLES if answers[role][row] == target[row]), "")
         said = {
-            role: (config.classes[answers[role][row]], float(whole[role][row, answers[role][row]])) for role in _ROLES
+            role: (rows.classes[answers[role][row]], float(whole[role][row, answers[role][row]])) for role in _ROLES
         }
-        features = part.test_features.iloc[row]
+        features = cells.iloc[place]
         shown.append(
             Disagreement(
-                row=int(features.name) + 1,
-                inputs=[(name, _spelt(config, name, value)) for name, value in features.items()],
-                actual=config.classes[target[row]],
+                row=int(str(features.name)) + 1,
+                inputs=[(str(name), _spelt(value, rows.units.get(str(name), ""))) for name, value in features.items()],
+                actual=rows.classes[target[row]] if target[row] >= 0 else "another class",
                 candidate=said["candidate"],
                 production=said["production"],
                 right=right,
@@ -251,8 +283,9 @@ def _disagreements(
     return shown, len(differing), right_of_both
 
 
-def _spelt(config: FamilyConfig, name: str, value: float) -> str:
-    if not math.isfinite(value):
+def _spelt(value: Any, unit: str) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None or not math.isfinite(value):
         return "missing"
-    unit = config.data.columns[name].unit
     return f"{value:g} {unit}" if unit else f"{value:g}"

@@ -24,7 +24,7 @@ from promotion.evaluation.received.predictions import Answers
 from promotion.evaluation.received.predictor import open_worker
 from promotion.evaluation.received.process import ModelWorker
 from promotion.evaluation.received.rows import HoldoutFile
-from promotion.evaluation.scorers import default_scores, difference, measurable, score_of
+from promotion.evaluation.scorers import default_scores, difference, interval, measurable, score_of
 from promotion.evaluation.slices import slice_figures
 from promotion.gates.evidence import Evaluation, Interval, Measurement, SliceFigure
 
@@ -39,7 +39,7 @@ class ReceivedEvaluation:
     rows: int
     data_sha256: str
     slices: tuple[SliceFigure, ...]
-    _answers: Answers
+    answers: Answers
 
 
 class ReceivedEvaluator:
@@ -97,7 +97,7 @@ class ReceivedEvaluator:
             raise PromotionError(problems[0])
         wanted = self._wanted()
         answers = self._answers(artifact)
-        target = self._target
+        target = self.target
         found = {
             score.name: score.value(target, answers)
             for score in measurable(wanted, self._config.task, self._classes, answers)
@@ -122,8 +122,14 @@ class ReceivedEvaluator:
         if metric not in both:
             return Interval(np.nan, np.nan, np.nan)
         score = score_of(metric, self._config.task, self._classes)
-        first, second = candidate._answers, production._answers  # noqa: SLF001  # ours, and nobody else's business
-        return difference(score, self._target, first, second, seed=_SEED, groups=self._rows.groups)
+        return difference(
+            score, self.target, candidate.answers, production.answers, seed=_SEED, groups=self._rows.groups
+        )
+
+    def interval(self, evaluation: ReceivedEvaluation, metric: str) -> Interval:
+        """A metric of one model with its bootstrap interval."""
+        score = score_of(metric, self._config.task, self._classes)
+        return interval(score, self.target, evaluation.answers, seed=_SEED, groups=self._rows.groups)
 
     def measure(self, artifact: Path) -> Measurement:
         """What one-row requests cost: of the process that scores, measured from outside of it."""
@@ -182,8 +188,14 @@ class ReceivedEvaluator:
     def _tells_classes(self) -> bool:
         return self._config.task != "regression"
 
+    @property
+    def rows(self) -> HoldoutFile:
+        """The holdout."""
+        return self._rows
+
     @cached_property
-    def _target(self) -> Any:
+    def target(self) -> Any:
+        """Of each row its class, a position among the holdout's, or its number."""
         return self._rows.target_classes if self._tells_classes else self._rows.target_numbers
 
     @property

@@ -35,7 +35,7 @@ def open_worker(
         ArtifactRefused: It runs code, and the family's file does not allow that.
         EnvironmentRefused: Its own libraries cannot be installed.
     """
-    _require_allowed(config, model)
+    require_allowed(config, model)
     is_foreign = config.environment == "model"
     in_sandbox = bool(model.runs_code) or is_foreign
     return ModelWorker(
@@ -66,7 +66,7 @@ class ReceivedPredictor:
         self._folder = folder_of_ours / "files"
         shutil.copytree(folder, self._folder)
         self._model = describe_model(self._folder, classes=False)
-        _require_allowed(config, self._model)
+        require_allowed(config, self._model)
 
     def predict(self, rows: pd.DataFrame, /) -> Any:
         """One prediction a row.
@@ -79,6 +79,11 @@ class ReceivedPredictor:
             return worker.predict(stream, len(rows)).cells
 
 
-def _require_allowed(config: FamilyConfig, model: ReceivedModel) -> None:
+def require_allowed(config: FamilyConfig, model: ReceivedModel) -> None:
+    """Refuse to load what runs code where the family's file does not allow that.
+
+    Raises:
+        ArtifactRefused: It does; the message names the line.
+    """
     if model.runs_code and config.artifacts.code != "sandbox":
         raise ArtifactRefused(f"{model.runs_code}, so it is not loaded: {sandbox_line(config)}")

@@ -77,6 +77,15 @@ class HoldoutFile:
         return without_password(self._rules.path).partition("?")[0]
 
     @property
+    def copy(self) -> Path:
+        """A private copy of the file, there as long as this object is.
+
+        Raises:
+            DataError: It cannot be fetched.
+        """
+        return self._copy[0]
+
+    @property
     def sha256(self) -> str:
         """Digest of the bytes that are scored.
 
@@ -173,6 +182,15 @@ class HoldoutFile:
                 yield chunk.rows
         except DataError as error:  # of the copy, which nobody knows
             raise DataError(*(line.replace(str(path), self.name) for line in error.lines)) from error
+
+    def features_at(self, places: IntArray) -> pd.DataFrame:
+        """The feature cells of some rows, in the order asked for; the index holds their numbers, from 0."""
+        first, parts = 0, []
+        for chunk in self.untyped_chunks():
+            inside = places[(places >= first) & (places < first + len(chunk))]
+            parts.append(chunk[self.features].iloc[inside - first].set_axis(inside))
+            first += len(chunk)
+        return pd.concat(parts).loc[places] if parts else pd.DataFrame()
 
     def _cell_problems(self) -> Iterator[str]:
         rules, target = self._rules, self.beside[self._rules.target]
