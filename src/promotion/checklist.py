@@ -245,6 +245,8 @@ def _quality(after: _Aftermath) -> ItemResult:
     context = after.service.gatherer.gather(
         move.family, version, after.config, target=move.to, from_stage=None, is_rollback=True
     )
+    if not context.has_run:
+        return ItemOutcome.BY_HAND, f"try {move.version}: it never ran here, and is not loaded now"
     if context.evaluation is None:
         if context.is_loaded:
             return ItemOutcome.BY_HAND, f"{move.version} loads, but the rows to score it on are missing: try some"

@@ -142,14 +142,19 @@ def families_in_question(
     for model in models:
         if reconciler.configs.is_certain(model.name):
             grouped.setdefault(reconciler.family(model.name), []).append(model)
-    recorded, previous = journal.families(), journal.rollback_targets()
+    recorded, previous, homes = journal.families(), journal.rollback_targets(), journal.homes()
     for family, found in grouped.items():
         shown, stands = _shown(found), held.get(family, {})
         aliases = {model.name: model.aliases for model in found}
         differs = any(places != stands.get(stage, set()) for stage, places in shown.items()) or may_point_elsewhere(
             aliases, reconciler.aliases(family), stands, previous.get(family)
         )
-        if (family in recorded and differs and journal.knows(family)) or len(shown[Stage.PRODUCTION]) > 1:
+        is_elsewhere = any(homes.get(model.name, family) != family for model in found)
+        if (
+            is_elsewhere
+            or (family in recorded and differs and journal.knows(family))
+            or len(shown[Stage.PRODUCTION]) > 1
+        ):
             suspects.add(family)
     return suspects
 

@@ -93,7 +93,7 @@ def test_names_that_do_not_exist(
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "part"),
     [
-        (["churn"], 2, "no registered model 'churn': the registry is empty; train a model first"),
+        (["churn"], 2, "no registered model 'churn': the registry is empty; register a version first"),
         (["--auto"], 5, "train first (python src/models/train.py --model heart-disease)"),
         (["--list"], 0, "no registered models"),
     ],

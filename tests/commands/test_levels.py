@@ -128,3 +128,95 @@ def test_the_listing_shows_stages_and_aliases_and_with_all_every_version(team: S
     assert {3: [], 2: ["shadow"], 1: []} == {each["version"]: each["aliases"] for each in document["versions"]}
     assert 2 == call(PROMOTE, "--auto", "--all").exit_code
     assert 2 == call(PROMOTE, "churn", "--all").exit_code
+
+
+# The way back
+
+
+BROKEN = "x: 1\n"
+CONTRACT = """\
+task: binary-classification
+data: {path: data/tiny.csv, columns: {x: {type: number}, y: {type: code, codes: [0, 1]}}}
+target: {column: y, positive_above: 0}
+numeric: [x]
+candidates: {logistic_regression: {}}
+approvals: {roles: [risk]}
+gates: {signature: required, staging: {minimum: 7}, rollback_plan: true}
+"""
+
+
+@pytest.fixture
+def serving(team: Store, call: Any) -> Store:
+    """Version 2 serves and version 1 served before it; both are pickles that nothing here ever loaded."""
+    for _ in range(2):
+        number = team.log("churn", files=PICKLE)
+        assert 0 == call(PROMOTE, "churn", str(number)).exit_code
+    return team
+
+
+@pytest.mark.parametrize(
+    ("family", "models", "more", "warned"),
+    [
+        ("churn", "churn", CONTRACT, ""),
+        ("churn", "churn", BROKEN, "config/churn.yaml:3: x: unknown key"),
+        ("customers", "churn", "", "customers.yaml:2: registered_model: churn is recorded as one of family 'churn'"),
+        ("other", "[", "", ""),
+    ],
+    ids=["a contract it never met", "a broken file", "another family's name", "another family's broken file"],
+)
+def test_no_file_takes_the_way_back_away(
+    serving: Store, call: Any, family: str, models: str, more: str, warned: str
+) -> None:
+    """A version that served comes back whatever was written since, and what reads goes on reading."""
+    rules(serving, more, family=family, models=models)
+
+    listed, told = call(PROMOTE, "--list"), call(PROMOTE, "--history", "--model", "churn")
+    back = call("mlops/registry/rollback_model.py", "--model-name", "churn", "--reason", "worse")
+
+    assert (0, 0, 0) == (listed.exit_code, told.exit_code, back.exit_code), back.output
+    assert warned in back.stderr
+    assert {"churn v1": "Production", "churn v2": "Archived"} == serving.shown()
+    assert {"churn"} == {event.family for event in serving.service().journal.history()}
+
+
+def test_where_the_file_broke_later_its_last_rules_lead_back(team: Store, call: Any) -> None:
+    """The aliases it named, the pause after a rollback; what somebody moved past its approvals stays refused."""
+    named = "aliases: {production: champion, previous: []}\n"
+    rules(team, named)
+    for _ in range(2):
+        assert 0 == call(PROMOTE, "churn", str(team.log("churn"))).exit_code
+    rules(team, named + BROKEN)
+
+    back = call("mlops/registry/rollback_model.py", "--model-name", "churn", "--reason", "worse")
+
+    assert 0 == back.exit_code, back.output
+    assert "the way back goes by the rules that were recorded last" in back.stderr
+    assert {"churn@champion": "1"} == team.aliases()
+    again = call("mlops/registry/rollback_model.py", "--model-name", "churn", "--to-version", "2", "--reason", "no")
+    assert (3, True) == (again.exit_code, "rolled back at" in again.stderr)
+
+
+def test_a_file_under_another_name_is_told_by_the_listing_with_the_way_out(serving: Store, call: Any) -> None:
+    """Nothing moves on under it; the check's next step is to correct the file."""
+    rules(serving, family="customers")
+    serving.log("churn")
+
+    listed = call(PROMOTE, "--list")
+    check = call("mlops/registry/check_promotion.py", "--model-name", "churn", "--version", "3")
+
+    way_out = "its rules belong into config/churn.yaml (family: churn), where its past is"
+    assert (0, 3) == (listed.exit_code, check.exit_code)
+    assert way_out in listed.stderr
+    assert way_out in check.stdout.partition("Next:")[2]
+    assert 3 == call(PROMOTE, "churn", "3").exit_code
+
+
+def test_of_a_family_whose_file_is_broken_everything_recorded_can_be_read(serving: Store, call: Any) -> None:
+    """The listing shows its versions and says at the end what is wrong; the history needs no file."""
+    rules(serving, BROKEN)
+
+    listed, told = (call(PROMOTE, action, "--model", "churn") for action in ("--list", "--history"))
+
+    assert ["2", "1"] == [line.split()[2] for line in listed.stdout.splitlines() if "Stage:" in line]
+    assert (2, True) == (listed.exit_code, "churn.yaml:3: x: unknown key" in listed.stderr.splitlines()[-1])
+    assert (0, 3) == (told.exit_code, len(told.stdout.splitlines()))

@@ -57,9 +57,8 @@ def list_command(*, family: str | None, every_version: bool, as_json: bool) -> N
     registry = open_registry(settings)
     models = registry.models()
     if family:
-        config = configs.get(family)
-        models = [item for item in models if (configs.owns(family, item.name) if config else item.name == family)]
-        if not models and config is None:
+        models = [item for item in models if configs.names(family, item.name)]
+        if not models and family not in {*configs, *configs.broken}:
             raise UsageError(f"unknown family {family!r}: neither configured nor a registered model")
     if every_version:
         models = with_every_version(models, registry.every_version())
@@ -84,6 +83,8 @@ def list_command(*, family: str | None, every_version: bool, as_json: bool) -> N
     say_broken(configs, family)
     for line in (line for lines in found.values() for line in lines):
         talk(line, colour="yellow" if line.startswith(("⚠️", "⏳")) else "red")
+    if family in configs.broken:
+        raise configs.broken[family].error
 
 
 @command()
@@ -99,7 +100,11 @@ def history_command(*, family: str | None, at: datetime | None, limit: int, as_j
     from promotion.listing import event_documents, history_lines
     from promotion.rules.history import RuleHistory
 
-    journal = promotions(family).journal
+    service = promotions()
+    journal = service.journal
+    # What was recorded needs no file to be read.
+    if family and family not in journal.families():
+        service.require_family(family)
     remark_clock(journal)
     if at:
         families = [family] if family else sorted(journal.families())

@@ -52,11 +52,18 @@ class FamilyConfigs(Mapping[str, FamilyConfig]):
     Args:
         sound: Those that can be used.
         broken: The others.
+        homes: Registered models whose family is known, whatever the files say.
     """
 
-    def __init__(self, sound: Mapping[str, FamilyConfig], broken: Mapping[str, BrokenFamily] | None = None) -> None:
+    def __init__(
+        self,
+        sound: Mapping[str, FamilyConfig],
+        broken: Mapping[str, BrokenFamily] | None = None,
+        homes: Mapping[str, str] | None = None,
+    ) -> None:
         self._sound = dict(sound)
         self.broken = dict(broken or {})
+        self._homes = dict(homes or {})
 
     def __getitem__(self, family: str) -> FamilyConfig:
         if family in self.broken:
@@ -71,7 +78,20 @@ class FamilyConfigs(Mapping[str, FamilyConfig]):
 
     def with_family(self, config: FamilyConfig) -> FamilyConfigs:
         """The same families, one of them with other rules."""
-        return FamilyConfigs({**self._sound, config.family: config}, self.broken)
+        return FamilyConfigs({**self._sound, config.family: config}, self.broken, self._homes)
+
+    def as_recorded(self, homes: Mapping[str, str], recorded: Mapping[str, FamilyConfig]) -> FamilyConfigs:
+        """The same families, no broken one, with registered models where their past is.
+
+        Args:
+            homes: By registered model, its family.
+            recorded: Rules of families that have no file which can be used.
+        """
+        return FamilyConfigs({**self._sound, **recorded}, None, homes)
+
+    def may_own(self, family: str, model: str) -> bool:
+        """Whether no other family is known to be the registered model's."""
+        return self._homes.get(model, family) == family
 
     def is_certain(self, model: str) -> bool:
         """Whether it can be told to which family a registered model belongs."""
@@ -85,6 +105,12 @@ class FamilyConfigs(Mapping[str, FamilyConfig]):
         """Whether a registered model certainly belongs to a configured family."""
         return self.is_certain(model) and self.owner(model) is self._sound.get(family, self)
 
+    def names(self, family: str, model: str) -> bool:
+        """Whether a family's file names a registered model, broken or not; without one it is the family's own name."""
+        if family in self.broken:
+            return model == family or self.broken[family].claim(model) >= 1
+        return self.owns(family, model) if family in self._sound else model == family
+
     def owner(self, model: str) -> FamilyConfig | None:
         """The family that owns a registered model; None for a model without configuration, which is its own family.
 
@@ -93,6 +119,8 @@ class FamilyConfigs(Mapping[str, FamilyConfig]):
         Raises:
             ConfigError: Two families name it equally, or a broken file may own it.
         """
+        if model in self._homes:
+            return self._sound.get(self._homes[model])
         claims = {name: config.claim(model) for name, config in self._sound.items()}
         best = max(claims.values(), default=0)
         for name, family in self.broken.items():

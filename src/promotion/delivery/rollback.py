@@ -13,6 +13,7 @@ from promotion.delivery.kubernetes.objects import Rollout
 from promotion.delivery.records import Deployment, DeploymentTarget, Environment
 from promotion.errors import GateRefused, NothingToDo, PromotionError, UsageError
 from promotion.journal.journal import Journal
+from promotion.reconcile.recorded_families import recorded_families
 from promotion.registry.stages import Stage
 from promotion.rollbacks import ACTION, roll_back
 from promotion.service import Move, Mover, PromotionPlan, PromotionService
@@ -66,6 +67,8 @@ def take_back(
 ) -> TakenBack:
     """Put the version before back into Production, and onto the cluster if the family was deployed there.
 
+    A family is what its past is recorded under: no file that is broken, or claims its models, stands in the way.
+
     The registry goes first: it alone knows whether there is a version to go back to, and refuses before anything moves.
     A cluster that cannot follow is a problem, not a failure: the move is made, and `follow_registry` finishes it.
 
@@ -82,6 +85,7 @@ def take_back(
     Raises:
         PromotionError: As there; nothing moved.
     """
+    service.configs = recorded_families(service.configs, service.journal, name, service.report)
     move = roll_back(
         service, name, to_version, mover, force=force, keep_version_good=keep_version_good, on_checked=on_checked
     )

@@ -8,6 +8,7 @@ from promotion.gates.report import (
     ARTIFACT,
     BETTER,
     READY,
+    RUNS,
     Context,
     Gate,
     GateReport,
@@ -21,6 +22,7 @@ __all__ = [
     "ARTIFACT",
     "BETTER",
     "READY",
+    "RUNS",
     "Context",
     "Gate",
     "GateReport",
@@ -68,7 +70,7 @@ def _gates(context: Context) -> list[Gate]:
     transition = governance.transition_gates(config, context)
     sound = [*transition, *integrity]
     # What was received is not loaded on the way back: where it cannot be scored any more, it has served all the same.
-    if config.has_contract or (config.has_holdout and not context.is_rollback):
+    if config.has_contract and context.has_run if context.is_rollback else config.has_holdout:
         sound += [artifact.harmless, artifact.feature_schema, artifact.runs]
     if context.is_rollback:
         return sound

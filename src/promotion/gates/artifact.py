@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from promotion.artifacts.files import MODEL_CARD
 from promotion.config.family import FamilyConfig
-from promotion.gates.report import ARTIFACT, READY, Context, Gate, GateResult
+from promotion.gates.report import ARTIFACT, READY, RUNS, Context, Gate, GateResult
 
 _MEGABYTE = 1e6
 _SHOWN = 12
@@ -45,10 +45,12 @@ def present_and_unchanged(context: Context) -> GateResult:
 def signature_gates(config: FamilyConfig | None, context: Context) -> list[Gate]:
     """Whether the signature made at registration vouches for every file; asked where one was made, or must be.
 
-    A family that trains here takes its own training's alone, but for a version that comes back: it served before.
+    A family that trains here takes its own training's alone, but for a version that comes back: it served before. Nor
+    is one asked for of a version that served before the rules came which run it.
     """
     trains_here = config is not None and config.trains_here and not context.is_rollback
-    needed = trains_here or (config is not None and config.gates.signature == "required")
+    is_older = context.is_rollback and not context.has_run
+    needed = trains_here or (config is not None and config.gates.signature == "required" and not is_older)
     return [_signed(config, trains_here=trains_here)] if needed or context.is_signed else []
 
 
@@ -105,7 +107,7 @@ def runs(context: Context) -> GateResult:
     if context.is_loaded:
         measured = f"scores {context.evaluation.rows} rows" if context.evaluation else "loads (no rows to score)"
     why = "" if context.is_loaded else context.artifact_problem
-    return GateResult("model runs", context.is_loaded, measured, "loads and scores", why, overridable=False)
+    return GateResult(RUNS, context.is_loaded, measured, "loads and scores", why, overridable=False)
 
 
 def size_gates(config: FamilyConfig) -> list[Gate]:

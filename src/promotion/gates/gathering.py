@@ -16,7 +16,7 @@ from promotion.artifacts.scanning import problems as scan
 from promotion.artifacts.signature import verify_artifact
 from promotion.config.family import FamilyConfig
 from promotion.errors import ArtifactMissing, ArtifactUnsafe, DataError, PromotionError, RegistryError
-from promotion.gates import Context
+from promotion.gates import RUNS, Context
 from promotion.gates.cost import is_measured
 from promotion.gates.custom import CustomAnswer, ask
 from promotion.gates.evidence import Evaluation, Evaluator, Interval, Measurement
@@ -101,7 +101,9 @@ class Gatherer:
         known = {(it.model, it.number): it for it in self._journal.recorded_entries(family)}
         entry = known.get((candidate.model, candidate.number))
         production = next((it for it in known.values() if it.stage is Stage.PRODUCTION), None)
-        evaluator = self._evaluator(config) if config and _is_scored(config, is_rollback=is_rollback) else None
+        has_run = not is_rollback or (entry is not None and self._has_run(entry))
+        is_scored = config is not None and (config.has_contract and has_run if is_rollback else config.has_holdout)
+        evaluator = self._evaluator(config) if config and is_scored else None
         is_received = config is not None and not config.has_contract
         holdout = evaluator if is_received else None
         found = self._examine(candidate, entry, config, evaluator, is_rollback=is_rollback, is_candidate=True)
@@ -133,6 +135,7 @@ class Gatherer:
             remarks=found.remarks,
             files=found.sizes,
             is_loaded=found.is_loaded,
+            has_run=has_run,
             evaluation=found.evaluation,
             run_metrics=self._run_metrics(config, candidate) if config and not is_rollback else None,
             measurement=found.measurement,
@@ -280,6 +283,14 @@ class Gatherer:
             }
             return {rule.name: ask(rule, evidence, home) for rule in config.gates.custom}
 
+    def _has_run(self, entry: Entry) -> bool:
+        """Whether our training made a version, or the gates ran it when it was promoted."""
+        known = registered(self._journal, entry.id)
+        reports = (kept.report for kept in self._journal.reports(entry))
+        return (known is not None and known.provenance == "trained") or any(
+            gate["name"] == RUNS and gate["passed"] for report in reports for gate in report["results"]
+        )
+
     def _run_metrics(self, config: FamilyConfig, candidate: ModelVersion) -> Mapping[str, float] | None:
         """What the trainer logged, where the family's file bounds any of it."""
         is_asked = config.trainer_metrics and candidate.run_id
@@ -348,11 +359,6 @@ def _told(version: Known, found: _Files) -> dict[str, Any]:
         "data_sha256": scored.data_sha256 if scored else None,
         "metrics": dict(scored.metrics) if scored else {},
     }
-
-
-def _is_scored(config: FamilyConfig, *, is_rollback: bool) -> bool:
-    """Whether models are run now; on the way back only those that were trained here."""
-    return config.has_contract or (config.has_holdout and not is_rollback)
 
 
 def _not_to_be_loaded(found: _Files, entry: Entry | None) -> str:

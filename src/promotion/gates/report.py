@@ -19,6 +19,7 @@ from promotion.registry.stages import Stage
 
 READY = "version ready"
 ARTIFACT = "artifact present"
+RUNS = "model runs"
 BETTER = "better than Production"
 APPROVALS = "approvals"
 TRANSITION = "legal transition"
@@ -71,6 +72,7 @@ class Context:
         remarks: What its requirements would install from elsewhere.
         files: Sizes of its files in bytes, by relative path.
         is_loaded: Whether the model could be loaded.
+        has_run: On the way back, whether it ran here before; what never did is not loaded now either.
         evaluation: The candidate scored now.
         run_metrics: What the trainer logged in the version's run; None where nobody asks, or there is no such run.
         measurement: What it costs to run; None when it was not measured.
@@ -114,6 +116,7 @@ class Context:
     remarks: tuple[str, ...] = ()
     files: Mapping[str, int] = field(default_factory=dict)
     is_loaded: bool = False
+    has_run: bool = True
     evaluation: Evaluation | None = None
     run_metrics: Mapping[str, float] | None = None
     measurement: Measurement | None = None

@@ -130,7 +130,7 @@ class Families:
         if config is None:
             return {family}
         if not config.has_patterns:
-            return set(config.stated_models)
+            return {model for model in config.stated_models if self.configs.may_own(family, model)}
         return {model.name for model in self.registry.models() if self.claims(family, model.name)}
 
     def aliases(self, family: str) -> Aliases:
@@ -143,7 +143,9 @@ class Families:
         config = self.configs.get(family)
         if config is None:
             return model == family
-        return self.configs.owns(family, model) if config.has_patterns else model in config.stated_models
+        if config.has_patterns:
+            return self.configs.owns(family, model)
+        return model in config.stated_models and self.configs.may_own(family, model)
 
     def _semantic(self, model: str, version: str) -> Entry:
         entry = self.journal.entry(model, version)

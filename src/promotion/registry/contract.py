@@ -248,7 +248,7 @@ def by_name(model: str) -> str:
 def unknown_model(name: str, known: Sequence[str]) -> UnknownModel:
     """The error for a name the registry does not have; it lists the names that exist, the most similar first."""
     if not known:
-        return UnknownModel(f"no registered model {name!r}: the registry is empty; train a model first")
+        return UnknownModel(f"no registered model {name!r}: the registry is empty; register a version first")
     similar = difflib.get_close_matches(name, known, n=_NAMES_SHOWN, cutoff=0.4)
     ordered = [*similar, *(other for other in known if other not in similar)]
     rest = len(ordered) - _NAMES_SHOWN
