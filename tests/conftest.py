@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +19,8 @@ import pytest
 from filelock import FileLock
 from sqlalchemy import Engine, event
 from tests.programs import needed, untested
+from tests.promotion.factories import Store
+from tests.promotion.shared_home import SharedHome, tell_prompts_by_their_tag
 
 from promotion.config.family import load_config
 from promotion.config.settings import REPOSITORY, Settings
@@ -40,6 +44,9 @@ LONGEST = (
 """Files whose system tests take minutes: they begin first, so that at the end no worker is left alone with one."""
 
 
+Arranged = Callable[[Callable[[Store], object]], Store]
+
+
 @event.listens_for(Engine, "connect")
 def _not_on_the_disk(connection: object, _record: object) -> None:
     """A test's databases end with it: no commit in this process waits for the disk."""
@@ -51,6 +58,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first; the others stay in their order."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What is imported by now lives to the end: nobody looks through it for cycles again and again."""
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -89,11 +101,14 @@ def _forget() -> None:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with copies of `config/` and `data/`, named by PROMOTION_HOME."""
-    folder = tmp_path / "home"
-    for name in ("config", "data"):
-        shutil.copytree(REPOSITORY / name, folder / name)
+def home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with copies of `config/` and `data/`, named by PROMOTION_HOME; the shared one if stores are needed."""
+    if "shared_home" in request.fixturenames:
+        folder: Path = request.getfixturevalue("shared_home").store.home
+    else:
+        folder = tmp_path / "home"
+        for name in ("config", "data"):
+            shutil.copytree(REPOSITORY / name, folder / name)
     monkeypatch.setenv("PROMOTION_HOME", str(folder))
     return folder
 
@@ -128,12 +143,39 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_once(tmp_path_factory, "store", make) / "mlflow.db"
 
 
+@pytest.fixture(scope="session")
+def _shared_homes() -> Iterator[list[SharedHome]]:
+    """The one in use is the last."""
+    with pytest.MonkeyPatch.context() as patch:
+        tell_prompts_by_their_tag(patch)
+        yield []
+
+
 @pytest.fixture
-def settings(home: Path, empty_store: Path) -> Settings:
-    """The default places in a test's own home, with an empty MLflow store and an empty journal."""
-    for name in ("mlflow.db", "promotion.db"):
-        shutil.copy(empty_store.with_name(name), home / name)
+def shared_home(
+    _shared_homes: list[SharedHome], tmp_path_factory: pytest.TempPathFactory, empty_store: Path
+) -> SharedHome:
+    """A home with copies of `config/` and `data/` and empty stores, whatever the test before did with it."""
+    if _shared_homes and _shared_homes[-1].is_whole:
+        with suppress(sqlite3.Error):
+            _shared_homes[-1].back_to("empty")
+            return _shared_homes[-1]
+    contents = (REPOSITORY / name for name in ("config", "data"))
+    _shared_homes.append(SharedHome(tmp_path_factory.mktemp("shared"), empty_store, *contents))
+    return _shared_homes[-1]
+
+
+@pytest.fixture
+def settings(shared_home: SharedHome, home: Path) -> Settings:
+    """The default places in a home with an empty MLflow store and an empty journal."""
     return Settings.from_environment()
+
+
+@pytest.fixture
+def arranged(settings: Settings, shared_home: SharedHome, monkeypatch: pytest.MonkeyPatch) -> Arranged:
+    """That home as a function leaves it, which is called once a worker; keys lie in it too."""
+    monkeypatch.setenv("PROMOTION_KEYS", str(settings.home / "keys"))
+    return shared_home.arranged
 
 
 @pytest.fixture(scope="session")

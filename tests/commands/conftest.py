@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 from tests.commands.governed_home import governed_home
 from tests.conftest import made_once
 from tests.promotion.factories import Store
-from tests.promotion.shared_home import SharedHome
+from tests.promotion.shared_home import SharedHome, restore
 
 from models.training.training import train
 from promotion.config.family import load_config
@@ -26,9 +26,9 @@ LOGISTIC, FOREST = "heart-disease-logistic_regression", "heart-disease-random_fo
 
 
 @pytest.fixture
-def store(settings: Settings, tmp_path: Path) -> Store:
-    """MLflow's SQLite store in the test's own home, with short verbs to register and move versions."""
-    return Store(settings, tmp_path / "artifacts")
+def store(settings: Settings, shared_home: SharedHome) -> Store:
+    """MLflow's SQLite store in the test's home, with short verbs to register and move versions."""
+    return shared_home.store
 
 
 @pytest.fixture
@@ -71,8 +71,8 @@ def _train(home: Path, empty_store: Path) -> None:
 @pytest.fixture
 def trained(_trained_home: Path, store: Store) -> Store:
     """That training, in the test's own home: MLflow, journal and signing key."""
-    for name in ("mlflow.db", "promotion.db"):
-        shutil.copy(_trained_home / name, store.home)
+    restore(_trained_home / "mlflow.db", store.home / "mlflow.db")
+    shutil.copy(_trained_home / "promotion.db", store.home)
     shutil.copytree(_trained_home / "keys", os.environ["PROMOTION_KEYS"], dirs_exist_ok=True)
     shutil.copy(_trained_home / "config" / "heart-disease.yaml", store.home / "config")
     return store

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,10 +11,10 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 from tests.commands.conftest import FOREST, LOGISTIC, Promote
-from tests.conftest import Run
+from tests.conftest import Arranged, Run
 from tests.promotion.factories import Store, read_only, small_disk
 
-from promotion.config.settings import REPOSITORY, Settings
+from promotion.config.settings import REPOSITORY
 from promotion.registry.stages import Stage
 from promotion.service import Mover
 
@@ -31,26 +30,16 @@ def _refused(result: Result, exit_code: int, *parts: str) -> None:
     assert "Successfully promoted" not in result.stdout
 
 
-@pytest.fixture(scope="session")
-def _churn_home(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def churn(arranged: Arranged) -> Store:
     """A model without configuration; version 1 is in Production."""
-    home = tmp_path_factory.mktemp("churn")
-    (home / "config").mkdir()
-    shutil.copy(empty_store, home / "mlflow.db")
-    uri = f"sqlite:///{home / 'mlflow.db'}"
-    store = Store(Settings(home, uri, uri, f"sqlite:///{home / 'promotion.db'}"), home / "artifacts")
+    return arranged(_churn)
+
+
+def _churn(store: Store) -> None:
     store.register("churn")
     store.register("churn")
     store.service().promote(store.service().check(store.registry.version("churn", 1)), Mover("anna", "first"))
-    return home
-
-
-@pytest.fixture
-def churn(store: Store, _churn_home: Path) -> Store:
-    """That model, in the test's own home."""
-    for name in ("mlflow.db", "promotion.db"):
-        shutil.copy(_churn_home / name, store.home)
-    return store
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.commands.conftest import FOREST, LOGISTIC, Promote
-from tests.conftest import Run
+from tests.conftest import Arranged, Run
 from tests.promotion.factories import Store, rows
 
 from promotion.config.settings import REPOSITORY
@@ -84,11 +84,14 @@ def listed(store: Store) -> Store:
 
 
 @pytest.fixture
-def churn(store: Store) -> Store:
+def churn(arranged: Arranged) -> Store:
     """A model without configuration, three versions."""
+    return arranged(_churn)
+
+
+def _churn(store: Store) -> None:
     for _ in range(3):
         store.register("churn")
-    return store
 
 
 # --list

@@ -6,18 +6,17 @@ import math
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import requests
 from tests.promotion.factories import Store
+from tests.promotion.shared_home import SharedHome, restore
 
 from promotion.config.settings import Settings
 from promotion.registry.client import ClientRegistry
@@ -156,15 +155,9 @@ def registry(request: pytest.FixtureRequest) -> Registry:
 
 
 @pytest.fixture
-def store(settings: Settings, tmp_path: Path) -> Store:
-    """MLflow's SQLite store in the test's own home, with short verbs to register and move versions."""
-    return Store(settings, tmp_path / "artifacts")
-
-
-def restore(seed: Path, database: Path) -> None:
-    """Overwrite a database, which others may have open, with the seed."""
-    with closing(sqlite3.connect(seed)) as source, closing(sqlite3.connect(database, timeout=20)) as target:
-        source.backup(target)
+def store(settings: Settings, shared_home: SharedHome) -> Store:
+    """MLflow's SQLite store in the test's home, with short verbs to register and move versions."""
+    return shared_home.store
 
 
 def wait_until_healthy(uri: str, server: subprocess.Popen[bytes], log: Path) -> None:

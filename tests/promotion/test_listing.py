@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import Arranged
 from tests.promotion.factories import ANNA, START, Scored, Store, a_family, a_journal, a_version, promote
 
 from promotion.gates import Context, run_gates
@@ -167,14 +168,17 @@ def test_history_names_what_moves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def serving(store: Store) -> Store:
+def serving(arranged: Arranged) -> Store:
     """A family of two registered models, linear v1 promoted by us, and `churn`, which nobody ever moved with us."""
+    return arranged(_serving)
+
+
+def _serving(store: Store) -> None:
     service = store.service(a_family())
     for model in ("tiny-linear", "tiny-linear", "tiny-forest", "churn"):
         store.register(model, roc_auc=0.9)
     service.promote(service.check(service.candidate("tiny-linear", 1)), Mover("anna", "the first"))
     store.move("churn", 1, Stage.PRODUCTION)
-    return store
 
 
 def _told(store: Store, **config: Any) -> list[str]:

@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tests.conftest import Arranged
 from tests.promotion.factories import Store, Watched, a_family, rows
 
 from promotion.config.settings import REPOSITORY
@@ -34,12 +35,15 @@ def _promote(service: PromotionService, model: str, number: int | None = None) -
 
 
 @pytest.fixture
-def tiny(store: Store) -> Store:
+def tiny(arranged: Arranged) -> Store:
     """A family of two registered models: linear v1 (0.90), linear v2 (0.95), forest v1 (0.85)."""
+    return arranged(_tiny)
+
+
+def _tiny(store: Store) -> None:
     store.register("tiny-linear", roc_auc=0.90)
     store.register("tiny-linear", roc_auc=0.95)
     store.register("tiny-forest", roc_auc=0.85)
-    return store
 
 
 def test_a_better_version_takes_over(tiny: Store) -> None:
@@ -126,9 +130,9 @@ def test_a_plan_made_before_somebody_else_promoted_is_refused(tiny: Store) -> No
     assert entries == service.journal.entries()
 
 
-@pytest.mark.usefixtures("no_journal")
 def test_a_check_changes_nothing(tiny: Store) -> None:
     """Gathering evidence writes to neither database."""
+    (tiny.home / "promotion.db").unlink()
     before = tiny.rows()
 
     assert tiny.service(a_family()).check(tiny.registry.version("tiny-linear", 1)).report.passed

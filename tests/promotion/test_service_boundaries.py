@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from tests.conftest import Arranged
 from tests.facts import is_fact
 from tests.promotion.factories import ANNA, Scored, Store, a_family, a_journal, a_version, an_entry, promote
 from tests.promotion.gates.cases import PRODUCTION, a_config, a_context
@@ -413,11 +414,14 @@ def test_only_an_approved_newcomer_is_ratified(
 
 
 @pytest.fixture
-def tiny(store: Store) -> Store:
+def tiny(arranged: Arranged) -> Store:
     """Three versions of one model, each better than the one before."""
+    return arranged(_tiny)
+
+
+def _tiny(store: Store) -> None:
     for score in (0.90, 0.95, 0.97):
         store.register("tiny-linear", roc_auc=score)
-    return store
 
 
 def version(store: Store, number: int) -> Any:

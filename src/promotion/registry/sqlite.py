@@ -7,10 +7,12 @@ call goes through `MlflowClient`, and one line says so. Writes always do, so tha
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -104,18 +106,16 @@ class SqliteRegistry:
         self.uri = uri
         self._path = path
         self._tracking_uri = tracking_uri or uri
-        self._opened: sqlite3.Connection | None = None
+        # SQLite lets a connection be used in the thread alone that made it.
+        self._opened = threading.local()
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Read as it is now, many times: the file is opened once."""
-        with self._connection("rw") as store:
-            if _prepared(store) in KNOWN_REVISIONS:
-                self._opened = store
-            try:
-                yield
-            finally:
-                self._opened = None
+        """Read as it is now, many times."""
+        with self._transaction("BEGIN") as store:
+            if _revision(store) not in KNOWN_REVISIONS:
+                store.execute("ROLLBACK")
+            yield
 
     def models(self) -> list[RegisteredModel]:
         """Every registered model by name, each with the versions that a listing shows."""
@@ -226,43 +226,51 @@ class SqliteRegistry:
         return self._client
 
     def _require_writable(self) -> None:
-        with self._connection("rw") as store:
-            store.execute("BEGIN IMMEDIATE")
+        with self._transaction("BEGIN IMMEDIATE") as store:
             # Of a file that cannot be written SQLite begins a transaction all the same, and refuses the first write.
             store.execute("UPDATE model_versions SET version = version WHERE 0")
-            store.execute("ROLLBACK")
 
     def _read(
         self, query: Callable[[sqlite3.Connection], _Result], otherwise: Callable[[Registry], _Result]
     ) -> _Result:
-        if self._opened is not None:
-            with self._translated():
-                return query(self._opened)
-        with self._connection("rw") as store:
-            revision = _prepared(store)
+        with self._transaction("BEGIN") as store:
+            revision = _revision(store)
             if revision in KNOWN_REVISIONS:
                 return query(store)
         _say_unknown(self._path, revision)
         return otherwise(self._client)
 
     @contextmanager
-    def _connection(self, mode: str) -> Iterator[sqlite3.Connection]:
-        unwritten = not self._path.exists() or (self._path.is_file() and self._path.stat().st_size == 0)
-        address = "file::memory:" if unwritten else f"{self._path.absolute().as_uri()}?mode={mode}"
-        with (
-            self._translated(),
-            closing(sqlite3.connect(address, uri=True, timeout=LOCK_SECONDS, isolation_level=None)) as store,
-        ):
+    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        """One snapshot, the same for whoever reads within it; nothing that is written to it stays."""
+        try:
+            store = self._connection()
+            begins = not store.in_transaction
+            if begins:
+                store.execute(begin)
+            try:
+                yield store
+            finally:
+                if begins and store.in_transaction:
+                    store.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            self._opened.file = None
+            raise registry_error(str(self._path), error) from error
+
+    def _connection(self) -> sqlite3.Connection:
+        """One while the file and our right are the same: with each new one SQLite reads MLflow's whole schema anew."""
+        found = self._path.stat() if self._path.exists() else None
+        unwritten = found is None or (self._path.is_file() and found.st_size == 0)
+        file = (found.st_dev, found.st_ino, os.access(self._path, os.W_OK)) if found and not unwritten else "unwritten"
+        if getattr(self._opened, "file", None) != file:
+            address = "file::memory:" if unwritten else f"{self._path.absolute().as_uri()}?mode=rw"
+            store = sqlite3.connect(address, uri=True, timeout=LOCK_SECONDS, isolation_level=None)
             if unwritten:
                 store.executescript(_EMPTY_STORE)
-            yield store
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise registry_error(str(self._path), error) from error
+            store.executescript(_VIEWS)
+            self._opened.store, self._opened.file = store, file
+        kept: sqlite3.Connection = self._opened.store
+        return kept
 
 
 @cache
@@ -273,16 +281,6 @@ def _say_unknown(path: Path, revision: str | None) -> None:
         path,
         revision or "unknown",
     )
-
-
-def _prepared(store: sqlite3.Connection) -> str | None:
-    """The schema's revision; where it is one that is read directly, the views are there, on one snapshot."""
-    revision = _revision(store)
-    if revision in KNOWN_REVISIONS:
-        store.executescript(_VIEWS)
-        # One snapshot for all statements of the query.
-        store.execute("BEGIN")
-    return revision
 
 
 def _revision(store: sqlite3.Connection) -> str | None:

@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]
+from tests.conftest import Arranged
 from tests.promotion.factories import Store, a_family
 
 from promotion.audit import verify_journal
@@ -39,11 +40,14 @@ def said() -> list[str]:
 
 
 @pytest.fixture
-def service(store: Store, keys: Keys, said: list[str]) -> PromotionService:
+def service(arranged: Arranged, keys: Keys, said: list[str]) -> PromotionService:
     """A family whose promotions are attested; two versions, nothing in Production."""
+    return attested(arranged(two_versions), keys, said)
+
+
+def two_versions(store: Store) -> None:
     store.register(MODEL, roc_auc=0.90)
     store.register(MODEL, roc_auc=0.92)
-    return attested(store, keys, said)
 
 
 def attested(store: Store, keys: Keys, said: list[str]) -> PromotionService:

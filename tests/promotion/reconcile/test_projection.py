@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.conftest import Arranged
 from tests.promotion.factories import Store, Watched, a_family
 
 from promotion.registry.stages import Stage
@@ -19,12 +20,15 @@ def _promote(service: PromotionService, model: str, number: int) -> str:
 
 
 @pytest.fixture
-def churn(store: Store) -> Store:
+def churn(arranged: Arranged) -> Store:
     """A registered model without configuration, three versions, the first one in Production."""
+    return arranged(_churn)
+
+
+def _churn(store: Store) -> None:
     for _ in range(3):
         store.register("churn")
     assert "" == _promote(store.service(), "churn", 1)
-    return store
 
 
 def test_the_new_production_enters_before_the_old_one_leaves(churn: Store) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 
 import pytest
+from tests.conftest import Arranged
 from tests.promotion.factories import Store, Watched, a_family, read_only
 
 from promotion.cleanup import clean_up, review_versions
@@ -21,14 +22,17 @@ MODEL = "tiny-linear"
 
 
 @pytest.fixture
-def serving(store: Store) -> Store:
+def serving(arranged: Arranged) -> Store:
     """Versions 1 to 4, of which 2 serves and 1 served before."""
+    return arranged(_serving)
+
+
+def _serving(store: Store) -> None:
     service = store.service(a_family())
     for score in (0.90, 0.91, 0.92, 0.93):
         store.register(MODEL, roc_auc=score)
     for number in (1, 2):
         service.promote(service.check(service.candidate(MODEL, number)), ANNA)
-    return store
 
 
 def _staged(service: PromotionService) -> None:

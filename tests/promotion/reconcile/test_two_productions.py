@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.conftest import Arranged
 from tests.promotion.factories import Store, a_family
 
 from promotion.errors import NothingToDo, Quarantined
@@ -21,14 +22,17 @@ GOVERNED: dict[str, Any] = {"approvals": {"roles": ["science"]}}
 
 
 @pytest.fixture
-def serving(store: Store) -> Store:
+def serving(arranged: Arranged) -> Store:
     """Version 1 of three serves; another registered model of the family has one version."""
+    return arranged(_serving)
+
+
+def _serving(store: Store) -> None:
     service = store.service(a_family())
     for score in (0.90, 0.91, 0.92):
         store.register(MODEL, roc_auc=score)
     store.register("tiny-forest", roc_auc=0.93)
     service.promote(service.check(service.candidate(MODEL, 1)), ANNA)
-    return store
 
 
 def _records(store: Store, count: int) -> list[tuple[str, str, str, str, str]]:

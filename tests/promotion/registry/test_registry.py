@@ -291,21 +291,23 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_locked_database_is_unreachable_not_empty(
-    sqlite_registry: SqliteRegistry, monkeypatch: pytest.MonkeyPatch
+    seeded_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While another process holds the database, reading and writing end within the lock's patience and say why."""
     monkeypatch.setattr("promotion.registry.sqlite.LOCK_SECONDS", 1.0)
+    path = Path(shutil.copy(seeded_database, tmp_path / "mlflow.db"))
+    registry = SqliteRegistry(f"sqlite:///{path}", path)
     started = time.monotonic()
-    with closing(sqlite3.connect(sqlite_registry.uri.removeprefix("sqlite:///"), isolation_level=None)) as other:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(RegistryUnreachable, match=r"database is locked.*wait or end it"):
-            sqlite_registry.set_stage("forest", 4, Stage.PRODUCTION)
+            registry.set_stage("forest", 4, Stage.PRODUCTION)
         other.execute("ROLLBACK")
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(RegistryUnreachable, match=r"database is locked.*wait or end it"):
-            sqlite_registry.models()
+            registry.models()
     assert time.monotonic() - started < 4
-    assert Stage.NONE == sqlite_registry.version("forest", 4).stage
+    assert Stage.NONE == registry.version("forest", 4).stage
 
 
 def test_a_read_only_database_refuses_writes(
