@@ -12,7 +12,7 @@ from promotion.journal.database import Database
 from promotion.journal.journal import Journal
 from promotion.reconcile.reconciler import Reconciler
 from promotion.registry.contract import ModelVersion, RegisteredModel, Registry
-from promotion.registry.semver import is_semantic
+from promotion.registry.semver import is_semantic, parse_version
 from promotion.registry.stages import Stage
 
 
@@ -32,7 +32,7 @@ def find_version(registry: Registry, name: str, stage: str | int) -> ModelVersio
     """The one version a name and a stage (or a version) mean; raises as `load_model`."""
     models = models_of(registry, name)
     if str(stage).isdecimal():
-        return _by_number(registry, models, name, int(stage))
+        return _by_number(registry, models, name, int(parse_version(stage)))
     if is_semantic(str(stage)):
         return _by_semantic_version(registry, models, name, str(stage))
     wanted = parse_stage(str(stage), "a version such as 3 or 1.2.0")

@@ -50,7 +50,7 @@ def local_artifact(registry: Registry, version: ModelVersion, *, is_copied: bool
         RegistryError: The download or the copy failed, for example because the disk is full.
     """
     uri = registry.artifact_uri(version)
-    path = _local_path(uri)
+    path = _local_path(uri, version)
     if path:
         _require_folder(path, version)
     if path and not is_copied:
@@ -120,8 +120,14 @@ def _plain_kind(folder: Path, path: PurePosixPath, mode: int) -> int:
     return kind
 
 
-def _local_path(uri: str) -> Path | None:
-    parts = urlsplit(uri)
+def _local_path(uri: str, version: ModelVersion) -> Path | None:
+    """Where the files are on this machine; None for what has to be fetched."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise ArtifactMissing(f"{version}: its artifact's address is none: {error}: register it anew") from error
+    if not uri:
+        raise ArtifactMissing(f"{version}: MLflow does not say where its artifact is: register another version")
     if parts.scheme == "file" and parts.netloc in {"", "localhost"}:
         return Path(url2pathname(parts.path))
     return None if parts.scheme else Path(uri)

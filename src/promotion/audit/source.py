@@ -55,7 +55,7 @@ class JournalSource(AuditRows):
         super().__init__(journal, family)
         self._journal = journal
         # In this order: what is done by now, of what had been recorded before, has left its checkpoint.
-        self.end = max((event.sequence for event in journal.history(limit=1)), default=0)
+        self.end = journal.last_sequence()
         self.unfinished: Collection[str] = {pending.operation for pending in journal.pending()}
         self.written: Collection[int] = journal.written_checkpoints()
 

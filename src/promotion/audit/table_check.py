@@ -11,15 +11,17 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from promotion.audit.findings import AuditFindings
+from promotion.audit.timeline import apart
 from promotion.journal.audit_rows import APPROVAL, COLUMNS, EVENT, INCIDENT, REPORT, RULES, VERSION, Row
 from promotion.journal.chain import digest
 from promotion.journal.records import Registration, registered_facts
 from promotion.registry.stages import Stage
 
-_SEQUENCE, _FAMILY, _VERSION_ID, _ACTION, _FROM, _TO, _REPORT_ID, _AT, _DETAILS = (
+_SEQUENCE, _FAMILY, _VERSION_ID, _ACTION, _ACTOR, _REASON, _FROM, _TO, _REPORT_ID, _AT, _DETAILS = (
     COLUMNS[EVENT].index(name)
     for name in (
-        *("sequence", "family", "version_id", "action", "from_status", "to_status", "gate_report_id", "at", "details"),
+        *("sequence", "family", "version_id", "action", "actor", "reason", "from_status", "to_status"),
+        *("gate_report_id", "at", "details"),
     )
 )
 _SHOWN_DIGITS = 12
@@ -71,12 +73,26 @@ class _Version:
 _REGISTRATION = "registration (signature, trainer, feature hash, metrics, lineage, provenance)"
 
 
+class _Word(NamedTuple):
+    """What an event says of an approval, or of a rejection."""
+
+    version_id: int
+    at: str
+    report_id: int | None
+    where: str
+
+
 class _Incident(NamedTuple):
     """What the events say of an incident."""
 
     version_id: int
     severity: str
+    summary: str
+    opened_by: str
+    opened_at: str
+    closed_by: str | None = None
     closed_at: str | None = None
+    resolution: str | None = None
 
 
 class Claims:
@@ -97,7 +113,7 @@ class Claims:
         self._unjudged = unjudged
         self.named: dict[int, int] = {}
         self._versions: dict[int, _Version] = {}
-        self._words: dict[str, tuple[int, str, str]] = {}
+        self._words: dict[str, _Word] = {}
         self._incidents: dict[int, _Incident] = {}
         self._evidence: dict[int, tuple[int, str | None, str | None]] = {}
         self._reports: dict[int, tuple[str | None, str]] = {}
@@ -142,8 +158,8 @@ class Claims:
                 self._findings.add("report", f"gate report {report_id}", what)
         for row in self._approvals:
             self._spoken(row)
-        for _, _, where in self._words.values():
-            self._findings.add("approval", where, "its approval is missing: deleted or edited")
+        for word in self._words.values():
+            self._findings.add("approval", word.where, "its approval is missing: deleted or edited")
         self._tell_missing()
 
     def _tell_missing(self) -> None:
@@ -183,11 +199,14 @@ class Claims:
                 known.told = {name: details[name] for name in _TOLD if name in details}
             case "approve" | "reject":
                 where = f"the word on {known} in event {row[_SEQUENCE]}"
-                self._words[details["statement"]] = (row[_VERSION_ID], row[_AT], where)
+                self._words[details["statement"]] = _Word(row[_VERSION_ID], row[_AT], row[_REPORT_ID], where)
             case "incident":
-                self._incidents[details["incident"]] = _Incident(row[_VERSION_ID], details["severity"])
+                told = (row[_REASON], row[_ACTOR], row[_AT])
+                self._incidents[details["incident"]] = _Incident(row[_VERSION_ID], details["severity"], *told)
             case "incident closed":
-                self._incidents[details["incident"]] = self._incidents[details["incident"]]._replace(closed_at=row[_AT])
+                self._incidents[details["incident"]] = self._incidents[details["incident"]]._replace(
+                    closed_by=row[_ACTOR], closed_at=row[_AT], resolution=row[_REASON]
+                )
 
     def _rule_set(self, row: Mapping[str, Any]) -> None:
         found = hashlib.sha256(row["content"].encode()).hexdigest()
@@ -216,13 +235,14 @@ class Claims:
     def _spoken(self, row: Mapping[str, Any]) -> None:
         where = f"approval {row['id']} ({row['role']}, {row['approver']})"
         word = self._words.pop(digest(row["statement"]), None)
-        if word is None or word[0] != row["version_id"]:
+        if word is None or word.version_id != row["version_id"]:
             self._findings.add("approval", where, "in no event: written or edited past the journal")
             return
         try:
             statement = json.loads(row["statement"])
             recorded = {column: statement[name] for column, name in _STATED.items()}
-            recorded |= {"approved": statement["decision"] == "approve", "created_at": word[1]}
+            recorded |= {"approved": statement["decision"] == "approve", "created_at": word.at}
+            recorded |= {"gate_report_id": word.report_id}
         except (ValueError, LookupError, TypeError):
             self._findings.add("approval", where, "its statement is none of ours: edited")
             return
@@ -236,7 +256,9 @@ class Claims:
             self._findings.add("incident", where, "in no event: written past the journal")
             return
         for column, value in recorded._asdict().items():
-            if row[column] != value:
+            # Earlier versions told the time twice, the row and then its event.
+            is_same = row[column] == value or (column == "opened_at" and not apart(value, row[column]))
+            if not is_same:
                 self._differs("incident", where, column, row[column], value, "its events say")
 
     def _version(self, row: Mapping[str, Any]) -> None:

@@ -49,7 +49,7 @@ class DateCheck:
             if not isinstance(at, str) or _REHEARSED in str(row[_DETAILS]):
                 self.rehearsed += isinstance(at, str)
                 continue
-            if at < last and _apart(at, last):
+            if at < last and apart(at, last):
                 self._add(
                     row, f"dated {_shown(at)}, but recorded after what is dated {_shown(last)}: time ran backwards"
                 )
@@ -119,10 +119,10 @@ def _shorter(events: Sequence[DatedEvent], index: int) -> set[int]:
     return {event.sequence for event in chosen}
 
 
-def _apart(earlier: str, later: str) -> bool:
+def apart(earlier: str, later: str) -> bool:
     """Whether two dates are further apart than clocks may be."""
     try:
-        return datetime.fromisoformat(later) - datetime.fromisoformat(earlier) > clock.TOLERANCE
+        return abs(datetime.fromisoformat(later) - datetime.fromisoformat(earlier)) > clock.TOLERANCE
     except ValueError:
         return True
 

@@ -11,6 +11,7 @@ import click
 from promotion.approvals.people import actor
 from promotion.cli.console import (
     AS_JSON,
+    COUNT,
     MODEL_NAME,
     VERSION,
     command,
@@ -156,7 +157,7 @@ def _text(path: Path) -> str:
 @click.option("--version", metavar="VERSION", help="Semantic version (1.2.0) or MLflow's number.")
 @click.option("--severity", type=click.Choice(["critical", "warning", "info"]), help="How bad; critical ones block.")
 @click.option("--summary", help="What is wrong.")
-@click.option("--close", "closed", type=int, metavar="ID", help="The incident with this number is settled.")
+@click.option("--close", "closed", type=COUNT, metavar="ID", help="The incident with this number is settled.")
 @click.option("--resolution", help="With --close: how it ended.")
 @click.option("--list", "is_listing", is_flag=True, help="Show the open incidents.")
 @AS_JSON

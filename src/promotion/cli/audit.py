@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from promotion.cli.console import AS_JSON, command, echo, echo_json, remark_clock, talk
+from promotion.cli.console import AS_JSON, COUNT, command, echo, echo_json, remark_clock, talk
 from promotion.config.settings import Settings
 from promotion.errors import UsageError
 
@@ -37,9 +37,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--version", help="show, attestation: this version of the family, by number or semantic version.")
 @click.option("--since", type=_MOMENT, help="show: not before (UTC).")
 @click.option("--until", type=_MOMENT, help="show: before (UTC).")
-@click.option(
-    "--limit", type=click.IntRange(min=1), default=_SHOWN, show_default=True, help="show: the newest so many."
-)
+@click.option("--limit", type=COUNT, default=_SHOWN, show_default=True, help="show: the newest so many.")
 @click.option("--output", type=_FILE, help="export, attestation: the file to write, JSON lines.")
 @click.option("--export", "exported", type=_FILE, help="verify: an exported file instead of the database.")
 @click.option("--checkpoints", type=_FOLDER, help="but show: where they are [PROMOTION_CHECKPOINTS].")

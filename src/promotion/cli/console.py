@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TextIO
 
 import click
@@ -50,8 +51,12 @@ TO_STAGE = click.option(
 Steps = Callable[[str, int, int], None]
 """Told a task, how many of its steps are done, and how many there are at most."""
 
+COUNT = click.IntRange(min=1, max=2**31 - 1)
+"""A number of rows, or of a row, that databases can count."""
+
 INTERRUPTED = 130
 FAILED = 1
+_LONGEST_PATH = 200
 VERBS = "promotion.verbs"
 """Where a click context keeps what stands for each script."""
 
@@ -294,9 +299,19 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the options; what is wrong with one is said without what it may hide."""
         try:
-            return super().parse_args(ctx, args)
+            _require_text(args)
+            left = super().parse_args(ctx, args)
+            self._require_files(ctx)
         except click.UsageError as error:
-            raise click.UsageError(printable(error.format_message()), error.ctx) from error
+            raise click.UsageError(printable(error.format_message()), error.ctx or ctx) from error
+        return left
+
+    def _require_files(self, ctx: click.Context) -> None:
+        """Where a file is asked for, nothing is not the present folder."""
+        for option in self.params:
+            is_file = isinstance(option.type, click.Path) and not option.type.dir_okay
+            if is_file and ctx.params.get(option.name or "") == Path():
+                raise click.BadParameter("expected a file", ctx, option)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Call the function; expected failures end as one red line, unexpected ones name their class."""
@@ -314,9 +329,7 @@ class Command(click.Command):
         except Exception as error:  # noqa: BLE001  # the last line of defence: no raw traceback for an operator
             if missing := missing_extra(error, ctx.command_path):
                 self._refuse(ctx, missing, missing.lines, missing.exit_code)
-            name = type(error).__name__
-            summary = without_secrets(" ".join(str(error).split()))
-            self._refuse(ctx, error, [f"unexpected {name}: {summary} (--traceback shows more)"], FAILED)
+            self._refuse(ctx, error, [_unexpected(error)], FAILED)
         else:
             return result
 
@@ -324,11 +337,32 @@ class Command(click.Command):
     def _refuse(ctx: click.Context, error: BaseException, lines: Sequence[str], exit_code: int) -> None:
         if ctx.meta.get(__name__):
             raise error
+        # Libraries quote what they were given, in errors that were expected, too.
+        lines = [without_secrets(line) for line in lines]
         if ctx.params.get("as_json"):
             details = error.details if isinstance(error, PromotionError) else {}
             echo_json({"exit_code": exit_code, "message": "\n".join(lines), **details})
         talk(*lines, colour="yellow" if isinstance(error, NothingToDo) else "red")
         ctx.exit(exit_code)
+
+
+def _require_text(arguments: Sequence[str]) -> None:
+    """Bytes of the command line that are no UTF-8 can be neither recorded nor shown."""
+    for argument in arguments:
+        if any("\ud800" <= letter <= "\udfff" for letter in argument):
+            raise click.UsageError(f"{argument!a}: no text in UTF-8: type it again")
+
+
+def _unexpected(error: Exception) -> str:
+    """What nobody foresaw, in one line; the system's own failures say what they are about."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{_shortened(error.filename)}: {error.strerror}: check the path, its rights and the disk"
+    return f"unexpected {type(error).__name__}: {' '.join(str(error).split())} (--traceback shows more)"
+
+
+def _shortened(path: object) -> str:
+    text = os.fsdecode(path) if isinstance(path, bytes | str | os.PathLike) else str(path)
+    return text if len(text) <= _LONGEST_PATH else f"{text[:_LONGEST_PATH]}…"
 
 
 def _remember_traceback(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001  # click's

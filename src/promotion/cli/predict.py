@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from promotion.cli.console import command, echo, echo_json, fit, talk
+from promotion.cli.console import COUNT, command, echo, echo_json, fit, talk
 from promotion.config.family import FamilyConfig, load_configs
 from promotion.config.settings import Settings
 from promotion.errors import UnknownFamily, UsageError
@@ -40,9 +40,7 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 @click.option("--output", type=_PATH, help="CSV or Parquet to write, and beside it .json: which version made it.")
 @click.option("--start-date", "start", type=_DAY, help="First day, of a sales forecast.")
 @click.option("--end-date", "end", type=_DAY, help="Last day, of a sales forecast.")
-@click.option(
-    "--rows", type=click.IntRange(min=1), help=f"Sample rows without --input and --output.  [default: {_SAMPLE}]"
-)
+@click.option("--rows", type=COUNT, help=f"Sample rows without --input and --output.  [default: {_SAMPLE}]")
 @click.option(
     "--engine", type=click.Choice(["pandas", "spark"]), default="pandas", show_default=True, help="Who computes."
 )

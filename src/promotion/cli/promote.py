@@ -11,6 +11,7 @@ import click
 from promotion.approvals.people import actor
 from promotion.cli.console import (
     AS_JSON,
+    COUNT,
     ONLY_FAMILY,
     REASON,
     command,
@@ -81,16 +82,12 @@ class Wish:
 @click.option("--cleanup", "action", flag_value="cleanup", help="Delete old versions that nothing needs; asks first.")
 @ONLY_FAMILY
 @EVERY_VERSION
-@click.option(
-    "--keep", type=click.IntRange(min=1), default=3, show_default=True, help="With --cleanup: newest versions to keep."
-)
+@click.option("--keep", type=COUNT, default=3, show_default=True, help="With --cleanup: newest versions to keep.")
 @click.option("--yes", is_flag=True, help="With --cleanup: do not ask.")
 @click.option(
     "--at", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), help="With --history: who served then (UTC)."
 )
-@click.option(
-    "--limit", default=100, show_default=True, type=click.IntRange(min=1), help="With --history: the newest so many."
-)
+@click.option("--limit", default=100, show_default=True, type=COUNT, help="With --history: the newest so many.")
 @REASON
 @APPROVER
 @click.option("--dry-run", is_flag=True, help="Run the gates, change nothing.")

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING
 import click
 
 from promotion.approvals.people import actor
-from promotion.cli.console import AS_JSON, ONLY_FAMILY, REASON, command, echo, echo_json, promotions, remark_clock, talk
+from promotion.cli.console import (
+    AS_JSON,
+    COUNT,
+    ONLY_FAMILY,
+    REASON,
+    command,
+    echo,
+    echo_json,
+    promotions,
+    remark_clock,
+    talk,
+)
 from promotion.config.settings import Settings
 from promotion.errors import NothingToDo, PromotionError, UsageError
 
@@ -90,7 +101,7 @@ def list_command(*, family: str | None, every_version: bool, as_json: bool) -> N
 @command()
 @ONLY_FAMILY
 @click.option("--at", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), help="Who served then (UTC).")
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1), help="The newest so many.")
+@click.option("--limit", default=100, show_default=True, type=COUNT, help="The newest so many.")
 @AS_JSON
 def history_command(*, family: str | None, at: datetime | None, limit: int, as_json: bool) -> None:
     """Say who moved what, when, why, and on what evidence.
@@ -173,7 +184,7 @@ def restore_command(*, family: str | None, reason: str | None, dry_run: bool, as
 
 @command()
 @ONLY_FAMILY
-@click.option("--keep", type=click.IntRange(min=1), default=3, show_default=True, help="Newest versions to keep.")
+@click.option("--keep", type=COUNT, default=3, show_default=True, help="Newest versions to keep.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @REASON
 @DRY_RUN

@@ -80,7 +80,8 @@ def rule_steps(journal: Journal, period: Period, acts: Iterable[Act], rules_now:
 
     ruled = sorted((act for act in acts if rules_of(act.event)), key=lambda act: home(act.event))
     before = {home(event): Act(event, None) for event in period.ruled_before()}
-    later = {home(event): rules_of(event) for event in period.ruled_after()}
+    # Of several models of a family, the first act after the end.
+    later = {home(event): rules_of(event) for event in reversed(period.ruled_after())}
     found = []
     for family, group in groupby(ruled, key=lambda act: home(act.event)):
         ours = list(group)

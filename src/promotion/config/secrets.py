@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 CREDENTIALS = Path("~/.mlflow/credentials")
 """Where MLflow keeps a user's name and password."""
@@ -18,11 +19,24 @@ _NAMES = re.compile(
 )
 _ASSIGNED = re.compile(r"(?:^|[\s;&?,])[\w.-]+\s*=\s*([^\s;&,]+)")
 """A value inside a text that names it: a connection string, a query, a file of settings."""
+_TOLD = re.compile(
+    r"""["']?[\w-]*(?:token|password|secret|key|auth)[\w-]*["']?\s*[:=]\s*["']?([^\s"',}]+)""", re.IGNORECASE
+)
+"""A value in YAML or JSON under a name that says what it is."""
+_USERINFO = re.compile(r"://[^:@/\s]*:(\S+)@")
+"""Also of an address that nobody can parse, because its password holds what should have been encoded."""
 _FILES = (
     ("", CREDENTIALS, _ASSIGNED),
     ("AWS_SHARED_CREDENTIALS_FILE", Path("~/.aws/credentials"), _ASSIGNED),
     ("NETRC", Path("~/.netrc"), re.compile(r"\b(?:password|account)\s+(\S+)")),
     ("PGPASSFILE", Path("~/.pgpass"), re.compile(r":((?:[^:\n\\]|\\.)+)$", re.MULTILINE)),
+    ("KUBECONFIG", Path("~/.kube/config"), _TOLD),
+    ("", Path("~/.docker/config.json"), _TOLD),
+    ("", Path("~/.kaggle/kaggle.json"), _TOLD),
+    ("GOOGLE_APPLICATION_CREDENTIALS", Path("~/.config/gcloud/application_default_credentials.json"), _TOLD),
+    ("DATABRICKS_CONFIG_FILE", Path("~/.databrickscfg"), _TOLD),
+    ("PIP_CONFIG_FILE", Path("~/.config/pip/pip.conf"), _USERINFO),
+    ("", Path("~/.git-credentials"), _USERINFO),
 )
 """Where programs beside us keep secrets: the variable that names the file, its usual place, what is secret in it."""
 _PART = 8
@@ -45,18 +59,23 @@ def without_secrets(text: str) -> str:
 
 def _secrets() -> Iterator[str]:
     for name, value in os.environ.items():
-        if _NAMES.search(name):
-            yield from _spellings(value)
-            for part in [*_ASSIGNED.findall(value), *_parts(value)]:
-                yield from _spellings(part)
-        elif "://" in value:
-            for part in _login(value):
-                yield from _spellings(part)
+        for found in _of_variable(name, value):
+            yield from _spellings(found)
     for variable, usual, secret in _FILES:
-        with suppress(OSError, RuntimeError):  # a user without a home folder has none
-            path = Path(os.environ.get(variable) or usual).expanduser()
-            for found in secret.findall(path.read_text(encoding="utf-8", errors="replace")):
-                yield from _spellings(found)
+        for name in (os.environ.get(variable) or str(usual)).split(os.pathsep):
+            with suppress(OSError, RuntimeError):  # a user without a home folder has none
+                text = Path(name).expanduser().read_text(encoding="utf-8", errors="replace")
+                for found in secret.findall(text):
+                    yield from _spellings(found)
+
+
+def _of_variable(name: str, value: str) -> Iterator[str]:
+    if is_secret_name(name):
+        yield from (value, *_ASSIGNED.findall(value), *_parts(value))
+    elif "://" in value:
+        yield from _login(value)
+        for found in _USERINFO.findall(value):
+            yield from (found, *re.split(r"[@/?#]", found))
 
 
 def _spellings(secret: str) -> Iterator[str]:
@@ -67,10 +86,17 @@ def _spellings(secret: str) -> Iterator[str]:
         *secret.split(),
         " ".join(secret.split()),
         repr(secret)[1:-1],
+        json.dumps(secret)[1:-1],
         unquote(secret),
+        quote(secret, safe=""),
     }:
         if len(text) >= _SHORTEST:
             yield text
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether what stands under such a name, as a variable or in a query, is nobody's business."""
+    return _NAMES.search(name) is not None
 
 
 def _login(address: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from promotion.errors import UsageError
 
@@ -72,6 +73,16 @@ def home_notice() -> str | None:
     return f"home folder: {default_home()} (PROMOTION_HOME names another)"
 
 
+def _address(variable: str) -> str | None:
+    """What a variable says, if it is an address that can be taken apart at all; it may hold a password."""
+    value = os.environ.get(variable)
+    try:
+        urlsplit(value or "")
+    except ValueError as error:
+        raise UsageError(f"{variable} is no address ({error}): expected such as http://host:5000") from error
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The places one process works with.
@@ -98,11 +109,11 @@ class Settings:
             UsageError: There is no home folder.
         """
         home = Path(os.environ.get("PROMOTION_HOME") or default_home()).resolve()
-        tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
+        tracking_uri = _address("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
         return cls(
             home=home,
             tracking_uri=tracking_uri,
-            registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or tracking_uri,
+            registry_uri=_address("MLFLOW_REGISTRY_URI") or tracking_uri,
             database_url=os.environ.get("PROMOTION_DATABASE_URL") or f"sqlite:///{home / 'promotion.db'}",
         )
 

@@ -13,7 +13,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 
-from promotion.errors import JournalError, JournalLocked, UsageError
+from promotion.config.secrets import is_secret_name
+from promotion.errors import JournalError, JournalLocked, RecordsAltered, UsageError
 from promotion.journal import clock
 from promotion.journal.schema import REVISION
 
@@ -36,7 +37,7 @@ class Database:
         self.lock_timeout = lock_timeout
         try:
             parsed = make_url(url.replace("postgres://", "postgresql://", 1))
-        except ArgumentError as error:
+        except (ArgumentError, ValueError) as error:
             message = (
                 f"PROMOTION_DATABASE_URL is not a database URL (expected sqlite:///FILE or postgresql://…): {error}"
             )
@@ -44,7 +45,8 @@ class Database:
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
         self.backend = parsed.get_backend_name()
-        self.name = parsed.render_as_string(hide_password=True)
+        hidden = {name: "***" for name in parsed.query if is_secret_name(name)}
+        self.name = parsed.update_query_dict(hidden).render_as_string(hide_password=True)
         if self.backend not in {"sqlite", "postgresql"}:
             message = f"the journal lives in SQLite or PostgreSQL, not in {self.name}: set PROMOTION_DATABASE_URL"
             raise UsageError(message)
@@ -85,7 +87,13 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """A transaction that only reads."""
         with self._plain_words(), self._engine.connect().execution_options(reads_only=True) as connection:
-            yield connection
+            try:
+                yield connection
+            except ValueError as error:  # SQLite keeps any text in any column
+                raise RecordsAltered(
+                    f"the journal {self.name} holds what no row of ours does ({' '.join(str(error).split())}): it was "
+                    "changed by SQL: restore the database"
+                ) from error
 
     @contextmanager
     def write(self) -> Iterator[Connection]:

@@ -171,11 +171,11 @@ class Period:
         return self._newest(promotion_event.c.family, TOUCHES_PRODUCTION, promotion_event.c.at < self._start)
 
     def ruled_before(self) -> list[Event]:
-        """Each family's newest act before the start that names its rules."""
+        """Each registered model's newest act before the start that names its rules."""
         return self._ruled(func.max, promotion_event.c.at < self._start)
 
     def ruled_after(self) -> list[Event]:
-        """Each family's first act after the end that names its rules."""
+        """Each registered model's first act after the end that names its rules."""
         return self._ruled(func.min, promotion_event.c.at >= self._end)
 
     def archived(self) -> list[Event]:
@@ -246,9 +246,11 @@ class Period:
             .join(model_version_detail, promotion_event.c.version_id == model_version_detail.c.id)
             .join(model_registry, model_version_detail.c.model_id == model_registry.c.id)
             .where(promotion_event.c.details.contains(_NAMES_RULES), *conditions)
-            .where(*self._mine(model_registry.c.family))
-            .group_by(model_registry.c.family)
+            .group_by(model_registry.c.id)
         )
+        if self._family is not None:
+            ours = [model for model, home in self._journal.homes().items() if home == self._family]
+            chosen = chosen.where(model_registry.c.name.in_(ours))
         return self._events(EVENTS.where(promotion_event.c.sequence.in_(chosen)))
 
     def _newest(

@@ -27,6 +27,7 @@ from promotion.journal.rows import (
     entry,
     event,
     record,
+    recorded_stage,
     stored,
 )
 from promotion.journal.schema import (
@@ -142,7 +143,7 @@ class JournalReader:
         found: dict[str, dict[Stage, set[tuple[str, int]]]] = {}
         for row in self.rows(ENTRIES.where(model_version_detail.c.status.in_((_PRODUCTION, Stage.STAGING.status)))):
             stages = found.setdefault(row.family, {})
-            stages.setdefault(Stage.parse(row.status), set()).add((row.model, row.number))
+            stages.setdefault(entry(row).stage, set()).add((row.model, row.number))
         return found
 
     def production(self, family: str) -> Entry | None:
@@ -267,8 +268,20 @@ class JournalReader:
         return self._events(query.limit(limit))
 
     def homes(self) -> dict[str, str]:
-        """By registered model, the family that it was first heard of in."""
-        return {row.name: row.family for row in self.rows(select(model_registry.c.name, model_registry.c.family))}
+        """By registered model, the family that it was first heard of in, by the chain."""
+        version = model_version_detail.c
+        first = (
+            select(func.min(promotion_event.c.sequence))
+            .join(model_version_detail, promotion_event.c.version_id == version.id)
+            .group_by(version.model_id)
+        )
+        query = (
+            select(MODEL, promotion_event.c.family)
+            .join(model_version_detail, version.model_id == model_registry.c.id)
+            .join(promotion_event, promotion_event.c.version_id == version.id)
+            .where(promotion_event.c.sequence.in_(first))
+        )
+        return {row.model: row.family for row in self.rows(query)}
 
     def last_moves(self, family: str) -> list[Event]:
         """The newest move of each of the family's versions, the latest first."""
@@ -284,6 +297,10 @@ class JournalReader:
         query = EVENTS.where(promotion_event.c.family == family, promotion_event.c.at <= at, TOUCHES_PRODUCTION)
         last = next(iter(self._events(query.limit(1))), None)
         return last if last and last.to_stage is Stage.PRODUCTION else None
+
+    def last_sequence(self) -> int:
+        """How far the chain goes; 0 when nothing was recorded."""
+        return next((row.last or 0 for row in self.rows(select(func.max(promotion_event.c.sequence).label("last")))), 0)
 
     def pending(self, family: str | None = None) -> list[Pending]:
         """Operations MLflow does not show completely yet, oldest first."""
@@ -410,6 +427,8 @@ class JournalReader:
         found: dict[str, list[tuple[Entry, Stage]]] = {}
         for query in queries:
             for row in self.rows(query):
-                stage = Stage.parse(row.recorded or Stage.NONE.status)
+                stage = recorded_stage(
+                    row.recorded or Stage.NONE.status, f"{row.model} v{row.number}: its newest event"
+                )
                 found.setdefault(row.family, []).append((entry(row), stage))
         return found

@@ -14,7 +14,7 @@ from promotion.journal.chain import digest
 from promotion.journal.journal import Journal
 from promotion.journal.records import Approval, Authority, Entry, Event, Incident
 from promotion.journal.rows import ENTRIES, EVENTS, entry, event, of_versions, record
-from promotion.journal.schema import approval, incident, model_registry, model_version_detail, promotion_event
+from promotion.journal.schema import approval, incident, model_version_detail, promotion_event
 
 _OPENED, _CLOSED = "incident", "incident closed"
 SEVERITIES = ("critical", "warning", "info")
@@ -108,7 +108,7 @@ class Reviews:
             only_open: Only those that are not closed.
         """
         mine = [incident.c.version_id == entry.id] if entry else []
-        mine += [model_registry.c.family == family] if family is not None else []
+        mine += [model_version_detail.c.family == family] if family is not None else []
         rows = self._journal.rows(_INCIDENTS.where(*mine).order_by(incident.c.id.desc()))
         versions = select(incident.c.version_id) if entry is None else [entry.id]
         said = self._said((_OPENED, _CLOSED), promotion_event.c.version_id.in_(versions)) if rows else []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Row, Select, Table, and_, or_, select
 
+from promotion.errors import RecordsAltered
 from promotion.journal import clock
 from promotion.journal.chain import detail
 from promotion.journal.records import Entry, Event, StoredReport
@@ -66,18 +67,50 @@ def record(kind: type[_Record], row: Row[Any], **given: Any) -> _Record:
 
 def entry(row: Row[Any]) -> Entry:
     """A row of `ENTRIES`."""
-    return record(Entry, row, stage=Stage.parse(row.status))
+    return record(Entry, row, stage=recorded_stage(row.status, f"{row.model} v{row.number}"))
 
 
 def event(row: Row[Any]) -> Event:
     """A row of `EVENTS`."""
-    stages = {"from_stage": Stage.parse(row.from_status), "to_stage": Stage.parse(row.to_status)}
-    return record(Event, row, **stages, details=json.loads(row.details))
+    where = f"event {row.sequence}"
+    stages = {f"{end}_stage": recorded_stage(getattr(row, f"{end}_status"), where) for end in ("from", "to")}
+    try:
+        details = json.loads(row.details)
+    except ValueError:
+        details = None
+    if not isinstance(details, dict) or not isinstance(row.sequence, int):
+        raise _altered(where, "its details are no JSON object, or its place is no number")
+    return record(Event, row, **stages, details=details)
 
 
 def stored(row: Row[Any]) -> StoredReport:
     """A row of `REPORTS`."""
-    return record(StoredReport, row, target=Stage.parse(row.target))
+    return record(StoredReport, row, target=recorded_stage(row.target, f"gate report {row.id}"))
+
+
+def recorded_stage(text: str, where: str) -> Stage:
+    """A stage as the journal holds it.
+
+    Args:
+        text: Its spelling there.
+        where: Names the row.
+
+    Raises:
+        RecordsAltered: It is none.
+    """
+    try:
+        return Stage.parse(text)
+    except ValueError as error:
+        raise _altered(where, str(error)) from error
+
+
+def _altered(where: str, what: str) -> RecordsAltered:
+    found = f"{where}: {what}"
+    return RecordsAltered(
+        f"{found}: the journal was changed by SQL; nothing moves until the recorded value is back (or the database is "
+        "restored); python scripts/audit.py verify lists what differs",
+        found=[found],
+    )
 
 
 def insert(connection: Connection, table: Table, values: Mapping[str, Any]) -> int:

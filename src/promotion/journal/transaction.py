@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql
 from promotion.journal import clock
 from promotion.journal.chain import FIELDS, GENESIS, canonical, link_event, moment
 from promotion.journal.records import Authority, Entry, Known, RuleSet
-from promotion.journal.rows import ENTRIES, MOVES, entry, insert
+from promotion.journal.rows import ENTRIES, MOVES, entry, insert, recorded_stage
 from promotion.journal.schema import (
     checkpoint,
     gate_report,
@@ -170,7 +170,7 @@ class FamilyTransaction:
             .order_by(promotion_event.c.sequence.desc())
             .limit(1)
         )
-        return Stage.parse(self.connection.execute(last).scalar() or Stage.NONE.status)
+        return recorded_stage(self.connection.execute(last).scalar() or Stage.NONE.status, "a version's newest event")
 
     def _first(self, *conditions: ColumnElement[bool]) -> Entry | None:
         row = self.connection.execute(ENTRIES.where(*conditions)).first()

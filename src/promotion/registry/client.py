@@ -26,7 +26,7 @@ from promotion.registry.contract import (
     with_whole_stages,
     without_password,
 )
-from promotion.registry.failures import only_refusals, registry_error
+from promotion.registry.failures import only_refusals, registry_error, shown_stage
 from promotion.registry.stages import Stage
 
 PAGE = 1000
@@ -280,7 +280,7 @@ def _version(item: Any) -> ModelVersion:
     return ModelVersion(
         model=item.name,
         number=int(item.version),
-        stage=Stage.parse(item.current_stage or Stage.NONE),
+        stage=shown_stage(f"{item.name} v{item.version}", item.current_stage or Stage.NONE),
         status=item.status,
         source=item.source or "",
         run_id=item.run_id or None,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -15,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
+from promotion.config.secrets import is_secret_name
 from promotion.errors import UnknownModel, UnknownVersion, UsageError
 from promotion.registry.stages import Stage
 
@@ -194,12 +196,15 @@ def with_whole_stages(
     ]
 
 
+_PARAMETER = re.compile(r"(?<=[?&])([^=&#]+)=[^&#]*")
+
+
 def without_password(uri: str) -> str:
     """The URI as it may be shown: credentials inside it are masked."""
     parts = urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
+    if "@" in parts.netloc:
+        uri = urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
+    return _PARAMETER.sub(lambda found: f"{found[1]}=***" if is_secret_name(found[1]) else found[0], uri)
 
 
 def as_logged(metrics: Mapping[str, float | str]) -> dict[str, float]:

@@ -15,6 +15,7 @@ from promotion.errors import (
     RegistryUnreachable,
 )
 from promotion.registry.retry import HINT, is_representer_error
+from promotion.registry.stages import Stage
 
 _LONGEST = 300
 # First match decides: what a store's message contains, the error it means, and what helps.
@@ -86,6 +87,18 @@ def registry_error(place: str, error: Exception) -> RegistryError:
         if re.search(pattern, str(error), re.IGNORECASE):
             return kind(f"{place}: {summary}; {remedy}")
     return RegistryBroken(f"{place}: {summary}")
+
+
+def shown_stage(version: str, text: str) -> Stage:
+    """The stage a store says a version is in.
+
+    Raises:
+        RegistryBroken: It is none that MLflow knows: somebody wrote SQL.
+    """
+    try:
+        return Stage.parse(text)
+    except ValueError as error:
+        raise RegistryBroken(f"{version}: MLflow's database says {error}: repair the row there") from error
 
 
 @contextmanager

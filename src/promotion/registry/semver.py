@@ -9,12 +9,16 @@ from promotion.errors import UsageError
 
 FIRST = "1.0.0"
 _SEMANTIC = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
+_LONGEST = 64
+"""Characters of a semantic version."""
+_LARGEST = 2**31 - 1
+"""Of MLflow's numbers, as databases keep them."""
 _EXPECTED = "expected MLflow's number (3) or a semantic version (1.2.0)"
 
 
 def is_semantic(text: str) -> bool:
     """Whether the text is MAJOR.MINOR.PATCH (https://semver.org, without pre-release and build)."""
-    return _SEMANTIC.fullmatch(text) is not None
+    return len(text) <= _LONGEST and _SEMANTIC.fullmatch(text) is not None
 
 
 def require_semantic(text: str) -> str:
@@ -34,14 +38,14 @@ def parse_version(text: str | int) -> int | str:
     Raises:
         UsageError: It is neither.
     """
-    if isinstance(text, int):
+    if isinstance(text, int) and 0 <= text <= _LARGEST:
         return text
-    name = text.strip().removeprefix("v")
-    if name.isdecimal() and int(name) > 0:
+    name = str(text).strip().removeprefix("v")
+    if name.isdecimal() and len(name) <= len(str(_LARGEST)) and 0 < int(name) <= _LARGEST:
         return int(name)
     if is_semantic(name):
         return name
-    raise UsageError(f"{text!r} is no version: {_EXPECTED}")
+    raise UsageError(f"{str(text)[:_LONGEST]!r} is no version: {_EXPECTED}")
 
 
 def next_minor(known: Iterable[str]) -> str:

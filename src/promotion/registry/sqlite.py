@@ -11,12 +11,13 @@ import os
 import sqlite3
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from promotion.errors import RegistryBroken
 from promotion.registry.contract import (
     ModelVersion,
     RegisteredModel,
@@ -342,8 +343,13 @@ def _versions(store: sqlite3.Connection, wanted: str, *parameters: str | int | N
     tags: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
     for name, number, key, value in store.execute(_TAGS_OF_WANTED):
         tags[name, number][key] = value
-    return [
-        ModelVersion(
+    return [_read(row, tags) for row in store.execute(_ROWS_OF_WANTED)]
+
+
+def _read(row: tuple[Any, ...], tags: Mapping[tuple[str, int], dict[str, str]]) -> ModelVersion:
+    name, number, stage, status, source, run_id, created, updated, description = row
+    try:
+        return ModelVersion(
             model=name,
             number=number,
             stage=Stage.parse(stage),
@@ -352,8 +358,8 @@ def _versions(store: sqlite3.Connection, wanted: str, *parameters: str | int | N
             run_id=run_id or None,
             created_at=from_milliseconds(created),
             updated_at=from_milliseconds(updated),
-            tags=tags[name, number],
+            tags=tags.get((name, number), {}),
             description=description,
         )
-        for name, number, stage, status, source, run_id, created, updated, description in store.execute(_ROWS_OF_WANTED)
-    ]
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:  # SQLite keeps any text in any column
+        raise RegistryBroken(f"{name} v{number}: MLflow's database says {error}: repair the row there") from error

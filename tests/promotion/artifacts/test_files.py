@@ -174,6 +174,14 @@ def test_a_full_disk_is_named(sqlite_registry: SqliteRegistry, monkeypatch: pyte
         pass
 
 
+@pytest.mark.parametrize(("uri", "told"), [("http://[::1/x", "its artifact's address is none"), ("", "does not say")])
+def test_an_address_that_is_none_is_named(sqlite_registry: SqliteRegistry, uri: str, told: str) -> None:
+    """Nor is the present folder taken for a version that has no address."""
+    version = sqlite_registry.version("forest", 2)
+    with pytest.raises(ArtifactMissing, match=f"forest v2: .*{told}"), local_artifact(Placed(uri), version):
+        pass
+
+
 @pytest.mark.parametrize("uri", ["/nowhere/model", "file:///nowhere/model", "nowhere"])
 def test_a_missing_artifact_is_named(sqlite_registry: SqliteRegistry, uri: str) -> None:
     """Version, place and remedy in one line."""

@@ -211,6 +211,23 @@ HANDIWORK = {
         "UPDATE incident SET severity = 'info'",
         "incident 1: its row's severity is info, its events say critical: changed by SQL",
     ),
+    "incident's summary": (
+        "UPDATE incident SET summary = 'a typing error'",
+        "incident 1: its row's summary is a typing error, its events say wrong: changed by SQL",
+    ),
+    "who opened it": (
+        "UPDATE incident SET opened_by = 'eve'",
+        "incident 1: its row's opened_by is eve, its events say otto",
+    ),
+    "when": ("UPDATE incident SET opened_at = '2020-01-01 00:00:00.000000'", "incident 1: its row's opened_at is 2020"),
+    "resolution": (
+        "UPDATE incident SET resolution = 'nothing was wrong', closed_by = 'bea'",
+        "incident 1: its row's resolution is nothing was wrong, its events say rolled back",
+    ),
+    "evidence of an approval": (
+        "UPDATE approval SET gate_report_id = 2 WHERE id = 1",
+        r"approval 1 \(business, bea\): its row's gate_report_id is 2, its statement and its event say 1",
+    ),
     "deleted incident": ("DELETE FROM incident", "incident 1: missing"),
 }
 """SQL that touches no event, and a finding that must result."""

@@ -199,6 +199,9 @@ ATTACKS = {
     "signature": f"{VERSION} signature = 'none' WHERE mlflow_version = 3",
     "approver": "UPDATE approval SET approver = 'dora'",
     "incident closed": "UPDATE incident SET closed_at = opened_at, closed_by = 'eve'",
+    "incident's summary": "UPDATE incident SET summary = 'a typing error'",
+    "stage of an event": "UPDATE promotion_event SET to_status = 'gone' WHERE to_status = 'staging'",
+    "details of an event": "UPDATE promotion_event SET details = '[]' WHERE to_status = 'staging'",
     "report": "UPDATE gate_report SET report = '{}' WHERE id = 1",
     "event's time": "UPDATE promotion_event SET at = '2020-01-01 00:00:00.000000' WHERE to_status = 'staging'",
 }

@@ -96,6 +96,38 @@ def test_a_package_that_only_an_extra_brings_is_named_with_it(package: str, extr
     assert told == result.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [(["--reason", "caf\udce9"], r"'caf\udce9': no text in UTF-8"), (["--page", ""], "expected a file")],
+)
+def test_what_can_be_neither_recorded_nor_written_is_a_usage_error(arguments: list[str], told: str) -> None:
+    """Bytes that are no text, and nothing where a file is asked for."""
+
+    @command()
+    @click.option("--reason")
+    @click.option("--page", type=click.Path(dir_okay=False, path_type=Path))
+    def main(**_given: object) -> None:
+        raise AssertionError
+
+    result = RUNNER.invoke(main, arguments)
+
+    assert (2, "") == (result.exit_code, result.stdout)
+    assert told in result.stderr
+
+
+def test_a_failure_of_the_system_says_of_which_file() -> None:
+    """However long its name is."""
+
+    @command()
+    def main() -> None:
+        Path("x" * 9000).write_text("")
+
+    result = RUNNER.invoke(main)
+
+    assert 1 == result.exit_code
+    assert f"{'x' * 200}…: File name too long: check the path, its rights and the disk\n" == result.stderr
+
+
 def test_every_package_of_an_extra_is_known_by_the_name_it_is_imported_by() -> None:
     """What pyproject.toml lists, except what is imported by the server's image alone or comes with the core as well."""
     extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"][

@@ -103,6 +103,17 @@ def test_a_user_without_a_home_folder_is_told_what_to_set(installed: Path, monke
         Settings.from_environment()
 
 
+@pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"])
+def test_an_address_that_is_none_is_named_by_its_variable(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands in it may be a password, and is not shown."""
+    monkeypatch.setenv(variable, "https://anna:secret@[::1/x")
+
+    with pytest.raises(UsageError, match=f"{variable} is no address") as refused:
+        Settings.from_environment()
+
+    assert "secret" not in str(refused.value)
+
+
 @pytest.mark.usefixtures("installed")
 def test_what_only_a_checkout_has_is_named() -> None:
     """Which file, what for, and what to do."""

@@ -12,10 +12,10 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from tests.promotion.factories import a_journal, a_version, promote, read_only, rows, small_disk
+from tests.promotion.factories import a_journal, a_registration, a_version, promote, read_only, rows, small_disk
 
 from promotion.config.settings import REPOSITORY
-from promotion.errors import JournalError, JournalLocked, UsageError
+from promotion.errors import JournalError, JournalLocked, RecordsAltered, UsageError
 from promotion.journal.database import Database
 from promotion.journal.schema import REVISION, metadata
 
@@ -220,6 +220,8 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
         ("oracle://db", "SQLite or PostgreSQL"),
         ("sqlite://", "file"),
         ("sqlite:///:memory:", "file"),
+        ("postgresql+psycopg://anna:secret@db:port/journal", "not a database URL"),
+        ("mysql://db/journal?password=secret", "SQLite or PostgreSQL, not in mysql"),
     ],
 )
 def test_a_wrong_url_is_a_usage_error(url: str, complaint: str) -> None:
@@ -229,6 +231,17 @@ def test_a_wrong_url_is_a_usage_error(url: str, complaint: str) -> None:
 
     assert 2 == refused.value.exit_code
     assert "secret" not in str(refused.value)
+
+
+def test_a_row_that_holds_what_none_of_ours_does_is_altered(tmp_path: Path) -> None:
+    """SQLite keeps any text in any column; whoever reads it refuses in one line."""
+    journal = a_journal(tmp_path)
+    journal.register("churn", [(a_version(), a_registration("1" * 64, None))], actor="anna", semver=None)
+    with closing(sqlite3.connect(tmp_path / "promotion.db")) as session, session:
+        session.execute("UPDATE model_version_detail SET registered_at = 'yesterday'")
+
+    with pytest.raises(RecordsAltered, match=r"holds what no row of ours does .*yesterday.*changed by SQL"):
+        journal.entries("churn")
 
 
 def test_a_dead_postgresql_is_one_clear_line_without_the_password() -> None:

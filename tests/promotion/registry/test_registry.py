@@ -290,6 +290,30 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
         SqliteRegistry(f"sqlite:///{tmp_path}", tmp_path).models()
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "told"),
+    [
+        ("current_stage", "Limbo", "unknown stage 'Limbo'"),
+        ("creation_time", "yesterday", "unsupported operand"),
+        ("last_updated_time", "9" * 30, "timestamp out of range"),
+    ],
+)
+def test_a_row_that_mlflow_did_not_write_is_named(
+    seeded_database: Path, tmp_path: Path, column: str, value: str, told: str
+) -> None:
+    """SQLite keeps any text in any column; one line says which version's row it is."""
+    path = tmp_path / "mlflow.db"
+    shutil.copy(seeded_database, path)
+    with closing(sqlite3.connect(path)) as store, store:
+        store.execute(
+            f"UPDATE model_versions SET {column} = ? WHERE name = 'forest' AND version = 2",  # noqa: S608  # a case
+            (value,),
+        )
+
+    with pytest.raises(RegistryBroken, match=f"forest v2: MLflow's database says {told}"):
+        SqliteRegistry(f"sqlite:///{path}", path).version("forest", 2)
+
+
 def test_a_locked_database_is_unreachable_not_empty(
     seeded_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -437,6 +461,7 @@ def test_a_password_in_the_uri_is_masked() -> None:
     """Messages show where, never with which password."""
     assert "http://***@h:5000/x" == without_password("http://anna:secret@h:5000/x")
     assert "sqlite:////srv/mlflow.db" == without_password("sqlite:////srv/mlflow.db")
+    assert "mysql://h/x?a=b&ssl_key=***&password=***" == without_password("mysql://h/x?a=b&ssl_key=k&password=secret")
 
 
 def test_many_reads_at_once_say_what_single_ones_say(registry: Registry) -> None:

@@ -98,6 +98,18 @@ def test_a_model_that_another_file_claims_is_compared_with_its_own_past(ruled: R
     assert SAID in map(str, found)
 
 
+def test_a_models_family_is_what_the_chain_says(ruled: Rules) -> None:
+    """Another name in its row hides no change of the rules."""
+    ruled.promote(1)
+    ruled.promote(2, rules(LOOSE))
+    with ruled.journal.database.write() as connection:
+        connection.execute(text("INSERT INTO family SELECT 'elsewhere', created_at FROM family"))
+        connection.execute(text("UPDATE model_registry SET family = 'elsewhere'"))
+
+    assert {"churn": "churn"} == ruled.journal.homes()
+    assert [SAID] == ruled.told()[2]
+
+
 @pytest.mark.parametrize(
     ("statement", "finding"),
     [
