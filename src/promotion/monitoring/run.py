@@ -24,6 +24,7 @@ from promotion.monitoring.observe.reference import read_reference
 from promotion.monitoring.report.history import known_versions, record_run
 from promotion.monitoring.report.page import EARLIER, write_monitoring_page
 from promotion.monitoring.thresholds import Finding, LevelName, judge, worst
+from promotion.monitoring.watched_contract import watched_contract
 
 ALERTS_SHOWN = timedelta(days=30)
 """How far back the page shows alerts."""
@@ -138,7 +139,9 @@ def run_monitor(
     folders = options.exports or [
         folder for folder in [default_export(settings, config.family)] if (folder / MANIFEST).is_file()
     ]
-    known = known_versions(journal, config.family, [read_reference(folder, config.classes) for folder in folders])
+    received = None if config.has_contract else watched_contract(config, settings.home, folders)
+    classes = config.classes if received is None else list(received.classes)
+    known = known_versions(journal, config.family, [read_reference(folder, classes) for folder in folders])
     watch = Watch(
         config=config,
         source=options.source,
@@ -147,6 +150,7 @@ def run_monitor(
         labels=options.labels,
         engine=options.engine,
         prometheus=options.prometheus,
+        received=received,
     )
     observations = observe_forecasts(watch, known) if config.is_forecast else observe(watch, known)
     findings = [judge(observation, policy) for observation in observations]

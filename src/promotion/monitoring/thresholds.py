@@ -15,7 +15,7 @@ from promotion.monitoring.observe.observation import Drift, Observation, Reading
 LevelName = Literal["critical", "warning", "info"]
 LEVELS: tuple[LevelName, ...] = ("critical", "warning", "info")
 """Worst first."""
-RISING = frozenset({"rmspe", "mae"})
+RISING = frozenset({"rmspe", "rmse", "mae"})
 """Metrics that measure an error: more is worse."""
 _LEADING = frozenset({"accuracy", "rmspe"})
 
@@ -125,7 +125,7 @@ def _stage(observation: Observation) -> Iterator[Finding]:
 def _performance(observation: Observation, monitoring: Monitoring) -> Iterator[Finding]:
     for name, reading in observation.metrics.items():
         bounds = _levels(monitoring.rmspe_rise) if name in RISING else _bounds(monitoring, "accuracy_drop")
-        if name == "mae":
+        if name in {"mae", "rmse"}:
             continue  # in the target's unit, for which there is no bound that suits every family
         if name not in _LEADING:
             # The thresholds name the accuracy; a loss in another metric is worth a word, not an alarm.

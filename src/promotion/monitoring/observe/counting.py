@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from promotion.config.training import Column
 from promotion.data.arrays import FloatArray, IntArray
+from promotion.export.contract import FeatureRules
 from promotion.monitoring.observe.labels import UNKNOWN, Labels
-from promotion.monitoring.observe.log_rows import Block
+from promotion.monitoring.observe.log_rows import Block, log_schema
 from promotion.monitoring.observe.reference import Reference
 
 ROLES = ("champion", "challenger", "shadow")
@@ -41,7 +41,7 @@ class CountingPlan:
         family: Whose rows.
         features: Columns of its features, by name.
         references: Classes of values by registered model and version; without one, drift is not counted.
-        classes: Number of classes of the target.
+        classes: Number of classes of the target; none of a regression.
         since: Start of the window.
         until: Its end.
         earliest: How far back labelled rows are collected.
@@ -50,7 +50,7 @@ class CountingPlan:
     """
 
     family: str
-    features: Mapping[str, Column]
+    features: Mapping[str, FeatureRules]
     references: Mapping[tuple[str, int], Reference]
     classes: int
     since: datetime
@@ -58,6 +58,12 @@ class CountingPlan:
     earliest: datetime
     slices: int
     labels: Labels | None = None
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """Of the log's rows."""
+        texts = [name for name, rules in self.features.items() if rules.type == "text"]
+        return log_schema(self.names, texts, is_regression=not self.classes)
 
     @cached_property
     def names(self) -> list[str]:
@@ -80,7 +86,8 @@ class Tally:
         first: Time of the oldest row in the window, microseconds since 1970; None without rows.
         last: Of the newest.
         times: Of all rows since the earliest, where labels are given; microseconds.
-        labelled: Of the labelled rows among them: time, predicted class, label, probability; one array a block.
+        labelled: Of the labelled rows among them: time, predicted class, label, probability; one array a block. Of a
+            regression the numbers stand for all three.
     """
 
     rows: IntArray
@@ -93,7 +100,7 @@ class Tally:
     first: int | None = None
     last: int | None = None
     times: list[IntArray] = field(default_factory=list)
-    labelled: list[tuple[IntArray, IntArray, IntArray, FloatArray]] = field(default_factory=list)
+    labelled: list[tuple[IntArray, Any, Any, FloatArray]] = field(default_factory=list)
 
     @classmethod
     def empty(cls, plan: CountingPlan, reference: Reference | None) -> Self:
@@ -191,6 +198,11 @@ def _count(tally: Tally, plan: CountingPlan, reference: Reference | None, rows: 
     place = (times - since) * plan.slices // (_microseconds(plan.until) - since)
     tally.rows += np.bincount(place, minlength=plan.slices)
     _count_features(tally, plan, reference, rows)
+    if not plan.classes:
+        if reference is not None and tally.probability is not None:
+            tally.probability += reference.probability.count(_floats(rows["prediction"]))
+        _count_latency(tally, rows, place)
+        return
     chosen = _numbers(rows["class"])
     known = (chosen >= 0) & (chosen < plan.classes)
     tally.classes += np.bincount(np.where(known, chosen, plan.classes), minlength=plan.classes + 1)
@@ -204,14 +216,20 @@ def _count_features(tally: Tally, plan: CountingPlan, reference: Reference | Non
     if isinstance(features, pa.ChunkedArray):  # of no rows at all
         return
     for column, (name, allowed) in enumerate(plan.features.items()):
-        values = _floats(pc.struct_field(features, name))
+        cells = pc.struct_field(features, name)
+        if allowed.type == "text":
+            tally.missing[column] += cells.null_count
+            if reference is not None and name in reference.features:
+                tally.values[name] += reference.features[name].count_texts(cells)
+            continue
+        values = _floats(cells)
         tally.missing[column] += np.isnan(values).sum()
         tally.outside[column] += _outside(values, allowed)
         if reference is not None and name in reference.features:
             tally.values[name] += reference.features[name].count(values)
 
 
-def _outside(values: FloatArray, allowed: Column) -> int:
+def _outside(values: FloatArray, allowed: FeatureRules) -> int:
     # Comparisons with NaN, a row without a value, are false: neither is outside.
     outside = np.zeros(len(values), dtype=np.bool_)
     if allowed.minimum is not None:
@@ -236,6 +254,11 @@ def _count_latency(tally: Tally, rows: pa.Table, place: IntArray) -> None:
 def _collect_labelled(tally: Tally, labels: Labels, rows: pa.Table, times: IntArray) -> None:
     tally.times.append(times)
     label = labels.of(rows["request_id"], pc.fill_null(rows["row"], 0))
+    if "class" not in rows.column_names:
+        known, answered = ~np.isnan(label), _floats(rows["prediction"])
+        if known.any():
+            tally.labelled.append((times[known], answered[known], label[known], answered[known]))
+        return
     known = label != UNKNOWN
     if known.any():
         chosen, probability = _numbers(rows["class"]), _floats(rows["probability"])

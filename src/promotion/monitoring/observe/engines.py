@@ -102,5 +102,5 @@ def _apart(part: Part, plan: CountingPlan) -> tuple[Count, str | None]:
 
 
 def _count_part(total: Count, part: Part, plan: CountingPlan) -> None:
-    for block in read(part, plan.names):
+    for block in read(part, plan.names, plan.schema):
         total.take(plan, block)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,14 @@ from promotion.gates.evidence import Interval
 from promotion.monitoring.observe.counting import CountingPlan, Tally, latency_quantile, parse_moment
 from promotion.monitoring.observe.drift import compare_distributions, unknown
 from promotion.monitoring.observe.observation import Drift, Quality, Reading, Service, Slice
-from promotion.monitoring.observe.performance import concept, confusion, performance_scores, readings, roc_auc
+from promotion.monitoring.observe.performance import (
+    concept,
+    confusion,
+    error_readings,
+    performance_scores,
+    readings,
+    roc_auc,
+)
 from promotion.monitoring.observe.prometheus import Trend
 from promotion.monitoring.observe.reference import Bins, Reference
 
@@ -40,8 +48,8 @@ class Labelled:
     until: datetime
     rows: int
     times: IntArray
-    chosen: IntArray
-    label: IntArray
+    chosen: Any
+    label: Any
     probability: FloatArray
 
     @property
@@ -88,6 +96,8 @@ def performance(
         held_out: Rows these were measured on, by predicted class; empty when that is not known.
         minimum: Labelled rows below which a reading is not enough.
     """
+    if not names:
+        return error_readings(found.chosen - found.label if found else np.empty(0), reference, minimum), {}
     none = np.empty(0, dtype=np.int64)
     chosen, label = (found.chosen, found.label) if found else (none, none)
     probability = found.probability if found else np.empty(0)
@@ -111,7 +121,8 @@ def drifts(
     rows = int(tally.rows.sum())
     if reference is None:
         unseen = [unknown(name, "feature", rows, minimum_rows=minimum) for name in plan.features]
-        return [*unseen, unknown("predicted class", "prediction", rows, minimum_rows=minimum)]
+        answer = "predicted class" if names else "predicted value"
+        return [*unseen, unknown(answer, "prediction", rows, minimum_rows=minimum)]
 
     def against(name: str, bins: Bins, live: IntArray, labels: Sequence[str], *, is_feature: bool) -> Drift:
         return compare_distributions(
@@ -128,11 +139,13 @@ def drifts(
         for name, bins in reference.features.items()
     ]
     # No row is without a class: the place for missing values is there for features only.
-    classes = np.append(tally.classes, 0)
-    found.append(against("predicted class", reference.classes, classes, [*names, "other", "missing"], is_feature=False))
+    if names:
+        answered, labels = np.append(tally.classes, 0), [*names, "other", "missing"]
+        found.append(against("predicted class", reference.classes, answered, labels, is_feature=False))
     if tally.probability is not None:
         bins = reference.probability
-        found.append(against("probability", bins, tally.probability, bins.labels, is_feature=False))
+        answer = "probability" if names else "predicted value"
+        found.append(against(answer, bins, tally.probability, bins.labels, is_feature=False))
     return found
 
 
@@ -214,7 +227,10 @@ def _labelled_trend(found: Labelled | None, count: int, classes: int) -> list[Sl
         inside = place == number
         labelled = int(inside.sum())
         values: dict[str, float | None] = {}
-        if labelled >= _LEAST_IN_A_STEP:
+        if labelled >= _LEAST_IN_A_STEP and not classes:
+            errors = found.chosen[inside] - found.label[inside]
+            values |= {"rmse": float(np.sqrt((errors**2).mean())), "mae": float(np.abs(errors).mean())}
+        elif labelled >= _LEAST_IN_A_STEP:
             chosen, label = found.chosen[inside], found.label[inside]
             legal = (chosen >= 0) & (chosen < classes)
             values |= {

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from promotion.config.family import FamilyConfig
 from promotion.errors import DataError, UsageError
+from promotion.export.contract import Contract
 
 UNKNOWN = -1
 """A row without a label."""
@@ -26,18 +27,18 @@ class Labels:
 
     Attributes:
         keys: `request_id/row`, each once.
-        classes: Position of the class of each, shape (len(keys),).
+        classes: Position of the class of each, or the number that was to be predicted, shape (len(keys),).
         conflicting: Rows left out because they have two labels that differ.
         unknown: Labels left out because they are no class of the family.
     """
 
     keys: pa.Array
-    classes: NDArray[np.int64]
+    classes: NDArray[np.int64] | NDArray[np.float64]
     conflicting: int = 0
     unknown: int = 0
 
-    def of(self, request_ids: Any, rows: Any) -> NDArray[np.int64]:
-        """The label of each row, `UNKNOWN` where there is none.
+    def of(self, request_ids: Any, rows: Any) -> Any:
+        """The label of each row; `UNKNOWN`, or of numbers NaN, where there is none.
 
         Args:
             request_ids: Arrow strings, one a row.
@@ -46,10 +47,10 @@ class Labels:
         place = pc.index_in(_keys(request_ids, rows), value_set=self.keys)
         found = np.asarray(pc.fill_null(place, UNKNOWN).to_numpy(), dtype=np.int64)
         # Appended, so that a place of -1 reads as "no label".
-        return np.append(self.classes, UNKNOWN)[found]
+        return np.append(self.classes, np.nan if self.classes.dtype.kind == "f" else UNKNOWN)[found]
 
 
-def read_labels(path: Path, config: FamilyConfig) -> Labels:
+def read_labels(path: Path, config: FamilyConfig, contract: Contract | None = None) -> Labels:
     """Read the labels that have arrived.
 
     The file has `request_id`, optionally `row` (0 without it), and either `label`, or the family's target column. A
@@ -59,6 +60,7 @@ def read_labels(path: Path, config: FamilyConfig) -> Labels:
     Args:
         path: CSV or Parquet.
         config: The family.
+        contract: Its columns and classes, where its file does not state them.
 
     Raises:
         UsageError: There is no such file, or it is of another kind.
@@ -66,7 +68,7 @@ def read_labels(path: Path, config: FamilyConfig) -> Labels:
     """
     if path.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"{path}: labels come as {' or '.join(_SUFFIXES)}")
-    target = config.target.column
+    target = config.target.column if contract is None else contract.target
     table = _read(path)
     value = "label" if "label" in table.columns else target
     missing = [name for name in ("request_id", value) if name not in table.columns]
@@ -74,21 +76,25 @@ def read_labels(path: Path, config: FamilyConfig) -> Labels:
         raise DataError(
             f"{path}: column {missing[0]!r} is missing: expected request_id, row (optional), and label or {target}"
         )
-    classes = _classes(table[value], config, raw=value != "label")
+    if contract is None:
+        classes = _classes(table[value], config, raw=value != "label")
+    else:
+        classes = _answers(table[value], contract, raw=value != "label")
+    kind: type = np.int64 if contract is None or contract.classes else np.float64
     rows = table["row"] if "row" in table.columns else pd.Series(0, index=table.index)
     place = pd.to_numeric(rows, errors="coerce")
     usable = classes.notna() & place.notna() & table["request_id"].notna()
     labelled = pd.DataFrame(
         {
             "key": table["request_id"][usable].astype(str) + "/" + place[usable].astype("int64").astype(str),
-            "label": classes[usable].astype("int64"),
+            "label": classes[usable].astype(kind),
         }
     ).drop_duplicates()
     twice = labelled["key"].duplicated(keep=False)
     kept = labelled[~twice]
     return Labels(
         keys=pa.array(kept["key"], type=pa.string()),
-        classes=kept["label"].to_numpy(dtype=np.int64),
+        classes=kept["label"].to_numpy(dtype=kind),
         conflicting=int(labelled["key"][twice].nunique()),
         unknown=int((~usable).sum()),
     )
@@ -104,6 +110,21 @@ def _read(path: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         summary = " ".join(str(error).split())
         raise DataError(f"{path}: the labels cannot be read: {summary}") from error
+
+
+def _answers(given: pd.Series[Any], contract: Contract, *, raw: bool) -> pd.Series[Any]:
+    """Position of the class of each value, or the number; missing where it is none."""
+    from promotion.evaluation.received.rows import class_name
+
+    if not contract.classes:
+        numbers = pd.to_numeric(given, errors="coerce").astype(np.float64)
+        return numbers.where(np.isfinite(numbers))
+    places = {name: float(place) for place, name in enumerate(contract.classes)}
+    named = given.map(lambda value: places.get(class_name(value)), na_action="ignore").astype("Float64")
+    if raw or named[given.notna()].notna().all():
+        return named
+    positions = pd.to_numeric(given, errors="coerce")
+    return positions.where(positions.isin(range(len(places)))).astype("Float64").fillna(named)
 
 
 def _classes(given: pd.Series[Any], config: FamilyConfig, *, raw: bool) -> pd.Series[Any]:

@@ -71,28 +71,30 @@ def find_parts(source: str, earliest: datetime, *, split: bool = False) -> list[
     return parts
 
 
-def read(part: Part, features: Sequence[str]) -> Iterator[Block]:
+def read(part: Part, features: Sequence[str], schema: pa.Schema | None = None) -> Iterator[Block]:
     """The rows of one part.
 
     Args:
         part: One of `find_parts`.
         features: Names of the features to read.
+        schema: Of the rows; by default that of numbers to which a class is answered.
 
     Raises:
         DataError: The file cannot be read.
     """
     filesystem, path = _filesystem(part.url)
+    columns = schema or log_schema(features)
     try:
         with _opened(filesystem, path, part.inode) as file:
             if PurePosixPath(path).suffix == _PARQUET:
-                yield from parse_parquet(file, features)
+                yield from parse_parquet(file, columns)
             elif PurePosixPath(path).suffix == ".gz":
                 import gzip
 
                 with gzip.open(file) as lines:
-                    yield from _lines(lines, part, features)  # type: ignore[arg-type]  # reads like a file
+                    yield from _lines(lines, part, columns)  # type: ignore[arg-type]  # reads like a file
             else:
-                yield from _lines(file, part, features)
+                yield from _lines(file, part, columns)
     except (OSError, EOFError, pa.ArrowException) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise DataError(f"{part.url}: the prediction log cannot be read: {reason}") from error
@@ -144,12 +146,11 @@ def _opened(filesystem: AbstractFileSystem, path: str, inode: int | None) -> Bin
     raise FileNotFoundError(2, "it was rotated away while it was read; run it again", path)
 
 
-def _lines(file: BinaryIO, part: Part, features: Sequence[str]) -> Iterator[Block]:
+def _lines(file: BinaryIO, part: Part, schema: pa.Schema) -> Iterator[Block]:
     if part.start:
         # The line that straddles the border belongs to the share before.
         file.seek(part.start - 1)
         file.readline()
-    schema = log_schema(features)
     while part.stop is None or file.tell() < part.stop:
         room = BLOCK if part.stop is None else min(BLOCK, part.stop - file.tell())
         block = file.read(room)

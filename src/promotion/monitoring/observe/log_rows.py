@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ _SMALL = 128 << 10
 _PIECES = 8
 _BATCH = 131_072
 _MOMENT = pa.timestamp("us", "UTC")
-_REQUIRED = ("time", "request_id", "model", "version", "role", "class")
+_REQUIRED = ("time", "request_id", "model", "version", "role")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,16 @@ class Block:
     bad_lines: int
 
 
-def log_schema(features: Sequence[str]) -> pa.Schema:
-    """The columns of a log; every feature is a number, missing where it is null."""
+def log_schema(features: Sequence[str], texts: Collection[str] = (), *, is_regression: bool = False) -> pa.Schema:
+    """The columns of a log; a feature is missing where it is null.
+
+    Args:
+        features: By name; numbers.
+        texts: Those that are none.
+        is_regression: Whether a number is predicted, instead of a class.
+    """
+    answer = [("prediction", pa.float64())] if is_regression else [("class", pa.int32()), ("probability", pa.float64())]
+    kinds = [(name, pa.string() if name in texts else pa.float64()) for name in features]
     return pa.schema(
         [
             ("time", _MOMENT),
@@ -40,9 +48,8 @@ def log_schema(features: Sequence[str]) -> pa.Schema:
             ("model", pa.string()),
             ("version", pa.int32()),
             ("role", pa.string()),
-            ("features", pa.struct([(name, pa.float64()) for name in features])),
-            ("class", pa.int32()),
-            ("probability", pa.float64()),
+            ("features", pa.struct(kinds)),
+            *answer,
             ("latency_ms", pa.float64()),
         ]
     )
@@ -63,11 +70,11 @@ def is_row(line: bytes, schema: pa.Schema) -> bool:
     return bool(_parsed(line, schema).num_rows)
 
 
-def parse_parquet(file: BinaryIO, features: Sequence[str]) -> Iterator[Block]:
+def parse_parquet(file: BinaryIO, schema: pa.Schema) -> Iterator[Block]:
     """Rows of a Parquet file: features as a struct like the lines', or each in a column of its own name."""
     import pyarrow.parquet as pq
 
-    schema = log_schema(features)
+    features = [field.name for field in schema.field("features").type]
     whole = pq.ParquetFile(file)
     present = set(whole.schema_arrow.names)
     wanted = [name for name in (*schema.names, *features) if name in present]
@@ -108,16 +115,21 @@ def _arrow(block: bytes, schema: pa.Schema) -> pa.Table:
 
 def _parsed(block: bytes, schema: pa.Schema) -> pa.Table:
     """The good lines of a block, read one by one."""
-    features = [field.name for field in schema.field("features").type]
     found = []
     for line in block.splitlines():
         with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
-            found.append(_record(json.loads(line), features))
+            found.append(_record(json.loads(line), schema))
     return pa.Table.from_pylist(found, schema=schema)
 
 
-def _record(document: dict[str, Any], features: list[str]) -> dict[str, Any]:
+def _record(document: dict[str, Any], schema: pa.Schema) -> dict[str, Any]:
     given = document["features"]
+    features = {field.name: _optional if pa.types.is_string(field.type) else _number for field in _kinds(schema)}
+    answer: dict[str, Any] = (
+        {"class": _whole(document["class"]), "probability": _number(document.get("probability"))}
+        if "class" in schema.names
+        else {"prediction": _number(document["prediction"])}
+    )
     moment = datetime.fromisoformat(document["time"])
     return {
         "time": moment if moment.tzinfo else moment.replace(tzinfo=UTC),
@@ -127,11 +139,18 @@ def _record(document: dict[str, Any], features: list[str]) -> dict[str, Any]:
         "model": _text(document["model"]),
         "version": _whole(document["version"]),
         "role": _text(document["role"]),
-        "features": {name: _number(given.get(name)) for name in features},
-        "class": _whole(document["class"]),
-        "probability": _number(document.get("probability")),
+        "features": {name: read(given.get(name)) for name, read in features.items()},
+        **answer,
         "latency_ms": _number(document.get("latency_ms")),
     }
+
+
+def _kinds(schema: pa.Schema) -> list[pa.Field]:
+    return list(schema.field("features").type)
+
+
+def _optional(value: Any) -> str | None:
+    return None if value is None else _text(value)
 
 
 def _text(value: Any) -> str:
@@ -183,7 +202,7 @@ def _checked(blocks: Iterator[Block], schema: pa.Schema) -> Block:
     found = list(blocks)
     table = pa.concat_tables([block.rows for block in found]) if found else schema.empty_table()
     whole = pc.is_valid(table["time"])
-    for name in _REQUIRED[1:]:
+    for name in (*_REQUIRED[1:], "class" if "class" in schema.names else "prediction"):
         whole = pc.and_(whole, pc.is_valid(table[name]))
     kept = table.filter(whole)
     return Block(kept, sum(block.bad_lines for block in found) + table.num_rows - kept.num_rows)

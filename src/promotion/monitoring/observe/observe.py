@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import cast
 
 from promotion.config.family import FamilyConfig
 from promotion.config.policy import Monitoring
+from promotion.export.contract import Contract, contract_of
 from promotion.gates.evidence import Interval
 from promotion.monitoring.observe.counting import Answerer, Count, CountingPlan, Tally, parse_moment
 from promotion.monitoring.observe.engines import COUNTERS, CountingEngine
@@ -70,6 +72,7 @@ class Watch:
         labels: File of labels.
         engine: Who counts.
         prometheus: Address of Prometheus; None for none.
+        received: Columns and classes of a family whose file does not state them.
     """
 
     config: FamilyConfig
@@ -79,6 +82,12 @@ class Watch:
     labels: Path | None = None
     engine: CountingEngine = "pandas"
     prometheus: str | None = None
+    received: Contract | None = None
+
+    @cached_property
+    def contract(self) -> Contract:
+        """Columns and classes of the rows."""
+        return self.received or contract_of(self.config)
 
     @property
     def policy(self) -> Monitoring:
@@ -111,7 +120,7 @@ def observe(watch: Watch, known: KnownVersion) -> list[Observation]:
         UsageError: There is no log, or no file of labels.
         DataError: One of them cannot be read.
     """
-    labels = read_labels(watch.labels, watch.config) if watch.labels else None
+    labels = read_labels(watch.labels, watch.config, watch.received) if watch.labels else None
     plan = _plan(watch, known, labels)
     count = COUNTERS[watch.engine](watch.source, plan.earliest, plan)
     serving = _serving(count, known)
@@ -142,9 +151,9 @@ def _plan(watch: Watch, known: KnownVersion, labels: Labels | None) -> CountingP
     since = watch.until - watch.window
     return CountingPlan(
         family=watch.config.family,
-        features={name: watch.config.data.columns[name] for name in watch.config.features},
+        features=watch.contract.columns,
         references=known.references,
-        classes=len(watch.config.classes),
+        classes=len(watch.contract.classes),
         since=since,
         until=watch.until,
         earliest=since - watch.policy.label_delay if labels else since,
@@ -178,7 +187,7 @@ def _service(watch: Watch, plan: CountingPlan, count: Count) -> tuple[Service, T
 
 
 def _observation(seen: _Seen, answerer: Answerer, tally: Tally) -> Observation:
-    known, plan, policy, names = seen.known, seen.plan, seen.watch.policy, seen.watch.config.classes
+    known, plan, policy, names = seen.known, seen.plan, seen.watch.policy, seen.watch.contract.classes
     version = (answerer.model, answerer.version)
     reference = known.references.get(version)
     promoted = known.metrics.get(version) or (reference.metrics if reference else {})
@@ -221,8 +230,9 @@ def _lately(
     version = (answerer.model, answerer.version)
     if answerer.role != "champion" or version != seen.known.production or live_since is None:
         return {}
+    accuracy = metrics.get("accuracy")
     return {
-        "accuracy": accuracy_lately(labelled, metrics["accuracy"], watch.policy, live_since),
+        **({"accuracy": accuracy_lately(labelled, accuracy, watch.policy, live_since)} if accuracy else {}),
         **service_lately(
             watch.prometheus, Served(watch.config.family, *version), watch.policy, live_since, watch.until
         ),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from promotion.monitoring.observe.observation import Reading
 RESAMPLES = 2000
 _BINARY = 2
 _SEED = 20261121
+_NORMAL = float(norm.ppf((1 + CONFIDENCE) / 2))
 
 
 def confusion(chosen: IntArray, label: IntArray, classes: int) -> IntArray:
@@ -185,6 +187,27 @@ def _known(share: float | None, rows: int) -> Interval | None:
     if share is None:
         return None
     return Interval(*wilson(round(share * rows), rows)) if rows else Interval(share, share, share)
+
+
+def error_readings(errors: FloatArray, reference: Mapping[str, Interval], minimum: int) -> dict[str, Reading]:
+    """Errors of a regression with 95 % intervals of the mean (of the squares, for the root of their mean).
+
+    Args:
+        errors: Predicted minus true, shape (rows,); NaN for a prediction that is none.
+        reference: Values at promotion by name.
+        minimum: Labelled rows below which a reading is not enough.
+    """
+    rows, found = len(errors), {}
+    of: dict[str, tuple[FloatArray, Callable[[Any], Any]]]
+    of = {"rmse": (errors**2, np.sqrt), "mae": (np.abs(errors), float)}
+    for name, (losses, ending) in of.items():
+        value = None
+        if rows > 1:
+            mean, reach = losses.mean(), _NORMAL * losses.std(ddof=1) / np.sqrt(rows)
+            low, high = float(ending(max(mean - reach, 0.0))), float(ending(mean + reach))
+            value = float(ending(mean)), low, high
+        found[name] = reading(value, reference.get(name), rows, enough=rows >= minimum)
+    return found
 
 
 def reading(

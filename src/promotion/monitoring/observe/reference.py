@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from promotion.data.arrays import FloatArray, IntArray
 from promotion.errors import DataError, UsageError
@@ -32,11 +34,13 @@ class Bins:
         edges: Of a measured column: lower edge of each class and upper edge of the last, strictly rising; what lies
             outside counts for the class at that end.
         codes: Of a column of codes: the codes, rising.
+        texts: Of a column of texts: the most frequent ones.
     """
 
     counts: IntArray
     edges: FloatArray | None = None
     codes: FloatArray | None = None
+    texts: tuple[str, ...] | None = None
 
     @classmethod
     def measured(cls, edges: Any, counts: Any, missing: float = 0.0) -> Self:
@@ -59,6 +63,15 @@ class Bins:
         by_code = sorted((float(code), int(count)) for code, count in counts.items())
         found = np.array([*(count for _, count in by_code), 0], dtype=np.float64)
         return cls(_with_missing(found, missing), codes=np.array([code for code, _ in by_code]))
+
+    def count_texts(self, values: pa.Array) -> IntArray:
+        """How many of some texts fall into each class; null is a row without a value."""
+        known = self.texts or ()
+        place = pc.fill_null(pc.index_in(values, value_set=pa.array(known, type=pa.string())), len(known))
+        counts = np.bincount(np.asarray(place, dtype=np.int64), minlength=len(self.counts))
+        counts[len(known)] -= values.null_count
+        counts[-1] += values.null_count
+        return np.asarray(counts, dtype=np.int64)
 
     def count(self, values: FloatArray) -> IntArray:
         """How many of some values fall into each class.
@@ -83,6 +96,8 @@ class Bins:
     @property
     def labels(self) -> list[str]:
         """What each class holds, in words."""
+        if self.texts is not None:
+            return [*self.texts, "other", "missing"]
         if self.edges is None:
             codes = self.codes if self.codes is not None else ()
             return [*(f"{code:g}" for code in codes), "other", "missing"]
@@ -105,7 +120,8 @@ class Reference:
         features: By name.
         missing: Share of rows without a value, by feature.
         labels: Held-out rows the version gave each class, in the classes' order.
-        probability: Of the same rows; of the positive class of two, of the predicted one of more.
+        probability: Of the same rows; of the positive class of two, of the predicted one of more. Of a regression the
+            numbers that are predicted.
         metrics: Value on the held-out rows by name, with its interval.
     """
 
@@ -163,8 +179,8 @@ def read_reference(folder: Path, classes: list[str]) -> Reference:
 
 def _parse(manifest: Manifest, document: Any, folder: Path, classes: list[str]) -> Reference:
     features, predictions, rows = document["features"], document["predictions"], int(document["rows"])
-    given: Mapping[str, int] = predictions["labels"]
-    probability = predictions["probability"]
+    given: Mapping[str, int] = predictions["labels"] if classes else {}
+    answer = predictions["probability" if classes else "value"]
     return Reference(
         model=manifest.model,
         version=manifest.version,
@@ -174,7 +190,7 @@ def _parse(manifest: Manifest, document: Any, folder: Path, classes: list[str]) 
         features={name: _bins(found, rows) for name, found in features.items()},
         missing={name: float(found["missing"]) for name, found in features.items()},
         labels={name: int(given.get(name, 0)) for name in classes},
-        probability=Bins.measured(probability["edges"], probability["counts"]),
+        probability=Bins.measured(answer["edges"], answer["counts"]),
         metrics={
             name: Interval(float(found["value"]), float(found["low"]), float(found["high"]))
             for name, found in document.get("metrics", {}).items()
@@ -187,6 +203,10 @@ def _bins(found: Mapping[str, Any], rows: int) -> Bins:
     if not 0 <= missing <= 1 or rows < 1:
         message = f"a missing share of {missing} in {rows} rows"
         raise ValueError(message)
+    if "texts" in found:
+        texts = {str(text): int(count) for text, count in found["texts"].items()}
+        counts = np.array([*texts.values(), int(found["others"])], dtype=np.float64)
+        return Bins(_with_missing(counts, missing), texts=tuple(texts))
     if "codes" in found:
         return Bins.coded(found["codes"], missing)
     return Bins.measured(found["edges"], found["counts"], missing)
