@@ -16,15 +16,25 @@ _PLAIN = re.compile(rf"{_ATOM}(?:\.{_ATOM})*(?:\[bot\])?(?:\+[^@]*)?(?:@[\w.:\[\
 """An account or address without what mail programs leave out or take apart: quotes, comments, a second dot or @."""
 
 
+_LONGEST, _SHOWN = 256, 40
+
+
 def actor() -> str:
     """The person behind this process.
 
     `PROMOTION_ACTOR` if set, else the person who started the Jenkins build (`BUILD_USER_ID`, set by the build-user-vars
     plugin), else the login name with the host's.
+
+    Raises:
+        UsageError: The variable holds what no journal can keep: bytes that are no UTF-8, or hundreds of letters.
     """
-    named = os.environ.get("PROMOTION_ACTOR") or os.environ.get("BUILD_USER_ID")
-    if named:
-        return named
+    for variable in ("PROMOTION_ACTOR", "BUILD_USER_ID"):
+        if named := os.environ.get(variable):
+            if len(named) > _LONGEST or any("\ud800" <= letter <= "\udfff" for letter in named):
+                raise UsageError(
+                    f"{variable} is {named[:_SHOWN]!a}: expected a name in UTF-8, at most {_LONGEST} letters"
+                )
+            return named
     try:
         user = getpass.getuser()
     except (KeyError, OSError):

@@ -25,7 +25,7 @@ MODEL_CARD = "MODEL_CARD.md"
 _CHUNK_BYTES = 1024**2
 _MAX_FILES = 10_000
 """Of one version, folders included; each costs a millisecond, and a model has some dozens."""
-_MAX_DEPTH = 50
+DEEPEST_FOLDER = 50
 # Bounds for MLflow's downloads; its own defaults retry for minutes.
 _DOWNLOAD_LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 
@@ -91,8 +91,8 @@ def _files(folder: Path) -> list[PurePosixPath]:
     waiting, count = [PurePosixPath()], 0
     while waiting:
         below = waiting.pop()
-        if len(below.parts) > _MAX_DEPTH:
-            raise ArtifactUnsafe(f"{folder}: folders in folders, more than {_MAX_DEPTH} deep: register again")
+        if len(below.parts) > DEEPEST_FOLDER:
+            raise ArtifactUnsafe(f"{folder}: folders in folders, more than {DEEPEST_FOLDER} deep: register again")
         with os.scandir(folder / below) as entries:
             for entry in entries:
                 count += 1

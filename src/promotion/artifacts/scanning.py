@@ -24,6 +24,7 @@ from typing import IO, NoReturn
 
 from promotion.artifacts.declared_dangers import LEADS_OUT, declared_dangers
 from promotion.artifacts.description import NAME
+from promotion.artifacts.files import DEEPEST_FOLDER
 from promotion.artifacts.pickles import TooLong, hidden_pickle, is_pickle
 from promotion.errors import ArtifactUnsafe
 
@@ -93,6 +94,8 @@ def entries(folder: Path) -> Iterator[Path]:
         raise ArtifactUnsafe(f"{error.filename}: cannot be listed ({error.strerror}): make it readable") from error
 
     for parent, folders, files in os.walk(folder, onerror=refuse):
+        if len(Path(parent).relative_to(folder).parts) > DEEPEST_FOLDER:
+            raise ArtifactUnsafe(f"{folder}: folders in folders, more than {DEEPEST_FOLDER} deep: register again")
         folders.sort()
         yield from (Path(parent, name) for name in sorted(folders + files))
 

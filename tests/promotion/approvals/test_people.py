@@ -72,6 +72,19 @@ def test_what_nobody_sees_makes_no_other_person(name: str) -> None:
     assert "john.doe" == person(name)
 
 
+@pytest.mark.parametrize("variable", ["PROMOTION_ACTOR", "BUILD_USER_ID"])
+@pytest.mark.parametrize("name", ["caf\udce9", "a" * 257])
+def test_an_account_that_no_journal_can_keep_is_named(
+    variable: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is done in its name."""
+    monkeypatch.delenv("PROMOTION_ACTOR", raising=False)
+    monkeypatch.setenv(variable, name)
+
+    with pytest.raises(UsageError, match=f"{variable} is .*: expected a name in UTF-8, at most 256 letters"):
+        actor()
+
+
 def test_the_acting_account_is_readable_without_a_login_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """A container's user without an entry in passwd can act, and be compared."""
     for name in ("PROMOTION_ACTOR", "BUILD_USER_ID"):

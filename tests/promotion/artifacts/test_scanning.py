@@ -225,6 +225,13 @@ def test_a_description_in_a_folder_below_is_judged(model: Path) -> None:
     assert line.startswith("inner/MLmodel: flavors.sklearn.skops_trusted_types.0: 'os.system' is a type")
 
 
+def test_folders_without_end_are_refused(model: Path) -> None:
+    """Before anything in them is looked at."""
+    model.joinpath(*["d"] * 60).mkdir(parents=True)
+    with pytest.raises(ArtifactUnsafe, match="more than 50 deep"):
+        problems(model)
+
+
 def test_an_example_that_leads_out_is_reported(model: Path) -> None:
     """MLflow opens it for whoever asks for an example of the input."""
     document = MLMODEL | {"saved_input_example_info": {"artifact_path": "../../etc/passwd"}}
