@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -245,3 +246,22 @@ def test_an_editor_promotes_until_an_alias_has_to_go(login: Login, world: World,
 
     assert 0 == act(commands, world, login, "manager", GOVERNED, *onwards).code
     assert 3 == world.production()
+
+
+@pytest.mark.parametrize(("account", "kind"), [("reader", "write"), ("editor", "delete"), ("manager", "")])
+def test_the_doctor_finds_rights_without_writing(
+    account: str, kind: str, login: Login, world: World, commands: Commands
+) -> None:
+    """Who may only read has a finding, who may not remove anything a remark, and MLflow is as it was."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(login.url)
+    before = content(world.home), [dict(version) for version in client.search_model_versions()]
+
+    finished = act(commands, world, login, account, "scripts/doctor.py", "--json")
+
+    document = json.loads(finished.out)
+    found = [(item["kind"], item["where"]) for item in document["findings"] + document["remarks"]]
+    assert [(kind, world.model)] * bool(kind) == [item for item in found if item[0] in {"write", "delete"}]
+    assert (kind == "write") == any(item["kind"] == "write" for item in document["findings"])
+    assert before == (content(world.home), [dict(version) for version in client.search_model_versions()])

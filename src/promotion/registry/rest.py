@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from urllib.parse import quote
 
@@ -95,15 +96,18 @@ class RestRegistry:
         if not self._tracking_uri.startswith(("http://", "https://")):
             return self._client.run(run_id)
         try:
-            answer = MlflowServer(self._tracking_uri).get("runs/get", run_id=run_id)
+            answer = self._tracking.get("runs/get", run_id=run_id)
         except NotThere:
             return None
         return self._parsed(answer, "run", _run)
 
     def artifact_uri(self, version: ModelVersion) -> str:
         """Where the artifact's files are, resolved down to a storage location."""
-        answer = self._of_version("model-versions/get-download-uri", version.model, version.number)
-        uri = str(answer.get("artifact_uri") or version.source)
+        uri = version.source
+        # Only the server knows where a copy of another version's files, or a run's, lies.
+        if not uri or uri.startswith(("models:", "runs:")):
+            answer = self._of_version("model-versions/get-download-uri", version.model, version.number)
+            uri = str(answer.get("artifact_uri") or uri)
         return served_artifact_uri(self._storage(uri), self._tracking_uri)
 
     def set_stage(self, name: str, number: int, stage: Stage) -> None:
@@ -161,6 +165,11 @@ class RestRegistry:
         for method, endpoint, fields in writes:
             if not self._server.require_right(method, endpoint, **version, **fields):
                 return
+
+    @cached_property
+    def _tracking(self) -> MlflowServer:
+        """The server that keeps runs, which is mostly the registry's own."""
+        return self._server if self._tracking_uri == self.uri else MlflowServer(self._tracking_uri)
 
     @property
     def _client(self) -> ClientRegistry:
@@ -242,7 +251,7 @@ class RestRegistry:
         if scheme not in {"models", "runs"} or not self._tracking_uri.startswith(("http://", "https://")):
             return uri
         identifier, _, rest = path.strip("/").partition("/")
-        server = MlflowServer(self._tracking_uri)
+        server = self._tracking
         try:
             if scheme == "models":
                 root = server.get(f"logged-models/{quote(identifier, safe='')}")["model"]["info"]["artifact_uri"]
