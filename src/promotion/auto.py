@@ -107,7 +107,11 @@ def _agreed(chosen: Sequence[Registered], tagged: Sequence[ModelVersion], config
         f"{says} the best of the newest round ({chosen[0].story}), MLflow's tag {BEST_TAG}=true is on "
         f"{_listed(marked or tagged) or 'no version'}: nothing is promoted; find out who moved the tag, then set it on "
         "the right version, or "
-        + (f"train again (python src/models/train.py --model {config.family})" if config.trains_here else "register it")
+        + (
+            f"train again (python src/models/train.py --model {config.family})"
+            if config.trains_here
+            else "promote one by name (python scripts/promote-model.py NAME VERSION)"
+        )
     )
 
 

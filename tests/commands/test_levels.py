@@ -220,3 +220,65 @@ def test_of_a_family_whose_file_is_broken_everything_recorded_can_be_read(servin
     assert ["2", "1"] == [line.split()[2] for line in listed.stdout.splitlines() if "Stage:" in line]
     assert (2, True) == (listed.exit_code, "churn.yaml:3: x: unknown key" in listed.stderr.splitlines()[-1])
     assert (0, 3) == (told.exit_code, len(told.stdout.splitlines()))
+
+
+def test_two_files_for_one_model_are_told_and_stop_nobody_else(serving: Store, call: Any) -> None:
+    """The listing names both, what is asked about that model refuses, another model moves, and the way back is open."""
+    for family in ("churn", "zeta"):
+        rules(serving, family=family, models="[churn, 'other-*']" if family == "churn" else "churn")
+    serving.log("other-eu")
+
+    listed = call(PROMOTE, "--list")
+
+    both = "config/churn.yaml and config/zeta.yaml: registered_model: each owns 'churn'; leave it to one of them"
+    assert (0, f"❌ {both}") == (listed.exit_code, listed.stderr.splitlines()[-1])
+    assert (2, both) == ((refused := call(PROMOTE, "churn", "1")).exit_code, refused.stderr.splitlines()[-1])
+    assert 0 == call(PROMOTE, "other-eu", "1", "--dry-run").exit_code
+    back = call("mlops/registry/rollback_model.py", "--model-name", "churn", "--reason", "worse")
+    assert 0 == back.exit_code, back.output
+
+
+def test_auto_takes_of_received_versions_what_somebody_registered(team: Store, call: Any) -> None:
+    """Not what a check received by itself; the record does not speak of a training that there was none of."""
+    rules(team, "promotion: auto\n")
+    for _ in range(2):
+        team.client.set_model_version_tag("churn", str(team.log("churn")), "best_model", "true")
+    call("mlops/registry/check_promotion.py", *REPORTED)
+    assert 3 == call(PROMOTE, "--auto", "--model", "churn").exit_code
+
+    assert 0 == call("scripts/register-model.py", "churn", "1").exit_code
+    moved = call(PROMOTE, "--auto", "--model", "churn")
+
+    assert 0 == moved.exit_code, moved.output
+    assert {"churn v1": "Production"} == team.shown()
+    assert "newest version that somebody registered" == team.service().journal.history("churn")[0].reason
+
+
+@pytest.mark.parametrize(
+    ("family", "models", "more"),
+    [
+        ("churn", "churn", BROKEN),
+        ("churn", "churn", ""),
+        ("teams", "other", ""),
+        ("", "", ""),
+    ],
+    ids=["a broken file claims it", "an exacter file claims it", "its file names it no more", "its file is gone"],
+)
+def test_what_files_say_later_does_not_empty_production(
+    team: Store, call: Any, family: str, models: str, more: str
+) -> None:
+    """Whose the version is must be said again; until then it is not taken for one that MLflow lost."""
+    rules(team, family="teams", models="'churn*'")
+    assert 0 == call(PROMOTE, "churn", str(team.log("churn"))).exit_code
+    if family:
+        rules(team, more, family=family, models=models)
+    else:
+        (team.home / "config" / "teams.yaml").unlink()
+
+    told = call(PROMOTE, "--list")
+    call(PROMOTE, "--reconcile")
+
+    assert "no longer in MLflow" not in told.stderr
+    production = team.service().journal.production("teams")
+    assert production is not None
+    assert {"churn v1": "Production"} == team.shown()

@@ -162,7 +162,8 @@ def _auto_family(service: PromotionService, config: FamilyConfig, wish: Wish) ->
         plan = rehearse_best(service, config, found, checked)
         _finish_rehearsal(plan, as_json=wish.as_json)
         return
-    mover = Mover(actor(), wish.reason or "best model of the newest training")
+    usual = "best model of the newest training" if config.trains_here else "newest version that somebody registered"
+    mover = Mover(actor(), wish.reason or usual)
     move = promote_best(service, config, mover, on_found=found, on_checked=checked)
     _say_promoted(move, say)
     if not wish.as_json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
@@ -92,7 +93,8 @@ def list_command(*, family: str | None, every_version: bool, as_json: bool) -> N
             advice = ": train first (python src/models/train.py)" if trains_here else ""
             talk(f"no registered models at {settings.registry_uri}{advice}")
     say_broken(configs, family)
-    for line in (line for lines in found.values() for line in lines):
+    contested = [f"❌ {line}" for line in configs.contested(item.name for item in models)]
+    for line in chain(contested, *found.values()):
         talk(line, colour="yellow" if line.startswith(("⚠️", "⏳")) else "red")
     if family in configs.broken:
         raise configs.broken[family].error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,10 @@ __all__ = ["BrokenFamily", "FamilyConfig", "FamilyConfigs", "load_config", "load
 _STATED_MODELS = re.compile(r"^[ \t]*[\"']?registered_model[\"']?[ \t]*:.*(?:\n(?:[ \t]+|-[ \t]).*)*", re.MULTILINE)
 _SNIPPET = 10_000
 _SUFFIXES = (".yaml", ".yml")
+
+
+class DoublyClaimed(ConfigError):
+    """Two files name a registered model, neither of them more exactly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,17 @@ class FamilyConfigs(Mapping[str, FamilyConfig]):
             return model == family or self.broken[family].claim(model) >= 1
         return self.owns(family, model) if family in self._sound else model == family
 
+    def contested(self, models: Iterable[str]) -> list[str]:
+        """Which registered models two files name equally, one line each."""
+        lines = []
+        for model in models:
+            with suppress(ConfigError):
+                try:
+                    self.owner(model)
+                except DoublyClaimed as error:
+                    lines.append(str(error))
+        return lines
+
     def owner(self, model: str) -> FamilyConfig | None:
         """The family that owns a registered model; None for a model without configuration, which is its own family.
 
@@ -130,7 +146,7 @@ class FamilyConfigs(Mapping[str, FamilyConfig]):
         owners = [name for name, claim in claims.items() if claim == best > 0]
         if len(owners) > 1:
             files = " and ".join(f"config/{name}.yaml" for name in owners)
-            raise ConfigError(f"{files}: registered_model: each owns {model!r}; leave it to one of them")
+            raise DoublyClaimed(f"{files}: registered_model: each owns {model!r}; leave it to one of them")
         return self._sound[owners[0]] if owners else None
 
 

@@ -125,13 +125,18 @@ class Families:
         return models[0]
 
     def models(self, family: str) -> set[str]:
-        """Names of the registered models that belong to a family, those included that other tools registered."""
+        """Names of the registered models that belong to a family, those included that other tools registered.
+
+        So does what its past is recorded under it, whatever files say of that by now: it is no less there.
+        """
+        recorded = {model for model, home in self.journal.homes().items() if home == family}
         config = self.configs.get(family)
         if config is None:
-            return {family}
+            return {family} | recorded
         if not config.has_patterns:
-            return {model for model in config.stated_models if self.configs.may_own(family, model)}
-        return {model.name for model in self.registry.models() if self.claims(family, model.name)}
+            return {model for model in config.stated_models if self.configs.may_own(family, model)} | recorded
+        names = {model.name for model in self.registry.models()}
+        return {name for name in names if name in recorded or self.claims(family, name)}
 
     def aliases(self, family: str) -> Aliases:
         """What the family's aliases are called that follow the journal."""
