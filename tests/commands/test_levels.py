@@ -180,7 +180,7 @@ def test_no_file_takes_the_way_back_away(
 
 
 def test_where_the_file_broke_later_its_last_rules_lead_back(team: Store, call: Any) -> None:
-    """The aliases it named, the pause after a rollback; what somebody moved past its approvals stays refused."""
+    """The aliases that it named are written, and a second rollback within a day is refused as ever."""
     named = "aliases: {production: champion, previous: []}\n"
     rules(team, named)
     for _ in range(2):
