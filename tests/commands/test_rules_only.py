@@ -84,10 +84,10 @@ def test_its_rules_count(team: Store, call: Any) -> None:
     [
         (["src/models/train.py", "--model", "churn"], "candidates"),
         (["src/models/train_ensemble.py", "--model", "churn"], "candidates"),
-        (["src/models/predict.py", "--model-name", "churn-eu", "--stage", "Production"], "data"),
-        (["scripts/export-model.py", "--model", "churn"], "data"),
+        (["src/models/predict.py", "--model-name", "churn-eu", "--stage", "Production"], "holdout"),
+        (["scripts/export-model.py", "--model", "churn"], "task"),
         (["scripts/download-data.py", "--model", "churn"], "data"),
-        (["scripts/monitor-model.py", "--model", "churn", "--log", "."], "data"),
+        (["scripts/monitor-model.py", "--model", "churn", "--log", "."], "holdout"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else value,
 )
