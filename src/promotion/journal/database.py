@@ -6,12 +6,13 @@ import hashlib
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, IntegrityError, SQLAlchemyError
 
 from promotion.config.secrets import is_secret_name
 from promotion.errors import JournalError, JournalLocked, RecordsAltered, UsageError
@@ -54,7 +55,9 @@ class Database:
             message = f"the journal needs a file, {self.name} names none: set PROMOTION_DATABASE_URL to sqlite:///FILE"
             raise UsageError(message)
         self.file = Path(parsed.database or "") if self.backend == "sqlite" else None
-        self._engine = _sqlite_engine(parsed, lock_timeout) if self.file else _postgresql_engine(parsed, lock_timeout)
+        self._engine = (
+            _sqlite_engine(parsed, self.file, lock_timeout) if self.file else _postgresql_engine(parsed, lock_timeout)
+        )
         # Whoever opens several, as tests do, need not close them: idle connections go with the object.
         weakref.finalize(self, self._engine.dispose)
         self._autocommitting = self._engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -202,13 +205,21 @@ def _revision(connection: Connection) -> str | None:
     return revision
 
 
-def _sqlite_engine(url: Any, lock_timeout: float) -> Engine:
+@lru_cache(maxsize=8)
+def _sqlite_engine(url: URL, file: Path, lock_timeout: float) -> Engine:
+    """One for all who open the file: each new engine compiles every statement anew."""
     engine = create_engine(url, connect_args={"timeout": lock_timeout})
 
     @event.listens_for(engine, "connect")
-    def _manual_transactions(connection: Any, _record: Any) -> None:
+    def _manual_transactions(connection: Any, record: Any) -> None:
         connection.isolation_level = None
         connection.execute("PRAGMA foreign_keys = ON")
+        record.info["file"] = _inode(file)
+
+    @event.listens_for(engine, "checkout")
+    def _same_file(_connection: Any, record: Any, _proxy: Any) -> None:
+        if record.info["file"] != _inode(file):
+            raise DisconnectionError("somebody put another file in its place")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
@@ -217,6 +228,14 @@ def _sqlite_engine(url: Any, lock_timeout: float) -> Engine:
         connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _inode(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _postgresql_engine(url: Any, lock_timeout: float) -> Engine:

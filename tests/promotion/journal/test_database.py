@@ -251,3 +251,16 @@ def test_a_dead_postgresql_is_one_clear_line_without_the_password() -> None:
 
     assert 1 == len(str(refused.value).splitlines())
     assert "secret" not in str(refused.value)
+
+
+def test_another_file_in_its_place_is_the_one_that_is_read(tmp_path: Path) -> None:
+    """Connections that stay open do not hold on to a journal that somebody replaced, by a backup for example."""
+    ours, other = a_journal(tmp_path), a_journal(tmp_path / "other")
+    promote(ours, "churn", a_version(number=1))
+    promote(other, "churn", a_version(number=2))
+    assert "churn v1" == str(ours.production("churn"))
+
+    (tmp_path / "other" / "promotion.db").replace(tmp_path / "promotion.db")
+
+    assert "churn v2" == str(ours.production("churn"))
+    assert "churn v2" == str(a_journal(tmp_path).production("churn"))

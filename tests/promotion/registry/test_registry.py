@@ -314,6 +314,23 @@ def test_a_row_that_mlflow_did_not_write_is_named(
         SqliteRegistry(f"sqlite:///{path}", path).version("forest", 2)
 
 
+def test_another_file_in_its_place_is_the_one_that_is_read(seeded_database: Path, tmp_path: Path) -> None:
+    """The file stays open between reads, and is let go when somebody replaces it, takes it away or brings it."""
+    path = Path(shutil.copy(seeded_database, tmp_path / "mlflow.db"))
+    registry = SqliteRegistry(f"sqlite:///{path}", path)
+    assert Stage.PRODUCTION is registry.version("forest", 2).stage
+    other = Path(shutil.copy(seeded_database, tmp_path / "other.db"))
+    with closing(sqlite3.connect(other)) as store, store:
+        store.execute("UPDATE model_versions SET current_stage = 'Archived'")
+
+    other.replace(path)
+    assert Stage.ARCHIVED is registry.version("forest", 2).stage
+    path.unlink()
+    assert [] == registry.models()
+    shutil.copy(seeded_database, path)
+    assert Stage.PRODUCTION is registry.version("forest", 2).stage
+
+
 def test_a_locked_database_is_unreachable_not_empty(
     seeded_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
