@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from inspect import signature
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -43,6 +44,8 @@ LONGEST = (
 )
 """Files whose system tests take minutes: they begin first, so that at the end no worker is left alone with one."""
 
+
+_NUMBERS = count()
 
 Arranged = Callable[[Callable[[Store], object]], Store]
 
@@ -82,10 +85,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def _clean_environment(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
     """No test talks to the developer's stores, to another test's, uses their keys, or sends usage data anywhere."""
     _forget()
-    monkeypatch.setenv("PROMOTION_KEYS", str(tmp_path / "keys"))
+    if "tmp_path" in request.fixturenames:
+        folder: Path = request.getfixturevalue("tmp_path")
+    else:  # thousands of tests need none, and pytest looks through all there are before it makes one
+        folder = tmp_path_factory.getbasetemp() / f"keys-{next(_NUMBERS)}"
+    monkeypatch.setenv("PROMOTION_KEYS", str(folder / "keys"))
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     yield
     _forget()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -37,7 +38,7 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def seeded_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def seeded_database(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two models that compete, one without versions, a deleted version and a prompt.
 
     `forest` has 1 Archived, 2 Production (`@production`), 3 Production with best_model and odd tags, 4 None, 5 deleted;
@@ -46,7 +47,7 @@ def seeded_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mlflow import MlflowClient
 
     folder = tmp_path_factory.mktemp("seed")
-    database = folder / "mlflow.db"
+    database = Path(shutil.copy(empty_store, folder / "mlflow.db"))
     client = MlflowClient(f"sqlite:///{database}", f"sqlite:///{database}")
     for model, versions in {"forest": 5, "linear": 2, "bare": 0}.items():
         client.create_registered_model(model)
