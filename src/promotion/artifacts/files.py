@@ -57,7 +57,11 @@ def local_artifact(registry: Registry, version: ModelVersion, *, is_copied: bool
         yield path
         return
     with TemporaryDirectory(prefix="artifact-") as folder:
-        yield _copy(path, Path(folder) / "files", version) if path else _download(uri, Path(folder), version)
+        yield (
+            copy_files(path, Path(folder) / "files", f"{version}: its artifact {path}")
+            if path
+            else _download(uri, Path(folder), version)
+        )
 
 
 def artifact_digest(folder: Path) -> str:
@@ -141,7 +145,21 @@ def _require_folder(source: Path, version: ModelVersion) -> None:
         )
 
 
-def _copy(source: Path, folder: Path, version: ModelVersion) -> Path:
+def copy_files(source: Path, folder: Path, what: str) -> Path:
+    """Copy a version's plain files, where there is room for all of them.
+
+    Args:
+        source: The files.
+        folder: A new folder.
+        what: Is copied, for the message.
+
+    Returns:
+        The new folder.
+
+    Raises:
+        ArtifactUnsafe: There are others than plain files.
+        RegistryError: They cannot be copied.
+    """
     folder.mkdir()
     try:
         files = _files(source)
@@ -156,8 +174,8 @@ def _copy(source: Path, folder: Path, version: ModelVersion) -> Path:
                 shutil.copyfileobj(original, copy, _CHUNK_BYTES)
     except OSError as error:
         raise RegistryError(
-            f"{version}: its artifact {source} cannot be copied to {folder.parent}: {error.strerror}: make room there, "
-            "or name another folder with TMPDIR"
+            f"{what} cannot be copied to {folder.parent}: {error.strerror}: make room there, or name another folder "
+            "with TMPDIR"
         ) from error
     return folder
 

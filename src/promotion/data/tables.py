@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CHUNK_ROWS = 200_000
 """Rows held in memory at once."""
+# Without, a Parquet file is read as a whole.
+_BUFFER = 1 << 20
 _FORMATS = {".csv": "CSV", ".parquet": "Parquet"}
 
 
@@ -51,13 +53,14 @@ def require_format(path: Path) -> str:
     return suffix
 
 
-def read_chunks(path: Path, *, as_text: bool, texts: tuple[str, ...] = ()) -> Iterator[Chunk]:
+def read_chunks(path: Path, *, as_text: bool, texts: tuple[str, ...] = (), most: int | None = None) -> Iterator[Chunk]:
     """Read a table chunk by chunk.
 
     Args:
         path: CSV in UTF-8, or Parquet; its name says which.
         as_text: Leave the cells of a CSV as they stand there; otherwise numbers become numbers.
         texts: Columns of a CSV that stay text in any case.
+        most: Rows of a chunk, where these are fewer than usual.
 
     Yields:
         At least one chunk, none of them empty.
@@ -67,9 +70,10 @@ def read_chunks(path: Path, *, as_text: bool, texts: tuple[str, ...] = ()) -> It
         DataError: The file is missing or unreadable, names a column twice, or has no rows.
     """
     is_csv = require_format(path) == ".csv"
-    found = False
+    found, rows = False, min(CHUNK_ROWS, most or CHUNK_ROWS)
     with _readable(path):
-        chunks = _read_csv(path, str if as_text else dict.fromkeys(texts, "string")) if is_csv else _read_parquet(path)
+        types = str if as_text else dict.fromkeys(texts, "string")
+        chunks = _read_csv(path, types, rows) if is_csv else _read_parquet(path, rows)
         for chunk in chunks:
             if len(chunk.rows):
                 found = True
@@ -78,7 +82,7 @@ def read_chunks(path: Path, *, as_text: bool, texts: tuple[str, ...] = ()) -> It
         raise DataError(f"{path}: has a header but no rows")
 
 
-def _read_csv(path: Path, types: Any) -> Iterator[Chunk]:
+def _read_csv(path: Path, types: Any, most: int) -> Iterator[Chunk]:
     size = path.stat().st_size
     header = pd.read_csv(path, header=None, nrows=1, dtype=str, skip_blank_lines=False, encoding="utf-8-sig")
     _require_unique(path, [str(name) for name in header.iloc[0]])
@@ -87,7 +91,7 @@ def _read_csv(path: Path, types: Any) -> Iterator[Chunk]:
         # Cells behind the last column would be dropped with no more than a warning.
         warnings.simplefilter("error", pd.errors.ParserWarning)
         reader = pd.read_csv(
-            file, dtype=types, chunksize=CHUNK_ROWS, skip_blank_lines=False, index_col=False, encoding="utf-8-sig"
+            file, dtype=types, chunksize=most, skip_blank_lines=False, index_col=False, encoding="utf-8-sig"
         )
         for frame in reader:
             rows = frame.dropna(how="all")
@@ -96,14 +100,14 @@ def _read_csv(path: Path, types: Any) -> Iterator[Chunk]:
             first += len(rows)
 
 
-def _read_parquet(path: Path) -> Iterator[Chunk]:
+def _read_parquet(path: Path, most: int) -> Iterator[Chunk]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False) as file:
         _require_unique(path, file.schema_arrow.names)
         total, first = file.metadata.num_rows, 0
-        for batch in file.iter_batches(CHUNK_ROWS):
+        for batch in file.iter_batches(most):
             rows = pa.Table.from_batches([batch]).to_pandas(ignore_metadata=True)
             rows.index += first + 1
             yield Chunk(rows, first, (first + len(rows)) / max(1, total))

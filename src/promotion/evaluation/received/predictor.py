@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
+from promotion.artifacts.files import copy_files
 from promotion.config.family import FamilyConfig
 from promotion.errors import ArtifactRefused
 from promotion.evaluation.received.columns import typed_rows
@@ -57,6 +58,7 @@ class ReceivedPredictor:
 
     Raises:
         ArtifactRefused: They are not of a kind that is loaded, or run code and the family's file does not allow that.
+        RegistryError: They cannot be copied.
     """
 
     def __init__(self, config: FamilyConfig, folder: Path) -> None:
@@ -64,7 +66,7 @@ class ReceivedPredictor:
         folder_of_ours = Path(mkdtemp(prefix="model-"))
         weakref.finalize(self, shutil.rmtree, folder_of_ours, ignore_errors=True)
         self._folder = folder_of_ours / "files"
-        shutil.copytree(folder, self._folder)
+        copy_files(folder, self._folder, f"the model in {folder}")
         self._model = describe_model(self._folder, classes=False)
         require_allowed(config, self._model)
 

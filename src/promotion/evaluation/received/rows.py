@@ -24,6 +24,7 @@ from promotion.registry.contract import without_password
 
 _CHUNK = 1 << 20
 _SHOWN = 8
+_MOST_ROWS = 50_000
 _FEW = 2
 
 
@@ -178,7 +179,7 @@ class HoldoutFile:
     def _chunks(self, *, as_text: bool) -> Iterator[pd.DataFrame]:
         path = self._copy[0]
         try:
-            for chunk in read_chunks(path, as_text=as_text):
+            for chunk in read_chunks(path, as_text=as_text, most=_MOST_ROWS):
                 yield chunk.rows
         except DataError as error:  # of the copy, which nobody knows
             raise DataError(*(line.replace(str(path), self.name) for line in error.lines)) from error
@@ -226,7 +227,8 @@ class HoldoutFile:
         parts = []
         for chunk in self.chunks():
             columns = [str(name) for name in chunk.columns]
-            parts.append(chunk[[name for name in wanted if name in columns]])
+            # A copy: a selection keeps the whole chunk.
+            parts.append(chunk[[name for name in wanted if name in columns]].copy())
         return columns, pd.concat(parts)
 
     @cached_property
