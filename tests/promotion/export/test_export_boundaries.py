@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from tests.promotion.evaluation.received.made import a_received_family
 from tests.promotion.factories import ANNA, a_family, a_journal, a_version
 
 from models.model_registry import EmptyStage
@@ -29,10 +30,11 @@ from promotion.export.export import (
     _require_unchanged,
     _rows,
     _write_documents,
+    export_version,
     exportable,
     version_to_export,
 )
-from promotion.export.folder import MANIFEST
+from promotion.export.folder import MANIFEST, ServingEngine
 from promotion.export.manifest import manifest_of, recorded_metrics
 from promotion.export.servable import ServableVersion
 from promotion.gates.evidence import Interval
@@ -64,6 +66,29 @@ def test_what_is_exported_is_what_was_verified(tmp_path: Path, wrong: Any) -> No
     _require_unchanged(tmp_path / "artifact", digest, VERSION)
     with pytest.raises(ArtifactTampered, match="tiny-forest v2: its files changed while they were exported"):
         _require_unchanged(tmp_path / "artifact", wrong(digest), VERSION)
+
+
+@pytest.mark.parametrize(("engine", "reason"), [("native", "--native exports what"), ("onnx", "not asked yet")])
+def test_files_as_they_are_are_exported_of_what_is_trained_here(
+    engine: ServingEngine, reason: str, tmp_path: Path
+) -> None:
+    """A version that was trained elsewhere is translated, or served by MLflow."""
+
+    class Nothing:
+        @property
+        def gatherer(self) -> object:
+            raise UsageError("not asked yet")
+
+    with pytest.raises(UsageError, match=reason):
+        export_version(
+            cast("PromotionService", Nothing()),
+            a_received_family(),
+            VERSION,
+            tmp_path / "out",
+            engine=engine,
+            report=print,
+        )
+    assert not (tmp_path / "out").exists()
 
 
 class OneModel:

@@ -1,11 +1,11 @@
-"""What a check has refused is not loaded."""
+"""What a check has refused is not loaded, and what one side has no figure for is not compared."""
 
 from __future__ import annotations
 
 import pytest
-from tests.promotion.factories import an_entry
+from tests.promotion.factories import Scored, ScoreFileEvaluator, an_entry
 
-from promotion.gates.gathering import _Files, _not_to_be_loaded
+from promotion.gates.gathering import _difference, _Files, _not_to_be_loaded
 
 RECORDED, OTHER = "a" * 64, "b" * 64
 
@@ -33,3 +33,18 @@ def test_files_that_a_check_refused_are_not_loaded(
 def test_files_that_nobody_recorded_are_loaded_when_nothing_is_unsafe() -> None:
     """A version the journal does not know has no digest to differ from."""
     assert "" == _not_to_be_loaded(_Files(digest=OTHER), None)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "is_compared"),
+    [
+        (Scored({"auc": 0.9}), Scored({"auc": 0.8}), True),
+        (Scored({"auc": 0.9}), Scored({"f1": 0.8}), False),
+        (Scored({"f1": 0.9}), Scored({"auc": 0.8}), False),
+        (None, Scored({"auc": 0.8}), False),
+        (Scored({"auc": 0.9}), None, False),
+    ],
+)
+def test_what_both_have_is_compared(ours: Scored | None, theirs: Scored | None, *, is_compared: bool) -> None:
+    """A model that only names classes has no area under a curve."""
+    assert is_compared == (_difference(ScoreFileEvaluator(), ours, theirs, "auc") is not None)
