@@ -71,6 +71,12 @@ def claim_of(name: str, model: str) -> int:
     return 1 + sum(map(len, parts[::2])) if re.fullmatch(expression, model, re.DOTALL) else 0
 
 
+_IN_FULL = {"binary": "binary-classification", "multiclass": "multiclass-classification"}
+_Kind = Annotated[
+    Literal["binary-classification", "multiclass-classification", "regression", "sales-forecast"],
+    BeforeValidator(lambda said: _IN_FULL.get(said, said) if isinstance(said, str) else said),
+    WithJsonSchema({"enum": [*_METRICS, *_IN_FULL]}),
+]
 Models = Annotated[
     list[Name],
     Field(min_length=1),
@@ -93,7 +99,7 @@ class FamilyConfig(Strict):
         stated_models: Name of the registered model, or a list of names. `*` in a name stands for any text. With
             `{algorithm}`, which stands for the candidate's name, every candidate trained here is registered; a plain
             name takes the winner of the cross-validation alone.
-        stated_task: Kind of learning problem.
+        stated_task: Kind of learning problem; `binary` and `multiclass` for short.
         promotion: Whether `--auto` may act on the family: on what is trained here, and without candidates on what
             somebody registered with `promotion register`.
         rules: `committed`: no version moves on while this file differs from the git commit that is checked out; the way
@@ -131,9 +137,7 @@ class FamilyConfig(Strict):
 
     family: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     stated_models: Annotated[Models, Field(alias="registered_model")]
-    stated_task: (
-        Literal["binary-classification", "multiclass-classification", "regression", "sales-forecast"] | None
-    ) = Field(None, alias="task")
+    stated_task: _Kind | None = Field(None, alias="task")
     promotion: Literal["auto", "manual"] = "manual"
     rules: Literal["committed"] | None = None
     not_better: Literal["stay", "staging"] = "stay"

@@ -26,6 +26,16 @@ def test_two_keys_are_a_family(tmp_path: Path) -> None:
     assert not config.is_forecast
 
 
+@pytest.mark.parametrize("kind", ["binary", "multiclass"])
+def test_a_task_may_be_said_for_short(kind: str, tmp_path: Path) -> None:
+    """It is the same rule either way: approvals stand, whichever is written."""
+    text = RULES + "task: KIND\nholdout: {path: holdout.csv, target: left}\n"
+    short, full = (read(tmp_path, text.replace("KIND", said)) for said in (kind, f"{kind}-classification"))
+
+    assert f"{kind}-classification" == short.task
+    assert full.model_dump() == short.model_dump()
+
+
 @pytest.mark.parametrize("section", ["data", "task", "target", "candidates"])
 def test_what_the_file_does_not_have_is_named(section: str, tmp_path: Path) -> None:
     """Whoever needs a section that is not there says file and section, and does not advise to train."""
