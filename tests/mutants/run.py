@@ -90,7 +90,8 @@ def _specs(path: Path, text: str, skip: str) -> Iterator[MutationSpec]:
 def _behaviour(text: str) -> str | None:
     """What Python makes of a file, None when it is no Python; but for what decides nothing.
 
-    That is annotations and imports for them, which nothing here evaluates, and how a dataclass is laid out and locked.
+    That is annotations, imports for them and protocols, which nothing here evaluates, and how a dataclass is laid out
+    and locked.
     """
     try:
         tree = ast.parse(text)
@@ -101,6 +102,8 @@ def _behaviour(text: str) -> str | None:
             setattr(node, name, None)
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             node.test = ast.Constant(None)
+        if isinstance(node, ast.ClassDef) and "Protocol" in map(ast.unparse, node.bases):
+            node.body = [ast.Pass()]
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "dataclass":
             node.keywords = [it for it in node.keywords if it.arg not in {"frozen", "slots"}]
     return ast.dump(tree) if tree.body else None
