@@ -103,11 +103,9 @@ class RestRegistry:
 
     def artifact_uri(self, version: ModelVersion) -> str:
         """Where the artifact's files are, resolved down to a storage location."""
-        uri = version.source
-        # Only the server knows where a copy of another version's files, or a run's, lies.
-        if not uri or uri.startswith(("models:", "runs:")):
-            answer = self._of_version("model-versions/get-download-uri", version.model, version.number)
-            uri = str(answer.get("artifact_uri") or uri)
+        # What is examined must be what consumers are sent to, whatever the version says of its source.
+        answer = self._of_version("model-versions/get-download-uri", version.model, version.number)
+        uri = str(answer.get("artifact_uri") or version.source)
         return served_artifact_uri(self._storage(uri), self._tracking_uri)
 
     def set_stage(self, name: str, number: int, stage: Stage) -> None:

