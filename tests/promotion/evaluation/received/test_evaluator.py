@@ -139,9 +139,9 @@ def boosters(flavour: str) -> tuple[Any, list[str]]:
         import catboost
 
         names = [*names, "plan"]
-        return catboost.CatBoostClassifier(iterations=20, verbose=False, cat_features=["plan"]).fit(
-            rows[names], rows["churned"]
-        ), names
+        return catboost.CatBoostClassifier(
+            iterations=20, verbose=False, allow_writing_files=False, cat_features=["plan"]
+        ).fit(rows[names], rows["churned"]), names
     from skl2onnx import to_onnx
     from sklearn.linear_model import LogisticRegression
 
