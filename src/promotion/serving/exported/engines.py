@@ -49,6 +49,7 @@ class OnnxEngine:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors only: advice on how a graph is built is for who builds it
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         path = export.folder / "model.onnx"
         try:
