@@ -225,8 +225,8 @@ HANDIWORK = {
         "incident 1: its row's resolution is nothing was wrong, its events say rolled back",
     ),
     "evidence of an approval": (
-        "UPDATE approval SET gate_report_id = 2 WHERE id = 1",
-        r"approval 1 \(business, bea\): its row's gate_report_id is 2, its statement and its event say 1",
+        "UPDATE approval SET gate_report_id = 3 - gate_report_id WHERE id = 2",
+        r"approval 2 \(business, \w+\): its row's gate_report_id is \d, its statement and its event say \d",
     ),
     "deleted incident": ("DELETE FROM incident", "incident 1: missing"),
 }
