@@ -16,6 +16,7 @@ from promotion.config.family import load_config
 from promotion.containers.docker import inspect
 from promotion.containers.trial import HARDENED, running
 from promotion.data.datasets import load_dataset, split_dataset
+from promotion.export.contract import contract_of
 from promotion.export.documents import expected_document
 from promotion.export.onnx import translate
 
@@ -108,8 +109,8 @@ def test_another_model_under_the_same_labels_is_found_out(built: Built, tmp_path
     config = load_config(built.home / "config", FAMILY)
     part = split_dataset(load_dataset(config, built.home), config)
     other = build_pipeline(config, "random_forest").fit(part.test_features, part.test_target)
-    (tmp_path / "model.onnx").write_bytes(translate(other, config))
-    expected = expected_document(config, other, part.test_features, 5)
+    (tmp_path / "model.onnx").write_bytes(translate(other, contract_of(config)))
+    expected = expected_document(contract_of(config), other, part.test_features, 5)
     (tmp_path / "expected.json").write_text(json.dumps(expected))
     document = json.loads((built.export / "manifest.json").read_text())
     for path in sorted(tmp_path.iterdir()):

@@ -8,6 +8,8 @@ from typing import Literal
 
 from promotion.config.family import FamilyConfig
 
+_BINARY = 2
+
 CellType = Literal["number", "integer", "code", "boolean", "text"]
 
 
@@ -45,7 +47,6 @@ class Contract:
         columns: Rules of each feature by name, in the model's order.
         target: Name of what is predicted.
         classes: What the classes 0, 1, … mean; none for a regression.
-        positive: Position of the positive class of two, else None.
         numeric: Features that are measured; of all others the values are counted.
         instead: What to do with a model that does not become a graph.
         answers: What MLflow's clients are told of each class; None for its position.
@@ -55,10 +56,14 @@ class Contract:
     columns: Mapping[str, FeatureRules]
     target: str
     classes: Sequence[str]
-    positive: int | None
     numeric: frozenset[str]
     instead: str = field(compare=False)
     answers: Sequence[int | float | str] | None = None
+
+    @property
+    def positive(self) -> int | None:
+        """Position of the positive class of two, else None."""
+        return 1 if len(self.classes) == _BINARY else None
 
     @property
     def features(self) -> list[str]:
@@ -71,10 +76,8 @@ class Contract:
         return frozenset(name for name, rules in self.columns.items() if rules.type == "text")
 
 
-def contract_of(config: FamilyConfig | Contract) -> Contract:
-    """The contract that a family's file states; a contract is its own."""
-    if isinstance(config, Contract):
-        return config
+def contract_of(config: FamilyConfig) -> Contract:
+    """The contract that a family's file states."""
     columns = config.data.columns
     return Contract(
         family=config.family,
@@ -93,7 +96,6 @@ def contract_of(config: FamilyConfig | Contract) -> Contract:
         },
         target=config.target.column,
         classes=config.classes,
-        positive=1 if config.task == "binary-classification" else None,
         numeric=frozenset(config.numeric),
         instead="--native exports the registered files as they are",
     )

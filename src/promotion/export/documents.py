@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from promotion.config.family import FamilyConfig
-from promotion.export.contract import CellType, Contract, contract_of
+from promotion.export.contract import CellType, Contract
 from promotion.gates.evidence import Interval
 
 EXPECTED_ROWS = 20
@@ -23,14 +22,13 @@ _BINARY = 2
 _MOST_TEXTS = 50
 
 
-def schema_document(config: FamilyConfig | Contract) -> dict[str, Any]:
+def schema_document(contract: Contract) -> dict[str, Any]:
     """A contract as a server checks it.
 
     Returns:
         `features` in the model's order, the name of the `target`, the text `labels` of the classes 0, 1, …, none for a
         regression, and the position of the `positive` one of two, else None.
     """
-    contract = contract_of(config)
     return {
         "features": [{"name": name, **asdict(rules)} for name, rules in contract.columns.items()],
         "target": contract.target,
@@ -41,7 +39,7 @@ def schema_document(config: FamilyConfig | Contract) -> dict[str, Any]:
 
 
 def reference_document(
-    config: FamilyConfig | Contract,
+    contract: Contract,
     rows: pd.DataFrame,
     answered: NDArray[np.float64],
     metrics: Mapping[str, Interval],
@@ -53,7 +51,7 @@ def reference_document(
     rows held out, because a model is surer of rows it has seen than it will ever be in service.
 
     Args:
-        config: Columns and classes.
+        contract: Columns and classes.
         rows: Rows × features.
         answered: The model's answers to the rows held out: probabilities, shape (rows, classes); numbers, shape
             (rows,).
@@ -64,7 +62,6 @@ def reference_document(
         `rows`, `data_sha256`, `features`, `predictions` and `metrics`; every bin holds its lower edge, the last one its
         upper edge too.
     """
-    contract = contract_of(config)
     return {
         "rows": len(rows),
         "data_sha256": data_sha256,
@@ -103,13 +100,13 @@ def _predictions(contract: Contract, answered: NDArray[np.float64]) -> dict[str,
     }
 
 
-def expected_document(config: FamilyConfig | Contract, model: Any, rows: pd.DataFrame, limit: int) -> dict[str, Any]:
+def expected_document(contract: Contract, model: Any, rows: pd.DataFrame, limit: int) -> dict[str, Any]:
     """Rows and the registered model's answers, for whoever asks a deployment the same.
 
     Rows it is undecided about are left out: which of two equally likely classes is named there is a matter of rounding.
 
     Args:
-        config: Columns and classes.
+        contract: Columns and classes.
         model: Takes raw rows.
         rows: Rows × features, missing cells NaN.
         limit: Largest number of rows.
@@ -118,7 +115,6 @@ def expected_document(config: FamilyConfig | Contract, model: Any, rows: pd.Data
         `rows`, and for each of them its class in `labels` and one probability a class in `probabilities`; of a
         regression its number in `values`.
     """
-    contract = contract_of(config)
     if not contract.classes:
         asked = rows.head(limit)
         return {"rows": _cells(contract, asked), "values": np.asarray(model.predict(asked), dtype=np.float64).tolist()}
@@ -152,9 +148,8 @@ def decided(probability: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray(best[:, -1] - best[:, -2] > TOLERANCE)
 
 
-def emptied(config: FamilyConfig | Contract, rows: pd.DataFrame) -> pd.DataFrame:
+def emptied(contract: Contract, rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with every cell empty that may be: what the model fills in is part of the model."""
-    contract = contract_of(config)
     nullable = [name for name, rules in contract.columns.items() if rules.nullable]
     return rows.assign(**dict.fromkeys(nullable, np.nan)) if nullable else rows.iloc[:0]
 

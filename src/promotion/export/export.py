@@ -179,15 +179,15 @@ def _source(
 
     entry = service.journal.entry(version.model, version.number)
     dataset, part = _rows(service, config, entry, report)
-    model = load_artifact(files)
+    model, contract = load_artifact(files), contract_of(config)
     yield ServableVersion(
-        contract=contract_of(config),
+        contract=contract,
         model=model,
         rows=part.test_features,
         learned=part.train_features,
         metrics=recorded_metrics(service.journal, entry) or _measured_now(config, part, model),
         data_sha256=dataset.sha256,
-        graph=lambda: translate(model, config),
+        graph=lambda: translate(model, contract),
     )
 
 

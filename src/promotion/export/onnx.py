@@ -15,10 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from promotion.config.family import FamilyConfig
 from promotion.errors import GateRefused
 from promotion.evaluation.received.translation import OPERATORS, graph_of
-from promotion.export.contract import Contract, contract_of
+from promotion.export.contract import Contract
 from promotion.export.documents import TOLERANCE, allowed_difference, decided
 
 LABEL, PROBABILITIES, VALUE = "label", "probabilities", "value"
@@ -50,12 +49,12 @@ class Parity:
     difference: float
 
 
-def translate(model: Any, config: FamilyConfig | Contract) -> bytes:
+def translate(model: Any, contract: Contract) -> bytes:
     """Turn a fitted pipeline into an ONNX graph.
 
     Args:
         model: Fitted scikit-learn pipeline that takes raw rows.
-        config: Its columns and classes.
+        contract: Its columns and classes.
 
     Returns:
         As `served_graph`.
@@ -63,7 +62,6 @@ def translate(model: Any, config: FamilyConfig | Contract) -> bytes:
     Raises:
         NotTranslatable: skl2onnx does not know a part of it.
     """
-    contract = contract_of(config)
     try:
         graph = graph_of(model, [(name, False) for name in contract.features], contract.family)
     except Exception as error:
@@ -283,20 +281,19 @@ def _free(contract: Contract, name: str) -> str:
     return name
 
 
-def prove(graph: bytes, model: Any, config: FamilyConfig | Contract, rows: pd.DataFrame) -> Parity:
+def prove(graph: bytes, model: Any, contract: Contract, rows: pd.DataFrame) -> Parity:
     """Ask both models the same rows.
 
     Args:
         graph: What `served_graph` returned.
         model: The registered one.
-        config: Its columns and classes.
+        contract: Its columns and classes.
         rows: Rows × features, missing cells NaN.
 
     Raises:
         ParityFailed: A probability differs by more than `TOLERANCE`, a number by more than `allowed_difference`, or a
             label where the model is decided.
     """
-    contract = contract_of(config)
     try:
         found = answers(graph, rows)
     except Exception as error:

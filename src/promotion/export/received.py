@@ -36,7 +36,6 @@ _TYPES: dict[str, CellType] = {
     "string": "text",
 }
 _METRICS = {False: ("accuracy", "precision", "recall", "f1", "roc_auc"), True: ("rmse", "mae")}
-_BINARY = 2
 _SEED = 42
 
 
@@ -143,7 +142,6 @@ class _Asked:
             columns=rules,
             target=self._config.holdout.target,
             classes=names,
-            positive=1 if len(names) == _BINARY else None,
             numeric=frozenset(name for name, rule in rules.items() if rule.type in {"number", "integer"}),
             instead=instead,
             answers=_values(names),

@@ -14,8 +14,6 @@ from promotion.export.contract import Contract, FeatureRules, contract_of
 if TYPE_CHECKING:
     import pandas as pd
 
-_BINARY = 2
-
 
 def watched_contract(config: FamilyConfig, home: Path, exports: Sequence[Path]) -> Contract:
     """The contract of what is watched.
@@ -61,7 +59,6 @@ def _contract(config: FamilyConfig, columns: dict[str, FeatureRules], classes: l
         columns=columns,
         target=config.holdout.target,
         classes=classes,
-        positive=1 if len(classes) == _BINARY else None,
         numeric=frozenset(columns),
         instead="",
     )

@@ -22,6 +22,7 @@ from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY
 from promotion.data.datasets import Partition, load_dataset, split_dataset
 from promotion.errors import GateRefused
+from promotion.export.contract import contract_of
 from promotion.export.documents import emptied, expected_document, reference_document, schema_document
 from promotion.export.onnx import LABEL, PROBABILITIES, NotTranslatable, ParityFailed, answers, prove, translate
 from promotion.gates.evidence import Interval
@@ -63,10 +64,10 @@ def test_every_algorithm_of_every_family_answers_alike(
     params = {algorithm: with_algorithm[algorithm].model_copy(update={"params": SMALL.get(algorithm, {})})}
     config = config.model_copy(update={"candidates": params})
     model = build_pipeline(config, algorithm).fit(part.train_features, part.train_target)
-    rows = pd.concat([part.test_features, emptied(config, part.test_features)], ignore_index=True)
+    rows = pd.concat([part.test_features, emptied(contract_of(config), part.test_features)], ignore_index=True)
 
-    graph = translate(model, config)
-    found = prove(graph, model, config, rows)
+    graph = translate(model, contract_of(config))
+    found = prove(graph, model, contract_of(config), rows)
 
     assert len(rows) == found.rows
     assert 1e-6 > found.difference
@@ -79,7 +80,7 @@ def test_the_graph_takes_and_gives_what_a_server_expects(heart: tuple[FamilyConf
 
     config, part = heart
     model = build_pipeline(config, "logistic_regression").fit(part.train_features, part.train_target)
-    session = onnxruntime.InferenceSession(translate(model, config))
+    session = onnxruntime.InferenceSession(translate(model, contract_of(config)))
 
     assert [(name, "tensor(float)", [None, 1]) for name in config.features] == [
         (item.name, item.type, item.shape) for item in session.get_inputs()
@@ -103,7 +104,7 @@ def test_a_forest_behind_a_scaler_is_refused_with_row_and_difference(heart: tupl
     with pytest.raises(
         ParityFailed, match=r"differs .* in \d+ of 242 held-out rows.*row \d+ \(age=\d+.*--native"
     ) as caught:
-        prove(translate(concatenated, config), concatenated, config, part.train_features)
+        prove(translate(concatenated, contract_of(config)), concatenated, contract_of(config), part.train_features)
 
     assert 3 == caught.value.exit_code
     assert config.features == list(caught.value.details["row"])
@@ -133,18 +134,19 @@ def test_what_has_no_counterpart_is_refused(heart: tuple[FamilyConfig, Partition
     model = Pipeline([("odd", Odd())]).fit(part.train_features.fillna(0), part.train_target)
 
     with pytest.raises(NotTranslatable, match=r"cannot be translated to ONNX .*--native") as caught:
-        translate(model, config)
+        translate(model, contract_of(config))
     assert isinstance(caught.value, GateRefused)
 
 
 TWICE = """
 import sys, hashlib
 from pathlib import Path
+from promotion.export.contract import contract_of
 from promotion.export.onnx import translate
 from promotion.evaluation.loading import load_artifact
 from promotion.config.family import load_config
 config = load_config(Path(sys.argv[1]), "heart-disease")
-print(hashlib.sha256(translate(load_artifact(Path(sys.argv[2])), config)).hexdigest())
+print(hashlib.sha256(translate(load_artifact(Path(sys.argv[2])), contract_of(config))).hexdigest())
 """
 
 
@@ -167,7 +169,7 @@ def test_another_process_writes_the_same_bytes(fitted_model: Path) -> None:
 
 def test_the_schema_is_the_data_contract(heart: tuple[FamilyConfig, Partition]) -> None:
     """Types, bounds, codes and hints as configured; which class is the positive one."""
-    schema = schema_document(heart[0])
+    schema = schema_document(contract_of(heart[0]))
     by_name = {item["name"]: item for item in schema["features"]}
 
     assert heart[0].features == list(by_name)
@@ -183,7 +185,9 @@ def test_the_reference_counts_every_row_once(heart: tuple[FamilyConfig, Partitio
     config, part = heart
     probability = np.array([[0.9, 0.1], [0.2, 0.8], [0.0, 1.0]])
 
-    found = reference_document(config, part.train_features, probability, {"roc_auc": Interval(0.9, 0.8, 1.0)}, "d" * 64)
+    found = reference_document(
+        contract_of(config), part.train_features, probability, {"roc_auc": Interval(0.9, 0.8, 1.0)}, "d" * 64
+    )
 
     rows = len(part.train_features)
     for name in config.features:
@@ -200,7 +204,9 @@ def test_a_constant_and_an_empty_column_have_statistics(heart: tuple[FamilyConfi
     config, part = heart
     train = part.train_features.assign(age=50.0, chol=np.nan)
 
-    found = reference_document(config, train, np.array([[1.0, 0.0]]), {"roc_auc": Interval(np.nan, 0, 1)}, "d" * 64)
+    found = reference_document(
+        contract_of(config), train, np.array([[1.0, 0.0]]), {"roc_auc": Interval(np.nan, 0, 1)}, "d" * 64
+    )
 
     assert [50.0, 50.0] == found["features"]["age"]["edges"]
     assert [len(train)] == found["features"]["age"]["counts"]
@@ -213,9 +219,9 @@ def test_expected_rows_are_what_a_person_would_send(heart: tuple[FamilyConfig, P
     """Whole numbers without a point, empty cells as null, and the model's own answers."""
     config, part = heart
     model = build_pipeline(config, "logistic_regression").fit(part.train_features, part.train_target)
-    rows = emptied(config, part.test_features.head(3))
+    rows = emptied(contract_of(config), part.test_features.head(3))
 
-    document = expected_document(config, model, rows, 2)
+    document = expected_document(contract_of(config), model, rows, 2)
 
     assert isinstance(document["rows"][0]["age"], int)
     assert document["rows"][0]["thal"] is None
@@ -232,9 +238,9 @@ def test_equally_likely_classes(heart: tuple[FamilyConfig, Partition]) -> None:
     model = build_pipeline(config, "random_forest").fit(part.train_features, part.train_target)
     rows = part.test_features[model.predict_proba(part.test_features)[:, 0] == 0.5]
 
-    found, probability = answers(translate(model, config), rows)
+    found, probability = answers(translate(model, contract_of(config)), rows)
 
     assert len(rows)
     assert np.abs(probability - 0.5).max() < 1e-6
     assert model.predict(rows).tolist() == found.tolist() == [0] * len(rows)
-    assert [] == expected_document(config, model, rows, 20)["rows"]
+    assert [] == expected_document(contract_of(config), model, rows, 20)["rows"]

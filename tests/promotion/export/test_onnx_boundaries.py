@@ -12,6 +12,7 @@ from tests.facts import is_fact
 from tests.promotion.factories import a_family
 from tests.promotion.serving.graphs import echo
 
+from promotion.export.contract import contract_of
 from promotion.export.documents import (
     TOLERANCE,
     decided,
@@ -50,7 +51,7 @@ class Told:
 
 def proven(x: list[float], model: Told) -> Parity:
     """Hold a graph that answers [1 - x, x] against a model."""
-    return prove(echo(), model, a_family(), pd.DataFrame({"x": x}, dtype=np.float64))
+    return prove(echo(), model, contract_of(a_family()), pd.DataFrame({"x": x}, dtype=np.float64))
 
 
 @pytest.mark.parametrize(
@@ -174,14 +175,14 @@ def test_a_graph_is_for_every_runtime_since_2023() -> None:
     config = a_family()
     model = _as_columns(LogisticRegression()).fit(pd.DataFrame({"x": [0.0, 1.0]}), [0, 1])
 
-    content = translate(model, config)
+    content = translate(model, contract_of(config))
 
     found = {it.domain: it.version for it in onnx.load_from_string(content).opset_import}
     assert {"", "ai.onnx.ml"} == set(found)
     assert found[""] <= 18
     assert found["ai.onnx.ml"] <= 3
-    assert content == translate(model, config)
-    assert 2 == prove(content, model, config, pd.DataFrame({"x": [0.25, 2.0]})).rows
+    assert content == translate(model, contract_of(config))
+    assert 2 == prove(content, model, contract_of(config), pd.DataFrame({"x": [0.25, 2.0]})).rows
 
 
 def _as_columns(model: Any) -> Any:
@@ -197,7 +198,7 @@ COLUMNS = {
     "c": {"type": "code", "codes": [3, 7], "max_missing": 0.5},
     "y": {"type": "code", "codes": [0, 1]},
 }
-FAMILY = a_family(numeric=["x", "n"], data={"path": "data/tiny.csv", "columns": COLUMNS})
+CONTRACT = contract_of(a_family(numeric=["x", "n"], data={"path": "data/tiny.csv", "columns": COLUMNS}))
 
 
 def rows(*values: tuple[float, float, float]) -> pd.DataFrame:
@@ -211,7 +212,7 @@ def test_rows_to_compare_with_are_decided_and_so_many(limit: int, expected: list
     asked = rows((1.0, 1, 3), (2.0, 2, 3), (3.0, 3, 7))
     model = Told([[0.75, 0.25], [0.5, 0.5 + TOLERANCE / 2], [0.0, BEYOND]])
 
-    document = expected_document(FAMILY, model, asked, limit)
+    document = expected_document(CONTRACT, model, asked, limit)
 
     assert [[1, 2, 3][number] for number in expected] == [row["n"] for row in document["rows"]]
     assert [[0, 1, 1][number] for number in expected] == document["labels"]
@@ -220,7 +221,7 @@ def test_rows_to_compare_with_are_decided_and_so_many(limit: int, expected: list
 
 def test_a_cell_is_what_a_person_would_send() -> None:
     """A number with its point, a whole number and a code without, an empty cell as null."""
-    document = expected_document(FAMILY, Told([[1.0, 0.0], [1.0, 0.0]]), rows((2.0, 4, 7), (math.nan,) * 3), 9)
+    document = expected_document(CONTRACT, Told([[1.0, 0.0], [1.0, 0.0]]), rows((2.0, 4, 7), (math.nan,) * 3), 9)
 
     assert [{"x": 2.0, "n": 4, "c": 7}, dict.fromkeys(["x", "n", "c"])] == document["rows"]
     assert [float, int, int] == [type(cell) for cell in document["rows"][0].values()]
@@ -228,17 +229,17 @@ def test_a_cell_is_what_a_person_would_send() -> None:
 
 def test_only_cells_that_may_be_empty_are_emptied() -> None:
     """From the first tolerated share on; with none there is nothing to ask once more."""
-    found = emptied(FAMILY, rows((1.0, 2, 3)))
+    found = emptied(CONTRACT, rows((1.0, 2, 3)))
 
     assert [True, False, True] == found.iloc[0].isna().tolist()
     assert 1 == len(found)
-    assert 0 == len(emptied(a_family(), pd.DataFrame({"x": [1.0]})))
+    assert 0 == len(emptied(contract_of(a_family()), pd.DataFrame({"x": [1.0]})))
 
 
 def test_the_contract_of_a_column() -> None:
     """Bounds, codes and words as configured; null where nothing is; nullable from the first tolerated share on."""
     nothing = dict.fromkeys(["minimum", "maximum", "codes", "unit", "hint"])
-    document = schema_document(FAMILY)
+    document = schema_document(CONTRACT)
 
     assert [
         nothing
@@ -252,7 +253,7 @@ def test_the_contract_of_a_column() -> None:
 
 def reference(train: pd.DataFrame, probability: list[list[float]], **metrics: Interval) -> dict[str, Any]:
     """What live traffic would be compared with."""
-    return reference_document(FAMILY, train, np.array(probability), metrics, "d" * 64)
+    return reference_document(CONTRACT, train, np.array(probability), metrics, "d" * 64)
 
 
 def test_the_reference_has_a_bin_for_each_tenth() -> None:
@@ -287,11 +288,11 @@ def test_the_reference_of_more_classes_counts_the_chosen_ones_probability() -> N
     )
     answered = np.array([[0.15, 0.8, 0.05], [0.35, 0.3, 0.35], [0.0, 0.0, 1.0]])
 
-    found = reference_document(family, train, answered, {}, "d" * 64)["predictions"]
+    found = reference_document(contract_of(family), train, answered, {}, "d" * 64)["predictions"]
 
     assert {"a": 1, "b": 1, "c": 1} == found["labels"]
     assert [0, 0, 0, 1, 0, 0, 0, 0, 1, 1] == found["probability"]["counts"]
-    assert schema_document(family)["positive"] is None
+    assert schema_document(contract_of(family))["positive"] is None
 
 
 def test_a_column_without_values_has_no_statistics() -> None:

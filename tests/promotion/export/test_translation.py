@@ -34,9 +34,7 @@ RANDOM = np.random.default_rng(5)
 def a_contract(names: list[str], classes: tuple[str, ...] = ("no", "yes"), texts: tuple[str, ...] = ()) -> Contract:
     """Columns of numbers, but for some."""
     columns = {name: FeatureRules("text" if name in texts else "number") for name in names}
-    return Contract(
-        "churn", columns, "churned", classes, 1 if classes else None, frozenset(names), "serve it elsewhere"
-    )
+    return Contract("churn", columns, "churned", classes, frozenset(names), "serve it elsewhere")
 
 
 def rows_of(names: list[str], count: int = 60) -> pd.DataFrame:

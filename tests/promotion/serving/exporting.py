@@ -17,6 +17,7 @@ from promotion.artifacts.trusted_types import TRUSTED_TYPES
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY
 from promotion.data.datasets import Partition, load_dataset, split_dataset
+from promotion.export.contract import contract_of
 from promotion.export.documents import EXPECTED_ROWS, expected_document, schema_document
 from promotion.export.folder import Manifest, ServingEngine, canonical_json
 from promotion.export.onnx import translate
@@ -45,12 +46,12 @@ def export(
     """Write the folder."""
     folder.mkdir(parents=True)
     if engine == "onnx":
-        (folder / "model.onnx").write_bytes(translate(pipeline, config))
+        (folder / "model.onnx").write_bytes(translate(pipeline, contract_of(config)))
     else:
         (folder / "model").mkdir()
         skops.io.dump(pipeline, folder / "model" / "model.skops")
-    answers = expected_document(config, pipeline, parts.test_features, EXPECTED_ROWS)
-    write(folder / "schema.json", schema_document(config))
+    answers = expected_document(contract_of(config), pipeline, parts.test_features, EXPECTED_ROWS)
+    write(folder / "schema.json", schema_document(contract_of(config)))
     write(folder / "expected.json", answers)
     manifest = a_manifest(
         family=config.family,

@@ -50,7 +50,6 @@ def exported(folder: Path, *, task: str) -> tuple[Path, Any]:
         columns=rules,
         target="paid" if is_number else "churned",
         classes=() if is_number else ("no", "yes"),
-        positive=None if is_number else 1,
         numeric=frozenset({"age", "spent", "visits"}),
         instead="",
         answers=None if is_number else ["no", "yes"],

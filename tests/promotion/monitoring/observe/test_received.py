@@ -33,7 +33,7 @@ def a_contract(*, is_regression: bool) -> Contract:
     columns = {"age": FeatureRules("integer"), "plan": FeatureRules("text")}
     classes = () if is_regression else ("no", "yes")
     target = "paid" if is_regression else "churned"
-    return Contract("churn", columns, target, classes, None if is_regression else 1, frozenset({"age"}), "")
+    return Contract("churn", columns, target, classes, frozenset({"age"}), "")
 
 
 def watched(folder: Path, *, is_regression: bool, plan: str | None = None, beside: float = 0.0) -> Observation:
