@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from promotion.config.evidence import is_error
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
 from promotion.data.arrays import FloatArray
@@ -36,16 +37,7 @@ def review_classes(
     found = compare_classifiers(config, part, ours, theirs)
     target = np.asarray(part.test_target, dtype=np.int64)
     labels = [predicted_class(each, by_class=each.ndim > 1) for each in (ours, theirs)]
-    measures = [
-        Measure(
-            row.name,
-            row.candidate,
-            row.production or row.candidate,
-            row.difference,
-            decides=row.name == config.selection_metric,
-        )
-        for row in found.metrics
-    ]
+    measures = measures_of(found, config)
     decisive = next(measure for measure in measures if measure.decides)
     changes = _changes(config, target, *labels)
     shares = _shares(config, target, *labels)
@@ -62,6 +54,21 @@ def review_classes(
         measures=measures,
         tables=[_share_table(shares), _change_table(changes), _shift_table(shift), row_table(found)],
     )
+
+
+def measures_of(found: SideBySide, config: FamilyConfig) -> list[Measure]:
+    """What both were worth, as a review shows it; the family's selection metric decides."""
+    return [
+        Measure(
+            row.name,
+            row.candidate,
+            row.production or row.candidate,
+            row.difference,
+            lower_is_better=is_error(row.name),
+            decides=row.name == config.selection_metric,
+        )
+        for row in found.metrics
+    ]
 
 
 def _shares(config: FamilyConfig, target: Any, first: Any, second: Any) -> list[dict[str, Any]]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from promotion.config.evidence import is_error
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
 from promotion.evaluation.received.evaluator import ReceivedEvaluation, ReceivedEvaluator
-from promotion.review.classifiers import agreement, row_table
-from promotion.review.findings import Measure, ReviewFindings, better
+from promotion.review.classifiers import agreement, measures_of, row_table
+from promotion.review.findings import ReviewFindings, better
 from promotion.review.side_by_side import ComparedRows, MetricRow, SideBySide, compare_probabilities
 
 _METRICS = {False: ("accuracy", "precision", "recall", "f1", "roc_auc"), True: ("rmse", "mae", "mape", "r2")}
@@ -52,17 +51,7 @@ def review_received(
         PromotionError: As `compare_received`.
     """
     found = compare_received(config, settings.home, first, second)
-    measures = [
-        Measure(
-            row.name,
-            row.candidate,
-            row.production or row.candidate,
-            row.difference,
-            lower_is_better=is_error(row.name),
-            decides=row.name == config.selection_metric,
-        )
-        for row in found.metrics
-    ]
+    measures = measures_of(found, config)
     checks = [better(measure, names) for measure in measures if measure.decides]
     if found.disagreeing is not None:
         checks.append(agreement(found.rows, found.disagreeing, found.right))
