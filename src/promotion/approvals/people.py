@@ -9,6 +9,7 @@ import socket
 import unicodedata
 from collections.abc import Iterable
 
+from promotion.config.printable import is_unicode
 from promotion.errors import UsageError
 
 _ATOM = r"[\w-]+(?:'[\w-]+)*"
@@ -30,7 +31,7 @@ def actor() -> str:
     """
     for variable in ("PROMOTION_ACTOR", "BUILD_USER_ID"):
         if named := os.environ.get(variable):
-            if len(named) > _LONGEST or any("\ud800" <= letter <= "\udfff" for letter in named):
+            if len(named) > _LONGEST or not is_unicode(named):
                 raise UsageError(
                     f"{variable} is {named[:_SHOWN]!a}: expected a name in UTF-8, at most {_LONGEST} letters"
                 )

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from promotion.config.printable import is_unicode
 from promotion.data.files import file_sha256
 from promotion.errors import ArtifactMissing, ArtifactUnsafe, RegistryError
 from promotion.registry.contract import ModelVersion, Registry, without_password
@@ -113,7 +114,7 @@ def _plain_kind(folder: Path, path: PurePosixPath, mode: int) -> int:
     name = path.name
     if any(letter in name for letter in "\\\n\r"):
         raise ArtifactUnsafe(f"{folder}: {str(path)!r} has a line break or backslash in its name: register again")
-    if any("\ud800" <= letter <= "\udfff" for letter in name):
+    if not is_unicode(name):
         raise ArtifactUnsafe(f"{folder}: {str(path)!a} is no name in UTF-8, which cannot be signed: register again")
     kind = stat.S_IFMT(mode)
     if kind not in {stat.S_IFDIR, stat.S_IFREG}:

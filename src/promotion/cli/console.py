@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, TextIO
 import click
 
 from promotion.config.extras import missing_extra
-from promotion.config.printable import printable
+from promotion.config.printable import is_unicode, printable
 from promotion.config.secrets import without_secrets
 from promotion.config.settings import Settings, home_notice
 from promotion.errors import NothingToDo, PromotionError
@@ -349,7 +349,7 @@ class Command(click.Command):
 def _require_text(arguments: Sequence[str]) -> None:
     """Bytes of the command line that are no UTF-8 can be neither recorded nor shown."""
     for argument in arguments:
-        if any("\ud800" <= letter <= "\udfff" for letter in argument):
+        if not is_unicode(argument):
             raise click.UsageError(f"{argument!a}: no text in UTF-8: type it again")
 
 

@@ -25,6 +25,11 @@ def printable(text: str, *, keep: str = "\t") -> str:
     return "".join(letter if letter in keep or not _is_hidden(letter) else _spelled(letter) for letter in text)
 
 
+def is_unicode(text: str) -> bool:
+    """Whether it can be written as UTF-8: bytes that are none come from the system as halves of surrogate pairs."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def as_markdown(text: str) -> str:
     """The same where Markdown is shown, as in MLflow's descriptions: no link, picture, code or tag inside."""
     return _MARKUP.sub(r"\\\g<0>", printable(text))
