@@ -19,7 +19,7 @@ from promotion.evaluation.received.columns import missing_columns, typed_rows
 from promotion.evaluation.received.flavours import ReceivedModel, describe_model
 from promotion.evaluation.received.predictor import open_worker
 from promotion.evaluation.received.process import ModelFailed, ModelWorker
-from promotion.evaluation.received.rows import HoldoutFile, class_name, class_order, in_order
+from promotion.evaluation.received.rows import HoldoutFile, class_name, class_order, told_classes
 from promotion.evaluation.received.worker import rows_in
 from promotion.evaluation.scorers import interval, measurable
 from promotion.export.contract import CellType, Contract, FeatureRules
@@ -129,10 +129,9 @@ class _Asked:
 
     @cached_property
     def names(self) -> list[str]:
-        """The classes: the model's own where it names them in the holdout's words, else the holdout's."""
-        own = [class_name(name) for name in self.raw(self.rows.head(1)).classes or ()]
-        known = self._holdout.classes
-        return in_order(own, self._config.holdout.positive) if set(own) & set(known) else known
+        """The classes, in the contract's order."""
+        own = self.raw(self.rows.head(1)).classes
+        return told_classes(own, self._holdout.classes, self._config.holdout.positive)
 
     def _contract(self, instead: str) -> Contract:
         rules = {name: self._rules(place, name, instead) for place, name in enumerate(self.features)}

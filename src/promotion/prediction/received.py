@@ -14,11 +14,10 @@ import pandas as pd
 from promotion.config.family import FamilyConfig
 from promotion.data.tables import read_chunks
 from promotion.evaluation.received import predictions as read
-from promotion.evaluation.received.columns import typed_rows
 from promotion.evaluation.received.flavours import describe_model
-from promotion.evaluation.received.predictor import open_worker, require_allowed
+from promotion.evaluation.received.predictor import raw_answers, require_allowed
 from promotion.evaluation.received.process import RawAnswers
-from promotion.evaluation.received.rows import HoldoutFile, class_name, in_order
+from promotion.evaluation.received.rows import HoldoutFile, class_name, in_order, told_classes
 from promotion.prediction.inputs import Asked, AskedRows
 
 _ROW = "row"
@@ -65,9 +64,7 @@ class ReceivedAnswers:
         Raises:
             PromotionError: The rows do not fit the signature, or the model does not answer them.
         """
-        stream = typed_rows(rows, self._model.inputs, [str(name) for name in rows.columns], "the rows")
-        with open_worker(self._config, self._folder, self._model) as worker:
-            raw = worker.predict(stream, len(rows))
+        raw = raw_answers(self._config, self._folder, self._model, rows)
         return pd.DataFrame(self._columns(raw), index=rows.index)
 
     def _columns(self, raw: RawAnswers) -> dict[str, Any]:
@@ -89,8 +86,7 @@ class ReceivedAnswers:
         if raw.kind == "text":
             # A class that no row of the holdout is of is answered all the same.
             return in_order([*map(class_name, raw.cells.ravel()), *self._known], None)
-        own = [class_name(name) for name in raw.classes or ()]
-        return in_order(own, self._config.holdout.positive) if set(own) & set(self._known) else self._known
+        return told_classes(raw.classes, self._known, self._config.holdout.positive)
 
     @cached_property
     def _known(self) -> list[str]:

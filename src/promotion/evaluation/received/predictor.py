@@ -14,7 +14,7 @@ from promotion.errors import ArtifactRefused
 from promotion.evaluation.received.columns import typed_rows
 from promotion.evaluation.received.environments import model_environment
 from promotion.evaluation.received.flavours import ReceivedModel, describe_model
-from promotion.evaluation.received.process import ModelWorker
+from promotion.evaluation.received.process import ModelWorker, RawAnswers
 from promotion.gates.artifact import sandbox_line
 
 if TYPE_CHECKING:
@@ -76,9 +76,24 @@ class ReceivedPredictor:
         Raises:
             PromotionError: The rows do not fit the model's signature, or the model does not answer them.
         """
-        stream = typed_rows(rows, self._model.inputs, [str(name) for name in rows.columns], "the rows")
-        with open_worker(self._config, self._folder, self._model) as worker:
-            return worker.predict(stream, len(rows)).cells
+        return raw_answers(self._config, self._folder, self._model, rows).cells
+
+
+def raw_answers(config: FamilyConfig, folder: Path, model: ReceivedModel, rows: pd.DataFrame) -> RawAnswers:
+    """What a model says of rows, asked in a process of its own.
+
+    Args:
+        config: The family.
+        folder: The model's files; a private copy.
+        model: What they are.
+        rows: With the columns that the model's signature names.
+
+    Raises:
+        PromotionError: The rows do not fit the signature, or the model does not answer them.
+    """
+    stream = typed_rows(rows, model.inputs, [str(name) for name in rows.columns], "the rows")
+    with open_worker(config, folder, model) as worker:
+        return worker.predict(stream, len(rows))
 
 
 def require_allowed(config: FamilyConfig, model: ReceivedModel) -> None:

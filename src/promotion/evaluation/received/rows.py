@@ -56,6 +56,18 @@ def in_order(names: Iterable[str], positive: object) -> list[str]:
     return found
 
 
+def told_classes(own: Iterable[object] | None, known: list[str], positive: object) -> list[str]:
+    """The classes: the model's own where it names them in the holdout's words, else the holdout's.
+
+    Args:
+        own: What the model calls its classes; None where it does not say.
+        known: Those of the holdout.
+        positive: As in `in_order`.
+    """
+    named = [class_name(name) for name in own or ()]
+    return in_order(named, positive) if set(named) & set(known) else known
+
+
 class HoldoutFile:
     """A holdout, read when it is asked for.
 
