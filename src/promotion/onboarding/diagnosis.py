@@ -100,15 +100,14 @@ class Diagnosis:
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain data."""
-        told = [asdict(symptom) for symptom in self.symptoms]
-        for document in told:
-            document.pop("is_finding")
-        pairs = list(zip(self.symptoms, told, strict=True))
+        told: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+        for document in map(asdict, self.symptoms):
+            told[document.pop("is_finding")].append(document)
         return {
             "exit_code": self.exit_code,
             "message": self.summary,
             "checks": dict(self.said),
             "unreachable": list(self.unreachable),
-            "findings": [document for symptom, document in pairs if symptom.is_finding],
-            "remarks": [document for symptom, document in pairs if not symptom.is_finding],
+            "findings": told[True],
+            "remarks": told[False],
         }

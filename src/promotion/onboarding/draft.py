@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,14 +13,12 @@ from typing import Any
 import yaml
 
 from promotion.config.family import FamilyConfig, load_config
-from promotion.config.printable import printable
 from promotion.errors import ConfigError, PromotionError, UsageError
 
 DECIDE = "decide:"
 """How a comment begins that says what could not be known."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SUFFIXES = (".yaml", ".yml")
-_SHOWN = 12
 _SCHEMA = "family.schema.json"
 
 
@@ -119,12 +117,6 @@ def relative_to_home(path: Path, home: Path) -> str:
     """A path as a family's file says it."""
     whole = path.resolve()
     return whole.relative_to(home).as_posix() if whole.is_relative_to(home) else str(whole)
-
-
-def column_names(names: Sequence[str]) -> str:
-    """Names of columns for a message, the first of them."""
-    shown = ", ".join(printable(name) for name in names[:_SHOWN])
-    return shown + (", …" if len(names) > _SHOWN else "")
 
 
 def _require_usable(family: str, text: str) -> FamilyConfig:

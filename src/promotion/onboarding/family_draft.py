@@ -23,14 +23,13 @@ from promotion.journal.journal import Journal
 from promotion.onboarding.draft import (
     DECIDE,
     FamilyDraft,
-    column_names,
     governance,
     heading,
     relative_to_home,
     require_new_family,
     scalar,
 )
-from promotion.onboarding.profile import ColumnProfile, profile
+from promotion.onboarding.profile import ColumnProfile, column_names, profile, require_filled, require_target
 from promotion.reconcile.families import Families
 from promotion.registry.contract import ModelVersion, RegisteredModel, Registry, TrackedRun
 from promotion.registry.open import open_registry
@@ -192,22 +191,18 @@ def _scored(known: _Evidence, holdout: str, rows: HoldoutFile, wanted: str | Non
     """Task, holdout and what it takes to run the model, each with where that is known from."""
     first = next(rows.chunks())
     columns = [str(name) for name in first.columns]
-    inputs = [column.name for column in (known.model.inputs if known.model else None) or () if column.name]
-    required = [it.name for it in (known.model.inputs if known.model else None) or () if it.name and it.required]
+    signature = [(it.name, it.required) for it in (known.model.inputs if known.model else None) or () if it.name]
+    inputs = [name for name, _ in signature]
     seen = profile(first)
     target = wanted or _plausible_target(rows.name, seen, inputs)
-    if target not in columns:
-        raise UsageError(f"--target {target}: {rows.name} has no such column: it has {column_names(columns)}")
-    if missing := [name for name in required if name not in columns]:
+    require_target(rows.name, columns, target)
+    if missing := [name for name, is_required in signature if is_required and name not in columns]:
         raise UsageError(
             f"{rows.name}: column {missing[0]!r}, which the model's signature asks for, is missing: it has "
             f"{column_names(columns)}"
         )
     column = seen[target]
-    if column.missing:
-        raise UsageError(
-            f"{rows.name}: {column.missing:.1%} of the rows have no {target}: fill them in, or remove them"
-        )
+    require_filled(rows.name, column)
     task, why = _task(known, column)
     _require_classes(rows.name, column, task)
     yield f"task: {task}   # {why}"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
+from promotion.config.printable import printable
+from promotion.errors import UsageError
 from promotion.evaluation.received.rows import class_name, class_order
 
 _FEW = 20
 """Values up to which whole numbers are taken for codes of classes."""
 _CODES = 10
+_SHOWN = 12
 _ID = ("id", "key", "uuid", "number", "nr")
 
 
@@ -67,6 +70,34 @@ def profile(rows: pd.DataFrame, names: Iterable[str] | None = None) -> dict[str,
     return {name: _profile(name, rows[name]) for name in (rows.columns if names is None else names)}
 
 
+def column_names(names: Sequence[str]) -> str:
+    """Names of columns for a message, the first of them."""
+    shown = ", ".join(printable(name) for name in names[:_SHOWN])
+    return shown + (", …" if len(names) > _SHOWN else "")
+
+
+def require_target(file: str, columns: Sequence[str], target: str) -> None:
+    """Refuse a target that is no column of the file.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if target not in columns:
+        raise UsageError(f"--target {target}: {file} has no such column: it has {column_names(columns)}")
+
+
+def require_filled(file: str, target: ColumnProfile) -> None:
+    """Refuse rows of which it is not known what was to be predicted.
+
+    Raises:
+        UsageError: There are some.
+    """
+    if target.missing:
+        raise UsageError(
+            f"{file}: {target.missing:.1%} of the rows have no {target.name}: fill them in, or remove them"
+        )
+
+
 def _profile(name: str, cells: pd.Series) -> ColumnProfile:
     filled = cells.dropna()
     missing = 1 - len(filled) / max(1, len(cells))
@@ -76,11 +107,10 @@ def _profile(name: str, cells: pd.Series) -> ColumnProfile:
     numbers = pd.to_numeric(texts, errors="coerce")
     distinct = int(texts.nunique())
     is_unique = distinct == len(texts) > 1
+    values = _names(texts) if distinct <= _FEW else ()
     if numbers.isna().any() or numbers.abs().max() == float("inf"):
-        values = _names(texts) if distinct <= _FEW else ()
         return ColumnProfile(name, "text", values, distinct, missing, is_unique=is_unique)
     kind = "whole" if (numbers % 1 == 0).all() else "number"
-    values = _names(texts) if distinct <= _FEW else ()
     return ColumnProfile(
         name, kind, values, distinct, missing, float(numbers.min()), float(numbers.max()), is_unique=is_unique
     )

@@ -12,8 +12,8 @@ from promotion.config.printable import printable
 from promotion.data.files import file_sha256
 from promotion.data.tables import read_chunks
 from promotion.errors import UsageError
-from promotion.onboarding.draft import DECIDE, FamilyDraft, column_names, governance, heading, relative_to_home, scalar
-from promotion.onboarding.profile import ColumnProfile, profile
+from promotion.onboarding.draft import DECIDE, FamilyDraft, governance, heading, relative_to_home, scalar
+from promotion.onboarding.profile import ColumnProfile, column_names, profile, require_filled, require_target
 
 _BINARY = 2
 _SHOWN = 12
@@ -37,8 +37,7 @@ def draft_training(family: str, path: Path, target: str, home: Path) -> FamilyDr
         raise UsageError(f"--data {path}: models are trained here on CSV files: save the table as one")
     rows = pd.concat([chunk.rows for chunk in read_chunks(path, as_text=True)])
     columns = [str(name) for name in rows.columns]
-    if target not in columns:
-        raise UsageError(f"--target {target}: {path} has no such column: it has {column_names(columns)}")
+    require_target(str(path), columns, target)
     seen = profile(rows)
     _require_learnable(path, seen[target])
     features = {name: column for name, column in seen.items() if name != target}
@@ -125,10 +124,7 @@ def _target(column: ColumnProfile, *, is_binary: bool) -> Iterator[str]:
 
 def _require_learnable(path: Path, target: ColumnProfile) -> None:
     """Classes are learned here; numbers are scored, not learned."""
-    if target.missing:
-        raise UsageError(
-            f"{path}: {target.missing:.1%} of the rows have no {target.name}: fill them in, or remove them"
-        )
+    require_filled(str(path), target)
     if target.distinct < _BINARY:
         raise UsageError(f"{path}: every row has the same {target.name}: there is nothing to learn; add others")
     if target.distinct > _BINARY and (target.kind == "number" or not target.classes):
