@@ -11,7 +11,7 @@ from typing import Any
 
 from promotion.artifacts.description import read_description
 from promotion.artifacts.files import local_artifact
-from promotion.config.evidence import HoldoutRows, is_error
+from promotion.config.evidence import HoldoutRows
 from promotion.config.family import load_configs
 from promotion.config.printable import printable
 from promotion.config.settings import Settings
@@ -20,6 +20,15 @@ from promotion.evaluation.received.flavours import ReceivedModel, describe_model
 from promotion.evaluation.received.rows import HoldoutFile
 from promotion.journal.database import Database
 from promotion.journal.journal import Journal
+from promotion.onboarding.bounds import (
+    BINARY,
+    MEASURED,
+    MULTICLASS,
+    REGRESSION,
+    holdout_bounds,
+    number_metrics,
+    run_bounds,
+)
 from promotion.onboarding.draft import (
     DECIDE,
     FamilyDraft,
@@ -35,21 +44,9 @@ from promotion.registry.contract import ModelVersion, RegisteredModel, Registry,
 from promotion.registry.open import open_registry
 
 _CHECK = "python mlops/registry/check_promotion.py --model-name {} --version {}"
-_REGRESSION, _BINARY, _MULTICLASS = "regression", "binary-classification", "multiclass-classification"
-_METRICS = {
-    _REGRESSION: ("rmse", "mae", "mape", "r2"),
-    _BINARY: ("roc_auc", "accuracy", "precision", "recall", "f1", "average_precision", "log_loss", "brier"),
-    _MULTICLASS: ("accuracy", "precision", "recall", "f1", "log_loss"),
-}
-"""What is measured here, the default of `selection_metric` first."""
-_WORD = r"(?<![a-z0-9])(?:{})(?![a-z0-9])"
-_MEASURES_ERROR = re.compile(_WORD.format("rmse|mse|mae|mape|rmspe|rmsle|loss|logloss|brier|error|deviance"))
-_MEASURES_NUMBERS = re.compile(_WORD.format("rmse|mse|mae|mape|rmspe|rmsle|r2"))
-_GOOD = re.compile(_WORD.format("accuracy|acc|auc|f1|precision|recall|r2|mcc|ap|score"))
 _USUAL = {"production": ("production", "prod", "champion", "live"), "staging": ("staging", "challenger", "candidate")}
 _TARGETS = ("target", "label", "y", "class", "outcome")
 _LIBRARIES = ("scikit-learn", "xgboost", "lightgbm", "catboost", "onnx")
-_SHOWN = 12
 _TWO = 2
 
 
@@ -74,6 +71,11 @@ class _Evidence:
     task_of_class: str = ""
     libraries: tuple[tuple[str, str, str], ...] = ()
     problem: str = ""
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """What its run measured."""
+        return self.run.metrics if self.run else {}
 
 
 def draft_family(
@@ -112,9 +114,9 @@ def draft_family(
     lines = [*heading(family, f"{said} for {printable(model)}, begun with version {candidate.number}.", folder)]
     lines.append(f"registered_model: {scalar(model)}")
     if holdout:
-        lines += _scored(known, holdout, HoldoutFile(_any_target(holdout), home, _REGRESSION), target)
+        lines += _scored(known, holdout, HoldoutFile(_any_target(holdout), home, REGRESSION), target)
     else:
-        lines += _ruled(known)
+        lines += run_bounds(known.metrics)
     lines += _aliases(known.registered)
     lines += governance()
     return FamilyDraft(family, 2 if holdout else 1, tuple(lines), _CHECK.format(model, candidate.number))
@@ -136,39 +138,6 @@ def _evidence(registry: Registry, candidate: ModelVersion) -> _Evidence:
             )
     except PromotionError as error:
         return _Evidence(candidate, registered, run, problem=str(error))
-
-
-def _ruled(known: _Evidence) -> Iterator[str]:
-    """Bounds on what the trainer measured."""
-    metrics = known.run.metrics if known.run else {}
-    bounds = [_trainers_bound(name, value) for name, value in sorted(metrics.items())[:_SHOWN]]
-    is_ruled = any(is_known for is_known, _ in bounds)
-    mark = "" if is_ruled else "# "
-    yield ""
-    if is_ruled:
-        yield "# The trainer's figures, as the version's run has them; nothing is scored here without a holdout."
-    else:
-        yield f"# {DECIDE} its run has no metric of which it is known whether more is better: which bound must it keep?"
-    yield f"{mark}gates:"
-    yield f"{mark}  thresholds:"
-    yield from (f"{mark if is_known else '# '}    {line}" for is_known, line in bounds)
-    if not bounds:
-        yield f"{mark}    accuracy: {{minimum: 0.8, from: run}}"
-    if len(metrics) > _SHOWN:
-        yield f"#     and {len(metrics) - _SHOWN} metrics more"
-
-
-def _trainers_bound(name: str, value: float) -> tuple[bool, str]:
-    """Whether more of a metric is known to be better or worse, and the bound that this version just keeps."""
-    measured = f"{value:.4g} in this version's run"
-    if _MEASURES_ERROR.search(name.lower()):
-        bound, question = f"maximum: {_rounded(value, up=True)}", "how much may it be?"
-    else:
-        bound = f"minimum: {_rounded(value, up=False)}"
-        is_good = _GOOD.search(name.lower()) is not None
-        question = "how little may it be?" if is_good else "is more or less of it better?"
-    is_known = not question.startswith("is")
-    return is_known, f"{scalar(name)}: {{{bound}, from: run}}   # {DECIDE} {measured}; {question}"
 
 
 def _from_home(given: str, home: Path) -> str:
@@ -206,11 +175,11 @@ def _scored(known: _Evidence, holdout: str, rows: HoldoutFile, wanted: str | Non
     task, why = _task(known, column)
     _require_classes(rows.name, column, task)
     yield f"task: {task}   # {why}"
-    yield f"selection_metric: {_METRICS[task][0]}   # {DECIDE} what is compared with Production"
+    yield f"selection_metric: {MEASURED[task][0]}   # {DECIDE} what is compared with Production"
     yield "holdout:"
     yield f"  path: {scalar(holdout)}"
     yield f"  target: {scalar(target)}"
-    if task == _BINARY:
+    if task == BINARY:
         shown = printable(", ".join(column.classes))
         yield f"  positive: {_value(column.classes[-1], column)}   # {DECIDE} the value that is looked for, of {shown}"
     names = [it.name for it in seen.values() if it.names_a_row and it.name != target and it.name not in inputs]
@@ -221,7 +190,7 @@ def _scored(known: _Evidence, holdout: str, rows: HoldoutFile, wanted: str | Non
         yield f"  # {DECIDE} do rows belong together (group: COLUMN), or follow in time (time: COLUMN)? left over: "
         yield f"  #   {column_names(others)}"
     yield from _running(known)
-    yield from _measured_bounds(known, task)
+    yield from holdout_bounds(known.metrics, task)
 
 
 def _running(known: _Evidence) -> Iterator[str]:
@@ -234,35 +203,6 @@ def _running(known: _Evidence) -> Iterator[str]:
     for name, theirs, ours in known.libraries[:1]:
         if known.model and known.model.runs_code:
             yield f"environment: model   # it was made with {name} {theirs}, here is {ours}; scored with its own"
-
-
-def _measured_bounds(known: _Evidence, task: str) -> Iterator[str]:
-    """Bounds on what will be measured here; the run's figures are where to begin."""
-    metrics = known.run.metrics if known.run else {}
-    found = {name: _like(name, metrics) for name in _METRICS[task]}
-    told = {name: value for name, value in found.items() if value is not None}
-    yield ""
-    if not told:
-        name = _METRICS[task][0]
-        bound = "maximum" if is_error(name) else "minimum"
-        yield f"# {DECIDE} the run of this version measured nothing that is measured here: which bound must it keep?"
-        yield "# gates:"
-        yield "#   thresholds:"
-        yield f"#     {name}: {{{bound}: 0.8}}"
-        return
-    yield "gates:"
-    yield "  thresholds:   # measured here, on every row of the holdout"
-    for name, value in told.items():
-        bound = "maximum" if is_error(name) else "minimum"
-        rounded = _rounded(value, up=is_error(name))
-        yield f"    {name}: {{{bound}: {rounded}}}   # {DECIDE} the trainer measured {value:.4g}"
-    yield f"  better_than_production: {{policy: not_worse, margin: {_margin(told)}}}   # {DECIDE} how much may be lost?"
-
-
-def _margin(told: Mapping[str, float]) -> str:
-    """What may be lost against Production to begin with: 0.02 of a share, a fiftieth of an error in its own unit."""
-    name, value = next(iter(told.items()))
-    return f"{abs(value) / 50:.2g}" if is_error(name) else "0.02"
 
 
 def _aliases(registered: RegisteredModel) -> Iterator[str]:
@@ -292,23 +232,21 @@ def _plausible_target(name: str, seen: Mapping[str, ColumnProfile], inputs: Sequ
 
 def _task(known: _Evidence, target: ColumnProfile) -> tuple[str, str]:
     """The task, and what it is known from."""
-    kinds = _BINARY if target.distinct == _TWO else _MULTICLASS
+    kinds = BINARY if target.distinct == _TWO else MULTICLASS
     if target.kind == "text":
         return kinds, f"the target has {target.distinct} values that are no numbers"
-    metrics = known.run.metrics if known.run else {}
-    told = [name for name in sorted(metrics) if _MEASURES_NUMBERS.search(name.lower())]
     if known.task_of_class:
         is_regression = known.task_of_class.endswith("Regressor")
-        return _REGRESSION if is_regression else kinds, f"the model is a {known.task_of_class}"
-    if told:
-        return _REGRESSION, f"its run measured {printable(told[0])}"
+        return REGRESSION if is_regression else kinds, f"the model is a {known.task_of_class}"
+    if told := number_metrics(known.metrics):
+        return REGRESSION, f"its run measured {printable(told[0])}"
     if target.are_classes:
         return kinds, f"{DECIDE} the target has {target.distinct} whole numbers, taken for classes"
-    return _REGRESSION, f"the target has {target.distinct} different numbers"
+    return REGRESSION, f"the target has {target.distinct} different numbers"
 
 
 def _require_classes(name: str, target: ColumnProfile, task: str) -> None:
-    if task == _REGRESSION:
+    if task == REGRESSION:
         return
     if target.distinct < _TWO:
         raise UsageError(f"{name}: every row has the same {target.name}: no model can be judged on that; add others")
@@ -341,22 +279,6 @@ def _other_libraries(requirements: Path) -> Iterator[tuple[str, str, str]]:
             ours = "none"
         if theirs.split(".")[:2] != ours.split(".")[:2]:
             yield name, theirs, ours
-
-
-def _like(name: str, metrics: Mapping[str, float]) -> float | None:
-    """The run's figure for a metric of ours: under its name, or one such as `test_roc_auc`."""
-    if name in metrics:
-        return metrics[name]
-    found = [other for other in sorted(metrics) if other.lower().endswith(f"_{name}") and "train" not in other.lower()]
-    return metrics[found[0]] if found else None
-
-
-def _rounded(value: float, *, up: bool) -> str:
-    """The bound that this version keeps, two digits behind the point of what is small."""
-    step = 0.01 if abs(value) < 10 else 1.0  # noqa: PLR2004
-    steps = value / step
-    whole = int(steps) + (1 if up and steps > int(steps) else 0) - (1 if not up and steps < int(steps) else 0)
-    return f"{whole * step:.2f}" if step < 1 else f"{whole}"
 
 
 def _value(name: str, column: ColumnProfile) -> str:
