@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -106,7 +105,7 @@ def _register(
             signature=signature,
             trainer=",".join(trainers(who or "", None, _machines(service, version))) or None,
             feature_hash=None,
-            metrics={name: value for name, value in run.metrics.items() if math.isfinite(value)} if run else {},
+            metrics=run.finite_metrics if run else {},
             lineage=_lineage(version, run, findings),
             provenance="received",
         )

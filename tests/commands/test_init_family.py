@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import runpy
 from collections.abc import Mapping
 from pathlib import Path
@@ -87,6 +88,17 @@ def test_rules_from_what_the_run_measured(team: Store) -> None:
     )
     assert "Next: python mlops/registry/check_promotion.py --model-name churn --version 1\n" == answer.stderr
     assert "nothing is scored here without a holdout" in text
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_figure_that_is_none_is_no_bound(value: float, team: Store) -> None:
+    """A run whose loss blew up is begun with what else it measured."""
+    registered(team, XGB, {"roc_auc": 0.8765, "loss": value})
+
+    answer = init("churn")
+
+    assert 0 == answer.exit_code, answer.output
+    assert ["roc_auc"] == list(written(team).gates.thresholds)
 
 
 def test_evidence_from_a_holdout(team: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,7 +75,7 @@ class _Evidence:
     @property
     def metrics(self) -> Mapping[str, float]:
         """What its run measured."""
-        return self.run.metrics if self.run else {}
+        return self.run.finite_metrics if self.run else {}
 
 
 def draft_family(

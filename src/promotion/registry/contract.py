@@ -80,6 +80,11 @@ class TrackedRun:
     datasets: Sequence[tuple[str, str]] = ()
     is_deleted: bool = False
 
+    @property
+    def finite_metrics(self) -> dict[str, float]:
+        """The metrics that are numbers; NaN and infinity say nothing that could be written down or bounded."""
+        return {name: value for name, value in self.metrics.items() if math.isfinite(value)}
+
 
 @dataclass(frozen=True, slots=True)
 class RegisteredModel:
