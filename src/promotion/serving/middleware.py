@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from promotion.serving.errors import Refusal
 from promotion.serving.metrics import Metrics
+from promotion.serving.protocols.binary import DIGITS
 
 SAFE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 UNMATCHED = "unmatched"
@@ -153,7 +154,7 @@ async def read_body(request: Request, limit: int) -> bytes:
 def declared_length(request: Request) -> int | None:
     """Bytes the client says it will send; None if it does not say."""
     declared = request.headers.get("content-length", "")
-    return int(declared) if declared.isdecimal() else None
+    return int(declared) if len(declared) <= DIGITS and declared.isdecimal() else None
 
 
 def refused(request: Request, refusal: Refusal) -> Response:

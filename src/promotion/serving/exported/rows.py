@@ -214,7 +214,7 @@ class RowReader:
         for found in error.errors(include_url=False, include_context=False):
             if refusal := self._structure(found, column):
                 return refusal
-            place = [part for part in found["loc"] if part != "rows" or "rows" in self._features]
+            place = found["loc"]
             row = next((part for part in place if isinstance(part, int)), 0)
             field = column or str(place[-1])
             problems.append(self._problem(found["type"], row, field, found["input"]))

@@ -12,6 +12,9 @@ import numpy.typing as npt
 from promotion.serving.errors import Refusal
 
 HEADER = "inference-header-content-length"
+DIGITS = 18
+"""Longest length that is read as one."""
+
 # Little-endian, whatever the machine.
 TYPES = {
     "BOOL": np.dtype("?"),
@@ -47,7 +50,9 @@ class Tail:
             raise _refusal(f"the tensor {name}: its binary_data_size is not what follows the JSON")
         values = np.frombuffer(self._content[:size], dtype=kind)
         self._content = self._content[size:]
-        return values.astype(np.float64)
+        # Any bytes are a number, some of them none that casts silently; the contract's rules refuse those by name.
+        with np.errstate(invalid="ignore"):
+            return values.astype(np.float64)
 
     def check_spent(self) -> None:
         """Refuse bytes that belong to no tensor.
@@ -71,7 +76,8 @@ def split_tensors(body: bytes, length: str | None) -> tuple[bytes, Tail]:
     """
     if length is None:
         return body, Tail(memoryview(b""))
-    if not (length.isascii() and length.isdecimal() and int(length) <= len(body)):
+    # A number of thousands of digits is no length, and Python does not read one.
+    if not (len(length) <= DIGITS and length.isascii() and length.isdecimal() and int(length) <= len(body)):
         raise _refusal("Inference-Header-Content-Length is not a length within the body")
     return body[: int(length)], Tail(memoryview(body)[int(length) :])
 

@@ -154,7 +154,7 @@ def _column(tensor: object, tail: Tail, datatypes: frozenset[str]) -> tuple[str,
     if not isinstance(tensor, Mapping) or not isinstance(tensor.get("name"), str):
         raise malformed("an input is not a tensor: expected name, shape, datatype and data")
     name, datatype = tensor["name"][:128], tensor.get("datatype")
-    if datatype not in datatypes:
+    if not isinstance(datatype, str) or datatype not in datatypes:
         raise malformed(f"the tensor {name} has no numeric datatype; expected FP32, INT64 or alike")
     values = _flat(name, tensor["data"]) if "data" in tensor else tail.take(name, datatype, tensor)
     if tensor.get("shape") not in ([len(values)], [len(values), 1]):
