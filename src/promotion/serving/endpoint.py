@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
 from starlette.requests import ClientDisconnect, Request
@@ -14,8 +15,9 @@ from starlette.responses import Response
 from promotion.serving.errors import Refusal
 from promotion.serving.exported.model import Model
 from promotion.serving.exported.rows import RowReader
-from promotion.serving.middleware import KeyCheck, declared_length, failed, read_body, refused
+from promotion.serving.middleware import KeyCheck, content_encoding, declared_length, failed, read_body, refused
 from promotion.serving.protocols import Body, Read
+from promotion.serving.protocols.compression import compress, decompress
 from promotion.serving.scoring import Scorer, Ticket
 from promotion.serving.settings import ServerSettings
 
@@ -79,7 +81,9 @@ class ModelEndpoint:
             ticket = _ticket(request)
             model = choose(request, ticket.key) if choose else self.scorer.choose(ticket.key)
             limit = self.settings.max_body_bytes
-            if 0 < (declared_length(request) or 0) <= INLINE_BYTES:
+            # What a compressed body becomes is known when it is read.
+            is_small = 0 < (declared_length(request) or 0) <= INLINE_BYTES
+            if is_small and not content_encoding(request.headers):
                 body = await read_body(request, limit)
                 content, headers = self._content(read, model, ticket, body, request.headers)
             else:
@@ -98,8 +102,14 @@ class ModelEndpoint:
         self.scorer.close(self.settings.shutdown_seconds)
 
     def _content(self, read: Read, model: Model, ticket: Ticket, body: bytes, headers: Mapping[str, str]) -> Body:
-        matrix, write = read(body, headers)
-        return write(model, self.scorer.score(model, matrix, ticket), ticket.request_id)
+        matrix, write, identifier = read(
+            decompress(body, content_encoding(headers), self.settings.max_body_bytes), headers
+        )
+        if identifier is not None:
+            ticket = replace(ticket, request_id=identifier)
+        content, told = write(model, self.scorer.score(model, matrix, ticket), ticket.request_id)
+        content, compressed = compress(content, headers.get("accept-encoding", ""))
+        return content, {**told, **compressed}
 
 
 def _ticket(request: Request) -> Ticket:

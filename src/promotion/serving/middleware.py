@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from promotion.serving.errors import Refusal
 from promotion.serving.metrics import Metrics
 from promotion.serving.protocols.binary import DIGITS
+from promotion.serving.protocols.compression import check_encoding
 
 SAFE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 UNMATCHED = "unmatched"
@@ -130,11 +131,10 @@ async def read_body(request: Request, limit: int) -> bytes:
     """The whole body, as long as it is not too long.
 
     Raises:
-        Refusal: 408 it does not arrive, 413 its declared or real length exceeds the limit, 415 it is compressed.
+        Refusal: 408 it does not arrive, 413 its declared or real length exceeds the limit, 415 its compression.
     """
     too_large = Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {limit} bytes")
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Encoding: send the body uncompressed")
+    check_encoding(content_encoding(request.headers))
     if (declared_length(request) or 0) > limit:
         raise too_large
     parts: list[bytes] = []
@@ -149,6 +149,11 @@ async def read_body(request: Request, limit: int) -> bytes:
     except TimeoutError:
         raise Refusal(HTTPStatus.REQUEST_TIMEOUT, f"the body did not arrive within {BODY_SECONDS} s") from None
     return b"".join(parts)
+
+
+def content_encoding(headers: Mapping[str, str]) -> str:
+    """How the body is compressed; empty if it is not."""
+    return headers.get("content-encoding", "").strip().lower()
 
 
 def declared_length(request: Request) -> int | None:

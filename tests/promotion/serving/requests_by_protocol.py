@@ -83,8 +83,28 @@ def binary(server: Served, rows: list[Row]) -> requests.Response:
     return server.post("/v2/models/heart-disease/infer", body, **{"Inference-Header-Content-Length": str(len(head))})
 
 
+def matrix(server: Served, rows: list[Row]) -> requests.Response:
+    """One tensor that holds all columns, as scikit-learn's servers take it."""
+    order = [*server.answering.reader.schema.names, *rows[0]]
+    data = [[row[name] for name in sorted(row, key=order.index)] for row in rows]
+    tensor = {"name": "input-0", "shape": [len(rows), len(rows[0])], "datatype": "FP64", "data": data}
+    return server.post("/v2/models/heart-disease/infer", {"inputs": [tensor]})
+
+
 Send = Callable[[Served, list[Row]], requests.Response]
-MANY: list[Send] = [predict, records, split, instances, positions, inputs, tensors, comma_separated, inference, binary]
+MANY: list[Send] = [
+    predict,
+    records,
+    split,
+    instances,
+    positions,
+    inputs,
+    tensors,
+    comma_separated,
+    inference,
+    matrix,
+    binary,
+]
 NUMERIC: list[Send] = [binary]
 """Protocols that cannot say text or booleans."""
 

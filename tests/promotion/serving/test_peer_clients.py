@@ -50,6 +50,34 @@ assert [tensor.name for tensor in metadata.inputs] == list(columns), metadata
 print(json.dumps([[], answer.id, {it.name: NumpyCodec.decode_output(it).tolist() for it in answer.outputs}]))
 """
 
+TRITON = """
+import json, sys
+import numpy
+from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
+
+client = InferenceServerClient(sys.argv[1].removeprefix("http://"))
+columns, binary, packed = json.loads(sys.argv[2]), "binary" in sys.argv[3], sys.argv[4] or None
+ready = [client.is_server_live(), client.is_server_ready(), client.is_model_ready("heart-disease")]
+assert [it["name"] for it in client.get_model_metadata("heart-disease")["inputs"]] == list(columns)
+arrays = {name: numpy.array(values, dtype="float32").reshape(-1, 1) for name, values in columns.items()}
+if "matrix" in sys.argv[3]:
+    arrays = {"input-0": numpy.hstack(list(arrays.values()))}
+tensors = []
+for name, values in arrays.items():
+    tensors.append(InferInput(name, list(values.shape), "FP32"))
+    tensors[-1].set_data_from_numpy(values, binary_data=binary)
+names = ("label", "probabilities")
+answer = client.infer(
+    "heart-disease",
+    tensors,
+    request_id="42",
+    outputs=[InferRequestedOutput(name, binary_data=binary) for name in names],
+    request_compression_algorithm=packed,
+    response_compression_algorithm=packed,
+)
+print(json.dumps([ready, answer.get_response()["id"], {name: answer.as_numpy(name).tolist() for name in names}]))
+"""
+
 
 def _ask(python: Path, program: str, url: str, linear: Fitted, *arguments: str) -> tuple[list[bool], str, list[float]]:
     columns = {name: values.tolist() for name, values in linear.rows.dropna().items()}
@@ -76,6 +104,16 @@ def test_mlservers_types_say_what_we_read_and_read_what_we_say(server: Served, l
     _, identifier, _ = _ask(peer_python("mlserver-1.7", "mlserver==1.7.1"), MLSERVER, server.url, linear)
 
     assert "42" == identifier
+
+
+@pytest.mark.parametrize("form", ["json", "binary", "json matrix", "binary matrix"])
+@pytest.mark.parametrize("packed", ["", "gzip", "deflate"])
+def test_tritons_client_is_answered(form: str, packed: str, server: Served, linear: Fitted) -> None:
+    """Probes and metadata, columns or one matrix, as numbers or as bytes, and compressed in both directions."""
+    python = peer_python("mlserver-1.7", "mlserver==1.7.1")
+    ready, identifier, _ = _ask(python, TRITON, server.url, linear, form, packed)
+
+    assert ([True, True, True], "42") == (ready, identifier)
 
 
 def test_mlservers_command_is_answered(server: Served, linear: Fitted, tmp_path: Path) -> None:

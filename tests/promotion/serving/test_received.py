@@ -105,6 +105,27 @@ def test_a_tensor_of_texts(serve: Serve, classes: tuple[Path, Any]) -> None:
     ]
     answer = server.post("/v2/models/churn/infer", {"inputs": inputs}).json()["outputs"]
     described = server.get("/v2/models/churn").json()["inputs"]
+    packed = {
+        name: b"".join(len(text).to_bytes(4, "little") + text.encode() for text in values)
+        if kinds.get(name) == "BYTES"
+        else np.array(values, dtype={"BOOL": "?", "FP64": "<f8"}.get(kinds.get(name, ""), "<i8")).tobytes()
+        for name, values in rows.items()
+    }
+    behind = [
+        {
+            **{key: it[key] for key in ("name", "shape", "datatype")},
+            "parameters": {"binary_data_size": len(packed[it["name"]])},
+        }
+        for it in inputs
+    ]
+    head = json.dumps({"inputs": behind}).encode()
+    sent = b"".join([head, *packed.values()])
+    length = {"Inference-Header-Content-Length": str(len(head))}
+    assert answer == server.post("/v2/models/churn/infer", sent, **length).json()["outputs"]
+    texts = packed["plan"]
+    for changed in (b"\xff" + texts[1:], texts[:-1] + b"\xff"):
+        wrong = sent.replace(texts, changed)
+        assert 400 == server.post("/v2/models/churn/infer", wrong, **length).status_code
 
     assert [["no", "yes"][place] for place in answer[0]["data"]] == pipeline.predict(rows).tolist()
     assert ["INT64", "BYTES", "BOOL", "FP32", "INT64"] == [item["datatype"] for item in described]

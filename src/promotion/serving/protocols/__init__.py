@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from pydantic_core import from_json
@@ -20,7 +20,22 @@ Body = tuple[bytes, dict[str, str]]
 Write = Callable[[Model, Prediction, str], Body]
 """Turns model, prediction and request id into the answer."""
 
-Read = Callable[[bytes, Mapping[str, str]], tuple[Matrix, Write]]
+
+class AcceptedRequest(NamedTuple):
+    """A request, read.
+
+    Attributes:
+        matrix: Its rows.
+        write: The way to answer them.
+        identifier: What the request is called in the prediction log, if it says so itself.
+    """
+
+    matrix: Matrix
+    write: Write
+    identifier: str | None = None
+
+
+Read = Callable[[bytes, Mapping[str, str]], AcceptedRequest]
 """Turns body and headers into rows and the way to answer them; raises `Refusal`."""
 
 JSON_TYPE = "application/json"

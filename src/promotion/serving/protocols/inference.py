@@ -15,8 +15,8 @@ import orjson
 from promotion.serving.errors import Refusal
 from promotion.serving.exported.engines import Prediction
 from promotion.serving.exported.model import Model
-from promotion.serving.exported.rows import ColumnCells, Matrix, RowReader
-from promotion.serving.protocols import JSON_HEADERS, Body, Write, read_object, require_json
+from promotion.serving.exported.rows import ColumnCells, RowReader
+from promotion.serving.protocols import JSON_HEADERS, AcceptedRequest, Body, read_object, require_json
 from promotion.serving.protocols.binary import HEADER, Tail, is_binary, pack, split_tensors
 
 LOGGER = logging.getLogger(__name__)
@@ -29,6 +29,9 @@ KNOWN_KEYS = {
     "output": frozenset({"name", "parameters"}),
 }
 OUTPUTS = ("label", "probabilities")
+LONGEST_ID = 128
+"""Characters of an `id`: it goes into a line of the log for each row."""
+
 _VALUE = ("value",)
 _TENSORS = {"text": "BYTES", "boolean": "BOOL"}
 
@@ -38,6 +41,14 @@ class Wanted(NamedTuple):
 
     name: str
     binary: bool
+
+
+class Tensor(NamedTuple):
+    """An input tensor: its values one after the other, row by row."""
+
+    name: str
+    shape: tuple[int, ...]
+    values: ColumnCells
 
 
 class InferenceProtocol:
@@ -53,15 +64,17 @@ class InferenceProtocol:
         self._datatypes = DATATYPES | {_TENSORS[kind] for kind in kinds & _TENSORS.keys()}
         self._warned = False
 
-    def read(self, body: bytes, headers: Mapping[str, str]) -> tuple[Matrix, Write]:
-        """Rows from one tensor of shape (rows,) or (rows, 1) for each column; keys that the protocol lacks are ignored.
+    def read(self, body: bytes, headers: Mapping[str, str]) -> AcceptedRequest:
+        """Rows from a tensor of shape (rows,) or (rows, 1) for each column, or from one of shape (rows, columns).
+
+        Keys that the protocol lacks are ignored.
 
         Raises:
             Refusal: 400 not this protocol, 413, 415, or 422 a value that is not allowed.
         """
         if HEADER not in headers:
             require_json(headers)
-        head, tail = split_tensors(body, headers.get(HEADER))
+        head, tail = split_tensors(body, headers.get(HEADER), self._reader.max_rows * len(self._reader.schema.names))
         content = read_object(head)
         inputs = content.get("inputs")
         if not isinstance(inputs, list) or not inputs:
@@ -71,19 +84,40 @@ class InferenceProtocol:
         identifier = content.get("id")
         if identifier is not None and not isinstance(identifier, str):
             raise malformed("id is not a text")
+        if identifier is not None and len(identifier) > LONGEST_ID:
+            raise malformed(f"id is longer than {LONGEST_ID} characters")
+        tensors = [_tensor(tensor, tail, self._datatypes) for tensor in inputs]
+        tail.check_spent()
+        matrix = self._reader.from_columns(self._columns(tensors))
+
+        def write(model: Model, prediction: Prediction, request_id: str) -> Body:
+            return _answer(model, prediction, wanted, request_id)
+
+        return AcceptedRequest(matrix, write, identifier or None)
+
+    def _columns(self, tensors: Sequence[Tensor]) -> dict[str, ColumnCells]:
+        """The values of each column: from a tensor of its own, or from the one that holds all of them side by side.
+
+        Raises:
+            Refusal: 400.
+        """
+        names = self._reader.schema.names
+        first = tensors[0]
+        if (
+            len(tensors) == 1
+            and first.name not in names
+            and first.shape == (len(first.values) // len(names), len(names))
+        ):
+            return {name: first.values[place :: len(names)] for place, name in enumerate(names)}
         columns: dict[str, ColumnCells] = {}
-        for tensor in inputs:
-            name, values = _column(tensor, tail, self._datatypes)
+        for name, shape, values in tensors:
+            if shape not in {(len(values),), (len(values), 1)}:
+                expected = f"[rows] or [rows, 1], or one tensor of [rows, {len(names)}] for all columns"
+                raise malformed(f"the tensor {name} has {len(values)} values and another shape; expected {expected}")
             if name in columns:
                 raise malformed(f"the tensor {name} is there twice")
             columns[name] = values
-        tail.check_spent()
-        matrix = self._reader.from_columns(columns)
-
-        def write(model: Model, prediction: Prediction, request_id: str) -> Body:
-            return _answer(model, prediction, wanted, identifier or request_id)
-
-        return matrix, write
+        return columns
 
     def _warn_of_unknown_keys(self, content: Mapping[str, Any]) -> None:
         """Say it once in a server's life: clients add keys of their own to every request."""
@@ -107,12 +141,17 @@ def malformed(message: str) -> Refusal:
     return Refusal(HTTPStatus.BAD_REQUEST, message)
 
 
-def model_metadata(models: Sequence[Model]) -> dict[str, Any]:
-    """What the protocol tells of a model: its versions, its tensors, and beyond the protocol what columns allow."""
+def model_metadata(models: Sequence[Model], name: str) -> dict[str, Any]:
+    """What the protocol tells of a model: its versions, its tensors, and beyond the protocol what columns allow.
+
+    Args:
+        models: The versions served under the name.
+        name: What the client calls the model, which may be its family's name.
+    """
     first = models[0]
     whole, number = {"datatype": "INT64"}, {"datatype": "FP32"}
     return {
-        "name": first.manifest.model,
+        "name": name,
         "versions": [str(model.manifest.version) for model in models],
         "platform": {"onnx": "onnxruntime_onnx", "native": "sklearn_skops"}[first.manifest.engine],
         "inputs": [
@@ -145,21 +184,21 @@ def _wanted(content: Mapping[str, Any], names: Sequence[str]) -> list[Wanted]:
     return [Wanted(item["name"], is_binary(item, "binary_data", otherwise=default)) for item in items]
 
 
-def _column(tensor: object, tail: Tail, datatypes: frozenset[str]) -> tuple[str, ColumnCells]:
-    """A tensor's name and its values, flattened.
+def _tensor(tensor: object, tail: Tail, datatypes: frozenset[str]) -> Tensor:
+    """A tensor of the request, its values flattened.
 
     Raises:
-        Refusal: It is not a column.
+        Refusal: It is none.
     """
     if not isinstance(tensor, Mapping) or not isinstance(tensor.get("name"), str):
         raise malformed("an input is not a tensor: expected name, shape, datatype and data")
-    name, datatype = tensor["name"][:128], tensor.get("datatype")
+    name, datatype, shape = tensor["name"][:128], tensor.get("datatype"), tensor.get("shape")
     if not isinstance(datatype, str) or datatype not in datatypes:
         raise malformed(f"the tensor {name} has no numeric datatype; expected FP32, INT64 or alike")
+    if not isinstance(shape, list) or not all(isinstance(size, int) for size in shape):
+        raise malformed(f"the tensor {name} has no shape; expected [rows] or [rows, 1]")
     values = _flat(name, tensor["data"]) if "data" in tensor else tail.take(name, datatype, tensor)
-    if tensor.get("shape") not in ([len(values)], [len(values), 1]):
-        raise malformed(f"the tensor {name} has {len(values)} values and another shape; expected [rows] or [rows, 1]")
-    return name, values
+    return Tensor(name, tuple(shape), values)
 
 
 def _flat(name: str, data: object) -> Sequence[object]:

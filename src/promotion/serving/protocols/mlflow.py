@@ -15,7 +15,7 @@ from promotion.serving.errors import Refusal
 from promotion.serving.exported.engines import Prediction
 from promotion.serving.exported.model import Model
 from promotion.serving.exported.rows import Matrix, RowReader
-from promotion.serving.protocols import JSON_HEADERS, Body, Write, media_type, read_object, require_json
+from promotion.serving.protocols import JSON_HEADERS, AcceptedRequest, Body, media_type, read_object, require_json
 
 CSV_TYPE = "text/csv"
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -39,14 +39,14 @@ class MlflowProtocol:
         readers: tuple[Callable[[object], Matrix], ...] = (self._split, self._list, self._list, self._inputs)
         self._forms = dict(zip(FORMS, readers, strict=True))
 
-    def read(self, body: bytes, headers: Mapping[str, str]) -> tuple[Matrix, Write]:
+    def read(self, body: bytes, headers: Mapping[str, str]) -> AcceptedRequest:
         """Rows in any of the forms.
 
         Raises:
             Refusal: 400 not one of them, 413, 415, or 422 a value that is not allowed.
         """
         if media_type(headers) == CSV_TYPE:
-            return self._csv(body), self._write
+            return AcceptedRequest(self._csv(body), self._write)
         require_json(headers)
         content = read_object(body)
         if content.pop("params", None):
@@ -54,7 +54,7 @@ class MlflowProtocol:
         if len(content) != 1 or not content.keys() <= self._forms.keys():
             raise Refusal(HTTPStatus.BAD_REQUEST, f"expected exactly one of {', '.join(self._forms)}")
         form, rows = content.popitem()
-        return self._forms[form](rows), self._write
+        return AcceptedRequest(self._forms[form](rows), self._write)
 
     def _split(self, content: object) -> Matrix:
         if not isinstance(content, dict) or not {"columns", "data"} <= content.keys() <= {"columns", "data", "index"}:

@@ -12,8 +12,8 @@ import orjson
 from promotion.serving.exported.engines import Prediction
 from promotion.serving.exported.folder import Feature, Schema
 from promotion.serving.exported.model import Model
-from promotion.serving.exported.rows import Matrix, RowReader
-from promotion.serving.protocols import JSON_HEADERS, Body, Write, require_json
+from promotion.serving.exported.rows import RowReader
+from promotion.serving.protocols import JSON_HEADERS, AcceptedRequest, Body, require_json
 
 
 class TypedProtocol:
@@ -35,14 +35,14 @@ class TypedProtocol:
             for position, label in enumerate(quoted)
         ]
 
-    def read(self, body: bytes, headers: Mapping[str, str]) -> tuple[Matrix, Write]:
+    def read(self, body: bytes, headers: Mapping[str, str]) -> AcceptedRequest:
         """Rows from an object, or from `{"rows": [...]}`.
 
         Raises:
             Refusal: As the reader's, or 415.
         """
         require_json(headers)
-        return self._reader.from_json(body), self._write
+        return AcceptedRequest(self._reader.from_json(body), self._write)
 
     def _write(self, model: Model, prediction: Prediction, request_id: str) -> Body:
         manifest, templates = model.manifest, self._rows

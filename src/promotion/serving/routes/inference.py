@@ -45,11 +45,11 @@ def inference_routes(answering: ModelEndpoint) -> APIRouter:
         return JSONResponse({"ready": answering.ready}, _status(answering))
 
     async def metadata(request: Request) -> JSONResponse:
-        return JSONResponse(model_metadata(_named(scorer, request)))
+        return JSONResponse(model_metadata(_named(scorer, request), request.path_params["name"]))
 
     async def model_ready(request: Request) -> JSONResponse:
-        name = _named(scorer, request)[0].manifest.model
-        return JSONResponse({"name": name, "ready": answering.ready}, _status(answering))
+        _named(scorer, request)
+        return JSONResponse({"name": request.path_params["name"], "ready": answering.ready}, _status(answering))
 
     def choose(request: Request, key: str) -> Model:
         named, chosen = _named(scorer, request), scorer.choose(key)
