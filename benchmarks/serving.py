@@ -293,7 +293,7 @@ def in_process(folder: Path) -> Callable[[str, bytes, dict[str, str]], bytes]:
     }
 
     def handle(path: str, body: bytes, headers: dict[str, str]) -> bytes:
-        matrix, write = reads[path](body, {name.lower(): value for name, value in headers.items()})
+        matrix, write, _identifier = reads[path](body, {name.lower(): value for name, value in headers.items()})
         prediction = scorer.score(scorer.champion, matrix, Ticket("1", "1", time.perf_counter()))
         content, _headers = write(scorer.champion, prediction, "1")
         return content

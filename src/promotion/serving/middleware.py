@@ -21,6 +21,7 @@ from promotion.serving.errors import Refusal
 from promotion.serving.metrics import Metrics
 from promotion.serving.protocols.binary import DIGITS
 from promotion.serving.protocols.compression import check_encoding
+from promotion.serving.protocols.mlflow import ERROR_CODES, INVOCATIONS
 
 SAFE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 UNMATCHED = "unmatched"
@@ -183,8 +184,14 @@ def failed(request: Request) -> Response:
 
 
 def error(request: Request, status: int, message: str, problems: list[dict[str, object]] | None = None) -> Response:
-    """An error in the one form all routes use; `error` is where the Open Inference Protocol wants the text."""
-    content = {"error": message, "problems": problems or [], "request_id": request.scope.get("request_id")}
+    """An error in the one form all routes use.
+
+    `error` is where the Open Inference Protocol wants the text; MLflow's clients read `error_code` and `message`.
+    """
+    content: dict[str, object] = {"error": message, "problems": problems or []}
+    if request.scope["path"] == INVOCATIONS:
+        content |= {"error_code": ERROR_CODES.get(HTTPStatus(status), "BAD_REQUEST"), "message": message}
+    content["request_id"] = request.scope.get("request_id")
     headers = {"www-authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else {}
     if status in UNREAD:
         # The rest of the body is not read; the connection cannot be used again.

@@ -105,8 +105,8 @@ MANY: list[Send] = [
     matrix,
     binary,
 ]
-NUMERIC: list[Send] = [binary]
-"""Protocols that cannot say text or booleans."""
+MLFLOW: list[Send] = [records, split, instances, positions, inputs, tensors, comma_separated]
+"""Those that are as lenient as MLflow is, and answer 400 where it does."""
 
 
 def classes(response: requests.Response) -> list[int]:

@@ -63,17 +63,19 @@ class RowReader:
     Args:
         schema: The model's columns.
         max_rows: Most rows in one request.
+        lenient: Whether numbers may come as text or as true and false, and columns that the model lacks are ignored.
     """
 
-    def __init__(self, schema: Schema, max_rows: int) -> None:
+    def __init__(self, schema: Schema, max_rows: int, *, lenient: bool = False) -> None:
         self.schema = schema
         self.max_rows = max_rows
+        self._lenient = lenient
         self._features = {feature.name: feature for feature in schema.features}
         self._dtype: type = object if schema.has_texts else np.float64
-        cells = {name: _cell(feature) for name, feature in self._features.items()}
+        cells = {name: _cell(feature, strict=not lenient) for name, feature in self._features.items()}
         row = core_schema.typed_dict_schema(
             {name: core_schema.typed_dict_field(cell, required=True) for name, cell in cells.items()},
-            extra_behavior="forbid",
+            extra_behavior="ignore" if lenient else "forbid",
         )
         rows = core_schema.list_schema(row, fail_fast=True, max_length=max_rows)
         wrapped = core_schema.typed_dict_schema({"rows": core_schema.typed_dict_field(rows)}, extra_behavior="forbid")
@@ -133,7 +135,7 @@ class RowReader:
             Refusal: As for `from_json`.
         """
         self._check_names(columns)
-        counts = {len(values) for values in columns.values()}
+        counts = {len(values) for name, values in columns.items() if name in self._features}
         if len(counts) > 1:
             raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "the columns have different lengths")
         self.check_count(count := counts.pop())
@@ -200,7 +202,8 @@ class RowReader:
 
     def _check_names(self, names: Mapping[str, object]) -> None:
         problems = [self._problem("missing", 0, name, None) for name in self._features if name not in names]
-        problems += [self._problem("unknown", 0, name, None) for name in names if name not in self._features]
+        if not self._lenient:
+            problems += [self._problem("unknown", 0, name, None) for name in names if name not in self._features]
         if problems:
             raise _refused(problems)
 
@@ -285,8 +288,8 @@ def accepts(feature: Feature, numbers: npt.NDArray[np.float64]) -> bool:
     return whole and bool(((numbers >= low) & (numbers <= high)).all())
 
 
-def _cell(feature: Feature) -> CoreSchema:
-    """The rule of one value: a JSON number (no text, no boolean, no NaN, no infinity) that the contract allows.
+def _cell(feature: Feature, *, strict: bool) -> CoreSchema:
+    """The rule of one value: a number (no NaN, no infinity; no text and no boolean if strict) that the contract allows.
 
     63.0 is the whole number 63: clients whose columns may miss values have no integers.
     """
@@ -294,14 +297,14 @@ def _cell(feature: Feature) -> CoreSchema:
         other = _OTHERS[feature.type]
         return core_schema.nullable_schema(other) if feature.nullable else other
     number: CoreSchema = core_schema.float_schema(
-        strict=True,
+        strict=strict,
         allow_inf_nan=False,
         ge=-LARGEST if feature.minimum is None else feature.minimum,
         le=LARGEST if feature.maximum is None else feature.maximum,
         multiple_of=1.0 if feature.type == "integer" else None,
     )
     if feature.codes:
-        any_number = core_schema.float_schema(strict=True, allow_inf_nan=False)
+        any_number = core_schema.float_schema(strict=strict, allow_inf_nan=False)
         number = core_schema.chain_schema(
             [any_number, core_schema.literal_schema([float(code) for code in feature.codes])]
         )

@@ -42,6 +42,10 @@ JSON_TYPE = "application/json"
 JSON_HEADERS = {"content-type": JSON_TYPE}
 
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""What some editors and .NET write before UTF-8."""
+
+
 def media_type(headers: Mapping[str, str]) -> str:
     """The media type without parameters, in lower case; empty if there is none."""
     return headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -63,6 +67,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     Raises:
         Refusal: 400: not JSON, or not an object.
     """
+    body = body.removeprefix(BYTE_ORDER_MARK)
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError:

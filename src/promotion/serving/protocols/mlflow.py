@@ -18,76 +18,112 @@ from promotion.serving.exported.rows import Matrix, RowReader
 from promotion.serving.protocols import JSON_HEADERS, AcceptedRequest, Body, media_type, read_object, require_json
 
 CSV_TYPE = "text/csv"
+INVOCATIONS = "/invocations"
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
-MISSING = frozenset({"", "NA", "NaN", "nan", "null"})
-"""ColumnCells that pandas, which wrote most of these files, means as missing."""
+MISSING = frozenset(
+    {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"}
+    | {"NULL", "NaN", "None", "n/a", "nan", "null"}
+)
+"""Cells that pandas, which wrote most of these files, means as missing."""
+
+OURS = frozenset({"range", "code", "null"})
+"""What only a contract refuses: 422. For everything else MLflow has its own answer, which is 400."""
+
+ERROR_CODES = {
+    HTTPStatus.UNAUTHORIZED: "UNAUTHENTICATED",
+    HTTPStatus.NOT_FOUND: "ENDPOINT_NOT_FOUND",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "INVALID_PARAMETER_VALUE",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "INTERNAL_ERROR",
+    HTTPStatus.SERVICE_UNAVAILABLE: "TEMPORARILY_UNAVAILABLE",
+}
+"""MLflow's words for a status; BAD_REQUEST for others."""
 
 
 class MlflowProtocol:
-    """Reads the four JSON forms and CSV.
+    """Reads the four JSON forms and CSV, as leniently as MLflow does for a model with a signature.
 
     Args:
         reader: Of the schema served.
     """
 
     def __init__(self, reader: RowReader) -> None:
-        self._reader = reader
+        self._reader = RowReader(reader.schema, reader.max_rows, lenient=True)
         schema = reader.schema
+        self._names = frozenset(schema.names)
         self._texts = {feature.name for feature in schema.features if feature.type == "text"}
         self._is_regression = schema.is_regression
         self._answers = np.array(schema.answers) if schema.answers is not None else None
-        readers: tuple[Callable[[object], Matrix], ...] = (self._split, self._list, self._list, self._inputs)
+        readers: tuple[Callable[[object], Matrix], ...] = (self._split, self._records, self._instances, self._instances)
         self._forms = dict(zip(FORMS, readers, strict=True))
 
     def read(self, body: bytes, headers: Mapping[str, str]) -> AcceptedRequest:
         """Rows in any of the forms.
 
         Raises:
-            Refusal: 400 not one of them, 413, 415, or 422 a value that is not allowed.
+            Refusal: 400 not one of them or not a number, 413, 415, or 422 a value the contract does not allow.
         """
+        _check_parameters(headers)
+        try:
+            return AcceptedRequest(self._rows(body, headers), self._write)
+        except Refusal as refusal:
+            is_ours = refusal.problems and all(problem.reason in OURS for problem in refusal.problems)
+            if refusal.status != HTTPStatus.UNPROCESSABLE_ENTITY or is_ours:
+                raise
+            raise Refusal(HTTPStatus.BAD_REQUEST, str(refusal), refusal.problems) from None
+
+    def _rows(self, body: bytes, headers: Mapping[str, str]) -> Matrix:
         if media_type(headers) == CSV_TYPE:
-            return AcceptedRequest(self._csv(body), self._write)
+            return self._csv(body)
         require_json(headers)
         content = read_object(body)
-        if content.pop("params", None):
-            raise Refusal(HTTPStatus.BAD_REQUEST, "params: this model takes none")
-        if len(content) != 1 or not content.keys() <= self._forms.keys():
-            raise Refusal(HTTPStatus.BAD_REQUEST, f"expected exactly one of {', '.join(self._forms)}")
-        form, rows = content.popitem()
-        return AcceptedRequest(self._forms[form](rows), self._write)
+        forms = content.keys() & self._forms.keys()
+        if len(forms) != 1:
+            raise _malformed(f"expected a JSON object with exactly one of {', '.join(FORMS)}")
+        form = forms.pop()
+        return self._forms[form](content[form])
 
     def _split(self, content: object) -> Matrix:
-        if not isinstance(content, dict) or not {"columns", "data"} <= content.keys() <= {"columns", "data", "index"}:
-            raise _malformed("dataframe_split needs columns and data, and takes index")
-        columns, data = content["columns"], content["data"]
-        if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
+        if not isinstance(content, dict) or not {"data"} <= content.keys() <= {"columns", "data", "index"}:
+            raise _malformed("dataframe_split needs data, and takes columns and index")
+        columns, data, index = content.get("columns"), content["data"], content.get("index")
+        if columns is None:
+            columns = self._reader.schema.names
+        elif not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
             raise _malformed("dataframe_split: columns is not a list of names")
+        if isinstance(index, list) and isinstance(data, list) and len(index) != len(data):
+            raise _malformed(f"dataframe_split: {len(index)} values in index for {len(data)} rows")
         return self._table(columns, data)
 
-    def _list(self, rows: object) -> Matrix:
-        """A list of objects, or of lists in the model's order."""
-        if isinstance(rows, list) and rows and isinstance(rows[0], list):
-            return self._table(self._reader.schema.names, rows)
+    def _records(self, rows: object) -> Matrix:
+        """Objects, or one of them."""
+        if isinstance(rows, dict):
+            if any(isinstance(value, list) for value in rows.values()):
+                raise _malformed("dataframe_records is not a list of rows")
+            return self._reader.from_rows([rows])
         return self._reader.from_rows(rows)
 
-    def _inputs(self, content: object) -> Matrix:
-        if not isinstance(content, dict):
-            return self._list(content)
-        return self._reader.from_columns({name: _flat(value) for name, value in content.items()})
+    def _instances(self, content: object) -> Matrix:
+        """Objects, lists in the model's order, or an object of columns; a column may be a single value."""
+        if isinstance(content, dict):
+            return self._reader.from_columns({name: _flat(value) for name, value in content.items()})
+        if isinstance(content, list) and content and isinstance(content[0], list):
+            return self._table(self._reader.schema.names, content)
+        return self._reader.from_rows(content)
 
     def _csv(self, body: bytes) -> Matrix:
+        text = io.TextIOWrapper(io.BytesIO(body), encoding="utf-8-sig", newline="")
         try:
-            table = list(csv.reader(io.StringIO(body.decode("utf-8-sig"), newline="")))
+            lines = [line for line in csv.reader(text) if line]
         except (UnicodeDecodeError, csv.Error):
-            raise Refusal(HTTPStatus.BAD_REQUEST, "the body is not CSV in UTF-8") from None
-        lines = [line for line in table if line]
+            raise _malformed("the body is not CSV in UTF-8") from None
         if not lines:
-            raise Refusal(HTTPStatus.BAD_REQUEST, "the body is empty; expected a line with the columns' names")
+            raise _malformed("the body is empty; expected a line with the columns' names")
         cells = [str if name in self._texts else _cell for name in lines[0]]
         return self._table(lines[0], [_cells(line, cells) for line in lines[1:]])
 
     def _table(self, names: Sequence[str], rows: object) -> Matrix:
-        if len(set(names)) != len(names):
+        known = [name for name in names if name in self._names]
+        if len(set(known)) != len(known):
             raise _malformed("a column is named twice")
         if not isinstance(rows, list) or set(map(type, rows)) - {list}:
             raise _malformed("the data is not a list of rows")
@@ -131,5 +167,20 @@ def _cell(text: str) -> object:
         return text
 
 
+def _check_parameters(headers: Mapping[str, str]) -> None:
+    """Refuse what MLflow refuses: another character set, and parameters as clients before MLflow 2 sent them.
+
+    Raises:
+        Refusal: 415.
+    """
+    for parameter in headers.get("content-type", "").split(";")[1:]:
+        name, _, value = parameter.strip().lower().partition("=")
+        if name and (name, value.strip('"')) not in {("charset", "utf-8"), ("charset", "utf8")}:
+            raise Refusal(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                f"Content-Type: only charset=utf-8 is taken, not {parameter.strip()[:60]}",
+            )
+
+
 def _malformed(message: str) -> Refusal:
-    return Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, message)
+    return Refusal(HTTPStatus.BAD_REQUEST, message)

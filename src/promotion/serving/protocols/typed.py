@@ -13,7 +13,7 @@ from promotion.serving.exported.engines import Prediction
 from promotion.serving.exported.folder import Feature, Schema
 from promotion.serving.exported.model import Model
 from promotion.serving.exported.rows import RowReader
-from promotion.serving.protocols import JSON_HEADERS, AcceptedRequest, Body, require_json
+from promotion.serving.protocols import BYTE_ORDER_MARK, JSON_HEADERS, AcceptedRequest, Body, require_json
 
 
 class TypedProtocol:
@@ -42,7 +42,7 @@ class TypedProtocol:
             Refusal: As the reader's, or 415.
         """
         require_json(headers)
-        return AcceptedRequest(self._reader.from_json(body), self._write)
+        return AcceptedRequest(self._reader.from_json(body.removeprefix(BYTE_ORDER_MARK)), self._write)
 
     def _write(self, model: Model, prediction: Prediction, request_id: str) -> Body:
         manifest, templates = model.manifest, self._rows

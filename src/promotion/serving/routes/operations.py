@@ -6,8 +6,9 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+from starlette.requests import Request
 
 from promotion.serving.endpoint import ModelEndpoint
 from promotion.serving.exported.model import Model
@@ -39,8 +40,10 @@ def operation_routes(answering: ModelEndpoint) -> APIRouter:
         return Response("\n", media_type=JSON_TYPE)
 
     @router.get("/version")
-    async def version() -> JSONResponse:
-        """Which version answers, and the evidence it was promoted on."""
+    async def version(request: Request) -> Response:
+        """Which version answers, and the evidence it was promoted on; its number alone for who accepts text only."""
+        if media_types(request.headers.get("accept", "")) == {"text/plain"}:
+            return PlainTextResponse(str(scorer.champion.manifest.version))
         challenger = None if scorer.challenger is None else _told(scorer.challenger)
         return JSONResponse({**_told(scorer.champion), "image": answering.settings.image, "challenger": challenger})
 
@@ -50,6 +53,11 @@ def operation_routes(answering: ModelEndpoint) -> APIRouter:
         return Response(scorer.metrics.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     return router
+
+
+def media_types(accept: str) -> set[str]:
+    """Those an `Accept` header names."""
+    return {offer.partition(";")[0].strip().lower() for offer in accept.split(",")}
 
 
 def _told(model: Model) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Response
 from promotion.serving.endpoint import ModelEndpoint
 from promotion.serving.exported.folder import Schema
 from promotion.serving.protocols import JSON_TYPE, Read
-from promotion.serving.protocols.mlflow import CSV_TYPE, FORMS, MlflowProtocol
+from promotion.serving.protocols.mlflow import CSV_TYPE, FORMS, INVOCATIONS, MlflowProtocol
 from promotion.serving.protocols.typed import TypedProtocol, answer_schema, request_schema
 from promotion.serving.routes import answered
 
@@ -40,7 +40,7 @@ def prediction_routes(answering: ModelEndpoint) -> APIRouter:
         told = {"type": "integer", "description": "position of the label"}
     classes = {"type": "array", "items": told}
     answers = {"type": "object", "properties": {"predictions": classes}}
-    add("/invocations", MlflowProtocol(reader).read, "MLflow's scoring protocol", takes, answers)
+    add(INVOCATIONS, MlflowProtocol(reader).read, "MLflow's scoring protocol", takes, answers)
     return router
 
 
