@@ -13,6 +13,7 @@ from types import FrameType
 import uvicorn
 
 from promotion.serving.application import build_application
+from promotion.serving.connection import Connection
 from promotion.serving.endpoint import ModelEndpoint
 from promotion.serving.errors import ConfigurationError, ServingError
 from promotion.serving.scoring import Scorer
@@ -30,11 +31,22 @@ class StoppableServer(uvicorn.Server):
     """uvicorn that says it is not ready from the moment it is asked to stop.
 
     Args:
-        config: uvicorn's.
-        answering: What knows whether the server is ready.
+        answering: What answers, and knows whether the server is ready.
     """
 
-    def __init__(self, config: uvicorn.Config, answering: ModelEndpoint) -> None:
+    def __init__(self, answering: ModelEndpoint) -> None:
+        config = uvicorn.Config(
+            build_application(answering),
+            loop="uvloop",
+            http=Connection,
+            ws="none",
+            lifespan="on",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            log_config=None,
+            timeout_graceful_shutdown=answering.settings.shutdown_seconds,
+        )
         super().__init__(config)
         self._answering = answering
 
@@ -90,22 +102,10 @@ def serve(answering: ModelEndpoint, listener: socket.socket) -> None:
     # What is loaded now stays for good: collecting it again and again shows in the slowest requests.
     gc.collect()
     gc.freeze()
-    config = uvicorn.Config(
-        build_application(answering),
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        log_config=None,
-        timeout_graceful_shutdown=answering.settings.shutdown_seconds,
-    )
     manifest = answering.scorer.champion.manifest
     host, port = listener.getsockname()[:2]
     LOGGER.info("serving %s %d (%s) on http://%s:%d", manifest.model, manifest.version, manifest.engine, host, port)
-    StoppableServer(config, answering).run(sockets=[listener])
+    StoppableServer(answering).run(sockets=[listener])
 
 
 if __name__ == "__main__":

@@ -37,6 +37,8 @@ def build_application(answering: ModelEndpoint) -> Observed:
         description=f"{manifest.model}, version {manifest.version}: predicts {answering.reader.schema.target}.",
         lifespan=lifespan,
         redoc_url=None,
+        # A redirect would trust the Host header; paths with a slash behind are answered as without.
+        redirect_slashes=False,
         exception_handlers={Refusal: _refused, HTTPException: _http_error, Exception: _failure},
     )
     predictions = prediction_routes(answering)

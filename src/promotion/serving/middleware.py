@@ -47,8 +47,12 @@ class Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope["started"] = started = time.perf_counter()
-        scope["request_id"] = request_id = _request_id(scope)
+        if len(scope["path"]) > 1:
+            scope["path"] = scope["path"].removesuffix("/")
+        # uvicorn leaves the content away, and keeps its length.
+        asked = scope if scope["method"] != "HEAD" else {**scope, "method": "GET"}
+        asked["started"] = started = time.perf_counter()
+        asked["request_id"] = request_id = _request_id(scope)
         header = (b"x-request-id", request_id.encode())
         status = int(HTTPStatus.INTERNAL_SERVER_ERROR)
         complete = False
@@ -63,7 +67,7 @@ class Observed:
 
         self._metrics.begin()
         try:
-            await self._app(scope, receive, send_observed)
+            await self._app(asked, receive, send_observed)
         except Exception:
             LOGGER.exception("request %s failed", request_id)
             # The client has its 500: the connection stays good for the next request.
@@ -71,7 +75,7 @@ class Observed:
                 raise
         finally:
             # Routing notes the route in the scope; an unknown path has none.
-            route = getattr(scope.get("route"), "path", UNMATCHED)
+            route = getattr(asked.get("route"), "path", UNMATCHED)
             self._metrics.end(route, scope["method"], status, time.perf_counter() - started)
 
 

@@ -19,7 +19,6 @@ from tests.promotion.serving import exporting
 
 from promotion.config.settings import REPOSITORY
 from promotion.serving.__main__ import StoppableServer
-from promotion.serving.application import build_application
 from promotion.serving.endpoint import ModelEndpoint
 from promotion.serving.scoring import Scorer
 from promotion.serving.settings import ServerSettings
@@ -91,10 +90,7 @@ def _serve(started: list[uvicorn.Server], variables: dict[str, str], engine: Any
     if engine is not None:
         object.__setattr__(answering.scorer.champion, "engine", engine)
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        build_application(answering), loop="uvloop", http="httptools", ws="none", access_log=False, log_config=None
-    )
-    server = StoppableServer(config, answering)
+    server = StoppableServer(answering)
     threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True).start()
     deadline = time.monotonic() + START_SECONDS
     while not server.started and time.monotonic() < deadline:

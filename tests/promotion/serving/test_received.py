@@ -107,9 +107,9 @@ def test_a_tensor_of_texts(serve: Serve, classes: tuple[Path, Any]) -> None:
     described = server.get("/v2/models/churn").json()["inputs"]
     packed = {
         name: b"".join(len(text).to_bytes(4, "little") + text.encode() for text in values)
-        if kinds.get(name) == "BYTES"
-        else np.array(values, dtype={"BOOL": "?", "FP64": "<f8"}.get(kinds.get(name, ""), "<i8")).tobytes()
-        for name, values in rows.items()
+        if kinds.get(str(name)) == "BYTES"
+        else np.array(values, dtype={"BOOL": "?", "FP64": "<f8"}.get(kinds.get(str(name), ""), "<i8")).tobytes()
+        for name, values in rows.to_dict(orient="list").items()
     }
     behind = [
         {

@@ -39,6 +39,26 @@ def operation_routes(answering: ModelEndpoint) -> APIRouter:
         """MLflow's probe: an empty line."""
         return Response("\n", media_type=JSON_TYPE)
 
+    @router.get("/metrics", response_class=Response)
+    async def metrics() -> Response:
+        """Counters, in Prometheus' text format."""
+        return Response(scorer.metrics.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    _add_descriptions(router, answering)
+    return router
+
+
+def _add_descriptions(router: APIRouter, answering: ModelEndpoint) -> None:
+    """What is served here."""
+    scorer = answering.scorer
+
+    @router.get("/")
+    async def root() -> JSONResponse:
+        """What this is, and where it is described."""
+        manifest = scorer.champion.manifest
+        told = {"family": manifest.family, "model": manifest.model, "version": manifest.version}
+        return JSONResponse({**told, "documents": "/docs", "openapi": "/openapi.json"})
+
     @router.get("/version")
     async def version(request: Request) -> Response:
         """Which version answers, and the evidence it was promoted on; its number alone for who accepts text only."""
@@ -46,13 +66,6 @@ def operation_routes(answering: ModelEndpoint) -> APIRouter:
             return PlainTextResponse(str(scorer.champion.manifest.version))
         challenger = None if scorer.challenger is None else _told(scorer.challenger)
         return JSONResponse({**_told(scorer.champion), "image": answering.settings.image, "challenger": challenger})
-
-    @router.get("/metrics", response_class=Response)
-    async def metrics() -> Response:
-        """Counters, in Prometheus' text format."""
-        return Response(scorer.metrics.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
-
-    return router
 
 
 def media_types(accept: str) -> set[str]:
