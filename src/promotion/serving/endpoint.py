@@ -12,21 +12,15 @@ from functools import partial
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from promotion.serving.bodies import THREADS, LargeBodies, content_encoding, is_small, read_body
 from promotion.serving.errors import Refusal
 from promotion.serving.exported.model import Model
 from promotion.serving.exported.rows import RowReader
-from promotion.serving.middleware import KeyCheck, content_encoding, declared_length, failed, read_body, refused
+from promotion.serving.middleware import KeyCheck, failed, refused
 from promotion.serving.protocols import Body, Read
 from promotion.serving.protocols.compression import compress, decompress
 from promotion.serving.scoring import Scorer, Ticket
 from promotion.serving.settings import ServerSettings
-
-INLINE_BYTES = 16 * 1024
-"""Up to this size a request is answered at once; a larger one in a thread, so that others need not wait for it."""
-
-THREADS = 2
-LARGE_BODIES = 8
-"""So many large bodies are in memory at most; further clients wait before theirs are read."""
 
 CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that did not wait; HTTP has none, and it is no failure of ours."""
@@ -54,7 +48,7 @@ class ModelEndpoint:
         self.ready = True
         self._key = KeyCheck(settings.api_key)
         self._threads = ThreadPoolExecutor(THREADS, "batch")
-        self._large = asyncio.Semaphore(LARGE_BODIES)
+        self._large = LargeBodies(settings.max_body_bytes)
 
     def endpoint(self, read: Read, choose: Callable[[Request, str], Model] | None = None) -> Endpoint:
         """The endpoint of a protocol.
@@ -80,15 +74,11 @@ class ModelEndpoint:
             self._key.check(request)
             ticket = _ticket(request)
             model = choose(request, ticket.key) if choose else self.scorer.choose(ticket.key)
-            limit = self.settings.max_body_bytes
-            # What a compressed body becomes is known when it is read.
-            is_small = 0 < (declared_length(request) or 0) <= INLINE_BYTES
-            if is_small and not content_encoding(request.headers):
-                body = await read_body(request, limit)
+            if is_small(request):
+                body = await read_body(request, self.settings.max_body_bytes)
                 content, headers = self._content(read, model, ticket, body, request.headers)
             else:
-                async with self._large:
-                    body = await read_body(request, limit)
+                async with self._large.read(request) as body:
                     work = partial(self._content, read, model, ticket, body, request.headers)
                     content, headers = await asyncio.get_running_loop().run_in_executor(self._threads, work)
             told = {"x-model-version": str(model.manifest.version), "x-model-role": model.role}

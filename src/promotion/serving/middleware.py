@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import json
 import logging
@@ -19,14 +18,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from promotion.serving.errors import Refusal
 from promotion.serving.metrics import Metrics
-from promotion.serving.protocols.binary import DIGITS
-from promotion.serving.protocols.compression import check_encoding
 from promotion.serving.protocols.mlflow import ERROR_CODES, INVOCATIONS
 
 SAFE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 UNMATCHED = "unmatched"
-BODY_SECONDS = 60
-UNREAD = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE})
+UNREAD = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.SERVICE_UNAVAILABLE})
+RETRY_SECONDS = 1
+"""After which a client that was too much for now may come again."""
+
 LOGGER = logging.getLogger(__name__)
 
 
@@ -132,41 +131,6 @@ class KeyCheck:
             raise Refusal(HTTPStatus.UNAUTHORIZED, "send the API key as X-API-Key, or as Authorization: Bearer")
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body, as long as it is not too long.
-
-    Raises:
-        Refusal: 408 it does not arrive, 413 its declared or real length exceeds the limit, 415 its compression.
-    """
-    too_large = Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {limit} bytes")
-    check_encoding(content_encoding(request.headers))
-    if (declared_length(request) or 0) > limit:
-        raise too_large
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for part in request.stream():
-                size += len(part)
-                if size > limit:
-                    raise too_large
-                parts.append(part)
-    except TimeoutError:
-        raise Refusal(HTTPStatus.REQUEST_TIMEOUT, f"the body did not arrive within {BODY_SECONDS} s") from None
-    return b"".join(parts)
-
-
-def content_encoding(headers: Mapping[str, str]) -> str:
-    """How the body is compressed; empty if it is not."""
-    return headers.get("content-encoding", "").strip().lower()
-
-
-def declared_length(request: Request) -> int | None:
-    """Bytes the client says it will send; None if it does not say."""
-    declared = request.headers.get("content-length", "")
-    return int(declared) if len(declared) <= DIGITS and declared.isdecimal() else None
-
-
 def refused(request: Request, refusal: Refusal) -> Response:
     """The answer to a request that was refused: one line, what is wrong with each value, the identifier."""
     problems = [
@@ -197,6 +161,8 @@ def error(request: Request, status: int, message: str, problems: list[dict[str, 
         content |= {"error_code": ERROR_CODES.get(HTTPStatus(status), "BAD_REQUEST"), "message": message}
     content["request_id"] = request.scope.get("request_id")
     headers = {"www-authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else {}
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["retry-after"] = str(RETRY_SECONDS)
     if status in UNREAD:
         # The rest of the body is not read; the connection cannot be used again.
         headers["connection"] = "close"

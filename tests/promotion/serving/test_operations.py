@@ -204,7 +204,7 @@ def test_a_body_that_does_not_arrive_is_not_waited_for(
     serve: Serve, linear: Fitted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """408, and the connection is closed."""
-    monkeypatch.setattr("promotion.serving.middleware.BODY_SECONDS", 0.05)
+    monkeypatch.setattr("promotion.serving.bodies.BODY_SECONDS", 0.05)
     port = int(serve(linear.folder).url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
         connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")

@@ -38,6 +38,13 @@ MANY_BYTES = 16 * 1024
 EXACT = 2**53
 NUMBERS = frozenset({int, float, type(None)})
 SHOWN_PROBLEMS = 20
+VALUES_A_COLUMN, VALUES_A_ROW, VALUES_BESIDE = 4, 16, 4096
+"""Separators a row may have for each column and beside them, and a request beside its rows: indented JSON has many."""
+
+SEPARATORS = (b",", b"[", b"{", b"\n", b"\r")
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+"""A text in JSON; one that is never closed goes on to the end, so that each byte is looked at once."""
+
 COUNTED_PROBLEMS = 1000
 SHOWN_CHARACTERS = 60
 _OTHERS: dict[str, CoreSchema] = {
@@ -69,6 +76,7 @@ class RowReader:
     def __init__(self, schema: Schema, max_rows: int, *, lenient: bool = False) -> None:
         self.schema = schema
         self.max_rows = max_rows
+        self.most_values = max_rows * (VALUES_A_COLUMN * len(schema.features) + VALUES_A_ROW) + VALUES_BESIDE
         self._lenient = lenient
         self._features = {feature.name: feature for feature in schema.features}
         self._dtype: type = object if schema.has_texts else np.float64
@@ -93,6 +101,7 @@ class RowReader:
         Raises:
             Refusal: 400 not JSON, 413 too many rows, 422 a value that is not allowed.
         """
+        self.check_values(body)
         if len(body) > MANY_BYTES and (matrix := self._json_at_once(body)) is not None:
             return matrix
         try:
@@ -143,6 +152,24 @@ class RowReader:
         for position, (name, feature) in enumerate(self._features.items()):
             matrix[position] = self._column(feature, columns[name])
         return matrix
+
+    def check_values(self, body: bytes, *, is_json: bool = True) -> None:
+        """Refuse what would become more values than the permitted rows have, before any of them is made.
+
+        Args:
+            body: JSON or CSV.
+            is_json: Whether separators within texts can be told apart, and do not count.
+
+        Raises:
+            Refusal: 413.
+        """
+        if len(body) <= self.most_values or sum(map(body.count, SEPARATORS)) <= self.most_values:
+            return
+        if not is_json or sum(map(_TEXT.sub(b"", body).count, SEPARATORS)) > self.most_values:
+            raise Refusal(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"more values than {self.max_rows} rows of {len(self.schema.features)} columns have; send fewer rows",
+            )
 
     def check_count(self, count: int) -> None:
         """Refuse before work is done.

@@ -75,6 +75,7 @@ class InferenceProtocol:
         if HEADER not in headers:
             require_json(headers)
         head, tail = split_tensors(body, headers.get(HEADER), self._reader.max_rows * len(self._reader.schema.names))
+        self._reader.check_values(head)
         content = read_object(head)
         inputs = content.get("inputs")
         if not isinstance(inputs, list) or not inputs:

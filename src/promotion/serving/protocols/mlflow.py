@@ -73,8 +73,10 @@ class MlflowProtocol:
 
     def _rows(self, body: bytes, headers: Mapping[str, str]) -> Matrix:
         if media_type(headers) == CSV_TYPE:
+            self._reader.check_values(body, is_json=False)
             return self._csv(body)
         require_json(headers)
+        self._reader.check_values(body)
         content = read_object(body)
         forms = content.keys() & self._forms.keys()
         if len(forms) != 1:
