@@ -8,25 +8,42 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from http import HTTPStatus
+from typing import Any, NamedTuple
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from promotion.serving.bodies import THREADS, LargeBodies, content_encoding, is_small, read_body
+from promotion.serving.challenger import ChallengerFailed
 from promotion.serving.errors import Refusal
+from promotion.serving.exported.engines import Prediction
 from promotion.serving.exported.model import Model
 from promotion.serving.exported.rows import RowReader
 from promotion.serving.middleware import KeyCheck, failed, refused
-from promotion.serving.protocols import Body, Read
+from promotion.serving.protocols import AcceptedRequest, Body, Read
 from promotion.serving.protocols.compression import compress, decompress
-from promotion.serving.scoring import Scorer, Ticket
+from promotion.serving.scoring import Choice, Scorer, Ticket
 from promotion.serving.settings import ServerSettings
 
 CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that did not wait; HTTP has none, and it is no failure of ours."""
 
+FALLBACK = "x-model-fallback"
+"""Says why the champion answered a key of the challenger's."""
+
 LOGGER = logging.getLogger(__name__)
+Call = Callable[[Callable[[], Any]], Awaitable[Any]]
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Question(NamedTuple):
+    """A request for predictions, but for its body."""
+
+    read: Read
+    ticket: Ticket
+    headers: Mapping[str, str]
+    choice: Choice
 
 
 class ModelEndpoint:
@@ -50,7 +67,7 @@ class ModelEndpoint:
         self._threads = ThreadPoolExecutor(THREADS, "batch")
         self._large = LargeBodies(settings.max_body_bytes)
 
-    def endpoint(self, read: Read, choose: Callable[[Request, str], Model] | None = None) -> Endpoint:
+    def endpoint(self, read: Read, choose: Callable[[Request, str], Choice] | None = None) -> Endpoint:
         """The endpoint of a protocol.
 
         Args:
@@ -73,16 +90,15 @@ class ModelEndpoint:
         async def predict(request: Request) -> Response:
             self._key.check(request)
             ticket = _ticket(request)
-            model = choose(request, ticket.key) if choose else self.scorer.choose(ticket.key)
+            choice = choose(request, ticket.key) if choose else self.scorer.choose(ticket.key)
+            asked = Question(read, ticket, request.headers, choice)
             if is_small(request):
                 body = await read_body(request, self.settings.max_body_bytes)
-                content, headers = self._content(read, model, ticket, body, request.headers)
-            else:
-                async with self._large.read(request) as body:
-                    work = partial(self._content, read, model, ticket, body, request.headers)
-                    content, headers = await asyncio.get_running_loop().run_in_executor(self._threads, work)
-            told = {"x-model-version": str(model.manifest.version), "x-model-role": model.role}
-            return Response(content, headers={**headers, **told})
+                return await self._answer(asked, body, _at_once)
+            async with self._large.read(request) as body:
+                return await self._answer(
+                    asked, body, partial(asyncio.get_running_loop().run_in_executor, self._threads)
+                )
 
         return answer
 
@@ -91,15 +107,59 @@ class ModelEndpoint:
         self._threads.shutdown()
         self.scorer.close(self.settings.shutdown_seconds)
 
-    def _content(self, read: Read, model: Model, ticket: Ticket, body: bytes, headers: Mapping[str, str]) -> Body:
-        matrix, write, identifier = read(
-            decompress(body, content_encoding(headers), self.settings.max_body_bytes), headers
-        )
-        if identifier is not None:
-            ticket = replace(ticket, request_id=identifier)
-        content, told = write(model, self.scorer.score(model, matrix, ticket), ticket.request_id)
-        content, compressed = compress(content, headers.get("accept-encoding", ""))
-        return content, {**told, **compressed}
+    async def _answer(self, question: Question, body: bytes, call: Call) -> Response:
+        """Read, score and write, in one go unless the challenger is asked between."""
+        model, split = question.choice.model, self.scorer.split
+        if split is None or model is not split.model:
+            return _response(model, await call(partial(self._content, question, body)))
+        asked, ticket = await call(partial(self._read, question, body))
+        try:
+            prediction = await split.predict(asked.matrix)
+        except ChallengerFailed as failed:
+            self.scorer.metrics.fail(model, failed.reason)
+            champion = question.choice.instead
+            if champion is None:
+                raise Refusal(
+                    HTTPStatus.SERVICE_UNAVAILABLE, f"this version does not answer: {failed.reason}"
+                ) from None
+            score = partial(self.scorer.score, champion, asked.matrix, ticket)
+            answer = _response(
+                champion, await call(partial(_written, asked, champion, score, ticket, question.headers))
+            )
+            answer.headers[FALLBACK] = failed.reason
+            return answer
+        record = partial(self.scorer.record, model, asked.matrix, ticket, prediction)
+        return _response(model, await call(partial(_written, asked, model, record, ticket, question.headers)))
+
+    def _content(self, question: Question, body: bytes) -> Body:
+        asked, ticket = self._read(question, body)
+        model = question.choice.model
+        score = partial(self.scorer.score, model, asked.matrix, ticket)
+        return _written(asked, model, score, ticket, question.headers)
+
+    def _read(self, question: Question, body: bytes) -> tuple[AcceptedRequest, Ticket]:
+        headers, ticket = question.headers, question.ticket
+        body = decompress(body, content_encoding(headers), self.settings.max_body_bytes)
+        asked = question.read(body, headers)
+        return asked, ticket if asked.identifier is None else replace(ticket, request_id=asked.identifier)
+
+
+def _written(
+    asked: AcceptedRequest, model: Model, score: Callable[[], Prediction], ticket: Ticket, headers: Mapping[str, str]
+) -> Body:
+    content, told = asked.write(model, score(), ticket.request_id)
+    content, compressed = compress(content, headers.get("accept-encoding", ""))
+    return content, {**told, **compressed}
+
+
+def _response(model: Model, body: Body) -> Response:
+    content, headers = body
+    told = {"x-model-version": str(model.manifest.version), "x-model-role": model.role}
+    return Response(content, headers={**headers, **told})
+
+
+async def _at_once(work: Callable[[], Any]) -> Any:
+    return work()
 
 
 def _ticket(request: Request) -> Ticket:

@@ -95,6 +95,12 @@ class Metrics:
         self._shadow_dropped = Counter(
             "shadow_dropped", "Rows the shadow model could not score in time.", registry=registry
         )
+        self._failures = Counter(
+            "challenger_failures",
+            "Requests the champion answered instead of the challenger.",
+            ("role", "version", "reason"),
+            registry=registry,
+        )
         info = Gauge("model_info", "The versions served.", MODEL, registry=registry)
         for model in models:
             it = model.manifest
@@ -132,6 +138,10 @@ class Metrics:
         """
         for _row, reason in problems:
             self._rejected.labels(reason).inc()
+
+    def fail(self, model: Model, reason: str) -> None:
+        """A challenger did not answer: it failed, took too long, or was busy with what took too long."""
+        self._failures.labels(model.role, str(model.manifest.version), reason).inc()
 
     def lose_log(self, rows: int) -> None:
         """Rows did not get into the prediction log."""

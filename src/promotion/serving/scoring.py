@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from promotion.serving.background import Background
+from promotion.serving.challenger import Challenger
 from promotion.serving.exported.engines import Prediction
 from promotion.serving.exported.folder import read_export
 from promotion.serving.exported.model import Model, Role, check_alike, open_model
@@ -16,6 +18,18 @@ from promotion.serving.settings import ServerSettings
 
 SHADOW_CAPACITY = 50_000
 """Rows that may wait for the shadow model: a few MB."""
+
+
+class Choice(NamedTuple):
+    """Who answers a request.
+
+    Attributes:
+        model: The version chosen.
+        instead: The version that answers when the challenger does not; None where another is not what was asked for.
+    """
+
+    model: Model
+    instead: Model | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +68,9 @@ class Scorer:
             check_alike(self.champion, self.challenger)
         self.models = [model for model in (self.champion, self.challenger) if model is not None]
         self.metrics = Metrics(self.models)
+        self.split: Challenger | None = None
+        if self.challenger is not None and self._percent is not None:
+            self.split = Challenger(self.challenger, settings.challenger_timeout_ms / 1000)
         self._shadow: Background | None = None
         if self.challenger is not None and self._percent is None:
             self._shadow = Background("shadow model", SHADOW_CAPACITY, self.metrics.lose_shadow)
@@ -61,33 +78,36 @@ class Scorer:
         if settings.predictions is not None:
             self._log = PredictionLog(settings.predictions, self.metrics.lose_log)
 
-    def choose(self, key: str) -> Model:
+    def choose(self, key: str) -> Choice:
         """The version that answers this key: always the same one while the share does not change."""
-        if self.challenger is None or self._percent is None:
-            return self.champion
-        return self.challenger if 100 * share(key, b"split") < self._percent else self.champion
+        if self.challenger is None or self._percent is None or 100 * share(key, b"split") >= self._percent:
+            return Choice(self.champion, None)
+        return Choice(self.challenger, self.champion)
 
     def score(self, model: Model, matrix: Matrix, ticket: Ticket) -> Prediction:
         """Predict, count, record, and let the shadow model do the same later."""
-        prediction = self._scored(model, matrix, ticket)
+        prediction = self.record(model, matrix, ticket, model.predict(matrix))
         shadow, challenger = self._shadow, self.challenger
         if shadow is not None and challenger is not None:
 
             def follow() -> None:
-                self._scored(challenger, matrix, Ticket(ticket.request_id, ticket.key, time.perf_counter()))
+                again = Ticket(ticket.request_id, ticket.key, time.perf_counter())
+                self.record(challenger, matrix, again, challenger.predict(matrix))
 
             shadow.submit(follow, matrix.shape[1])
         return prediction
 
     def close(self, seconds: float) -> None:
         """Finish the shadow's and the log's queues, for that long at most each."""
+        if self.split is not None:
+            self.split.close()
         if self._shadow is not None:
             self._shadow.close(seconds)
         if self._log is not None:
             self._log.close(seconds)
 
-    def _scored(self, model: Model, matrix: Matrix, ticket: Ticket) -> Prediction:
-        prediction = model.predict(matrix)
+    def record(self, model: Model, matrix: Matrix, ticket: Ticket, prediction: Prediction) -> Prediction:
+        """Count an answer, and log it."""
         self.metrics.predictions.add(model, prediction)
         if self._log is not None:
             milliseconds = 1000 * (time.perf_counter() - ticket.started)

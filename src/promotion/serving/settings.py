@@ -70,6 +70,7 @@ class ServerSettings(_Variables):
         predictions: The prediction log, if there is one.
         challenger: Exported folder of the challenger, if there is one.
         challenger_percent: Share of the keys the challenger answers, 0 to 100; None: it only shadows.
+        challenger_timeout_ms: How long its answer may take before the champion answers.
     """
 
     model: Path = Field(Path("/model"), alias="MODEL_DIR")
@@ -86,6 +87,7 @@ class ServerSettings(_Variables):
     predictions: LogSettings | None = None
     challenger: Path | None = None
     challenger_percent: float | None = _number("AB_PERCENT", None, 100)
+    challenger_timeout_ms: int = _whole("CHALLENGER_TIMEOUT_MS", 100, 1, 60_000)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:

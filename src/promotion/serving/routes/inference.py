@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -15,7 +16,7 @@ from promotion.serving.exported.model import Model
 from promotion.serving.protocols import JSON_TYPE
 from promotion.serving.protocols.inference import InferenceProtocol, model_metadata
 from promotion.serving.routes import answered
-from promotion.serving.scoring import Scorer
+from promotion.serving.scoring import Choice, Scorer
 
 MODEL = "/v2/models/{name}"
 VERSION = "/v2/models/{name}/versions/{version}"
@@ -51,11 +52,7 @@ def inference_routes(answering: ModelEndpoint) -> APIRouter:
         _named(scorer, request)
         return JSONResponse({"name": request.path_params["name"], "ready": answering.ready}, _status(answering))
 
-    def choose(request: Request, key: str) -> Model:
-        named, chosen = _named(scorer, request), scorer.choose(key)
-        return chosen if chosen in named else named[0]
-
-    infer = answering.endpoint(InferenceProtocol(answering.reader).read, choose)
+    infer = answering.endpoint(InferenceProtocol(answering.reader).read, partial(_chosen, scorer))
     body = {"type": "object", "required": ["inputs"], "properties": {"inputs": TENSORS, "outputs": TENSORS}}
     answer = {"type": "object", "properties": {"outputs": TENSORS}}
     for place, of in ((MODEL, "model"), (VERSION, "version")):
@@ -81,6 +78,14 @@ def _parameter(name: str) -> dict[str, Any]:
 
 def _status(answering: ModelEndpoint) -> HTTPStatus:
     return HTTPStatus.OK if answering.ready else HTTPStatus.SERVICE_UNAVAILABLE
+
+
+def _chosen(scorer: Scorer, request: Request, key: str) -> Choice:
+    """The split's choice among the versions the path means, or the one that it means."""
+    named, choice = _named(scorer, request), scorer.choose(key)
+    if choice.model not in named:
+        return Choice(named[0], None)
+    return choice if choice.instead in named else Choice(choice.model, None)
 
 
 def _named(scorer: Scorer, request: Request) -> list[Model]:
