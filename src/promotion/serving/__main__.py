@@ -24,6 +24,7 @@ BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 75
 """Longer than the minute after which load balancers drop idle connections, so that they never pick a closed one."""
 
+LOG_SECONDS = 2
 SWITCH_SECONDS = 0.0005
 
 
@@ -35,6 +36,7 @@ class StoppableServer(uvicorn.Server):
     """
 
     def __init__(self, answering: ModelEndpoint) -> None:
+        seconds = answering.settings.shutdown_seconds
         config = uvicorn.Config(
             build_application(answering),
             loop="uvloop",
@@ -45,14 +47,15 @@ class StoppableServer(uvicorn.Server):
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             log_config=None,
-            timeout_graceful_shutdown=answering.settings.shutdown_seconds,
+            # What is left of the time is for the prediction log.
+            timeout_graceful_shutdown=max(seconds - LOG_SECONDS, seconds // 2),
         )
         super().__init__(config)
         self._answering = answering
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop listening, let requests in flight finish."""
-        self._answering.ready = False
+        self._answering.stop()
         super().handle_exit(sig, frame)
 
 
@@ -93,10 +96,12 @@ def listen(settings: ServerSettings) -> socket.socket:
 
 
 def serve(answering: ModelEndpoint, listener: socket.socket) -> None:
-    """Answer requests until SIGTERM or SIGINT, then let those in flight finish."""
+    """Answer requests until SIGTERM, SIGINT or SIGHUP, then let those in flight finish."""
+    server = StoppableServer(answering)
     # uvicorn raises the signal again once it has stopped; stopping as asked is no failure.
     for asked in (signal.SIGTERM, signal.SIGINT):
         signal.signal(asked, lambda *_: None)
+    signal.signal(signal.SIGHUP, server.handle_exit)
     # The thread that writes the log must not keep the event loop waiting for Python's default of 5 ms.
     sys.setswitchinterval(SWITCH_SECONDS)
     # What is loaded now stays for good: collecting it again and again shows in the slowest requests.
@@ -105,8 +110,11 @@ def serve(answering: ModelEndpoint, listener: socket.socket) -> None:
     manifest = answering.scorer.champion.manifest
     host, port = listener.getsockname()[:2]
     LOGGER.info("serving %s %d (%s) on http://%s:%d", manifest.model, manifest.version, manifest.engine, host, port)
-    StoppableServer(answering).run(sockets=[listener])
+    server.run(sockets=[listener])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    logging.shutdown()
+    # A model that still computes for nobody would be waited for, or end the process on its way into the interpreter.
+    os._exit(code)

@@ -45,7 +45,7 @@ def build_application(answering: ModelEndpoint) -> Observed:
     for routes in (predictions, inference_routes(answering), operation_routes(answering)):
         app.include_router(routes)
     direct = {route.path: route for route in predictions.routes if isinstance(route, Route)}
-    return Observed(Shortcut(app, direct), answering.scorer.metrics)
+    return Observed(Shortcut(app, direct), answering.scorer.metrics, lambda: answering.ready)
 
 
 async def _http_error(request: Request, exception: Exception) -> Response:

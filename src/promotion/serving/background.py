@@ -48,7 +48,7 @@ class Background:
     def close(self, seconds: float) -> None:
         """Finish what is queued, for that long at most."""
         self._queue.put(None)
-        self._thread.join(seconds)
+        self._thread.join(max(0.0, seconds))
 
     def _run(self) -> None:
         while queued := self._queue.get():

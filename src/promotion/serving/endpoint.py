@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -63,6 +64,7 @@ class ModelEndpoint:
         self.scorer = scorer
         self.reader = RowReader(scorer.champion.schema, settings.max_batch)
         self.ready = True
+        self._end: float | None = None
         self._key = KeyCheck(settings.api_key)
         self._threads = ThreadPoolExecutor(THREADS, "batch")
         self._large = LargeBodies(settings.max_body_bytes)
@@ -102,10 +104,18 @@ class ModelEndpoint:
 
         return answer
 
+    def stop(self) -> None:
+        """Welcome no more requests; from now on the time for everything that is under way runs."""
+        self.ready = False
+        if self._end is None:
+            self._end = time.monotonic() + self.settings.shutdown_seconds
+
     def close(self) -> None:
-        """Finish what is under way behind the requests."""
-        self._threads.shutdown()
-        self.scorer.close(self.settings.shutdown_seconds)
+        """Finish what is under way behind the requests, in what is left of the time."""
+        self.stop()
+        # Nobody waits for the answers of what is still computed.
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self.scorer.close(max(0.0, (self._end or 0) - time.monotonic()))
 
     async def _answer(self, question: Question, body: bytes, call: Call) -> Response:
         """Read, score and write, in one go unless the challenger is asked between."""

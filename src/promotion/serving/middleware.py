@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from uuid import uuid4
 
@@ -21,6 +21,7 @@ from promotion.serving.metrics import Metrics
 from promotion.serving.protocols.mlflow import ERROR_CODES, INVOCATIONS
 
 SAFE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+CLOSE = (b"connection", b"close")
 UNMATCHED = "unmatched"
 UNREAD = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.SERVICE_UNAVAILABLE})
 RETRY_SECONDS = 1
@@ -35,11 +36,13 @@ class Observed:
     Args:
         app: What answers.
         metrics: Where it is counted.
+        is_ready: Whether connections are kept for the next request.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, is_ready: Callable[[], bool]) -> None:
         self._app = app
         self._metrics = metrics
+        self._is_ready = is_ready
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -60,7 +63,8 @@ class Observed:
             nonlocal status, complete
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), header]
+                last = () if self._is_ready() else (CLOSE,)
+                message["headers"] = [*message.get("headers", ()), header, *last]
             await send(message)
             complete = message["type"] == "http.response.body" and not message.get("more_body", False)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
-import sys
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from logging import LogRecord, makeLogRecord
 from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Any
 
 from promotion.serving.background import Background
 from promotion.serving.errors import ConfigurationError
@@ -61,9 +64,7 @@ class PredictionLog:
         self._sample = settings.sample
         try:
             settings.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = _RaisingHandler(
-                settings.path, maxBytes=settings.max_bytes, backupCount=settings.backups, encoding="utf-8"
-            )
+            self._file = _WholeLines(settings.path, maxBytes=settings.max_bytes, backupCount=settings.backups)
         except OSError as error:
             raise ConfigurationError(f"PREDICTION_LOG: {settings.path} cannot be written: {error}") from error
         self._background = Background("prediction log", CAPACITY, on_loss)
@@ -84,13 +85,37 @@ class PredictionLog:
         self._file.emit(makeLogRecord({"msg": "\n".join(_lines(scored))}))
 
 
-class _RaisingHandler(RotatingFileHandler):
-    """A rotating file that says when it could not write; logging's own only complains on stderr."""
+class _WholeLines(RotatingFileHandler):
+    """A rotating file that says when it could not write, and then holds nothing of what it was given."""
 
-    def handleError(self, record: LogRecord) -> None:  # noqa: ARG002, N802 - logging's signature
-        error = sys.exception()
-        if error is not None:
-            raise error
+    def _open(self) -> Any:
+        # Without a buffer: what one kept of a write that failed would be written with the next.
+        return Path(self.baseFilename).open("ab", buffering=0)
+
+    def emit(self, record: LogRecord) -> None:
+        """Write all of the lines, or raise.
+
+        Raises:
+            OSError: They did not fit.
+        """
+        if self.shouldRollover(record):
+            self.doRollover()
+        file: Any = self.stream
+        content = f"{self.format(record)}{self.terminator}".encode()
+        size = os.fstat(file.fileno()).st_size
+        try:
+            _write_all(file, content)
+        except OSError:
+            # Not every file can be made shorter.
+            with suppress(OSError):
+                file.truncate(size)
+            raise
+
+
+def _write_all(file: Any, content: bytes) -> None:
+    """What a disk takes of it before it is full is less than all."""
+    if file.write(content) != len(content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _answer(model: Model, position: int, score: float) -> dict[str, object]:

@@ -98,13 +98,14 @@ class Scorer:
         return prediction
 
     def close(self, seconds: float) -> None:
-        """Finish the shadow's and the log's queues, for that long at most each."""
+        """Finish the shadow's and the log's queues, together for that long at most; half of it is the log's."""
+        end = time.monotonic() + seconds
         if self.split is not None:
             self.split.close()
         if self._shadow is not None:
-            self._shadow.close(seconds)
+            self._shadow.close(seconds / 2)
         if self._log is not None:
-            self._log.close(seconds)
+            self._log.close(end - time.monotonic())
 
     def record(self, model: Model, matrix: Matrix, ticket: Ticket, prediction: Prediction) -> Prediction:
         """Count an answer, and log it."""

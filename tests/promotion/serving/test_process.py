@@ -51,10 +51,10 @@ def start() -> Iterator[Start]:
     """A server process that is ready, and its port."""
     processes: list[subprocess.Popen[str]] = []
 
-    def launch(folder: Path, **variables: str) -> tuple[subprocess.Popen[str], str]:
+    def launch(folder: Path, program: str | None = None, **variables: str) -> tuple[subprocess.Popen[str], str]:
         port = free_port()
         process = subprocess.Popen(
-            [sys.executable, "-m", "promotion.serving"],
+            [sys.executable, *(["-m", "promotion.serving"] if program is None else ["-c", program])],
             env=environment(MODEL_DIR=str(folder), PORT=port, **variables),
             stderr=subprocess.PIPE,
             text=True,
@@ -105,6 +105,70 @@ def test_a_request_that_never_ends_does_not_keep_the_server(start: Start, linear
         process.send_signal(signal.SIGTERM)
 
         assert 0 == process.wait(10)
+
+
+SLOW_SHADOW = """
+import runpy, sys, time
+from promotion.serving.exported.engines import OnnxEngine
+
+answer, asked = OnnxEngine.predict, set()
+
+def slowly(engine, matrix):
+    if engine._shadow and engine in asked:
+        time.sleep(60)
+    asked.add(engine)
+    return answer(engine, matrix)
+
+start = OnnxEngine.__init__
+
+def begun(engine, export):
+    engine._shadow = export.manifest.version == 7
+    start(engine, export)
+
+OnnxEngine.__init__ = begun
+OnnxEngine.predict = slowly
+runpy.run_module("promotion.serving", run_name="__main__")
+"""
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("variable", ["SHADOW_MODEL", "AB_MODEL"])
+def test_a_slow_second_version_does_not_keep_the_server(
+    variable: str, asked: signal.Signals, start: Start, linear: Fitted, forest: Fitted, row: Row, tmp_path: Path
+) -> None:
+    """What was answered is in the log, the process ends with 0 and within its time."""
+    log = tmp_path / "log.jsonl"
+    variables = {variable: str(forest.folder), "PREDICTION_LOG": str(log), "SHUTDOWN_SECONDS": "4"}
+    variables |= {"AB_PERCENT": "100"} if variable == "AB_MODEL" else {}
+    process, port = start(linear.folder, program=SLOW_SHADOW, **variables)
+    for _ in range(5):
+        assert requests.post(f"http://127.0.0.1:{port}/predict", json=row, timeout=10).ok
+    begun = time.monotonic()
+    process.send_signal(asked)
+
+    assert 0 == process.wait(10)
+    assert time.monotonic() - begun < 5
+    assert ["champion"] * 5 == [json.loads(line)["role"] for line in log.read_text().splitlines()]
+
+
+@pytest.mark.system
+def test_clients_are_told_that_the_server_goes(start: Start, linear: Fitted, row: Row) -> None:
+    """Whoever keeps a connection hears `Connection: close` with the answer, instead of a reset with the next one."""
+    process, port = start(linear.folder)
+    body = json.dumps(row).encode()
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", int(port)), timeout=10) as connection:
+        connection.sendall(head + body)
+        assert b"connection: close" not in connection.recv(65536)
+        connection.sendall(head + body[:20])
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        connection.sendall(body[20:])
+        assert b"\r\nconnection: close\r\n" in connection.recv(65536)
+        assert b"" == connection.recv(65536)
+
+    assert 0 == process.wait(10)
 
 
 @pytest.mark.system

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import threading
@@ -90,6 +91,36 @@ def test_a_full_disk_costs_no_request(serve: Serve, linear: Fitted, row: Row) ->
     served.answering.scorer.close(5)
 
     assert [200] * 3 == statuses
+    assert 6 == samples(served)["prediction_log_dropped_total", ()]
+
+
+class FullSoon(io.FileIO):
+    """A file on a disk that takes half of what is written, when it is told to."""
+
+    is_full = False
+
+    def write(self, content: Any) -> int:
+        """As the kernel: the number of bytes taken."""
+        return super().write(content[: len(content) // 2] if self.is_full else content)
+
+
+def test_no_half_line_stays(serve: Serve, linear: Fitted, row: Row, tmp_path: Path) -> None:
+    """What a full disk took of a batch is taken back; the lines before it and after it are whole."""
+    log = tmp_path / "log.jsonl"
+    served = serve(linear.folder, PREDICTION_LOG=str(log))
+    writer = served.answering.scorer._log
+    assert writer is not None
+    writer._file.flush()
+    old = writer._file.stream
+    assert old is not None
+    old.close()
+    writer._file.stream = file = FullSoon(log, "ab")  # type: ignore[assignment]
+    for number, is_full in enumerate([False, True, True, False]):
+        file.is_full = is_full
+        served.post("/predict", {"rows": [row] * 3}, **{"X-Request-Id": str(number)})
+        assert eventually(lambda: 0 == writer._background._waiting)
+
+    assert ["0"] * 3 + ["3"] * 3 == [line["request_id"] for line in lines(served, log)]
     assert 6 == samples(served)["prediction_log_dropped_total", ()]
 
 
