@@ -16,6 +16,7 @@ from starlette.routing import Route
 from promotion.serving.endpoint import ModelEndpoint
 from promotion.serving.errors import Refusal
 from promotion.serving.middleware import Observed, Shortcut, error, failed, refused
+from promotion.serving.routes import SECURITY_SCHEMES
 from promotion.serving.routes.inference import inference_routes
 from promotion.serving.routes.operations import operation_routes
 from promotion.serving.routes.predictions import prediction_routes
@@ -44,6 +45,9 @@ def build_application(answering: ModelEndpoint) -> Observed:
     predictions = prediction_routes(answering)
     for routes in (predictions, inference_routes(answering), operation_routes(answering)):
         app.include_router(routes)
+    if answering.settings.api_key is not None:
+        # FastAPI knows of schemes by dependencies only, which cost more than a prediction.
+        app.openapi().setdefault("components", {})["securitySchemes"] = SECURITY_SCHEMES
     direct = {route.path: route for route in predictions.routes if isinstance(route, Route)}
     return Observed(Shortcut(app, direct), answering.scorer.metrics, lambda: answering.ready)
 

@@ -12,15 +12,23 @@ from starlette.requests import Request
 
 from promotion.serving.endpoint import ModelEndpoint
 from promotion.serving.errors import Refusal
+from promotion.serving.exported.folder import Schema
 from promotion.serving.exported.model import Model
 from promotion.serving.protocols import JSON_TYPE
 from promotion.serving.protocols.inference import InferenceProtocol, model_metadata
-from promotion.serving.routes import answered
+from promotion.serving.routes import TEXT, Responses, an_object, answered, asked_with, refusals, told
+from promotion.serving.routes.predictions import example_row
 from promotion.serving.scoring import Choice, Scorer
 
 MODEL = "/v2/models/{name}"
 VERSION = "/v2/models/{name}/versions/{version}"
-TENSORS = {"type": "array", "items": {"type": "object"}}
+DATA = {"type": "array", "items": {}}
+SHAPE = {"type": "array", "items": {"type": "integer"}}
+TENSOR = an_object(name=TEXT, datatype=TEXT, shape=SHAPE, is_open=True)
+TENSORS = {"type": "array", "items": TENSOR}
+WANTED_OUTPUTS = {"type": ["array", "null"], "minItems": 1, "items": an_object(name=TEXT, is_open=True)}
+METADATA = an_object(name=TEXT, versions=DATA, platform=TEXT, inputs=TENSORS, outputs=TENSORS)
+FLAG = {"type": "boolean"}
 
 
 def inference_routes(answering: ModelEndpoint) -> APIRouter:
@@ -28,19 +36,21 @@ def inference_routes(answering: ModelEndpoint) -> APIRouter:
     router = APIRouter(prefix="", tags=["Open Inference Protocol"])
     scorer = answering.scorer
 
-    @router.get("/v2")
+    server = an_object(name=TEXT, version=TEXT, extensions=DATA)
+
+    @router.get("/v2", responses=told(server, "This server"))
     async def server_metadata(request: Request) -> JSONResponse:
         """The server, and which extensions it speaks."""
         return JSONResponse(
             {"name": "promotion-layer", "version": request.app.version, "extensions": ["binary_tensor_data"]}
         )
 
-    @router.get("/v2/health/live")
+    @router.get("/v2/health/live", responses=told(an_object(live=FLAG), "Alive"))
     async def live() -> JSONResponse:
         """The process answers."""
         return JSONResponse({"live": True})
 
-    @router.get("/v2/health/ready", responses={503: {"description": "Stopping"}})
+    @router.get("/v2/health/ready", responses=_readiness(an_object(ready=FLAG)))
     async def ready() -> JSONResponse:
         """Requests are welcome."""
         return JSONResponse({"ready": answering.ready}, _status(answering))
@@ -53,27 +63,63 @@ def inference_routes(answering: ModelEndpoint) -> APIRouter:
         return JSONResponse({"name": request.path_params["name"], "ready": answering.ready}, _status(answering))
 
     infer = answering.endpoint(InferenceProtocol(answering.reader).read, partial(_chosen, scorer))
-    body = {"type": "object", "required": ["inputs"], "properties": {"inputs": TENSORS, "outputs": TENSORS}}
-    answer = {"type": "object", "properties": {"outputs": TENSORS}}
+    has_key = answering.settings.api_key is not None
+    body = {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {"inputs": {**TENSORS, "minItems": 1}, "outputs": WANTED_OUTPUTS},
+    }
+    takes = {"schema": body, "example": example_tensors(answering.reader.schema)}
+    answer = an_object(model_name=TEXT, model_version=TEXT, id=TEXT, outputs=TENSORS, is_open=True)
     for place, of in ((MODEL, "model"), (VERSION, "version")):
-        known = {"parameters": [_parameter(name) for name in ("name", "version") if f"{{{name}}}" in place]}
-        takes = {**known, "requestBody": {"required": True, "content": {JSON_TYPE: {"schema": body}}}}
-        router.add_api_route(place, metadata, name=f"{of} metadata", openapi_extra=known)
-        router.add_api_route(f"{place}/ready", model_ready, name=f"{of} ready", openapi_extra=known)
+        known: dict[str, Any] = {
+            "parameters": [_parameter(scorer, name) for name in ("name", "version") if f"{{{name}}}" in place]
+        }
+        absent = refusals(404)
+        router.add_api_route(
+            place,
+            metadata,
+            name=f"{of} metadata",
+            openapi_extra=known,
+            responses={**told(METADATA, "The model"), **absent},
+        )
+        router.add_api_route(
+            f"{place}/ready",
+            model_ready,
+            name=f"{of} ready",
+            openapi_extra=known,
+            responses={**_readiness(an_object(name=TEXT, ready=FLAG)), **absent},
+        )
         router.add_api_route(
             f"{place}/infer",
             infer,
             methods=["POST"],
             name=f"{of} infer",
             response_class=Response,
-            responses=answered(answer),
-            openapi_extra=takes,
+            responses=answered(answer, has_key=has_key, is_named=True),
+            openapi_extra={**known, **asked_with({JSON_TYPE: takes}, has_key=has_key)},
         )
     return router
 
 
-def _parameter(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+def example_tensors(schema: Schema) -> dict[str, Any]:
+    """The example row as a tensor a column."""
+    kinds = {"text": "BYTES", "boolean": "BOOL"}
+    types = {feature.name: kinds.get(feature.type, "FP64") for feature in schema.features}
+    row = example_row(schema)
+    return {
+        "inputs": [{"name": name, "shape": [1], "datatype": types[name], "data": [row[name]]} for name in schema.names]
+    }
+
+
+def _parameter(scorer: Scorer, name: str) -> dict[str, Any]:
+    served = [model.manifest for model in scorer.models if model.role != "shadow"]
+    known = {"name": served[0].family, "version": str(served[0].version)}[name]
+    return {"name": name, "in": "path", "required": True, "schema": TEXT, "example": known}
+
+
+def _readiness(schema: dict[str, Any]) -> Responses:
+    return {**told(schema, "Ready"), 503: {"description": "Stopping", "content": {JSON_TYPE: {"schema": schema}}}}
 
 
 def _status(answering: ModelEndpoint) -> HTTPStatus:

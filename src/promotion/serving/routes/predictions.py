@@ -11,13 +11,14 @@ from promotion.serving.exported.folder import Schema
 from promotion.serving.protocols import JSON_TYPE, Read
 from promotion.serving.protocols.mlflow import CSV_TYPE, FORMS, INVOCATIONS, MlflowProtocol
 from promotion.serving.protocols.typed import TypedProtocol, answer_schema, request_schema
-from promotion.serving.routes import answered
+from promotion.serving.routes import TEXT, an_object, answered, asked_with
 
 
 def prediction_routes(answering: ModelEndpoint) -> APIRouter:
     """The routes that take rows by the family's columns."""
     router = APIRouter(tags=["predictions"])
     schema, reader = answering.reader.schema, answering.reader
+    has_key = answering.settings.api_key is not None
 
     def add(path: str, read: Read, summary: str, takes: dict[str, Any], answers: dict[str, Any]) -> None:
         router.add_api_route(
@@ -27,19 +28,22 @@ def prediction_routes(answering: ModelEndpoint) -> APIRouter:
             name=path.strip("/"),
             summary=summary,
             response_class=Response,
-            responses=answered(answers),
-            openapi_extra={"requestBody": {"required": True, "content": takes}},
+            responses=answered(answers, has_key=has_key),
+            openapi_extra=asked_with(takes, has_key=has_key),
         )
 
-    rows = {"schema": request_schema(schema, reader.max_rows), "example": example_row(schema)}
+    row = example_row(schema)
+    rows = {"schema": request_schema(schema, reader.max_rows), "example": row}
     add("/predict", TypedProtocol(reader).read, "Predict one row or many", {JSON_TYPE: rows}, answer_schema(schema))
-    forms = {"type": "object", "minProperties": 1, "maxProperties": 1, "properties": {form: {} for form in FORMS}}
-    takes = {JSON_TYPE: {"schema": forms}, CSV_TYPE: {"schema": {"type": "string"}}}
+    forms = {"oneOf": [an_object(**{form: {}}, is_open=True) for form in FORMS]}
+    split = {"dataframe_split": {"columns": list(row), "data": [list(row.values())]}}
+    table = "\n".join(",".join(map(str, line)) for line in (row, row.values()))
+    takes = {JSON_TYPE: {"schema": forms, "example": split}, CSV_TYPE: {"schema": TEXT, "example": table}}
     told = {"description": "what the model answers"}
     if not schema.is_regression and schema.answers is None:
         told = {"type": "integer", "description": "position of the label"}
     classes = {"type": "array", "items": told}
-    answers = {"type": "object", "properties": {"predictions": classes}}
+    answers = an_object(predictions=classes)
     add(INVOCATIONS, MlflowProtocol(reader).read, "MLflow's scoring protocol", takes, answers)
     return router
 
