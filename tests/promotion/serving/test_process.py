@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -152,6 +153,14 @@ def test_a_slow_second_version_does_not_keep_the_server(
     assert ["champion"] * 5 == [json.loads(line)["role"] for line in log.read_text().splitlines()]
 
 
+def answer(connection: socket.socket) -> bytes:
+    """One, whose body ends with the identifier."""
+    received = b""
+    while b'"request_id"' not in received:
+        received += connection.recv(65536)
+    return received
+
+
 @pytest.mark.system
 def test_clients_are_told_that_the_server_goes(start: Start, linear: Fitted, row: Row) -> None:
     """Whoever keeps a connection hears `Connection: close` with the answer, instead of a reset with the next one."""
@@ -160,12 +169,12 @@ def test_clients_are_told_that_the_server_goes(start: Start, linear: Fitted, row
     head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     with socket.create_connection(("127.0.0.1", int(port)), timeout=10) as connection:
         connection.sendall(head + body)
-        assert b"connection: close" not in connection.recv(65536)
+        assert b"connection: close" not in answer(connection)
         connection.sendall(head + body[:20])
         time.sleep(0.2)
         process.send_signal(signal.SIGTERM)
         connection.sendall(body[20:])
-        assert b"\r\nconnection: close\r\n" in connection.recv(65536)
+        assert b"\r\nconnection: close\r\n" in answer(connection)
         assert b"" == connection.recv(65536)
 
     assert 0 == process.wait(10)
@@ -191,6 +200,73 @@ def test_refused_bodies_leave_nothing_behind(start: Start, linear: Fitted) -> No
     grown = refuse(300) - before
 
     assert grown < 8_000, f"{grown} kB"
+
+
+MOST = 16 * 1024 * 1024
+MANIFEST_LIMIT = 512 * 1024
+
+
+def large_bodies(rows: list[Row]) -> list[tuple[str, bytes, dict[str, str]]]:
+    """The most a client may send: millions of nothing, all rows that are permitted, and what grows when it is read."""
+    many, names = (rows * 200)[:10_000], list(rows[0])
+    json_type, csv_type = {"Content-Type": "application/json"}, {"Content-Type": "text/csv"}
+    split = {"dataframe_split": {"columns": names, "data": [list(row.values()) for row in many]}}
+    tensor = {"name": "x", "shape": [MOST], "datatype": "INT8", "parameters": {"binary_data_size": MOST - 200}}
+    head = json.dumps({"inputs": [tensor]}).encode()
+    typed = json.dumps({"rows": many}).encode()
+    return [
+        ("/predict", b'{"rows":[' + b"{}," * (MOST // 3 - 10) + b"{}]}", json_type),
+        ("/predict", b'{"rows":[' + b"[" * (MOST - 20), json_type),
+        ("/predict", b'{"rows":"' + b"x" * (MOST - 20) + b'"}', json_type),
+        ("/predict", typed, json_type),
+        ("/predict", gzip.compress(typed), {**json_type, "Content-Encoding": "gzip"}),
+        ("/predict", gzip.compress(b" " * 10 * MOST), {**json_type, "Content-Encoding": "gzip"}),
+        ("/invocations", json.dumps(split).encode(), json_type),
+        ("/invocations", b"age\n" + b"\n" * (MOST - 10), csv_type),
+        ("/invocations", b"age" + b"," * (MOST - 10), csv_type),
+        ("/invocations", b'a,"' + "\U0001f600".encode() * (MOST // 4 - 10), csv_type),
+        (
+            "/v2/models/heart-disease/infer",
+            head + bytes(MOST - 200),
+            {"Inference-Header-Content-Length": str(len(head))},
+        ),
+    ]
+
+
+@pytest.mark.system
+def test_no_mix_of_bodies_takes_the_pods_memory(start: Start, forest: Fitted) -> None:
+    """Twenty clients at once with the largest there are, and as many that never finish: below 80 % of the limit."""
+    process, port = start(forest.folder)
+    bodies = large_bodies(exporting.records(forest.rows.dropna()))
+    url = f"http://127.0.0.1:{port}"
+    statuses: set[int] = set()
+
+    def send(number: int) -> None:
+        for turn in range(len(bodies)):
+            path, body, headers = bodies[(number + turn) % len(bodies)]
+            with suppress(requests.ConnectionError):
+                statuses.add(requests.post(url + path, body, headers=headers, timeout=60).status_code)
+
+    unfinished = [socket.create_connection(("127.0.0.1", int(port))) for _ in range(20)]
+    for connection in unfinished:
+        connection.settimeout(0)
+        with suppress(OSError):
+            connection.send(
+                f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {MOST}\r\n\r\n".encode() + b" " * MOST
+            )
+    clients = [threading.Thread(target=send, args=(number,)) for number in range(20)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    assert requests.get(f"{url}/ready", timeout=10).ok
+    for connection in unfinished:
+        connection.close()
+    status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+    peak = int(status.partition("VmHWM:")[2].split()[0])
+
+    assert {200, 413} <= statuses <= {200, 400, 413, 422, 503}
+    assert peak < 0.8 * MANIFEST_LIMIT, f"{peak} kB"
 
 
 @pytest.mark.system
