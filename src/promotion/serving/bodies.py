@@ -46,12 +46,17 @@ class LargeBodies:
         self._places = asyncio.Semaphore(THREADS)
 
     @asynccontextmanager
-    async def read(self, request: Request) -> AsyncIterator[bytes]:
+    async def read(self, request: Request, encoding: str) -> AsyncIterator[bytes]:
         """The body, for as long as it is worked on; it waits for its turn.
 
+        Args:
+            request: What it belongs to.
+            encoding: How it is compressed; empty if it is not.
+
         Raises:
-            Refusal: As from `read_body`, or 503 when too much is held or waits already.
+            Refusal: As from `read_body`, 415 its compression, or 503 when too much is held or waits already.
         """
+        check_encoding(encoding)
         held = 0
 
         def hold(size: int) -> None:
@@ -84,12 +89,26 @@ class LargeBodies:
             self._waiting -= 1
 
 
-def is_small(request: Request) -> bool:
+def is_small(headers: Mapping[str, str], encoding: str, limit: int) -> bool:
     """Whether a request can be read and answered at once; what a compressed body becomes is not known before."""
-    return 0 < (declared_length(request) or 0) <= INLINE_BYTES and not content_encoding(request.headers)
+    return not encoding and 0 < (declared_length(headers) or 0) <= min(INLINE_BYTES, limit)
 
 
-async def read_body(request: Request, limit: int, hold: Callable[[int], None] | None = None) -> bytes:
+async def read_small(request: Request) -> bytes:
+    """The whole body of a request that says it is small.
+
+    Raises:
+        Refusal: 408 it does not arrive.
+    """
+    seconds = min(START_SECONDS, BODY_SECONDS)
+    try:
+        async with asyncio.timeout(seconds):
+            return await request.body()
+    except TimeoutError:
+        raise _slow() from None
+
+
+async def read_body(request: Request, limit: int, hold: Callable[[int], None]) -> bytes:
     """The whole body, as long as it is neither too long nor too slow.
 
     Args:
@@ -98,11 +117,10 @@ async def read_body(request: Request, limit: int, hold: Callable[[int], None] | 
         hold: Told how many bytes have come each time; what it raises ends the request.
 
     Raises:
-        Refusal: 408 it does not arrive, 413 its declared or real length exceeds the limit, 415 its compression.
+        Refusal: 408 it does not arrive, 413 its declared or real length exceeds the limit.
     """
     too_large = Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {limit} bytes")
-    check_encoding(content_encoding(request.headers))
-    if (declared_length(request) or 0) > limit:
+    if (declared_length(request.headers) or 0) > limit:
         raise too_large
     parts: list[bytes] = []
     size = 0
@@ -113,13 +131,11 @@ async def read_body(request: Request, limit: int, hold: Callable[[int], None] | 
                 size += len(part)
                 if size > limit:
                     raise too_large
-                if hold is not None:
-                    hold(len(part))
+                hold(len(part))
                 parts.append(part)
                 time.reschedule(begun + min(START_SECONDS + size / BYTES_A_SECOND, BODY_SECONDS))
     except TimeoutError:
-        expected = f"{START_SECONDS} s, and one for each {BYTES_A_SECOND} bytes, at most {BODY_SECONDS} s"
-        raise Refusal(HTTPStatus.REQUEST_TIMEOUT, f"the body came too slowly; it may take {expected}") from None
+        raise _slow() from None
     return b"".join(parts)
 
 
@@ -128,10 +144,15 @@ def content_encoding(headers: Mapping[str, str]) -> str:
     return headers.get("content-encoding", "").strip().lower()
 
 
-def declared_length(request: Request) -> int | None:
+def declared_length(headers: Mapping[str, str]) -> int | None:
     """Bytes the client says it will send; None if it does not say."""
-    declared = request.headers.get("content-length", "")
+    declared = headers.get("content-length", "")
     return int(declared) if len(declared) <= DIGITS and declared.isdecimal() else None
+
+
+def _slow() -> Refusal:
+    expected = f"{START_SECONDS} s, and one for each {BYTES_A_SECOND} bytes, at most {BODY_SECONDS} s"
+    return Refusal(HTTPStatus.REQUEST_TIMEOUT, f"the body came too slowly; it may take {expected}")
 
 
 def _busy(why: str) -> Refusal:

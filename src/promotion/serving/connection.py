@@ -74,8 +74,11 @@ class Connection(HttpToolsProtocol):
         self._is_in_head = False
         self._cancel_timer()
         self._since = self.loop.time()
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        self._is_refused = size > HEAD_BYTES or len(self.headers) > HEADERS
+        self._is_refused = len(self.headers) > HEADERS
+        if self._bytes_left < 0:
+            # So much has come, but some of it may be body.
+            size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+            self._is_refused |= size > HEAD_BYTES
         if not self._is_refused:
             super().on_headers_complete()
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from promotion.serving.bodies import THREADS, LargeBodies, content_encoding, is_small, read_body
+from promotion.serving.bodies import THREADS, LargeBodies, content_encoding, is_small, read_small
 from promotion.serving.challenger import ChallengerFailed
 from promotion.serving.errors import Refusal
 from promotion.serving.exported.engines import Prediction
@@ -23,7 +23,7 @@ from promotion.serving.exported.model import Model
 from promotion.serving.exported.rows import RowReader
 from promotion.serving.middleware import KeyCheck, failed, refused
 from promotion.serving.protocols import AcceptedRequest, Body, Read
-from promotion.serving.protocols.compression import compress, decompress
+from promotion.serving.protocols.compression import SMALLEST, compress, decompress
 from promotion.serving.scoring import Choice, Scorer, Ticket
 from promotion.serving.settings import ServerSettings
 
@@ -44,6 +44,7 @@ class Question(NamedTuple):
     read: Read
     ticket: Ticket
     headers: Mapping[str, str]
+    encoding: str
     choice: Choice
 
 
@@ -79,7 +80,7 @@ class ModelEndpoint:
 
         async def answer(request: Request) -> Response:
             try:
-                return await predict(request)
+                return await self._predict(request, read, choose)
             except Refusal as refusal:
                 self.scorer.metrics.reject({(problem.row, problem.reason) for problem in refusal.problems})
                 return refused(request, refusal)
@@ -88,19 +89,6 @@ class ModelEndpoint:
             except Exception:
                 LOGGER.exception("request %s failed", request.scope["request_id"])
                 return failed(request)
-
-        async def predict(request: Request) -> Response:
-            self._key.check(request)
-            ticket = _ticket(request)
-            choice = choose(request, ticket.key) if choose else self.scorer.choose(ticket.key)
-            asked = Question(read, ticket, request.headers, choice)
-            if is_small(request):
-                body = await read_body(request, self.settings.max_body_bytes)
-                return await self._answer(asked, body, _at_once)
-            async with self._large.read(request) as body:
-                return await self._answer(
-                    asked, body, partial(asyncio.get_running_loop().run_in_executor, self._threads)
-                )
 
         return answer
 
@@ -117,11 +105,29 @@ class ModelEndpoint:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self.scorer.close(max(0.0, (self._end or 0) - time.monotonic()))
 
-    async def _answer(self, question: Question, body: bytes, call: Call) -> Response:
-        """Read, score and write, in one go unless the challenger is asked between."""
+    async def _predict(self, request: Request, read: Read, choose: Callable[[Request, str], Choice] | None) -> Response:
+        self._key.check(request)
+        ticket = _ticket(request)
+        choice = choose(request, ticket.key) if choose else self.scorer.choose(ticket.key)
+        headers = request.headers
+        question = Question(read, ticket, headers, content_encoding(headers), choice)
+        split = self.scorer.split
+        is_challenged = split is not None and choice.model is split.model
+        if is_small(headers, question.encoding, self.settings.max_body_bytes):
+            body = await read_small(request)
+            if not is_challenged:
+                return _response(choice.model, self._content(question, body))
+            return await self._challenged(question, body, _at_once)
+        async with self._large.read(request, question.encoding) as body:
+            call: Call = partial(asyncio.get_running_loop().run_in_executor, self._threads)
+            if not is_challenged:
+                return _response(choice.model, await call(partial(self._content, question, body)))
+            return await self._challenged(question, body, call)
+
+    async def _challenged(self, question: Question, body: bytes, call: Call) -> Response:
+        """Read, let the challenger score in its own time, and write; the champion scores when it does not."""
         model, split = question.choice.model, self.scorer.split
-        if split is None or model is not split.model:
-            return _response(model, await call(partial(self._content, question, body)))
+        assert split is not None  # noqa: S101 - who chose the challenger knows it
         asked, ticket = await call(partial(self._read, question, body))
         try:
             prediction = await split.predict(asked.matrix)
@@ -148,9 +154,9 @@ class ModelEndpoint:
         return _written(asked, model, score, ticket, question.headers)
 
     def _read(self, question: Question, body: bytes) -> tuple[AcceptedRequest, Ticket]:
-        headers, ticket = question.headers, question.ticket
-        body = decompress(body, content_encoding(headers), self.settings.max_body_bytes)
-        asked = question.read(body, headers)
+        ticket = question.ticket
+        body = decompress(body, question.encoding, self.settings.max_body_bytes)
+        asked = question.read(body, question.headers)
         return asked, ticket if asked.identifier is None else replace(ticket, request_id=asked.identifier)
 
 
@@ -158,6 +164,8 @@ def _written(
     asked: AcceptedRequest, model: Model, score: Callable[[], Prediction], ticket: Ticket, headers: Mapping[str, str]
 ) -> Body:
     content, told = asked.write(model, score(), ticket.request_id)
+    if len(content) < SMALLEST:
+        return content, told
     content, compressed = compress(content, headers.get("accept-encoding", ""))
     return content, {**told, **compressed}
 

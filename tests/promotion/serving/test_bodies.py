@@ -47,6 +47,14 @@ def test_values_are_counted_before_they_are_made(name: str, server: Served) -> N
     assert (413, True) == (answer.status_code, "more values than 100 rows" in answer.json()["error"])
 
 
+def test_the_limit_may_be_small(serve: Serve, linear: Fitted) -> None:
+    """Smaller than what is answered at once."""
+    rows = exporting.records(linear.rows)
+    server = serve(linear.folder, MAX_BODY_BYTES="500")
+
+    assert [200, 413] == [predict(server, rows[:count]).status_code for count in (1, 5)]
+
+
 def test_separators_in_texts_are_no_values(linear: Fitted) -> None:
     """However many: only what stands between values counts, and an open text is read once."""
     reader = RowReader(_schema(linear), 10)

@@ -64,7 +64,7 @@ def compress(content: bytes, accepted: str) -> tuple[bytes, dict[str, str]]:
         content: Of the answer.
         accepted: Value of `Accept-Encoding`.
     """
-    encoding = _chosen(accepted) if accepted and len(content) >= SMALLEST else None
+    encoding = _chosen(accepted) if accepted else None
     if encoding is None:
         return content, {}
     writer = zlib.compressobj(FAST, wbits=_WINDOWS[encoding])
