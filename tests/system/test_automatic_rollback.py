@@ -38,6 +38,8 @@ WINDOW, SPAN = 4, 10
 OLDEST = 100
 """Age in years from which the served model fails."""
 RULES = {
+    "action": "rollback",
+    "rollback": {"accuracy_drop": 0.10, "error_rate": 0.05, "latency_ms": 500},
     "minimum_rows": 25,
     "minimum_labels": 25,
     "sustained": {"window": f"{WINDOW}s", "of": 3, "needed": 2, "minimum_labels": 25},

@@ -89,7 +89,7 @@ def monitor_command(
     reports/monitoring/FAMILY.html in the home folder.
 
     A version in Production that is beyond a bound of `monitoring.rollback` for long enough is taken back, in the
-    registry and on the cluster, unless the family's file says `action: alert-only`.
+    registry and on the cluster, if the family's file says `action: rollback`; otherwise people are told.
 
     Exit codes: 0 healthy, told, or not enough data to say; 1 failed, 2 usage or configuration, 3 something is critical,
     or the version was taken back.

@@ -311,7 +311,8 @@ class Monitoring(Strict):
         warning: Tells the team.
         rollback: Takes the version back, if `action` says so.
         sustained: How long it must last before that.
-        action: What follows then: the version is taken back, or people are told to do it.
+        action: What follows then: people are told and decide, or the version is taken back; `rollback` needs
+            `rollback.error_rate` written down.
         window: How far back one run looks.
         label_delay: How much further back it looks for rows whose labels have arrived by now.
         minimum_rows: Rows, and requests, below which nothing is said of drift, values, latency and errors.
@@ -335,7 +336,7 @@ class Monitoring(Strict):
     warning: AlertBounds = AlertBounds(accuracy_drop=0.02, latency_ms=200.0)
     rollback: AlertBounds = AlertBounds(accuracy_drop=0.10, error_rate=0.05, latency_ms=500.0)
     sustained: Sustained = Sustained()
-    action: Literal["rollback", "alert-only"] = "rollback"
+    action: Literal["rollback", "alert-only"] = "alert-only"
     window: Duration = timedelta(hours=24)
     label_delay: Duration = timedelta(days=7)
     minimum_rows: Annotated[int, Field(ge=1)] = 200
@@ -349,6 +350,16 @@ class Monitoring(Strict):
     channels: dict[ChannelName, Variable] = {"pagerduty": "PAGERDUTY_URL", "slack": "SLACK_URL", "email": "EMAIL_URL"}
     routing: Routing = Routing()
     cool_down: Duration = timedelta(hours=6)
+
+    @model_validator(mode="after")
+    def _rollback_stands_on_evidence(self) -> Monitoring:
+        is_written = "rollback" in self.model_fields_set and self.rollback.error_rate is not None
+        if self.action == "rollback" and not is_written:
+            raise contradiction(
+                "rollback needs a trigger that is written down; add rollback: {error_rate: 0.05}, or write alert-only",
+                "action",
+            )
+        return self
 
     @model_validator(mode="after")
     def _routes_lead_somewhere(self) -> Monitoring:

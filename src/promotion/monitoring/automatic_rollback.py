@@ -82,8 +82,8 @@ class WayBack:
     def consider(self, observations: Sequence[Observation], *, dry_run: bool = False) -> Returned:
         """Take the version in Production back if a trigger says so; else finish what an earlier run began.
 
-        Nothing moves where the family's file says `alert-only`, where no version served before that is not known bad,
-        within the cool-down of the last rollback, or when Production is not what was observed any more.
+        Nothing moves unless the family's file says `action: rollback`; nor where no version served before that is not
+        known bad, within the cool-down of the last rollback, or when Production is not what was observed any more.
 
         Args:
             observations: Of one run; that of the version in Production counts.

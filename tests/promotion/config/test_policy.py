@@ -29,7 +29,7 @@ def test_the_governed_family_has_the_guidelines_figures() -> None:
     assert set(config.approvals.roles) == set(config.approvals.approvers)
     assert ["john.doe@company.com"] == config.access.production
     assert 365 <= config.retention.days
-    assert Monitoring() == config.monitoring
+    assert Monitoring(action="rollback", rollback=Monitoring().rollback) == config.monitoring
     assert "manual" == config.promotion
     assert all((gates.data_quality, gates.documentation, gates.incidents, gates.monitoring, gates.rollback_plan))
 
@@ -43,6 +43,7 @@ def test_a_family_that_says_nothing_asks_for_little() -> None:
     assert (None, None, "checked") == (config.gates.staging, config.gates.latency_p95_ms, config.gates.signature)
     assert Retention(days=365) == config.retention
     assert (None, None) == (config.access.staging, config.access.production)
+    assert "alert-only" == Monitoring().action
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,12 @@ def test_a_family_that_says_nothing_asks_for_little() -> None:
         (Approvals, {"roles": []}, "at least 1 item"),
         (Approvals, {"roles": ["devops"], "approvers": {"legal": ["lea"]}}, "approvers of unknown roles: legal"),
         (Approvals, {"roles": ["devops"], "signed": "yes"}, "valid boolean"),
+        (
+            Monitoring,
+            {"action": "rollback"},
+            "rollback needs a trigger that is written down; add",
+        ),
+        (Monitoring, {"action": "rollback", "rollback": {"latency_ms": 500}}, "rollback needs a trigger"),
         (Retention, {"days": 0}, "greater than or equal to 1"),
         (Retention, {"years": 1}, "Extra inputs are not permitted"),
         (Gates, {"latency_p95_ms": 0}, "greater than 0"),

@@ -135,9 +135,8 @@ def test_a_refused_rollback_touches_nothing(first: Scene, cluster: ScriptedClust
 
 def watching(scene: Scene) -> WayBack:
     journal = scene.service.journal
-    return WayBack(
-        journal, a_family(), lambda: scene.service, lambda _service: scene.deployer(), announcer(journal, {})
-    )
+    config = a_family(monitoring={"action": "rollback", "rollback": {"error_rate": 0.05, "latency_ms": 500}})
+    return WayBack(journal, config, lambda: scene.service, lambda _service: scene.deployer(), announcer(journal, {}))
 
 
 @pytest.mark.system

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:Deprecati
 
 MODEL = "tiny-linear"
 SLOW: list[float | None] = [600.0, 700.0, 800.0]
+BOUNDS = {"accuracy_drop": 0.10, "error_rate": 0.05, "latency_ms": 500}
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,8 @@ Make = Callable[..., Scene]
 @pytest.fixture
 def make(shared: SharedHome) -> Make:
     def made(**changes: Any) -> Scene:
-        return Scene(shared.back_to("served"), a_family(**changes))
+        monitoring = {"action": "rollback", "rollback": BOUNDS} | changes.pop("monitoring", {})
+        return Scene(shared.back_to("served"), a_family(monitoring=monitoring, **changes))
 
     return made
 

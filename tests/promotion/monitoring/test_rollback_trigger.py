@@ -246,7 +246,7 @@ def test_the_bounds_are_the_documented_ones() -> None:
     """A family without the section is watched all the same."""
     assert churn().monitoring is None
     policy = Monitoring()
-    assert (0.10, 0.05, 500.0, "rollback") == (
+    assert (0.10, 0.05, 500.0, "alert-only") == (
         policy.rollback.accuracy_drop,
         policy.rollback.error_rate,
         policy.rollback.latency_ms,

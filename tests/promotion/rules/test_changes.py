@@ -168,8 +168,8 @@ MONITORED = {"rollback": {"error_rate": 0.05}, "sustained": {"needed": 2}}
         (sections(), sections(not_better="staging"), "not_better stay → staging (looser)"),
         (sections(monitoring={}), sections(monitoring={"drift": False}), "monitoring.drift true → false (looser)"),
         (
-            sections(monitoring={}),
-            sections(monitoring={"action": "alert-only"}),
+            sections(monitoring={"action": "rollback", "rollback": {"error_rate": 0.05}}),
+            sections(monitoring={"rollback": {"error_rate": 0.05}}),
             "monitoring.action rollback → alert-only (looser)",
         ),
         (
