@@ -312,11 +312,13 @@ class Monitoring(Strict):
         rollback: Takes the version back, if `action` says so.
         sustained: How long it must last before that.
         action: What follows then: people are told and decide, or the version is taken back; `rollback` needs
-            `rollback.error_rate` written down.
+            `rollback.error_rate` or `label_coverage` written down.
         window: How far back one run looks.
         label_delay: How much further back it looks for rows whose labels have arrived by now.
         minimum_rows: Rows, and requests, below which nothing is said of drift, values, latency and errors.
         minimum_labels: Labelled rows below which nothing is said of performance.
+        label_coverage: Share of the rows that have to be labelled before performance counts. Where it is not written
+            down, fewer labels count for alerts as far as their rows look like all, and take nothing back.
         confidence: How sure it must be that a metric is worse than at promotion at all, before a drop beyond a bound
             counts: two-sided confidence of the interval that must exclude the value at promotion.
         psi: From which population stability index on a distribution has drifted. Not critical by default: inputs may
@@ -341,6 +343,7 @@ class Monitoring(Strict):
     label_delay: Duration = timedelta(days=7)
     minimum_rows: Annotated[int, Field(ge=1)] = 200
     minimum_labels: Annotated[int, Field(ge=1)] = 100
+    label_coverage: Share | None = None
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.99
     psi: Levels = Levels(info=0.10, warning=0.25)
     rmspe_rise: Levels = Levels(warning=0.02, critical=0.05)
@@ -354,9 +357,10 @@ class Monitoring(Strict):
     @model_validator(mode="after")
     def _rollback_stands_on_evidence(self) -> Monitoring:
         is_written = "rollback" in self.model_fields_set and self.rollback.error_rate is not None
-        if self.action == "rollback" and not is_written:
+        if self.action == "rollback" and not is_written and self.label_coverage is None:
             raise contradiction(
-                "rollback needs a trigger that is written down; add rollback: {error_rate: 0.05}, or write alert-only",
+                "rollback needs evidence that is written down; add rollback: {error_rate: 0.05}, "
+                "or label_coverage: 0.9 if that many rows get a label, or write alert-only",
                 "action",
             )
         return self

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from promotion.config.policy import Monitoring
+from promotion.monitoring.label_evidence import rollback_problem
 from promotion.monitoring.observe.observation import Lately, Observation, Reading, Stretch
 from promotion.monitoring.thresholds import doubt, is_sure
 
@@ -29,6 +30,7 @@ class Trigger:
         needed: How many have to be.
         problem: Why nothing can be said; empty when something can.
         doubt: Why it may be chance; empty when it is not.
+        coverage: Of the accuracy: share of the rows that have a label.
     """
 
     key: str
@@ -39,6 +41,7 @@ class Trigger:
     needed: int
     problem: str = ""
     doubt: str = ""
+    coverage: float | None = None
 
     @property
     def fires(self) -> bool:
@@ -54,7 +57,8 @@ class Trigger:
             f"{_SPELLING[self.key].format(it.value)} of {it.rows:,}" if it.enough else f"too few, {it.rows:,}"
             for it in self.stretches
         )
-        promoted = "" if self.reference is None else f" ({self.reference:.3f} at promotion)"
+        labels = "" if self.coverage is None else f", {self.coverage:.1%} of the rows have a label"
+        promoted = "" if self.reference is None else f" ({self.reference:.3f} at promotion{labels})"
         since, until = self.stretches[0].since, self.stretches[-1].until
         return (
             f"{_NAMES[self.key]} beyond {_SPELLING[self.key].format(self.bound)} in {sum(self.bad)} of the newest "
@@ -84,7 +88,7 @@ def triggers(observation: Observation, policy: Monitoring) -> list[Trigger]:
         policy: The family's.
     """
     bounds = policy.rollback
-    return [
+    found = [
         _trigger(key, bound, observation.lately[key], policy)
         for key, bound in (
             ("accuracy", bounds.accuracy_drop),
@@ -92,6 +96,11 @@ def triggers(observation: Observation, policy: Monitoring) -> list[Trigger]:
             ("latency", bounds.latency_ms),
         )
         if bound is not None and key in observation.lately
+    ]
+    unsure = rollback_problem(observation, policy)
+    return [
+        replace(it, problem=it.problem or unsure, coverage=observation.coverage) if it.key == _DROP else it
+        for it in found
     ]
 
 

@@ -10,6 +10,7 @@ from statistics import NormalDist
 from typing import Any, Literal, TypeGuard
 
 from promotion.config.policy import AlertBounds, Levels, Monitoring
+from promotion.monitoring.label_evidence import label_problem, labelled_rows
 from promotion.monitoring.observe.observation import Drift, Observation, Reading
 
 LevelName = Literal["critical", "warning", "info"]
@@ -147,12 +148,14 @@ def _loss(
     first = bounds[-1][1] if bounds else None
     if not reading.enough or not _is_known(reading.value) or not _is_known(reading.reference):
         return say(None, first, f"{name}: {_unsaid(reading, monitoring)}")
+    if problem := label_problem(observation, monitoring):
+        return say(None, first, f"{name}: cannot tell, {problem}")
     rising = name in RISING
     loss = (reading.value - reading.reference) * (1 if rising else -1)
     crossed = _crossed(loss, bounds)
     text = (
-        f"{name} {reading.value:.3f} on {reading.rows:,} labelled rows, {loss:.3f} {'above' if rising else 'below'} "
-        f"{reading.reference:.3f} at promotion"
+        f"{name} {reading.value:.3f} on {labelled_rows(observation, reading.rows)}, {loss:.3f} "
+        f"{'above' if rising else 'below'} {reading.reference:.3f} at promotion"
     )
     if not is_sure(reading, loss, monitoring.confidence, rising=rising):
         return say(None, crossed[1], f"{text}; {doubt(reading, rising=rising)}") if crossed else None
@@ -206,10 +209,14 @@ def _concept(observation: Observation, monitoring: Monitoring) -> Iterator[Findi
             continue
         if reading.reference is None:
             continue
+        if problem := label_problem(observation, monitoring):
+            yield Finding(key, None, *facts, f"{what}: cannot tell, {problem}")
+            continue
         change = abs(reading.value - reading.reference)
         rising = reading.value > reading.reference
         if _is_beyond(change, bound) and is_sure(reading, change, monitoring.confidence, rising=rising):
-            text = f"{what} is {reading.value:.3f}, at promotion {reading.reference:.3f}; warning beyond {bound:g}"
+            measured = f"{reading.value:.3f} on {labelled_rows(observation, reading.rows)}"
+            text = f"{what} is {measured}, at promotion {reading.reference:.3f}; warning beyond {bound:g}"
             yield Finding(key, "warning", *facts, text)
 
 

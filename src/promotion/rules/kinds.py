@@ -62,7 +62,7 @@ _KEYS: Mapping[RuleKind, str] = {
         data.columns.*.maximum data.columns.*.max_missing
         monitoring.rollback.accuracy_drop monitoring.rollback.error_rate monitoring.rollback.latency_ms
         monitoring.sustained.needed monitoring.sustained.minimum_labels monitoring.minimum_rows
-        monitoring.minimum_labels monitoring.confidence
+        monitoring.minimum_labels monitoring.label_coverage monitoring.confidence
         """,
     RuleKind.DEMANDS: "gates.required_artifacts gates.slices gates.custom approvals.roles revoked",
     RuleKind.ADMITS: "approvals.approvers.* approvals.ci_accounts access.staging access.production signers",

@@ -56,9 +56,9 @@ def test_a_family_that_says_nothing_asks_for_little() -> None:
         (
             Monitoring,
             {"action": "rollback"},
-            "rollback needs a trigger that is written down; add",
+            "rollback needs evidence that is written down; add",
         ),
-        (Monitoring, {"action": "rollback", "rollback": {"latency_ms": 500}}, "rollback needs a trigger"),
+        (Monitoring, {"action": "rollback", "rollback": {"latency_ms": 500}}, "rollback needs evidence"),
         (Retention, {"days": 0}, "greater than or equal to 1"),
         (Retention, {"years": 1}, "Extra inputs are not permitted"),
         (Gates, {"latency_p95_ms": 0}, "greater than 0"),

@@ -272,7 +272,10 @@ def test_a_change_of_meaning_must_be_sure_too() -> None:
     )
     told = found(observed(concept={"yes": certain(0.5)}), "concept:yes")
     assert told is not None
-    assert "share of positives among rows predicted 'yes' is 0.500, at promotion 0.900; warning beyond 0.1" == told.text
+    assert (
+        "share of positives among rows predicted 'yes' is 0.500 on 10,000 labelled rows, at promotion 0.900; "
+        "warning beyond 0.1"
+    ) == told.text
 
 
 @pytest.mark.parametrize(

@@ -85,9 +85,9 @@ class Tally:
         latency: Requests of each slice and class of latency.
         first: Time of the oldest row in the window, microseconds since 1970; None without rows.
         last: Of the newest.
-        times: Of all rows since the earliest, where labels are given; microseconds.
-        labelled: Of the labelled rows among them: time, predicted class, label, probability; one array a block. Of a
-            regression the numbers stand for all three.
+        answers: Of all rows since the earliest, where labels are given: time in microseconds, predicted class,
+            probability; one array a block. Of a regression the numbers stand for both.
+        labelled: Of the labelled rows among them: time, predicted class, label, probability; likewise.
     """
 
     rows: IntArray
@@ -99,7 +99,7 @@ class Tally:
     latency: IntArray
     first: int | None = None
     last: int | None = None
-    times: list[IntArray] = field(default_factory=list)
+    answers: list[tuple[IntArray, Any, Any]] = field(default_factory=list)
     labelled: list[tuple[IntArray, Any, Any, FloatArray]] = field(default_factory=list)
 
     @classmethod
@@ -126,7 +126,7 @@ class Tally:
             self.probability += other.probability
         self.first = min((at for at in (self.first, other.first) if at is not None), default=None)
         self.last = max((at for at in (self.last, other.last) if at is not None), default=None)
-        self.times += other.times
+        self.answers += other.answers
         self.labelled += other.labelled
 
 
@@ -252,16 +252,17 @@ def _count_latency(tally: Tally, rows: pa.Table, place: IntArray) -> None:
 
 
 def _collect_labelled(tally: Tally, labels: Labels, rows: pa.Table, times: IntArray) -> None:
-    tally.times.append(times)
     label = labels.of(rows["request_id"], pc.fill_null(rows["row"], 0))
     if "class" not in rows.column_names:
         known, answered = ~np.isnan(label), _floats(rows["prediction"])
+        tally.answers.append((times, kept := answered.astype(np.float32), kept))
         if known.any():
             tally.labelled.append((times[known], answered[known], label[known], answered[known]))
         return
     known = label != UNKNOWN
+    chosen, probability = _numbers(rows["class"]), _floats(rows["probability"])
+    tally.answers.append((times, chosen.astype(np.int32), probability.astype(np.float32)))
     if known.any():
-        chosen, probability = _numbers(rows["class"]), _floats(rows["probability"])
         tally.labelled.append((times[known], chosen[known], label[known], probability[known]))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from promotion.data.arrays import FloatArray, IntArray
 from promotion.gates.evidence import Interval
+from promotion.monitoring.label_bias import label_bias
 from promotion.monitoring.observe.counting import CountingPlan, Tally, latency_quantile, parse_moment
 from promotion.monitoring.observe.drift import compare_distributions, unknown
 from promotion.monitoring.observe.observation import Drift, Quality, Reading, Service, Slice
@@ -42,6 +43,7 @@ class Labelled:
         chosen: Predicted classes, likewise.
         label: What they are, likewise.
         probability: Likewise.
+        bias: In which way these rows differ from all rows of the period; empty where they look alike.
     """
 
     since: datetime
@@ -51,6 +53,7 @@ class Labelled:
     chosen: Any
     label: Any
     probability: FloatArray
+    bias: str = ""
 
     @property
     def coverage(self) -> float:
@@ -58,7 +61,7 @@ class Labelled:
         return len(self.label) / self.rows
 
 
-def labelled_period(tally: Tally, window: timedelta) -> Labelled | None:
+def labelled_period(tally: Tally, window: timedelta, names: Sequence[str]) -> Labelled | None:
     """The newest stretch of rows whose labels have arrived; None without any.
 
     Labels arrive late. Rows of the last hours without one say nothing of the performance, so the window is laid back to
@@ -67,6 +70,7 @@ def labelled_period(tally: Tally, window: timedelta) -> Labelled | None:
     Args:
         tally: What was counted.
         window: Its length.
+        names: Of the classes; none of a regression.
     """
     if not tally.labelled:
         return None
@@ -74,10 +78,11 @@ def labelled_period(tally: Tally, window: timedelta) -> Labelled | None:
     newest = int(times.max())
     after = newest - window // timedelta(microseconds=1)
     inside = times > after
-    rows = sum(int(((block > after) & (block <= newest)).sum()) for block in tally.times)
-    return Labelled(
-        parse_moment(after), parse_moment(newest), rows, *(part[inside] for part in (times, chosen, label, probability))
-    )
+    ours = times[inside], chosen[inside], label[inside], probability[inside]
+    answers = [np.concatenate(parts) for parts in zip(*tally.answers, strict=True)]
+    within = (answers[0] > after) & (answers[0] <= newest)
+    bias = label_bias((ours[0], ours[1], ours[3]), [part[within] for part in answers], names)
+    return Labelled(parse_moment(after), parse_moment(newest), int(within.sum()), *ours, bias)
 
 
 def performance(

@@ -217,6 +217,7 @@ class Observation:
             labels arrive late. None without labels.
         labelled_until: Its end.
         coverage: Share of the labelled period's rows that have a label; None without labels.
+        label_bias: In which way the labelled rows differ from all of the period; empty where they look alike.
         metrics: By name: accuracy, precision, recall, f1, roc_auc; of a forecast rmspe and mae.
         concept: By predicted class: share of the positive label among the rows that were given this class. It is what
             changes when the world does and the inputs do not.
@@ -245,6 +246,7 @@ class Observation:
     labelled_since: datetime | None = None
     labelled_until: datetime | None = None
     coverage: float | None = None
+    label_bias: str = ""
     metrics: Mapping[str, Reading] = field(default_factory=dict)
     concept: Mapping[str, Reading] = field(default_factory=dict)
     drift: Sequence[Drift] = ()

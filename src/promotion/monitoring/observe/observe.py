@@ -191,7 +191,7 @@ def _observation(seen: _Seen, answerer: Answerer, tally: Tally) -> Observation:
     version = (answerer.model, answerer.version)
     reference = known.references.get(version)
     promoted = known.metrics.get(version) or (reference.metrics if reference else {})
-    labelled = labelled_period(tally, seen.watch.window)
+    labelled = labelled_period(tally, seen.watch.window, names)
     held_out = reference.labels if reference else {}
     metrics, concept = performance(labelled, names, promoted, held_out, policy.minimum_labels)
     return Observation(
@@ -209,6 +209,7 @@ def _observation(seen: _Seen, answerer: Answerer, tally: Tally) -> Observation:
         labelled_since=labelled.since if labelled else None,
         labelled_until=labelled.until if labelled else None,
         coverage=labelled.coverage if labelled else None,
+        label_bias=labelled.bias if labelled else "",
         metrics=metrics,
         concept=concept,
         drift=drifts(tally, plan, names, reference, policy.minimum_rows),

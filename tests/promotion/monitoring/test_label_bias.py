@@ -1,0 +1,112 @@
+"""Labelling habits by simulation: which of them speak for all rows, and which take no healthy version back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.promotion.monitoring.logs import DAY, NOON, Traffic, a_watch, known, write_export, write_labels, write_log
+
+from promotion.config.policy import Monitoring
+from promotion.monitoring.label_bias import label_bias
+from promotion.monitoring.observe.observation import Observation
+from promotion.monitoring.observe.observe import observe
+from promotion.monitoring.rollback_trigger import triggers
+from promotion.monitoring.thresholds import judge
+
+ROWS, WINDOWS = 2000, 60
+NAMES = ["no", "yes"]
+HABITS: dict[str, tuple[Callable[[Any], Any], bool]] = {
+    "everything": (lambda day: day.all, False),
+    "a sample of 20 %": (lambda day: day.random < 0.2, False),
+    "late, the older the more": (lambda day: day.random < 1 - day.time, False),
+    "positives only": (lambda day: day.label == 1, True),
+    "complaints": (lambda day: day.random < np.where(day.chosen == day.label, 0.05, 0.6), True),
+    "what the model flags": (lambda day: day.chosen == 1, True),
+    "doubtful cases first": (lambda day: np.abs(day.score - 0.5) < 0.2, True),
+    "one hour of the day": (lambda day: (day.time > 0.5) & (day.time < 0.54), True),
+}
+
+
+class Day:
+    """A healthy version's day: calibrated scores, right about seven times in eight."""
+
+    def __init__(self, random: np.random.Generator) -> None:
+        self.all = np.ones(ROWS, dtype=np.bool_)
+        self.score = random.beta(0.5, 0.6, ROWS)
+        self.label = (random.random(ROWS) < self.score).astype(np.int64)
+        self.chosen = (self.score >= 0.5).astype(np.int64)
+        self.time = np.arange(ROWS) / ROWS
+        self.random = random.random(ROWS)
+
+
+@pytest.mark.parametrize("habit", list(HABITS))
+def test_rows_chosen_for_their_label_or_answer_do_not_speak_for_all(habit: str) -> None:
+    """Samples and late labels do, in nearly every window; the others in none."""
+    choose, is_biased = HABITS[habit]
+    random = np.random.default_rng(20261121)
+    found = []
+    for _ in range(WINDOWS):
+        day = Day(random)
+        inside = choose(day)
+        everything = ((day.time * 1e9).astype(np.int64), day.chosen, day.score.astype(np.float32))
+        found.append(bool(label_bias([part[inside] for part in everything], everything, NAMES)))
+
+    assert (WINDOWS if is_biased else 0) == pytest.approx(sum(found), abs=0 if is_biased else 1)
+
+
+def test_a_regression_is_compared_by_its_predictions() -> None:
+    """Labels of the dearest half only."""
+    random = np.random.default_rng(1)
+    price, times = random.normal(size=1000), np.arange(1000)
+    dear, some = price > 0, random.random(1000) < 0.3
+
+    assert "prediction" in label_bias([part[dear] for part in (times, price, price)], (times, price, price), [])
+    assert "" == label_bias([part[some] for part in (times, price, price)], (times, price, price), [])
+
+
+def watched(folder: Path, keep: Callable[[int, int], bool], **traffic: Any) -> Observation:
+    """A day of which some labels arrive, by predicted and by true class."""
+    rows = Traffic(2000, **traffic)
+    chosen = [line["class"] for line in rows.lines]
+    labels = [it for it, answer in zip(rows.labels, chosen, strict=True) if keep(answer, it[2])]
+    log = write_log(folder / "log.jsonl", [rows])
+    found = write_labels(folder / "labels.csv", [replace(rows, rows=0, labels=labels)])
+    export = write_export(folder / "export")
+    return next(iter(observe(a_watch(log, found), known(export, live_since=NOON - DAY - timedelta(hours=1)))))
+
+
+def test_labels_of_positives_only_take_nothing_back_and_wake_nobody(tmp_path: Path) -> None:
+    """The accuracy of these rows is not the version's: coverage and reason are named, no level is given."""
+    seen = watched(tmp_path, lambda _answer, label: label == 1, accuracy=0.75)
+    (accuracy,) = (it for it in judge(seen, Monitoring()) if it.key == "accuracy")
+    (trigger,) = (it for it in triggers(seen, Monitoring()) if it.key == "accuracy")
+
+    assert (None, False) == (accuracy.level, trigger.fires)
+    expected = (
+        "labels cover 49.7% of the rows and do not look like all: predicted 'y > 0' is 75% of them and 50% of all"
+    )
+    assert expected in accuracy.text
+    assert expected in trigger.text
+    assert {None} == {it.level for it in judge(seen, Monitoring()) if it.key.startswith("concept")}
+
+
+def test_a_sample_tells_and_takes_back_only_where_the_family_says_that_it_is_enough(tmp_path: Path) -> None:
+    """Half of the rows are labelled, and the version is bad: an alert; a rollback where `label_coverage` is written."""
+    number = iter(range(10_000))
+    seen = watched(tmp_path, lambda _answer, _label: next(number) % 4 < 2, accuracy=0.6)
+
+    def fires(policy: Monitoring) -> tuple[bool, str | None]:
+        level = next(it.level for it in judge(seen, policy) if it.key == "accuracy")
+        return next(it.fires for it in triggers(seen, policy) if it.key == "accuracy"), level
+
+    assert (False, "critical") == fires(Monitoring())
+    assert (True, "critical") == fires(Monitoring(label_coverage=0.4))
+    assert (False, None) == fires(Monitoring(label_coverage=0.6))
+    (finding,) = (it for it in judge(seen, Monitoring()) if it.key == "accuracy")
+    assert "on 1,000 labelled rows (50.1% of all)" in finding.text
