@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, timedelta
 from typing import Annotated, Literal
 
@@ -278,6 +279,11 @@ class Levels(Strict):
     critical: Positive | None = None
 
 
+_SHARES = frozenset({"precision", "recall", "f1", "roc_auc"})
+_COLLAPSE = Levels(warning=0.10, critical=0.20)
+"""A model that finds what it looks for no more: where it is rare, the accuracy does not move."""
+
+
 class Sustained(Strict):
     """How long something must be bad before the version is taken back: in the newest window, and in enough of the last.
 
@@ -323,6 +329,9 @@ class Monitoring(Strict):
             counts: two-sided confidence of the interval that must exclude the value at promotion.
         psi: From which population stability index on a distribution has drifted. Not critical by default: inputs may
             move without the predictions getting worse.
+        metrics: By metric, bounds on its loss since promotion, absolute: a fall, or of an error a rise. The selection
+            metric and those that the gates bound have the accuracy's where they are not named here, and recall 0.1 and
+            0.2; of `{}` nobody is told.
         rmspe_rise: Of a forecast: absolute rise of the RMSPE above its value at promotion.
         concept_change: Tolerated absolute change of the share of the positive label among rows of one predicted class.
         missing_rise: Tolerated absolute rise of the share of missing values of a feature.
@@ -346,6 +355,7 @@ class Monitoring(Strict):
     label_coverage: Share | None = None
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.99
     psi: Levels = Levels(info=0.10, warning=0.25)
+    metrics: dict[Name, Levels] = {}
     rmspe_rise: Levels = Levels(warning=0.02, critical=0.05)
     concept_change: Share = 0.10
     missing_rise: Share = 0.05
@@ -353,6 +363,16 @@ class Monitoring(Strict):
     channels: dict[ChannelName, Variable] = {"pagerduty": "PAGERDUTY_URL", "slack": "SLACK_URL", "email": "EMAIL_URL"}
     routing: Routing = Routing()
     cool_down: Duration = timedelta(hours=6)
+
+    def with_metrics(self, names: Iterable[str]) -> Monitoring:
+        """The same with bounds for metrics that matter to a family.
+
+        Args:
+            names: Of these metrics; those that are no share have no bound that suits every family.
+        """
+        usual = Levels.model_construct(warning=self.warning.accuracy_drop, critical=self.critical.accuracy_drop)
+        added = {name: usual for name in names if name in _SHARES}
+        return self.model_copy(update={"metrics": {"recall": _COLLAPSE} | added | self.metrics})
 
     @model_validator(mode="after")
     def _rollback_stands_on_evidence(self) -> Monitoring:

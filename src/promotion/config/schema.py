@@ -366,6 +366,12 @@ class FamilyConfig(Strict):
         return self.stated_metric or _METRICS[self.task]
 
     @property
+    def monitoring_policy(self) -> Monitoring:
+        """What is watched, also where the file has no such section; the metrics it is judged by have bounds."""
+        chosen = self.stated_metric or _METRICS.get(self.stated_task or "")
+        return (self.monitoring or Monitoring()).with_metrics([*self.gates.thresholds, *([chosen] if chosen else [])])
+
+    @property
     def registered_model(self) -> str:
         """The one name its models are registered under; with `{algorithm}` for the candidate's."""
         if len(self.stated_models) > 1:

@@ -77,7 +77,7 @@ class WayBack:
     policy: Monitoring = field(init=False)
 
     def __post_init__(self) -> None:
-        self.policy = self.config.monitoring or Monitoring()
+        self.policy = self.config.monitoring_policy
 
     def consider(self, observations: Sequence[Observation], *, dry_run: bool = False) -> Returned:
         """Take the version in Production back if a trigger says so; else finish what an earlier run began.

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from promotion.config.family import FamilyConfig
-from promotion.config.policy import Monitoring
 from promotion.config.settings import Settings
 from promotion.export.folder import MANIFEST
 from promotion.journal.journal import Journal
@@ -135,7 +134,7 @@ def run_monitor(
         DataError: One of them cannot be read.
         JournalError: The journal cannot be read or written.
     """
-    policy = config.monitoring or Monitoring()
+    policy = config.monitoring_policy
     folders = options.exports or [
         folder for folder in [default_export(settings, config.family)] if (folder / MANIFEST).is_file()
     ]

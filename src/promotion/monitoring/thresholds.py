@@ -125,15 +125,23 @@ def _stage(observation: Observation) -> Iterator[Finding]:
 
 def _performance(observation: Observation, monitoring: Monitoring) -> Iterator[Finding]:
     for name, reading in observation.metrics.items():
-        bounds = _levels(monitoring.rmspe_rise) if name in RISING else _bounds(monitoring, "accuracy_drop")
-        if name in {"mae", "rmse"}:
-            continue  # in the target's unit, for which there is no bound that suits every family
-        if name not in _LEADING:
-            # The thresholds name the accuracy; a loss in another metric is worth a word, not an alarm.
-            bounds = [("info", bounds[-1][1])] if bounds else []
+        bounds = _metric_bounds(monitoring, name)
+        if bounds is None:
+            continue
         finding = _loss(observation, monitoring, name, reading, bounds)
         if finding is not None:
             yield finding
+
+
+def _metric_bounds(monitoring: Monitoring, name: str) -> list[tuple[LevelName, float]] | None:
+    """Of a metric, worst first; None of an error in the target's unit, for which no bound suits every family."""
+    if name in monitoring.metrics:
+        return _levels(monitoring.metrics[name])
+    if name in RISING:
+        return _levels(monitoring.rmspe_rise) if name in _LEADING else None
+    bounds = _bounds(monitoring, "accuracy_drop")
+    # A metric that nobody chose is worth a word, not an alarm.
+    return bounds if name in _LEADING else [("info", bound) for _, bound in bounds[-1:]]
 
 
 def _loss(

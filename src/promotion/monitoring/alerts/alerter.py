@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from promotion.config.family import FamilyConfig
-from promotion.config.policy import Monitoring
 from promotion.journal.journal import Journal
 from promotion.journal.monitoring import ACTOR, AlertBook, open_book
 from promotion.journal.records import Alert, AlertState, DueNotice, Event, version_name
@@ -53,7 +52,7 @@ class Alerter:
         self._journal = journal
         self._config = config
         self._environment = os.environ if environment is None else environment
-        self._policy = config.monitoring or Monitoring()
+        self._policy = config.monitoring_policy
         self._patience = patience or Patience()
         self._report = report or _page(config.family, self._environment)
 

@@ -92,7 +92,7 @@ class Watch:
     @property
     def policy(self) -> Monitoring:
         """The family's bounds; the documented ones where its file has none."""
-        return self.config.monitoring or Monitoring()
+        return self.config.monitoring_policy
 
 
 @dataclass(frozen=True)

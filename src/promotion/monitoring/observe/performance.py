@@ -15,9 +15,7 @@ from promotion.evaluation.intervals import CONFIDENCE, wilson
 from promotion.gates.evidence import Interval
 from promotion.monitoring.observe.observation import Reading
 
-RESAMPLES = 2000
 _BINARY = 2
-_SEED = 20261121
 _NORMAL = float(norm.ppf((1 + CONFIDENCE) / 2))
 
 
@@ -91,9 +89,10 @@ def readings(
 ) -> dict[str, Reading]:
     """Every metric with its 95 % interval.
 
-    The accuracy's interval is Wilson's; precision, recall and F1 depend on the confusion table alone, whose counts are
-    resampled (bootstrap, Efron & Tibshirani 1993); ROC-AUC needs the probability of the positive class, which the log
-    has of two classes only.
+    The intervals of accuracy, precision and recall are Wilson's, of shares; so is that of F1, which rises with the
+    share right / (right + wrong) of the rows that are or were taken for the class. A mean over the classes reaches as
+    far as the root of the summed squares. What no row can tell, such as a recall without positives, is not told.
+    ROC-AUC needs the probability of the positive class, which the log has of two classes only.
 
     Args:
         chosen: Predicted class of each labelled row, shape (rows,).
@@ -108,18 +107,34 @@ def readings(
     # A class the family does not have is wrong whatever the row is; it has no place in the table.
     table = confusion(chosen[inside], label[inside], classes)
     found: dict[str, tuple[float, float, float]] = {}
-    if inside.any():
-        drawn = np.random.default_rng(_SEED).multinomial(table.sum(), table.ravel() / table.sum(), RESAMPLES)
-        resampled = performance_scores(drawn.reshape(RESAMPLES, classes, classes))
-        for name, value in performance_scores(table).items():
-            low, high = np.quantile(resampled[name], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-            found[name] = (float(value), float(low), float(high))
+    if rows:
+        found = _by_class(table)
         found["accuracy"] = wilson(int((chosen == label).sum()), rows)
         if classes == _BINARY and (area := roc_auc(label, probability)) is not None:
-            reach = float(norm.ppf((1 + CONFIDENCE) / 2)) * area[1]
+            reach = _NORMAL * area[1]
             found["roc_auc"] = (area[0], max(area[0] - reach, 0.0), min(area[0] + reach, 1.0))
     names = ["accuracy", "precision", "recall", "f1", *(["roc_auc"] if classes == _BINARY else [])]
     return {name: reading(found.get(name), reference.get(name), rows, enough=enough) for name in names}
+
+
+def _by_class(table: IntArray) -> dict[str, tuple[float, float, float]]:
+    """Precision, recall and F1 with their intervals, as `performance_scores`; without what no row tells."""
+    right, of_label, of_prediction = np.diagonal(table), table.sum(axis=1), table.sum(axis=0)
+    places = [1] if len(table) == _BINARY else list(range(len(table)))
+    found = {}
+    for name, whole in (
+        ("precision", of_prediction),
+        ("recall", of_label),
+        ("f1", of_label + of_prediction - right),
+    ):
+        if whole[places].all():
+            shares = np.array([wilson(int(right[place]), int(whole[place])) for place in places])
+            if name == "f1":
+                shares = 2 * shares / (1 + shares)
+            value, low, high = shares.T
+            mean, below, above = value.mean(), np.hypot.reduce(value - low), np.hypot.reduce(high - value)
+            found[name] = (float(mean), float(mean - below / len(places)), float(mean + above / len(places)))
+    return found
 
 
 def concept(

@@ -62,7 +62,7 @@ def write_monitoring_page(  # each is a part of the page
     Raises:
         PromotionError: It cannot be written.
     """
-    policy = config.monitoring or Monitoring()
+    policy = config.monitoring_policy
     serving, findings = judged[0] if judged and judged[0][0].serves else (None, ())
     home = path.parents[2]
     page = render_page(

@@ -104,3 +104,45 @@ def test_the_concept_is_read_by_predicted_class() -> None:
     assert (0.5, 40, False, 0.9) == (found["yes"].value, found["yes"].rows, found["yes"].enough, found["yes"].reference)
     assert found["yes"].reference_low == pytest.approx(0.744, abs=0.001)
     assert {} == concept(chosen, label, names=["a", "b", "c"], reference=before, held_out={}, minimum=50)
+
+
+def test_what_no_row_can_tell_is_not_told() -> None:
+    """No positive, no prediction of one, a class without rows: unknown, where a zero would be a collapse."""
+    none, some = np.zeros(200, dtype=np.int64), np.array([0, 1] * 100)
+
+    def values(chosen: np.ndarray, label: np.ndarray, classes: int = 2) -> dict[str, float | None]:
+        found = readings(chosen, label, np.full(200, 0.5), classes=classes, reference={}, minimum=1)
+        return {name: it.value for name, it in found.items() if name != "accuracy"}
+
+    assert {"precision": None, "recall": None, "f1": None, "roc_auc": None} == values(none, none)
+    assert {"precision": None, "recall": 0.0, "f1": 0.0, "roc_auc": 0.5} == values(none, some)
+    assert {"precision": None, "recall": None, "f1": None} == values(some, some, classes=3)
+
+
+@pytest.mark.parametrize("positives", [2, 20])
+def test_a_recall_of_few_positives_is_known_as_little_as_these_are_many(positives: int) -> None:
+    """None of two found is no collapse yet, none of twenty is: the interval is Wilson's, never of no width."""
+    label = np.arange(1000) < positives
+    nothing = np.zeros(1000)
+    found = readings(nothing.astype(np.int64), label.astype(np.int64), nothing, classes=2, reference={}, minimum=1)
+    recall, f1 = found["recall"], found["f1"]
+
+    assert 0.0 == recall.value
+    assert pytest.approx(0.658 if positives == 2 else 0.161, abs=0.001) == recall.high
+    assert f1.high is not None
+    assert 0 < f1.high
+
+
+def test_the_mean_over_classes_holds_what_its_interval_promises() -> None:
+    """Three classes, one of them rare: about 38 of 40 intervals hold the truth."""
+    hits = 0
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        label = random.choice(3, 600, p=[0.6, 0.35, 0.05])
+        chosen = np.where(random.random(600) < np.array([0.9, 0.8, 0.7])[label], label, (label + 1) % 3)
+        recall = readings(chosen, label, np.zeros(600), classes=3, reference={}, minimum=1)["recall"]
+        assert recall.low is not None
+        assert recall.high is not None
+        hits += recall.low <= 0.8 <= recall.high
+
+    assert 35 <= hits
