@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from promotion.config.policy import Monitoring
+from promotion.monitoring.binomial_bound import is_beyond_bound
 from promotion.monitoring.label_evidence import rollback_problem
 from promotion.monitoring.observe.observation import Lately, Observation, Reading, Stretch
 from promotion.monitoring.thresholds import doubt, is_sure
@@ -29,7 +30,7 @@ class Trigger:
         bad: Which of them are beyond the bound, on rows enough.
         needed: How many have to be.
         problem: Why nothing can be said; empty when something can.
-        doubt: Why it may be chance; empty when it is not.
+        doubt: Why it may be chance, or the fault of one instance; empty when it is neither.
         coverage: Of the accuracy: share of the rows that have a label.
     """
 
@@ -54,8 +55,8 @@ class Trigger:
         if self.problem:
             return f"{_NAMES[self.key]}: unknown, {self.problem}"
         figures = ", ".join(
-            f"{_SPELLING[self.key].format(it.value)} of {it.rows:,}" if it.enough else f"too few, {it.rows:,}"
-            for it in self.stretches
+            f"{_SPELLING[self.key].format(it.value)} of {it.rows:,}" if it.enough or is_bad else f"too few, {it.rows:,}"
+            for it, is_bad in zip(self.stretches, self.bad, strict=True)
         )
         labels = "" if self.coverage is None else f", {self.coverage:.1%} of the rows have a label"
         promoted = "" if self.reference is None else f" ({self.reference:.3f} at promotion{labels})"
@@ -107,10 +108,8 @@ def triggers(observation: Observation, policy: Monitoring) -> list[Trigger]:
 def _trigger(key: str, bound: float, lately: Lately, policy: Monitoring) -> Trigger:
     together = lately.together
     reference = together.reference if together else None
-    bad = [
-        it.enough and it.value is not None and _loss(it.value, reference, key) > bound + _CLOSE
-        for it in lately.stretches
-    ]
+    bad = [_is_bad(it, key, bound, reference, policy.confidence) for it in lately.stretches]
+    fault = next((it.fault for it, is_bad in zip(lately.stretches, bad, strict=True) if is_bad and it.fault), "")
     return Trigger(
         key,
         bound,
@@ -119,8 +118,15 @@ def _trigger(key: str, bound: float, lately: Lately, policy: Monitoring) -> Trig
         bad,
         policy.sustained.needed,
         problem=_problem(lately, needs_reference=key == _DROP and reference is None),
-        doubt=_doubt(together, policy) if together is not None and any(bad) else "",
+        doubt=_doubt(together, policy) if together is not None and any(bad) else fault,
     )
+
+
+def _is_bad(stretch: Stretch, key: str, bound: float, reference: float | None, confidence: float) -> bool:
+    """Whether a window is beyond the bound: failures for certain, at any traffic; other figures on rows enough."""
+    if stretch.failed is not None:
+        return is_beyond_bound(stretch.failed, stretch.rows, bound, confidence) is True
+    return stretch.enough and stretch.value is not None and _loss(stretch.value, reference, key) > bound + _CLOSE
 
 
 def _loss(value: float, reference: float | None, key: str) -> float:
@@ -142,7 +148,7 @@ def _problem(lately: Lately, *, needs_reference: bool) -> str:
         return lately.problem
     if needs_reference:
         return "no value at promotion is known"
-    if not any(it.enough for it in lately.stretches):
+    if not any(it.enough or it.failed for it in lately.stretches):
         rows = ", ".join(f"{it.rows:,}" for it in lately.stretches)
         return f"not enough data in any window ({rows} rows)"
     return ""

@@ -10,8 +10,9 @@ from statistics import NormalDist
 from typing import Any, Literal, TypeGuard
 
 from promotion.config.policy import AlertBounds, Levels, Monitoring
+from promotion.monitoring.binomial_bound import instances_fault, is_beyond_bound
 from promotion.monitoring.label_evidence import label_problem, labelled_rows
-from promotion.monitoring.observe.observation import Drift, Observation, Reading
+from promotion.monitoring.observe.observation import Drift, Observation, Reading, Service
 
 LevelName = Literal["critical", "warning", "info"]
 LEVELS: tuple[LevelName, ...] = ("critical", "warning", "info")
@@ -25,6 +26,7 @@ _HALF_WIDTH = NormalDist().inv_cdf(0.975)
 # A feature is one of many that are looked at in every run: how unlikely chance must be as the reason.
 _DRIFT_P_VALUE = 0.001
 _WORTH_SAYING = 0.01
+_LATENCY = "latency p95, ms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,30 +231,52 @@ def _concept(observation: Observation, monitoring: Monitoring) -> Iterator[Findi
 
 
 def _service(observation: Observation, monitoring: Monitoring) -> Iterator[Finding]:
-    service, requests = observation.service, observation.service.requests or 0
+    service = observation.service
     if service.is_blind:
         text = f"the service cannot be watched: {service.problem}"
         yield Finding("metrics", "warning", "metrics", None, None, None, observation.since, 0, text)
-    for key, name, value, bounds in (
-        ("error_rate", "error rate", service.error_rate, _bounds(monitoring, "error_rate")),
-        ("latency", "latency p95, ms", service.latency_p95_ms, _bounds(monitoring, "latency_ms")),
-    ):
-        if not bounds:
-            continue
-        facts = (name, value, None)
-        if not _is_known(value) or not service.enough:
-            counted = f"{requests:,} requests, {monitoring.minimum_rows:,} needed"
-            why = (
-                f"unknown, {service.problem or 'nothing was measured'}"
-                if not _is_known(value)
-                else f"not enough data, {counted}"
-            )
-            yield Finding(key, None, *facts, bounds[-1][1], observation.since, requests, f"{name}: {why}")
-            continue
-        crossed = _crossed(value, bounds)
-        if crossed is not None:
-            text = f"{name} {value:.3g} over {requests:,} requests; {crossed[0]} beyond {crossed[1]:g}"
-            yield Finding(key, crossed[0], *facts, crossed[1], observation.since, requests, text)
+    if bounds := _bounds(monitoring, "error_rate"):
+        # Failures are counted: the test is exact however few requests there were. A quantile needs many.
+        crossed = _failed(service, bounds, monitoring.confidence)
+        fault = instances_fault(service, crossed[1], monitoring.confidence) if crossed else ""
+        yield from _served(observation, monitoring, "error_rate", crossed, bounds, fault)
+    if bounds := _bounds(monitoring, "latency_ms"):
+        value = service.latency_p95_ms
+        crossed = _crossed(value, bounds) if _is_known(value) and service.enough else None
+        yield from _served(observation, monitoring, "latency", crossed, bounds)
+
+
+def _served(
+    observation: Observation,
+    monitoring: Monitoring,
+    key: Literal["error_rate", "latency"],
+    crossed: tuple[LevelName, float] | None,
+    bounds: list[tuple[LevelName, float]],
+    fault: str = "",
+) -> Iterator[Finding]:
+    """What one figure of the service comes to; nothing when it is healthy."""
+    service, requests = observation.service, observation.service.requests or 0
+    name, value = ("error rate", service.error_rate) if key == "error_rate" else (_LATENCY, service.latency_p95_ms)
+    text = f"{name}: unknown, {service.problem or 'nothing was measured'}"
+    if crossed:
+        text = f"{name} {value:.3g} over {requests:,} requests; {crossed[0]} beyond {crossed[1]:g}"
+        text += f"; {fault}" if fault else ""
+    elif _is_known(value) and not service.enough:
+        text = f"{name}: not enough data, {requests:,} requests, {monitoring.minimum_rows:,} needed"
+    elif _is_known(value):
+        if not _crossed(value, bounds):
+            return
+        text = f"{name} {value:.3g} over {requests:,} requests; it may be chance"
+    level, bound = crossed or (None, bounds[-1][1])
+    yield Finding(key, level, name, value, None, bound, observation.since, requests, text)
+
+
+def _failed(
+    service: Service, bounds: list[tuple[LevelName, float]], confidence: float
+) -> tuple[LevelName, float] | None:
+    """The worst bound that the failed requests are beyond for certain."""
+    failed, requests = service.failed or 0, service.requests or 0
+    return next((it for it in bounds if is_beyond_bound(failed, requests, it[1], confidence)), None)
 
 
 def _drifts(observation: Observation, monitoring: Monitoring) -> Iterator[Finding]:

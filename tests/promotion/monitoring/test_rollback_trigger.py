@@ -139,6 +139,42 @@ def test_a_drop_from_a_value_known_from_few_rows_takes_nothing_back() -> None:
     assert doubtful.text.endswith("it may be chance, the value at promotion is known to ±0.11 only")
 
 
+def counted(failed: list[int], requests: int, fault: str = "") -> Observation:
+    """Failed requests in the newest windows, as Prometheus counts them."""
+    observation = seen("error_rate", [number / requests for number in failed], rows=requests)
+    stretches = [
+        replace(it, failed=number, enough=requests >= 200, fault=fault)
+        for it, number in zip(observation.lately["error_rate"].stretches, failed, strict=True)
+    ]
+    return replace(observation, lately={"error_rate": Lately(stretches)})
+
+
+@pytest.mark.parametrize(
+    ("failed", "requests", "fires"),
+    [
+        ([40, 40, 40], 40, True),  # at any traffic
+        ([0, 40, 40], 40, True),
+        ([4, 4, 4], 4, False),
+        ([1, 1, 1], 33, False),  # 3 %
+        ([11, 11, 11], 200, False),  # 5.5 % of 200 may be 5 %
+        ([60, 60, 60], 600, True),
+    ],
+)
+def test_failures_are_evidence_when_chance_does_not_explain_them(
+    failed: list[int], requests: int, *, fires: bool
+) -> None:
+    """By the exact binomial test of each window."""
+    assert fires == only(counted(failed, requests)).fires
+
+
+def test_one_bad_instance_takes_no_version_back() -> None:
+    """The trigger says whose fault it is."""
+    trigger = only(counted([100] * 3, 1000, fault="1 of 10 instances alone: 10.0.0.5 failed 100 of 100 requests"))
+
+    assert not trigger.fires
+    assert trigger.text.endswith("; 1 of 10 instances alone: 10.0.0.5 failed 100 of 100 requests")
+
+
 def test_the_reason_holds_the_measured_figures() -> None:
     """Every window's figure and rows, the bound, the value at promotion, and when."""
     assert (

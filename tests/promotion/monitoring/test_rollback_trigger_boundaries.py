@@ -243,6 +243,8 @@ def test_a_trigger_is_plain_data() -> None:
         "value": 700.0,
         "rows": 500,
         "enough": True,
+        "failed": None,
+        "fault": "",
     } == document["stretches"][0]
     assert document["text"].startswith("latency p95 beyond 500 ms in 2 of")
 

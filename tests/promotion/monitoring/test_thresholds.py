@@ -9,7 +9,7 @@ import pytest
 from tests.promotion.monitoring.logs import DAY, MODEL, NOON
 
 from promotion.config.policy import Levels, Monitoring
-from promotion.monitoring.observe.observation import Drift, Observation, Quality, Reading, Service
+from promotion.monitoring.observe.observation import Drift, FailingInstance, Observation, Quality, Reading, Service
 from promotion.monitoring.thresholds import judge, worst
 
 POLICY = Monitoring()
@@ -60,9 +60,9 @@ def test_a_drop_is_absolute_and_counts_beyond_its_bound(accuracy: float, level: 
     assert ({} if level == "healthy" else {"accuracy": level}) == found
 
 
-@pytest.mark.parametrize(("rate", "level"), [(0.0, None), (0.02, None), (0.021, "critical"), (1.0, "critical")])
+@pytest.mark.parametrize(("rate", "level"), [(0.0, None), (0.02, None), (0.024, "critical"), (1.0, "critical")])
 def test_an_error_rate_beyond_two_percent_is_critical(rate: float, level: str | None) -> None:
-    """On the bound is not beyond it."""
+    """On the bound is not beyond it; what chance explains is neither, see below."""
     service = Service(20.0, rate, 1.0, 10_000, "prometheus", enough=True)
 
     assert ({"error_rate": level} if level else {}) == levels(seen(service=service))
@@ -123,10 +123,44 @@ def test_an_unknown_service_is_not_a_healthy_one() -> None:
 
 
 def test_few_requests_are_not_enough() -> None:
-    """Half of ten requests failing says nothing yet."""
-    service = Service(900.0, 0.5, 0.1, 10, "prometheus", enough=False)
+    """Two of ten requests failing says nothing yet, nor does a slow one."""
+    service = Service(900.0, 0.2, 0.1, 10, "prometheus", enough=False)
 
     assert {"error_rate": None, "latency": None} == levels(seen(service=service))
+
+
+@pytest.mark.parametrize(
+    ("failed", "requests", "level"),
+    [
+        (40, 40, "critical"),  # evidence at any traffic
+        (5, 5, "critical"),
+        (4, 4, None),  # one client's retries
+        (6, 200, None),  # 3 % against 2 %: chance explains it
+        (12, 200, "critical"),
+        (210, 10_000, None),
+    ],
+)
+def test_failures_count_when_chance_does_not_explain_them(failed: int, requests: int, level: str | None) -> None:
+    """By the exact binomial test against the bound, whatever `minimum_rows` says; otherwise it cannot be told."""
+    service = Service(20.0, failed / requests, 1.0, requests, "prometheus", enough=requests >= POLICY.minimum_rows)
+
+    assert level == levels(seen(service=service)).get("error_rate", "healthy")
+
+
+def test_one_bad_instance_is_not_the_versions_fault() -> None:
+    """One of ten fails everything: critical all the same, and it says which one."""
+    pod = [FailingInstance("10.0.0.5:8000", 100, 100), FailingInstance("10.0.0.6:8000", 100, 1)]
+    service = Service(20.0, 0.101, 1.0, 1000, "prometheus", enough=True, instances=10, failing=pod)
+    (finding,) = judge(seen(service=service), POLICY)
+
+    assert "critical" == finding.level
+    assert finding.text.endswith(
+        "1 of 10 instances alone: 10.0.0.5:8000 failed 100 of 100 requests, the others 1 of 900: "
+        "look at the instance, not at the version"
+    )
+    everywhere = [FailingInstance(f"10.0.0.{place}:8000", 100, 10) for place in range(10)]
+    (finding,) = judge(seen(service=replace(service, failing=everywhere)), POLICY)
+    assert "alone" not in finding.text
 
 
 def drift(psi: float | None, p_value: float | None = 0.0, by_chance: float = 0.0, rows: int = 10_000) -> Drift:

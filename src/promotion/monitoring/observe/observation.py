@@ -96,6 +96,15 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True)
+class FailingInstance:
+    """A server that answered requests with a 5xx status: its name, how many requests it had, and how many failed."""
+
+    name: str
+    requests: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """How the server that answers did; None is "unknown", never zero.
 
@@ -107,6 +116,8 @@ class Service:
         source: Where the figures come from; `prediction log` knows the latency alone.
         problem: Why something is unknown.
         enough: Whether the requests are as many as the family asks for.
+        instances: How many servers had requests.
+        failing: Those of them with failed requests, the worst first.
     """
 
     latency_p95_ms: float | None = None
@@ -116,6 +127,14 @@ class Service:
     source: Literal["prometheus", "prediction log", "nowhere"] = "nowhere"
     problem: str | None = None
     enough: bool = False
+    instances: int = 0
+    failing: Sequence[FailingInstance] = ()
+
+    @property
+    def failed(self) -> int | None:
+        """Requests answered with a 5xx status; None where nobody counted them."""
+        rate, requests = self.error_rate, self.requests
+        return None if rate is None or requests is None or math.isnan(rate) else round(rate * requests)
 
     @property
     def is_blind(self) -> bool:
@@ -144,6 +163,8 @@ class Stretch:
         value: What was measured; None when unknown.
         rows: On how many rows, or requests.
         enough: Whether these are as many as the family asks for.
+        failed: Of requests, how many failed; None where the figure is another.
+        fault: Which instances alone are to blame; empty where it may be the version.
     """
 
     since: datetime
@@ -151,6 +172,8 @@ class Stretch:
     value: float | None
     rows: int
     enough: bool
+    failed: int | None = None
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)

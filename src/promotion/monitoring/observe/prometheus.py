@@ -12,13 +12,14 @@ from urllib.parse import urlsplit, urlunsplit
 import requests
 
 from promotion.errors import PromotionError
-from promotion.monitoring.observe.observation import Service
+from promotion.monitoring.observe.observation import FailingInstance, Service
 
 VARIABLE = "PROMETHEUS_URL"
 ROUTES = "/predict|/invocations|/v2/models/.+/infer"
 """The routes that predict, as the server's metrics name them."""
 _TIMEOUT = (5.0, 30.0)
 _QUANTILE = 0.95
+_INSTANCES_KEPT = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +108,23 @@ class Prometheus:
     def _whole(self, ours: str, name: str, window: int, until: datetime, minimum_requests: int) -> Service:
         if not self._now(f"count({ours})", until):
             raise _Silent(f"Prometheus at {self.name} has scraped no server of {name} in the window")
-        counted, failed, seconds = (_value(self._now(query, until)) for query in _queries(ours, window))
-        total = counted or 0.0
+        counted, failed, seconds = (self._now(query, until) for query in _queries(ours, window))
+        requests_by, failed_by = _by_instance(counted), _by_instance(failed)
+        total = sum(requests_by.values())
+        failing = [
+            FailingInstance(instance, round(requests_by.get(instance, number)), round(number))
+            for instance, number in sorted(failed_by.items(), key=lambda item: -item[1])
+            if round(number)
+        ]
         return Service(
-            latency_p95_ms=_milliseconds(seconds) if total else None,
-            error_rate=(failed or 0.0) / total if total else None,
+            latency_p95_ms=_milliseconds(_value(seconds)) if total else None,
+            error_rate=sum(failed_by.values()) / total if total else None,
             throughput=total / window,
             requests=round(total),
             source="prometheus",
             enough=total >= minimum_requests,
+            instances=sum(number > 0 for number in requests_by.values()),
+            failing=failing[:_INSTANCES_KEPT],
         )
 
     def _trend(self, family: str, since: datetime, until: datetime, steps: int) -> Trend:
@@ -123,7 +132,8 @@ class Prometheus:
         # A step is asked at its end, and named by it.
         ends = [round(since.timestamp()) + step * (number + 1) for number in range(steps)]
         totals, errors, seconds = (
-            _at(self._range(query, since, until, step), ends) for query in _queries(_instances(family, step), step)
+            _at(self._range(query, since, until, step), ends)
+            for query in _queries(_instances(family, step), step, by="")
         )
         return Trend(
             [_milliseconds(p95) if total else None for p95, total in zip(seconds, totals, strict=True)],
@@ -186,15 +196,27 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _queries(instances: str, seconds: int) -> tuple[str, str, str]:
+def _queries(instances: str, seconds: int, by: str = " by (job, instance) ") -> tuple[str, str, str]:
     """Requests, failed requests, and the quantile of their duration in seconds, over the last seconds."""
     ours, routes = f"and on (job, instance) {instances}", f'route=~"{ROUTES}"'
     durations = f"increase(http_request_duration_seconds_bucket{{{routes}}}[{seconds}s])"
     return (
-        f"sum(increase(http_requests_total{{{routes}}}[{seconds}s]) {ours})",
-        f'sum(increase(http_requests_total{{{routes},status=~"5.."}}[{seconds}s]) {ours})',
+        f"sum{by}(increase(http_requests_total{{{routes}}}[{seconds}s]) {ours})",
+        f'sum{by}(increase(http_requests_total{{{routes},status=~"5.."}}[{seconds}s]) {ours})',
         f"histogram_quantile({_QUANTILE}, sum by (le) ({durations} {ours}))",
     )
+
+
+def _by_instance(result: list[Any]) -> dict[str, float]:
+    """What was counted of each instance; of one that several jobs scrape, by job."""
+    found: dict[str, float] = {}
+    for series in result:
+        labels = series["metric"]
+        instance = str(labels.get("instance", ""))
+        found[instance if instance not in found else f"{labels.get('job')}/{instance}"] = (
+            _finite(series["value"][1]) or 0.0
+        )
+    return found
 
 
 def _value(result: list[Any]) -> float | None:

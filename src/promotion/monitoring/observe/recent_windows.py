@@ -9,9 +9,10 @@ import numpy as np
 
 from promotion.config.policy import Monitoring
 from promotion.evaluation.intervals import wilson
+from promotion.monitoring.binomial_bound import instances_fault
 from promotion.monitoring.observe.counting import parse_moment
 from promotion.monitoring.observe.figures import Labelled
-from promotion.monitoring.observe.observation import Lately, Reading, Stretch
+from promotion.monitoring.observe.observation import Lately, Reading, Service, Stretch
 from promotion.monitoring.observe.prometheus import Prometheus, ServedVersion
 
 
@@ -84,7 +85,15 @@ def service_lately(
     return {
         name: Lately(
             [
-                Stretch(end - length, end, value, service.requests or 0, enough=service.enough and value is not None)
+                Stretch(
+                    end - length,
+                    end,
+                    value,
+                    service.requests or 0,
+                    enough=service.enough and value is not None,
+                    failed=service.failed if name == "error_rate" else None,
+                    fault=_fault(service, policy) if name == "error_rate" else "",
+                )
                 for end, service, value in zip(ends, found, values, strict=True)
             ],
             problem=problem,
@@ -94,3 +103,8 @@ def service_lately(
             ("latency", [service.latency_p95_ms for service in found]),
         )
     }
+
+
+def _fault(service: Service, policy: Monitoring) -> str:
+    bound = policy.rollback.error_rate
+    return "" if bound is None else instances_fault(service, bound, policy.confidence)
