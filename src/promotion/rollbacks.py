@@ -9,7 +9,9 @@ from promotion.config.policy import Rollback
 from promotion.errors import GateRefused, NothingToDo, ProductionMoved, UnknownModel, UnknownVersion
 from promotion.journal import clock
 from promotion.journal.journal import Journal
+from promotion.journal.monitoring import last_critical
 from promotion.journal.records import Authority, Change, Entry, Known
+from promotion.journal.reviews import Reviews
 from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
 from promotion.service import Move, Mover, PromotionPlan, PromotionService
@@ -21,7 +23,7 @@ ACTION = "rollback"
 def roll_back(
     service: PromotionService,
     name: str,
-    to_version: int | str | None,
+    to_version: int | str | Entry | None,
     mover: Mover,
     *,
     force: bool = False,
@@ -155,6 +157,35 @@ def served_before(journal: Journal, family: str, leaving: Entry | None) -> list[
     return list(found.values())
 
 
+def target_beyond_doubt(journal: Journal, family: str, leaving: Entry | None) -> tuple[Entry | None, str]:
+    """The version to go back to without asking a person: the last that served, is not known bad, and not in doubt.
+
+    Args:
+        journal: Knows its incidents, its alerts and what was measured of it last.
+        family: Whose version.
+        leaving: The version in Production.
+
+    Returns:
+        None where there is none; and each version that is passed over, with what stands against it.
+    """
+    doubted: list[str] = []
+    for entry in served_before(journal, family, leaving):
+        if entry.known_bad:
+            continue
+        why = _critical_incident(journal, entry) or last_critical(journal, family, entry)
+        if not why:
+            return entry, "; ".join(doubted)
+        doubted.append(f"{entry} is passed over: {why}")
+    return None, "; ".join(doubted)
+
+
+def _critical_incident(journal: Journal, entry: Entry) -> str:
+    for incident in Reviews(journal).incidents(entry=entry):
+        if incident.severity == "critical" and not incident.is_void:
+            return f"critical incident {incident.id} of {incident.opened_at:%Y-%m-%d}: {incident.summary}"
+    return ""
+
+
 def _predecessor(service: PromotionService, family: str, leaving: Entry | None) -> ModelVersion:
     """The version that served before; what is known bad is passed over, what was deleted is not: a person decides."""
     known = served_before(service.journal, family, leaving)
@@ -176,7 +207,9 @@ def _predecessor(service: PromotionService, family: str, leaving: Entry | None) 
     )
 
 
-def _named(service: PromotionService, name: str, to_version: int | str) -> ModelVersion:
+def _named(service: PromotionService, name: str, to_version: int | str | Entry) -> ModelVersion:
+    if isinstance(to_version, Entry):
+        return service.registry.version(to_version.model, to_version.number)
     return service.candidate(service.registered_model(name), to_version)
 
 

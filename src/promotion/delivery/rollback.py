@@ -13,6 +13,7 @@ from promotion.delivery.kubernetes.objects import Rollout
 from promotion.delivery.records import Deployment, DeploymentTarget, Environment
 from promotion.errors import GateRefused, NothingToDo, PromotionError, UsageError
 from promotion.journal.journal import Journal
+from promotion.journal.records import Entry
 from promotion.reconcile.recorded_families import recorded_families
 from promotion.registry.stages import Stage
 from promotion.rollbacks import ACTION, roll_back
@@ -58,7 +59,7 @@ def take_back(
     service: PromotionService,
     deployer: OpenDeployer,
     name: str,
-    to_version: int | str | None,
+    to_version: int | str | Entry | None,
     mover: Mover,
     *,
     force: bool = False,

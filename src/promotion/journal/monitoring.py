@@ -19,6 +19,7 @@ from promotion.journal.records import (
     Authority,
     DeliveryState,
     DueNotice,
+    Entry,
     Known,
     version_name,
 )
@@ -31,6 +32,9 @@ ACTION = "notify"
 ACTOR = "monitor"
 """Who tells, when no person does."""
 
+CLUSTER = "cluster"
+"""Key of the finding that the cluster does not run what came back: nothing against the version."""
+_CRITICAL = "critical"
 # Longer than any run waits for its channels: then the run that claimed a delivery has died.
 _CLAIM = timedelta(minutes=5)
 _STALE = timedelta(days=7)
@@ -225,3 +229,27 @@ def newest_runs(journal: Journal, family: str, limit: int) -> Sequence[Monitorin
     query = select(monitoring_run).where(monitoring_run.c.family == family)
     newest = query.order_by(monitoring_run.c.at.desc(), monitoring_run.c.id.desc()).limit(limit)
     return [record(MonitoringRun, row, version=row.mlflow_version) for row in journal.rows(newest)]
+
+
+def last_critical(journal: Journal, family: str, entry: Entry) -> str:
+    """What of a version is critical: an alert that is open, or what its newest run found; empty where nothing is.
+
+    Args:
+        journal: May be one in which nothing was ever monitored.
+        family: Whose version it is.
+        entry: The version.
+    """
+    of_it = (alert.c.version_id == entry.id, alert.c.state == AlertState.OPEN, alert.c.level == _CRITICAL)
+    for row in journal.rows(_ALERTS.where(*of_it).order_by(alert.c.id)):
+        return f"critical alert since {row.opened_at:%Y-%m-%d}: {row.finding['text']}"
+    runs = select(monitoring_run).where(
+        monitoring_run.c.family == family,
+        monitoring_run.c.model == entry.model,
+        monitoring_run.c.mlflow_version == entry.number,
+    )
+    newest = runs.order_by(monitoring_run.c.at.desc(), monitoring_run.c.id.desc()).limit(1)
+    for run in journal.rows(newest):
+        for finding in run.findings:
+            if finding["level"] == _CRITICAL and finding["key"] != CLUSTER:
+                return f"critical when it was looked at last, {run.at:%Y-%m-%d}: {finding['text']}"
+    return ""

@@ -11,19 +11,16 @@ from promotion.config.family import FamilyConfig
 from promotion.config.policy import Monitoring
 from promotion.errors import ProductionMoved, PromotionError
 from promotion.journal.journal import Journal
-from promotion.journal.monitoring import ACTOR
+from promotion.journal.monitoring import ACTOR, CLUSTER
 from promotion.journal.records import Entry
 from promotion.monitoring.observe.observation import Observation
 from promotion.monitoring.rollback_trigger import PREFIX, Trigger, triggers
 from promotion.monitoring.thresholds import Finding
-from promotion.rollbacks import served_before
+from promotion.rollbacks import target_beyond_doubt
 from promotion.service import Mover, PromotionPlan, PromotionService
 
 if TYPE_CHECKING:
     from promotion.delivery.deploy import Deployer
-
-BEHIND = "cluster"
-"""Key of the finding that the cluster does not run what came back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +79,9 @@ class WayBack:
     def consider(self, observations: Sequence[Observation], *, dry_run: bool = False) -> Returned:
         """Take the version in Production back if a trigger says so; else finish what an earlier run began.
 
-        Nothing moves unless the family's file says `action: rollback`; nor where no version served before that is not
-        known bad, within the cool-down of the last rollback, or when Production is not what was observed any more.
+        Nothing moves unless the family's file says `action: rollback`; nor where every version that served before is
+        known bad or in doubt, within the cool-down of the last rollback, or when Production is not what was observed
+        any more.
 
         Args:
             observations: Of one run; that of the version in Production counts.
@@ -110,25 +108,35 @@ class WayBack:
             if not _is(plan.production, observation):
                 raise ProductionMoved(f"{plan.production or 'no version'} is in Production now: nothing moved")
 
+        target, doubted = self._target()
+        if target is None and doubted:
+            return self._cannot(observation, found, f"{doubted}: a person decides")
         service = self.service()
         try:
             taken = take_back(
-                service, self.deployer, self.config.family, None, Mover(ACTOR, reason), on_checked=unchanged
+                service, self.deployer, self.config.family, target, Mover(ACTOR, reason), on_checked=unchanged
             )
         except PromotionError as error:
             if not self._is_production(observation):
                 # Another run, or a person, was faster.
                 return Returned(found, outcome=f"{observation} is not taken back: it is not in Production any more")
-            outcome = f"{observation} could NOT be taken back: {error}"
-            fired = [trigger for trigger in found if trigger.fires]
-            return Returned(found, outcome=outcome, findings=_findings(fired, outcome))
+            return self._cannot(observation, found, str(error))
         items = after_rollback(service, taken.move, self.announce)
         version = str(taken.move.version)
         outcome = f"{observation} was taken back, {version} is in Production: {reason}"
+        outcome += f"; {doubted}" if doubted else ""
         if taken.move.unprojected:
             outcome += f" (MLflow does not show it yet: {taken.move.unprojected})"
         findings = [_behind(observation, version, taken.problem)] if taken.problem else []
         return Returned(found, str(observation), version, outcome, findings, items)
+
+    def _cannot(self, observation: Observation, found: Sequence[Trigger], why: str) -> Returned:
+        outcome = f"{observation} could NOT be taken back: {why}"
+        fired = [trigger for trigger in found if trigger.fires]
+        return Returned(found, outcome=outcome, findings=_findings(fired, outcome))
+
+    def _target(self) -> tuple[Entry | None, str]:
+        return target_beyond_doubt(self.journal, self.config.family, self.journal.production(self.config.family))
 
     def _is_production(self, observation: Observation) -> bool:
         return _is(self.journal.production(self.config.family), observation)
@@ -152,12 +160,13 @@ class WayBack:
         return Returned(found, outcome=f"the cluster runs {deployment.version if deployment else production} again")
 
     def _would(self, observation: Observation) -> str:
-        production = self.journal.production(self.config.family)
-        before = served_before(self.journal, self.config.family, production)
-        target = next((entry for entry in before if not entry.known_bad), None)
+        target, doubted = self._target()
+        passed = f"; {doubted}" if doubted else ""
         if target is None:
-            return f"{observation} would be taken back, but there is nobody to go back to"
-        return f"{observation} would be taken back, to {target}, if that passes its checks and no cool-down runs"
+            return f"{observation} would be taken back, but there is nobody to go back to{passed}"
+        return (
+            f"{observation} would be taken back, to {target}, if that passes its checks and no cool-down runs{passed}"
+        )
 
 
 def _is(entry: Entry | None, observation: Observation) -> bool:
@@ -184,4 +193,4 @@ def _findings(fired: Sequence[Trigger], outcome: str) -> list[Finding]:
 
 def _behind(observation: Observation, version: str, problem: str) -> Finding:
     text = f"{version} is back in Production, but the cluster does not run it yet: {problem}"
-    return Finding(BEHIND, "critical", "cluster", None, None, None, observation.since, observation.rows, text)
+    return Finding(CLUSTER, "critical", "cluster", None, None, None, observation.since, observation.rows, text)

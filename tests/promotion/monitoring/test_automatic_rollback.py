@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.promotion.factories import Store, Watched, a_family
+from tests.promotion.monitoring.logs import NOON
 from tests.promotion.monitoring.receivers import Receiver, receiving
 from tests.promotion.monitoring.test_rollback_trigger import seen
 from tests.promotion.shared_home import SharedHome, served_in_turn
@@ -17,10 +18,13 @@ from tests.promotion.shared_home import SharedHome, served_in_turn
 from promotion.audit import verify_journal
 from promotion.audit.source import JournalSource
 from promotion.config.family import FamilyConfig
+from promotion.journal.reviews import Reviews
 from promotion.monitoring.alerts.alerter import Alerter
 from promotion.monitoring.alerts.announcements import announcer
 from promotion.monitoring.automatic_rollback import Returned, WayBack
 from promotion.monitoring.observe.observation import Observation
+from promotion.monitoring.report.history import record_run
+from promotion.monitoring.thresholds import Finding
 from promotion.rollbacks import roll_back
 from promotion.service import Mover, PromotionService
 
@@ -82,8 +86,6 @@ class Scene:
 
 def slow(number: int = 3, **changes: Any) -> Observation:
     """The third version is too slow."""
-    from dataclasses import replace
-
     return replace(seen("latency", SLOW, **changes), family="tiny", model=MODEL, version=number)
 
 
@@ -269,7 +271,58 @@ def test_that_it_could_not_go_back_is_told_once_and_is_over_when_the_trigger_is(
     assert team.got[1]["title"].startswith("[RECOVERED]")
 
 
-def _well(observation: Observation) -> Observation:
-    from dataclasses import replace
+def _well(observation: Observation, version: int = 3) -> Observation:
+    return replace(observation, family="tiny", model=MODEL, version=version)
 
-    return replace(observation, family="tiny", model=MODEL, version=3)
+
+def _an_incident(scene: Scene) -> None:
+    journal = scene.service.journal
+    entry = journal.entry(MODEL, 2)
+    assert entry is not None
+    Reviews(journal).open_incident("tiny", entry, severity="critical", summary="wrong for children", actor="anna")
+
+
+def _an_alert(scene: Scene) -> None:
+    Alerter(scene.service.journal, scene.config).tell([_critical("accuracy")], _well(seen("error_rate", [0.0] * 3), 2))
+
+
+def _a_last_figure(scene: Scene) -> None:
+    observation = _well(seen("error_rate", [0.0] * 3), 2)
+    record_run(scene.service.journal, observation, [_critical("accuracy")])
+
+
+def _critical(key: str) -> Finding:
+    return Finding(key, "critical", key, 0.7, 0.9, 0.05, NOON, 500, f"{key} is far below promotion")
+
+
+@pytest.mark.parametrize(
+    ("against", "why"),
+    [
+        (_an_incident, "critical incident 1 of"),
+        (_an_alert, "critical alert since"),
+        (_a_last_figure, "critical when it was looked at last, 2026-11-21: accuracy is far below promotion"),
+    ],
+)
+def test_it_never_goes_back_to_a_version_in_doubt(make: Make, against: Callable[[Scene], None], why: str) -> None:
+    """To the one before that; where there is none, a person decides, and is told why."""
+    scene = make(rollback={"cool_down_hours": 0})
+    against(scene)
+
+    assert "to tiny-linear v1" in scene.consider(slow(), dry_run=True).outcome
+    done = scene.consider(slow())
+    assert ("tiny-linear v1", "tiny-linear v1") == (done.version, scene.production())
+    assert f"tiny-linear v2 is passed over: {why}" in done.outcome
+
+
+def test_where_everything_is_in_doubt_a_person_decides(make: Make) -> None:
+    """Critical, with the reason; named by a person, the version comes back."""
+    scene = make(rollback={"cool_down_hours": 0})
+    _mark_bad(scene, 1)
+    _an_incident(scene)
+
+    done = scene.consider(slow())
+
+    assert (None, "tiny-linear v3") == (done.taken_back, scene.production())
+    assert "could NOT be taken back: tiny-linear v2 is passed over: critical incident" in done.findings[0].text
+    assert "wrong for children: a person decides" in done.findings[0].text
+    assert "nobody to go back to; tiny-linear v2" in scene.consider(slow(), dry_run=True).outcome

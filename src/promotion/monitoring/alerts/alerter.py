@@ -17,7 +17,7 @@ from promotion.monitoring.alerts.channels import Channel, Patience, dispatch, pa
 from promotion.monitoring.alerts.messages import Guide, Kind, Level, Message, Notice, compose
 from promotion.monitoring.alerts.records import Delivery, Tested, Told
 from promotion.monitoring.alerts.rules import Rules
-from promotion.rollbacks import served_before
+from promotion.rollbacks import target_beyond_doubt
 
 if TYPE_CHECKING:
     from promotion.monitoring.observe.observation import Observation
@@ -177,12 +177,11 @@ class Alerter:
         return Guide(self._report, runbook, back or look)
 
     def _way_back(self, notice: Notice, alert: Alert) -> str | None:
-        """The command that takes the version back; None when no version served before that is not known bad."""
+        """The command that takes the version back; None when no version that served before is beyond doubt."""
         serving = self._journal.production(self._config.family)
         if serving is None or serving.id != alert.version_id:
             return None
-        before = served_before(self._journal, self._config.family, serving)
-        target = next((entry for entry in before if not entry.known_bad), None)
+        target, _ = target_beyond_doubt(self._journal, self._config.family, serving)
         if target is None:
             return None
         return (
