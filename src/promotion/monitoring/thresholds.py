@@ -120,8 +120,10 @@ def _crossed(value: float, bounds: list[tuple[LevelName, float]]) -> tuple[Level
 
 
 def _stage(observation: Observation) -> Iterator[Finding]:
-    if observation.serves and observation.is_production is False:
-        text = f"{observation} answers, and is not in Production: deploy what is, or find out who deployed this"
+    if observation.serves and observation.is_production is False and not observation.is_rolling_out:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in observation.answers.items())
+        answers = f"answers (of the newest rows {shares})" if len(observation.answers) > 1 else "answers"
+        text = f"{observation} {answers}, and is not in Production: deploy what is, or find out who deployed this"
         yield Finding("stage", "warning", "stage", None, None, None, observation.since, observation.rows, text)
 
 

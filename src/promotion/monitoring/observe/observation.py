@@ -230,8 +230,8 @@ class Observation:
         semver: Semantic version; None when unknown.
         role: As it answered: its answer was returned (`champion`, and `challenger` for its share), or not (`shadow`).
         is_production: Whether the journal has it in Production; None where the journal knows nothing of the family.
-        serves: Whether it is the one that answers now: the newest rows are its, or it is in Production and there are
-            none. Only of it is anybody told.
+        serves: Whether it is the one that answers now: most of the newest rows are its, or it is in Production and
+            there are none. Only of it is anybody told.
         since: Start of the window, UTC.
         until: Its end, UTC.
         rows: Predicted rows in the window.
@@ -253,6 +253,8 @@ class Observation:
         arrivals: Versions first seen in the window, in this role.
         left_out: What was not counted.
         reference: Where the reference comes from; None when there is none.
+        answers: Share of the newest rows that each version answered as champion, by its name, the largest first.
+        is_rolling_out: Whether the version in Production, which was deployed from here, answers some beside this one.
     """
 
     family: str
@@ -280,6 +282,8 @@ class Observation:
     arrivals: Sequence[Arrival] = ()
     left_out: LeftOut = LeftOut()
     reference: str | None = None
+    answers: Mapping[str, float] = field(default_factory=dict)
+    is_rolling_out: bool = False
 
     def __str__(self) -> str:
         return f"{self.model} v{self.version}"

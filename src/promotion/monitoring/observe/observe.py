@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+
 from promotion.config.family import FamilyConfig
 from promotion.config.policy import Monitoring
 from promotion.export.contract import Contract, contract_of
@@ -31,6 +33,8 @@ from promotion.monitoring.observe.prometheus import ServedVersion as Served
 from promotion.monitoring.observe.recent_windows import accuracy_lately, service_lately
 from promotion.monitoring.observe.reference import Reference
 
+_STAYS = 0.4
+"""Share of the newest rows from which on the version that served at the last run still does."""
 SLICES = 24
 """Steps of a trend: hours of a day."""
 _RETURNED = frozenset({"champion", "challenger"})
@@ -46,6 +50,8 @@ class KnownVersion:
     Attributes:
         production: The version in Production; None when there is none.
         live_since: When it came there, UTC; None likewise.
+        last_served: The version that served at the run before this one; None at the first.
+        is_deployed: Whether the version in Production was deployed there from here, on all pods or as a canary.
         is_recorded: Whether the journal has ever moved a version of the family.
         metrics: Values at promotion by name, with their intervals, by version.
         semver: Semantic versions.
@@ -58,6 +64,8 @@ class KnownVersion:
     semver: Mapping[VersionKey, str]
     references: Mapping[VersionKey, Reference]
     live_since: datetime | None = None
+    last_served: VersionKey | None = None
+    is_deployed: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,7 @@ class _Seen:
     plan: CountingPlan
     count: Count
     serving: Answerer | None
+    shares: Mapping[Answerer, float]
     service: Service
     asked: Trend | None
     left_out: LeftOut
@@ -123,7 +132,8 @@ def observe(watch: Watch, known: KnownVersion) -> list[Observation]:
     labels = read_labels(watch.labels, watch.config, watch.received) if watch.labels else None
     plan = _plan(watch, known, labels)
     count = COUNTERS[watch.engine](watch.source, plan.earliest, plan)
-    serving = _serving(count, known)
+    shares = _shares(count, watch.policy.minimum_rows)
+    serving = _serving(shares, known)
     # A version in Production that fails every request writes no row, and has to be seen all the same.
     production = Answerer("champion", *known.production) if known.production else None
     for answerer in {serving, production} - {None, *count.answerers}:
@@ -138,7 +148,7 @@ def observe(watch: Watch, known: KnownVersion) -> list[Observation]:
         conflicting_labels=labels.conflicting if labels else 0,
         unknown_labels=labels.unknown if labels else 0,
     )
-    seen = _Seen(watch, known, plan, count, serving, service, asked, left_out)
+    seen = _Seen(watch, known, plan, count, serving, shares, service, asked, left_out)
     found = [
         _observation(seen, answerer, tally)
         for answerer, tally in count.answerers.items()
@@ -162,19 +172,33 @@ def _plan(watch: Watch, known: KnownVersion, labels: Labels | None) -> CountingP
     )
 
 
-def _serving(count: Count, known: KnownVersion) -> Answerer | None:
-    """The champion with the newest row; without any row, the version in Production."""
-    newest = max(
-        (
-            (tally.last, answerer)
-            for answerer, tally in count.answerers.items()
-            if answerer.role == "champion" and tally.last
-        ),
-        default=None,
-    )
-    if newest is not None:
-        return newest[1]
-    return Answerer("champion", *known.production) if known.production else None
+def _shares(count: Count, least: int) -> dict[Answerer, float]:
+    """Which share of the newest champion rows each version answered: over as many steps as hold rows enough.
+
+    Args:
+        count: Of the window.
+        least: How many rows are enough to say.
+    """
+    champions = {answerer: tally.rows for answerer, tally in count.answerers.items() if answerer.role == "champion"}
+    if not champions:
+        return {}
+    newest_first = np.sum(list(champions.values()), axis=0)[::-1].cumsum()
+    steps = min(int(np.searchsorted(newest_first, least)) + 1, len(newest_first))
+    total = newest_first[steps - 1]
+    return {answerer: float(rows[-steps:].sum() / total) for answerer, rows in champions.items()} if total else {}
+
+
+def _serving(shares: Mapping[Answerer, float], known: KnownVersion) -> Answerer | None:
+    """The champion of most of the newest rows; the one of the run before stays until others clearly answer more.
+
+    Neither a canary, nor an instance whose clock is fast, nor a rolling update that is under way changes it back and
+    forth. Without any row it is the version in Production.
+    """
+    production = Answerer("champion", *known.production) if known.production else None
+    before = Answerer("champion", *known.last_served) if known.last_served else None
+    if before is not None and shares.get(before, 0.0) >= _STAYS:
+        return before
+    return max(shares, key=lambda it: (shares[it], it == production), default=production)
 
 
 def _service(watch: Watch, plan: CountingPlan, count: Count) -> tuple[Service, Trend | None]:
@@ -189,6 +213,7 @@ def _service(watch: Watch, plan: CountingPlan, count: Count) -> tuple[Service, T
 def _observation(seen: _Seen, answerer: Answerer, tally: Tally) -> Observation:
     known, plan, policy, names = seen.known, seen.plan, seen.watch.policy, seen.watch.contract.classes
     version = (answerer.model, answerer.version)
+    is_seen = known.production is not None and seen.shares.get(Answerer("champion", *known.production), 0.0) > 0
     reference = known.references.get(version)
     promoted = known.metrics.get(version) or (reference.metrics if reference else {})
     labelled = labelled_period(tally, seen.watch.window, names)
@@ -202,6 +227,8 @@ def _observation(seen: _Seen, answerer: Answerer, tally: Tally) -> Observation:
         role=cast("ServedRole", answerer.role),
         is_production=known.production == version if known.is_recorded else None,
         serves=answerer == seen.serving,
+        answers=_answers(seen),
+        is_rolling_out=known.is_deployed and answerer == seen.serving and is_seen,
         since=plan.since,
         until=plan.until,
         rows=int(tally.rows.sum()),
@@ -221,6 +248,12 @@ def _observation(seen: _Seen, answerer: Answerer, tally: Tally) -> Observation:
         left_out=seen.left_out,
         reference=str(reference.source) if reference else None,
     )
+
+
+def _answers(seen: _Seen) -> dict[str, float]:
+    """Shares of the newest rows by version, the largest first."""
+    ranked = sorted(seen.shares.items(), key=lambda item: -item[1])
+    return {f"{answerer.model} v{answerer.version}": share for answerer, share in ranked if share}
 
 
 def _lately(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from promotion.delivery.deployments import Deployments
+from promotion.delivery.records import Environment
 from promotion.gates.evidence import Interval
 from promotion.journal.journal import Journal
-from promotion.journal.monitoring import MonitoringRun, add_run
+from promotion.journal.monitoring import MonitoringRun, add_run, newest_runs
 from promotion.monitoring.observe.observation import Observation
 from promotion.monitoring.observe.observe import KnownVersion, VersionKey
 from promotion.monitoring.observe.reference import Reference
@@ -41,6 +43,9 @@ def known_versions(journal: Journal, family: str, references: Iterable[Reference
         semver=semver,
         references={(it.model, it.version): it for it in references},
         live_since=production.promoted_at if production else None,
+        last_served=next(((run.model, run.version) for run in newest_runs(journal, family, 1)), None),
+        is_deployed=production is not None
+        and Deployments(journal).deployed(family, Environment.PRODUCTION, production) is not None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -248,3 +249,50 @@ def test_statistics_of_another_export_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match=r"reference\.json: not the file that manifest\.json was made with"):
         known(first)
+
+
+def test_a_canary_or_a_fast_clock_does_not_change_what_answers(tmp_path: Path) -> None:
+    """One row in ten is the canary's, and the newest of all, look after look: what answers most stays what answers."""
+    minute = timedelta(minutes=1)
+    served = []
+    for look in range(4):
+        until = NOON + look * 5 * minute
+        stable = Traffic(450, version=1, until=until, seed=look)
+        canary = Traffic(50, version=2, until=until + timedelta(seconds=47), seed=look)
+        log = write_log(tmp_path / "log.jsonl", [stable, canary])
+        first = observe(a_watch(log, until=until), replace(known(), last_served=(MODEL, 1)))[0]
+        served.append((first.version, {name: round(share, 1) for name, share in first.answers.items()}))
+
+    assert [(1, {f"{MODEL} v1": 0.9, f"{MODEL} v2": 0.1})] * 4 == served
+
+
+def test_a_rolling_update_changes_what_answers_once(tmp_path: Path) -> None:
+    """Instance by instance: the old version stays until the new one clearly answers more, and does not come back."""
+    served, last = [], (MODEL, 1)
+    for look in range(11):
+        new = Traffic(100 * look, version=2, since=NOON - HOUR / 2)
+        old = Traffic(1000 - 100 * look, version=1, since=NOON - HOUR / 2)
+        log = write_log(tmp_path / "log.jsonl", [part for part in (new, old) if part.rows])
+        first = observe(a_watch(log), replace(known(), last_served=last))[0]
+        last = (first.model, first.version)
+        served.append(first.version)
+
+    assert [1] * 7 + [2] * 4 == served
+
+
+@pytest.mark.parametrize(("is_deployed", "level"), [(True, None), (False, "warning")])
+def test_a_canary_that_was_deployed_from_here_is_known(tmp_path: Path, *, is_deployed: bool, level: str | None) -> None:
+    """What is in Production answers one row in ten, as it should; deployed by somebody else it is to be looked at."""
+    log = write_log(tmp_path / "log.jsonl", [Traffic(900, version=1), Traffic(100, version=2)])
+    first = observe(a_watch(log), replace(known(), is_deployed=is_deployed))[0]
+
+    assert level == loud(first).get("stage")
+
+
+def test_few_rows_are_looked_at_further_back(tmp_path: Path) -> None:
+    """The last hour has one row, of the canary: that is no majority."""
+    stable = Traffic(300, version=2, until=NOON - 2 * HOUR)
+    canary = Traffic(1, version=3, since=NOON - HOUR / 2)
+    log = write_log(tmp_path / "log.jsonl", [stable, canary])
+
+    assert 2 == observe(a_watch(log), known())[0].version
