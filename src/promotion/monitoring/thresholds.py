@@ -20,6 +20,8 @@ LEVELS: tuple[LevelName, ...] = ("critical", "warning", "info")
 RISING = frozenset({"rmspe", "rmse", "mae"})
 """Metrics that measure an error: more is worse."""
 _LEADING = frozenset({"accuracy", "rmspe"})
+UNJUDGED = "labels"
+"""Key of the finding that labels do not tell how good the version is."""
 
 # A reading's interval is a 95 % one.
 _HALF_WIDTH = NormalDist().inv_cdf(0.975)
@@ -76,6 +78,7 @@ def judge(observation: Observation, monitoring: Monitoring) -> list[Finding]:
     found = [
         *_stage(observation),
         *_performance(observation, monitoring),
+        *_unjudged(observation, monitoring),
         *_concept(observation, monitoring),
         *_service(observation, monitoring),
         *(_drifts(observation, monitoring) if monitoring.drift else ()),
@@ -135,6 +138,21 @@ def _performance(observation: Observation, monitoring: Monitoring) -> Iterator[F
         finding = _loss(observation, monitoring, name, reading, bounds)
         if finding is not None:
             yield finding
+
+
+def _unjudged(observation: Observation, monitoring: Monitoring) -> Iterator[Finding]:
+    """Somebody has to hear that nobody knows how good the version is, although labels should tell by now."""
+    leading = next((it for name, it in observation.metrics.items() if name in {"accuracy", "rmse"}), None)
+    if leading is None or not observation.labels_due:
+        return
+    is_told = leading.enough and _is_known(leading.value) and _is_known(leading.reference)
+    why = label_problem(observation, monitoring) if is_told else _unsaid(leading, monitoring)
+    if why:
+        newest = observation.labelled_until
+        days = (observation.until - (newest or observation.since - monitoring.label_delay)).days
+        seen = f"the newest label is {days} days old" if newest else f"no label in {days} days"
+        text = f"the performance of {observation} is not judged: {why}; {seen}"
+        yield Finding(UNJUDGED, "warning", UNJUDGED, None, None, None, observation.since, leading.rows, text)
 
 
 def _metric_bounds(monitoring: Monitoring, name: str) -> list[tuple[LevelName, float]] | None:

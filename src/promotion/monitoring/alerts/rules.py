@@ -10,6 +10,7 @@ from promotion.journal.monitoring import AlertBook
 from promotion.journal.records import Alert, AlertState
 from promotion.monitoring.alerts.messages import Kind, Level, measure_text
 from promotion.monitoring.rollback_trigger import PREFIX
+from promotion.monitoring.thresholds import UNJUDGED
 
 if TYPE_CHECKING:
     from promotion.monitoring.observe.observation import Observation
@@ -132,6 +133,7 @@ def _measured(observation: Observation) -> set[str]:
         *(["error_rate"] if service.error_rate is not None else []),
         *(["metrics"] if service.source == "prometheus" else []),
         *(f"{PREFIX}{name}" for name, it in observation.lately.items() if any(one.enough for one in it.stretches)),
+        *([UNJUDGED] if observation.labels_due else []),
         *(["stage"] if observation.is_production is not None else []),
     }
 

@@ -27,6 +27,9 @@ from promotion.monitoring.observe.prometheus import Trend
 from promotion.monitoring.observe.reference import Bins, Reference
 
 _LEAST_IN_A_STEP = 10
+_STEPS = 24
+# Labels that are so many times rarer than they become are still arriving.
+_THIN = 4
 _P95 = 0.95
 _BINARY = 2
 
@@ -61,28 +64,53 @@ class Labelled:
         return len(self.label) / self.rows
 
 
-def labelled_period(tally: Tally, window: timedelta, names: Sequence[str]) -> Labelled | None:
+def labelled_period(tally: Tally, window: timedelta, names: Sequence[str], minimum: int) -> Labelled | None:
     """The newest stretch of rows whose labels have arrived; None without any.
 
-    Labels arrive late. Rows of the last hours without one say nothing of the performance, so the window is laid back to
-    where the labels end.
+    Labels arrive late. Rows of the last days without one, or with a few that came early, say nothing of the
+    performance, so the stretch ends where the labels thin out; and it is as long as the window, or longer where that
+    holds too few.
 
     Args:
         tally: What was counted.
-        window: Its length.
+        window: Its least length.
         names: Of the classes; none of a regression.
+        minimum: How many labels it is to hold, as far as there are so many.
     """
     if not tally.labelled:
         return None
-    times, chosen, label, probability = (np.concatenate(parts) for parts in zip(*tally.labelled, strict=True))
-    newest = int(times.max())
-    after = newest - window // timedelta(microseconds=1)
-    inside = times > after
-    ours = times[inside], chosen[inside], label[inside], probability[inside]
+    columns = [np.concatenate(parts) for parts in zip(*tally.labelled, strict=True)]
     answers = [np.concatenate(parts) for parts in zip(*tally.answers, strict=True)]
+    after, newest = _stretch(columns[0], answers[0], window // timedelta(microseconds=1), minimum)
+    inside = (columns[0] > after) & (columns[0] <= newest)
+    times, chosen, label, probability = (part[inside] for part in columns)
     within = (answers[0] > after) & (answers[0] <= newest)
-    bias = label_bias((ours[0], ours[1], ours[3]), [part[within] for part in answers], names)
-    return Labelled(parse_moment(after), parse_moment(newest), int(within.sum()), *ours, bias)
+    bias = label_bias((times, chosen, probability), [part[within] for part in answers], names)
+    period = parse_moment(after), parse_moment(newest)
+    return Labelled(*period, int(within.sum()), times, chosen, label, probability, bias)
+
+
+def _stretch(labelled: IntArray, everything: IntArray, window: int, minimum: int) -> tuple[int, int]:
+    """Before its first row, and its last: the newest whose rows are labelled at least a quarter as often as the best.
+
+    Args:
+        labelled: Times of the labelled rows, microseconds, shape (rows,).
+        everything: Of all rows, likewise.
+        window: Microseconds.
+        minimum: Labels below which a window is no measure of how often rows are labelled.
+    """
+    last, step = int(labelled.max()), max(window // _STEPS, 1)
+    ages = [(last - times[times <= last]) // step for times in (labelled, everything)]
+    size = int(ages[1].max()) + 1 + _STEPS
+    sums = [np.concatenate([[0], np.bincount(age, minlength=size).cumsum()]) for age in ages]
+    # Of the windows that end so many steps before the newest label.
+    some, rows = (total[_STEPS:] - total[:-_STEPS] for total in sums)
+    coverage = np.divide(some, rows, out=np.zeros(len(some)), where=rows > 0)
+    best = coverage[some >= minimum].max(initial=0.0)
+    thin = int(np.argmax(coverage >= best / _THIN)) if best else 0
+    ends = np.sort(labelled[(last - labelled) // step >= thin])
+    newest = int(ends[-1])
+    return min(newest - window, int(ends[-min(minimum, len(ends))]) - 1), newest
 
 
 def performance(

@@ -254,6 +254,7 @@ class Observation:
         left_out: What was not counted.
         reference: Where the reference comes from; None when there is none.
         answers: Share of the newest rows that each version answered as champion, by its name, the largest first.
+        labels_due: Whether there is a file of labels, and the version serves longer than the family waits for them.
         is_rolling_out: Whether the version in Production, which was deployed from here, answers some beside this one.
     """
 
@@ -283,6 +284,7 @@ class Observation:
     left_out: LeftOut = LeftOut()
     reference: str | None = None
     answers: Mapping[str, float] = field(default_factory=dict)
+    labels_due: bool = False
     is_rolling_out: bool = False
 
     def __str__(self) -> str:

@@ -18,7 +18,6 @@ from promotion.gates.evidence import Interval
 from promotion.monitoring.observe.counting import Answerer, Count, CountingPlan, Tally, parse_moment
 from promotion.monitoring.observe.engines import COUNTERS, CountingEngine
 from promotion.monitoring.observe.figures import (
-    Labelled,
     drifts,
     labelled_period,
     performance,
@@ -216,7 +215,7 @@ def _observation(seen: _Seen, answerer: Answerer, tally: Tally) -> Observation:
     is_seen = known.production is not None and seen.shares.get(Answerer("champion", *known.production), 0.0) > 0
     reference = known.references.get(version)
     promoted = known.metrics.get(version) or (reference.metrics if reference else {})
-    labelled = labelled_period(tally, seen.watch.window, names)
+    labelled = labelled_period(tally, seen.watch.window, names, policy.minimum_labels)
     held_out = reference.labels if reference else {}
     metrics, concept = performance(labelled, names, promoted, held_out, policy.minimum_labels)
     return Observation(
@@ -243,7 +242,8 @@ def _observation(seen: _Seen, answerer: Answerer, tally: Tally) -> Observation:
         quality=qualities(tally, plan, reference, policy.minimum_rows),
         service=seen.service,
         slices=trend(tally, plan, labelled, names, seen.asked),
-        lately=_lately(seen, answerer, labelled, metrics),
+        lately=_lately(seen, answerer, tally, metrics),
+        labels_due=_labels_due(seen),
         arrivals=_arrivals(seen.count, answerer.role),
         left_out=seen.left_out,
         reference=str(reference.source) if reference else None,
@@ -256,21 +256,30 @@ def _answers(seen: _Seen) -> dict[str, float]:
     return {f"{answerer.model} v{answerer.version}": share for answerer, share in ranked if share}
 
 
-def _lately(
-    seen: _Seen, answerer: Answerer, labelled: Labelled | None, metrics: Mapping[str, Reading]
-) -> dict[str, Lately]:
+def _lately(seen: _Seen, answerer: Answerer, tally: Tally, metrics: Mapping[str, Reading]) -> dict[str, Lately]:
     """The newest windows of the version in Production; nothing of any other, which nobody can take back."""
     watch, live_since = seen.watch, seen.known.live_since
     version = (answerer.model, answerer.version)
     if answerer.role != "champion" or version != seen.known.production or live_since is None:
         return {}
-    accuracy = metrics.get("accuracy")
+    accuracy, policy = metrics.get("accuracy"), watch.policy
+    # As many windows as are looked at, however long it takes to fill them.
+    labels = policy.sustained.of * policy.sustained.minimum_labels
+    found = labelled_period(tally, watch.window, watch.contract.classes, labels) if accuracy else None
     return {
-        **({"accuracy": accuracy_lately(labelled, accuracy, watch.policy, live_since)} if accuracy else {}),
+        **({"accuracy": accuracy_lately(found, accuracy, policy, live_since)} if accuracy else {}),
         **service_lately(
             watch.prometheus, Served(watch.config.family, *version), watch.policy, live_since, watch.until
         ),
     }
+
+
+def _labels_due(seen: _Seen) -> bool:
+    """Whether labels of the version in Production should have arrived by now: it serves longer than they take."""
+    watch, live_since = seen.watch, seen.known.live_since
+    if watch.labels is None or live_since is None:
+        return False
+    return watch.until - live_since > watch.window + watch.policy.label_delay
 
 
 def _arrivals(count: Count, role: str) -> Sequence[Arrival]:

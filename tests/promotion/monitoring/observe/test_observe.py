@@ -26,6 +26,7 @@ from promotion.config.policy import Monitoring
 from promotion.errors import ArtifactRefused, DataError, UsageError
 from promotion.monitoring.observe.observation import Observation
 from promotion.monitoring.observe.observe import observe
+from promotion.monitoring.rollback_trigger import triggers
 from promotion.monitoring.thresholds import judge
 
 HOUR = timedelta(hours=1)
@@ -296,3 +297,56 @@ def test_few_rows_are_looked_at_further_back(tmp_path: Path) -> None:
     log = write_log(tmp_path / "log.jsonl", [stable, canary])
 
     assert 2 == observe(a_watch(log), known())[0].version
+
+
+def test_a_trickle_of_early_labels_does_not_hide_the_days_that_are_labelled(tmp_path: Path, export: Path) -> None:
+    """Three labels of today, all of the days until the day before yesterday: these are judged, and as well covered."""
+    labelled = Traffic(1000, since=NOON - 4 * DAY, until=NOON - 2 * DAY, accuracy=0.8, seed=2)
+    fresh = Traffic(1000, since=NOON - 2 * DAY, seed=3)
+    early = Traffic(0)
+    log = write_log(tmp_path / "log.jsonl", [labelled, fresh])
+    early.labels = fresh.labels[-3:]
+    (seen,) = observe(a_watch(log, write_labels(tmp_path / "labels.csv", [labelled, early])), known(export))
+
+    assert seen.labelled_until is not None
+    assert NOON - 2 * DAY - HOUR < seen.labelled_until < NOON - 2 * DAY + HOUR
+    assert pytest.approx(1.0, abs=0.05) == seen.coverage
+    assert "critical" == loud(seen)["accuracy"]
+
+
+def test_a_small_family_is_judged_over_a_longer_stretch(tmp_path: Path, export: Path) -> None:
+    """Sixty rows a day: a hundred labels take two days, three windows of two hundred eight; both find the drop."""
+    traffic = Traffic(480, since=NOON - 8 * DAY, accuracy=0.6)
+    log, labels = write_log(tmp_path / "log.jsonl", [traffic]), write_labels(tmp_path / "labels.csv", [traffic])
+    (seen,) = observe(a_watch(log, labels), known(export, live_since=NOON - 30 * DAY))
+    (trigger,) = (it for it in triggers(seen, Monitoring()) if it.key == "accuracy")
+
+    assert 100 == seen.labelled
+    assert "critical" == loud(seen)["accuracy"]
+    assert [80, 200, 200] == [it.rows for it in trigger.stretches]
+    assert trigger.fires
+
+
+@pytest.mark.parametrize(
+    ("since", "labels", "expected"),
+    [
+        (30, 0, "no label in 8 days"),
+        (30, 20, "not enough data, 20 labelled rows, 100 needed"),
+        (30, 1000, None),
+        (7, 0, None),  # they may still come
+    ],
+)
+def test_a_version_that_nobody_can_judge_is_a_finding(
+    tmp_path: Path, export: Path, since: int, labels: int, expected: str | None
+) -> None:
+    """Once labels are due: there is a file of them, and the version serves for longer than they take."""
+    traffic = Traffic(1000)
+    some = Traffic(0)
+    some.labels = traffic.labels[:labels]
+    log = write_log(tmp_path / "log.jsonl", [traffic])
+    file = write_labels(tmp_path / "labels.csv", [some])
+    (seen,) = observe(a_watch(log, file), known(export, live_since=NOON - since * DAY))
+    found = [it for it in judge(seen, Monitoring()) if it.key == "labels"]
+
+    assert ([] if expected is None else ["warning"]) == [it.level for it in found]
+    assert expected is None or expected in found[0].text
