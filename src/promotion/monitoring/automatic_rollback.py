@@ -14,7 +14,7 @@ from promotion.journal.journal import Journal
 from promotion.journal.monitoring import ACTOR, CLUSTER
 from promotion.journal.records import Entry
 from promotion.monitoring.observe.observation import Observation
-from promotion.monitoring.rollback_trigger import PREFIX, Trigger, triggers
+from promotion.monitoring.rollback_trigger import PREFIX, WARNED, Trigger, triggers
 from promotion.monitoring.thresholds import Finding
 from promotion.rollbacks import target_beyond_doubt
 from promotion.service import Mover, PromotionPlan, PromotionService
@@ -76,7 +76,13 @@ class WayBack:
     def __post_init__(self) -> None:
         self.policy = self.config.monitoring_policy
 
-    def consider(self, observations: Sequence[Observation], *, dry_run: bool = False) -> Returned:
+    def consider(
+        self,
+        observations: Sequence[Observation],
+        *,
+        dry_run: bool = False,
+        warn: Callable[[Sequence[Finding]], None] = lambda _findings: None,
+    ) -> Returned:
         """Take the version in Production back if a trigger says so; else finish what an earlier run began.
 
         Nothing moves unless the family's file says `action: rollback`; nor where every version that served before is
@@ -86,6 +92,7 @@ class WayBack:
         Args:
             observations: Of one run; that of the version in Production counts.
             dry_run: Only say what would be done.
+            warn: Tells people what the version goes for, before it does.
         """
         observation = next((it for it in observations if it.lately), None)
         found = triggers(observation, self.policy) if observation else []
@@ -98,6 +105,7 @@ class WayBack:
             return Returned(found, outcome=outcome, findings=_findings(fired, outcome))
         if dry_run:
             return Returned(found, outcome=f"{self._would(observation)}: {reason}")
+        warn(_findings(fired, f"{observation} goes now, if one that served before passes its checks", WARNED))
         return self._take_back(observation, found, reason)
 
     def _take_back(self, observation: Observation, found: Sequence[Trigger], reason: str) -> Returned:
@@ -173,11 +181,11 @@ def _is(entry: Entry | None, observation: Observation) -> bool:
     return entry is not None and (entry.model, entry.number) == (observation.model, observation.version)
 
 
-def _findings(fired: Sequence[Trigger], outcome: str) -> list[Finding]:
+def _findings(fired: Sequence[Trigger], outcome: str, prefix: str = PREFIX) -> list[Finding]:
     """One for each trigger: it is over when this trigger is."""
     return [
         Finding(
-            key=PREFIX + trigger.key,
+            key=prefix + trigger.key,
             level="critical",
             metric=trigger.key,
             value=trigger.stretches[-1].value,

@@ -14,6 +14,8 @@ from promotion.monitoring.thresholds import doubt, is_sure
 
 PREFIX = "rollback:"
 """Of the keys of findings about the way back, before the trigger's own key."""
+WARNED = "trigger:"
+"""The same of what people are told before a version goes."""
 _CLOSE = 1e-9
 """Of two figures that are the same to everybody but a computer: 0.90 - 0.80 is 0.09999999999999998."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ from promotion.config.settings import Settings
 from promotion.export.folder import MANIFEST
 from promotion.journal.journal import Journal
 from promotion.journal.monitoring import alert_history, newest_runs
-from promotion.monitoring.alerts.records import Told
+from promotion.monitoring.alerts.records import Delivery, Told
 from promotion.monitoring.automatic_rollback import Returned, WayBack
 from promotion.monitoring.observe.engines import CountingEngine
 from promotion.monitoring.observe.forecasts import observe_forecasts
@@ -153,7 +153,15 @@ def run_monitor(
     )
     observations = observe_forecasts(watch, known) if config.is_forecast else observe(watch, known)
     findings = [judge(observation, policy) for observation in observations]
-    returned = way_back.consider(observations, dry_run=options.dry_run) if way_back else Returned()
+    warned: list[Finding] = []
+    deliveries: list[Delivery] = []
+
+    def warn(found: Sequence[Finding]) -> None:
+        if tell is not None and observations[0].serves and observations[0].lately:
+            warned.extend(found)
+            deliveries.extend(tell([*found, *findings[0]], observations[0]).deliveries)
+
+    returned = way_back.consider(observations, dry_run=options.dry_run, warn=warn) if way_back else Returned()
     if observations:
         findings[0] = [*returned.findings, *findings[0]]
     if options.dry_run:
@@ -167,7 +175,9 @@ def run_monitor(
     runs = newest_runs(journal, config.family, EARLIER)
     alerts = alert_history(journal, config.family, watch.until - ALERTS_SHOWN)
     write_monitoring_page(path, config, judged, runs, alerts, at=watch.until)
-    told = tell(findings[0], observations[0]) if serves and tell is not None else None
+    told = tell([*warned, *findings[0]], observations[0]) if serves and tell is not None else None
+    if told is not None:
+        told = replace(told, deliveries=[*deliveries, *told.deliveries])
     return RunOutcome(observations, findings, path, told, returned)
 
 

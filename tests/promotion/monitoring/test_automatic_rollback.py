@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -326,3 +326,21 @@ def test_where_everything_is_in_doubt_a_person_decides(make: Make) -> None:
     assert "could NOT be taken back: tiny-linear v2 is passed over: critical incident" in done.findings[0].text
     assert "wrong for children: a person decides" in done.findings[0].text
     assert "nobody to go back to; tiny-linear v2" in scene.consider(slow(), dry_run=True).outcome
+
+
+def test_people_are_told_before_the_version_goes(make: Make, team: Receiver) -> None:
+    """What it goes for is critical first; the rollback comes after it, in the order in which things happened."""
+    scene = make(monitoring={"routing": {"critical": ["slack"], "warning": ["slack"], "info": []}})
+    alerter, served = Alerter(scene.service.journal, scene.config), []
+
+    def warn(findings: Sequence[Finding]) -> None:
+        served.append(scene.production())
+        alerter.tell(findings, slow())
+
+    done = scene.consider(slow(), warn=warn)
+
+    assert (["tiny-linear v3"], "tiny-linear v2", []) == (served, done.version, list(done.findings))
+    first, second = (str(message["title"]) for message in team.got[:2])
+    assert first.startswith("[CRITICAL] tiny-linear v3: latency p95 beyond 500 ms")
+    assert "tiny-linear v2" in second
+    assert "tiny-linear v3 goes now, if one that served before passes its checks" in str(team.got[0])

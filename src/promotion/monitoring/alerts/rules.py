@@ -9,7 +9,7 @@ from promotion.config.policy import Monitoring
 from promotion.journal.monitoring import AlertBook
 from promotion.journal.records import Alert, AlertState
 from promotion.monitoring.alerts.messages import Kind, Level, measure_text
-from promotion.monitoring.rollback_trigger import PREFIX
+from promotion.monitoring.rollback_trigger import PREFIX, WARNED
 from promotion.monitoring.thresholds import UNJUDGED
 
 if TYPE_CHECKING:
@@ -132,7 +132,12 @@ def _measured(observation: Observation) -> set[str]:
         *(["latency"] if service.latency_p95_ms is not None else []),
         *(["error_rate"] if service.error_rate is not None else []),
         *(["metrics"] if service.source == "prometheus" else []),
-        *(f"{PREFIX}{name}" for name, it in observation.lately.items() if any(one.enough for one in it.stretches)),
+        *(
+            f"{prefix}{name}"
+            for name, it in observation.lately.items()
+            if any(one.enough for one in it.stretches)
+            for prefix in (PREFIX, WARNED)
+        ),
         *([UNJUDGED] if observation.labels_due else []),
         *(["stage"] if observation.is_production is not None else []),
     }
