@@ -42,6 +42,6 @@ def rollback_problem(observation: Observation, policy: Monitoring) -> str:
 
 
 def labelled_rows(observation: Observation, rows: int) -> str:
-    """So many rows, and which share of all they are, in words."""
-    share = "" if observation.coverage is None else f" ({observation.coverage:.1%} of all)"
+    """So many rows, and which share of all they are where they are not all, in words."""
+    share = "" if observation.coverage in {None, 1.0} else f" ({observation.coverage:.1%} of all)"
     return f"{rows:,} labelled rows{share}"

@@ -60,7 +60,7 @@ class Trigger:
             f"{_SPELLING[self.key].format(it.value)} of {it.rows:,}" if it.enough or is_bad else f"too few, {it.rows:,}"
             for it, is_bad in zip(self.stretches, self.bad, strict=True)
         )
-        labels = "" if self.coverage is None else f", {self.coverage:.1%} of the rows have a label"
+        labels = "" if self.coverage in {None, 1.0} else f", {self.coverage:.1%} of the rows have a label"
         promoted = "" if self.reference is None else f" ({self.reference:.3f} at promotion{labels})"
         since, until = self.stretches[0].since, self.stretches[-1].until
         return (
