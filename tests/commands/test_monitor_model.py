@@ -18,7 +18,7 @@ import yaml
 from click.testing import CliRunner, Result
 from sqlalchemy import select
 from tests.promotion.factories import a_journal, a_version, promote
-from tests.promotion.monitoring.logs import MODEL, NOON, Traffic, churn, write_export, write_labels, write_log
+from tests.promotion.monitoring.logs import DAY, MODEL, NOON, Traffic, churn, write_export, write_labels, write_log
 from tests.promotion.monitoring.receivers import receiving
 
 from promotion.config.settings import REPOSITORY
@@ -132,6 +132,21 @@ def test_too_few_rows_are_not_enough_data(watched: Path, monitor: Monitor) -> No
     assert "… not enough data, 10 labelled rows, 100 needed: accuracy, precision, recall, f1, roc_auc" in result.stdout
     assert "as at promotion" not in result.stdout
     assert kept(watched)[0].level is None
+
+
+def test_a_rehearsal_says_what_would_have_been_told_and_keeps_nothing(watched: Path, monitor: Monitor) -> None:
+    """Two good days and two bad ones, looked at twice a day; the same as data."""
+    good = Traffic(1000, since=NOON - 4 * DAY, until=NOON - 2 * DAY)
+    bad = Traffic(1000, since=NOON - 2 * DAY, accuracy=0.6, seed=2)
+    log, labels = write_log(watched / "log.jsonl", [good, bad]), write_labels(watched / "labels.csv", [good, bad])
+    arguments = ["--replay", str(log), "--labels", str(labels), "--interval", "43200"]
+    result, document = monitor(*arguments), json.loads(monitor(*arguments, "--json").stdout)
+
+    assert 0 == result.exit_code, result.output
+    assert f"told      critical  {MODEL} v2: accuracy" in result.stdout
+    assert "critical" in {act["level"] for act in document["acts"]}
+    assert [] == kept(watched)
+    assert not (watched / "reports").exists()
 
 
 def test_a_dry_run_leaves_nothing_behind(watched: Path, monitor: Monitor) -> None:

@@ -57,6 +57,11 @@ def _window(_ctx: click.Context, _parameter: click.Parameter, text: str | None) 
     help=f"The prediction log: a .jsonl file, a folder, or a URL such as s3://bucket/folder; also {SOURCE}.",
 )
 @click.option(
+    "--replay",
+    metavar="SOURCE",
+    help="Only rehearse on this log of the past: say what would have been told and done, and when.",
+)
+@click.option(
     "--export",
     "exports",
     multiple=True,
@@ -76,6 +81,7 @@ def monitor_command(
     window: Any,
     labels: Path | None,
     source: str | None,
+    replay: str | None,
     exports: tuple[Path, ...],
     engine: Any,
     once: bool,
@@ -107,7 +113,7 @@ def monitor_command(
 
     if once and interval is not None:
         raise UsageError("--once and --interval exclude each other")
-    if source is None:
+    if (source := replay or source) is None:
         raise UsageError(f"no prediction log: name it with --log or {SOURCE}")
     options = Options(
         source=source,
@@ -118,6 +124,9 @@ def monitor_command(
         engine=engine,
         dry_run=dry_run,
     )
+    if replay is not None:
+        _rehearse(settings, journal, config, options, interval, as_json=as_json)
+        return
     if interval is None:
         outcome = _look(settings, journal, config, options)
         _say(outcome, as_json=as_json)
@@ -172,6 +181,29 @@ def _look(settings: Settings, journal: Journal, config: FamilyConfig, options: O
 
     way_back = WayBack(journal, config, promotions, deployer, announcer(journal, {config.family: config}))
     return run_monitor(settings, journal, config, options, Alerter(journal, config).tell, way_back)
+
+
+def _rehearse(
+    settings: Settings, journal: Journal, config: FamilyConfig, options: Options, interval: int | None, *, as_json: bool
+) -> None:
+    from datetime import timedelta
+
+    from promotion.monitoring.replay import replay
+    from promotion.monitoring.run import open_watch
+
+    if config.is_forecast:
+        raise UsageError(f"{config.family}: forecasts are not rehearsed; set PROMOTION_CLOCK to a day after the sales")
+    watch, known = open_watch(settings, journal, config, options)
+    history = journal.history(config.family) if journal.exists else []
+    found = list(replay(watch, known, history, None if interval is None else timedelta(seconds=interval)))
+    if as_json:
+        echo_json({"exit_code": 0, "acts": [it.as_json() for it in found]})
+        return
+    for it in found:
+        heard = ", ".join(it.channels) or "nobody"
+        echo(f"{it.at:%Y-%m-%d %H:%M}  {it.act:8}  {it.level or '':8}  {it.version}: {it.text} (to {heard})")
+    if not found:
+        echo("✅ nobody would have been told, and nothing taken back")
 
 
 def _watch(interval: int, look: Any) -> None:

@@ -18,7 +18,7 @@ from promotion.monitoring.automatic_rollback import Returned, WayBack
 from promotion.monitoring.observe.engines import CountingEngine
 from promotion.monitoring.observe.forecasts import observe_forecasts
 from promotion.monitoring.observe.observation import Observation
-from promotion.monitoring.observe.observe import Watch, observe
+from promotion.monitoring.observe.observe import KnownVersion, Watch, observe
 from promotion.monitoring.observe.reference import read_reference
 from promotion.monitoring.report.history import known_versions, record_run
 from promotion.monitoring.report.page import EARLIER, write_monitoring_page
@@ -109,6 +109,29 @@ def page_path(settings: Settings, family: str) -> Path:
     return settings.home / "reports" / "monitoring" / f"{family}.html"
 
 
+def open_watch(
+    settings: Settings, journal: Journal, config: FamilyConfig, options: Options
+) -> tuple[Watch, KnownVersion]:
+    """What to look at, and what is known beside it; see `run_monitor`."""
+    folders = options.exports or [
+        folder for folder in [default_export(settings, config.family)] if (folder / MANIFEST).is_file()
+    ]
+    received = None if config.has_contract else watched_contract(config, settings.home, folders)
+    classes = config.classes if received is None else list(received.classes)
+    known = known_versions(journal, config.family, [read_reference(folder, classes) for folder in folders])
+    watch = Watch(
+        config=config,
+        source=options.source,
+        until=journal.now(),
+        window=options.window or config.monitoring_policy.window,
+        labels=options.labels,
+        engine=options.engine,
+        prometheus=options.prometheus,
+        received=received,
+    )
+    return watch, known
+
+
 def run_monitor(
     settings: Settings,
     journal: Journal,
@@ -135,22 +158,7 @@ def run_monitor(
         JournalError: The journal cannot be read or written.
     """
     policy = config.monitoring_policy
-    folders = options.exports or [
-        folder for folder in [default_export(settings, config.family)] if (folder / MANIFEST).is_file()
-    ]
-    received = None if config.has_contract else watched_contract(config, settings.home, folders)
-    classes = config.classes if received is None else list(received.classes)
-    known = known_versions(journal, config.family, [read_reference(folder, classes) for folder in folders])
-    watch = Watch(
-        config=config,
-        source=options.source,
-        until=journal.now(),
-        window=options.window or policy.window,
-        labels=options.labels,
-        engine=options.engine,
-        prometheus=options.prometheus,
-        received=received,
-    )
+    watch, known = open_watch(settings, journal, config, options)
     observations = observe_forecasts(watch, known) if config.is_forecast else observe(watch, known)
     findings = [judge(observation, policy) for observation in observations]
     warned: list[Finding] = []

@@ -1,0 +1,138 @@
+"""Rehearse a family's bounds on its own past: what would have been told and done, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from promotion.errors import UsageError
+from promotion.journal.records import Event
+from promotion.monitoring.observe.counting import CountingPlan, parse_moment
+from promotion.monitoring.observe.engines import COUNTERS
+from promotion.monitoring.observe.observation import Observation
+from promotion.monitoring.observe.observe import KnownVersion, VersionKey, Watch, observe
+from promotion.monitoring.rollback_trigger import triggers
+from promotion.monitoring.thresholds import LEVELS, LevelName, judge
+from promotion.registry.stages import Stage
+
+LOOKS = 400
+"""As many as a rehearsal makes at most, where nobody says how often to look."""
+_LONG_AGO = datetime.fromisoformat("1970-01-02T00:00:00+00:00")
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedAct:
+    """What the monitor would have done at one look.
+
+    Attributes:
+        at: When, UTC.
+        act: `told`, `over`, or `rollback`: the version taken back, or with `alert-only` a person asked to.
+        version: Of which version.
+        level: Of what was told; None of what is over.
+        channels: Who would have heard.
+        text: Why.
+    """
+
+    at: datetime
+    act: Literal["told", "over", "rollback"]
+    version: str
+    level: LevelName | None
+    channels: Sequence[str]
+    text: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data."""
+        fields = {name: getattr(self, name) for name in ("act", "version", "level", "text")}
+        return {"at": self.at.isoformat(), **fields, "channels": list(self.channels)}
+
+
+def replay(
+    watch: Watch, known: KnownVersion, history: Sequence[Event], every: timedelta | None = None
+) -> Iterator[ReplayedAct]:
+    """Look at the whole log as if it were then, again and again.
+
+    A label counts from its row's time on: when it arrived is not in the file. What is in Production is what the journal
+    says of that time; before it knew anything, what answered at the look before.
+
+    Args:
+        watch: What to look at; its end is not.
+        known: What is known of the versions.
+        history: The family's events.
+        every: Between two looks; otherwise a 24th of the window, or longer for at most `LOOKS` of them.
+
+    Raises:
+        UsageError: There is no log, or no row in it.
+    """
+    first, last = _span(watch)
+    step = every or max(watch.window / 24, (last - first) / LOOKS)
+    levels: dict[tuple[str, str], LevelName] = {}
+    gone: set[str] = set()
+    served: tuple[VersionKey, datetime] | None = None
+    at = first + step
+    while at < last + step:
+        production = _in_production(history, at) or served
+        version, since = production or (None, None)
+        before = served[0] if served else None
+        then = replace(known, production=version, live_since=since, last_served=before, is_recorded=bool(history))
+        for seen in observe(replace(watch, until=at), then):
+            if seen.serves:
+                yield from _told(seen, watch, levels)
+                if served is None or served[0] != (seen.model, seen.version):
+                    served = (seen.model, seen.version), max(at - step, first)
+            yield from _rolled_back(seen, watch, gone)
+        at += step
+
+
+def _span(watch: Watch) -> tuple[datetime, datetime]:
+    plan = CountingPlan(
+        family=watch.config.family,
+        features=watch.contract.columns,
+        references={},
+        classes=len(watch.contract.classes),
+        since=_LONG_AGO,
+        until=watch.until,
+        earliest=_LONG_AGO,
+        slices=1,
+    )
+    tallies = COUNTERS[watch.engine](watch.source, _LONG_AGO, plan).answerers.values()
+    times = [(tally.first, tally.last) for tally in tallies if tally.first is not None and tally.last is not None]
+    if not times:
+        raise UsageError(f"{watch.source}: no row of {watch.config.family!r} to rehearse on")
+    return parse_moment(min(first for first, _ in times)), parse_moment(max(last for _, last in times))
+
+
+def _in_production(history: Sequence[Event], at: datetime) -> tuple[VersionKey, datetime] | None:
+    """The version that was there at a time, and since when."""
+    arrivals = [it for it in history if it.is_move and it.to_stage is Stage.PRODUCTION and it.at <= at]
+    newest = max(arrivals, key=lambda it: (it.at, it.sequence), default=None)
+    return None if newest is None else ((newest.model, newest.number), newest.at)
+
+
+def _told(seen: Observation, watch: Watch, levels: dict[tuple[str, str], LevelName]) -> Iterator[ReplayedAct]:
+    """What is new or worse, and what is over; what cannot be told changes nothing."""
+    version, routing = str(seen), watch.policy.routing
+    findings = judge(seen, watch.policy)
+    for finding in findings:
+        before = levels.get((version, finding.key))
+        if finding.level is None:
+            continue
+        levels[version, finding.key] = finding.level
+        if before is None or LEVELS.index(finding.level) < LEVELS.index(before):
+            yield ReplayedAct(seen.until, "told", version, finding.level, getattr(routing, finding.level), finding.text)
+    present = {finding.key for finding in findings}
+    for owner, key in [it for it in levels if it[0] != version or it[1] not in present]:
+        level = levels.pop((owner, key))
+        text = f"{key} is well again" if owner == version else f"{key} ended: {version} answers now"
+        yield ReplayedAct(seen.until, "over", owner, None, getattr(routing, level), text)
+
+
+def _rolled_back(seen: Observation, watch: Watch, gone: set[str]) -> Iterator[ReplayedAct]:
+    """That a version goes, once: in the log it goes on answering."""
+    fired = [trigger.text for trigger in triggers(seen, watch.policy) if trigger.fires]
+    if fired and str(seen) not in gone:
+        gone.add(str(seen))
+        did = {"rollback": "taken back", "alert-only": "a person is asked to take it back"}[watch.policy.action]
+        text = f"{did}: {'; '.join(fired)}"
+        yield ReplayedAct(seen.until, "rollback", str(seen), "critical", watch.policy.routing.critical, text)
