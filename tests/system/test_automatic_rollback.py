@@ -40,6 +40,7 @@ OLDEST = 100
 RULES = {
     "action": "rollback",
     "rollback": {"accuracy_drop": 0.10, "error_rate": 0.05, "latency_ms": 500},
+    "label_coverage": 0.5,
     "minimum_rows": 25,
     "minimum_labels": 25,
     "sustained": {"window": f"{WINDOW}s", "of": 3, "needed": 2, "minimum_labels": 25},
