@@ -7,8 +7,7 @@ RUN python -m venv /opt/serving \
         -r /tmp/requirements-serving.txt -r /tmp/requirements-model.txt \
     && /opt/serving/bin/pip uninstall --yes --quiet pip setuptools \
     && mkdir /predictions
-COPY src/promotion/__init__.py /app/promotion/__init__.py
-COPY src/promotion/serving /app/promotion/serving
+COPY src/promotion /app/promotion
 # Compiled now: at run time the file system is read-only.
 RUN /opt/serving/bin/python -m compileall -q /app
 

@@ -16,7 +16,8 @@ from promotion.errors import GateRefused, NothingToDo, UsageError
 from promotion.journal.records import Registration
 from promotion.registry.stages import Stage
 from promotion.service import Mover
-from promotion.signing.ssh import APPROVAL, sign
+from promotion.signing.ssh import sign
+from promotion.signing.sshsig import APPROVAL
 
 MODEL = "tiny-linear"
 APPROVALS: dict[str, Any] = {"roles": ["science", "devops"], "approvers": {"devops": ["dora"]}}

@@ -16,7 +16,7 @@ from promotion.data.files import write_whole
 from promotion.errors import SigningFailed, UsageError
 from promotion.signing.keys import key_folder
 from promotion.signing.signers import Signer, fingerprint, matches, public_key, read_signers
-from promotion.signing.ssh import APPROVAL
+from promotion.signing.sshsig import APPROVAL
 
 _PLAIN = re.compile(r"[A-Za-z0-9_%+=][A-Za-z0-9._%+=@-]*")
 """Names that are neither a pattern of the list nor a path."""

@@ -24,7 +24,8 @@ from promotion.errors import DataError, JournalLocked, PromotionError, Signature
 from promotion.journal.chain import canonical, moment
 from promotion.journal.journal import Journal
 from promotion.signing.keys import Keys
-from promotion.signing.ssh import CHECKPOINT, find_principals, sign, signers_file, verify
+from promotion.signing.ssh import find_principals, sign, signers_file, verify
+from promotion.signing.sshsig import CHECKPOINT
 
 IDENTITY = "promotion-layer"
 """The name checkpoints are signed under."""

@@ -14,6 +14,8 @@ from promotion.export.folder import MANIFEST, SIGNATURE, Export
 REQUIREMENTS = "requirements-model.txt"
 # What a model needs that was not translated; never MLflow itself.
 _NATIVE = frozenset({"scikit-learn", "skops", "pandas", "scipy"})
+# What the server has in common with the rest: how signatures are checked.
+_SHARED = ("__init__.py", "errors.py", *(f"signing/{name}.py" for name in ("__init__", "keys", "sshsig")))
 _PINNED = re.compile(r"(?P<package>[A-Za-z0-9][\w.-]*)==[\w.!+-]+")
 _MODE = 0o644
 
@@ -22,7 +24,7 @@ def build_context(repository: Path, export: Export) -> bytes:
     """Everything `docker build -` reads.
 
     Args:
-        repository: Holds `Dockerfile`, `requirements-serving.txt` and the server, `src/promotion/serving`.
+        repository: Holds `Dockerfile`, `requirements-serving.txt`, the server and what it shares.
         export: The model.
 
     Returns:
@@ -45,7 +47,7 @@ def _files(repository: Path, export: Export) -> Iterator[tuple[str, bytes]]:
         yield name, (repository / name).read_bytes()
     yield REQUIREMENTS, _model_requirements(export).encode()
     package = repository / "src" / "promotion"
-    for path in (package / "__init__.py", *sorted((package / "serving").rglob("*"))):
+    for path in (*(package / name for name in _SHARED), *sorted((package / "serving").rglob("*"))):
         if path.is_file() and "__pycache__" not in path.parts:
             yield path.relative_to(repository).as_posix(), path.read_bytes()
     for name in sorted([*export.manifest.files, MANIFEST, SIGNATURE]):

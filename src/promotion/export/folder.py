@@ -16,7 +16,8 @@ from promotion.artifacts.signature import differing_files
 from promotion.data.files import file_sha256
 from promotion.errors import ArtifactRefused, ArtifactTampered, SignatureRefused, UsageError
 from promotion.signing.keys import Keys
-from promotion.signing.ssh import EXPORT, sign, signers_file, verify
+from promotion.signing.ssh import sign, signers_file, verify
+from promotion.signing.sshsig import EXPORT
 
 ServingEngine = Literal["onnx", "native"]
 """What answers: an ONNX graph, or the registered files themselves."""

@@ -109,6 +109,8 @@ def serve(answering: ModelEndpoint, listener: socket.socket) -> None:
     gc.freeze()
     manifest = answering.scorer.champion.manifest
     host, port = listener.getsockname()[:2]
+    if answering.settings.trusted is None:
+        LOGGER.warning("TRUSTED_KEYS is not set: nothing shows that what is served is what was promoted")
     LOGGER.info("serving %s %d (%s) on http://%s:%d", manifest.model, manifest.version, manifest.engine, host, port)
     server.run(sockets=[listener])
 

@@ -54,17 +54,17 @@ class Scorer:
         settings: Folders, split and log.
 
     Raises:
-        ExportRefused: A folder is not what its manifest says.
+        ExportRefused: A folder is not what its manifest says, or not signed by a trusted key.
         ConfigurationError: The two versions cannot be compared, or the log cannot be written.
     """
 
     def __init__(self, settings: ServerSettings) -> None:
-        self.champion = open_model(read_export(settings.model), "champion")
+        self.champion = open_model(read_export(settings.model, settings.trusted), "champion")
         self.challenger: Model | None = None
         self._percent = settings.challenger_percent
         if settings.challenger is not None:
             role: Role = "shadow" if self._percent is None else "challenger"
-            self.challenger = open_model(read_export(settings.challenger), role)
+            self.challenger = open_model(read_export(settings.challenger, settings.trusted), role)
             check_alike(self.champion, self.challenger)
         self.models = [model for model in (self.champion, self.challenger) if model is not None]
         self.metrics = Metrics(self.models)

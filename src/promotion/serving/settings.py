@@ -59,6 +59,7 @@ class ServerSettings(_Variables):
 
     Attributes:
         model: Exported folder.
+        trusted: Folder of the public keys of which one must have signed what is served; None: no signature is checked.
         host: Address to listen on.
         port: Port to listen on; 0 lets the system choose.
         api_key: What prediction requests must present; None lets everybody in.
@@ -74,6 +75,7 @@ class ServerSettings(_Variables):
     """
 
     model: Path = Field(Path("/model"), alias="MODEL_DIR")
+    trusted: Path | None = Field(None, alias="TRUSTED_KEYS")
     host: str = Field("0.0.0.0", alias="HOST")  # noqa: S104  # a container is reached from outside it
     port: int = _whole("PORT", 8080, 0, 65535)
     api_key: str | None = Field(None, alias="API_KEY")

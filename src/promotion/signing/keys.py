@@ -79,13 +79,26 @@ class Keys:
         Raises:
             SigningFailed: The folder is missing or empty, or a file in it is no EC public key.
         """
-        if self.trusted_folder is None:
-            if not self.given and not self.private_key.exists():
-                return {}
-            keys = [public_key_of(self.signing_key())]
-        else:
-            keys = [_read_public_key(path) for path in _trusted_files(self.trusted_folder)]
-        return {key_id(pem): pem for pem in map(_pem, keys)}
+        if self.trusted_folder is not None:
+            return trusted_keys(self.trusted_folder, "PROMOTION_TRUSTED_KEYS")
+        if not self.given and not self.private_key.exists():
+            return {}
+        pem = _pem(public_key_of(self.signing_key()))
+        return {key_id(pem): pem}
+
+
+def trusted_keys(folder: Path, variable: str) -> Mapping[str, bytes]:
+    """The public keys in a folder, one a file (`*.pem`, `*.pub`): key id to PEM text.
+
+    Args:
+        folder: Holds them.
+        variable: The environment variable that named it.
+
+    Raises:
+        SigningFailed: The folder is missing or empty, or a file in it is no EC public key.
+    """
+    pems = [_pem(_read_public_key(path)) for path in _trusted_files(folder, variable)]
+    return {key_id(pem): pem for pem in pems}
 
 
 def key_id(pem: bytes) -> str:
@@ -187,13 +200,13 @@ def _require_private(path: Path) -> None:
         )
 
 
-def _trusted_files(folder: Path) -> list[Path]:
+def _trusted_files(folder: Path, variable: str) -> list[Path]:
     try:
         files = sorted(path for path in folder.iterdir() if path.suffix in _TRUSTED_SUFFIXES)
     except OSError as error:
-        raise SigningFailed(f"PROMOTION_TRUSTED_KEYS: {folder}: {error.strerror}: expected a folder") from error
+        raise SigningFailed(f"{variable}: {folder}: {error.strerror}: expected a folder") from error
     if not files:
-        raise SigningFailed(f"PROMOTION_TRUSTED_KEYS: {folder}: no *.pem or *.pub file in it: no signature is believed")
+        raise SigningFailed(f"{variable}: {folder}: no *.pem or *.pub file in it: no signature is believed")
     return files
 
 

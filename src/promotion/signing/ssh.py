@@ -25,13 +25,6 @@ from promotion.signing.sshsig import Signature, armoured, sign_with, wire
 if TYPE_CHECKING:
     from promotion.signing.sshsig import PrivateKey
 
-APPROVAL = "promotion-approval"
-"""Namespace of approvals: a signature made for one namespace is worth nothing in another."""
-CHECKPOINT = "promotion-checkpoint"
-"""Namespace of the journal's exported checkpoints."""
-EXPORT = "promotion-export"
-"""Namespace of the manifests of exported models."""
-
 
 def allowed_signers(settings: Settings) -> Path:
     """Who may sign what, in OpenSSH's format (`man ssh-keygen`, ALLOWED SIGNERS).

@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 from promotion.errors import SignatureRefused
 
@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.serialization import SSHPublicKeyTypes
 
     PrivateKey = EllipticCurvePrivateKey | Ed25519PrivateKey | RSAPrivateKey
+
+APPROVAL = "promotion-approval"
+"""Namespace of approvals: a signature made for one namespace is worth nothing in another."""
+CHECKPOINT = "promotion-checkpoint"
+"""Namespace of the journal's exported checkpoints."""
+EXPORT = "promotion-export"
+"""Namespace of the manifests of exported models."""
 
 _MAGIC = b"SSHSIG"
 _VERSION = 1
@@ -143,6 +150,13 @@ def wire(key: SSHPublicKeyTypes) -> bytes:
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     return base64.b64decode(key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).split()[1])
+
+
+def wire_form(pem: bytes) -> bytes:
+    """A public key in PEM in SSH's wire format."""
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    return wire(cast("SSHPublicKeyTypes", load_pem_public_key(pem)))
 
 
 def wire_type(key: bytes) -> bytes:

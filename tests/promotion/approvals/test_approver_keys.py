@@ -16,7 +16,8 @@ from promotion.config.family import FamilyConfig, load_configs
 from promotion.config.settings import REPOSITORY
 from promotion.errors import SignatureRefused, SigningFailed, UsageError
 from promotion.signing.signers import fingerprint
-from promotion.signing.ssh import CHECKPOINT, sign, verify
+from promotion.signing.ssh import sign, verify
+from promotion.signing.sshsig import CHECKPOINT
 
 DANA, OLAF = "dana@company.com", "olaf@company.com"
 

@@ -26,7 +26,7 @@ from promotion.audit.checkpoints import (
 from promotion.config.settings import Settings
 from promotion.errors import DataError
 from promotion.signing.keys import Keys, public_pem, ssh_public_key
-from promotion.signing.ssh import CHECKPOINT
+from promotion.signing.sshsig import CHECKPOINT
 
 
 @pytest.fixture

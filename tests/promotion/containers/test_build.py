@@ -49,7 +49,8 @@ def test_the_context_holds_the_server_the_export_and_nothing_else(tmp_path: Path
 
     assert {"Dockerfile", REQUIREMENTS, "src/promotion/serving/__main__.py"} <= set(found)
     rest = {name for name in found if not name.startswith("src/promotion/serving/")}
-    assert {"src/promotion/__init__.py", "Dockerfile", "requirements-serving.txt", REQUIREMENTS} | {
+    shared = {"__init__.py", "errors.py", "signing/__init__.py", "signing/keys.py", "signing/sshsig.py"}
+    assert {"Dockerfile", "requirements-serving.txt", REQUIREMENTS} | {f"src/promotion/{name}" for name in shared} | {
         f"export/{name}" for name in ("manifest.json", "manifest.sig", "schema.json")
     } == rest
     assert [] == [name for name in found if "__pycache__" in name]

@@ -34,9 +34,9 @@ def waiting(reason: str, message: str = "m") -> dict[str, Any]:
     return {"waiting": {"reason": reason, "message": message}}
 
 
-def ended(code: int, reason: str = "Error") -> dict[str, Any]:
+def ended(code: int, reason: str = "Error", said: str = "") -> dict[str, Any]:
     """Last state of a container that ran."""
-    return {"terminated": {"reason": reason, "exitCode": code}}
+    return {"terminated": {"reason": reason, "exitCode": code, "message": said}}
 
 
 CRASHING = waiting("CrashLoopBackOff")
@@ -49,6 +49,11 @@ ALL = dict.fromkeys(("replicas", "updatedReplicas", "availableReplicas"), 2)
         ({"state": CRASHING, "lastState": ended(1), "restartCount": 2}, RolloutVerdict.VERSION),
         ({"state": CRASHING, "lastState": ended(137, "OOMKilled"), "restartCount": 1}, RolloutVerdict.VERSION),
         ({"state": CRASHING, "lastState": ended(2), "restartCount": 2}, RolloutVerdict.INFRASTRUCTURE),
+        ({"state": CRASHING, "lastState": ended(3), "restartCount": 2}, RolloutVerdict.VERSION),
+        (
+            {"state": CRASHING, "lastState": ended(3, said="m: no key in TRUSTED_KEYS"), "restartCount": 2},
+            RolloutVerdict.INFRASTRUCTURE,
+        ),
         ({"state": CRASHING, "lastState": ended(1), "restartCount": 0}, None),
         ({"state": ended(1), "restartCount": 0}, None),
         ({"state": waiting("InvalidImageName")}, RolloutVerdict.INFRASTRUCTURE),

@@ -108,6 +108,22 @@ def test_references_name_what_is_applied(environment: Environment) -> None:
     }
 
 
+@pytest.mark.parametrize("track", TRACKS)
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_every_server_is_given_the_keys_of_the_cluster(environment: Environment, track: Track) -> None:
+    """From a Secret, which the deployer may not write, at the path that the server is told."""
+    docs = rendered(environment, track)
+    pod = docs["Deployment"]["spec"]["template"]["spec"]
+    (mount,) = [item for item in pod["containers"][0]["volumeMounts"] if item["name"] == "trusted-keys"]
+    (volume,) = [item for item in pod["volumes"] if item["name"] == "trusted-keys"]
+    rules = [rule for item in built("cluster") if item["kind"] == "Role" for rule in item["rules"]]
+
+    assert (mount["mountPath"], True) == (docs["ConfigMap"]["data"]["TRUSTED_KEYS"], mount["readOnly"])
+    assert {"secretName": "model-trusted-keys", "optional": True} == volume["secret"]
+    assert rules
+    assert not any("secrets" in rule["resources"] for rule in rules)
+
+
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_a_canary_is_a_second_deployment_and_nothing_of_the_stable_ones(environment: Environment) -> None:
     """It brings what its pods need under the same content, and no second Service, autoscaler or policy."""
@@ -159,7 +175,7 @@ def test_pods_meet_the_restricted_standard_and_end_gracefully() -> None:
     }
     assert pod["terminationGracePeriodSeconds"] >= 5 + int(docs["ConfigMap"]["data"]["SHUTDOWN_SECONDS"])
     written = {Path(docs["ConfigMap"]["data"]["PREDICTION_LOG"]).parent.as_posix(), "/tmp"}  # noqa: S108  # a mount
-    assert written == {mount["mountPath"] for mount in server["volumeMounts"]}
+    assert written == {mount["mountPath"] for mount in server["volumeMounts"] if not mount.get("readOnly")}
     assert "replicas" not in docs["Deployment"]["spec"]
 
 

@@ -22,6 +22,9 @@ from promotion.serving.__main__ import StoppableServer
 from promotion.serving.endpoint import ModelEndpoint
 from promotion.serving.scoring import Scorer
 from promotion.serving.settings import ServerSettings
+from promotion.signing.keys import Keys, public_pem, ssh_public_key
+from promotion.signing.ssh import sign
+from promotion.signing.sshsig import EXPORT
 
 START_SECONDS = 10
 
@@ -124,3 +127,17 @@ def server(linear: Fitted) -> Iterator[Served]:
 def row(linear: Fitted) -> dict[str, Any]:
     """A held-out patient without missing values."""
     return exporting.records(linear.rows.dropna().head(1))[0]
+
+
+@pytest.fixture
+def signed(linear: Fitted, tmp_path: Path) -> Path:
+    """An exported folder with its signature; the keys that are trusted lie beside it."""
+    folder = shutil.copytree(linear.folder, tmp_path / "model")
+    key = Keys(tmp_path / "own" / "key.pem").signing_key()
+    (folder / "manifest.sig").write_text(sign((folder / "manifest.json").read_bytes(), key, EXPORT))
+    trusted = tmp_path / "trusted"
+    trusted.mkdir()
+    Keys(tmp_path / "stranger" / "key.pem").signing_key()
+    (trusted / "older.pem").write_bytes(public_pem(Keys(tmp_path / "older" / "key.pem").signing_key()))
+    (trusted / "pipeline.pub").write_text(ssh_public_key(key))
+    return folder

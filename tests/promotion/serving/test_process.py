@@ -328,8 +328,8 @@ def test_exit_codes_of_what_cannot_start(linear: Fitted, tmp_path: Path) -> None
     assert "schema.json was changed after the export" in changed.stderr
 
 
-def test_the_server_imports_nothing_of_training(linear: Fitted) -> None:
-    """The image has no MLflow, no scikit-learn and no pandas."""
+def test_the_server_imports_nothing_of_training(signed: Path) -> None:
+    """The image has no MLflow, no scikit-learn and no pandas, and of the rest only how signatures are checked."""
     program = (
         "import os, sys\nimport promotion.serving.__main__\n"
         "from promotion.serving.settings import ServerSettings\nfrom promotion.serving.scoring import Scorer\n"
@@ -342,10 +342,10 @@ def test_the_server_imports_nothing_of_training(linear: Fitted) -> None:
     )
     result = subprocess.run(
         [sys.executable, "-c", program],
-        env=environment(MODEL_DIR=str(linear.folder)),
+        env=environment(MODEL_DIR=str(signed), TRUSTED_KEYS=str(signed.parent / "trusted")),
         capture_output=True,
         text=True,
         check=False,
     )
 
-    assert "[]\n['serving']\n" == result.stdout, result.stderr
+    assert "[]\n['errors', 'serving', 'signing']\n" == result.stdout, result.stderr

@@ -17,6 +17,8 @@ from promotion.serving.errors import ConfigurationError, ExportRefused
 from promotion.serving.exported.folder import Feature, read_export
 from promotion.serving.exported.model import open_model
 from promotion.serving.settings import ServerSettings
+from promotion.signing.ssh import sign
+from promotion.signing.sshsig import CHECKPOINT, EXPORT
 
 
 def test_defaults_are_the_images() -> None:
@@ -144,6 +146,65 @@ def test_a_manifest_may_not_trust_what_it_likes(native: Fitted, tmp_path: Path) 
 
     with pytest.raises(ExportRefused, match=r"trusts os\.system"):
         open_model(read_export(folder), "champion")
+
+
+def test_what_a_trusted_key_signed_is_served(signed: Path) -> None:
+    """Whichever of the keys it is, as PEM or as OpenSSH writes it."""
+    assert 3 == open_model(read_export(signed, signed.parent / "trusted"), "champion").manifest.version
+
+
+def sign_again(folder: Path, namespace: str = EXPORT, key: str = "own") -> None:
+    content = (folder / "manifest.json").read_bytes()
+    (folder / "manifest.sig").write_text(sign(content, folder.parent / key / "key.pem", namespace))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (edit("manifest.json", version=4), "manifest.json is not what was signed"),
+        (edit("schema.json", target="wealth"), "manifest.json is not what was signed"),
+        (edit("manifest.json", engine="native"), "manifest.json is not what was signed"),
+        (edit("expected.json", labels=[1] * 20), "manifest.json is not what was signed"),
+        (append, "model.onnx was changed after the export"),
+        (without("manifest.sig"), "No such file or directory"),
+        (lambda folder: (folder / "manifest.sig").write_text("signed, honestly"), "not an SSH signature"),
+        (lambda folder: (folder / "manifest.sig").write_bytes(b"\xff"), "not what was signed"),
+        (lambda folder: sign_again(folder, key="stranger"), "not an export's signature by a key in TRUSTED_KEYS"),
+        (lambda folder: sign_again(folder, CHECKPOINT), "not an export's signature by a key in TRUSTED_KEYS"),
+    ],
+)
+def test_what_no_trusted_key_signed_does_not_start(
+    change: Change, message: str, signed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also when the manifest was rewritten to agree with what was changed, and as the second version."""
+    whole = shutil.copytree(signed, signed.parent / "whole")
+    change(signed)
+    monkeypatch.setenv("TRUSTED_KEYS", str(signed.parent / "trusted"))
+
+    for champion, second in ((signed, ""), (whole, signed)):
+        monkeypatch.setenv("MODEL_DIR", str(champion))
+        monkeypatch.setenv("SHADOW_MODEL", str(second))
+        assert 3 == main()
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
+
+
+@pytest.mark.parametrize("keys", [None, {}, {"readme.txt": "none"}, {"pipeline.pem": "no key"}])
+def test_keys_that_cannot_be_read_start_nothing(
+    keys: dict[str, str] | None, signed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A Secret that is missing, empty or wrong is a matter of the settings."""
+    trusted = signed.parent / "keys"
+    if keys is not None:
+        trusted.mkdir()
+        for name, content in keys.items():
+            (trusted / name).write_text(content)
+    monkeypatch.setenv("MODEL_DIR", str(signed))
+    monkeypatch.setenv("TRUSTED_KEYS", str(trusted))
+
+    assert 2 == main()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(trusted) in line
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from promotion.config.settings import Settings
 from promotion.errors import SignatureRefused, SigningFailed
 from promotion.signing.keys import Keys, ssh_public_key
 from promotion.signing.signers import public_key
-from promotion.signing.ssh import APPROVAL, CHECKPOINT, allowed_signers, find_principals, sign, verify
-from promotion.signing.sshsig import Reader, string, wire
+from promotion.signing.ssh import allowed_signers, find_principals, sign, verify
+from promotion.signing.sshsig import APPROVAL, CHECKPOINT, Reader, string, wire
 
 DATA = b"alzheimer_classifier 3 sha256:0123\n"
 ANNA = "anna@example.org"

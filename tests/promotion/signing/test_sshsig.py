@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.promotion.factories import make_key
 
 from promotion.errors import SignatureRefused, SigningFailed
-from promotion.signing.ssh import APPROVAL, sign, verify
-from promotion.signing.sshsig import armoured, string, wire
+from promotion.signing.ssh import sign, verify
+from promotion.signing.sshsig import APPROVAL, armoured, string, wire
 
 DATA = b"two lines\nand a zero \0\n"
 NAME = "anna@example.org"

@@ -18,6 +18,11 @@ _AT_ONCE = frozenset({"InvalidImageName", "ErrImageNeverPull", "CreateContainerC
 _CRASHING = "CrashLoopBackOff"
 # The server's documented exit code for settings it refuses; those come from the cluster's ConfigMap and Secret.
 _REFUSED_SETTINGS = 2
+# Its exit code for an exported folder it refuses. The export was proven before it was deployed, so a signature that is
+# refused is a matter of the keys in the cluster's Secret, which the refusal names.
+_REFUSED_EXPORT = 3
+_KEYS = "TRUSTED_KEYS"
+_SAID = 400
 # Of a server that was told to end: by itself, by SIGKILL, by SIGTERM.
 _STOPPED = frozenset({0, 128 + 9, 128 + 15})
 
@@ -105,14 +110,19 @@ def _of_probes(reason: str, failing: Sequence[Pod], pods: Sequence[Pod], others:
 def _crash(pod: Pod, pods: Sequence[Pod], others: Sequence[Pod]) -> Failure:
     reason, code = pod.ended or ("Error", 1)
     times = f"{pod.restarts + 1} times"
+    lines = pod.last_words.splitlines()
+    said = f": {lines[-1][:_SAID]}" if lines else ""
     if reason == "OOMKilled":
         return Failure(RolloutVerdict.VERSION, f"{pod.name} needs more memory than its limit: OOMKilled {times}")
     if code == _REFUSED_SETTINGS:
-        return _infrastructure(f"{pod.name} refuses its settings: the server ended with exit code {code}")
+        return _infrastructure(f"{pod.name} refuses its settings: the server ended with exit code {code}{said}")
+    if code == _REFUSED_EXPORT and _KEYS in said:
+        return _infrastructure(f"{pod.name} does not trust the export: the server ended with exit code {code}{said}")
     if code in _STOPPED:
         failing = [each for each in pods if each.ended and not each.is_ready]
         return _of_probes(f"{pod.name} never gets well: its probes had it stopped {times}", failing, pods, others)
-    return Failure(RolloutVerdict.VERSION, f"{pod.name} crashes: the server ended {times}, last with exit code {code}")
+    what = f"{pod.name} crashes: the server ended {times}, last with exit code {code}{said}"
+    return Failure(RolloutVerdict.VERSION, what)
 
 
 def _infrastructure(reason: str) -> Failure:

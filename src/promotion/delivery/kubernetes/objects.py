@@ -148,6 +148,7 @@ class Pod:
         restarts: How often its server was started again.
         waiting: Why its server does not run: reason and message; empty when it does.
         ended: Why its server ended last: reason and exit code; empty when it never did.
+        last_words: What its server said when it ended last; empty when it never did, or said nothing.
         unscheduled: Why no node takes it; empty when one did.
         evicted: Why the node threw it out; empty when it did not.
         is_leaving: Whether it is being deleted.
@@ -162,6 +163,7 @@ class Pod:
     restarts: int
     waiting: tuple[str, str]
     ended: tuple[str, int] | None
+    last_words: str
     unscheduled: str
     evicted: str
     is_leaving: bool
@@ -187,6 +189,7 @@ class Pod:
             restarts=server.get("restartCount", 0),
             waiting=(waiting.get("reason", ""), waiting.get("message", "")),
             ended=(ended.get("reason", "Error"), ended.get("exitCode", 0)) if ended else None,
+            last_words=(ended or {}).get("message", ""),
             unscheduled=scheduled.get("message", "") if scheduled.get("status") == "False" else "",
             evicted=status.get("message", "") if status.get("reason") in _THROWN_OUT else "",
             is_leaving="deletionTimestamp" in metadata,

@@ -158,15 +158,26 @@ class ExportFolder(BaseModel):
     expected: Expected
 
 
-def read_export(folder: Path) -> ExportFolder:
+def read_export(folder: Path, trusted: Path | None = None) -> ExportFolder:
     """Read and check an exported folder.
 
+    Args:
+        folder: Holds the export.
+        trusted: Folder of the public keys of which one must have signed it; None believes the manifest.
+
     Raises:
-        ExportRefused: No manifest, a file missing, changed or unlisted, or a file that does not hold what it should.
+        ExportRefused: No manifest, or none that a trusted key signed; a file missing, changed or malformed.
+        ConfigurationError: The trusted keys cannot be read.
     """
     if not (folder / "manifest.json").is_file():
         raise ExportRefused(f"{folder}: no manifest.json; expected a folder written by scripts/export-model.py")
-    manifest = _parsed(folder, "manifest.json", ServedManifest)
+    content = _content(folder, "manifest.json")
+    if trusted is not None:
+        # Only a server that checks needs cryptography in memory.
+        from promotion.serving.exported.signature import require_signed
+
+        require_signed(folder, content, trusted)
+    manifest = _parsed(folder, "manifest.json", ServedManifest, content)
     _check_digests(folder, manifest.files)
     needed = {"schema.json", "expected.json"} | ({"model.onnx"} if manifest.engine == "onnx" else set())
     if absent := sorted(needed - manifest.files.keys()):
@@ -174,9 +185,9 @@ def read_export(folder: Path) -> ExportFolder:
     return ExportFolder(
         folder=folder,
         manifest=manifest,
-        manifest_digest=sha256(folder / "manifest.json"),
-        data_schema=_parsed(folder, "schema.json", Schema),
-        expected=_parsed(folder, "expected.json", Expected),
+        manifest_digest=hashlib.sha256(content).hexdigest(),
+        data_schema=_parsed(folder, "schema.json", Schema, _content(folder, "schema.json")),
+        expected=_parsed(folder, "expected.json", Expected, _content(folder, "expected.json")),
     )
 
 
@@ -203,13 +214,17 @@ def _check_digests(folder: Path, files: dict[str, str]) -> None:
             )
 
 
-def _parsed(folder: Path, name: str, kind: type[Parsed]) -> Parsed:
+def _content(folder: Path, name: str) -> bytes:
     try:
-        return kind.model_validate_json((folder / name).read_bytes())
-    except (OSError, ValidationError) as error:
-        if isinstance(error, ValidationError):
-            first = error.errors(include_url=False, include_input=False)[0]
-            reason = f"{'.'.join(map(str, first['loc'])) or 'content'}: {first['msg']}"
-        else:
-            reason = str(error)
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise ExportRefused(f"{folder / name}: {error}; export the model again") from error
+
+
+def _parsed(folder: Path, name: str, kind: type[Parsed], content: bytes) -> Parsed:
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        reason = f"{'.'.join(map(str, first['loc'])) or 'content'}: {first['msg']}"
         raise ExportRefused(f"{folder / name}: {reason}; export the model again") from error
