@@ -5,6 +5,7 @@ Like the worker, which imports it, it stands alone: it also runs in the sandbox,
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ def _sklearn(model: Any, columns: list[tuple[str, bool]], name: str) -> bytes:
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 
+    _know_boosters()
     options = {id(model): {"zipmap": False}} if hasattr(model, "predict_proba") else None
     each = [(column, (StringTensorType if text else FloatTensorType)([None, 1])) for column, text in columns]
     whole = [("columns", FloatTensorType([None, len(columns)]))]
@@ -68,6 +70,28 @@ def _sklearn(model: Any, columns: list[tuple[str, bool]], name: str) -> bytes:
             raise
     content: bytes = graph.SerializeToString(deterministic=True)
     return content
+
+
+def _know_boosters() -> None:
+    """Tell skl2onnx how boosters inside a pipeline are converted; a model that holds one has imported its library."""
+    if not sys.modules.keys() & {"xgboost", "lightgbm"}:
+        return
+    from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
+    from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
+    from skl2onnx import update_registered_converter
+    from skl2onnx.common.shape_calculator import (
+        calculate_linear_classifier_output_shapes,
+        calculate_linear_regressor_output_shapes,
+    )
+
+    classes = {"nocl": [True, False], "zipmap": [True, False, "columns"]}
+    for library, prefix, convert in (("xgboost", "XGB", convert_xgboost), ("lightgbm", "LGBM", convert_lightgbm)):
+        for kind, shapes, options in (
+            ("Classifier", calculate_linear_classifier_output_shapes, classes),
+            ("Regressor", calculate_linear_regressor_output_shapes, None),
+        ):
+            if (model := getattr(sys.modules.get(library), prefix + kind, None)) is not None:
+                update_registered_converter(model, prefix + kind, shapes, convert, options=options)
 
 
 def _xgboost(model: Any, columns: int) -> bytes:
