@@ -1,7 +1,8 @@
 """A model as an ONNX graph that a server asks column by column, and the proof that both answer alike.
 
-The graph computes in 32 bits, most models in 64. That differs where a tree compares a scaled measure with a threshold,
-which is why our candidates scale for linear models only, and why nobody believes a translation without the proof.
+A graph computes in 32 bits, most models in 64. That differs where a tree compares a scaled measure with a threshold,
+which is why our candidates scale for linear models only, why what others put before their trees is computed in 64 bits,
+and why nobody believes a translation without the proof.
 """
 
 from __future__ import annotations
@@ -86,8 +87,9 @@ def served_graph(content: bytes, contract: Contract, order: Sequence[int] | None
         order: Place of each class among the probabilities that the graph answers; as they come by default.
 
     Returns:
-        The serialised graph with one input of shape [rows, 1] for each feature by its name, text or float32, and the
-        outputs `LABEL` and `PROBABILITIES`, or `VALUE`. The same graph always gives the same bytes.
+        The serialised graph with one input of shape [rows, 1] for each feature by its name, text or float32 (float64
+        for all numbers where the graph takes some in 64 bits), and the outputs `LABEL` and `PROBABILITIES`, or `VALUE`.
+        The same graph always gives the same bytes.
 
     Raises:
         NotTranslatable: It is not of that form, or not of operators that every onnxruntime has.
@@ -158,11 +160,14 @@ def _feed(model: Any, contract: Contract) -> None:
     kept = {tensor.name for tensor in graph.initializer}
     inputs = [item for item in graph.input if item.name not in kept]
     names, texts = contract.features, contract.texts
+    takes_doubles = any(item.type.tensor_type.elem_type == TensorProto.DOUBLE for item in inputs)
+    number = TensorProto.DOUBLE if takes_doubles else TensorProto.FLOAT
     nodes = []
     if len(inputs) == 1:
         source = f"{own}columns"
         nodes.append(helper.make_node("Concat", list(names), [source], axis=1))
-        nodes += _cast(source, inputs[0], all(name in texts for name in names), own, contract)
+        given = TensorProto.STRING if all(name in texts for name in names) else number
+        nodes += _cast(source, inputs[0], given, own, contract)
     else:
         prefix = _own(contract, "model/")
         by_name = {item.name.removeprefix(prefix): item for item in inputs}
@@ -171,11 +176,11 @@ def _feed(model: Any, contract: Contract) -> None:
             raise untranslatable(contract, f"it takes {len(inputs)} inputs, and there are {len(names)} columns")
         for name, item in zip(names, matched, strict=True):
             if item is not None:
-                nodes += _cast(name, item, name in texts, own, contract)
+                nodes += _cast(name, item, TensorProto.STRING if name in texts else number, own, contract)
     graph.initializer.append(numpy_helper.from_array(np.array([-1], dtype=np.int64), f"{own}flat"))
     del graph.input[:]
     graph.input.extend(
-        helper.make_tensor_value_info(name, TensorProto.STRING if name in texts else TensorProto.FLOAT, [None, 1])
+        helper.make_tensor_value_info(name, TensorProto.STRING if name in texts else number, [None, 1])
         for name in names
     )
     body = [*nodes, *graph.node]
@@ -183,25 +188,20 @@ def _feed(model: Any, contract: Contract) -> None:
     graph.node.extend(body)
 
 
-def _cast(source: str, item: Any, is_text: bool, own: str, contract: Contract) -> list[Any]:  # noqa: FBT001  # of a cell
+def _cast(source: str, item: Any, given: int, own: str, contract: Contract) -> list[Any]:
     """The nodes that give an input of the graph a column, or all of them, in the type that it takes."""
     from onnx import TensorProto, helper
 
     kind = item.type.tensor_type
-    if is_text != (kind.elem_type == TensorProto.STRING):
+    if (given == TensorProto.STRING) != (kind.elem_type == TensorProto.STRING):
         raise untranslatable(contract, f"its input {item.name[:_SHOWN]} takes other cells than the column has")
+    nodes = []
     if len(kind.shape.dim) == 1:
-        flat = helper.make_node("Reshape", [source, f"{own}flat"], [f"{own}{item.name}"])
-        return [flat, *_cast_flat(f"{own}{item.name}", item, kind.elem_type)]
-    return _cast_flat(source, item, kind.elem_type)
-
-
-def _cast_flat(source: str, item: Any, elem_type: int) -> list[Any]:
-    from onnx import TensorProto, helper
-
-    if elem_type in {TensorProto.STRING, TensorProto.FLOAT}:
-        return [helper.make_node("Identity", [source], [item.name])]
-    return [helper.make_node("Cast", [source], [item.name], to=elem_type)]
+        flat = f"{own}{item.name}"
+        nodes, source = [helper.make_node("Reshape", [source, f"{own}flat"], [flat])], flat
+    if kind.elem_type == given:
+        return [*nodes, helper.make_node("Identity", [source], [item.name])]
+    return [*nodes, helper.make_node("Cast", [source], [item.name], to=kind.elem_type)]
 
 
 def _answer(model: Any, contract: Contract, order: Sequence[int] | None) -> None:
@@ -364,16 +364,17 @@ def answers(graph: bytes, rows: pd.DataFrame) -> list[NDArray[Any]]:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors only: the library is silent
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    feed = {item.name: _column(rows[item.name], is_text=item.type == "tensor(string)") for item in session.get_inputs()}
+    feed = {item.name: _column(rows[item.name], item.type) for item in session.get_inputs()}
     found = session.run(None, feed)
     return [np.asarray(each, dtype=np.int64 if each.dtype == np.int64 else np.float64) for each in found]
 
 
-def _column(cells: pd.Series, *, is_text: bool) -> NDArray[Any]:
-    """Cells as a graph takes them: a missing text is an empty one."""
-    if is_text:
+def _column(cells: pd.Series, kind: str) -> NDArray[Any]:
+    """Cells as a graph's input of this kind takes them: a missing text is an empty one."""
+    if kind == "tensor(string)":
         return cells.astype(object).where(cells.notna(), "").to_numpy().reshape(-1, 1)
-    return cells.to_numpy(dtype=np.float32, na_value=np.nan).reshape(-1, 1)
+    number = np.float64 if kind == "tensor(double)" else np.float32
+    return cells.to_numpy(dtype=number, na_value=np.nan).reshape(-1, 1)
 
 
 def _shown(cell: Any) -> str:

@@ -8,13 +8,17 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
+from lightgbm import LGBMClassifier
 from onnx import TensorProto, helper
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from xgboost import XGBClassifier, XGBRegressor
 
 from promotion.evaluation.received.translation import graph_of
 from promotion.export.contract import Contract, FeatureRules
@@ -73,6 +77,56 @@ def test_texts_and_columns_nobody_uses() -> None:
     converted = graph_of(model, [(name, name in contract.texts) for name in contract.features], "churn")
 
     assert 61 == prove(served_graph(converted, contract), model, contract, asked).rows
+
+
+SCALED = make_pipeline(SimpleImputer(), StandardScaler())
+WORDS = {
+    "filled": make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore")),
+    "constant": make_pipeline(SimpleImputer(strategy="constant", fill_value="none"), OneHotEncoder()),
+    "missing": OneHotEncoder(handle_unknown="ignore", sparse_output=False),
+}
+LAST = {
+    "xgboost": XGBClassifier(n_estimators=20, n_jobs=1),
+    "lightgbm": LGBMClassifier(n_estimators=20, n_jobs=1, verbose=-1),
+    "forest": RandomForestClassifier(20, random_state=1),
+    "gradient boosting": HistGradientBoostingClassifier(max_iter=20),
+    "calibrated": CalibratedClassifierCV(XGBClassifier(n_estimators=5, n_jobs=1)),
+    "regression": XGBRegressor(n_estimators=20, n_jobs=1),
+}
+
+
+@pytest.mark.parametrize(("last", "words"), list(zip(LAST, [*WORDS, *WORDS], strict=True)))
+def test_boosters_and_trees_behind_a_preparation(last: str, words: str) -> None:
+    """Thresholds are scaled values of rows learned from, with a decimal: 32 bits would put many on the other side."""
+    rows = pd.DataFrame(
+        {
+            "age": RANDOM.integers(20, 80, 800) / 10,
+            "spent": RANDOM.integers(90, 300, 800) / 10,
+            "plan": RANDOM.choice(np.array(["basic", "gold"], dtype=object), 800),
+        }
+    )
+    rows.loc[::13, "age"] = rows.loc[::17, "plan"] = np.nan
+    target = rows["age"].fillna(4) + rows["spent"] / 5 + RANDOM.normal(size=800)
+    prepared = make_column_transformer((SCALED, ["age", "spent"]), (WORDS[words], ["plan"]))
+    contract = a_contract(["age", "spent", "plan"], () if last == "regression" else ("no", "yes"), texts=("plan",))
+    model = make_pipeline(prepared, clone(LAST[last])).fit(rows, target if not contract.classes else target > 9)
+
+    graph = graph_of(model, [(name, name in contract.texts) for name in contract.features], "churn", precise=True)
+
+    assert 800 == prove(served_graph(graph, contract), model, contract, rows).rows
+
+
+def test_what_cannot_be_computed_in_64_bits_is_computed_in_32() -> None:
+    """An imputer that says what it filled; the proof decides whether that will do."""
+    rows = rows_of(["a", "b"])
+    model = make_pipeline(SimpleImputer(add_indicator=True), StandardScaler(), LogisticRegression())
+    model.fit(rows, rows["a"] > 0)
+    contract = a_contract(["a", "b"])
+
+    graph = graph_of(model, [("a", False), ("b", False)], "churn", precise=True)
+
+    assert 60 == prove(served_graph(graph, contract), model, contract, rows).rows
+    assert {TensorProto.FLOAT} == {item.type.tensor_type.elem_type for item in onnx.load_from_string(graph).graph.input}
 
 
 def test_a_number_is_proven_to_its_size() -> None:

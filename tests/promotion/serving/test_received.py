@@ -56,7 +56,8 @@ def exported(folder: Path, *, task: str) -> tuple[Path, Any]:
     )
     folder.mkdir()
     columns = [(name, name in contract.texts) for name in contract.features]
-    (folder / "model.onnx").write_bytes(served_graph(graph_of(pipeline, columns, "churn"), contract))
+    graph = graph_of(pipeline, columns, "churn", precise=not is_number)  # in 64 bits and in 32
+    (folder / "model.onnx").write_bytes(served_graph(graph, contract))
     asked = pipeline if is_number else ByPosition(pipeline)
     write(folder / "schema.json", schema_document(contract))
     write(folder / "expected.json", expected_document(contract, asked, customers()[FEATURES], 5))

@@ -5,8 +5,10 @@ Like the worker, which imports it, it stands alone: it also runs in the sandbox,
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,15 @@ OPERATORS = {"": 18, "ai.onnx.ml": 3}
 _BOOSTER_OPERATORS = 15
 
 
-def graph_of(model: Any, columns: list[tuple[str, bool]], name: str) -> bytes:
+def graph_of(model: Any, columns: list[tuple[str, bool]], name: str, *, precise: bool = False) -> bytes:
     """Convert a model.
 
     Args:
         model: As its own library loads it.
         columns: Name of each column in the model's order, and whether it holds texts; all others are numbers.
         name: Of the graph.
+        precise: Whether what a pipeline does before its last step is computed in 64 bits, as scikit-learn does, where
+            the converter can.
 
     Returns:
         The serialised graph: one input for each column in their order, or a single one of all columns. Its last output
@@ -41,17 +45,35 @@ def graph_of(model: Any, columns: list[tuple[str, bool]], name: str) -> bytes:
     if not hasattr(model, "predict"):
         message = f"a {type(model).__name__} has no ONNX counterpart"
         raise TypeError(message)
+    _know_boosters()
+    _mend_converters()
+    if precise and len(getattr(model, "steps", ())) > 1:
+        with contextlib.suppress(Exception):  # what is said of the ordinary graph is what its owner can use
+            return _sklearn(_single_at_last(model), columns, name, is_double=True)
     return _sklearn(model, columns, name)
 
 
-def _sklearn(model: Any, columns: list[tuple[str, bool]], name: str) -> bytes:
-    from skl2onnx import convert_sklearn
-    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+def _single_at_last(pipeline: Any) -> Any:
+    """The pipeline with 32 bits before its last step: trees compare in them, whatever precedes them.
 
-    _know_boosters()
+    A threshold is often a value that was learned from, scaled in 64 bits; scaled in 32 it falls on either side.
+    """
+    import skl2onnx.sklapi.register  # noqa: F401  # makes the transformer known
+    from skl2onnx.sklapi import CastTransformer
+
+    *before, last = pipeline.steps
+    return type(pipeline)([*before, ("single", CastTransformer()), last])
+
+
+def _sklearn(model: Any, columns: list[tuple[str, bool]], name: str, *, is_double: bool = False) -> bytes:
+    from onnx import checker
+    from skl2onnx import convert_sklearn
+    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
+
+    number = DoubleTensorType if is_double else FloatTensorType
     options = {id(model): {"zipmap": False}} if hasattr(model, "predict_proba") else None
-    each = [(column, (StringTensorType if text else FloatTensorType)([None, 1])) for column, text in columns]
-    whole = [("columns", FloatTensorType([None, len(columns)]))]
+    each = [(column, (StringTensorType if text else number)([None, 1])) for column, text in columns]
+    whole = [("columns", number([None, len(columns)]))]
 
     def convert(inputs: list[tuple[str, Any]]) -> Any:
         return convert_sklearn(model, name=name, initial_types=inputs, options=options, target_opset=OPERATORS)
@@ -68,12 +90,14 @@ def _sklearn(model: Any, columns: list[tuple[str, bool]], name: str) -> bytes:
             graph = None
         if graph is None:
             raise
+    if is_double:
+        checker.check_model(graph, full_check=True)  # some converters write what no runtime takes in 64 bits
     content: bytes = graph.SerializeToString(deterministic=True)
     return content
 
 
 def _know_boosters() -> None:
-    """Tell skl2onnx how boosters inside a pipeline are converted; a model that holds one has imported its library."""
+    """Tell skl2onnx how a booster inside a pipeline is converted; a model that holds one has imported its library."""
     if not sys.modules.keys() & {"xgboost", "lightgbm"}:
         return
     from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
@@ -92,6 +116,97 @@ def _know_boosters() -> None:
         ):
             if (model := getattr(sys.modules.get(library), prefix + kind, None)) is not None:
                 update_registered_converter(model, prefix + kind, shapes, convert, options=options)
+
+
+@cache
+def _mend_converters() -> None:
+    """Complete some of skl2onnx's converters: what they write is not taken, or not what scikit-learn answers."""
+    from skl2onnx.common._registration import get_converter, register_converter
+
+    for alias, mend in (
+        ("SklearnHistGradientBoostingClassifier", _with_numbers),
+        ("SklearnHistGradientBoostingRegressor", _with_numbers),
+        ("SklearnSimpleImputer", _filling),
+        ("SklearnOneHotEncoder", _knowing_empty),
+    ):
+        converter = get_converter(alias)
+        register_converter(alias, mend(converter), overwrite=True, options=converter.get_allowed_options())
+
+
+def _with_numbers(convert: Any) -> Any:
+    """Truth values as integers: protobuf takes no others for them since its version 6."""
+
+    def converter(scope: Any, operator: Any, container: Any) -> None:
+        add = container.add_node
+
+        def numbered(value: Any) -> Any:
+            return [int(each) for each in value] if isinstance(value, list) and bool in map(type, value) else value
+
+        container.add_node = lambda *places, **named: add(*places, **{key: numbered(it) for key, it in named.items()})
+        try:
+            convert(scope, operator, container)
+        finally:
+            container.add_node = add
+
+    return converter
+
+
+def _filling(convert: Any) -> Any:
+    """ONNX's own Imputer knows numbers of 32 bits; for others a missing cell is chosen by what it is.
+
+    A missing text comes as an empty one.
+    """
+
+    def converter(scope: Any, operator: Any, container: Any) -> None:
+        import numpy as np
+        from onnx import TensorProto
+        from skl2onnx.common.data_types import DoubleTensorType, StringTensorType
+
+        imputer, given = operator.raw_operator, operator.inputs[0].type
+        is_text, marks_text = isinstance(given, StringTensorType), isinstance(imputer.missing_values, str)
+        if not isinstance(given, DoubleTensorType) and (not is_text or marks_text):
+            convert(scope, operator, container)
+            return
+        known = np.asarray(imputer.statistics_, dtype=object if is_text else np.float64)
+        is_nan = imputer.missing_values is None or imputer.missing_values != imputer.missing_values
+        if imputer.add_indicator or not is_nan or any(value != value for value in known):  # noqa: PLR0124
+            message = "an imputer of these columns fills NaN, in each of them, and adds none"
+            raise NotImplementedError(message)
+        cells, marks, missing, fill = (scope.get_unique_variable_name(f"imputer_{each}") for each in "cmnf")
+        container.add_node("Concat", [each.full_name for each in operator.inputs], cells, axis=1)
+        if is_text:
+            keys = {"keys_strings": [""], "values_int64s": [1], "default_int64": 0}
+            container.add_node("LabelEncoder", cells, marks, op_domain="ai.onnx.ml", op_version=2, **keys)
+            container.add_node("Cast", marks, missing, to=TensorProto.BOOL)
+        else:
+            container.add_node("IsNaN", cells, missing)
+        kind = TensorProto.STRING if is_text else TensorProto.DOUBLE
+        container.add_initializer(fill, kind, [1, len(known)], known.tolist())
+        container.add_node("Where", [missing, fill, cells], operator.outputs[0].full_name)
+
+    return converter
+
+
+def _knowing_empty(convert: Any) -> Any:
+    """A missing text comes as an empty one; where an encoder learned that texts may be missing, it is that category."""
+
+    def converter(scope: Any, operator: Any, container: Any) -> None:
+        import numpy as np
+
+        encoder = operator.raw_operator
+        learned = encoder.categories_
+        encoder.categories_ = [
+            np.array(["" if each is None or each != each else each for each in known], dtype=object)  # noqa: PLR0124
+            if known.dtype == object
+            else known
+            for known in learned
+        ]
+        try:
+            convert(scope, operator, container)
+        finally:
+            encoder.categories_ = learned
+
+    return converter
 
 
 def _xgboost(model: Any, columns: int) -> bytes:

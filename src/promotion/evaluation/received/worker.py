@@ -72,7 +72,7 @@ def translated(order: dict[str, Any], asked: dict[str, Any]) -> bytes:
     assert spec.loader is not None  # noqa: S101
     translation = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(translation)
-    graph: bytes = translation.graph_of(_NATIVE[order["loader"]](order), asked["columns"], asked["name"])
+    graph: bytes = translation.graph_of(_NATIVE[order["loader"]](order), asked["columns"], asked["name"], precise=True)
     return graph
 
 

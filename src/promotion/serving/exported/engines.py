@@ -61,7 +61,9 @@ class OnnxEngine:
         schema = export.data_schema
         self._names, self._is_regression = schema.names, schema.is_regression
         self._texts = [feature.type == "text" for feature in schema.features] if schema.has_texts else []
-        inputs = tuple(item.name for item in self._session.get_inputs())
+        taken = {item.name: item.type for item in self._session.get_inputs()}
+        inputs = tuple(taken)
+        self._number = np.float64 if "tensor(double)" in taken.values() else np.float32
         # By place: a column may be called as an output usually is.
         self._outputs = [item.name for item in self._session.get_outputs()]
         if sorted(inputs) != sorted(self._names) or len(self._outputs) != (1 if self._is_regression else 2):
@@ -73,7 +75,7 @@ class OnnxEngine:
 
     def predict(self, matrix: Matrix) -> Prediction:
         """Score rows."""
-        columns = self._columns(matrix) if self._texts else matrix.astype(np.float32)[:, :, np.newaxis]
+        columns = self._columns(matrix) if self._texts else matrix.astype(self._number)[:, :, np.newaxis]
         found = self._session.run(self._outputs, dict(zip(self._names, columns, strict=True)))
         if self._is_regression:
             return Prediction(np.zeros(len(found[0]), dtype=np.int64), found[0])
@@ -83,7 +85,7 @@ class OnnxEngine:
         """Cells as the graph takes them: a missing text is an empty one."""
         return [
             np.array(["" if cell is None else cell for cell in cells] if is_text else cells)
-            .astype(object if is_text else np.float32)
+            .astype(object if is_text else self._number)
             .reshape(-1, 1)
             for cells, is_text in zip(matrix, self._texts, strict=True)
         ]
