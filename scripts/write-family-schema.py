@@ -28,6 +28,7 @@ EXAMPLES = yaml.safe_load("""  # of keys that none of the repository's families 
     approvers: {security: [sam@example.com]}, staging: [anna@example.com], production: [release-managers@example.com],
     serving_url: https://models.example.com/churn, rules: committed, path: s3://evidence/churn.parquet, target: churned,
     positive: 'yes', id: customer, group: household, time: month, column: sex, metric: recall, max_gap: 0.1,
+    classes: {0: healthy, 1: disease},
     bins: [18, 40, 65], from: run, name: profit, command: [python, checks/profit.py], minimum: 0.7,
     aliases.production: champion, aliases.staging: challenger, aliases.previous: [previous, fallback],
     sha256: 9f86d081884c7d65…, label_coverage: 0.5,

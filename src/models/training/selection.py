@@ -105,7 +105,7 @@ def _examine(config: FamilyConfig, algorithm: str, model: Pipeline, part: Partit
     from models.training.plots import draw_confusion_matrix, draw_importance, draw_roc_curve
 
     title, metric, target = config.model_name(algorithm), config.selection_metric, part.test_target
-    names, seed = config.classes, config.split.seed
+    names, seed = config.labels, config.split.seed
     fitted = clone(model).fit(part.train_features, part.train_target)
     train = _score(fitted, part.train_features, part.train_target, len(names))
     probability = probability_of(fitted, part.test_features, len(names))

@@ -22,7 +22,7 @@ MAX_NODES = 100_000
 _CONFLICT = re.compile(r"^(<{7}|>{7})(?= |$)", re.MULTILINE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _TAB = re.compile(r"^ *\t")
-_MERGE, _TEXT = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:str"
+_INTEGER, _MERGE, _TEXT = (f"tag:yaml.org,2002:{kind}" for kind in ("int", "merge", "str"))
 _KINDS = {"bool": "a yes/no value", "int": "a number", "float": "a number", "timestamp": "a date", "null": "nothing"}
 # From so many brackets and dashes, or commas and lines on, depth and number are measured before anything is built.
 _SUSPICIOUS, _MANY = 500, 5000
@@ -83,12 +83,13 @@ class YamlDocument:
         return YamlPlace(line, tuple(found), node)
 
 
-def read_yaml(path: Path, max_bytes: int = MAX_BYTES) -> YamlDocument:
+def read_yaml(path: Path, max_bytes: int = MAX_BYTES, *, numbered: str | None = None) -> YamlDocument:
     """Read a file.
 
     Args:
         path: The file.
         max_bytes: Its largest size.
+        numbered: The section whose keys may be whole numbers, too; everywhere else keys are texts.
 
     Raises:
         ConfigError: It cannot be read, is no YAML, names a key twice, or is too large or too deep; in one line with
@@ -103,7 +104,7 @@ def read_yaml(path: Path, max_bytes: int = MAX_BYTES) -> YamlDocument:
         try:
             root = loader.get_single_node()
             if root is not None:
-                _Check(path).measure(root, (), 0)
+                _Check(path, numbered).measure(root, (), 0)
             content = None if root is None else loader.construct_document(root)
         finally:
             loader.dispose()
@@ -205,8 +206,9 @@ def _child(node: yaml.Node | None, key: str | int) -> tuple[yaml.Node, yaml.Node
 class _Check:
     """Looks at every node once, before anything is built of them."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, numbered: str | None) -> None:
         self._path = path
+        self._numbered = (numbered,)
         self._known: dict[int, tuple[int, int]] = {}
 
     def measure(self, node: yaml.Node, keys: tuple[str, ...], depth: int) -> tuple[int, int]:
@@ -249,7 +251,7 @@ class _Check:
                 yield value, where
 
     def _require_name(self, name: yaml.Node, where: tuple[str, ...]) -> None:
-        if name.tag not in {_TEXT, _MERGE}:
+        if name.tag not in {_TEXT, _MERGE} and not (name.tag == _INTEGER and where[:-1] == self._numbered):
             kind = kind_of(name) or described(name)
             quoted = f'write it in quotes: "{name.value}"' if isinstance(name, yaml.ScalarNode) else "write a text"
             message = f"a key is a text, and YAML reads this one as {kind}; {quoted}"

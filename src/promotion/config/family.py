@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from promotion.config.document import MAX_BYTES, described, read_yaml
 from promotion.config.explain import explain
-from promotion.config.schema import FamilyConfig, claim_of
+from promotion.config.schema import NUMBERED, FamilyConfig, claim_of
 from promotion.errors import ConfigError, UnknownFamily
 
 __all__ = ["BrokenFamily", "FamilyConfig", "FamilyConfigs", "load_config", "load_configs"]
@@ -188,7 +188,7 @@ def _read(family: str, paths: list[Path]) -> FamilyConfig:
     path, *others = paths
     if others:
         raise ConfigError(f"{path}: {others[0].name} stands beside it; keep one of the two")
-    document = read_yaml(path)
+    document = read_yaml(path, numbered=NUMBERED)
     if not isinstance(document.content, dict):
         raise ConfigError(f"{path}:1: expected keys such as `family: {family}`, found {described(document.root)}")
     try:

@@ -39,9 +39,12 @@ _METRICS = {
     "regression": "rmse",
     "sales-forecast": "rmspe",
 }
+NUMBERED = "classes"
+"""The section of a family's file whose keys are values of a column, which may be numbers."""
+_CLASSIFICATIONS = ("binary-classification", "multiclass-classification")
 _CONTRACT_METRICS = ("roc_auc", "accuracy", "precision", "recall", "f1", "rmspe")
 _NEEDS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("task", "selection_metric"), ("data", "holdout")),
+    **dict.fromkeys(("task", "selection_metric", "classes"), ("data", "holdout")),
     **dict.fromkeys(("target", "numeric", "split", "forecast", "feature_view", "candidates"), ("data",)),
     **dict.fromkeys(("cross_validation", "params_file", "metadata"), ("candidates",)),
     **dict.fromkeys(("artifacts", "environment"), ("holdout",)),
@@ -87,6 +90,13 @@ Models = Annotated[
 ]
 
 
+ClassNames = Annotated[
+    dict[str, Name],
+    Field(min_length=1),
+    BeforeValidator(lambda said: {str(key): name for key, name in said.items()} if isinstance(said, dict) else said),
+]
+
+
 class FamilyConfig(Strict):
     """Everything a family needs: the more its file says, the more is checked.
 
@@ -114,6 +124,8 @@ class FamilyConfig(Strict):
             model's own requirements name, installed beside them by uv; those of a safe format, too.
         stated_data: The rows that models are trained on and scored on.
         stated_target: The column to predict.
+        class_names: What people read for each class, by its value in the target; in a binary task with `positive_above`
+            0 is what lies below and 1 what lies above. The server answers with these names.
         numeric: Feature columns that are measured; all others are categories and become one-hot columns.
         forecast: How sales are foretold, of a forecast; no other family has it.
         split: How the test rows are drawn.
@@ -147,6 +159,7 @@ class FamilyConfig(Strict):
     environment: Literal["current", "model"] = "current"
     stated_data: Data | None = Field(None, alias="data")
     stated_target: TargetColumn | None = Field(None, alias="target")
+    class_names: Annotated[ClassNames | None, Field(alias="classes")] = None
     numeric: list[str] = Field(default_factory=list)
     forecast: Forecast | None = None
     split: Split = Split()
@@ -256,6 +269,17 @@ class FamilyConfig(Strict):
                 "positive_above; correct the column, or the task",
                 "target",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _each_class_has_one_name(self) -> Self:
+        names = list((self.class_names or {}).values())
+        if names and self.task not in _CLASSIFICATIONS:
+            raise contradiction("names classes, and the task has none; remove it", "classes")
+        if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+            raise contradiction(f"{twice[0]!r} names two classes; name each of its own", "classes")
+        if self.has_contract and (wrong := self._misnamed(self._target_values)):
+            raise contradiction(wrong, "classes")
         return self
 
     @model_validator(mode="after")
@@ -404,6 +428,32 @@ class FamilyConfig(Strict):
         return column.labels or [str(code) for code in column.codes or []]
 
     @property
+    def labels(self) -> list[str]:
+        """What people read for the classes 0, 1, ... of the target."""
+        return self.labels_of(self._target_values) if self.class_names else self.classes
+
+    def labels_of(self, values: list[str]) -> list[str]:
+        """The names people read for classes of these values; the values where the file names none.
+
+        Raises:
+            ConfigError: It names others than these.
+        """
+        if not self.class_names:
+            return values
+        if wrong := self._misnamed(values):
+            raise ConfigError(f"{self.at('classes')}: {wrong}")
+        return [self.class_names[value] for value in values]
+
+    @property
+    def _target_values(self) -> list[str]:
+        return ["0", "1"] if self.task == "binary-classification" else self.classes
+
+    def _misnamed(self, values: list[str]) -> str | None:
+        if not self.class_names or self.class_names.keys() == set(values):
+            return None
+        return f"names {', '.join(self.class_names)}; expected one name for each of {', '.join(values)}"
+
+    @property
     def categorical(self) -> list[str]:
         """Names of the feature columns that hold categories."""
         return [name for name in self.features if name not in self.numeric]
@@ -434,7 +484,7 @@ class FamilyConfig(Strict):
         """How a message about a key of the file begins: with file, line and key."""
         place = f"config/{self.family}.yaml"
         if self._file is not None:
-            place = f"config/{self._file.name}:{read_yaml(self._file).place(keys).line}"
+            place = f"config/{self._file.name}:{read_yaml(self._file, numbered=NUMBERED).place(keys).line}"
         return f"{place}: {'.'.join(keys)}"
 
     def lacks(self, section: str, so: str = "add it, docs/FAMILY-FILE.md describes it") -> ConfigError:

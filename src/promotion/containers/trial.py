@@ -165,12 +165,13 @@ def _compare_predict(container: Container, expected: Mapping[str, Any], classes:
     _require_labels("/predict", [item["class"] for item in answer], expected["labels"])
     largest = 0.0
     for number, (item, wanted) in enumerate(zip(answer, expected["probabilities"], strict=True)):
-        for name, probability in zip(classes, wanted, strict=True):
-            difference = abs(item["probabilities"][name] - probability)
+        # By position: the image has the names that the family's file gave the classes when it was built.
+        for name, found, probability in zip(classes, item["probabilities"].values(), wanted, strict=True):
+            difference = abs(found - probability)
             # Written so that NaN fails.
             if not difference <= TOLERANCE:
                 raise TrialFailed(
-                    f"/predict: row {number}: probability of {name!r} is {item['probabilities'][name]:.6f}, the "
+                    f"/predict: row {number}: probability of {name!r} is {found:.6f}, the "
                     f"registered model says {probability:.6f} (allowed difference {TOLERANCE:g})"
                 )
             largest = max(largest, difference)

@@ -50,6 +50,7 @@ class Contract:
         numeric: Features that are measured; of all others the values are counted.
         instead: What to do with a model that does not become a graph.
         answers: What MLflow's clients are told of each class; None for its position.
+        labels: What people read for each class; None for `classes`.
     """
 
     family: str
@@ -59,11 +60,17 @@ class Contract:
     numeric: frozenset[str]
     instead: str = field(compare=False)
     answers: Sequence[int | float | str] | None = None
+    labels: Sequence[str] | None = None
 
     @property
     def positive(self) -> int | None:
         """Position of the positive class of two, else None."""
         return 1 if len(self.classes) == _BINARY else None
+
+    @property
+    def names(self) -> list[str]:
+        """What people read for each class, by position."""
+        return list(self.labels or self.classes)
 
     @property
     def features(self) -> list[str]:
@@ -98,4 +105,5 @@ def contract_of(config: FamilyConfig) -> Contract:
         classes=config.classes,
         numeric=frozenset(config.numeric),
         instead="--native exports the registered files as they are",
+        labels=config.labels,
     )

@@ -32,7 +32,7 @@ def schema_document(contract: Contract) -> dict[str, Any]:
     return {
         "features": [{"name": name, **asdict(rules)} for name, rules in contract.columns.items()],
         "target": contract.target,
-        "labels": list(contract.classes),
+        "labels": contract.names,
         "positive": contract.positive,
         **({"answers": list(contract.answers)} if contract.answers else {}),
     }

@@ -59,5 +59,5 @@ def registered_answers(
 def _asked(contract: Contract, model: Any, features: pd.DataFrame) -> dict[str, Any]:
     features = features.head(MAXIMUM_ROWS // 2)
     rows = pd.concat([features, emptied(contract, features)], ignore_index=True)
-    told = {"classes": list(contract.classes), "answers": contract.answers}
+    told = {"classes": contract.names, "answers": contract.answers}
     return {**expected_document(contract, model, rows, MAXIMUM_ROWS), **told}

@@ -144,6 +144,7 @@ class _Asked:
             numeric=frozenset(name for name, rule in rules.items() if rule.type in {"number", "integer"}),
             instead=instead,
             answers=_values(names),
+            labels=self._config.labels_of(names),
         )
 
     def _rules(self, place: int, name: str, instead: str) -> FeatureRules:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +32,15 @@ def watched_contract(config: FamilyConfig, home: Path, exports: Sequence[Path]) 
         return contract_of(config)
     if not exports:
         return _of_holdout(config, home)
+    from promotion.evaluation.received.rows import class_name
+
     path = exports[0] / "schema.json"
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         columns = {item.pop("name"): FeatureRules(**item) for item in document["features"]}
-        return _contract(config, columns, [str(name) for name in document["labels"]])
+        # The classes' own values; the labels may be names that the family gives them.
+        classes = [class_name(value) for value in document.get("answers") or document["labels"]]
+        return replace(_contract(config, columns, classes), labels=[str(name) for name in document["labels"]])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not the schema of an export ({type(error).__name__}): export it again") from error
 

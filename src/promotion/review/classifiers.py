@@ -79,7 +79,7 @@ def _shares(config: FamilyConfig, target: Any, first: Any, second: Any) -> list[
             "first": float((first == at).mean()),
             "second": float((second == at).mean()),
         }
-        for at, name in enumerate(config.classes)
+        for at, name in enumerate(config.labels)
     ]
 
 
@@ -107,8 +107,8 @@ def _share_table(shares: list[dict[str, Any]]) -> Table:
 def _changes(config: FamilyConfig, target: Any, first: Any, second: Any) -> list[dict[str, Any]]:
     """Rows that get another answer, by what the answer was and became."""
     rows = []
-    for was, old in enumerate(config.classes):
-        for now, new in enumerate(config.classes):
+    for was, old in enumerate(config.labels):
+        for now, new in enumerate(config.labels):
             hit = (second == was) & (first == now)
             if was != now and hit.any():
                 right = int((target[hit] == now).sum()), int((target[hit] == was).sum())
@@ -155,7 +155,7 @@ def _shift(config: FamilyConfig, first: FloatArray, second: FloatArray) -> list[
     """How the probability of each class moved; of two classes of the positive one."""
     whole = first.ndim > 1
     moved = []
-    for at, name in enumerate(config.classes if whole else config.classes[1:]):
+    for at, name in enumerate(config.labels if whole else config.labels[1:]):
         ours, theirs = (each[:, at] if whole else each for each in (first, second))
         low, middle, high = (float(value) for value in np.quantile(ours - theirs, _QUANTILES))
         moved.append(

@@ -135,7 +135,7 @@ def compare_classifiers(
     """
     target = np.asarray(part.test_target, dtype=np.int64)
     units = {name: config.data.columns[name].unit or "" for name in config.features}
-    rows = ComparedRows(config.classes, target, lambda places: part.test_features.iloc[places], units)
+    rows = ComparedRows(config.labels, target, lambda places: part.test_features.iloc[places], units)
     return compare_probabilities(rows, _metrics(config, target, candidate, production), candidate, production)
 
 

@@ -108,6 +108,18 @@ def test_every_bundled_configuration_is_valid() -> None:
             "55: review.last_process: expected a date such as 2026-11-21",
         ),
         (
+            "target: {",
+            "classes: {0: healthy}\ntarget: {",
+            "44: classes: names 0; expected one name for each of 0, 1",
+        ),
+        (
+            "target: {",
+            "classes: {0: ill, 1: ill}\ntarget: {",
+            "44: classes: 'ill' names two classes; name each of its own",
+        ),
+        ("target: {", "classes: {0: healthy, 1: 5}\ntarget: {", "44: classes.1: expected a text, found 5; YAML reads"),
+        ("target: {", "classes: {0: healthy, 1: ''}\ntarget: {", "44: classes.1: expected a text of 1 or more"),
+        (
             "registered_model:",
             "registered_model: {a: b} #",
             "5: registered_model: expected the name of a registered model, or",

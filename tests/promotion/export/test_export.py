@@ -180,6 +180,18 @@ def test_the_schema_is_the_data_contract(heart: tuple[FamilyConfig, Partition]) 
     assert 1 == schema["positive"]
 
 
+def test_classes_have_the_names_that_the_family_gives_them(heart: tuple[FamilyConfig, Partition]) -> None:
+    """In what the server says; what data and statistics hold stays as it is."""
+    config = FamilyConfig.model_validate(
+        {**heart[0].model_dump(exclude_unset=True), "classes": {0: "healthy", 1: "disease"}}
+    )
+    plain, named = schema_document(contract_of(heart[0])), schema_document(contract_of(config))
+
+    assert ["healthy", "disease"] == named["labels"] == config.labels
+    assert {**plain, "labels": None} == {**named, "labels": None}
+    assert ["not num > 0", "num > 0"] == plain["labels"] == config.classes
+
+
 def test_the_reference_counts_every_row_once(heart: tuple[FamilyConfig, Partition]) -> None:
     """Bins and codes of the training rows; of predictions, those on rows held out."""
     config, part = heart

@@ -20,8 +20,8 @@ from tests.promotion.evaluation.received.made import (
 )
 from tests.promotion.factories import a_version
 
-from promotion.errors import ArtifactRefused
-from promotion.export.documents import emptied, expected_document, reference_document
+from promotion.errors import ArtifactRefused, ConfigError
+from promotion.export.documents import emptied, expected_document, reference_document, schema_document
 from promotion.export.onnx import NotTranslatable, Parity, prove
 from promotion.export.received import received_version
 
@@ -65,6 +65,21 @@ def test_a_pipeline_with_texts(home: Path, serialisation: str) -> None:
     assert reference["metrics"]["roc_auc"]["value"] > 0.8
     assert isinstance(expected["rows"][0]["plan"], str)
     assert isinstance(expected["rows"][0]["is_member"], bool)
+
+
+def test_classes_have_the_names_that_the_family_gives_them(home: Path) -> None:
+    """By their values in the target, each of them."""
+    folder = save(home / "model", fitted(), customers()[FEATURES], serialization_format="skops")
+    named = a_received_family(classes={"yes": "leaves", "no": "stays"})
+    with received_version(named, a_version(), folder, home) as source:
+        assert (["no", "yes"], ["stays", "leaves"]) == (source.contract.classes, source.contract.names)
+        assert ["stays", "leaves"] == schema_document(source.contract)["labels"]
+        assert {"no", "yes"} == set(schema_document(source.contract)["answers"])
+    with (
+        pytest.raises(ConfigError, match=r"classes: names 0, 1; expected one name for each of no, yes"),
+        received_version(a_received_family(classes={0: "stays", 1: "leaves"}), a_version(), folder, home) as source,
+    ):
+        pass
 
 
 @pytest.mark.needs("bwrap")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,25 +120,30 @@ def _answers(given: pd.Series[Any], contract: Contract, *, raw: bool) -> pd.Seri
     if not contract.classes:
         numbers = pd.to_numeric(given, errors="coerce").astype(np.float64)
         return numbers.where(np.isfinite(numbers))
-    places = {name: float(place) for place, name in enumerate(contract.classes)}
+    places = _places(contract.names, contract.classes)
     named = given.map(lambda value: places.get(class_name(value)), na_action="ignore").astype("Float64")
     if raw or named[given.notna()].notna().all():
         return named
     positions = pd.to_numeric(given, errors="coerce")
-    return positions.where(positions.isin(range(len(places)))).astype("Float64").fillna(named)
+    return positions.where(positions.isin(range(len(contract.classes)))).astype("Float64").fillna(named)
+
+
+def _places(*spellings: Sequence[str]) -> dict[str, float]:
+    """Positions by what classes are called; where two spellings disagree, the later one counts."""
+    return {name: float(place) for names in spellings for place, name in enumerate(names)}
 
 
 def _classes(given: pd.Series[Any], config: FamilyConfig, *, raw: bool) -> pd.Series[Any]:
     """Position of the class of each value; missing where it is none."""
     texts = given.astype("string").str.strip()
-    names = {name: float(place) for place, name in enumerate(config.classes)}
+    names = _places(config.labels, config.classes)
     numbers = pd.to_numeric(texts, errors="coerce")
     if not raw:
         # A family whose classes are numbers themselves says which it means by using only those.
         named = texts.map(names)
         if named[given.notna()].notna().all():
             return named
-        if numbers[numbers.notna()].isin(range(len(names))).all():
+        if numbers[numbers.notna()].isin(range(len(config.classes))).all():
             return numbers.fillna(named).astype("Float64")
     else:
         named = texts.map(names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from promotion.errors import DataError
 from promotion.export.contract import Contract, FeatureRules
 from promotion.export.documents import reference_document, schema_document
 from promotion.gates.evidence import Interval
+from promotion.monitoring.observe.labels import read_labels
 from promotion.monitoring.observe.observation import Observation
 from promotion.monitoring.observe.observe import KnownVersion, Watch, observe
 from promotion.monitoring.observe.reference import read_reference
@@ -80,6 +82,18 @@ def watched(folder: Path, *, is_regression: bool, plan: str | None = None, besid
 def said(name: str) -> dict[str, Any]:
     """The log's words for a class."""
     return {"class": int(name == "yes"), "label": name, "probability": 0.9 if name == "yes" else 0.1}
+
+
+@pytest.mark.parametrize("spelled", ["stays", "no"])
+def test_labels_come_as_the_data_or_the_server_calls_them(spelled: str, tmp_path: Path) -> None:
+    """A family that names its classes still has the values of its data."""
+    contract = replace(a_contract(is_regression=False), labels=["stays", "leaves"], answers=["no", "yes"])
+    write(tmp_path / "schema.json", schema_document(contract))
+    (tmp_path / "labels.csv").write_text(f"request_id,label\na,{spelled}\nb,yes\nc,leaves\n")
+    found = watched_contract(a_received_family(), tmp_path, [tmp_path])
+
+    assert ["no", "yes"] == list(found.classes)
+    assert [0, 1, 1] == read_labels(tmp_path / "labels.csv", a_received_family(), found).classes.tolist()
 
 
 @pytest.mark.parametrize("is_regression", [False, True])
