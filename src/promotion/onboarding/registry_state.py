@@ -22,7 +22,7 @@ from promotion.listing import families_in_question, with_every_version
 from promotion.onboarding.diagnosis import Diagnosis
 from promotion.reconcile.outside_changes import production_line
 from promotion.reconcile.reconciler import Reconciler
-from promotion.registry.contract import ModelVersion, RegisteredModel, Registry
+from promotion.registry.contract import ModelVersion, RegisteredModel, Registry, TrackedRun
 from promotion.registry.stages import Stage
 from promotion.signing.keys import Keys
 
@@ -79,7 +79,8 @@ def check_registry(
         entries = {place_of(entry): entry for entry in journal.entries()}
         known = _Known(is_read=True, entries=entries, trained=frozenset(trained))
     versions = _versions_to_look_at(reconciler, models, diagnosis, is_deep=is_deep)
-    look = _Look(reconciler, known)
+    runs = reconciler.registry.runs(version.run_id for version in versions if version.run_id)
+    look = _Look(reconciler, known, runs)
     with _looking(reconciler.registry) as look_at_all:
         for done, found in enumerate(look_at_all(look.at, versions), start=1):
             for kind, problem, remedy in found:
@@ -183,6 +184,7 @@ class _Look:
 
     reconciler: Reconciler
     known: _Known
+    runs: Mapping[str, TrackedRun]
 
     def at(self, version: ModelVersion) -> list[tuple[str, str, str]]:
         """What is wrong with a version: kind, problem, remedy."""
@@ -197,7 +199,7 @@ class _Look:
         if not version.run_id:
             return
         try:
-            run = self.reconciler.registry.run(version.run_id)
+            run = self.runs.get(version.run_id) or self.reconciler.registry.run(version.run_id)
         except RegistryError:  # whoever may read the registry need not be allowed to read its runs
             return
         if run is None:

@@ -132,6 +132,9 @@ class Registry(Protocol):
     def run(self, run_id: str) -> TrackedRun | None:
         """The run that made a version; None when there is none of this id."""
 
+    def runs(self, run_ids: Iterable[str]) -> dict[str, TrackedRun]:
+        """Those of many runs that the store tells at once, by their ids; any other is to be asked for by itself."""
+
     def artifact_uri(self, version: ModelVersion) -> str:
         """Where the artifact's files are, resolved down to a storage location."""
 

@@ -87,6 +87,15 @@ class MlflowServer:
         """
         return self._patiently(lambda: self._once("GET", endpoint, params=parameters))
 
+    def ask(self, endpoint: str, **body: Any) -> Json:
+        """Ask one endpoint that takes its question as a body.
+
+        Raises:
+            NotThere: The server has no such resource.
+            RegistryError: Everything else that fails, as the subclass that says how.
+        """
+        return self._patiently(lambda: self._once("POST", endpoint, json=body))
+
     def release(self) -> str:
         """The MLflow version that the server says it is; empty where it does not say."""
         address = self._base.removesuffix(API) + "/version"

@@ -5,13 +5,13 @@ Only endpoints that exist since MLflow 2.3, the first release with aliases, are 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from urllib.parse import quote
 
-from promotion.errors import RegistryBroken
+from promotion.errors import PromotionError, RegistryBroken
 from promotion.registry.contract import (
     NO_NAME,
     NO_VERSION,
@@ -33,6 +33,7 @@ from promotion.registry.stages import Stage
 if TYPE_CHECKING:
     from promotion.registry.client import ClientRegistry
 
+_TOGETHER = 20  # runs from which on it is quicker to ask for many at once, which takes a listing of all experiments
 PAGE = 1000  # largest page that `registered-models/search` grants
 
 Record = TypeVar("Record")
@@ -57,7 +58,7 @@ class RestRegistry:
 
     def models(self) -> list[RegisteredModel]:
         """Every registered model by name, each with the versions that a listing shows."""
-        found = self._pages("registered-models/search", "registered_models", self._model)
+        found = self._pages(self._server.get, "registered-models/search", "registered_models", self._model)
         return sorted(with_whole_stages(found, self._search), key=lambda model: model.name)
 
     def model(self, name: str) -> RegisteredModel:
@@ -100,6 +101,20 @@ class RestRegistry:
         except NotThere:
             return None
         return self._parsed(answer, "run", _run)
+
+    def runs(self, run_ids: Iterable[str]) -> dict[str, TrackedRun]:
+        """Those of many runs that the server tells at once, by their ids; any other is to be asked for by itself."""
+        wanted, found = list(dict.fromkeys(run_ids)), dict[str, TrackedRun]()
+        if len(wanted) < _TOGETHER or not self._tracking_uri.startswith(("http://", "https://")):
+            return found
+        server = self._tracking
+        with suppress(PromotionError):
+            experiments = self._pages(server.get, "experiments/search", "experiments", _experiment, view_type="ALL")
+            for start in range(0, len(wanted), PAGE):
+                condition = f"attributes.run_id IN ({', '.join(map(search_literal, wanted[start : start + PAGE]))})"
+                asked = {"filter": condition, "experiment_ids": experiments, "run_view_type": "ALL"}
+                found.update(self._pages(server.ask, "runs/search", "runs", _named_run, **asked))
+        return found
 
     def artifact_uri(self, version: ModelVersion) -> str:
         """Where the artifact's files are, resolved down to a storage location."""
@@ -195,13 +210,15 @@ class RestRegistry:
         raise RegistryBroken(f"{self._server.shown}: lists {name} v{number} but cannot open it: {error}") from error
 
     def _search(self, condition: str) -> list[ModelVersion]:
-        return self._pages("model-versions/search", "model_versions", self._version, filter=condition)
+        return self._pages(self._server.get, "model-versions/search", "model_versions", self._version, filter=condition)
 
-    def _pages(self, endpoint: str, field: str, read: Callable[[Json], Record], **query: str) -> list[Record]:
+    def _pages(
+        self, ask: Callable[..., Json], endpoint: str, field: str, read: Callable[[Json], Record], **query: Any
+    ) -> list[Record]:
         records: list[Record] = []
         tokens = {""}
         while True:
-            answer = self._server.get(endpoint, max_results=PAGE, **query)
+            answer = ask(endpoint, max_results=PAGE, **query)
             records += self._parsed(answer, field, lambda items: [read(item) for item in items], missing=[])
             token = str(answer.get("next_page_token") or "")
             if not token:
@@ -258,6 +275,14 @@ class RestRegistry:
         except (NotThere, KeyError, TypeError) as error:
             raise RegistryBroken(f"{server.shown}: cannot say where {uri} is stored: {error}") from error
         return f"{root}/{rest}" if rest else str(root)
+
+
+def _experiment(item: Json) -> str:
+    return str(item["experiment_id"])
+
+
+def _named_run(item: Json) -> tuple[str, TrackedRun]:
+    return str(item["info"]["run_id"]), _run(item)
 
 
 def _run(item: Json) -> TrackedRun:

@@ -104,6 +104,9 @@ class ModelRegistry(Registry):
     def run(self, *_: Any, **__: Any) -> Any:
         return None
 
+    def runs(self, *_: Any) -> Any:
+        return {}
+
     def set_stage(self, name: str, number: int, stage: Stage) -> None:
         self.held[number] = replace(self.held[number], stage=stage)
 

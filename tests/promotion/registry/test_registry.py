@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from alembic.script import ScriptDirectory
 from packaging.version import Version
+from tests.promotion.conftest import Server
 from tests.promotion.factories import read_only
 
 from promotion.config.settings import Settings
@@ -34,6 +35,7 @@ from promotion.registry.client import ClientRegistry
 from promotion.registry.contract import ModelVersion, Registry, served_artifact_uri, without_password
 from promotion.registry.failures import registry_error
 from promotion.registry.open import open_registry
+from promotion.registry.rest import RestRegistry
 from promotion.registry.sqlite import KNOWN_REVISIONS, SqliteRegistry
 from promotion.registry.stages import Stage
 
@@ -131,6 +133,28 @@ def test_a_runs_metrics_are_what_was_logged(registry: Registry, seeded_database:
 
     assert run is not None
     assert {"roc_auc": "0.9", "undefined": "nan", "endless": "-inf"} == {k: str(v) for k, v in run.metrics.items()}
+
+
+@pytest.mark.system
+def test_a_server_tells_many_runs_together(rest_registry: RestRegistry, mlflow_server: Server) -> None:
+    """As each by itself, deleted ones too; what no run is called is left out."""
+    with closing(sqlite3.connect(mlflow_server.database)) as database, database:
+        ((run_id,),) = database.execute("SELECT run_uuid FROM runs")
+        columns = [name for _, name, *_ in database.execute("PRAGMA table_info(runs)")]
+        values = ", ".join({"run_uuid": "?", "lifecycle_stage": "?"}.get(name, name) for name in columns)
+        copied = [(f"{run_id}{number}", ("active", "deleted")[number % 2], run_id) for number in range(25)]
+        database.executemany(f"INSERT INTO runs SELECT {values} FROM runs WHERE run_uuid = ?", copied)  # noqa: S608
+    wanted = [run_id, *(name for name, *_ in copied)]
+
+    found = rest_registry.runs([*wanted, "gone"])
+
+    assert {name: repr(rest_registry.run(name)) for name in wanted} == {name: repr(run) for name, run in found.items()}
+    assert 12 == sum(run.is_deleted for run in found.values())
+
+
+def test_no_other_store_tells_runs_together(sqlite_registry: SqliteRegistry, client_registry: ClientRegistry) -> None:
+    """They are to be asked for one by one."""
+    assert {} == sqlite_registry.runs(["r1"]) == client_registry.runs(["r1"])
 
 
 def test_the_artifact_uri_is_a_storage_location(registry: Registry, seeded_database: Path) -> None:

@@ -266,6 +266,15 @@ def test_pages_are_followed() -> None:
     assert [root, f"{root}&page_token=t%2B0", f"{root}&page_token=t%2B1"] == [path for _, path, _ in seen]
 
 
+@pytest.mark.parametrize("status", [403, 404, 400])
+def test_runs_that_are_not_told_together_are_left_to_be_asked_for(status: int) -> None:
+    """Without the right to list experiments, or where a server knows no such question."""
+    with serving(always(status, "{}")) as (uri, seen):
+        assert {} == RestRegistry(uri).runs([f"r{number}" for number in range(30)])
+        assert {} == RestRegistry(uri).runs(["r1"])
+    assert ["/api/2.0/mlflow/experiments/search?max_results=1000&view_type=ALL"] == [path for _, path, _ in seen]
+
+
 def test_a_page_that_repeats_for_ever_is_broken() -> None:
     """A server that hands out the same token again does not hold us in a loop."""
     with (
