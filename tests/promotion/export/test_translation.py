@@ -116,6 +116,22 @@ def test_boosters_and_trees_behind_a_preparation(last: str, words: str) -> None:
     assert 800 == prove(served_graph(graph, contract), model, contract, rows).rows
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_zeros_that_a_sparse_step_leaves_out(nested: bool) -> None:
+    """XGBoost takes them for missing cells, and a real missing cell, too."""
+    rows = rows_of(["age"], 400).assign(plan=RANDOM.choice([f"p{number}" for number in range(12)], 400))
+    rows.loc[::13, "age"] = np.nan
+    encoded = make_column_transformer((OneHotEncoder(), ["plan"]), remainder="passthrough")
+    model = make_pipeline(make_pipeline(encoded) if nested else encoded, XGBClassifier(n_estimators=20, n_jobs=1))
+    model.fit(rows, (rows["plan"] > "p5") ^ (rows["age"] > 0.5))
+    contract = a_contract(["age", "plan"], texts=("plan",))
+    assert encoded.sparse_output_
+
+    graph = graph_of(model, [("age", False), ("plan", True)], "churn", precise=True)
+
+    assert 400 == prove(served_graph(graph, contract), model, contract, rows).rows
+
+
 def test_what_cannot_be_computed_in_64_bits_is_computed_in_32() -> None:
     """An imputer that says what it filled; the proof decides whether that will do."""
     rows = rows_of(["a", "b"])

@@ -62,7 +62,43 @@ def _single_at_last(pipeline: Any) -> Any:
     from skl2onnx.sklapi import CastTransformer
 
     *before, last = pipeline.steps
+    if type(last[1]).__module__.startswith("xgboost") and _is_sparse(before[-1][1]):
+        before.append(("zeros", _zeros_are_missing()()))
     return type(pipeline)([*before, ("single", CastTransformer()), last])
+
+
+def _is_sparse(step: Any) -> bool:
+    """Whether a step of a pipeline answers only the cells that are not zero."""
+    if steps := getattr(step, "steps", None):
+        return _is_sparse(steps[-1][1])
+    return bool(getattr(step, "sparse_output_", getattr(step, "sparse_output", False)))
+
+
+@cache
+def _zeros_are_missing() -> type:
+    """A transformer for XGBoost behind a sparse step: it takes the zeros it is not given for missing cells."""
+    from skl2onnx import update_registered_converter
+    from sklearn.base import BaseEstimator, TransformerMixin
+
+    class MissingZeros(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+        pass
+
+    def shapes(operator: Any) -> None:
+        given = operator.inputs[0].type
+        operator.outputs[0].type = type(given)(given.shape)
+
+    def converter(scope: Any, operator: Any, container: Any) -> None:
+        from skl2onnx.common.data_types import guess_proto_type
+
+        cells, answered = operator.inputs[0], operator.outputs[0]
+        names = zero, missing, is_zero = [scope.get_unique_variable_name(f"zeros_{each}") for each in "zms"]
+        for name, value in zip(names, (0.0, float("nan")), strict=False):
+            container.add_initializer(name, guess_proto_type(cells.type), [1], [value])
+        container.add_node("Equal", [cells.full_name, zero], is_zero)
+        container.add_node("Where", [is_zero, missing, cells.full_name], answered.full_name)
+
+    update_registered_converter(MissingZeros, "MissingZeros", shapes, converter)
+    return MissingZeros
 
 
 def _sklearn(model: Any, columns: list[tuple[str, bool]], name: str, *, is_double: bool = False) -> bytes:
