@@ -19,6 +19,7 @@ from promotion.serving.middleware import Observed, Shortcut, error, failed, refu
 from promotion.serving.routes import SECURITY_SCHEMES
 from promotion.serving.routes.inference import inference_routes
 from promotion.serving.routes.operations import operation_routes
+from promotion.serving.routes.pages import STATIC, add_documents
 from promotion.serving.routes.predictions import prediction_routes
 
 
@@ -37,11 +38,14 @@ def build_application(answering: ModelEndpoint) -> Observed:
         version=manifest.semver or str(manifest.version),
         description=f"{manifest.model}, version {manifest.version}: predicts {answering.reader.schema.target}.",
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
+        static_url=STATIC,
         # A redirect would trust the Host header; paths with a slash behind are answered as without.
         redirect_slashes=False,
         exception_handlers={Refusal: _refused, HTTPException: _http_error, Exception: _failure},
     )
+    add_documents(app)
     predictions = prediction_routes(answering)
     for routes in (predictions, inference_routes(answering), operation_routes(answering)):
         app.include_router(routes)

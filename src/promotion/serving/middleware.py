@@ -22,6 +22,9 @@ from promotion.serving.protocols.mlflow import ERROR_CODES, INVOCATIONS
 
 SAFE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 CLOSE = (b"connection", b"close")
+AS_DECLARED = (b"x-content-type-options", b"nosniff")
+"""No browser takes an answer for something else than its media type says."""
+
 UNMATCHED = "unmatched"
 UNREAD = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.SERVICE_UNAVAILABLE})
 RETRY_SECONDS = 1
@@ -64,7 +67,7 @@ class Observed:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 last = () if self._is_ready() else (CLOSE,)
-                message["headers"] = [*message.get("headers", ()), header, *last]
+                message["headers"] = [*message.get("headers", ()), header, AS_DECLARED, *last]
             await send(message)
             complete = message["type"] == "http.response.body" and not message.get("more_body", False)
 

@@ -108,6 +108,20 @@ def test_references_name_what_is_applied(environment: Environment) -> None:
     }
 
 
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_only_namespaces_that_are_named_may_ask(environment: Environment) -> None:
+    """Each by its name; an entry without peers, or a selector without conditions, would let everybody in."""
+    ingress = rendered(environment, Track.STABLE)["NetworkPolicy"]["spec"]["ingress"]
+    peers = [peer for entry in ingress for peer in entry["from"]]
+
+    assert {"podSelector": {}} in peers
+    for peer in peers:
+        if peer != {"podSelector": {}}:
+            (condition,) = peer["namespaceSelector"]["matchExpressions"]
+            assert ("kubernetes.io/metadata.name", "In") == (condition["key"], condition["operator"])
+            assert condition["values"]
+
+
 @pytest.mark.parametrize("track", TRACKS)
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_every_server_is_given_the_keys_of_the_cluster(environment: Environment, track: Track) -> None:

@@ -147,6 +147,8 @@ def test_the_documents_are_whole_without_the_internet(server: Served, browser: B
     page = browser.new_page()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
+    refused: list[str] = []
+    page.on("console", lambda message: refused.append(message.text) if message.type == "error" else None)
     page.goto(f"{server.url}/docs")
     page.locator("#operations-predictions-predict_predict_post").wait_for()
     shown = page.locator(".opblock").count()
@@ -160,6 +162,19 @@ def test_the_documents_are_whole_without_the_internet(server: Served, browser: B
     assert [] == [url for url in asked if not url.startswith((server.url, "data:"))]
     assert shown == sum(len(methods) for methods in server.get("/openapi.json").json()["paths"].values())
     assert answered.startswith("200")
+    assert [] == refused
+
+
+def test_a_browser_runs_nothing_but_what_the_page_came_with(server: Served) -> None:
+    """No other script, no other server, no frame of another site; and every answer is what it says it is."""
+    page = server.get("/docs")
+    policy = dict(part.strip().split(" ", 1) for part in page.headers["Content-Security-Policy"].split(";"))
+
+    assert ("'none'", "'none'", "'self'") == (policy["default-src"], policy["frame-ancestors"], policy["connect-src"])
+    assert "unsafe" not in policy["script-src"]
+    assert ("DENY", "no-referrer") == (page.headers["X-Frame-Options"], page.headers["Referrer-Policy"])
+    for path in ("/docs", "/", "/predict", "/nothing", "/static-offline-docs/swagger-ui-bundle.js"):
+        assert "nosniff" == server.get(path).headers["X-Content-Type-Options"]
 
 
 def test_unknown_paths_and_methods_have_the_form_of_all_errors(server: Served) -> None:
