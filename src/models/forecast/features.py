@@ -26,9 +26,9 @@ _LEVEL_PRIOR_DAYS = 5.0
 _YEAR = 364
 _CLOSURE_DAYS = 14
 _MONTHLY_BUCKETS = 6
-_INTERVALS = {"Jan,Apr,Jul,Oct": 1, "Feb,May,Aug,Nov": 2, "Mar,Jun,Sept,Dec": 3}
+INTERVALS = {"Jan,Apr,Jul,Oct": 1, "Feb,May,Aug,Nov": 2, "Mar,Jun,Sept,Dec": 3}
 _HOLIDAYS = {"0": 0, "a": 1, "b": 2, "c": 3}
-_KINDS = {"a": 0, "b": 1, "c": 2, "d": 3}
+KINDS = {"a": 0, "b": 1, "c": 2, "d": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +104,14 @@ def _attributes(rows: pd.DataFrame, stores: pd.DataFrame, days: Days) -> dict[st
         format="%G-%V-%u",
     )
     since = days - of_store((began - pd.Timestamp(0)).dt.days.astype("float64"))
-    interval = of_store(table["PromoInterval"].map(_INTERVALS).astype("float64"))
+    interval = of_store(table["PromoInterval"].map(INTERVALS).astype("float64"))
     in_month = (dates.dt.month.to_numpy() - interval) % 3 == 0
     return {
         "promo": rows["Promo"].to_numpy(dtype=np.float32),
         "state_holiday": rows["StateHoliday"].astype(str).map(_HOLIDAYS).to_numpy(dtype=np.float32),
         "school_holiday": rows["SchoolHoliday"].to_numpy(dtype=np.float32),
-        "store_type": of_store(table["StoreType"].map(_KINDS)),
-        "assortment": of_store(table["Assortment"].map(_KINDS)),
+        "store_type": of_store(table["StoreType"].map(KINDS)),
+        "assortment": of_store(table["Assortment"].map(KINDS)),
         "competition_distance": of_store(np.log1p(table["CompetitionDistance"])),
         "competition_months": np.clip(months - opened, -12, 60).astype(np.float32),
         "promo2_weeks": np.clip(since / 7, -1, 200).astype(np.float32),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,23 @@ STORE_COLUMNS = (
     "Promo2SinceYear",
     "PromoInterval",
 )
-_SHOWN = 3
+_SHOWN = 10
+_LONGEST_CELL = 30
+_DAY = r"\d{4}-?\d{2}-?\d{2}(?:[ T]00:00(?::00(?:\.0+)?)?)?"
 _CODES = {"Open": (0, 1), "Promo": (0, 1), "SchoolHoliday": (0, 1), "StateHoliday": ("0", "a", "b", "c")}
 
 
-def checked_rows(rows: pd.DataFrame, stores: pd.DataFrame, place: Path | str, first_line: int = 2) -> pd.DataFrame:
+BrokenRule = tuple[str, str, pd.Series]
+"""A column, the rule, and which rows break it."""
+
+
+def checked_rows(
+    rows: pd.DataFrame,
+    stores: pd.DataFrame,
+    place: Path | str,
+    first_line: int = 2,
+    also: Sequence[BrokenRule] = (),
+) -> pd.DataFrame:
     """Bring rows into the form the features need, or say everything that is wrong with them.
 
     An empty `Open` counts as open, as in Kaggle's own test file.
@@ -37,6 +50,7 @@ def checked_rows(rows: pd.DataFrame, stores: pd.DataFrame, place: Path | str, fi
         stores: Kaggle's store table.
         place: Where the rows come from, for the message.
         first_line: Line of the first row there.
+        also: Further rules to say in one go.
 
     Raises:
         DataError: One line a broken rule.
@@ -47,18 +61,41 @@ def checked_rows(rows: pd.DataFrame, stores: pd.DataFrame, place: Path | str, fi
     if rows.empty:
         raise DataError(f"{place}: no rows")
     tidy = rows.assign(
-        Date=pd.to_datetime(rows["Date"], errors="coerce", format="ISO8601"),
-        Open=rows["Open"].fillna(1),
+        Store=numbers_of(rows["Store"]),
+        Date=_days(rows["Date"]),
+        Open=numbers_of(rows["Open"].fillna(1)),
+        Promo=numbers_of(rows["Promo"]),
         StateHoliday=_letters(rows["StateHoliday"]),
+        SchoolHoliday=numbers_of(rows["SchoolHoliday"]),
     )
-    broken = [("Date", "must be a date such as 2015-07-31", tidy["Date"].isna())]
+    day = (
+        "must be a date such as 2015-07-31: a clock time or an offset may move a sale to another day, and a number is "
+        "a spreadsheet's count of days"
+    )
+    broken = [("Date", day, tidy["Date"].isna())]
     broken.append(("Store", "must be in the store table", ~tidy["Store"].isin(stores["Store"])))
     for name, codes in _CODES.items():
         allowed = ", ".join(str(code) for code in codes)
         broken.append((name, f"must be one of {allowed}", ~tidy[name].isin(codes)))
-    refuse_broken(place, broken, first_line)
+    broken += also
+    refuse_broken(place, rows, broken, first_line)
     whole = dict.fromkeys(("Store", "Open", "Promo", "SchoolHoliday"), np.int64)
     return tidy.astype(whole)
+
+
+def numbers_of(values: pd.Series) -> pd.Series:
+    """Cells as numbers, NaN where they are none: one text makes pandas read a whole column as texts."""
+    return values if is_numeric_dtype(values) else pd.to_numeric(values, errors="coerce")
+
+
+def _days(values: pd.Series) -> pd.Series:
+    """Dates without a time of day; missing where there is one, or an offset, which moves midnight to another day."""
+    places, found = pd.factorize(values)
+    text = pd.Series(found).astype("string").str.strip()
+    days = pd.to_datetime(text.where(text.str.fullmatch(_DAY)), errors="coerce", format="ISO8601")
+    # The place of a missing cell is -1: the last one.
+    every = np.append(days.to_numpy(dtype="datetime64[us]"), np.datetime64("NaT", "us"))
+    return pd.Series(every[places], index=values.index)
 
 
 def _letters(values: pd.Series) -> pd.Series:
@@ -68,11 +105,12 @@ def _letters(values: pd.Series) -> pd.Series:
     return values.astype("string").replace({"0.0": "0"})
 
 
-def refuse_broken(place: Path | str, broken: list[tuple[str, str, pd.Series]], first_line: int = 2) -> None:
+def refuse_broken(place: Path | str, rows: pd.DataFrame, broken: Sequence[BrokenRule], first_line: int = 2) -> None:
     """Say every broken rule at once, or nothing.
 
     Args:
         place: Where the rows come from.
+        rows: Their cells as they were found there.
         broken: Column, rule, and which rows break it.
         first_line: Line of the first row there.
 
@@ -83,8 +121,19 @@ def refuse_broken(place: Path | str, broken: list[tuple[str, str, pd.Series]], f
     for column, rule, wrong in broken:
         at = np.flatnonzero(wrong.to_numpy(dtype=bool))
         if at.size:
-            shown = ", ".join(str(row + first_line) for row in at[:_SHOWN])
+            found = rows[column].iloc[at[:_SHOWN]] if column in rows else [None] * min(at.size, _SHOWN)
+            shown = ", ".join(f"{row + first_line}{_shown(cell)}" for row, cell in zip(at, found, strict=False))
             lines.append(f"column {column!r} {rule}: {at.size} of {len(wrong)} rows, first: line {shown}")
     if lines:
         summary = f"{place} breaks the data contract: "
         raise DataError(summary + lines[0] if len(lines) == 1 else "\n- ".join([summary, *lines]))
+
+
+def _shown(cell: object) -> str:
+    """A cell as it stands in the file, for a message; an empty one is said to be that."""
+    if cell is None:
+        return ""
+    if pd.isna(cell):  # type: ignore[call-overload]  # one cell
+        return " (empty)"
+    text = str(cell)
+    return f" ({text if len(text) <= _LONGEST_CELL else text[:_LONGEST_CELL] + '…'!r})"

@@ -38,6 +38,18 @@ def holdout(last_day: int, horizon: int) -> Window:
     return Window(last_day - horizon, last_day)
 
 
+def days_needed(held_out: int, folds: int, horizon: int, warm_up: int) -> int:
+    """Days that sales must reach back, so that the oldest fold has days to learn from behind its warm-up.
+
+    Args:
+        held_out: Days of the window that nothing is learned from.
+        folds: Windows of the same length before it.
+        horizon: Days a forecast reaches.
+        warm_up: Days of history before the first origin.
+    """
+    return held_out * (folds + 1) + horizon + warm_up + 1
+
+
 def folds_before(window: Window, count: int) -> list[Window]:
     """The windows of the same length right before one, newest first."""
     length = window.last - window.origin

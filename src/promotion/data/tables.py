@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pandas as pd
 
 from promotion.data.files import file_sha256, whole_file, write_whole
+from promotion.data.header import names_in, require_unique
 from promotion.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -84,8 +85,8 @@ def read_chunks(path: Path, *, as_text: bool, texts: tuple[str, ...] = (), most:
 
 def _read_csv(path: Path, types: Any, most: int) -> Iterator[Chunk]:
     size = path.stat().st_size
-    header = pd.read_csv(path, header=None, nrows=1, dtype=str, skip_blank_lines=False, encoding="utf-8-sig")
-    _require_unique(path, [str(name) for name in header.iloc[0]])
+    with path.open(encoding="utf-8-sig", newline="") as text:
+        names_in(text, path)
     first = 0
     with path.open("rb") as file, warnings.catch_warnings():
         # Cells behind the last column would be dropped with no more than a warning.
@@ -105,18 +106,13 @@ def _read_parquet(path: Path, most: int) -> Iterator[Chunk]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False) as file:
-        _require_unique(path, file.schema_arrow.names)
+        require_unique(path, file.schema_arrow.names)
         total, first = file.metadata.num_rows, 0
         for batch in file.iter_batches(most):
             rows = pa.Table.from_batches([batch]).to_pandas(ignore_metadata=True)
             rows.index += first + 1
             yield Chunk(rows, first, (first + len(rows)) / max(1, total))
             first += len(rows)
-
-
-def _require_unique(path: Path, names: list[str]) -> None:
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise DataError(f"{path}: the header names {', '.join(repeated)} more than once; keep one column of each")
 
 
 @contextmanager

@@ -132,7 +132,7 @@ def test_data_problems_are_lines(config: FamilyConfig, home: Path) -> None:
     path.write_text(good.replace(",0,", ",7,", 1), encoding="utf-8")
     assert 1 == len(ForecastEvaluator(config, home).data_problems())
     make_sales(days=100).rows.to_csv(path, index=False)
-    assert ["100 days, expected at least 224"] == ForecastEvaluator(config, home).data_problems()
+    assert ["100 days, expected at least 267"] == ForecastEvaluator(config, home).data_problems()
 
 
 def test_rows_of_a_file_are_read_strictly(config: FamilyConfig, home: Path) -> None:

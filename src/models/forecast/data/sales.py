@@ -9,12 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from models.forecast.rows import INPUT_COLUMNS, STORE_COLUMNS, checked_rows, refuse_broken
+from models.forecast.data.stores import checked_stores
+from models.forecast.rows import INPUT_COLUMNS, STORE_COLUMNS, checked_rows, numbers_of, refuse_broken
 from promotion.config.family import FamilyConfig
 from promotion.config.forecasting import Forecast
+from promotion.data.header import names_in
 from promotion.errors import ConfigError, DataError
 
 _DTYPES: dict[str, Any] = {"StateHoliday": "string"}
+_MOST_EUROS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +72,13 @@ def read_sales(sales: Path, stores: Path) -> Sales:
         DataError: A file is missing, unreadable or breaks the contract.
     """
     rows = _read(sales, [*INPUT_COLUMNS, "Sales"])
-    table = _read(stores, list(STORE_COLUMNS))[list(STORE_COLUMNS)]
-    rows = checked_rows(rows, table, sales)
-    refuse_broken(sales, [("Sales", "must be 0 or more euros, and a number", ~(rows["Sales"] >= 0))])
+    table = checked_stores(_read(stores, list(STORE_COLUMNS)), stores)
+    euros = numbers_of(rows["Sales"])
+    rule = f"must be 0 or more euros, and a number up to {_MOST_EUROS:,} without thousands separators"
+    wrong = ~((euros >= 0) & (euros <= _MOST_EUROS))
+    rows = checked_rows(rows, table, sales, also=[("Sales", rule, wrong)]).assign(Sales=euros)
     repeated = rows.duplicated(["Store", "Date"])
-    refuse_broken(sales, [("Store and Date", "the same store and day stands there twice", repeated)])
+    refuse_broken(sales, rows, [("Store and Date", "the same store and day stands there twice", repeated)])
     digest = hashlib.sha256(sales.read_bytes())
     digest.update(stores.read_bytes())
     ordered = rows[[*INPUT_COLUMNS, "Sales"]].sort_values(["Date", "Store"], ignore_index=True)
@@ -82,7 +87,9 @@ def read_sales(sales: Path, stores: Path) -> Sales:
 
 def _read(path: Path, columns: list[str]) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype=_DTYPES)
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            names_in(file, path, columns)
+        table = pd.read_csv(path, dtype=_DTYPES, encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file, expected a CSV; scripts/download-data.py brings it") from error
     except (OSError, ValueError) as error:

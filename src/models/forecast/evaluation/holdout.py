@@ -16,7 +16,7 @@ from models.forecast.ensemble import Ensemble
 from models.forecast.evaluation.rmspe import rmspe, squared_errors
 from models.forecast.history import day_numbers
 from models.forecast.rows import INPUT_COLUMNS
-from models.forecast.windows import holdout, sold_rows
+from models.forecast.windows import days_needed, holdout, sold_rows
 from promotion.config.family import FamilyConfig
 from promotion.data.arrays import FloatArray
 from promotion.data.datasets import feature_schema_hash
@@ -193,7 +193,7 @@ class ForecastEvaluator:
             return lines or [summary]
         plan = forecast_of(self._config)
         days = day_numbers(data.rows["Date"])
-        needed = plan.warm_up_days + (plan.folds + 1) * plan.horizon_days
+        needed = days_needed(plan.horizon_days, plan.folds, plan.horizon_days, plan.warm_up_days)
         found = int(days.max() - days.min()) + 1
         return [f"{found} days, expected at least {needed}"] if found < needed else []
 

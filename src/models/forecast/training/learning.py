@@ -17,8 +17,9 @@ from models.forecast.ensemble import Ensemble, Euros, Member
 from models.forecast.evaluation.rmspe import fit_weights, rmspe
 from models.forecast.features import Features, build_features
 from models.forecast.history import History, day_numbers
-from models.forecast.windows import Window, folds_before, holdout, sold_rows, training_rows
+from models.forecast.windows import Window, days_needed, folds_before, holdout, sold_rows, training_rows
 from promotion.config.forecasting import View
+from promotion.errors import DataError
 
 # Days further off than this, in ln(sales), are accidents: they count, but not with all their distance.
 _FARTHEST = 0.5
@@ -135,8 +136,10 @@ class Learner:
 
         Raises:
             ConfigError: A booster refuses a parameter.
+            DataError: The sales do not reach far enough back.
         """
         window = window or holdout(self.history.last_day, self._plan.horizon)
+        self._require_past(window)
         windows = folds_before(window, self._plan.folds)
         folds: dict[str, list[FoldForecast]] = {}
         members = []
@@ -160,6 +163,19 @@ class Learner:
     def sold_in(self, window: Window) -> pd.DataFrame:
         """The rows of a window that a forecast can be judged on."""
         return sold_rows(self._sold, window)
+
+    def _require_past(self, window: Window) -> None:
+        """Refuse a history whose oldest fold would have nothing to learn from."""
+        plan = self._plan
+        length = window.last - window.origin
+        needed = days_needed(length, plan.folds, plan.horizon, plan.warm_up)
+        days = window.last - self.history.first_day + 1
+        if days < needed:
+            raise DataError(
+                f"{days} days of sales are too few, at least {needed} are needed: {length} held out, {plan.folds} "
+                f"windows of {length} before them, {plan.horizon} to learn from and {plan.warm_up} of warm-up; bring "
+                "older sales, or lower forecast.folds, horizon_days or warm_up_days"
+            )
 
     def _fold(self, name: str, window: Window) -> FoldForecast:
         key = (name, window)

@@ -1,0 +1,129 @@
+"""Kaggle's two tables are refused by line where they are not what they should be, and nothing is read differently."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tests.models.forecast.conftest import make_sales, quick_plan
+
+from models.forecast.data.sales import read_sales
+from models.forecast.training.learning import Learner
+from promotion.errors import DataError
+
+SALES = """Store,Date,Sales,Open,Promo,StateHoliday,SchoolHoliday
+1,2015-07-30,5020,1,1,0,1
+2,2015-07-30,5567,1,1,0,1
+1,2015-07-31,5263,1,1,0,1
+2,2015-07-31,6064,1,1,0,1
+"""
+STORES = """Store,StoreType,Assortment,CompetitionDistance,CompetitionOpenSinceMonth,CompetitionOpenSinceYear,Promo2,\
+Promo2SinceWeek,Promo2SinceYear,PromoInterval
+1,c,a,1270,9,2008,0,,,
+2,a,a,570,11,2007,1,13,2010,"Jan,Apr,Jul,Oct"
+"""
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., pd.DataFrame]:
+    """Reads two tables, each with one text exchanged in it, and gives the sales and stores that came out."""
+
+    def read_both(old: str = "", new: str = "", *, stores: bool = False) -> pd.DataFrame:
+        texts = {"train.csv": SALES, "store.csv": STORES}
+        name = "store.csv" if stores else "train.csv"
+        assert old in texts[name]
+        texts[name] = texts[name].replace(old, new, 1) if old else texts[name]
+        for file, text in texts.items():
+            (tmp_path / file).write_text(text, encoding="utf-8")
+        found = read_sales(tmp_path / "train.csv", tmp_path / "store.csv")
+        return found.stores if stores else found.rows
+
+    return read_both
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "5263",
+            '"5,263"',
+            "'Sales' must be 0 or more euros.*thousands separators: 1 of 4 rows, first: line 4 ('5,263')",
+        ),
+        ("5263", "closed", "first: line 4 ('closed')"),
+        ("5263", "-1", "first: line 4 ('-1')"),
+        ("5263", "inf", "first: line 4"),
+        ("5263", "1e300", "first: line 4"),
+        ("5263", "", "first: line 4 (empty)"),
+        ("1,2015-07-31", "1,2015-07-30 22:00:00+00:00", "'Date' must be a date.*offset.*line 4 ('2015-07-30 22:00"),
+        ("1,2015-07-31", "1,2015-07-31T08:00", "'Date' must be a date"),
+        ("1,2015-07-31", "1,42216", "'Date' must be a date.*spreadsheet"),
+        ("1,2015-07-31", "1,31.07.2015", "'Date' must be a date"),
+        ("1,2015-07-31", "one,2015-07-31", "'Store' must be in the store table: 1 of 4 rows, first: line 4 ('one')"),
+        ("5263,1", "5263,yes", "'Open' must be one of 0, 1: 1 of 4 rows, first: line 4 ('yes')"),
+        ("5263,1,1,0", "5263,1,1,A", "'StateHoliday' must be one of 0, a, b, c: 1 of 4 rows, first: line 4 ('A')"),
+        ("Open", "Sales", "the header names Sales more than once"),
+        (SALES[:7], "sep=,\n" + SALES[:7], "line 1 (sep=…) tells a spreadsheet the separator"),
+        (SALES, SALES.replace(",", ";"), "separated by a semicolon, expected a comma"),
+        (SALES[:7], "<<<<<<< HEAD\n" + SALES[:7], "a mark of an unfinished merge"),
+        (SALES[: SALES.index("\n") + 1], "", "the first line holds values, not names"),
+    ],
+)
+def test_sales_are_refused_by_line(read: Callable[..., pd.DataFrame], old: str, new: str, message: str) -> None:
+    """What is no number, no day or no header is named where it stands, and nothing else is."""
+    with pytest.raises(DataError) as refused:
+        read(old, new)
+    parts = map(re.escape, message.split(".*"))
+    assert re.search(".*".join(parts), str(refused.value)), refused.value
+    assert "train.csv" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("1270", "-1", "'CompetitionDistance' must be metres above 0"),
+        ("1270", "0", "for which 0 and -1 do not stand: 1 of 2 rows, first: line 2"),
+        ("1270", "inf", "'CompetitionDistance' must be metres"),
+        ("1270", '"1,270"', "without thousands separators.*line 2 ('1,270')"),
+        ("0,,,", "0,0,0,0", "'Promo2SinceWeek' must be a whole number from 1 to 53, or empty"),
+        ("9,2008", "13,2008", "'CompetitionOpenSinceMonth' must be a whole number from 1 to 12"),
+        ("13,2010", "53,2010", "'Promo2SinceWeek' must be a week of Promo2SinceYear"),
+        ("Jan,Apr,Jul,Oct", "Jan,Apr,Jul,Okt", "'PromoInterval' must be Jan,Apr,Jul,Oct or"),
+        ("Jan,Apr,Jul,Oct", "JAN,APR,JUL,OCT", "'PromoInterval' must be"),
+        ("2,a,a", "1,a,a", "'Store' repeats an earlier store: 1 of 2 rows, first: line 3"),
+        ("2,a,a", "2,A,a", "'StoreType' must be one of a, b, c, d"),
+        ("Assortment", "StoreType", "the header names StoreType more than once"),
+    ],
+)
+def test_stores_are_refused_by_line(read: Callable[..., pd.DataFrame], old: str, new: str, message: str) -> None:
+    """A mark for a missing value, another spelling or a week that a year has not is never taken for something else."""
+    with pytest.raises(DataError) as refused:
+        read(old, new, stores=True)
+    assert re.search(".*".join(map(re.escape, message.split(".*"))), str(refused.value)), refused.value
+    assert "store.csv" in str(refused.value)
+
+
+def test_what_means_the_same_is_read_the_same(read: Callable[..., pd.DataFrame]) -> None:
+    """Blanks between months and a midnight written out change nothing."""
+    pd.testing.assert_frame_equal(
+        read(stores=True), read("Jan,Apr,Jul,Oct", "Jan, Apr, Jul, Oct", stores=True), check_dtype=False
+    )
+    pd.testing.assert_frame_equal(read(), read("1,2015-07-31", "1,2015-07-31 00:00:00"), check_dtype=False)
+
+
+def test_a_history_that_is_too_short_says_how_much_is_needed() -> None:
+    """One day less than the oldest fold needs is refused, with the sum that it comes from."""
+    plan = quick_plan(folds=3, warm_up=56)
+    with pytest.raises(DataError, match=r"266 days of sales are too few, at least 267 are needed: 42 held out"):
+        Learner(make_sales(days=266), plan).learn()
+    with pytest.raises(DataError, match="12 days of sales"):
+        Learner(make_sales(days=12), plan).learn()
+
+
+def test_a_history_that_just_suffices_is_learned_from() -> None:
+    """The number that the refusal names is enough."""
+    plan = replace(quick_plan(folds=3, warm_up=56), rounds=2, params={"lightgbm": {"num_leaves": 4}}, views={})
+    assert 3 == len(Learner(make_sales(days=267), plan).learn().folds["lightgbm"])
