@@ -53,12 +53,16 @@ class Data(Strict):
     """Where the rows come from and the contract they must keep.
 
     Attributes:
-        path: CSV file, relative to the project's home.
+        path: CSV or Parquet file, relative to the project's home; a CSV may be packed (`.gz`, `.bz2`, `.xz`, `.zip`).
         url: Where `download-data.py` fetches it.
         generator: What makes the file where it is missing, one of those in `models.data.sources`; never with a URL.
         sha256: Digest the file must have.
         licence: Terms and attribution, shown with the data.
         allow_duplicates: Whether two identical rows may occur.
+        delimiter: What separates the columns of the file.
+        encoding: Of the file's text, such as `latin-1` or `cp1252`.
+        decimal: What separates a number's whole part from its fraction, also in rows to predict.
+        na_values: Cells that are missing, beside empty ones and `NA`, `NaN`, `null`, `None`, also in rows to predict.
         columns: Every column of the file, the target included.
     """
 
@@ -68,7 +72,22 @@ class Data(Strict):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     licence: str = ""
     allow_duplicates: bool = False
+    delimiter: Annotated[str, Field(pattern=r"^[^\w\s\".+-]$|^\t$|^ $")] = ","
+    encoding: str = "utf-8"
+    decimal: Literal[".", ","] = "."
+    na_values: list[str] = Field(default_factory=list)
     columns: dict[str, Column]
+
+    @model_validator(mode="after")
+    def _is_written_in_a_known_way(self) -> Data:
+        try:
+            "".encode(self.encoding)
+        except (LookupError, UnicodeError) as error:
+            raise contradiction(
+                f"{self.encoding!r} is no encoding of texts; write one such as utf-8, latin-1, cp1252 or utf-16",
+                "encoding",
+            ) from error
+        return self
 
     @model_validator(mode="after")
     def _has_one_source(self) -> Data:

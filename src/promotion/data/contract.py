@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from promotion.config.training import Column
 from promotion.errors import DataError
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 SHOWN_ROWS = 3
 _NO_VALUES = {"identifier", "ignored"}
 _DUPLICATE = "repeats an earlier row"
+_MISSING = frozenset({"?", "-", "--", ".", "missing", "unknown", "-999", "-9999"})
+"""Cells by which files of others say that a value is missing, in small letters."""
+_ALLOWED_EMPTY = "max_missing of a feature's column allows a share of them"
+_COMMA = str.maketrans({",": ".", ".": "x"})
 _STRUCTURE = {
     "column_in_dataframe": "missing; add it",
     "column_in_schema": "unknown; remove it or check its spelling",
@@ -43,7 +48,9 @@ class _Violation:
         return f"{prefix}: {self.rule}: {count}, first: {shown}" + (f" ({self.hint})" if self.hint else "")
 
 
-def checked(text: pd.DataFrame, columns: dict[str, Column], path: Path, *, unique_rows: bool) -> pd.DataFrame:
+def checked(
+    text: pd.DataFrame, columns: dict[str, Column], path: Path, *, unique_rows: bool, decimal: str = "."
+) -> pd.DataFrame:
     """Turn text cells into numbers, or refuse with every violation at once.
 
     A label becomes its position. Identifiers and ignored columns hold nothing to compute with and are left out.
@@ -53,6 +60,7 @@ def checked(text: pd.DataFrame, columns: dict[str, Column], path: Path, *, uniqu
         columns: Every column the file must have, and no others.
         path: The file, for the message.
         unique_rows: Whether two rows that differ in their identifier alone, or not at all, are a violation.
+        decimal: What separates a number's whole part from its fraction.
 
     Returns:
         The cells as float64, missing ones NaN, rows numbered from 0.
@@ -61,8 +69,10 @@ def checked(text: pd.DataFrame, columns: dict[str, Column], path: Path, *, uniqu
         DataError: One line for each broken rule: column, rule, count, first offending lines and the column's hint.
     """
     valued = {name: column for name, column in columns.items() if name in text and column.type not in _NO_VALUES}
-    numbers = pd.DataFrame({name: _numbers(text[name], column) for name, column in valued.items()}, index=text.index)
-    shape, values = _contract(columns, valued, unique_rows=unique_rows)
+    numbers = pd.DataFrame(
+        {name: _numbers(text[name], column, decimal) for name, column in valued.items()}, index=text.index
+    )
+    shape, values = _contract(columns, valued, unique_rows=unique_rows, decimal=decimal)
     violations = [*_violations(shape, text, text, columns), *_violations(values, numbers, text, columns)]
     if violations:
         lines = [str(violation) for violation in violations]
@@ -74,22 +84,33 @@ def checked(text: pd.DataFrame, columns: dict[str, Column], path: Path, *, uniqu
     return checked_rows
 
 
-def _numbers(cells: pd.Series, column: Column) -> pd.Series:
+def _numbers(cells: pd.Series, column: Column, decimal: str) -> pd.Series:
     if column.labels is not None:
         cells = cells.map({label: position for position, label in enumerate(column.labels)})
-    numbers: pd.Series = pd.to_numeric(cells, errors="coerce").replace([np.inf, -np.inf], np.nan).astype(np.float64)
+    numbers: pd.Series = _as_numbers(cells, decimal).replace([np.inf, -np.inf], np.nan)
+    return numbers
+
+
+def _as_numbers(cells: pd.Series, decimal: str) -> pd.Series:
+    """Cells as numbers, NaN where they are none; with a comma for the fraction, a point makes none."""
+    if decimal == "," and not is_numeric_dtype(cells):
+        cells = cells.map(lambda cell: cell.translate(_COMMA) if isinstance(cell, str) else cell)
+    numbers: pd.Series = pd.to_numeric(cells, errors="coerce").astype(np.float64)
     return numbers
 
 
 def _contract(
-    columns: dict[str, Column], valued: dict[str, Column], *, unique_rows: bool
+    columns: dict[str, Column], valued: dict[str, Column], *, unique_rows: bool, decimal: str
 ) -> tuple[DataFrameSchema, ...]:
     """The pandera schemas of a file: one for its shape, while cells are text, one for the values of its numbers."""
     import pandera.pandas as pandera
 
     whole_rows = pandera.Check(lambda frame: ~frame.duplicated(), error=_DUPLICATE)
     return pandera.DataFrameSchema(
-        {name: pandera.Column(checks=_shape_checks(column), nullable=True) for name, column in columns.items()},
+        {
+            name: pandera.Column(checks=_shape_checks(column, decimal), nullable=True)
+            for name, column in columns.items()
+        },
         strict=True,
     ), pandera.DataFrameSchema(
         {name: pandera.Column(checks=_value_checks(column), nullable=True) for name, column in valued.items()},
@@ -97,7 +118,7 @@ def _contract(
     )
 
 
-def _shape_checks(column: Column) -> list[Check]:
+def _shape_checks(column: Column, decimal: str) -> list[Check]:
     import pandera.pandas as pandera
 
     def is_present(cells: pd.Series) -> pd.Series:
@@ -105,12 +126,11 @@ def _shape_checks(column: Column) -> list[Check]:
         return ~missing if missing.mean() > column.max_missing else pd.Series(data=True, index=cells.index)
 
     def is_number(cells: pd.Series) -> pd.Series:
-        return pd.Series(np.isfinite(pd.to_numeric(cells, errors="coerce").astype(np.float64)), index=cells.index)
+        return pd.Series(np.isfinite(_as_numbers(cells, decimal)), index=cells.index)
 
     if column.type == "ignored":
         return []
-    allowed = f"at most {100 * column.max_missing:g} % of the cells may be empty"
-    present = pandera.Check(is_present, error=allowed if column.max_missing else "must not be empty", ignore_na=False)
+    present = pandera.Check(is_present, error=_emptiness(column), ignore_na=False)
     if column.type == "identifier":
         return [present, pandera.Check(lambda cells: ~cells.duplicated(), error="repeats an earlier identifier")]
     if column.labels is not None:
@@ -152,10 +172,28 @@ def _violations(
     ]
     cells = cases[~cases["check"].isin([*_STRUCTURE, _DUPLICATE])]
     for (name, rule), group in cells.groupby(["column", "check"], sort=False):
-        values = text.loc[group["index"].astype(int), name].items()
-        shown = {int(line): f" ({value!r})" if isinstance(value, str) else "" for line, value in values}
-        found.append(_Violation(str(name), str(rule), shown, len(text), columns[str(name)].hint))
+        values = text.loc[group["index"].astype(int), name]
+        shown = {int(line): f" ({value!r})" if isinstance(value, str) else "" for line, value in values.items()}
+        column = columns[str(name)]
+        hint = _of_missing_marks(values) or (_ALLOWED_EMPTY if str(rule) == _emptiness(column) else None) or column.hint
+        found.append(_Violation(str(name), str(rule), shown, len(text), hint))
     duplicates = cases.loc[cases["check"] == _DUPLICATE, "index"].drop_duplicates()
     if len(duplicates):
-        found.append(_Violation("", _DUPLICATE, {int(line): "" for line in duplicates}, len(text)))
+        lines = {int(line): "" for line in duplicates}
+        found.append(_Violation("", _DUPLICATE, lines, len(text), "allow_duplicates: true under data allows them"))
     return found
+
+
+def _of_missing_marks(cells: pd.Series) -> str | None:
+    """What to do about cells that say in some other way that a value is missing; None where any says something else."""
+    found = sorted({str(cell) for cell in cells})
+    if not all(cell.lower() in _MISSING for cell in found):
+        return None
+    shown = ", ".join(map(repr, found))
+    return f"{shown} marks a missing value in many files: leave such cells empty, or list it under data: na_values"
+
+
+def _emptiness(column: Column) -> str:
+    """The rule on empty cells."""
+    allowed = f"at most {100 * column.max_missing:g} % of the cells may be empty"
+    return allowed if column.max_missing else "must not be empty"

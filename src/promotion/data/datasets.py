@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import pandas as pd
 
 from promotion.config.family import FamilyConfig
 from promotion.data.contract import checked
+from promotion.data.parsing import text_cells
 from promotion.errors import DataError
 
 
@@ -58,7 +58,13 @@ def load_dataset(config: FamilyConfig, home: Path) -> Dataset:
     # A row without target cannot be learned from, whatever share of missing cells its column allows.
     target = config.data.columns[config.target.column].model_copy(update={"max_missing": 0.0})
     columns = config.data.columns | {config.target.column: target}
-    frame = checked(_parse(content, path), columns, path, unique_rows=not config.data.allow_duplicates)
+    frame = checked(
+        text_cells(content, path, config.data),
+        columns,
+        path,
+        unique_rows=not config.data.allow_duplicates,
+        decimal=config.data.decimal,
+    )
     return Dataset(
         features=frame[config.features],
         target=_classes(frame[config.target.column], config),
@@ -98,7 +104,10 @@ def checked_features(config: FamilyConfig, cells: pd.DataFrame, path: Path) -> p
         name: column.model_copy(update={"max_missing": float(column.max_missing > 0)})
         for name, column in columns.items()
     }
-    return checked(cells.drop(columns=others, errors="ignore"), lenient, path, unique_rows=False)[config.features]
+    rows = cells.drop(columns=others, errors="ignore")
+    if config.data.na_values:
+        rows = rows.mask(rows.isin(config.data.na_values))
+    return checked(rows, lenient, path, unique_rows=False, decimal=config.data.decimal)[config.features]
 
 
 def split_dataset(dataset: Dataset, config: FamilyConfig) -> Partition:
@@ -154,30 +163,3 @@ def _read_bytes(path: Path) -> bytes:
         raise DataError(f"{path}: is a folder, expected a CSV file") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _parse(content: bytes, path: Path) -> pd.DataFrame:
-    """Read CSV bytes as text cells; the index holds each row's line in the file."""
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        found = f"byte 0x{content[error.start]:02x}"
-        raise DataError(f"{path}: line {line} is not UTF-8 text ({found}); save the file as UTF-8 CSV") from error
-    if not text.strip():
-        raise DataError(f"{path}: the file is empty, expected a CSV file with a header and rows")
-    try:
-        # Without header and with blank lines, row number and line number go together.
-        table = pd.read_csv(io.StringIO(text), header=None, dtype=str, skip_blank_lines=False)
-    except pd.errors.EmptyDataError as error:
-        raise DataError(f"{path}: the first line is blank, expected the header") from error
-    except pd.errors.ParserError as error:
-        reason = " ".join(str(error).removeprefix("Error tokenizing data. C error: ").split())
-        raise DataError(f"{path}: not readable as CSV: {reason}") from error
-    header = [str(name) for name in table.iloc[0]]
-    rows = table.iloc[1:].dropna(how="all")
-    if repeated := sorted({name for name in header if header.count(name) > 1}):
-        raise DataError(f"{path}: the header names {', '.join(repeated)} more than once; keep one column of each")
-    if rows.empty:
-        raise DataError(f"{path}: has a header but no rows")
-    return rows.set_axis(header, axis="columns").rename(index=lambda row: row + 1)

@@ -72,7 +72,7 @@ _KEYS: Mapping[RuleKind, str] = {
         """,
     RuleKind.OPEN: """
         family registered_model task selection_metric target numeric split files
-        data.path data.url data.generator data.columns
+        data.path data.url data.generator data.columns data.delimiter data.encoding data.decimal data.na_values
         holdout.path holdout.target holdout.positive holdout.id holdout.group holdout.time
         artifacts environment aliases
         forecast gates.thresholds gates.better_than_production.also gates.staging.typical
