@@ -16,6 +16,8 @@ from promotion.registry.stages import Stage
 from promotion.service import Move, Mover, PromotionPlan, PromotionService, refusal
 
 BEST_TAG = "best_model"
+BEST_VALUES = ("true", "True")
+"""Values of the tag: `True` is what MLflow's client makes of Python's."""
 ROUND_TAG = "promotion.round"
 """Names the training a version came from: one UTC timestamp shared by all its candidates."""
 
@@ -50,7 +52,9 @@ def best_candidate(
         GateRefused: Journal and tags disagree, only versions are tagged that nobody registered, or the winner's metric
             tag is no finite number.
     """
-    tagged = [version for version in registry.tagged(BEST_TAG, "true") if config.owns(version.model)]
+    tagged = [
+        version for value in BEST_VALUES for version in registry.tagged(BEST_TAG, value) if config.owns(version.model)
+    ]
     known = {found.place for found in registrations(journal, config.family) if found.is_explicit}
     strangers = [version for version in tagged if (version.model, version.number) not in known]
     chosen = newest_round(journal, config)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from promotion.auto import BEST_TAG, ROUND_TAG
+from promotion.auto import BEST_TAG, BEST_VALUES, ROUND_TAG
 from promotion.config.policy import Retention
 from promotion.errors import UnknownModel, UsageError
 from promotion.journal import clock
@@ -227,7 +227,7 @@ def _facts(
         best={
             place_of(version)
             for version in versions
-            if version.tags.get(BEST_TAG) == "true" and version.tags.get(ROUND_TAG, "") == newest
+            if version.tags.get(BEST_TAG) in BEST_VALUES and version.tags.get(ROUND_TAG, "") == newest
         },
         aliases=aliases,
         days=(config.retention if config else Retention()).days,

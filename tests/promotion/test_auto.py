@@ -110,7 +110,7 @@ def test_nothing_registered_is_nothing_to_do(store: Store) -> None:
         with pytest.raises(NothingToDo, match="register one first"):
             _best(store, a_family())
         if not store.client.search_registered_models():
-            store.register("tiny-linear", {"roc_auc": "0.99", "best_model": "True"})
+            store.register("tiny-linear", {"roc_auc": "0.99", "best_model": "yes"})
 
 
 def test_an_older_registration_names_no_best(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -367,3 +367,11 @@ def test_one_family_does_not_keep_the_others(
     assert [config.family for config in configs] == tried
     expected = [f"family-{number}: {failure}" for number, failure in enumerate(failures) if failure]
     assert (expected if len(configs) > 1 else []) == said
+
+
+def test_a_tag_that_python_wrote_counts(store: Store) -> None:
+    """MLflow's client turns Python's True into `True`: it means what `true` means."""
+    store.train("tiny", "tiny-linear", "tiny-forest", tag="-")
+    store.client.set_model_version_tag("tiny-linear", "1", "best_model", True)  # noqa: FBT003  # as people write it
+
+    assert "tiny-linear v1" == _best(store)

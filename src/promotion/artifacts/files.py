@@ -23,6 +23,13 @@ from promotion.registry.failures import registry_error
 MODEL_CARD = "MODEL_CARD.md"
 """The file in a version's folder that says what the version is."""
 
+_CLIENTS = {
+    **dict.fromkeys(("boto3", "botocore"), "boto3"),
+    "azure": "azure-storage-blob azure-identity",
+    "google": "google-cloud-storage",
+    "pysftp": "pysftp",
+}
+"""Packages of the clients of artifact stores, by the module that MLflow imports."""
 _CHUNK_BYTES = 1024**2
 _MAX_FILES = 10_000
 """Of one version, folders included; each costs a millisecond, and a model has some dozens."""
@@ -202,12 +209,27 @@ def _download(uri: str, folder: Path, version: ModelVersion) -> Path:
         try:
             path = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
         except Exception as error:
+            if package := _missing_client(error):
+                raise ArtifactMissing(
+                    f"{version}: its artifact {shown} lies in a store whose client is not installed here: "
+                    f"pip install {package}"
+                ) from error
             raise registry_error(f"{version}: cannot download its artifact {shown}", error) from error
     if not path.is_dir() or not any(path.iterdir()):
         raise ArtifactMissing(
             f"{version}: its artifact {shown} does not exist or is empty; restore it, or register another version"
         )
     return path
+
+
+def _missing_client(error: BaseException | None) -> str:
+    """The package that MLflow's access to a store needs and that is not there; empty where something else failed."""
+    while error is not None:
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            module = error.name.partition(".")[0]
+            return _CLIENTS.get(module, module)
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 @contextmanager

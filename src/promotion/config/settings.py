@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,10 @@ PACKAGE = Path(__file__).resolve().parents[1]
 PACKAGES = PACKAGE.parent
 REPOSITORY = PACKAGES.parent
 """The checkout, where this package lies in one (`is_checkout`)."""
+
+_HOST = re.compile(r"(?:[^/\s@]+@)?(?:[\w-]+(?:\.[\w-]+)+|[\w-]+(?=:\d)|\[[\da-fA-F:]+\])(?::\d+)?(?:/.*)?")
+"""A host without a scheme before it, as nobody names a folder; one that is there may be called so."""
+_DATABASES = (".db", ".sqlite", ".sqlite3")
 
 
 def is_checkout() -> bool:
@@ -73,13 +78,21 @@ def home_notice() -> str | None:
     return f"home folder: {default_home()} (PROMOTION_HOME names another)"
 
 
-def _address(variable: str) -> str | None:
+def _address(variable: str, scheme: str = "http", host: str = "host:5000") -> str | None:
     """What a variable says, if it is an address that can be taken apart at all; it may hold a password."""
     value = os.environ.get(variable)
+    if not value:
+        return None
+    if value != value.strip().strip("\"'"):
+        raise UsageError(f"{variable} stands in quotes or blanks: remove them (docker --env-file keeps them)")
+    if _HOST.fullmatch(value) and not Path(value).exists():
+        meant = f"sqlite:///{value}" if value.endswith(_DATABASES) else f"{scheme}://{value}"
+        meant = f"{scheme}://user:password@{host}" if "@" in value else meant
+        raise UsageError(f"{variable} has no scheme: did you mean {meant}?")
     try:
-        urlsplit(value or "")
+        urlsplit(value)
     except ValueError as error:
-        raise UsageError(f"{variable} is no address ({error}): expected such as http://host:5000") from error
+        raise UsageError(f"{variable} is no address ({error}): expected such as {scheme}://{host}") from error
     return value
 
 
@@ -106,7 +119,7 @@ class Settings:
         Each is optional; without any, everything lives in `default_home`: `mlflow.db`, `mlartifacts/`, `promotion.db`.
 
         Raises:
-            UsageError: There is no home folder.
+            UsageError: There is no home folder, or an address is none.
         """
         home = Path(os.environ.get("PROMOTION_HOME") or default_home()).resolve()
         tracking_uri = _address("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
@@ -114,7 +127,8 @@ class Settings:
             home=home,
             tracking_uri=tracking_uri,
             registry_uri=_address("MLFLOW_REGISTRY_URI") or tracking_uri,
-            database_url=os.environ.get("PROMOTION_DATABASE_URL") or f"sqlite:///{home / 'promotion.db'}",
+            database_url=_address("PROMOTION_DATABASE_URL", "postgresql", "host/promotion")
+            or f"sqlite:///{home / 'promotion.db'}",
         )
 
     @property

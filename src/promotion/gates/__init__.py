@@ -62,6 +62,7 @@ def _gates(context: Context) -> list[Gate]:
     """What is asked: integrity always; for a move onwards, all that is known before the comparison; then the rest."""
     config = context.config
     integrity: list[Gate] = [artifact.ready, artifact.present_and_unchanged]
+    integrity += artifact.kept_gates(context)
     integrity += [*artifact.signature_gates(config, context), *artifact.scan_gates(context)]
     if context.entry and context.entry.known_bad:
         integrity.append(governance.not_known_bad)

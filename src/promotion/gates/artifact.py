@@ -23,6 +23,20 @@ def ready(context: Context) -> GateResult:
     return GateResult(READY, passed, status, "READY", why, overridable=False)
 
 
+def kept_gates(context: Context) -> list[Gate]:
+    """The run that made it is not deleted; asked where it is, as a run that nobody deleted proves nothing."""
+    return [_run_is_kept] if context.run_is_deleted else []
+
+
+def _run_is_kept(context: Context) -> GateResult:
+    run = context.candidate.run_id
+    why = (
+        f"its run {run} is deleted in MLflow, and `mlflow gc` would remove its files: "
+        f"mlflow runs restore --run-id {run} (after its experiment, where that is deleted, too)"
+    )
+    return GateResult("run", passed=False, measured="deleted", required="kept", why=why)
+
+
 def present_and_unchanged(context: Context) -> GateResult:
     """The files are there, and what they were when the journal recorded them first."""
     if context.digest is None:

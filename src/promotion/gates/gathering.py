@@ -24,7 +24,7 @@ from promotion.journal import clock
 from promotion.journal.journal import Journal
 from promotion.journal.records import Approval, Entry, Known, RuleSet
 from promotion.journal.reviews import Reviews
-from promotion.registry.contract import ModelVersion, Registry
+from promotion.registry.contract import ModelVersion, Registry, TrackedRun
 from promotion.registry.stages import Stage
 from promotion.rules.history import RuleHistory
 from promotion.rules.rulebook import Rulebook
@@ -114,6 +114,7 @@ class Gatherer:
             difference = _difference(evaluator, found.evaluation, rival.evaluation, config.selection_metric)
         rules = self._rulebook.of(family, config)
         custom = {} if config is None or is_rollback else self._asked(config, candidate, production, found, rival)
+        run = None if is_rollback else self._run_of(candidate, config)
         asks_for_data = config is not None and config.gates.data_quality and not is_rollback
         staged = self._journal.arrival(family, Stage.STAGING, entry.id) if entry else None
         return Context(
@@ -137,7 +138,8 @@ class Gatherer:
             is_loaded=found.is_loaded,
             has_run=has_run,
             evaluation=found.evaluation,
-            run_metrics=self._run_metrics(config, candidate) if config and not is_rollback else None,
+            run_is_deleted=run is not None and run.is_deleted,
+            run_metrics=run.metrics if run and config and config.trainer_metrics else None,
             measurement=found.measurement,
             measurement_problem=found.measurement_problem,
             schema_problems=found.schema_problems,
@@ -291,11 +293,14 @@ class Gatherer:
             gate["name"] == RUNS and gate["passed"] for report in reports for gate in report["results"]
         )
 
-    def _run_metrics(self, config: FamilyConfig, candidate: ModelVersion) -> Mapping[str, float] | None:
-        """What the trainer logged, where the family's file bounds any of it."""
-        is_asked = config.trainer_metrics and candidate.run_id
-        run = self._registry.run(candidate.run_id) if is_asked and candidate.run_id else None
-        return run.metrics if run else None
+    def _run_of(self, candidate: ModelVersion, config: FamilyConfig | None) -> TrackedRun | None:
+        """The run that made a version; None where there is none, or where it is out of reach and nobody asks for it."""
+        try:
+            return self._registry.run(candidate.run_id) if candidate.run_id else None
+        except RegistryError:
+            if config is not None and config.trainer_metrics:
+                raise
+            return None
 
     @staticmethod
     def _run(found: _Files, folder: Path, evaluator: Evaluator, *, is_rollback: bool) -> None:

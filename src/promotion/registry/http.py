@@ -64,7 +64,8 @@ class MlflowServer:
         uri: The server's address, with or without a path prefix.
 
     Raises:
-        UsageError: `MLFLOW_HTTP_REQUEST_TIMEOUT` is no positive number.
+        UsageError: `MLFLOW_HTTP_REQUEST_TIMEOUT` is no positive number, or a variable names a certificate that is not
+            there.
     """
 
     def __init__(self, uri: str) -> None:
@@ -74,8 +75,11 @@ class MlflowServer:
         self._session = requests.Session()
         self._session.auth, self._user = _credentials()
         insecure = os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in _TRUE
-        self._session.verify = os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or not insecure
-        self._session.cert = os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH") or None
+        # Said with each request: of what only the session says, requests lets REQUESTS_CA_BUNDLE win.
+        self._verify = _existing("MLFLOW_TRACKING_SERVER_CERT_PATH") or not insecure
+        self._session.cert = _existing("MLFLOW_TRACKING_CLIENT_CERT_PATH")
+        for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if self._verify is True else ():
+            _existing(variable)
 
     def get(self, endpoint: str, **parameters: str | int) -> Json:
         """Ask one endpoint below `/api/2.0/mlflow/`.
@@ -100,7 +104,7 @@ class MlflowServer:
         """The MLflow version that the server says it is; empty where it does not say."""
         address = self._base.removesuffix(API) + "/version"
         try:
-            answer = self._session.get(address, timeout=self._timeout, allow_redirects=False)
+            answer = self._session.get(address, timeout=self._timeout, allow_redirects=False, verify=self._verify)
         except requests.exceptions.RequestException:
             return ""
         text = answer.text.strip()
@@ -153,6 +157,7 @@ class MlflowServer:
                 method,
                 self._base + endpoint,
                 timeout=self._timeout,
+                verify=self._verify,
                 # A redirected POST would arrive as a GET.
                 allow_redirects=method == "GET",
                 **content,
@@ -282,6 +287,14 @@ def _stored_credentials() -> configparser.ConfigParser:
             "mlflow_tracking_username and mlflow_tracking_password, a line each"
         ) from None
     return stored
+
+
+def _existing(variable: str) -> str | None:
+    """The file or folder of certificates that a variable names; None where it names none."""
+    path = os.environ.get(variable)
+    if path and not os.path.exists(path):  # noqa: PTH110  # a name that no path can have is not there, either
+        raise UsageError(f"{variable}: {path!r} does not exist: name the file with the certificate, or unset it")
+    return path or None
 
 
 def _read_seconds() -> float:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.promotion.conftest import Server
+from tests.promotion.factories import Store
 
 from promotion.artifacts.files import artifact_digest, local_artifact
 from promotion.errors import ArtifactMissing, ArtifactUnsafe, RegistryError
@@ -221,3 +222,25 @@ def test_a_served_artifact_is_downloaded_and_removed(
         local_artifact(rest_registry, rest_registry.version("forest", 2)),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("module", "package"),
+    [("botocore.exceptions", "boto3"), ("azure.storage.blob", "azure-storage-blob azure-identity"), ("ossfs", "ossfs")],
+)
+def test_a_missing_client_of_a_store_is_named_with_its_package(
+    module: str, package: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where MLflow cannot import what reaches a store, the message says what to install, not which module it missed."""
+    import mlflow.artifacts
+
+    number = store.register("tiny-linear")
+    version = store.registry.version("tiny-linear", number)
+    monkeypatch.setattr(type(store.registry), "artifact_uri", lambda *_: "s3://bucket/m")
+
+    def fail(**_options: object) -> None:
+        raise RuntimeError("no plugin") from ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", fail)
+    with pytest.raises(ArtifactMissing, match=rf"s3://bucket/m lies in a store .* pip install {package}$"):
+        local_artifact(store.registry, version).__enter__()

@@ -121,3 +121,42 @@ def test_what_only_a_checkout_has_is_named() -> None:
         UsageError, match="lib/k8s is missing, whose manifests are applied: run the command in a checkout"
     ):
         checkout_path("k8s", "whose manifests are applied")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("MLFLOW_TRACKING_URI", "127.0.0.1:5000", "did you mean http://127.0.0.1:5000?"),
+        ("MLFLOW_TRACKING_URI", "localhost:5000/prefix", "did you mean http://localhost:5000/prefix?"),
+        ("MLFLOW_REGISTRY_URI", "mlflow.example.com", "did you mean http://mlflow.example.com?"),
+        ("MLFLOW_TRACKING_URI", "anna:secret@mlflow:5000", "did you mean http://user:password@host:5000?"),
+        ("MLFLOW_TRACKING_URI", "mlflow.db", "did you mean sqlite:///mlflow.db?"),
+        ("MLFLOW_TRACKING_URI", '"http://mlflow:5000"', "stands in quotes or blanks: remove them"),
+        ("MLFLOW_TRACKING_URI", "http://mlflow:5000\n", "stands in quotes or blanks: remove them"),
+        ("PROMOTION_DATABASE_URL", "'sqlite:///x.db'", "stands in quotes or blanks: remove them"),
+        ("PROMOTION_DATABASE_URL", "db:5432/promotion", "did you mean postgresql://db:5432/promotion?"),
+    ],
+)
+def test_an_address_without_a_scheme_or_in_quotes_says_what_was_meant(
+    variable: str, value: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody's server is taken for a folder of this machine, and no password is shown."""
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(UsageError) as refused:
+        Settings.from_environment()
+
+    assert f"{variable} " in str(refused.value)
+    assert expected in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["./mlruns", "/srv/mlruns", "mlruns", "databricks", "databricks://work", "file:///srv/m", "sqlite:////m.db"],
+)
+def test_other_addresses_stay_as_they_are(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders, databases and names of services need no host."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", value)
+
+    assert value == Settings.from_environment().tracking_uri

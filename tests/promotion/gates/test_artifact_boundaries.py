@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -274,3 +275,13 @@ def test_a_version_the_journal_does_not_know_was_trained_on_nothing_known() -> N
     context = a_context(a_config(feature_view=VIEW), entry=None, feature_hash=DIGEST)
 
     assert answer(context, "feature schema").passed
+
+
+@pytest.mark.parametrize("config", [None, a_config({})])
+def test_a_version_whose_run_is_deleted_is_refused(config: FamilyConfig | None) -> None:
+    """The next `mlflow gc` would take its files: the refusal names the run and the command that brings it back."""
+    context = a_context(config, candidate=replace(a_version("tiny"), run_id="r7"), run_is_deleted=True)
+
+    assert (False, "deleted") == says(context, "run")
+    assert "mlflow runs restore --run-id r7" in answer(context, "run").why
+    assert "run" not in asked(a_context(config))

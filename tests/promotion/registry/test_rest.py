@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from promotion.errors import (
     RegistryBroken,
@@ -412,3 +413,50 @@ def test_a_token_that_no_header_takes_is_named_and_not_quoted(monkeypatch: pytes
         MlflowServer("http://127.0.0.1:1")
 
     assert "S3CR" not in str(said.value)
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, "/bundle.pem"),
+        ({"MLFLOW_TRACKING_INSECURE_TLS": "true"}, False),
+        ({"MLFLOW_TRACKING_SERVER_CERT_PATH": "/own.pem"}, "/own.pem"),
+    ],
+)
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_mlflows_own_variables_win_over_those_of_requests(
+    variable: str, environment: dict[str, str], expected: str | bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in MLflow's client: an agent's proxy certificate does not hide what was said about this server."""
+    seen: list[object] = []
+
+    def send(_adapter: object, _request: object, verify: object, **_options: object) -> None:
+        seen.append(verify)
+        raise requests.exceptions.SSLError("self-signed")
+
+    def named(path: str) -> str:
+        file = tmp_path / path.removeprefix("/")
+        file.touch()
+        return str(file)
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, named("/bundle.pem"))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, named(value) if value.startswith("/") else value)
+    with pytest.raises(RegistryUnreachable, match="TLS failed"):
+        MlflowServer("https://mlflow:5000").get("registered-models/search")
+    assert [named(expected) if isinstance(expected, str) else expected] == seen
+
+
+@pytest.mark.parametrize(
+    "variable", ["MLFLOW_TRACKING_SERVER_CERT_PATH", "MLFLOW_TRACKING_CLIENT_CERT_PATH", "REQUESTS_CA_BUNDLE"]
+)
+def test_a_certificate_that_is_not_there_is_named_by_its_variable(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong path is a wrong setting, not a server that does not answer."""
+    monkeypatch.setenv(variable, "/nowhere.pem")
+    with pytest.raises(UsageError, match=rf"^{variable}: '/nowhere.pem' does not exist"):
+        MlflowServer("https://mlflow:5000")
