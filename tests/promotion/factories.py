@@ -191,6 +191,10 @@ class ScoreFileEvaluator:
         path = artifact / "schema_problems.txt"
         return path.read_text().splitlines() if path.is_file() else []
 
+    def split_problems(self, trained: Mapping[str, Any]) -> list[str]:  # noqa: ARG002  # the protocol's
+        """Nothing is known of any."""
+        return []
+
     def data_problems(self) -> list[str]:
         """None."""
         return []

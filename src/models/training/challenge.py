@@ -101,7 +101,7 @@ def changed_rows_note(outcome: ChallengeOutcome, service: PromotionService, conf
     registration = service.journal.registration(champion.id)
     lineage = registration.lineage if registration else {}
     then = lineage.get("data_sha256")
-    if then == now and lineage.get("split") == config.split.model_dump():
+    if then == now and lineage.get("split") == config.split.recorded():
         return None
     what = (
         "another split of the same file" if then == now else f"data with sha256 {then[:12]}" if then else "unknown data"

@@ -187,7 +187,7 @@ class Round:
             "data_path": config.data.path,
             "data_url": config.data.url,
             "data_sha256": self._dataset.sha256,
-            "split": config.split.model_dump(),
+            "split": config.split.recorded(),
             "params": {name: str(value) for name, value in params.items()},
         }
 

@@ -15,13 +15,12 @@ import pandas as pd
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.model_selection import RepeatedStratifiedKFold
 from sklearn.pipeline import Pipeline
 
 from promotion.config.family import FamilyConfig
 from promotion.data.arrays import FloatArray
 from promotion.data.datasets import Partition
-from promotion.errors import DataError
+from promotion.data.splits import Belonging, folds
 from promotion.evaluation.metrics import METRICS, intervals, permutation_losses, predicted_class, probability_of, scores
 from promotion.gates.evidence import Interval
 
@@ -58,21 +57,13 @@ def cross_validate(
         By candidate and metric, one score a fold, shape (folds * repeats,).
 
     Raises:
-        DataError: There are fewer training rows of a class than folds.
+        DataError: There are fewer training rows of a class, or groups, or times, than folds.
     """
-    plan = config.cross_validation
-    smallest = int(np.bincount(part.train_target, minlength=len(config.classes)).min())
-    if smallest < plan.folds:
-        raise DataError(
-            f"{config.data.path}: {smallest} training rows of the rarest class, cross-validation with "
-            f"{plan.folds} folds needs one in each: add rows or lower cross_validation.folds"
-        )
-    splitter = RepeatedStratifiedKFold(n_splits=plan.folds, n_repeats=plan.repeats, random_state=config.split.seed)
-    folds = list(splitter.split(part.train_features, part.train_target))
+    drawn = folds(part.train_belonging or Belonging(part.train_target), config)
     classes = len(config.classes)
-    tasks = [delayed(_score_fold)(model, part, classes, *fold) for model in candidates.values() for fold in folds]
+    tasks = [delayed(_score_fold)(model, part, classes, *fold) for model in candidates.values() for fold in drawn]
     collected = _in_parallel(tasks, "cross-validating", progress)
-    size = len(folds)
+    size = len(drawn)
     return {
         name: {
             metric: np.array([scored[metric] for scored in collected[index * size : (index + 1) * size]])

@@ -25,6 +25,7 @@ from promotion.config.settings import Settings
 from promotion.config.training import ParameterValue
 from promotion.data.arrays import FloatArray
 from promotion.data.datasets import load_dataset, split_dataset
+from promotion.data.leakage import leaks
 from promotion.errors import ConfigError
 from promotion.registry.semver import require_semantic
 from promotion.registry.tracking import connect, quiet, readable_failures
@@ -49,6 +50,7 @@ class TrainingResult:
         rows: Number of rows trained and tested on.
         data_sha256: Digest of the data file.
         commit: Of the code; None outside a git repository.
+        leaks: What suggests that test rows are known from the training rows.
         invented: Says so if a generator invented the rows; empty for real data.
     """
 
@@ -65,6 +67,7 @@ class TrainingResult:
     rows: tuple[int, int]
     data_sha256: str
     commit: Commit | None
+    leaks: tuple[str, ...]
     invented: str
 
 
@@ -138,6 +141,7 @@ def train(
         rows=(len(part.train_target), len(part.test_target)),
         data_sha256=dataset.sha256,
         commit=training.commit,
+        leaks=tuple(leaks(dataset, config)),
         invented=describe_invention(config, dataset.sha256),
     )
 

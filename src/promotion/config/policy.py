@@ -94,6 +94,8 @@ class Gates(Strict):
         artifact_size_mb: The artifact is smaller than this, 10^6 bytes.
         peak_memory_mb: Peak resident memory is smaller than this, 10^6 bytes.
         cpu: CPU time at a load.
+        split: `sound`: a version trained on another split or other rows than it is scored on is refused, and so are
+            test rows with a companion among the training rows; always asked where `split` has `groups` or `time`.
         data_quality: Whether the data must pass its quality checks.
         required_artifacts: Files every artifact must hold.
         documentation: Whether the artifact must bring a model card.
@@ -112,6 +114,7 @@ class Gates(Strict):
     artifact_size_mb: Positive | None = None
     peak_memory_mb: Positive | None = None
     cpu: Cpu | None = None
+    split: Literal["sound"] | None = None
     data_quality: bool = False
     required_artifacts: list[Name] = []
     documentation: bool = False

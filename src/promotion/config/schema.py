@@ -57,6 +57,7 @@ _SCORED_GATES = frozenset(
         "peak_memory_mb",
         "cpu",
         "data_quality",
+        "split",
         "rollback_plan",
         "slices",
     }
@@ -223,9 +224,14 @@ class FamilyConfig(Strict):
     @model_validator(mode="after")
     def _columns_exist(self) -> Self:
         if self.has_contract:
-            named = [(("target", "column"), self.target.column)]
+            named: list[tuple[tuple[str, ...], str]] = [(("target", "column"), self.target.column)]
             named += [(("numeric", str(place)), name) for place, name in enumerate(self.numeric)]
+            named += [(("split", key), name) for key in ("groups", "time") if (name := getattr(self.split, key))]
+            named += [(("split", "stratify"), name) for name in self.split.stratify]
             for key, name in named:
+                if key[0] == "split" and (self.is_forecast or name == self.target.column):
+                    what = "a forecast is split by its horizon" if self.is_forecast else "the target decides already"
+                    raise contradiction(f"{what}; remove it", *key)
                 if name not in self.data.columns:
                     known = nearest(name, self.data.columns) or "; add it there, or correct the name"
                     raise contradiction(f"column {name!r} is not described under data.columns{known}", *key)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from promotion.config.values import Strict, contradiction
+from promotion.config.values import Strict, contradiction, listed
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Columns = Annotated[
+    list[str],
+    BeforeValidator(listed("the name of a column")),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
 ParameterValue = bool | int | float | str | None
 
 
@@ -109,23 +114,45 @@ class TargetColumn(Strict):
 
 
 class Split(Strict):
-    """The stratified test split, drawn once with a fixed seed.
+    """The test split, drawn once: at random and stratified by class, unless a key says what rows belong together.
 
     Attributes:
         test_size: Share of the rows that nothing is learned from.
         seed: Of the split, of the folds and of the algorithms.
+        groups: Column of what belongs together, such as a patient: never on both sides of the split, nor of a fold.
+        time: Column of dates or numbers that says when: the newest rows are the test rows, and each fold foretells a
+            window from what came before it.
+        stratify: Columns whose values are spread alike over all parts, beside the classes.
     """
 
     test_size: Annotated[float, Field(gt=0, lt=1)] = 0.2
     seed: int = 42
+    groups: str | None = None
+    time: str | None = None
+    stratify: Columns = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _is_drawn_one_way(self) -> Split:
+        if self.time is not None and (self.groups is not None or self.stratify):
+            raise contradiction("rows are split by time alone; remove groups and stratify, or time", "time")
+        return self
+
+    @property
+    def columns(self) -> list[str]:
+        """Every column that decides."""
+        return [name for name in (self.groups, self.time, *self.stratify) if name is not None]
+
+    def recorded(self) -> dict[str, Any]:
+        """What of it a registration keeps, so that it can be compared."""
+        return self.model_dump(exclude_none=True, exclude={"stratify"} if not self.stratify else None)
 
 
 class CrossValidation(Strict):
-    """Repeated stratified k-fold on the training part.
+    """Repeated stratified k-fold on the training part; by group or by time where the split is.
 
     Attributes:
         folds: Parts of one repetition.
-        repeats: How often the parts are drawn anew.
+        repeats: How often the parts are drawn anew; windows of time are looked at once.
     """
 
     folds: Annotated[int, Field(ge=2)] = 5

@@ -13,6 +13,7 @@ import pandas as pd
 from promotion.config.family import FamilyConfig
 from promotion.data.contract import checked
 from promotion.data.parsing import text_cells
+from promotion.data.splits import Belonging, belonging, split_rows
 from promotion.errors import DataError
 
 
@@ -25,22 +26,35 @@ class Dataset:
         target: Class of each row, a position in `config.classes`, int64; 1 is a binary task's positive class.
         sha256: Digest of the file's bytes, the very bytes the rows were read from.
         path: The file.
+        belonging: What decides on which side of the split a row is.
+        others: Rows × columns that are neither features nor the target, as text.
     """
 
     features: pd.DataFrame
     target: np.ndarray
     sha256: str
     path: Path
+    belonging: Belonging
+    others: pd.DataFrame
 
 
 @dataclass(frozen=True)
 class Partition:
-    """A dataset drawn apart into rows to learn from and rows to be examined on."""
+    """A dataset drawn apart into rows to learn from and rows to be examined on.
+
+    Attributes:
+        train_features: As `Dataset.features`.
+        test_features: As `Dataset.features`.
+        train_target: As `Dataset.target`.
+        test_target: As `Dataset.target`.
+        train_belonging: What belongs together in the training part; None where nothing is learned from it.
+    """
 
     train_features: pd.DataFrame
     test_features: pd.DataFrame
     train_target: np.ndarray
     test_target: np.ndarray
+    train_belonging: Belonging | None = None
 
 
 def load_dataset(config: FamilyConfig, home: Path) -> Dataset:
@@ -56,20 +70,28 @@ def load_dataset(config: FamilyConfig, home: Path) -> Dataset:
     path = home / config.data.path
     content = _read_bytes(path)
     # A row without target cannot be learned from, whatever share of missing cells its column allows.
-    target = config.data.columns[config.target.column].model_copy(update={"max_missing": 0.0})
-    columns = config.data.columns | {config.target.column: target}
+    asked = config.data.columns[config.target.column].model_copy(update={"max_missing": 0.0})
+    columns = config.data.columns | {config.target.column: asked}
+    cells = text_cells(content, path, config.data)
     frame = checked(
-        text_cells(content, path, config.data),
+        cells,
         columns,
         path,
         unique_rows=not config.data.allow_duplicates,
         decimal=config.data.decimal,
     )
+    target = _classes(frame[config.target.column], config)
+    try:
+        rows = belonging(target, {name: cells[name] for name in config.split.columns}, config.split)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     return Dataset(
         features=frame[config.features],
-        target=_classes(frame[config.target.column], config),
+        target=target,
         sha256=hashlib.sha256(content).hexdigest(),
         path=path,
+        belonging=rows,
+        others=cells.drop(columns=[*config.features, config.target.column]),
     )
 
 
@@ -111,29 +133,28 @@ def checked_features(config: FamilyConfig, cells: pd.DataFrame, path: Path) -> p
 
 
 def split_dataset(dataset: Dataset, config: FamilyConfig) -> Partition:
-    """Draw the stratified test split of `config.split`; the same file and config always give the same rows.
+    """Draw the test split of `config.split`; the same file and config always give the same rows.
 
     Raises:
-        DataError: There are too few rows of a class to have it on both sides.
+        DataError: There are too few rows, groups or times to have every class on both sides.
     """
-    from sklearn.model_selection import train_test_split
-
     try:
-        parts = train_test_split(
-            dataset.features,
-            dataset.target,
-            test_size=config.split.test_size,
-            random_state=config.split.seed,
-            stratify=dataset.target,
-        )
+        learn, check = split_rows(dataset.belonging, config.split)
     except ValueError as error:
         counts = np.bincount(dataset.target, minlength=len(config.classes))
         rows = ", ".join(f"{count} of class {name!r}" for name, count in zip(config.classes, counts, strict=True))
+        reason = f" ({error})" if config.split.columns else ""
         raise DataError(
             f"{dataset.path}: {len(dataset.target)} rows, {rows}, cannot be split with test_size "
-            f"{config.split.test_size}: every class is needed on both sides; add rows"
+            f"{config.split.test_size}: every class is needed on both sides; add rows{reason}"
         ) from error
-    return Partition(*parts)
+    return Partition(
+        dataset.features.iloc[learn],
+        dataset.features.iloc[check],
+        dataset.target[learn],
+        dataset.target[check],
+        dataset.belonging.of(learn),
+    )
 
 
 def feature_schema_hash(config: FamilyConfig) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,8 @@ from promotion.evaluation.received.predictions import Answers
 from promotion.evaluation.signature import data_problems, schema_problems
 from promotion.evaluation.slices import slice_figures
 from promotion.gates.evidence import Evaluation, Interval, Measurement, SliceFigure
+
+_SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,13 @@ class HoldoutEvaluator:
         """Fingerprint of the feature view."""
         return feature_schema_hash(self._config)
 
+    def split_problems(self, trained: Mapping[str, Any]) -> list[str]:
+        """Another split or other rows than the version was trained with, and companions across the split."""
+        from promotion.data.leakage import leaks
+
+        dataset = load_dataset(self._config, self._home)
+        return [*_other_training(self._config, dataset.sha256, trained), *leaks(dataset, self._config)]
+
     def load(self, artifact: Path) -> None:
         """Load the model under `artifact` and do nothing with it; raises as `evaluate` does for the artifact."""
         from promotion.evaluation.loading import load_artifact
@@ -124,3 +133,20 @@ class HoldoutEvaluator:
         dataset = load_dataset(self._config, self._home)
         part = split_dataset(dataset, self._config)
         return part.test_features, np.asarray(part.test_target, dtype=np.int64), dataset.sha256
+
+
+def _other_training(config: FamilyConfig, sha256: str, trained: Mapping[str, Any]) -> Iterator[str]:
+    then, rows = trained.get("split"), trained.get("data_sha256")
+    known = "so that its training rows may be among the test rows: train again"
+    if then != config.split.recorded():
+        how = (
+            f"it was trained with split {_written(then)}" if isinstance(then, Mapping) else "its split is not recorded"
+        )
+        yield f"{how}, the family's is {_written(config.split.recorded())}, {known}"
+    elif rows != sha256:
+        yield f"it was trained on other rows (sha256 {str(rows)[:_SHOWN]}, now {sha256[:_SHOWN]}), {known}"
+
+
+def _written(split: Mapping[str, Any]) -> str:
+    """A split as a family's file writes it."""
+    return f"{{{', '.join(f'{name}: {value}' for name, value in split.items())}}}"

@@ -82,6 +82,7 @@ def _gates(context: Context) -> list[Gate]:
         *artifact.size_gates(config),
         *artifact.completeness_gates(config),
         *([quality.data_quality] if config.gates.data_quality else []),
+        *quality.split_gates(config),
         *quality.threshold_gates(config),
         *cost.cost_gates(config),
         *slices.slice_gates(config),

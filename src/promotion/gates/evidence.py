@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,3 +141,13 @@ class Evaluator(Protocol):
 
     def data_problems(self) -> list[str]:
         """What is wrong with the family's data, each with its figure; empty when nothing is."""
+
+    def split_problems(self, trained: Mapping[str, Any]) -> list[str]:
+        """Why the test rows may be known to a version; empty where nothing says so.
+
+        Args:
+            trained: The version's lineage: which data and which split it was trained on.
+
+        Raises:
+            DataError: The rows cannot be read.
+        """

@@ -20,6 +20,7 @@ from promotion.gates import RUNS, Context
 from promotion.gates.cost import is_measured
 from promotion.gates.custom import CustomAnswer, ask
 from promotion.gates.evidence import Evaluation, Evaluator, Interval, Measurement
+from promotion.gates.quality import is_split_asked
 from promotion.journal import clock
 from promotion.journal.journal import Journal
 from promotion.journal.records import Approval, Entry, Known, RuleSet
@@ -145,6 +146,7 @@ class Gatherer:
             schema_problems=found.schema_problems,
             feature_hash=evaluator.feature_hash if evaluator else None,
             data_problems=tuple(evaluator.data_problems()) if evaluator and asks_for_data else (),
+            split_problems=self._split_problems(config, entry, evaluator) if config and not is_rollback else (),
             holdout_problems=tuple(holdout.holdout_problems()) if holdout else (),
             data_sha256=holdout.data_sha256 if holdout else None,
             custom=custom,
@@ -292,6 +294,14 @@ class Gatherer:
         return (known is not None and known.provenance == "trained") or any(
             gate["name"] == RUNS and gate["passed"] for report in reports for gate in report["results"]
         )
+
+    def _split_problems(
+        self, config: FamilyConfig, entry: Entry | None, evaluator: Evaluator | None
+    ) -> tuple[str, ...]:
+        if evaluator is None or not is_split_asked(config):
+            return ()
+        registration = self._journal.registration(entry.id) if entry else None
+        return tuple(evaluator.split_problems(registration.lineage if registration else {}))
 
     def _run_of(self, candidate: ModelVersion, config: FamilyConfig | None) -> TrackedRun | None:
         """The run that made a version; None where there is none, or where it is out of reach and nobody asks for it."""

@@ -36,6 +36,23 @@ def data_quality(context: Context) -> GateResult:
     return GateResult("data quality", not problems, measured, "contract kept, checks passed", "; ".join(problems))
 
 
+def is_split_asked(config: FamilyConfig) -> bool:
+    """Whether a version needs evidence that it does not know the test rows: the file says so, or declares a split."""
+    asked = config.gates.split == "sound" or config.split.groups is not None or config.split.time is not None
+    return asked and config.has_contract and not config.is_forecast
+
+
+def split_gates(config: FamilyConfig) -> list[Gate]:
+    """The candidate was trained on the other side of the split, and no row has a companion there."""
+    return [_split_is_sound] if is_split_asked(config) else []
+
+
+def _split_is_sound(context: Context) -> GateResult:
+    problems = context.split_problems
+    measured = "no problems" if not problems else f"{len(problems)} problems"
+    return GateResult("split", not problems, measured, "test rows unknown to the model", "; ".join(problems))
+
+
 def holdout_is_sound(context: Context) -> GateResult:
     """The rows that versions are scored on are those of the family's file, with a target that can be learned."""
     problems = context.holdout_problems

@@ -81,6 +81,7 @@ class Context:
         schema_problems: Where its signature does not fit the family's columns.
         feature_hash: Of the family's columns now.
         data_problems: What is wrong with the data.
+        split_problems: Why the test rows may be known to the candidate.
         holdout_problems: Why nothing can be scored on the rows.
         data_sha256: Digest of the rows to score on, whatever is wrong with them; None where there are none.
         custom: What the commands of the family's own gates answered, by the gate's name.
@@ -126,6 +127,7 @@ class Context:
     schema_problems: tuple[str, ...] = ()
     feature_hash: str | None = None
     data_problems: tuple[str, ...] = ()
+    split_problems: tuple[str, ...] = ()
     holdout_problems: tuple[str, ...] = ()
     data_sha256: str | None = None
     custom: Mapping[str, Any] = field(default_factory=dict)

@@ -30,6 +30,7 @@ SCALES: Mapping[str, Sequence[str | bool | None]] = {
     "gates.better_than_production.policy": ("not_worse", "strictly_greater"),
     "gates.signature": ("checked", "required"),
     "gates.thresholds.*.from": ("run", None),
+    "gates.split": (None, "sound"),
     "artifacts.code": ("sandbox", "refuse"),
     "monitoring.action": ("alert-only", "rollback"),
     "data.allow_duplicates": (True, False),

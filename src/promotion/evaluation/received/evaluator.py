@@ -75,6 +75,10 @@ class ReceivedEvaluator:
         inputs = describe_model(artifact, classes=self._tells_classes).inputs
         return [] if inputs is None or self._rows.problems else missing_columns(inputs, self._rows.features)
 
+    def split_problems(self, trained: Mapping[str, Any]) -> list[str]:  # noqa: ARG002  # the protocol's
+        """None that could be seen here: what a received model was trained on, only its trainer knows."""
+        return []
+
     def data_problems(self) -> list[str]:
         """What is wrong with the holdout."""
         return self._rows.problems

@@ -1,0 +1,83 @@
+"""Rows that a split separates although they know each other: of one patient, or copies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from promotion.config.family import FamilyConfig
+from promotion.data.arrays import IntArray
+from promotion.data.datasets import Dataset
+from promotion.data.splits import split_rows
+
+TOLERATED = 0.05
+"""Share of the test rows that may have a companion among the training rows."""
+_FEWEST, _LARGEST = 10, 20
+"""A column that names something names so many things at least, each in so many rows on average at most."""
+_NAMES = re.compile(
+    r"(^|[\W_])(id|key|uuid|nr|no|number|patient|subject|customer|client|user|person)$|[a-z](?-i:I[dD])$", re.IGNORECASE
+)
+_DATE = r"\d{4}-\d{2}-\d{2}.*"
+_FINE = 20
+"""Different values from which on agreeing in a column is no chance."""
+_FEATURES = 8
+
+
+def leaks(dataset: Dataset, config: FamilyConfig) -> list[str]:
+    """What suggests that test rows are known from the training rows, one line each; empty when nothing does."""
+    learn, check = split_rows(dataset.belonging, config.split)
+    return [*_named(dataset, config, learn, check), *_copies(dataset.features, learn, check)]
+
+
+def _named(dataset: Dataset, config: FamilyConfig, learn: IntArray, check: IntArray) -> Iterator[str]:
+    """Columns that name what rows belong to, where the split does not know."""
+    if config.split.groups is not None or config.split.time is not None:
+        return
+    others = {str(name): cells for name, cells in dataset.others.items()}
+    ids = {name: dataset.features[name] for name in config.features if _NAMES.search(name)}
+    for name, cells in (others | ids).items():
+        codes = pd.factorize(cells)[0]
+        count = int(codes.max()) + 1
+        is_text = pd.to_numeric(cells, errors="coerce").isna().any() and not cells.astype(str).str.match(_DATE).all()
+        if not (is_text or _NAMES.search(name)) or not _FEWEST <= count < len(codes) <= _LARGEST * count:
+            continue
+        shared = float(np.isin(codes[check], codes[learn][codes[learn] >= 0]).mean())
+        if shared > TOLERATED:
+            yield (
+                f"column {name!r} names {count} things, and {shared:.0%} of the test rows share theirs with training "
+                f"rows: where they belong together, write split: {{groups: {name}}}"
+            )
+
+
+def _copies(features: pd.DataFrame, learn: IntArray, check: IntArray) -> Iterator[str]:
+    """Test rows that stand among the training rows as well, wholly or in all features but one."""
+    codes = np.stack([pd.factorize(features[name], use_na_sentinel=False)[0] for name in features], axis=1)
+    # A row's hash is the sum of its cells': the hash without one of them is a difference.
+    cells = np.stack([_hashes(codes[:, place], place) for place in range(codes.shape[1])], axis=1)
+    whole = cells.sum(axis=1, dtype=np.uint64)
+    same = np.isin(whole[check], whole[learn])
+    advice = "remove the copies, or name what such rows belong to in split: {groups: …}"
+    if same.mean() > TOLERATED:
+        yield f"{same.sum()} of {len(check)} test rows ({same.mean():.0%}) have all values of a training row: {advice}"
+    fine = (codes.max(axis=0, initial=0) >= _FINE).sum()
+    if codes.shape[1] < _FEATURES or 2 * fine < _FEATURES:
+        return
+    near = np.zeros(len(check), dtype=bool)
+    for place in range(codes.shape[1]):
+        rest = whole - cells[:, place]
+        near |= np.isin(rest[check], rest[learn])
+    near &= ~same
+    if near.mean() > TOLERATED:
+        yield (
+            f"{near.sum()} of {len(check)} test rows ({near.mean():.0%}) have the values of a training row in all "
+            f"features but one: {advice}"
+        )
+
+
+def _hashes(codes: IntArray, place: int) -> np.ndarray:
+    """A random number for each value of a column, the same in every run."""
+    drawn = np.random.default_rng(place).integers(0, 2**64, size=int(codes.max(initial=0)) + 1, dtype=np.uint64)
+    return drawn[codes]

@@ -1,0 +1,176 @@
+"""What belongs together is never on both sides of a split, and what a split cannot see is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from promotion.config.family import FamilyConfig
+from promotion.data.datasets import load_dataset, split_dataset
+from promotion.data.leakage import leaks
+from promotion.data.splits import Belonging, folds
+from promotion.errors import DataError
+
+PATIENTS, VISITS = 80, 3
+
+
+def a_family(**split: Any) -> FamilyConfig:
+    columns: dict[str, Any] = {name: {"type": "number"} for name in ("age", "dose", "pulse")}
+    columns |= {"patient": {"type": "ignored"}, "day": {"type": "ignored"}, "ill": {"type": "code", "codes": [0, 1]}}
+    return FamilyConfig.model_validate(
+        {
+            "family": "visits",
+            "registered_model": "visits",
+            "task": "binary",
+            "data": {"path": "visits.csv", "columns": columns},
+            "target": {"column": "ill", "positive_above": 0},
+            "numeric": ["age", "dose", "pulse"],
+            "split": split,
+            "cross_validation": {"folds": 3, "repeats": 2},
+            "candidates": {"logistic_regression": {}},
+        }
+    )
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Patients who come three times, each visit a little different."""
+    random = np.random.default_rng(1)
+    lines = ["age,dose,pulse,patient,day,ill"]
+    for patient in range(PATIENTS):
+        age, ill = random.normal(60, 9), random.random() < 0.4
+        for visit in range(VISITS):
+            day = f"2024-{visit + 1:02}-{random.integers(1, 29):02}"
+            measured = f"{age + visit / 2:.3f},{random.normal():.3f},{random.normal(70, 9):.3f}"
+            lines.append(f"{measured},p{patient},{day},{int(ill)}")
+    (tmp_path / "visits.csv").write_text("\n".join([*lines, ""]), encoding="utf-8")
+    return tmp_path
+
+
+def exchange(home: Path, line: int, old: str, new: str) -> None:
+    lines = (home / "visits.csv").read_text(encoding="utf-8").splitlines()
+    assert old in lines[line - 1]
+    lines[line - 1] = lines[line - 1].replace(old, new)
+    (home / "visits.csv").write_text("\n".join([*lines, ""]), encoding="utf-8")
+
+
+def test_a_group_is_on_one_side_of_the_split_and_of_every_fold(home: Path) -> None:
+    """All visits of a patient are learned from, or none is; sizes and classes stay near what was asked for."""
+    config = a_family(groups="patient")
+    dataset = load_dataset(config, home)
+    part = split_dataset(dataset, config)
+    patients = dataset.others["patient"].to_numpy()
+
+    assert not set(patients[part.train_features.index]) & set(patients[part.test_features.index])
+    assert 0.15 < len(part.test_target) / len(dataset.target) < 0.25
+    assert abs(part.test_target.mean() - dataset.target.mean()) < 0.05
+    assert part.train_belonging is not None
+    groups = part.train_belonging.groups
+    assert groups is not None
+    drawn = folds(part.train_belonging, config)
+    assert 6 == len(drawn)
+    assert all(not set(groups[learn]) & set(groups[check]) for learn, check in drawn)
+    assert [] == leaks(dataset, config)
+
+
+def test_the_newest_rows_are_tested_and_each_fold_foretells(home: Path) -> None:
+    """Nothing is learned from a day on or after one that is tested, in the split and in every fold."""
+    config = a_family(time="day", test_size=0.3)
+    dataset = load_dataset(config, home)
+    part = split_dataset(dataset, config)
+    days = dataset.others["day"].to_numpy()
+
+    assert max(days[part.train_features.index]) < min(days[part.test_features.index])
+    assert 0.25 < len(part.test_target) / len(dataset.target) < 0.4
+    assert part.train_belonging is not None
+    times = part.train_belonging.times
+    assert times is not None
+    drawn = folds(part.train_belonging, config)
+    assert 3 == len(drawn)
+    assert all(times[learn].max() < times[check].min() for learn, check in drawn)
+
+
+def test_columns_are_spread_alike(home: Path) -> None:
+    """With `stratify` each value of the column has its share on both sides."""
+    lines = (home / "visits.csv").read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines[1:], start=1):
+        cells = line.split(",")
+        cells[3] = "clinic a" if number % 4 else "clinic b"
+        lines[number] = ",".join(cells)
+    (home / "visits.csv").write_text("\n".join([*lines, ""]), encoding="utf-8")
+    config = a_family(stratify="patient")
+    dataset = load_dataset(config, home)
+    tested = dataset.others["patient"].to_numpy()[split_dataset(dataset, config).test_features.index]
+
+    assert abs((tested == "clinic b").mean() - 0.25) < 0.02
+
+
+def test_rows_of_one_time_are_on_one_side(home: Path) -> None:
+    """A table of one day cannot be split by time, and says so."""
+    lines = (home / "visits.csv").read_text(encoding="utf-8").splitlines()
+    one_day = [line.replace(line.split(",")[4], "2024-01-01") for line in lines[1:]]
+    (home / "visits.csv").write_text("\n".join([lines[0], *one_day, ""]), encoding="utf-8")
+    config = a_family(time="day")
+    with pytest.raises(DataError, match="too many are of one time"):
+        split_dataset(load_dataset(config, home), config)
+
+
+@pytest.mark.parametrize(
+    ("split", "cell", "message"),
+    [
+        ({"groups": "patient"}, "p3", "column 'patient': must not be empty, as split.groups names it: 1 of 240 rows"),
+        ({"time": "day"}, "2024-01", "column 'day': must be a number or a date such as 2015-07-31, as split.time"),
+    ],
+)
+def test_a_row_that_belongs_nowhere_is_refused(home: Path, split: dict[str, str], cell: str, message: str) -> None:
+    """A missing group or time is named with its line."""
+    exchange(home, 11, cell, "" if cell == "p3" else "January")
+    with pytest.raises(DataError) as refused:
+        load_dataset(a_family(**split), home)
+    assert message in str(refused.value)
+    assert "line 11" in str(refused.value)
+
+
+def test_too_few_groups_for_the_folds_are_said() -> None:
+    """Two groups make no three folds."""
+    rows = Belonging(np.array([0, 1, 0, 1]), groups=np.array([0, 0, 1, 1]))
+    with pytest.raises(DataError, match=r"the 2 groups of 'patient' .* lower cross_validation\.folds"):
+        folds(rows, a_family(groups="patient"))
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ({"groups": "patients"}, "did you mean 'patient'"),
+        ({"groups": "ill"}, "the target decides already"),
+        ({"groups": "patient", "time": "day"}, "rows are split by time alone"),
+        ({"stratify": ["sex"]}, "column 'sex' is not described"),
+    ],
+)
+def test_a_split_that_cannot_be_is_a_mistake_in_the_file(split: dict[str, Any], message: str) -> None:
+    """Columns that are not there, and ways that exclude each other."""
+    with pytest.raises(ValidationError, match=message):
+        a_family(**split)
+
+
+def test_a_name_that_repeats_across_a_random_split_is_said(home: Path) -> None:
+    """Patients on both sides are warned of, with what to write."""
+    config = a_family()
+    (warning,) = leaks(load_dataset(config, home), config)
+    assert "column 'patient' names 80 things, and " in warning
+    assert "write split: {groups: patient}" in warning
+
+
+def test_copies_on_both_sides_are_said(home: Path) -> None:
+    """The same measurements under another label are a copy all the same."""
+    lines = (home / "visits.csv").read_text(encoding="utf-8").splitlines()
+    copies = [f"{','.join(line.split(',')[:3])},q{number},2024-05-01,1" for number, line in enumerate(lines[1:80])]
+    (home / "visits.csv").write_text("\n".join([*lines, *copies, ""]), encoding="utf-8")
+    config = a_family(groups="patient")
+    config = config.model_copy(update={"data": config.data.model_copy(update={"allow_duplicates": True})})
+    (warning,) = leaks(load_dataset(config, home), config)
+    assert "have all values of a training row: remove the copies, or name" in warning
