@@ -127,7 +127,8 @@ class FamilyConfig(Strict):
         stated_target: The column to predict.
         class_names: What people read for each class, by its value in the target; in a binary task with `positive_above`
             0 is what lies below and 1 what lies above. The server answers with these names.
-        numeric: Feature columns that are measured; all others are categories and become one-hot columns.
+        stated_numeric: Feature columns that are measured, beside those of type `number` and `integer`; all others are
+            categories and become one-hot columns.
         forecast: How sales are foretold, of a forecast; no other family has it.
         split: How the test rows are drawn.
         cross_validation: How the candidates are compared.
@@ -161,7 +162,7 @@ class FamilyConfig(Strict):
     stated_data: Data | None = Field(None, alias="data")
     stated_target: TargetColumn | None = Field(None, alias="target")
     class_names: Annotated[ClassNames | None, Field(alias="classes")] = None
-    numeric: list[str] = Field(default_factory=list)
+    stated_numeric: list[str] = Field(default_factory=list, alias="numeric")
     forecast: Forecast | None = None
     split: Split = Split()
     cross_validation: CrossValidation = CrossValidation()
@@ -225,7 +226,7 @@ class FamilyConfig(Strict):
     def _columns_exist(self) -> Self:
         if self.has_contract:
             named: list[tuple[tuple[str, ...], str]] = [(("target", "column"), self.target.column)]
-            named += [(("numeric", str(place)), name) for place, name in enumerate(self.numeric)]
+            named += [(("numeric", str(place)), name) for place, name in enumerate(self.stated_numeric)]
             named += [(("split", key), name) for key in ("groups", "time") if (name := getattr(self.split, key))]
             named += [(("split", "stratify"), name) for name in self.split.stratify]
             for key, name in named:
@@ -252,7 +253,7 @@ class FamilyConfig(Strict):
             )
         if odd := [rule.column for rule in self.gates.slices if rule.column not in self.features or self.is_forecast]:
             raise contradiction(f"column {odd[0]!r} is no feature of a table of classes; remove it", "gates", "slices")
-        if strange := [name for name in self.numeric if name not in self.features]:
+        if strange := [name for name in self.stated_numeric if name not in self.features]:
             raise contradiction(f"column {strange[0]!r} is no feature; remove it", "numeric")
         return self
 
@@ -263,8 +264,8 @@ class FamilyConfig(Strict):
         if self.task == "regression":
             raise contradiction("a regression is scored on a holdout; write holdout instead of data", "task")
         if self.is_forecast:
-            if self.target.positive_above is not None or self.numeric:
-                key = ("numeric",) if self.numeric else ("target", "positive_above")
+            if self.target.positive_above is not None or self.stated_numeric:
+                key = ("numeric",) if self.stated_numeric else ("target", "positive_above")
                 raise contradiction("a forecast has neither target.positive_above nor numeric; remove it", *key)
         elif self.task == "binary-classification":
             if self.target.positive_above is None:
@@ -458,6 +459,12 @@ class FamilyConfig(Strict):
         if not self.class_names or self.class_names.keys() == set(values):
             return None
         return f"names {', '.join(self.class_names)}; expected one name for each of {', '.join(values)}"
+
+    @property
+    def numeric(self) -> list[str]:
+        """Names of the feature columns that are measured: those the file lists, then those whose type says so."""
+        measured = [name for name in self.features if self.data.columns[name].type in {"number", "integer"}]
+        return list(dict.fromkeys([*self.stated_numeric, *measured]))
 
     @property
     def categorical(self) -> list[str]:

@@ -208,3 +208,18 @@ def test_a_family_owns_the_models_its_pattern_describes(model: str, owned: bool)
     config = load_configs(FOLDER).owner(model)
 
     assert owned == (config is not None and config.family == "heart-disease")
+
+
+def test_measured_columns_need_no_list(tmp_path: Path) -> None:
+    """A number is a measurement whether `numeric` names it or not; a code becomes one only where it does."""
+    text = (REPOSITORY / "config" / "heart-disease.yaml").read_text(encoding="utf-8")
+    listed = "numeric: [age, trestbps, chol, thalach, oldpeak]"
+    assert listed in text
+    for stated, expected in (
+        ("", ["age", "trestbps", "chol", "thalach", "oldpeak"]),
+        ("numeric: [ca, oldpeak]", ["ca", "oldpeak", "age", "trestbps", "chol", "thalach"]),
+    ):
+        (tmp_path / "heart-disease.yaml").write_text(text.replace(listed, stated), encoding="utf-8")
+        config = load_config(tmp_path, "heart-disease")
+        assert expected == config.numeric
+        assert not set(expected) & set(config.categorical)
