@@ -142,6 +142,9 @@ def _performance(observation: Observation, monitoring: Monitoring) -> Iterator[F
 
 def _unjudged(observation: Observation, monitoring: Monitoring) -> Iterator[Finding]:
     """Somebody has to hear that nobody knows how good the version is, although labels should tell by now."""
+    if observation.serves and (text := observation.stray_labels):
+        yield Finding(UNJUDGED, "warning", UNJUDGED, None, None, None, observation.since, observation.rows, text)
+        return
     leading = next((it for name, it in observation.metrics.items() if name in {"accuracy", "rmse"}), None)
     if leading is None or not observation.labels_due:
         return

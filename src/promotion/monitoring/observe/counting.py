@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from promotion.data.arrays import FloatArray, IntArray
 from promotion.export.contract import FeatureRules
 from promotion.monitoring.observe.labels import UNKNOWN, Labels
-from promotion.monitoring.observe.log_rows import Block, log_schema
+from promotion.monitoring.observe.log_rows import Block, MetRows, log_schema
 from promotion.monitoring.observe.reference import Reference
 
 ROLES = ("champion", "challenger", "shadow")
@@ -139,18 +139,29 @@ class Count:
         bad_lines: That could not be read.
         from_the_future: Rows stamped later than now.
         other_families: Rows of another family.
+        repeated: Rows that stand there again.
+        shared: Of what was added: rows that both had counted, and which are counted twice now.
+        example: Request and row of one of the family's rows.
+        met: Which rows were counted.
     """
 
     answerers: dict[Answerer, Tally] = field(default_factory=dict)
     bad_lines: int = 0
     from_the_future: int = 0
     other_families: int = 0
+    repeated: int = 0
+    shared: int = 0
+    example: str = ""
+    met: MetRows = field(default_factory=MetRows)
 
     def add(self, other: Count) -> None:
         """Take over what somebody else counted by the same plan."""
         self.bad_lines += other.bad_lines
         self.from_the_future += other.from_the_future
         self.other_families += other.other_families
+        self.repeated += other.repeated
+        self.shared += other.shared + self.met.add(other.met)
+        self.example = self.example or other.example
         for answerer, tally in other.answerers.items():
             if answerer in self.answerers:
                 self.answerers[answerer].add(tally)
@@ -169,6 +180,11 @@ class Count:
         times = _numbers(ours["time"].cast(pa.int64()))
         self.from_the_future += int((times > now + skew).sum())
         ours = ours.filter(pa.array((times >= _microseconds(plan.earliest)) & (times < now)))
+        first = self.met.first(ours)
+        self.repeated += ours.num_rows - int(first.sum())
+        ours = ours.filter(pa.array(first))
+        if ours.num_rows and not self.example:
+            self.example = f"{ours['request_id'][0]}/{ours['row'][0].as_py() or 0}"
         for found in ours.group_by(["role", "model", "version"]).aggregate([]).to_pylist():
             answerer = Answerer(**found)
             rows = ours.filter(

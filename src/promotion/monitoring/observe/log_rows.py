@@ -10,14 +10,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
+from numpy.typing import NDArray
 
 _SMALL = 128 << 10
 _PIECES = 8
 _BATCH = 131_072
 _MOMENT = pa.timestamp("us", "UTC")
+Hashes = NDArray[np.uint64]
+_KEY = ("request_id", "role", "model", "version")
 _REQUIRED = ("time", "request_id", "model", "version", "role")
 
 
@@ -206,3 +211,55 @@ def _checked(blocks: Iterator[Block], schema: pa.Schema) -> Block:
         whole = pc.and_(whole, pc.is_valid(table[name]))
     kept = table.filter(whole)
     return Block(kept, sum(block.bad_lines for block in found) + table.num_rows - kept.num_rows)
+
+
+class MetRows:
+    """The rows that were counted, by a hash of request, row and who answered: eight bytes a row."""
+
+    def __init__(self) -> None:
+        # Rising, each more than twice as long as the next, so that few are searched and a row is seldom moved.
+        self._parts: list[Hashes] = []
+
+    def first(self, rows: Any) -> NDArray[np.bool_]:
+        """Which rows are met for the first time; from now on they are known.
+
+        Args:
+            rows: An Arrow table of a log's rows.
+        """
+        hashes, places = np.unique(_hashes(rows), return_index=True)
+        fresh = ~self._know(hashes)
+        self._add(hashes[fresh])
+        found = np.zeros(rows.num_rows, dtype=np.bool_)
+        found[places[fresh]] = True
+        return found
+
+    def add(self, other: MetRows) -> int:
+        """Take over what somebody else met; returns how many rows both did."""
+        both = 0
+        for part in other._parts:
+            known = self._know(part)
+            both += int(known.sum())
+            self._add(part[~known])
+        return both
+
+    def _know(self, hashes: Hashes) -> NDArray[np.bool_]:
+        known = np.zeros(len(hashes), dtype=np.bool_)
+        for part in self._parts:
+            known |= part[np.minimum(np.searchsorted(part, hashes), len(part) - 1)] == hashes
+        return known
+
+    def _add(self, hashes: Hashes) -> None:
+        if not len(hashes):
+            return
+        self._parts.append(hashes)
+        while len(self._parts) > 1 and len(self._parts[-2]) <= 2 * len(self._parts[-1]):
+            last = self._parts.pop()
+            self._parts[-1] = np.sort(np.concatenate([self._parts[-1], last]))
+
+
+def _hashes(rows: Any) -> Hashes:
+    keys = [pc.cast(rows[name], "string") for name in _KEY]
+    row = pc.cast(pc.fill_null(rows["row"], 0), "string")
+    texts = pc.binary_join_element_wise(*keys, row, "\0")
+    found: Hashes = pd.util.hash_array(np.asarray(texts.to_numpy(), dtype=object), categorize=False)
+    return found

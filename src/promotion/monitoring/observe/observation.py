@@ -210,6 +210,7 @@ class LeftOut:
         other_families: Of another family.
         conflicting_labels: Rows that have two labels which differ.
         unknown_labels: Labels that are no class of the family.
+        repeated_rows: Rows that stand in the log again: of one request, row and version the first is counted.
     """
 
     bad_lines: int = 0
@@ -217,6 +218,7 @@ class LeftOut:
     other_families: int = 0
     conflicting_labels: int = 0
     unknown_labels: int = 0
+    repeated_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +241,7 @@ class Observation:
         labelled_since: Start of the labelled period: as long as the window, it ends with the newest labelled row, since
             labels arrive late. None without labels.
         labelled_until: Its end.
+        stray_labels: Says so where no label belongs to any row; empty otherwise.
         coverage: Share of the labelled period's rows that have a label; None without labels.
         label_bias: In which way the labelled rows differ from all of the period; empty where they look alike.
         metrics: By name: accuracy, precision, recall, f1, roc_auc; of a forecast rmspe and mae.
@@ -271,6 +274,7 @@ class Observation:
     labelled: int = 0
     labelled_since: datetime | None = None
     labelled_until: datetime | None = None
+    stray_labels: str = ""
     coverage: float | None = None
     label_bias: str = ""
     metrics: Mapping[str, Reading] = field(default_factory=dict)

@@ -146,6 +146,7 @@ def observe(watch: Watch, known: KnownVersion) -> list[Observation]:
         other_families=count.other_families,
         conflicting_labels=labels.conflicting if labels else 0,
         unknown_labels=labels.unknown if labels else 0,
+        repeated_rows=count.repeated,
     )
     seen = _Seen(watch, known, plan, count, serving, shares, service, asked, left_out)
     found = [
@@ -234,6 +235,7 @@ def _observation(seen: _Seen, answerer: Answerer, tally: Tally) -> Observation:
         labelled=len(labelled.label) if labelled else 0,
         labelled_since=labelled.since if labelled else None,
         labelled_until=labelled.until if labelled else None,
+        stray_labels=_stray_labels(plan, seen.count),
         coverage=labelled.coverage if labelled else None,
         label_bias=labelled.bias if labelled else "",
         metrics=metrics,
@@ -290,3 +292,16 @@ def _arrivals(count: Count, role: str) -> Sequence[Arrival]:
         if answerer.role == role and tally.first is not None
     ]
     return sorted(found, key=lambda arrival: arrival.at)
+
+
+def _stray_labels(plan: CountingPlan, count: Count) -> str:
+    """What to say where labels have arrived and none belongs to a row: they name the rows in another way."""
+    labels = plan.labels
+    is_matched = any(tally.labelled for tally in count.answerers.values())
+    if labels is None or not len(labels.keys) or not count.example or is_matched:
+        return ""
+    since = f"{plan.earliest:%Y-%m-%d %H:%M} UTC"
+    return (
+        f"{len(labels.keys):,} labels, none belongs to a row of the log since {since}: request and row are written "
+        f"{labels.keys[0].as_py()!r} there and {count.example!r} in the log (rows count from 0)"
+    )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from tests.promotion.monitoring.logs import (
     DAY,
@@ -24,6 +26,7 @@ from tests.promotion.monitoring.logs import (
 
 from promotion.config.policy import Monitoring
 from promotion.errors import ArtifactRefused, DataError, UsageError
+from promotion.monitoring.observe.log_rows import MetRows
 from promotion.monitoring.observe.observation import Observation
 from promotion.monitoring.observe.observe import observe
 from promotion.monitoring.rollback_trigger import triggers
@@ -350,3 +353,45 @@ def test_a_version_that_nobody_can_judge_is_a_finding(
 
     assert ([] if expected is None else ["warning"]) == [it.level for it in found]
     assert expected is None or expected in found[0].text
+
+
+def test_a_line_that_was_shipped_twice_counts_once(tmp_path: Path, export: Path) -> None:
+    """Figures, labelled rows and latencies are those of the lines without their copies, which are counted apart."""
+    traffic = Traffic(300)
+    once = write_log(tmp_path / "once.jsonl", [traffic])
+    lines = once.read_text(encoding="utf-8").splitlines()
+    twice = tmp_path / "twice.jsonl"
+    twice.write_text("\n".join([*lines, *reversed(lines), ""]), encoding="utf-8")
+    labels = write_labels(tmp_path / "labels.csv", [traffic])
+    (single,), (double,) = (observe(a_watch(log, labels), known(export)) for log in (once, twice))
+
+    assert (300, 300, 0) == (single.rows, single.labelled, single.left_out.repeated_rows)
+    assert (300, 300, 300) == (double.rows, double.labelled, double.left_out.repeated_rows)
+    assert single.metrics == double.metrics
+    assert single.service == double.service
+
+
+def test_rows_that_two_workers_met_are_told() -> None:
+    """What several counted apart is added up; of what they share is said how much."""
+    rows = pa.table(
+        {"request_id": ["a", "b", "b"], "row": [0, 0, 1], "role": 3 * ["r"], "model": 3 * ["m"], "version": [1, 1, 1]}
+    )
+    here, there = MetRows(), MetRows()
+    assert [True, True, True] == list(here.first(rows))
+    assert [False, False, True] == list(here.first(rows.set_column(1, "row", pa.array([0, 0, 2]))))
+    assert [True, False] == list(there.first(rows.take(pa.array([0, 0]))))
+    assert 1 == here.add(there)
+
+
+@pytest.mark.parametrize("change", [str.upper, lambda text: f"{text} "])
+def test_labels_that_name_no_row_are_a_warning(tmp_path: Path, export: Path, change: Callable[[str], str]) -> None:
+    """Ids in capitals or with blanks are none of the log's: one of either side is shown."""
+    traffic = Traffic(300)
+    labels = write_labels(tmp_path / "labels.csv", [traffic])
+    header, *lines = labels.read_text(encoding="utf-8").splitlines()
+    changed = [",".join([change(line.partition(",")[0]), line.partition(",")[2]]) for line in lines]
+    labels.write_text("\n".join([header, *changed, ""]), encoding="utf-8")
+    (seen,) = observe(a_watch(write_log(tmp_path / "log.jsonl", [traffic]), labels), known(export))
+
+    assert "300 labels, none belongs to a row of the log since" in seen.stray_labels
+    assert "warning" == loud(seen)["labels"]
