@@ -86,8 +86,8 @@ def _say_trained(result: TrainingResult, settings: Settings, lines: Iterable[str
         talk(notice)
     if result.invented:
         talk(f"⚠️ {result.invented}", colour="yellow")
-    for leak in result.leaks:
-        talk(f"⚠️ {leak}", colour="yellow")
+    for warning in result.warnings:
+        talk(f"⚠️ {warning}", colour="yellow")
     for line in lines:
         echo(line)
 

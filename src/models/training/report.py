@@ -45,7 +45,7 @@ def as_json(result: TrainingResult) -> dict[str, Any]:
         "train_rows": result.rows[0],
         "test_rows": result.rows[1],
         "data_sha256": result.data_sha256,
-        "leaks": list(result.leaks),
+        "warnings": list(result.warnings),
         "git_commit": result.commit.sha if result.commit else None,
         "git_dirty": result.commit.dirty if result.commit else None,
         "comparison": describe_comparison(result),

@@ -50,7 +50,7 @@ class TrainingResult:
         rows: Number of rows trained and tested on.
         data_sha256: Digest of the data file.
         commit: Of the code; None outside a git repository.
-        leaks: What suggests that test rows are known from the training rows.
+        warnings: What suggests that test rows are known from the training rows.
         invented: Says so if a generator invented the rows; empty for real data.
     """
 
@@ -67,7 +67,7 @@ class TrainingResult:
     rows: tuple[int, int]
     data_sha256: str
     commit: Commit | None
-    leaks: tuple[str, ...]
+    warnings: tuple[str, ...]
     invented: str
 
 
@@ -141,7 +141,7 @@ def train(
         rows=(len(part.train_target), len(part.test_target)),
         data_sha256=dataset.sha256,
         commit=training.commit,
-        leaks=tuple(leaks(dataset, config)),
+        warnings=tuple(leaks(dataset, config)),
         invented=describe_invention(config, dataset.sha256),
     )
 

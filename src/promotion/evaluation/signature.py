@@ -72,17 +72,18 @@ def data_problems(config: FamilyConfig, home: Path) -> list[str]:
 
     Returns:
         The broken rules of the data contract; where it holds, a line with its figure for too few rows, a class too rare
-        to learn or examine, repeated rows (they end up on both sides of the split and flatter the score) and columns
-        that say nothing. Empty when all is well.
+        to learn or examine, repeated rows (they end up on both sides of the split and flatter the score), columns
+        that say nothing, and rows that are of another kind than those before them. Empty when all is well.
     """
     from promotion.data.datasets import load_dataset
+    from promotion.evaluation.row_order import order_problems
 
     try:
         dataset = load_dataset(config, home)
     except DataError as error:
         summary, *lines = error.lines
         return [line.removeprefix("- ") for line in lines] or [summary]
-    return list(_quality_problems(config, dataset))
+    return [*_quality_problems(config, dataset), *order_problems(dataset, config.split.seed)]
 
 
 def _signature_inputs(artifact: Path) -> dict[str, str]:
