@@ -309,6 +309,18 @@ def test_a_family_that_trains_here(team: Store, target: str, task: str, positive
     assert config.trains_here
 
 
+def test_what_rows_may_belong_to_is_pointed_out(team: Store) -> None:
+    """A column that names a hundred households in three hundred rows is marked for the reader, with what to write."""
+    frame = customers().assign(household=[f"h{number // 3}" for number in range(300)])
+    frame.drop(columns="paid").to_csv(team.home / "data" / "rows.csv", index=False)
+
+    init("subscribers", "--data", str(team.home / "data" / "rows.csv"), "--target", "churned")
+
+    text = (team.home / "config" / "subscribers.yaml").read_text(encoding="utf-8")
+    assert "# decide: household names 100 things in 300 rows: where such rows belong together, add groups: " in text
+    assert "names" not in text.partition("household names")[0].rpartition("decide:")[2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -39,17 +39,29 @@ def _named(dataset: Dataset, config: FamilyConfig, learn: IntArray, check: IntAr
     others = {str(name): cells for name, cells in dataset.others.items()}
     ids = {name: dataset.features[name] for name in config.features if _NAMES.search(name)}
     for name, cells in (others | ids).items():
-        codes = pd.factorize(cells)[0]
-        count = int(codes.max()) + 1
-        is_text = pd.to_numeric(cells, errors="coerce").isna().any() and not cells.astype(str).str.match(_DATE).all()
-        if not (is_text or _NAMES.search(name)) or not _FEWEST <= count < len(codes) <= _LARGEST * count:
+        if not (count := names_things(name, cells)):
             continue
+        codes = pd.factorize(cells)[0]
         shared = float(np.isin(codes[check], codes[learn][codes[learn] >= 0]).mean())
         if shared > TOLERATED:
             yield (
                 f"column {name!r} names {count} things, and {shared:.0%} of the test rows share theirs with training "
                 f"rows: where they belong together, write split: {{groups: {name}}}"
             )
+
+
+def names_things(name: str, cells: pd.Series) -> int:
+    """How many things a column seems to name that rows belong to, such as patients; 0 where it seems to name none.
+
+    Args:
+        name: Of the column.
+        cells: Texts, or numbers where the name says that they are no measurements.
+    """
+    filled = cells.dropna()
+    count = int(filled.nunique())
+    is_text = pd.to_numeric(filled, errors="coerce").isna().any() and not filled.astype(str).str.match(_DATE).all()
+    is_name = is_text or _NAMES.search(name) is not None
+    return count if is_name and _FEWEST <= count < len(filled) <= _LARGEST * count else 0
 
 
 def _copies(features: pd.DataFrame, learn: IntArray, check: IntArray) -> Iterator[str]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from promotion.config.printable import printable
 from promotion.data.files import file_sha256
+from promotion.data.leakage import names_things
 from promotion.data.tables import read_chunks
 from promotion.errors import UsageError
 from promotion.onboarding.draft import DECIDE, FamilyDraft, governance, heading, relative_to_home, scalar
@@ -58,7 +59,7 @@ def draft_training(family: str, path: Path, target: str, home: Path) -> FamilyDr
         *_target(seen[target], is_binary=is_binary),
         f"numeric: {scalar([name for name, column in features.items() if _is_measured(column)])}",
         "",
-        "split: {test_size: 0.2, seed: 42}",
+        *_split(rows, [name for name in columns if name != target]),
         "cross_validation: {folds: 5, repeats: 2}",
         "candidates:",
         *(f"  {name}: {{params: {params}}}" for name, params in _CANDIDATES.items()),
@@ -120,6 +121,18 @@ def _target(column: ColumnProfile, *, is_binary: bool) -> Iterator[str]:
         f"target: {{column: {scalar(column.name)}, positive_above: {_number(low)}}}   "
         f"# {DECIDE} {printable(positive)} is what is looked for"
     )
+
+
+def _split(rows: pd.DataFrame, columns: list[str]) -> Iterator[str]:
+    """The usual split, and which columns may say what rows belong together."""
+    yield "split: {test_size: 0.2, seed: 42}"
+    for name in columns:
+        if count := names_things(name, rows[name]):
+            found = f"{printable(name)} names {count} things in {len(rows)} rows"
+            yield (
+                f"# {DECIDE} {found}: where such rows belong together, add groups: {printable(scalar(name))} to split, "
+                "so that none is learned from and tested on"
+            )
 
 
 def _require_learnable(path: Path, target: ColumnProfile) -> None:
