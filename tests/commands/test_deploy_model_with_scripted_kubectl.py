@@ -89,6 +89,26 @@ def test_a_deployment_from_plan_to_status(store: Store, cluster: ScriptedCluster
     assert 1 == len(json.loads(status.stdout)["drift"])
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--shadow", "2", "--ab", "3", "--percent", "10"),
+        ("--ab", "2"),
+        ("--percent", "10"),
+        ("--ab", "2", "--percent", "60"),
+        ("--challenger-image", "x"),
+        ("--shadow", "2", "--canary"),
+        ("--shadow", "2", "--status"),
+    ],
+)
+def test_a_challenger_is_named_whole(deploy: Deploy, options: tuple[str, ...]) -> None:
+    """One of both kinds, with its share, beside stable pods."""
+    refused = deploy(*PRODUCTION, "--image", "churn:1", *options)
+
+    assert 2 == refused.exit_code
+    assert any(word in refused.stderr for word in ("--shadow VERSION", "go with --image", "--percent"))
+
+
 @pytest.mark.system
 def test_a_failed_version_exits_1_and_explains(store: Store, cluster: ScriptedCluster, deploy: Deploy) -> None:
     """One line of data says whose fault it was; the console shows what cluster and server said."""

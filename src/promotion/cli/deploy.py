@@ -15,7 +15,7 @@ from promotion.errors import UsageError
 if TYPE_CHECKING:
     from promotion.delivery.checks import DeploymentPlan
     from promotion.delivery.deploy import Deployer
-    from promotion.delivery.records import Deployment, DeploymentTarget
+    from promotion.delivery.records import Deployment, DeploymentTarget, Image
     from promotion.delivery.status import Status
 
 
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 )
 @click.option("--image", "reference", metavar="REF", help="What build-image.py made: NAME:TAG or NAME@sha256:DIGEST.")
 @click.option("--canary", is_flag=True, help="Beside the stable pods, for a share of the requests.")
+@click.option("--shadow", metavar="VERSION", help="This version scores the same rows beside it, and answers nobody.")
+@click.option("--ab", "split", metavar="VERSION", help="This version answers a share of the keys.")
+@click.option("--percent", type=click.FloatRange(0, 50, min_open=True), help="The share of --ab, at most 50.")
+@click.option("--challenger-image", metavar="REF", help="Image of that version; by default what it ran from last.")
 @click.option("--timeout", type=click.FloatRange(min=1), default=300, show_default=True, help="Seconds for a rollout.")
 @click.option("--export", type=click.Path(path_type=Path), help="Export folder; build/export/FAMILY by default.")
 @click.option("--context", metavar="NAME", help="Context of the kubeconfig; the current one by default.")
@@ -42,6 +46,10 @@ def deploy_command(
     environment: str,
     reference: str | None,
     canary: bool,
+    shadow: str | None,
+    split: str | None,
+    percent: float | None,
+    challenger_image: str | None,
     timeout: float,
     export: Path | None,
     context: str | None,
@@ -55,6 +63,8 @@ def deploy_command(
     When the version itself fails, cluster and registry go back together and it is known bad; when something around it
     fails, only the cluster goes back. A deployment that was interrupted is finished first.
 
+    With --shadow or --ab a second version runs in the same pods; deployed again without, it is gone.
+
     Exit codes: 0 done, or with --status equal; 1 failed and taken back, or the cluster is out of reach; 2 usage or
     configuration; 3 refused, or with --status different; 4 Production moved meanwhile; 5 it runs already.
     """
@@ -62,6 +72,10 @@ def deploy_command(
         raise UsageError("--dry-run, --status and --resume exclude each other")
     if reference is None and not (is_status or is_resuming):
         raise UsageError("--image is missing: which image? python scripts/build-image.py prints its name")
+    version = shadow or split
+    if (shadow and split) or (split is None) != (percent is None) or (challenger_image and not version):
+        raise UsageError("expected --shadow VERSION, or --ab VERSION with --percent; with either --challenger-image")
+    _require_room(version, canary=canary, is_other=is_status or is_resuming)
     from promotion.delivery.bootstrap import open_deployer
     from promotion.delivery.records import DeploymentTarget, Environment, Track
 
@@ -79,13 +93,34 @@ def deploy_command(
     if is_resuming:
         _say(deployer.resume(family, target.environment, folder), as_json=as_json)
     else:
-        from promotion.delivery.images import read_image
-
-        image = deployer.known_image(target, reference or "") or read_image(reference or "")
+        image = _image(deployer, target, reference or "")
+        if version:
+            image = _challenged(deployer, image, version, percent, challenger_image)
         if dry_run:
             _plan(deployer, deployer.check(target, image, folder), as_json=as_json)
         else:
             _say(deployer.deploy(target, image, folder), as_json=as_json)
+
+
+def _require_room(version: str | None, *, canary: bool, is_other: bool) -> None:
+    if version and (canary or is_other):
+        raise UsageError("--shadow and --ab go with --image, and not with --canary, --status or --resume")
+
+
+def _image(deployer: Deployer, target: DeploymentTarget, reference: str) -> Image:
+    from promotion.delivery.images import read_image
+
+    return deployer.known_image(target, reference) or read_image(reference)
+
+
+def _challenged(
+    deployer: Deployer, champion: Image, version: str, percent: float | None, reference: str | None
+) -> Image:
+    from promotion.delivery.challengers import with_challenger
+    from promotion.delivery.images import read_image
+
+    given = read_image(reference) if reference else None
+    return with_challenger(deployer.service, champion, version, percent, given)
 
 
 def _say(deployment: Deployment, *, as_json: bool) -> None:
@@ -149,4 +184,6 @@ def _sides(found: Status) -> None:
             echo(f"   gate report {side.gate_report or 'none'}")
             if side.image:
                 echo(f"   image       {side.image}")
+            if side.challenger:
+                echo(f"   challenger  {side.challenger}")
     echo(f"rollout   {found.rollout}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from promotion.audit.attestations import Attestations
@@ -123,7 +123,7 @@ class DeploymentChecks:
     def known_image(self, target: DeploymentTarget, reference: str) -> Image | None:
         """An image that is named by its digest and ran here before: its labels are known, whoever has it now."""
         record = self.deployments.ran(target, reference) if "@sha256:" in reference else None
-        return record.image if record else None
+        return replace(record.image, challenger=None) if record else None
 
     def _expected(self, target: DeploymentTarget, image: Image, export: Path | None) -> ExpectedAnswers:
         """What the server must answer; nothing of an image that answered rightly here before.
@@ -157,7 +157,7 @@ class DeploymentChecks:
     def _ran(self, target: DeploymentTarget, image: Image) -> bool:
         """Whether this very image, with these labels, was deployed well there."""
         record = self.deployments.ran(target, image.reference)
-        return record is not None and record.image == image
+        return record is not None and replace(record.image, challenger=image.challenger) == image
 
     def _entry(self, target: DeploymentTarget, image: Image) -> Entry:
         if image.family != target.family:

@@ -188,9 +188,12 @@ class Deployer(DeploymentChecks):
         return None, Rollout.of(found).template if found else ""
 
     def _judged(self, attempt: Deployment, failure: Failure) -> Failure:
-        """Spare a version that ran here before: then it is the image or the settings."""
+        """Spare a version that ran here before: then it is the image or the settings; and one with a challenger."""
         if failure.verdict is not RolloutVerdict.VERSION:
             return failure
+        if attempt.image.challenger:
+            reason = f"{failure.reason}; {attempt.image.challenger} runs in the same pods, and may be at fault"
+            return Failure(RolloutVerdict.INFRASTRUCTURE, reason)
         before = self.deployments.deployed(
             attempt.target.family, attempt.target.environment, self.deployments.entry(attempt)
         )

@@ -212,7 +212,7 @@ def _deployment(row: StoredDeployment) -> Deployment:
         operation=row.operation,
         version_id=row.version_id,
         target=DeploymentTarget(row.family, Environment(row.environment), Track(row.track)),
-        image=Image(**row.labels),
+        image=Image.from_json(row.labels),
         cluster=row.cluster,
         state=DeploymentState(row.state),
         predecessor=Predecessor(**row.predecessor) if row.predecessor else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
@@ -93,6 +93,29 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class DeployedChallenger:
+    """A second version in the pods of the one that answers.
+
+    Attributes:
+        reference: Image its export is taken from.
+        model: Registered model.
+        version: MLflow's integer.
+        digest: sha256 of the version's artifact.
+        percent: Share of the keys it answers, 0 to 100; None: it only shadows.
+    """
+
+    reference: str
+    model: str
+    version: int
+    digest: str
+    percent: float | None
+
+    def __str__(self) -> str:
+        part = "shadow" if self.percent is None else f"{self.percent:g} % of the keys"
+        return f"{self.model} v{self.version}, {part}"
+
+
+@dataclass(frozen=True, slots=True)
 class Image:
     """A container image that carries an exported version.
 
@@ -105,6 +128,7 @@ class Image:
         gate_report: sha256 of the report of its last promotion; empty when there is none.
         manifest: sha256 of the export folder's manifest.json.
         family: Whose version.
+        challenger: What runs beside it in the same pods.
     """
 
     reference: str
@@ -115,6 +139,7 @@ class Image:
     digest: str
     gate_report: str
     manifest: str
+    challenger: DeployedChallenger | None = None
 
     @classmethod
     def from_labels(cls, reference: str, labels: Mapping[str, str]) -> Self:
@@ -131,14 +156,25 @@ class Image:
         known = {name: labels.get(LABEL + name, "") for name in (*names, "semver", "gate-report")}
         return cls(
             reference=reference,
-            version=int(known.pop("version")),
-            gate_report=known.pop("gate-report"),
-            **known,
+            family=known["family"],
+            model=known["model"],
+            version=int(known["version"]),
+            semver=known["semver"],
+            digest=known["digest"],
+            gate_report=known["gate-report"],
+            manifest=known["manifest"],
         )
 
     def as_json(self) -> dict[str, Any]:
         """What the journal keeps of it."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        document = asdict(self)
+        return document if self.challenger else {name: document[name] for name in document if name != "challenger"}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read what `as_json` wrote."""
+        challenger = document.get("challenger")
+        return cls(**{**document, "challenger": DeployedChallenger(**challenger) if challenger else None})
 
 
 @dataclass(frozen=True, slots=True)

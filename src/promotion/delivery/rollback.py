@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from promotion.delivery.deploy import Deployer
@@ -136,7 +136,7 @@ def follow_registry(service: PromotionService, deployer: OpenDeployer, family: s
     to_production = deployer(service)
     _require_cluster(to_production, target)
     try:
-        return to_production.deploy(target, record.image, None)
+        return to_production.deploy(target, replace(record.image, challenger=None), None)
     except NothingToDo:
         return None
 

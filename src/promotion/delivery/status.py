@@ -11,6 +11,7 @@ from promotion.delivery.deployments import Deployments
 from promotion.delivery.errors import ClusterError
 from promotion.delivery.kubernetes.cluster import WITH_OWNERS, Cluster
 from promotion.delivery.kubernetes.manifests import (
+    CHALLENGER,
     DIGEST,
     GATE_REPORT,
     IMAGE,
@@ -36,12 +37,14 @@ class Running:
         digest: sha256 of its artifact.
         gate_report: sha256 of the report it was promoted on.
         image: Its image; empty for the registry.
+        challenger: What runs beside it in the same pods; empty where nothing does.
     """
 
     version: str
     digest: str
     gate_report: str
     image: str = ""
+    challenger: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +167,7 @@ def _running(rollout: Rollout) -> Running:
         said.get(DIGEST, ""),
         said.get(GATE_REPORT, ""),
         rollout.image,
+        said.get(CHALLENGER, ""),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import yaml
 
 from promotion.config.settings import REPOSITORY
 from promotion.delivery.kubernetes.manifests import annotations_of, render_manifests, selector
-from promotion.delivery.records import DeploymentTarget, Environment, Image, Track
+from promotion.delivery.records import DeployedChallenger, DeploymentTarget, Environment, Image, Track
 from promotion.errors import UsageError
 
 pytestmark = pytest.mark.needs("kubectl")
@@ -23,6 +24,7 @@ VERSIONS = ("1.29", "1.30", "1.31", "1.32", "1.33", "1.34")
 IMAGE = Image("registry.example/heart:1.2.0-abc", "heart_disease", "heart", 7, "1.2.0", "d" * 64, "e" * 64, "f" * 64)
 ENVIRONMENTS = list(Environment)
 TRACKS = list(Track)
+MOUNTED = "/challenger/model"
 FOLDERS = ("base", "overlays/staging", "overlays/production", "overlays/canary", "cluster")
 
 Document = dict[str, Any]
@@ -198,3 +200,26 @@ def test_a_family_without_a_dns_label_is_refused(family: str) -> None:
     """Before anything is rendered."""
     with pytest.raises(UsageError, match="has no name for Kubernetes"):
         _ = DeploymentTarget(family, Environment.STAGING).instance
+
+
+@pytest.mark.parametrize("percent", [None, 12.5])
+def test_a_challenger_is_copied_from_its_own_image(percent: float | None) -> None:
+    """Before the server starts, which is told where it lies and what it is for; without one nothing of it is there."""
+    challenger = DeployedChallenger("registry.example/heart:1.3.0-def", "heart_disease", 8, "c" * 64, percent)
+    target = DeploymentTarget("heart_disease", Environment.PRODUCTION)
+    documents = yaml.safe_load_all(render_manifests(K8S, target, replace(IMAGE, challenger=challenger), "0" * 32))
+    deployment = next(document for document in documents if document["kind"] == "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    (copied,), (server,) = pod["initContainers"], pod["containers"]
+    told = {item["name"]: item.get("value") for item in server["env"]}
+
+    assert VERSIONS[-1] == kubernetes_validate.validate(deployment, VERSIONS[-1], strict=True)
+    assert ("registry.example/heart:1.3.0-def", IMAGE.reference) == (copied["image"], server["image"])
+    expected = {"SHADOW_MODEL": MOUNTED} if percent is None else {"AB_MODEL": MOUNTED, "AB_PERCENT": "12.5"}
+    assert expected == {name: told[name] for name in ("SHADOW_MODEL", "AB_MODEL", "AB_PERCENT") if name in told}
+    assert str(challenger) == deployment["metadata"]["annotations"]["promotion/challenger"]
+    assert {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}} == (
+        copied["securityContext"]
+    )
+    plain = rendered(Environment.PRODUCTION, Track.STABLE)["Deployment"]
+    assert "initContainers" not in plain["spec"]["template"]["spec"]

@@ -6,14 +6,14 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from promotion.delivery.kubernetes.cluster import kubectl
-from promotion.delivery.records import DeploymentTarget, Environment, Image, Track
+from promotion.delivery.records import DeployedChallenger, DeploymentTarget, Environment, Image, Track
 from promotion.errors import ConfigError
 
 PREFIX = "promotion/"
@@ -25,9 +25,11 @@ VERSION = PREFIX + "version"
 MODEL = PREFIX + "model"
 GATE_REPORT = PREFIX + "gate-report"
 IMAGE = PREFIX + "image"
+CHALLENGER = PREFIX + "challenger"
 
 _RENDER_SECONDS = 30
 _CONTAINER = "/spec/template/spec/containers/0"
+_CHALLENGER_FOLDER = "/challenger/model"
 
 
 def selector(target: DeploymentTarget) -> str:
@@ -43,7 +45,9 @@ def annotations_of(image: Image, operation: str) -> dict[str, str]:
         operation: The deployment that put them there.
     """
     semver = f" ({image.semver})" if image.semver else ""
+    beside = {CHALLENGER: str(image.challenger)} if image.challenger else {}
     return {
+        **beside,
         OPERATION: operation,
         MODEL: image.model,
         VERSION: str(image.version),
@@ -112,12 +116,14 @@ def _kustomized(folder: Path) -> str:
 
 def _kustomization(folder: str, target: DeploymentTarget, image: Image, operation: str) -> dict[str, Any]:
     said = annotations_of(image, operation)
-    canary = target.track is Track.CANARY
+    components = ["canary"] if target.track is Track.CANARY else []
     return {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": [f"{folder}/overlays/{target.environment.value}"],
-        "components": [f"{folder}/components/canary"] if canary else [],
+        "components": [
+            f"{folder}/components/{name}" for name in (*components, *(["challenger"] if image.challenger else []))
+        ],
         "labels": [
             {"pairs": {"app.kubernetes.io/instance": target.instance}, "includeSelectors": True},
         ],
@@ -136,12 +142,22 @@ def _kustomization(folder: str, target: DeploymentTarget, image: Image, operatio
                     # revision leaves the Deployment's own labels as they are.
                     "/spec/template/metadata/labels/promotion~1version": str(image.version),
                 },
+                _beside(image.challenger) if image.challenger else (),
             ),
         ],
     }
 
 
-def _patch(target: dict[str, str], values: dict[str, Any]) -> dict[str, Any]:
+def _beside(challenger: DeployedChallenger) -> Iterator[tuple[str, Any]]:
+    """The challenger's image, and what tells the server of it."""
+    yield "/spec/template/spec/initContainers/0/image", challenger.reference
+    name = "SHADOW_MODEL" if challenger.percent is None else "AB_MODEL"
+    yield f"{_CONTAINER}/env/-", {"name": name, "value": _CHALLENGER_FOLDER}
+    if challenger.percent is not None:
+        yield f"{_CONTAINER}/env/-", {"name": "AB_PERCENT", "value": f"{challenger.percent:g}"}
+
+
+def _patch(target: dict[str, str], values: dict[str, Any], more: Iterable[tuple[str, Any]] = ()) -> dict[str, Any]:
     # "add" also replaces what is there.
-    operations = [{"op": "add", "path": path, "value": value} for path, value in values.items()]
+    operations = [{"op": "add", "path": path, "value": value} for path, value in (*values.items(), *more)]
     return {"target": target, "options": {"allowNameChange": True}, "patch": json.dumps(operations)}

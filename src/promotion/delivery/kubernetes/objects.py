@@ -177,7 +177,10 @@ class Pod:
         server: Object = next((item for item in containers if item["name"] == "server"), {})
         state, last = server.get("state", {}), server.get("lastState", {})
         ended = state.get("terminated") or last.get("terminated")
-        waiting = state.get("waiting", {})
+        before = [item.get("state", {}).get("waiting", {}) for item in status.get("initContainerStatuses", [])]
+        # A challenger's image that cannot be pulled keeps the server waiting, and says why itself.
+        waiting = next((item for item in before if item.get("reason", _BEGINNING) != _BEGINNING), None)
+        waiting = waiting or state.get("waiting", {})
         conditions = {item["type"]: item for item in status.get("conditions", [])}
         scheduled = conditions.get("PodScheduled", {})
         return cls(
@@ -202,6 +205,7 @@ class Pod:
         return self.annotations.get(OPERATION)
 
 
+_BEGINNING = "PodInitializing"
 _THROWN_OUT = {
     "Evicted",
     "NodeLost",
