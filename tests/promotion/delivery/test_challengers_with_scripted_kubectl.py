@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from tests.promotion.delivery.conftest import MODEL, Scene
 
 from promotion.delivery.challengers import with_challenger
 from promotion.delivery.errors import DeploymentFailed
+from promotion.delivery.export import ExpectedAnswers
+from promotion.delivery.kubernetes import smoke
 from promotion.delivery.kubernetes.cluster import Cluster
+from promotion.delivery.kubernetes.smoke import _compare
 from promotion.delivery.records import Environment, Image
 from promotion.delivery.status import status
 from promotion.errors import GateRefused, UsageError
@@ -99,3 +103,19 @@ def test_an_image_that_is_not_the_challengers_is_refused(first: Scene) -> None:
     for given in (other, changed):
         with pytest.raises(GateRefused, match=r"carries"):
             with_challenger(first.service, first.image(1), "2", 10, given)
+
+
+def test_the_answers_of_a_challenger_are_not_held_against_the_champion(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that the challenger answered is asked again, under a key of its own."""
+    right = [{"class": 1, "probabilities": {"a": 0.25, "b": 0.75}}]
+    wrong = [{"class": 0, "probabilities": {"a": 0.9, "b": 0.1}}]
+    told = iter([("challenger", wrong), ("challenger", wrong), ("champion", right)])
+
+    def post(*_: object, **__: object) -> SimpleNamespace:
+        role, predictions = next(told)
+        return SimpleNamespace(status_code=200, json=lambda: {"role": role, "predictions": predictions})
+
+    monkeypatch.setattr(smoke, "requests", SimpleNamespace(post=post))
+    _compare("http://server", ExpectedAnswers([{"x": 1}], [1], [[0.25, 0.75]], ["a", "b"]))
+
+    assert [] == list(told)

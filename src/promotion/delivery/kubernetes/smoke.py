@@ -140,6 +140,13 @@ def _runs(url: str, deployment: Deployment) -> bool:
 
 
 def _compare(url: str, expected: ExpectedAnswers, tries: int = _TRIES) -> None:
+    """Hold the champion's answers against those of the registry's model.
+
+    Args:
+        url: Of the server.
+        expected: The questions and answers.
+        tries: How often it is asked until the champion answers, and no challenger.
+    """
     key = os.environ.get("API_KEY")
     answer = requests.post(
         f"{url}/predict",
