@@ -262,7 +262,10 @@ def test_a_full_disk(churn: Store, apart: Path, promote: Promote) -> None:
 
 @pytest.mark.parametrize(
     ("url", "part"),
-    [("journal.db", "PROMOTION_DATABASE_URL is not a database URL"), ("mysql://db/journal", "SQLite or PostgreSQL")],
+    [
+        ("journal.db", "PROMOTION_DATABASE_URL has no scheme: did you mean sqlite:///journal.db?"),
+        ("mysql://db/journal", "SQLite or PostgreSQL"),
+    ],
 )
 def test_a_wrong_journal_url(
     churn: Store, promote: Promote, monkeypatch: pytest.MonkeyPatch, url: str, part: str
