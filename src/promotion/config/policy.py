@@ -282,6 +282,33 @@ class Levels(Strict):
     critical: Positive | None = None
 
 
+class DataBounds(Strict):
+    """From which share on somebody is warned that log or labels do not come in as they should.
+
+    Attributes:
+        unreadable_lines: Of the log's lines, those that are no row.
+        repeated_rows: Of the rows, those whose `request_id` and `row` were there already; they count once.
+        local_times: Of the rows, those whose time has no zone; they are read as UTC.
+        future_rows: Of the rows, those stamped later than now.
+        unknown_labels: Of the labels, those that are no class of the family.
+        conflicting_labels: Of the labelled rows, those with two labels that differ.
+        unmatched_labels: Of the labels, those of no row in the log as far back as it is read; where nothing is said,
+            people are warned when not one is of any.
+        shrunken_labels: How much fewer labels the file holds than in one of the last 30 runs.
+        silence: How long no row may come in; where nothing is said, the window, or less after steady traffic.
+    """
+
+    unreadable_lines: Share = 0.01
+    repeated_rows: Share = 0.01
+    local_times: Share = 0.01
+    future_rows: Share = 0.01
+    unknown_labels: Share = 0.01
+    conflicting_labels: Share = 0.01
+    unmatched_labels: Share | None = None
+    shrunken_labels: Share = 0.20
+    silence: Duration | None = None
+
+
 _SHARES = frozenset({"precision", "recall", "f1", "roc_auc"})
 _COLLAPSE = Levels(warning=0.10, critical=0.20)
 """A model that finds what it looks for no more: where it is rare, the accuracy does not move."""
@@ -339,6 +366,7 @@ class Monitoring(Strict):
         concept_change: Tolerated absolute change of the share of the positive label among rows of one predicted class.
         missing_rise: Tolerated absolute rise of the share of missing values of a feature.
         out_of_range: Tolerated share of a feature's values outside what the family's file allows.
+        data: From where on somebody is warned of what is wrong with log and labels themselves.
         channels: By name, the environment variable that holds the channel's Apprise URL.
         routing: Which channels hear of which level.
         cool_down: How long an alert that lasts is not repeated, and how long one that comes and goes must stay away
@@ -363,6 +391,7 @@ class Monitoring(Strict):
     concept_change: Share = 0.10
     missing_rise: Share = 0.05
     out_of_range: Share = 0.01
+    data: DataBounds = DataBounds()
     channels: dict[ChannelName, Variable] = {"pagerduty": "PAGERDUTY_URL", "slack": "SLACK_URL", "email": "EMAIL_URL"}
     routing: Routing = Routing()
     cool_down: Duration = timedelta(hours=6)

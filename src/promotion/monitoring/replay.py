@@ -76,7 +76,9 @@ def replay(
         version, since = production or (None, None)
         before = served[0] if served else None
         then = replace(known, production=version, live_since=since, last_served=before, is_recorded=bool(history))
-        for seen in observe(replace(watch, until=at), then):
+        for now in observe(replace(watch, until=at), then):
+            # Log and labels are today's: what was wrong with them then is not in them.
+            seen = replace(now, flaws=())
             if seen.serves:
                 yield from _told(seen, watch, levels)
                 if served is None or served[0] != (seen.model, seen.version):

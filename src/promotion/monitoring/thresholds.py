@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeGuard
 
 from promotion.config.policy import AlertBounds, Levels, Monitoring
 from promotion.monitoring.binomial_bound import instances_fault, is_beyond_bound
+from promotion.monitoring.data_problems import data_problems
 from promotion.monitoring.label_evidence import label_problem, labelled_rows
 from promotion.monitoring.observe.observation import Drift, Observation, Reading, Service
 
@@ -20,6 +21,8 @@ LEVELS: tuple[LevelName, ...] = ("critical", "warning", "info")
 RISING = frozenset({"rmspe", "rmse", "mae"})
 """Metrics that measure an error: more is worse."""
 _LEADING = frozenset({"accuracy", "rmspe"})
+DATA = "data:"
+"""Beginning of the keys of what is wrong with log and labels themselves."""
 UNJUDGED = "labels"
 """Key of the finding that labels do not tell how good the version is."""
 
@@ -83,6 +86,7 @@ def judge(observation: Observation, monitoring: Monitoring) -> list[Finding]:
         *_service(observation, monitoring),
         *(_drifts(observation, monitoring) if monitoring.drift else ()),
         *_values(observation, monitoring),
+        *_data(observation, monitoring),
     ]
     rank: dict[LevelName | None, int] = {level: place for place, level in enumerate(LEVELS)}
     return sorted(found, key=lambda finding: rank.get(finding.level, len(LEVELS)))
@@ -312,6 +316,9 @@ def _drift(
 ) -> Iterator[Finding]:
     key, metric = f"drift:{drift.name}", f"population stability index of {drift.name}"
     facts = (metric, drift.psi, 0.0, levels[-1][1] if levels else None, observation.since, drift.rows)
+    if not drift.rows:
+        yield Finding(key, None, *facts, f"drift of {drift.name}: not enough data, no rows")
+        return
     if not _is_known(drift.psi) or not _is_known(drift.p_value):
         yield Finding(key, None, *facts, f"drift of {drift.name}: unknown, there is no reference of this version")
         return
@@ -332,6 +339,11 @@ def _drift(
         return
     text = f"{text}; {level} beyond {bound:g}"
     yield Finding(key, level, metric, drift.psi, 0.0, bound, observation.since, drift.rows, text)
+
+
+def _data(observation: Observation, monitoring: Monitoring) -> Iterator[Finding]:
+    for name, share, bound, rows, text in data_problems(observation, monitoring):
+        yield Finding(f"{DATA}{name}", "warning", name, share, None, bound, observation.since, rows, text)
 
 
 def _values(observation: Observation, monitoring: Monitoring) -> Iterator[Finding]:

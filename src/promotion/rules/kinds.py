@@ -87,7 +87,7 @@ _KEYS: Mapping[RuleKind, str] = {
         forecast.folds forecast.views forecast.half_life_days forecast.warm_up_days forecast.fold_rows
         forecast.final_rows forecast.sample_rows forecast.rounds forecast.patience
         monitoring.critical monitoring.warning monitoring.psi monitoring.metrics monitoring.rmspe_rise
-        monitoring.concept_change monitoring.missing_rise monitoring.out_of_range monitoring.channels
+        monitoring.concept_change monitoring.missing_rise monitoring.out_of_range monitoring.data monitoring.channels
         monitoring.routing monitoring.cool_down
         """,
     RuleKind.SCALE: " ".join(SCALES),

@@ -71,7 +71,7 @@ class Traffic:
         codes = random.choice(3, self.rows, p=self.codes)
         probability = np.where(chosen, 0.5, 0.0) + 0.5 * random.random(self.rows)
         for place in range(self.rows):
-            request = f"{self.role}-{self.version}-{self.seed}-{place}"
+            request = f"{self.role}-{self.version}-{self.seed}-{self.since:%d%H%M}-{place}"
             at = self.since + (self.until - self.since) * (place / self.rows)
             self.lines.append(
                 {

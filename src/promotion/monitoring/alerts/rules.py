@@ -10,7 +10,7 @@ from promotion.journal.monitoring import AlertBook
 from promotion.journal.records import Alert, AlertState
 from promotion.monitoring.alerts.messages import Kind, Level, measure_text
 from promotion.monitoring.rollback_trigger import PREFIX, WARNED
-from promotion.monitoring.thresholds import UNJUDGED
+from promotion.monitoring.thresholds import DATA, UNJUDGED
 
 if TYPE_CHECKING:
     from promotion.monitoring.observe.observation import Observation
@@ -138,6 +138,7 @@ def _measured(observation: Observation) -> set[str]:
             if any(one.enough for one in it.stretches)
             for prefix in (PREFIX, WARNED)
         ),
+        *(f"{DATA}{name}" for name in (*(it.name for it in observation.flaws if it.whole), "silence")),
         *([UNJUDGED] if observation.labels_due else []),
         *(["stage"] if observation.is_production is not None else []),
     }

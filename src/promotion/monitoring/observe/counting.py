@@ -136,7 +136,11 @@ class Count:
 
     Attributes:
         answerers: By version and role.
+        rows: That could be read, of any family.
         bad_lines: That could not be read.
+        problem: Why not, of the first of them.
+        local_times: Rows whose time has no zone.
+        local_time: One of these times.
         from_the_future: Rows stamped later than now.
         other_families: Rows of another family.
         repeated: Rows that stand there again.
@@ -146,7 +150,11 @@ class Count:
     """
 
     answerers: dict[Answerer, Tally] = field(default_factory=dict)
+    rows: int = 0
     bad_lines: int = 0
+    problem: str = ""
+    local_times: int = 0
+    local_time: str = ""
     from_the_future: int = 0
     other_families: int = 0
     repeated: int = 0
@@ -156,12 +164,11 @@ class Count:
 
     def add(self, other: Count) -> None:
         """Take over what somebody else counted by the same plan."""
-        self.bad_lines += other.bad_lines
-        self.from_the_future += other.from_the_future
-        self.other_families += other.other_families
-        self.repeated += other.repeated
+        for name in ("rows", "bad_lines", "local_times", "from_the_future", "other_families", "repeated"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in ("problem", "local_time", "example"):
+            setattr(self, name, getattr(self, name) or getattr(other, name))
         self.shared += other.shared + self.met.add(other.met)
-        self.example = self.example or other.example
         for answerer, tally in other.answerers.items():
             if answerer in self.answerers:
                 self.answerers[answerer].add(tally)
@@ -170,7 +177,11 @@ class Count:
 
     def take(self, plan: CountingPlan, block: Block) -> None:
         """Count a block."""
+        self.rows += block.rows.num_rows
         self.bad_lines += block.bad_lines
+        self.problem = self.problem or block.problem
+        self.local_times += block.local_times
+        self.local_time = self.local_time or block.local_time
         ours = block.rows.filter(pc.equal(block.rows["family"], plan.family))
         self.other_families += block.rows.num_rows - ours.num_rows
         told = ours.num_rows

@@ -14,11 +14,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from promotion.config.family import FamilyConfig
+from promotion.config.printable import printable
 from promotion.errors import DataError, UsageError
 from promotion.export.contract import Contract
 
 UNKNOWN = -1
 """A row without a label."""
+_EXCERPT = 80
 _SUFFIXES = (".csv", ".parquet")
 
 
@@ -30,13 +32,17 @@ class Labels:
         keys: `request_id/row`, each once.
         classes: Position of the class of each, or the number that was to be predicted, shape (len(keys),).
         conflicting: Rows left out because they have two labels that differ.
-        unknown: Labels left out because they are no class of the family.
+        unknown: Labels left out because they are no class of the family, or of no row.
+        total: Labels in the file; a row of it whose label is still empty is none.
+        example: One of the unknown ones.
     """
 
     keys: pa.Array
     classes: NDArray[np.int64] | NDArray[np.float64]
     conflicting: int = 0
     unknown: int = 0
+    total: int = 0
+    example: str = ""
 
     def of(self, request_ids: Any, rows: Any) -> Any:
         """The label of each row; `UNKNOWN`, or of numbers NaN, where there is none.
@@ -93,11 +99,15 @@ def read_labels(path: Path, config: FamilyConfig, contract: Contract | None = No
     ).drop_duplicates()
     twice = labelled["key"].duplicated(keep=False)
     kept = labelled[~twice]
+    given = table[value].notna()
+    unknown = table[value][given & ~usable]
     return Labels(
         keys=pa.array(kept["key"], type=pa.string()),
         classes=kept["label"].to_numpy(dtype=kind),
         conflicting=int(labelled["key"][twice].nunique()),
-        unknown=int((~usable).sum()),
+        unknown=len(unknown),
+        total=int(given.sum()),
+        example=printable(str(unknown.iloc[0]))[:_EXCERPT] if len(unknown) else "",
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
@@ -17,6 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 from numpy.typing import NDArray
 
+from promotion.config.printable import printable
+
 _SMALL = 128 << 10
 _PIECES = 8
 _BATCH = 131_072
@@ -24,14 +26,29 @@ _MOMENT = pa.timestamp("us", "UTC")
 Hashes = NDArray[np.uint64]
 _KEY = ("request_id", "role", "model", "version")
 _REQUIRED = ("time", "request_id", "model", "version", "role")
+_CONTAINER = re.compile(rb"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d) std(out|err) ([FP]) ")
+"""What a container runtime (CRI) puts before each line of an output; of a long line only the last piece is `F`."""
+_LOCAL = re.compile(rb'"time": ?"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?)"')
+_EXCERPT = 80
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some rows of a log, and how many lines beside them could not be read."""
+    """Some rows of a log, and what was odd about its lines.
+
+    Attributes:
+        rows: That could be read.
+        bad_lines: How many lines beside them could not.
+        problem: Why not, of the first of these; empty without any.
+        local_times: Rows whose time has no zone, which are read as UTC; counted where a block begins or ends with one.
+        local_time: One of these times.
+    """
 
     rows: pa.Table
     bad_lines: int
+    problem: str = ""
+    local_times: int = 0
+    local_time: str = ""
 
 
 def log_schema(features: Sequence[str], texts: Collection[str] = (), *, is_regression: bool = False) -> pa.Schema:
@@ -61,18 +78,22 @@ def log_schema(features: Sequence[str], texts: Collection[str] = (), *, is_regre
 
 
 def parse_lines(block: bytes, schema: pa.Schema) -> Block:
-    """The rows of some JSON lines.
+    """The rows of some JSON lines, also as a container runtime wrote them down.
 
     Args:
         block: Whole lines.
         schema: See `log_schema`.
     """
-    return _checked(_tables(block, schema), schema)
+    block = _without_prefix(block)
+    lines = block.strip()
+    local = [*_LOCAL.findall(lines.partition(b"\n")[0]), *_LOCAL.findall(lines.rpartition(b"\n")[2])]
+    found = _checked(_tables(block, schema), schema)
+    return replace(found, local_times=len(_LOCAL.findall(lines)), local_time=local[0].decode()) if local else found
 
 
 def is_row(line: bytes, schema: pa.Schema) -> bool:
     """Whether a line is a whole row; see `parse_lines`."""
-    return bool(_parsed(line, schema).num_rows)
+    return bool(_parsed(_without_prefix(line), schema)[0].num_rows)
 
 
 def parse_parquet(file: BinaryIO, schema: pa.Schema) -> Iterator[Block]:
@@ -96,8 +117,8 @@ def _tables(block: bytes, schema: pa.Schema) -> Iterator[Block]:
     except pa.ArrowException:
         pieces = list(_pieces(block))
         if len(block) <= _SMALL or len(pieces) == 1:
-            rows = _parsed(block, schema)
-            yield Block(rows, sum(1 for line in block.splitlines() if line.strip()) - rows.num_rows)
+            rows, problem = _parsed(block, schema)
+            yield Block(rows, sum(1 for line in block.splitlines() if line.strip()) - rows.num_rows, problem)
             return
         for piece in pieces:
             yield from _tables(piece, schema)
@@ -118,13 +139,51 @@ def _arrow(block: bytes, schema: pa.Schema) -> pa.Table:
     return table.select(schema.names)
 
 
-def _parsed(block: bytes, schema: pa.Schema) -> pa.Table:
-    """The good lines of a block, read one by one."""
-    found = []
+def _without_prefix(block: bytes) -> bytes:
+    """The lines as they were written; what a container said on its standard error is talk, and no row."""
+    if not _CONTAINER.match(block):
+        return block
+    whole, begun = [], b""
+    for line in block.splitlines(keepends=True):
+        prefix = _CONTAINER.match(line)
+        if prefix is None:
+            whole.append(line)
+        elif prefix[1] == b"out":
+            begun += line[prefix.end() :]
+            if prefix[2] == b"P":
+                begun = begun.rstrip(b"\r\n")
+            else:
+                whole.append(begun)
+                begun = b""
+    return b"".join([*whole, begun])
+
+
+def _parsed(block: bytes, schema: pa.Schema) -> tuple[pa.Table, str]:
+    """The good lines of a block, read one by one, and what is wrong with the first bad one."""
+    found, problem = [], ""
     for line in block.splitlines():
-        with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+        try:
             found.append(_record(json.loads(line), schema))
-    return pa.Table.from_pylist(found, schema=schema)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+            problem = problem or (_problem(line, schema) if line.strip() else "")
+    return pa.Table.from_pylist(found, schema=schema), problem
+
+
+def _problem(line: bytes, schema: pa.Schema) -> str:
+    """Why a line is no row, with its beginning."""
+    start = printable(line[:_EXCERPT].decode("utf-8", "replace"))
+    try:
+        document = json.loads(line)
+    except (ValueError, RecursionError):
+        return f"no JSON: {start}"
+    if not isinstance(document, dict):
+        return f"no JSON object: {start}"
+    answer = "class" if "class" in schema.names else "prediction"
+    if missing := [name for name in (*_REQUIRED, "family", "features", answer) if name not in document]:
+        return f"without {missing[0]!r}: {start}"
+    if str(document["time"]).replace(".", "", 1).isdigit():
+        return f"time {document['time']} is a number, an epoch perhaps; expected ISO 8601 with its zone"
+    return f"a value of another kind than expected: {start}"
 
 
 def _record(document: dict[str, Any], schema: pa.Schema) -> dict[str, Any]:
@@ -206,41 +265,59 @@ def _checked(blocks: Iterator[Block], schema: pa.Schema) -> Block:
     """One table, without the rows that lack what every row has."""
     found = list(blocks)
     table = pa.concat_tables([block.rows for block in found]) if found else schema.empty_table()
+    problem = next((block.problem for block in found if block.problem), "")
     whole = pc.is_valid(table["time"])
-    for name in (*_REQUIRED[1:], "class" if "class" in schema.names else "prediction"):
-        whole = pc.and_(whole, pc.is_valid(table[name]))
+    for name in (*_REQUIRED, "class" if "class" in schema.names else "prediction"):
+        if table[name].null_count:
+            problem = problem or f"a row without {name!r}"
+            whole = pc.and_(whole, pc.is_valid(table[name]))
     kept = table.filter(whole)
-    return Block(kept, sum(block.bad_lines for block in found) + table.num_rows - kept.num_rows)
+    return Block(kept, sum(block.bad_lines for block in found) + table.num_rows - kept.num_rows, problem)
 
 
 class MetRows:
-    """The rows that were counted, by a hash of request, row and who answered: eight bytes a row."""
+    """The rows that were counted, by a hash of request, row and who answered: eight bytes a row.
+
+    Attributes:
+        most: How often the commonest row of a block stands in it, and its request id.
+    """
 
     def __init__(self) -> None:
         # Rising, each more than twice as long as the next, so that few are searched and a row is seldom moved.
         self._parts: list[Hashes] = []
+        self.most: tuple[int, str] = (0, "")
 
     def first(self, rows: Any) -> NDArray[np.bool_]:
-        """Which rows are met for the first time; from now on they are known.
+        """Which rows are met for the first time; from now on they are known. Without a request's id every row is.
 
         Args:
             rows: An Arrow table of a log's rows.
         """
-        hashes, places = np.unique(_hashes(rows), return_index=True)
+        hashes, places, counts = np.unique(_hashes(rows), return_index=True, return_counts=True)
         fresh = ~self._know(hashes)
         self._add(hashes[fresh])
         found = np.zeros(rows.num_rows, dtype=np.bool_)
         found[places[fresh]] = True
+        if counts.size:
+            top = int(counts.argmax())
+            self.most = max(self.most, (int(counts[top]), rows["request_id"][int(places[top])].as_py()))
+        found |= np.asarray(pc.equal(rows["request_id"], "").to_numpy(), dtype=np.bool_)
         return found
 
     def add(self, other: MetRows) -> int:
         """Take over what somebody else met; returns how many rows both did."""
         both = 0
+        self.most = max(self.most, other.most)
         for part in other._parts:
             known = self._know(part)
             both += int(known.sum())
             self._add(part[~known])
         return both
+
+    @property
+    def rows(self) -> int:
+        """How many were counted."""
+        return sum(map(len, self._parts))
 
     def _know(self, hashes: Hashes) -> NDArray[np.bool_]:
         known = np.zeros(len(hashes), dtype=np.bool_)

@@ -222,6 +222,23 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True)
+class DataFlaw:
+    """How much of what came in is not as it should be: the log's lines and rows, or the labels.
+
+    Attributes:
+        name: Which flaw: a key of `monitoring.data`.
+        part: How many.
+        whole: Out of how many.
+        example: One of them, or why, in words.
+    """
+
+    name: str
+    part: int
+    whole: int
+    example: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """One version in one role, over one window.
 
@@ -259,6 +276,8 @@ class Observation:
         answers: Share of the newest rows that each version answered as champion, by its name, the largest first.
         labels_due: Whether there is a file of labels, and the version serves longer than the family waits for them.
         is_rolling_out: Whether the version in Production, which was deployed from here, answers some beside this one.
+        flaws: Of the log and the labels, those that could be looked for.
+        silence: Why the log seems to have ended, in words; empty where it goes on.
     """
 
     family: str
@@ -290,6 +309,8 @@ class Observation:
     answers: Mapping[str, float] = field(default_factory=dict)
     labels_due: bool = False
     is_rolling_out: bool = False
+    flaws: Sequence[DataFlaw] = ()
+    silence: str = ""
 
     def __str__(self) -> str:
         return f"{self.model} v{self.version}"

@@ -16,6 +16,7 @@ from promotion.config.policy import Monitoring
 from promotion.export.contract import Contract, contract_of
 from promotion.gates.evidence import Interval
 from promotion.monitoring.observe.counting import Answerer, Count, CountingPlan, Tally, parse_moment
+from promotion.monitoring.observe.data_flaws import data_flaws, silence
 from promotion.monitoring.observe.engines import COUNTERS, CountingEngine
 from promotion.monitoring.observe.figures import (
     drifts,
@@ -26,7 +27,16 @@ from promotion.monitoring.observe.figures import (
     trend,
 )
 from promotion.monitoring.observe.labels import Labels, read_labels
-from promotion.monitoring.observe.observation import Arrival, Lately, LeftOut, Observation, Reading, ServedRole, Service
+from promotion.monitoring.observe.observation import (
+    Arrival,
+    DataFlaw,
+    Lately,
+    LeftOut,
+    Observation,
+    Reading,
+    ServedRole,
+    Service,
+)
 from promotion.monitoring.observe.prometheus import Prometheus, Trend
 from promotion.monitoring.observe.prometheus import ServedVersion as Served
 from promotion.monitoring.observe.recent_windows import accuracy_lately, service_lately
@@ -55,6 +65,7 @@ class KnownVersion:
         metrics: Values at promotion by name, with their intervals, by version.
         semver: Semantic versions.
         references: Statistics of exports.
+        labels: The most labels that the file held in the last runs.
     """
 
     production: VersionKey | None
@@ -65,6 +76,7 @@ class KnownVersion:
     live_since: datetime | None = None
     last_served: VersionKey | None = None
     is_deployed: bool = False
+    labels: int = 0
 
 
 @dataclass(frozen=True)
@@ -115,6 +127,8 @@ class _Seen:
     service: Service
     asked: Trend | None
     left_out: LeftOut
+    flaws: Sequence[DataFlaw]
+    silence: str
 
 
 def observe(watch: Watch, known: KnownVersion) -> list[Observation]:
@@ -148,7 +162,9 @@ def observe(watch: Watch, known: KnownVersion) -> list[Observation]:
         unknown_labels=labels.unknown if labels else 0,
         repeated_rows=count.repeated,
     )
-    seen = _Seen(watch, known, plan, count, serving, shares, service, asked, left_out)
+    flaws = data_flaws(count, labels, known.labels)
+    ended = silence(count, plan, asked, tolerated=watch.policy.data.silence, due_since=known.live_since)
+    seen = _Seen(watch, known, plan, count, serving, shares, service, asked, left_out, flaws, ended)
     found = [
         _observation(seen, answerer, tally)
         for answerer, tally in count.answerers.items()
@@ -248,6 +264,8 @@ def _observation(seen: _Seen, answerer: Answerer, tally: Tally) -> Observation:
         labels_due=_labels_due(seen),
         arrivals=_arrivals(seen.count, answerer.role),
         left_out=seen.left_out,
+        flaws=seen.flaws,
+        silence=seen.silence,
         reference=str(reference.source) if reference else None,
     )
 

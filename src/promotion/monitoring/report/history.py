@@ -9,6 +9,7 @@ from promotion.delivery.records import Environment
 from promotion.gates.evidence import Interval
 from promotion.journal.journal import Journal
 from promotion.journal.monitoring import MonitoringRun, add_run, newest_runs
+from promotion.monitoring.observe.data_flaws import labels_in_runs
 from promotion.monitoring.observe.observation import Observation
 from promotion.monitoring.observe.observe import KnownVersion, VersionKey
 from promotion.monitoring.observe.reference import Reference
@@ -16,6 +17,8 @@ from promotion.monitoring.thresholds import Finding, worst
 from promotion.registry.semver import is_semantic
 
 _HEAVY = ("slices", "drift")
+_LABELS_LOOKED_BACK = 30
+"""Runs whose file of labels the present one is held against."""
 
 
 def known_versions(journal: Journal, family: str, references: Iterable[Reference]) -> KnownVersion:
@@ -36,6 +39,7 @@ def known_versions(journal: Journal, family: str, references: Iterable[Reference
         if is_semantic(entry.version):
             semver[entry.model, entry.number] = entry.version
     production = journal.production(family) if journal.exists else None
+    runs = newest_runs(journal, family, _LABELS_LOOKED_BACK)
     return KnownVersion(
         production=(production.model, production.number) if production else None,
         is_recorded=journal.knows(family),
@@ -43,7 +47,8 @@ def known_versions(journal: Journal, family: str, references: Iterable[Reference
         semver=semver,
         references={(it.model, it.version): it for it in references},
         live_since=production.promoted_at if production else None,
-        last_served=next(((run.model, run.version) for run in newest_runs(journal, family, 1)), None),
+        last_served=next(((run.model, run.version) for run in runs), None),
+        labels=labels_in_runs([run.observation for run in runs]),
         is_deployed=production is not None
         and Deployments(journal).deployed(family, Environment.PRODUCTION, production) is not None,
     )

@@ -86,7 +86,7 @@ def test_conflicting_and_unknown_labels_are_counted_and_left_out(tmp_path: Path)
     path.write_text("request_id,label\na,0\na,1\nb,1\nb,1\nc,\nd,maybe\n,1\n", encoding="utf-8")
     found = read_labels(path, churn())
 
-    assert (1, 3) == (found.conflicting, found.unknown)
+    assert (1, 2, 6, "maybe") == (found.conflicting, found.unknown, found.total, found.example)
     assert [UNKNOWN, 1, UNKNOWN] == found.of(pa.array(["a", "b", "c"]), pa.array([0, 0, 0])).tolist()
 
 
