@@ -224,7 +224,7 @@ def test_degraded_labels_take_the_version_back(world: World) -> None:
 
 
 def test_rows_from_the_future_and_a_missing_prometheus_move_nothing(world: World) -> None:
-    """Rows of a clock that is hours ahead are counted apart and told, so is that Prometheus is away; nothing else is."""
+    """Rows of a clock that is hours ahead are counted apart and told, as is that Prometheus is away."""
     world.people.ask("healthy", SPAN + 2)
     labels = world.labels(GOOD)
     ahead = []
