@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeGuard
 
 from promotion.config.policy import AlertBounds, Levels, Monitoring
 from promotion.monitoring.binomial_bound import instances_fault, is_beyond_bound
-from promotion.monitoring.data_problems import data_problems
+from promotion.monitoring.flawed_data import flawed_data
 from promotion.monitoring.label_evidence import label_problem, labelled_rows
 from promotion.monitoring.observe.observation import Drift, Observation, Reading, Service
 
@@ -342,7 +342,7 @@ def _drift(
 
 
 def _data(observation: Observation, monitoring: Monitoring) -> Iterator[Finding]:
-    for name, share, bound, rows, text in data_problems(observation, monitoring):
+    for name, share, bound, rows, text in flawed_data(observation, monitoring):
         yield Finding(f"{DATA}{name}", "warning", name, share, None, bound, observation.since, rows, text)
 
 

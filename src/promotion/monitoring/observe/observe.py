@@ -15,8 +15,8 @@ from promotion.config.family import FamilyConfig
 from promotion.config.policy import Monitoring
 from promotion.export.contract import Contract, contract_of
 from promotion.gates.evidence import Interval
+from promotion.monitoring.data_flaws import data_flaws, silence
 from promotion.monitoring.observe.counting import Answerer, Count, CountingPlan, Tally, parse_moment
-from promotion.monitoring.observe.data_flaws import data_flaws, silence
 from promotion.monitoring.observe.engines import COUNTERS, CountingEngine
 from promotion.monitoring.observe.figures import (
     drifts,

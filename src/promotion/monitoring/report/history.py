@@ -9,7 +9,7 @@ from promotion.delivery.records import Environment
 from promotion.gates.evidence import Interval
 from promotion.journal.journal import Journal
 from promotion.journal.monitoring import MonitoringRun, add_run, newest_runs
-from promotion.monitoring.observe.data_flaws import labels_in_runs
+from promotion.monitoring.data_flaws import labels_in_runs
 from promotion.monitoring.observe.observation import Observation
 from promotion.monitoring.observe.observe import KnownVersion, VersionKey
 from promotion.monitoring.observe.reference import Reference

@@ -23,8 +23,8 @@ from tests.promotion.monitoring.logs import (
 )
 
 from promotion.config.policy import DataBounds, Monitoring
+from promotion.monitoring.data_flaws import labels_in_runs, silence
 from promotion.monitoring.observe.counting import Answerer, Count, CountingPlan, Tally
-from promotion.monitoring.observe.data_flaws import labels_in_runs, silence
 from promotion.monitoring.observe.observation import Observation
 from promotion.monitoring.observe.observe import KnownVersion, observe
 from promotion.monitoring.observe.prometheus import Trend
