@@ -347,10 +347,10 @@ def _versions(store: sqlite3.Connection, wanted: str, *parameters: str | int | N
     tags: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
     for name, number, key, value in store.execute(_TAGS_OF_WANTED):
         tags[name, number][key] = value
-    return [_read(row, tags) for row in store.execute(_ROWS_OF_WANTED)]
+    return [_as_version(row, tags) for row in store.execute(_ROWS_OF_WANTED)]
 
 
-def _read(row: tuple[Any, ...], tags: Mapping[tuple[str, int], dict[str, str]]) -> ModelVersion:
+def _as_version(row: tuple[Any, ...], tags: Mapping[tuple[str, int], dict[str, str]]) -> ModelVersion:
     name, number, stage, status, source, run_id, created, updated, description = row
     try:
         return ModelVersion(
