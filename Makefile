@@ -60,7 +60,7 @@ pipeline: $(RUNTIME) ## Download, train, list, promote, list, predict, for MODEL
 	@$(PY) src/models/train.py --model "$(MODEL)"
 	$(call title,3/4  list$(comma) promote the best if the evidence allows it$(comma) list)
 	@$(PY) scripts/promote-model.py --auto --model "$(MODEL)" || { code=$$?; \
-		[ $$code -eq 5 ] && echo "Nothing moved: the champion is kept; the reason is above (exit 5 is fine here)." || exit $$code; }
+		[ $$code -eq 5 ] && echo "Production is as it was: the champion is kept; the reason is above (exit 5 is fine here)." || exit $$code; }
 	$(call title,4/4  use the model in Production)
 	@$(PY) src/models/predict.py --model-name "$(MODEL)"
 	$(call title,Done)

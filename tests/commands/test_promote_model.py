@@ -191,6 +191,8 @@ def test_auto_twice_is_nothing_to_do(trained: Store, promote: Promote) -> None:
 
     assert 5 == result.exit_code
     assert f"{LOGISTIC} v2 is in Production already: nothing to do" in result.stderr
+    after = result.stdout.partition("Registry - After Promotion")[2]
+    assert "🏆 Version 2 - Stage: Production" in after
     assert before == trained.rows()
 
 
@@ -387,7 +389,8 @@ def test_a_semantic_version_is_as_good_as_a_number(named: Store, promote: Promot
 
     assert 0 == result.exit_code, result.stderr
     assert {"churn v1": "Production"} == named.shown()
-    listed = promote("--list").stdout
+    assert "Semantic version" not in promote("--list").stdout
+    listed = promote("--list", "--semver").stdout
     assert "   🏆 Version 1 - Stage: Production\n      Semantic version: 1.2.0\n" in listed
     assert 1 == listed.count("Semantic version")
     assert ["1.2.0", None] == [

@@ -28,7 +28,7 @@ def hand_over() -> None:
         return
     environment = REPOSITORY / ".venv"
     python = environment / "bin" / "python"
-    if not python.exists() or Path(sys.prefix).resolve() == environment.resolve():
+    if not os.access(python, os.X_OK) or Path(sys.prefix).resolve() == environment.resolve():
         sys.stderr.write(
             f"{sys.executable} lacks this project's dependencies: run `make setup` first (in {REPOSITORY})\n"
         )

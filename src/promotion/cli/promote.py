@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from promotion.cli.console import (
 from promotion.cli.registry import (
     APPROVER,
     EVERY_VERSION,
+    SEMVER,
     cleanup_command,
     history_command,
     list_command,
@@ -82,6 +84,7 @@ class Wish:
 @click.option("--cleanup", "action", flag_value="cleanup", help="Delete old versions that nothing needs; asks first.")
 @ONLY_FAMILY
 @EVERY_VERSION
+@SEMVER
 @click.option("--keep", type=COUNT, default=3, show_default=True, help="With --cleanup: newest versions to keep.")
 @click.option("--yes", is_flag=True, help="With --cleanup: do not ask.")
 @click.option(
@@ -101,10 +104,11 @@ def promote_command(action: str | None, **options: Any) -> None:
     Exit codes: 0 done, 1 failed and nothing moved, 2 usage or configuration, 3 blocked by a gate, 4 Production moved
     meanwhile, 5 nothing to do, 6 promoted but not shown by MLflow yet (--reconcile finishes).
     """
-    if options["every_version"] and action is None and options["name"] is None:
+    asked = options["every_version"] or options["semver"]
+    if asked and action is None and options["name"] is None:
         action = "list"
-    if options["every_version"] and action != "list":
-        raise UsageError("--all lists every version, and goes with --list alone")
+    if asked and action != "list":
+        raise UsageError("--all and --semver say what is listed, and go with --list alone")
     if (options["name"] is None) == (action is None):
         raise UsageError(
             f"say either NAME [VERSION] or one of {', '.join(f'--{name}' for name in ACTIONS)} (see --help)"
@@ -164,10 +168,9 @@ def _auto_family(service: PromotionService, config: FamilyConfig, wish: Wish) ->
         return
     usual = "best model of the newest training" if config.trains_here else "newest version that somebody registered"
     mover = Mover(actor(), wish.reason or usual)
-    move = promote_best(service, config, mover, on_found=found, on_checked=checked)
-    _say_promoted(move, say)
-    if not wish.as_json:
-        _show_registry(service, config, "After Promotion")
+    with _shown_afterwards(service, config, wish):
+        move = promote_best(service, config, mover, on_found=found, on_checked=checked)
+        _say_promoted(move, say)
     _finish_promotion(service, move, as_json=wish.as_json)
 
 
@@ -245,6 +248,20 @@ def _announce(service: PromotionService, move: Move) -> None:
         talk(f"📣 told {told}")
     for refused in announced.refused:
         talk(f"⚠️ not told: {refused}; the monitor's next run tries again", colour="yellow")
+
+
+@contextmanager
+def _shown_afterwards(service: PromotionService, config: FamilyConfig, wish: Wish) -> Iterator[None]:
+    """Show the registry as it is then, also where Production stays: the candidate may be in Staging now."""
+    kept = None
+    try:
+        yield
+    except NothingToDo as error:
+        kept = error
+    if not wish.as_json:
+        _show_registry(service, config, "After Promotion")
+    if kept is not None:
+        raise kept
 
 
 def _show_registry(service: PromotionService, config: FamilyConfig, moment: str) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 LIST_RULE = "=" * 80
 APPROVER = click.option("--approver", metavar="WHO", help="With --reconcile: who answers for what is ratified.")
 EVERY_VERSION = click.option("--all", "every_version", is_flag=True, help="List every version, in a stage or not.")
+SEMVER = click.option("--semver", is_flag=True, help="List semantic versions, too; --json always does.")
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would happen, change nothing.")
 
 
@@ -45,8 +46,9 @@ def say_broken(configs: FamilyConfigs, family: str | None) -> list[PromotionErro
 @command()
 @ONLY_FAMILY
 @EVERY_VERSION
+@SEMVER
 @AS_JSON
-def list_command(*, family: str | None, every_version: bool, as_json: bool) -> None:
+def list_command(*, family: str | None, every_version: bool, semver: bool, as_json: bool) -> None:
     """List the registered models: every version in a stage, the newest without one, and where aliases point.
 
     Exit codes: 0 done, 1 failed, 2 usage or configuration.
@@ -87,7 +89,7 @@ def list_command(*, family: str | None, every_version: bool, as_json: bool) -> N
     else:
         echo("📋 Registered Models:")
         echo(LIST_RULE)
-        echo(*model_lines(models, semvers), *alias_target_lines(models))
+        echo(*model_lines(models, semvers if semver else {}), *alias_target_lines(models))
         if not models:
             trains_here = any(config.trains_here for config in configs.values())
             advice = ": train first (python src/models/train.py)" if trains_here else ""
