@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import shlex
 import signal
 import subprocess
 import sys
@@ -252,3 +253,41 @@ def test_an_interval_looks_again_until_it_is_stopped(watched: Path) -> None:
     assert [None] * 4 == seen
     assert "log.jsonl.1.gz: the prediction log cannot be read" in talk
     assert 0 == process.returncode
+
+
+def test_the_family_file_may_name_log_and_labels(watched: Path, monitor: Monitor) -> None:
+    """From the home on; what the command line names comes first."""
+    files(watched, Traffic())
+    path = watched / "config" / "churn.yaml"
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    document["monitoring"] |= {"log": "log.jsonl", "labels": "labels.csv"}
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    other = write_log(watched / "other.jsonl", [Traffic(300)])
+
+    assert "1,000 labelled" in monitor("--dry-run").stdout
+    assert "300 rows" in monitor("--dry-run", "--log", other).stdout
+
+
+def test_the_command_of_a_message_works_as_it_is_pasted(
+    watched: Path, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the log and the labels that were looked at, wherever it is pasted."""
+    path = watched / "config" / "churn.yaml"
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    document["monitoring"] = {
+        "channels": {"team": "TEAM_URL"},
+        "routing": {"critical": [], "warning": ["team"], "info": []},
+    }
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    monkeypatch.chdir(watched)
+    write_log(watched / "a log.jsonl", [Traffic(2000, latency=900.0)])
+    with receiving() as team:
+        monkeypatch.setenv("TEAM_URL", team.url)
+        monitor("--log", "a log.jsonl")
+    (command,) = (line for line in team.got[0]["message"].splitlines() if line.startswith("Run: "))
+    arguments = shlex.split(command.removeprefix("Run: "))
+    monkeypatch.chdir("/")
+    again = monitor(*arguments[4:], "--dry-run")
+
+    assert ["python", "scripts/monitor-model.py", "--model", "churn"] == arguments[:4]
+    assert "2,000 rows" in again.stdout, again.output

@@ -54,7 +54,8 @@ def _window(_ctx: click.Context, _parameter: click.Parameter, text: str | None) 
     "source",
     metavar="SOURCE",
     envvar=SOURCE,
-    help=f"The prediction log: a .jsonl file, a folder, or a URL such as s3://bucket/folder; also {SOURCE}.",
+    help=f"The prediction log: a .jsonl file, a folder, or a URL such as s3://bucket/folder; also {SOURCE}, "
+    "then monitoring.log of the family's file.",
 )
 @click.option(
     "--replay",
@@ -113,12 +114,15 @@ def monitor_command(
 
     if once and interval is not None:
         raise UsageError("--once and --interval exclude each other")
-    if (source := replay or source) is None:
-        raise UsageError(f"no prediction log: name it with --log or {SOURCE}")
+    known = config.monitoring_policy
+    if (named := replay or source or known.log) is None:
+        raise UsageError(f"no prediction log: name it with --log or {SOURCE}, or as monitoring.log in {family}'s file")
+    # A path of the command line is from where it was typed; one of the file is from the home.
+    named = named if replay or source or "://" in named else str(settings.home / named)
     options = Options(
-        source=source,
+        source=named,
         window=window,
-        labels=labels,
+        labels=labels or (settings.home / known.labels if known.labels else None),
         exports=exports,
         prometheus=os.environ.get("PROMETHEUS_URL") or None,
         engine=engine,
@@ -180,7 +184,18 @@ def _look(settings: Settings, journal: Journal, config: FamilyConfig, options: O
         return open_deployer(settings, service, Environment.PRODUCTION, actor="monitor")
 
     way_back = WayBack(journal, config, promotions, deployer, announcer(journal, {config.family: config}))
-    return run_monitor(settings, journal, config, options, Alerter(journal, config).tell, way_back)
+    alerter = Alerter(journal, config, look=_again(config, options))
+    return run_monitor(settings, journal, config, options, alerter.tell, way_back)
+
+
+def _again(config: FamilyConfig, options: Options) -> list[str]:
+    """The arguments that a message needs to look again: what the family's file does not know, and holds no secret."""
+    known, arguments = config.monitoring_policy, []
+    if known.log is None and "@" not in options.source:
+        arguments += ["--log", options.source if "://" in options.source else str(Path(options.source).absolute())]
+    if known.labels is None and options.labels is not None:
+        arguments += ["--labels", str(options.labels.absolute())]
+    return arguments
 
 
 def _rehearse(

@@ -349,6 +349,9 @@ class Monitoring(Strict):
         sustained: How long it must last before that.
         action: What follows then: people are told and decide, or the version is taken back; `rollback` needs
             `rollback.error_rate` or `label_coverage` written down.
+        log: The prediction log, where the command line and PREDICTION_LOG_SOURCE name none: a path, from the project's
+            home on, or a URL.
+        labels: The file of labels, where the command line names none: a path, likewise.
         window: How far back one run looks.
         label_delay: How much further back it looks for rows whose labels have arrived by now.
         minimum_rows: Rows, and requests, below which nothing is said of drift, values, latency and errors.
@@ -379,6 +382,8 @@ class Monitoring(Strict):
     rollback: AlertBounds = AlertBounds(accuracy_drop=0.10, error_rate=0.05, latency_ms=500.0)
     sustained: Sustained = Sustained()
     action: Literal["rollback", "alert-only"] = "alert-only"
+    log: Name | None = None
+    labels: Name | None = None
     window: Duration = timedelta(hours=24)
     label_delay: Duration = timedelta(days=7)
     minimum_rows: Annotated[int, Field(ge=1)] = 200

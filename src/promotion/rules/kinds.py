@@ -79,7 +79,8 @@ _KEYS: Mapping[RuleKind, str] = {
         forecast gates.thresholds gates.better_than_production.also gates.staging.typical
         feature_view.name feature_view.hash feature_view.approved_by feature_view.approved_on
         approvals.approvers candidates.*
-        monitoring.rollback monitoring.sustained.window monitoring.sustained.of monitoring.window monitoring.label_delay
+        monitoring.rollback monitoring.log monitoring.labels
+        monitoring.sustained.window monitoring.sustained.of monitoring.window monitoring.label_delay
         """,
     RuleKind.SILENT: """
         classes cross_validation params_file metadata candidates.*.params review contacts data.licence

@@ -38,6 +38,7 @@ class Alerter:
         environment: Holds the channels' URLs.
         report: Address or path of the family's page; made from `REPORTS_URL` when None.
         patience: How long each channel is given.
+        look: Arguments that the command to look again needs beside the family's name.
     """
 
     def __init__(
@@ -48,12 +49,14 @@ class Alerter:
         *,
         report: str | None = None,
         patience: Patience | None = None,
+        look: Sequence[str] = (),
     ) -> None:
         self._journal = journal
         self._config = config
         self._environment = os.environ if environment is None else environment
         self._policy = config.monitoring_policy
         self._patience = patience or Patience()
+        self._look = look
         self._report = report or _page(config.family, self._environment)
 
     def tell(self, findings: Sequence[Finding], observation: Observation) -> Told:
@@ -172,7 +175,7 @@ class Alerter:
         family = shlex.quote(self._config.family)
         if notice.kind is Kind.ANNOUNCEMENT:
             return Guide(self._report, runbook, f"python scripts/promote-model.py --history --model {family}")
-        look = f"python scripts/monitor-model.py --model {family} --once"
+        look = shlex.join(["python", "scripts/monitor-model.py", "--model", self._config.family, "--once", *self._look])
         back = self._way_back(notice, alert) if notice.level is Level.CRITICAL else None
         return Guide(self._report, runbook, back or look)
 
