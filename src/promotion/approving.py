@@ -255,6 +255,21 @@ def standing_of(service: PromotionService, plan: PromotionPlan) -> Standing | No
     return service.gatherer.standing(config, entry, digest=plan.report.digest, evidence=plan.report.evidence)
 
 
+def approval_command(candidate: str, role: str, config: FamilyConfig | None) -> str:
+    """What a person types who approves in a role.
+
+    Args:
+        candidate: The options that name the version.
+        role: The role.
+        config: The family's rules.
+    """
+    signed = " --sign KEY" if config and config.approvals and config.approvals.signed else ""
+    return (
+        f"python mlops/registry/approve_model.py {candidate} --role {role} --approver WHO "
+        f"--comment WHAT-WAS-LOOKED-AT{signed}"
+    )
+
+
 def standing_lines(standing: Standing) -> list[str]:
     """Each role with whose word counts until when, or why none does."""
     given = [

@@ -19,6 +19,7 @@ SMALL = {
     "false_rollbacks.py": ("--years 1 --labels 600", "taken back within the year"),
     "journal.py": ("--models 2 --versions 3 --events 5", "audit.py verify, whole process"),
     "monitoring.py": ("--rows 2000", "MB (largest process)"),
+    "overview.py": ("--families 3 --versions 5 --rounds 1", "| 3 | "),
     "predict.py": ("--stores 3 --rows 500 --rounds 1", "read, load, predict, write .parquet"),
     "promotion.py": ("--models 1 --promotions 2", "     1        20 "),
     "registry_read.py": ("--models 3 --versions 3 --rounds 1", "| HTTP | best_model |"),

@@ -36,6 +36,7 @@ GREEN = {
     "pipeline-plan.py": "cat plan.json",
     "--junitxml": "mkdir -p reports; echo '<testsuite><testcase name=\"a\"/></testsuite>' > reports/junit.xml",
     "promotion-report.py": "mkdir -p reports/promotion; echo page > reports/promotion/index.html",
+    "registry-page.py": "mkdir -p reports; echo page > reports/index.html",
     "promote-model.py --auto --model": "mkdir -p checkpoints; echo {} > checkpoints/7-abc.json",
     "export-model.py": "mkdir -p build/export/m; echo {} > build/export/m/manifest.json",
     "build-image.py": """echo '{"exit_code": 0, "image": "registry.test/heart-disease:1.1.0-0123456789ab"}'""",

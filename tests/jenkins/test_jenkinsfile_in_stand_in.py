@@ -137,11 +137,13 @@ def test_the_commands_of_a_green_build(builds: Builds) -> None:
         'python scripts/promote-model.py --auto --dry-run --model "$MODEL"',
         f"python scripts/promotion-report.py {NAMED} --output reports/promotion/index.html",
         'python scripts/promote-model.py --auto --model "$MODEL"',
+        "python scripts/registry-page.py",
         'python scripts/export-model.py --model "$MODEL"',
         'python scripts/build-image.py --model "$MODEL" --json',
         'python scripts/test-image.py --model "$MODEL" --image "$IMAGE"',
         'python scripts/deploy-model.py --model "$MODEL" --environment "$ENVIRONMENT" --image "$IMAGE"',
         'python scripts/deploy-model.py --status --model "$MODEL" --environment "$ENVIRONMENT"',
+        "python scripts/registry-page.py",
     ] == named
 
 
@@ -209,17 +211,18 @@ def test_what_fails_the_build_ends_it(builds: Builds, name: str, last: str) -> N
 def test_reports_and_checkpoints_are_archived(builds: Builds) -> None:
     """Also after a failure, as far as they exist."""
     (archived,) = builds["green"].steps("archiveArtifacts")
-    (published,) = builds["green"].steps("publishHTML")
+    published = builds["green"].steps("publishHTML")
     (early,) = builds["set-up fails"].steps("archiveArtifacts")
 
     assert [
         "build/export/m/manifest.json",
         "checkpoints/7-abc.json",
+        "reports/index.html",
         "reports/junit.xml",
         "reports/promotion/index.html",
     ] == archived["files"]
     assert archived["arguments"]["fingerprint"] is True
-    assert published["published"] is True
+    assert [True, True] == [step["published"] for step in published]
     assert [] == early["files"]
 
 

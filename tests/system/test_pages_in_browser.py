@@ -13,15 +13,18 @@ from playwright.sync_api import Browser
 from tests.promotion.compliance.months import october
 from tests.promotion.factories import a_journal
 from tests.promotion.monitoring.bad_day import a_bad_day
+from tests.promotion.overview.full_house import surveyed
+from tests.promotion.shared_home import SharedHome
 
 from promotion.compliance.facts import Month
 from promotion.compliance.page import write_compliance_page
 from promotion.compliance.report import collect
 from promotion.config.settings import REPOSITORY
+from promotion.overview.page import write_overview_page
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
-PAGES = ("compliance", "promotion", "monitoring")
+PAGES = ("compliance", "promotion", "monitoring", "overview")
 WIDTHS = (1280, 390)
 # Of normal text against its ground: WCAG 2.2, success criterion 1.4.3, level AA.
 CONTRAST = 4.5
@@ -64,8 +67,8 @@ class Seen:
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A month with everything in it; a weaker model of three classes, trained by commands; a day with every fault."""
+def pages(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> dict[str, Path]:
+    """A month with everything; a weaker model of three classes, trained by commands; a day, and families, at fault."""
     folder = tmp_path_factory.mktemp("pages")
     with pytest.MonkeyPatch.context() as patch:
         journal = a_journal(folder)
@@ -84,7 +87,15 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     call(home, "src/models/train.py", *family)
     named = ("--model-name", "iris-classifier", "--version", "2")
     call(home, "scripts/promotion-report.py", *named, "--output", str(promotion))
-    return {"compliance": compliance, "promotion": promotion, "monitoring": a_bad_day(folder)}
+    overview = folder / "reports" / "index.html"
+    house = SharedHome(folder / "house", empty_store).store
+    write_overview_page(surveyed(house), overview, home=house.home)
+    return {
+        "compliance": compliance,
+        "promotion": promotion,
+        "monitoring": a_bad_day(folder),
+        "overview": overview,
+    }
 
 
 def call(home: Path, *command: str) -> None:
@@ -166,6 +177,7 @@ def test_digests_stay_in_sight_beside_long_names_and_reasons(
     [
         ("compliance", {"h1": 1, "h2": 13, "table": 9, "thead": 9}),
         ("monitoring", {"h1": 1, "h2": 7, "table": 7, "thead": 7, "figure": 9, "svg": 8}),
+        ("overview", {"h1": 1, "h2": 2, "table": 3, "thead": 3, "svg": 4}),
         ("promotion", {"h1": 1, "h2": 6, "table": 5, "thead": 5, "figure": 8, "svg": 6}),
     ],
 )

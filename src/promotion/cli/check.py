@@ -104,7 +104,7 @@ def _next_steps(service: PromotionService, plan: PromotionPlan) -> Iterator[str]
 
 
 def _next_scripts(service: PromotionService, plan: PromotionPlan) -> Iterator[str]:
-    from promotion.approving import standing_of
+    from promotion.approving import approval_command, standing_of
     from promotion.gates import APPROVALS
 
     entry = service.journal.entry(plan.candidate.model, plan.candidate.number)
@@ -125,9 +125,8 @@ def _next_scripts(service: PromotionService, plan: PromotionPlan) -> Iterator[st
         yield f"python src/models/validate_model.py --model-name {plan.candidate.model}"
     standing = standing_of(service, plan) if APPROVALS in refused else None
     config = service.configs.get(plan.family)
-    signed = " --sign KEY" if config and config.approvals and config.approvals.signed else ""
     for role in standing.missing if standing else ():
-        yield f"{_REGISTRY}/approve_model.py {named} --role {role} --approver WHO --comment WHAT-WAS-LOOKED-AT{signed}"
+        yield approval_command(named, role, config)
     # What neither waiting nor a review can change is the version itself.
     if config and config.trains_here and refused - {"days in Staging", "legal transition", "incidents", APPROVALS}:
         yield f"python src/models/train.py --model {plan.family}"
@@ -202,3 +201,34 @@ def _plan_lines(found: PipelinePlan) -> Iterator[str]:
         yield f"   Refused by: {', '.join(candidate.refused)}"
     if candidate.missing:
         yield f"   Approvals missing: {', '.join(candidate.missing)}"
+
+
+@command()
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write; reports/index.html in the home folder by default.",
+)
+@AS_JSON
+def page_command(*, output: Path | None, as_json: bool) -> None:
+    """Write every family on one page: what serves, what waits for whom, what is wrong, from what is recorded.
+
+    No gate is run, no cluster asked and nothing moved. What cannot be read is said on the page.
+
+    Exit codes: 0 written, 1 it cannot be written, 2 usage or configuration.
+    """
+    from promotion.overview.page import write_overview_page
+    from promotion.overview.survey import survey
+
+    service = promotions()
+    found = survey(service)
+    path = output or Settings.from_environment().home / "reports" / "index.html"
+    write_overview_page(found, path, home=Settings.from_environment().home, spell=with_verbs)
+    for line in found.unread:
+        talk(f"⚠️ {line}", colour="yellow")
+    if as_json:
+        echo_json({"exit_code": 0, "page": str(path), **found.as_json()}, indent=2)
+        return
+    asked = sum(bool(item.asks) for item in found.families)
+    echo(f"📋 {len(found.families)} families, {asked} of them ask something of somebody")
+    echo(f"✅ {path}")

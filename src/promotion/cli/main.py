@@ -102,6 +102,7 @@ TABLE = {
     "report": Verb(
         "scripts/promotion-report.py", "promotion.cli.check:report_command", "A page for the reviewer of a version."
     ),
+    "page": Verb("scripts/registry-page.py", "promotion.cli.check:page_command", "Every family on one page."),
     "compliance": Verb(
         "scripts/compliance-report.py", "promotion.cli.audit:compliance_command", "A month for the auditor."
     ),

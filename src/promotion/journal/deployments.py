@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from promotion.errors import JournalLocked
@@ -42,6 +42,14 @@ def newest_deployment(journal: Journal, **values: Any) -> StoredDeployment | Non
     query = select(deployment).where(*(deployment.c[name] == value for name, value in values.items()))
     rows = journal.rows(query.order_by(deployment.c.id.desc()).limit(1))
     return record(StoredDeployment, rows[0]) if rows else None
+
+
+def newest_deployments(journal: Journal) -> list[StoredDeployment]:
+    """The newest attempt of every family in each environment, of the stable Deployment and of the canary."""
+    row = deployment.c
+    newest = select(func.max(row.id)).group_by(row.family, row.environment, row.track)
+    found = journal.rows(select(deployment).where(row.id.in_(newest)).order_by(row.environment, row.track))
+    return [record(StoredDeployment, it) for it in found]
 
 
 def add_deployment(transaction: FamilyTransaction, **values: Any) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Row, select
+from sqlalchemy import ColumnElement, Row, func, select
 
 from promotion.journal import clock
 from promotion.journal.journal import Journal
@@ -185,6 +185,11 @@ def alert_history(journal: Journal, family: str, since: datetime) -> list[Alert]
     return [_alert(row) for row in journal.rows(query.order_by(alert.c.id.desc()))]
 
 
+def lasting_alerts(journal: Journal) -> list[Alert]:
+    """The alerts of all families that last, oldest first."""
+    return [_alert(row) for row in journal.rows(_ALERTS.where(alert.c.state == AlertState.OPEN).order_by(alert.c.id))]
+
+
 def _alert(row: Row[Any]) -> Alert:
     name = version_name(row.model, row.number, row.version)
     return record(Alert, row, version=name, state=AlertState(row.state))
@@ -229,6 +234,13 @@ def newest_runs(journal: Journal, family: str, limit: int) -> Sequence[Monitorin
     query = select(monitoring_run).where(monitoring_run.c.family == family)
     newest = query.order_by(monitoring_run.c.at.desc(), monitoring_run.c.id.desc()).limit(limit)
     return [record(MonitoringRun, row, version=row.mlflow_version) for row in journal.rows(newest)]
+
+
+def newest_run_of_each(journal: Journal) -> dict[str, MonitoringRun]:
+    """What was seen last of each family."""
+    newest = select(func.max(monitoring_run.c.id)).group_by(monitoring_run.c.family)
+    rows = journal.rows(select(monitoring_run).where(monitoring_run.c.id.in_(newest)))
+    return {row.family: record(MonitoringRun, row, version=row.mlflow_version) for row in rows}
 
 
 def last_critical(journal: Journal, family: str, entry: Entry) -> str:

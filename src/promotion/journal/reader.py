@@ -146,6 +146,10 @@ class JournalReader:
             stages.setdefault(entry(row).stage, set()).add((row.model, row.number))
         return found
 
+    def production_moves(self) -> list[Event]:
+        """Every move into and out of Production, all families', oldest first."""
+        return self._events(EVENTS.where(TOUCHES_PRODUCTION))[::-1]
+
     def production(self, family: str) -> Entry | None:
         """The family's version in Production."""
         return self._entry(
@@ -408,6 +412,11 @@ class JournalReader:
         """Kept gate reports of a version, newest first."""
         query = REPORTS.where(gate_report.c.model == version.model, gate_report.c.mlflow_version == version.number)
         return [stored(row) for row in self.rows(query.order_by(gate_report.c.id.desc()))]
+
+    def newest_reports(self) -> dict[str, StoredReport]:
+        """The gate report that was kept last of each family."""
+        newest = select(func.max(gate_report.c.id)).group_by(gate_report.c.family)
+        return {row.family: stored(row) for row in self.rows(REPORTS.where(gate_report.c.id.in_(newest)))}
 
     def rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
         """What a query finds; nothing when there is no journal yet."""
