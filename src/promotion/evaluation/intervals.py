@@ -1,10 +1,21 @@
-"""Intervals of shares, for whoever judges by them: review, monitoring; sequential ones belong here, too."""
+"""Intervals of shares and bounded means: for one look, and for as many looks as anybody likes (sequential).
+
+Review and monitoring use Wilson's; what is looked at again and again until it decides (canary analysis, A/B tests) uses
+the sequential ones, which hold at all looks at once.
+"""
 
 from __future__ import annotations
 
+import math
+
+from scipy.optimize import brentq
+from scipy.special import betaln
 from scipy.stats import binomtest
 
 CONFIDENCE = 0.95
+
+_PRIOR = 0.5
+_CLOSEST = 1e-12
 
 
 def wilson(part: int, whole: int) -> tuple[float, float, float]:
@@ -19,3 +30,52 @@ def wilson(part: int, whole: int) -> tuple[float, float, float]:
     """
     ends = binomtest(part, whole).proportion_ci(CONFIDENCE, method="wilson")
     return part / whole, max(0.0, float(ends.low)), min(1.0, float(ends.high))
+
+
+def sequential(total: float, count: int, error: float) -> tuple[float, float]:
+    """The ends of an interval of a mean that hold at every look at once, however often and whenever one looks.
+
+    All means are left in whose likelihood ratio against a beta mixture of alternatives never passed 1 / error (Ville's
+    inequality; Robbins 1970, Ann. Math. Statist. 41:1397-1409). Exact for shares. Since the ratio is convex in each
+    value, and a share is the widest there is between 0 and 1, also valid for any independent values in between.
+
+    Args:
+        total: Sum of the values, each from 0 to 1.
+        count: How many there are.
+        error: Probability that the true mean is ever outside.
+
+    Returns:
+        Both ends, within 0 to 1; the whole range without any values.
+    """
+    if not count:
+        return 0.0, 1.0
+    rest = count - total
+    least = math.log(error) + float(betaln(total + _PRIOR, rest + _PRIOR) - betaln(_PRIOR, _PRIOR))
+
+    def inside(mean: float) -> float:
+        return total * math.log(mean) + rest * math.log1p(-mean) - least
+
+    value = min(max(total / count, _CLOSEST), 1 - _CLOSEST)
+    low = 0.0 if inside(_CLOSEST) >= 0 else float(brentq(inside, _CLOSEST, value))
+    high = 1.0 if inside(1 - _CLOSEST) >= 0 else float(brentq(inside, value, 1 - _CLOSEST))
+    return low, high
+
+
+def sequential_difference(
+    ours: tuple[float, int], theirs: tuple[float, int], error: float
+) -> tuple[float, float, float]:
+    """How much greater the mean of one group is than that of another one, at every look at once.
+
+    Each group's interval spends half of the error, so that the groups may grow as they like, also one alone.
+
+    Args:
+        ours: Sum and number of the values of the one, each from 0 to 1.
+        theirs: Those of the other.
+        error: Probability that the true difference is ever outside.
+
+    Returns:
+        The difference and both ends, within -1 to 1; NaN as the difference while a group is empty.
+    """
+    (low, high), (other_low, other_high) = (sequential(*group, error / 2) for group in (ours, theirs))
+    is_known = ours[1] and theirs[1]
+    return ours[0] / ours[1] - theirs[0] / theirs[1] if is_known else math.nan, low - other_high, high - other_low
