@@ -254,3 +254,29 @@ def test_from_training_to_the_real_server_behind_a_scripted_service(
     status = deploy(*family, "--status")
     assert 0 == status.exit_code, status.stderr
     assert "cluster and registry agree" in status.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--analyse",), "--analyse is about a canary: add --canary"),
+        (("--canary", "--steps", "10,100"), "add --analyse, since a step is left on evidence alone"),
+        (("--canary", "--analyse", "--steps", "50,10"), "--steps '50,10': expected ascending percentages"),
+        (("--canary", "--analyse", "--steps", ""), "--steps '': expected ascending percentages"),
+        (("--abort", "--resume"), "--dry-run, --status, --resume and --abort exclude each other"),
+    ],
+)
+def test_an_analysis_that_lacks_something_is_refused_at_once(
+    cluster: ScriptedCluster, deploy: Deploy, options: tuple[str, ...], said: str
+) -> None:
+    """Nothing hangs for an argument that is missing."""
+    refused = deploy(*PRODUCTION, "--image", "registry.example/churn:1", *options)
+
+    assert (2, None) == (refused.exit_code, cluster.runs(MODEL))
+    assert said in refused.stderr
+
+
+def test_without_an_attempt_there_is_nothing_to_give_up(cluster: ScriptedCluster, deploy: Deploy) -> None:
+    """Exit 5, as everywhere."""
+    assert cluster.runs(MODEL) is None
+    assert 5 == deploy(*PRODUCTION, "--abort").exit_code

@@ -13,6 +13,7 @@ from promotion.config.settings import Settings
 from promotion.errors import UsageError
 
 if TYPE_CHECKING:
+    from promotion.delivery.canary.records import AnalysisPlan
     from promotion.delivery.checks import DeploymentPlan
     from promotion.delivery.deploy import Deployer
     from promotion.delivery.records import Deployment, DeploymentTarget, Image
@@ -33,12 +34,29 @@ if TYPE_CHECKING:
 @click.option("--ab", "split", metavar="VERSION", help="This version answers a share of the keys.")
 @click.option("--percent", type=click.FloatRange(0, 50, min_open=True), help="The share of --ab, at most 50.")
 @click.option("--challenger-image", metavar="REF", help="Image of that version; by default what it ran from last.")
+@click.option("--analyse", is_flag=True, help="Let a canary decide with evidence: go on, stay, or be taken back.")
+@click.option("--steps", metavar="PERCENT,…", help="A canary's shares, with --analyse; 10,25,50,100 by default.")
+@click.option(
+    "--step-timeout",
+    type=click.FloatRange(min=1),
+    default=1800,
+    show_default=True,
+    help="Seconds after which a step without enough evidence stays where it is.",
+)
+@click.option(
+    "--minimum-requests",
+    type=click.IntRange(min=1),
+    default=500,
+    show_default=True,
+    help="How many requests a canary has to answer at each step.",
+)
 @click.option("--timeout", type=click.FloatRange(min=1), default=300, show_default=True, help="Seconds for a rollout.")
 @click.option("--export", type=click.Path(path_type=Path), help="Export folder; build/export/FAMILY by default.")
 @click.option("--context", metavar="NAME", help="Context of the kubeconfig; the current one by default.")
 @click.option("--dry-run", is_flag=True, help="Check, and show what would change; nothing is applied.")
 @click.option("--status", "is_status", is_flag=True, help="Compare what runs with what the registry says.")
 @click.option("--resume", "is_resuming", is_flag=True, help="Finish a deployment that was interrupted.")
+@click.option("--abort", "is_aborting", is_flag=True, help="Take back what is interrupted or held, blaming nobody.")
 @AS_JSON
 def deploy_command(
     *,
@@ -50,35 +68,44 @@ def deploy_command(
     split: str | None,
     percent: float | None,
     challenger_image: str | None,
+    analyse: bool,
+    steps: str | None,
+    step_timeout: float,
+    minimum_requests: int,
     timeout: float,
     export: Path | None,
     context: str | None,
     dry_run: bool,
     is_status: bool,
     is_resuming: bool,
+    is_aborting: bool,
     as_json: bool,
 ) -> None:
     """Deploy an image: check its labels, apply, wait for the rollout, ask the server, record.
 
     When the version itself fails, cluster and registry go back together and it is known bad; when something around it
-    fails, only the cluster goes back. A deployment that was interrupted is finished first.
+    fails, only the cluster goes back. A deployment that was interrupted is finished first. A canary with --analyse is
+    compared with the stable pods at each step.
 
     With --shadow or --ab a second version runs in the same pods; deployed again without, it is gone.
 
     Exit codes: 0 done, or with --status equal; 1 failed and taken back, or the cluster is out of reach; 2 usage or
-    configuration; 3 refused, or with --status different; 4 Production moved meanwhile; 5 it runs already.
+    configuration; 3 refused, a canary that is held, or with --status different; 4 Production moved meanwhile; 5 it
+    runs already.
     """
-    if sum((dry_run, is_status, is_resuming)) > 1:
-        raise UsageError("--dry-run, --status and --resume exclude each other")
-    if reference is None and not (is_status or is_resuming):
+    others = (dry_run, is_status, is_resuming, is_aborting)
+    if sum(others) > 1:
+        raise UsageError("--dry-run, --status, --resume and --abort exclude each other")
+    if reference is None and not any(others[1:]):
         raise UsageError("--image is missing: which image? python scripts/build-image.py prints its name")
     version = shadow or split
     if (shadow and split) or (split is None) != (percent is None) or (challenger_image and not version):
         raise UsageError("expected --shadow VERSION, or --ab VERSION with --percent; with either --challenger-image")
-    _require_room(version, canary=canary, is_other=is_status or is_resuming)
+    _require_room(version, canary=canary, is_other=any(others[1:]))
     from promotion.delivery.bootstrap import open_deployer
     from promotion.delivery.records import DeploymentTarget, Environment, Track
 
+    plan = _analysis(steps, step_timeout, minimum_requests, canary=canary, analyse=analyse)
     settings = Settings.from_environment()
     service = promotions()
     target = DeploymentTarget(
@@ -90,7 +117,9 @@ def deploy_command(
         _status(deployer, target, as_json=as_json)
         return
     deployer.require_time(target.environment)
-    if is_resuming:
+    if is_aborting:
+        _undone(deployer.abort(family, target.environment), as_json=as_json)
+    elif is_resuming:
         _say(deployer.resume(family, target.environment, folder), as_json=as_json)
     else:
         image = _image(deployer, target, reference or "")
@@ -99,12 +128,24 @@ def deploy_command(
         if dry_run:
             _plan(deployer, deployer.check(target, image, folder), as_json=as_json)
         else:
-            _say(deployer.deploy(target, image, folder), as_json=as_json)
+            _say(deployer.deploy(target, image, folder, plan), as_json=as_json)
+
+
+def _analysis(steps: str | None, seconds: float, requests: int, *, canary: bool, analyse: bool) -> AnalysisPlan | None:
+    """The analysis that is asked for; nothing that is missing is waited for later."""
+    if analyse and not canary:
+        raise UsageError("--analyse is about a canary: add --canary")
+    if steps is not None and not analyse:
+        raise UsageError("--steps is about an analysis: add --analyse, since a step is left on evidence alone")
+    from promotion.delivery.canary.records import DEFAULT_STEPS, AnalysisPlan
+
+    written = steps if steps is not None else ",".join(map(str, DEFAULT_STEPS))
+    return AnalysisPlan.of(written, seconds, requests) if analyse else None
 
 
 def _require_room(version: str | None, *, canary: bool, is_other: bool) -> None:
     if version and (canary or is_other):
-        raise UsageError("--shadow and --ab go with --image, and not with --canary, --status or --resume")
+        raise UsageError("--shadow and --ab go with --image, and not with --canary, --status, --resume or --abort")
 
 
 def _image(deployer: Deployer, target: DeploymentTarget, reference: str) -> Image:
@@ -138,6 +179,14 @@ def _say(deployment: Deployment, *, as_json: bool) -> None:
         "replaced": deployment.predecessor.image if deployment.predecessor else None,
     }
     echo_json(document)
+
+
+def _undone(attempt: Deployment, *, as_json: bool) -> None:
+    message = f"{attempt} is given up"
+    if as_json:
+        echo_json({"exit_code": 0, "message": message, **attempt.outcome()})
+    else:
+        echo(f"✅ {message}")
 
 
 def _plan(deployer: Deployer, plan: DeploymentPlan, *, as_json: bool) -> None:
@@ -186,4 +235,6 @@ def _sides(found: Status) -> None:
                 echo(f"   image       {side.image}")
             if side.challenger:
                 echo(f"   challenger  {side.challenger}")
+    if found.analysis:
+        echo(f"analysis  {found.analysis}")
     echo(f"rollout   {found.rollout}")

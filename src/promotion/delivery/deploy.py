@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from promotion.delivery.canary.records import AnalysisPlan
+from promotion.delivery.canary.steps import CanarySteps
 from promotion.delivery.checks import DeploymentChecks
 from promotion.delivery.errors import ClusterError, DeploymentFailed
 from promotion.delivery.export import ExpectedAnswers
@@ -40,15 +42,19 @@ class Deployer(DeploymentChecks):
     watch: Callable[..., RolloutWatch] = RolloutWatch
     settling: float = 45.0
 
-    def deploy(self, target: DeploymentTarget, image: Image, export: Path | None) -> Deployment:
+    def deploy(
+        self, target: DeploymentTarget, image: Image, export: Path | None, plan: AnalysisPlan | None = None
+    ) -> Deployment:
         """Deploy an image, finishing first what was interrupted.
 
         Args:
             target: Where.
             image: What.
             export: See `check`.
+            plan: The steps of a canary and how they are analysed; None for one that is only watched and asked.
 
         Raises:
+            CanaryHeld: A step of a canary stays undecided.
             DeploymentFailed: It was taken back; nothing is left half.
             NothingToDo: It runs already.
             ProductionMoved: The version is not the one that may run there any more.
@@ -58,26 +64,56 @@ class Deployer(DeploymentChecks):
             interrupted = self.deployments.unfinished(target.family, target.environment)
             if interrupted:
                 self._require_cluster(interrupted)
-                if (interrupted.target, interrupted.image) == (target, image) and not interrupted.is_excused:
-                    return self._resume(interrupted, export)
-                self._take_back(interrupted)
-            if not self.service.journal.pending(target.family):
-                # Before anything is finished: what was taken away is not written anew by whoever is to be shown it.
-                known = self.service.journal.entry(image.model, image.version)
-                self._require_attested(target, known, is_way_back=export is None or self._ran(target, image))
-            self.service.require_sound(target.family)
-            self.service.synchronise(target.family)
-            plan = self.check(target, image, export)
-            self._require_change(plan)
-            begun = self.deployments.begin(
-                target,
-                image,
-                plan.entry,
-                self._predecessor(plan),
-                cluster=self.cluster.server(),
-                actor=self.actor,
-            )
-            return self._drive(begun, plan.expected)
+                # The last step of a canary that goes to every pod is an attempt of its own.
+                is_last_step = plan is not None and plan.is_full and interrupted.target.track is Track.STABLE
+                is_same = interrupted.image == image and (interrupted.target == target or is_last_step)
+                if is_same and not interrupted.is_excused:
+                    return self._completed(self._resume(interrupted, export))
+                self._take_back(interrupted, "it was interrupted, and another deployment is asked for")
+            passed = self._passed(target)
+            if passed and passed.image == image:
+                return self._completed(passed)
+            return self._completed(self._begin(target, image, export, plan))
+
+    def _begin(
+        self, target: DeploymentTarget, image: Image, export: Path | None, steps: AnalysisPlan | None
+    ) -> Deployment:
+        if not self.service.journal.pending(target.family):
+            # Before anything is finished: what was taken away is not written anew by whoever is to be shown it.
+            known = self.service.journal.entry(image.model, image.version)
+            self._require_attested(target, known, is_way_back=export is None or self._ran(target, image))
+        self.service.require_sound(target.family)
+        self.service.synchronise(target.family)
+        plan = self.check(target, image, export)
+        self._require_change(plan)
+        begun = self.deployments.begin(
+            target,
+            image,
+            plan.entry,
+            self._predecessor(plan),
+            cluster=self.cluster.server(),
+            actor=self.actor,
+            plan=steps,
+        )
+        return self._drive(begun, plan.expected)
+
+    def _passed(self, target: DeploymentTarget) -> Deployment | None:
+        """A canary that passed its steps, and was stopped before its version went to every pod."""
+        canary = DeploymentTarget(target.family, target.environment, Track.CANARY)
+        found = self.cluster.get("deployment", canary.name) if target.track is Track.CANARY else None
+        record = self.deployments.named(Rollout.of(found).operation) if found else None
+        is_passed = (
+            record and record.state is DeploymentState.DEPLOYED and record.analysis and record.analysis.plan.is_full
+        )
+        return record if is_passed else None
+
+    def _completed(self, done: Deployment) -> Deployment:
+        """Deploy a canary that passed all of its steps on every pod, if that is the last one."""
+        if done.target.track is Track.STABLE or not (done.analysis and done.analysis.plan.is_full):
+            return done
+        stable = DeploymentTarget(done.target.family, done.target.environment)
+        self.service.report(f"{done}: every step is passed, now on every pod")
+        return self._begin(stable, done.image, None, None)
 
     def resume(self, family: str, environment: Environment, export: Path) -> Deployment:
         """Finish what was interrupted.
@@ -88,10 +124,27 @@ class Deployer(DeploymentChecks):
         """
         with self._lock(DeploymentTarget(family, environment)):
             interrupted = self.deployments.unfinished(family, environment)
+            passed = None if interrupted else self._passed(DeploymentTarget(family, environment, Track.CANARY))
+            if passed:
+                return self._completed(passed)
             if interrupted is None:
                 raise NothingToDo(f"no deployment of {family!r} to {environment} was interrupted: nothing to do")
             self._require_cluster(interrupted)
-            return self._resume(interrupted, export)
+            return self._completed(self._resume(interrupted, export))
+
+    def abort(self, family: str, environment: Environment) -> Deployment:
+        """Take back what was interrupted, or is held by its analysis; the version stays unblemished.
+
+        Raises:
+            NothingToDo: Nothing was.
+            DeploymentFailed: It could not be taken back yet.
+        """
+        with self._lock(DeploymentTarget(family, environment)):
+            interrupted = self.deployments.unfinished(family, environment)
+            if interrupted is None:
+                raise NothingToDo(f"no deployment of {family!r} to {environment} is under way: nothing to give up")
+            self._require_cluster(interrupted)
+            return self._take_back(interrupted, f"given up by {self.actor}")
 
     def _lock(self, target: DeploymentTarget) -> AbstractContextManager[None]:
         return self.service.journal.family_lock(f"{target.family} on {target.environment}")
@@ -104,16 +157,17 @@ class Deployer(DeploymentChecks):
                 "finish it there first (--resume, with --context)"
             )
 
-    def _take_back(self, interrupted: Deployment) -> None:
+    def _take_back(self, interrupted: Deployment, why: str) -> Deployment:
         """Bring an attempt to an end that nobody wants any more."""
         self._require_movable(interrupted.target)
         attempt = interrupted
         if attempt.is_going_forward:
-            failure = Failure(RolloutVerdict.OVERTAKEN, "it was interrupted, and another deployment is asked for")
+            failure = Failure(RolloutVerdict.OVERTAKEN, why)
             attempt = self.deployments.advance(attempt, DeploymentState.RETURNING, actor=self.actor, failure=failure)
         self.service.report(f"{attempt}: taking back what was interrupted")
         attempt, outcome = self._returner().finish(attempt)
         self.service.report(f"{attempt}: {outcome}")
+        return attempt
 
     def _resume(self, interrupted: Deployment, export: Path | None) -> Deployment:
         self._require_movable(interrupted.target)
@@ -122,6 +176,9 @@ class Deployer(DeploymentChecks):
             return self._drive(interrupted, None)
         # Going back needs neither MLflow nor the export; going on does.
         self.service.synchronise(interrupted.target.family)
+        if interrupted.state is DeploymentState.ANALYSING:
+            # It answered rightly already.
+            return self._drive(interrupted, ExpectedAnswers((), (), (), ()))
         try:
             expected = self._expected(interrupted.target, interrupted.image, export)
         except (GateRefused, UsageError) as error:
@@ -156,11 +213,15 @@ class Deployer(DeploymentChecks):
                 attempt = self.deployments.advance(
                     attempt, DeploymentState.CHECKING, actor=self.actor, template=template
                 )
-        if failure is None:
-            watch.template = attempt.template
+        watch.template = attempt.template
+        if failure is None and attempt.state is DeploymentState.CHECKING:
             failure = watch.wait() or smoke_test(
                 self.cluster, attempt, expected, report, settling=self.settling, pause=watch.poll
             )
+            if failure is None and attempt.analysis:
+                attempt = self.deployments.advance(attempt, DeploymentState.ANALYSING, actor=self.actor)
+        if failure is None and attempt.state is DeploymentState.ANALYSING:
+            attempt, failure = CanarySteps(self.cluster, self.deployments, watch, self.actor, report).run(attempt)
         if failure is None:
             return self._deployed(attempt)
         failure = watch.explain(self._judged(attempt, failure))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
+from promotion.delivery.canary.records import Analysis, AnalysisPlan, AnalysisProgress
 from promotion.delivery.records import (
     TRANSITIONS,
     Deployment,
@@ -71,6 +72,7 @@ class Deployments:
         *,
         cluster: str,
         actor: str,
+        plan: AnalysisPlan | None = None,
     ) -> Deployment:
         """Record that a version is going to be applied, if it still is where the checks saw it.
 
@@ -81,6 +83,7 @@ class Deployments:
             predecessor: What runs there now.
             cluster: URL of the API server.
             actor: Who asks for it.
+            plan: How a canary is analysed; None for one that is only watched and asked.
 
         Raises:
             ProductionMoved: The version left its stage since the checks.
@@ -98,6 +101,7 @@ class Deployments:
                 labels=image.as_json(),
                 state=DeploymentState.APPLYING.value,
                 predecessor=asdict(predecessor) if predecessor else None,
+                explanation=_left("", AnalysisProgress(plan)) if plan else None,
                 actor=actor,
             )
             _append(transaction, entry.id, target, transaction.operation, Authority("deploy", actor, f"to {target}"))
@@ -143,7 +147,7 @@ class Deployments:
         if state not in TRANSITIONS[attempt.state]:
             raise ValueError(f"{attempt} is {attempt.state}: it cannot become {state}")
         values: dict[str, Any] = {"state": state.value}
-        left = {"template": template or attempt.template}
+        left = _left(template or attempt.template, attempt.analysis)
         if failure:
             values |= {"verdict": failure.verdict.value}
             values |= {"explanation": {"reason": failure.reason, "details": list(failure.details), **left}}
@@ -157,6 +161,27 @@ class Deployments:
         stands = self.named(attempt.operation)
         assert stands  # noqa: S101  # it was read from there
         return stands
+
+    def try_step(self, attempt: Deployment) -> Deployment:
+        """Write down that a step of a canary is analysed from now on, before it is."""
+        assert attempt.analysis  # noqa: S101  # only what has steps comes here
+        return self._progress(attempt, attempt.analysis.begun())
+
+    def analysed(self, attempt: Deployment, analysis: Analysis, *, actor: str) -> Deployment:
+        """Record what an analysis said."""
+        assert attempt.analysis  # noqa: S101  # only what has steps comes here
+        authority = Authority(_ANALYSIS, actor, str(analysis), details={"analysis": analysis.as_json()})
+        return self._progress(attempt, attempt.analysis.decided(analysis), authority)
+
+    def _progress(
+        self, attempt: Deployment, progress: AnalysisProgress, authority: Authority | None = None
+    ) -> Deployment:
+        with self._journal.transaction(attempt.target.family) as transaction:
+            left = _left(attempt.template, progress)
+            change_deployment(transaction, attempt.operation, is_over=False, explanation=left)
+            if authority:
+                _append(transaction, attempt.version_id, attempt.target, attempt.operation, authority)
+        return replace(attempt, analysis=progress)
 
     def entry(self, attempt: Deployment) -> Entry:
         """The version of an attempt, as the journal knows it now."""
@@ -183,6 +208,12 @@ class Deployments:
 
 _DEPLOYED = DeploymentState.DEPLOYED.value
 _OVERTAKEN = "deploy overtaken"
+_ANALYSIS = "canary analysis"
+
+
+def _left(template: str, analysis: AnalysisProgress | None) -> dict[str, Any]:
+    """What an attempt left on the cluster, and how far its analysis came."""
+    return {"template": template} | ({"analysis": analysis.as_json()} if analysis else {})
 
 
 def _require_stage(transaction: FamilyTransaction, version_id: int, version: str, target: DeploymentTarget) -> None:
@@ -221,4 +252,5 @@ def _deployment(row: StoredDeployment) -> Deployment:
         started_at=row.started_at,
         finished_at=row.finished_at,
         template=explanation.get("template", ""),
+        analysis=AnalysisProgress.from_json(explanation["analysis"]) if explanation.get("analysis") else None,
     )

@@ -5,6 +5,7 @@ PromotionError
 │   ├── ClusterUnreachable    1  no answer in time
 │   └── ClusterForbidden      1  the account may not do this
 ├── DeploymentFailed          1  the version was put on the cluster and taken back, or an interrupted attempt was
+├── CanaryHeld                3  the evidence does not say yet whether a canary does well
 ├── ClusterDiffers            3  the cluster runs something else than the registry says
 └── ClusterBehind             6  the registry went back, and the cluster could not follow
 """
@@ -28,6 +29,12 @@ class ClusterForbidden(ClusterError):
 
 class DeploymentFailed(PromotionError):
     """The rollout or the smoke test failed; what ran before runs again, or the message says what is missing."""
+
+
+class CanaryHeld(PromotionError):
+    """A canary's analysis is inconclusive: it stays where it is, and a person decides."""
+
+    exit_code = 3
 
 
 class ClusterDiffers(PromotionError):

@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
 
+from promotion.delivery.canary.records import AnalysisProgress
 from promotion.errors import UsageError
 from promotion.registry.stages import Stage
 
@@ -48,6 +49,7 @@ class DeploymentState(StrEnum):
 
     APPLYING = "applying"
     CHECKING = "checking"
+    ANALYSING = "analysing"
     RETURNING = "returning"
     WITHDRAWING = "withdrawing"
     DEPLOYED = "deployed"
@@ -57,7 +59,10 @@ class DeploymentState(StrEnum):
 
 TRANSITIONS: Mapping[DeploymentState, frozenset[DeploymentState]] = {
     DeploymentState.APPLYING: frozenset({DeploymentState.CHECKING, DeploymentState.RETURNING}),
-    DeploymentState.CHECKING: frozenset({DeploymentState.DEPLOYED, DeploymentState.RETURNING}),
+    DeploymentState.CHECKING: frozenset(
+        {DeploymentState.ANALYSING, DeploymentState.DEPLOYED, DeploymentState.RETURNING}
+    ),
+    DeploymentState.ANALYSING: frozenset({DeploymentState.DEPLOYED, DeploymentState.RETURNING}),
     DeploymentState.RETURNING: frozenset(
         {DeploymentState.WITHDRAWING, DeploymentState.FAILED, DeploymentState.OVERTAKEN}
     ),
@@ -254,6 +259,7 @@ class Deployment:
         started_at: UTC.
         finished_at: UTC; None while it is under way or interrupted.
         template: Digest of the pod template it left on the cluster; empty before it was applied.
+        analysis: How far a canary came through its steps; None where it is only watched and asked.
     """
 
     operation: str
@@ -268,11 +274,12 @@ class Deployment:
     started_at: datetime
     finished_at: datetime | None = field(default=None)
     template: str = ""
+    analysis: AnalysisProgress | None = None
 
     @property
     def is_going_forward(self) -> bool:
         """Whether nothing has been decided against it."""
-        return self.state in {DeploymentState.APPLYING, DeploymentState.CHECKING}
+        return self.state in {DeploymentState.APPLYING, DeploymentState.CHECKING, DeploymentState.ANALYSING}
 
     @property
     def is_excused(self) -> bool:
@@ -292,6 +299,7 @@ class Deployment:
             "verdict": self.failure.verdict.value if self.failure else None,
             "reason": self.failure.reason if self.failure else None,
             "explanation": list(self.failure.details) if self.failure else [],
+            "analysis": self.analysis.as_json() if self.analysis else None,
         }
 
     def __str__(self) -> str:

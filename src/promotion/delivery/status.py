@@ -57,6 +57,7 @@ class Status:
         cluster: What runs; None when nothing does.
         canary: What a canary runs.
         share: The canary's part of the pods that are ready; None without a canary.
+        analysis: Which of its steps a canary is at, and what its last analysis said; empty where none is made.
         rollout: How far the rollout is.
         drift: What differs, one line each.
     """
@@ -66,6 +67,7 @@ class Status:
     cluster: Running | None
     canary: Running | None
     share: float | None
+    analysis: str
     rollout: str
     drift: tuple[str, ...]
 
@@ -104,6 +106,7 @@ def status(service: PromotionService, cluster: Cluster, family: str, environment
         cluster=runs,
         canary=tried,
         share=_share(stable, canary),
+        analysis=str(canary.record.analysis or "") if canary and canary.record else "",
         rollout=str(stable.rollout) if stable else "nothing runs",
         drift=tuple(drift),
     )
@@ -173,7 +176,10 @@ def _running(rollout: Rollout) -> Running:
 
 def _interrupted(service: PromotionService, family: str, environment: Environment) -> list[str]:
     attempt = Deployments(service.journal).unfinished(family, environment)
-    return [f"{attempt} is under way or was interrupted ({attempt.state}): --resume finishes it"] if attempt else []
+    if attempt is None or attempt.state is DeploymentState.ANALYSING:
+        # A canary that is analysed, or held, stands where it was asked to stand.
+        return []
+    return [f"{attempt} is under way or was interrupted ({attempt.state}): --resume finishes it"]
 
 
 def _versions(wanted: Running | None, runs: Running | None) -> list[str]:

@@ -70,6 +70,39 @@ class ModelImage:
     predictions: Sequence[Mapping[str, Any]]
 
 
+@dataclass(frozen=True)
+class Traffic:
+    """What a pod answers in one step of time, the same in each.
+
+    Attributes:
+        requests: How many.
+        failures: Of these, with 500.
+        slow: Of these, later than after 0.1 s.
+        positive: Of the predicted rows, one a request, in the second class.
+    """
+
+    requests: int = 100
+    failures: int = 0
+    slow: int = 0
+    positive: int = 30
+
+    def metrics(self, steps: int) -> str:
+        """Prometheus' text after some steps."""
+        well, late = self.requests - self.failures, self.requests - self.slow
+        return "\n".join(
+            f"{name} {steps * count}.0"
+            for name, count in {
+                'http_requests_total{method="POST",route="/predict",status="200"}': well,
+                'http_requests_total{method="POST",route="/predict",status="500"}': self.failures,
+                'http_requests_total{method="GET",route="/health",status="500"}': 1000,
+                'http_request_duration_seconds_bucket{le="0.1",route="/predict"}': late,
+                'http_request_duration_seconds_bucket{le="+Inf",route="/predict"}': self.requests,
+                'predictions_total{label="0",model="m",role="champion",version="1"}': well - self.positive,
+                'predictions_total{label="1",model="m",role="champion",version="1"}': self.positive,
+            }.items()
+        )
+
+
 @dataclass
 class Held:
     """One object: its fields, and who owns which."""
@@ -91,6 +124,7 @@ class ModelCluster:
     Attributes:
         images: By reference.
         is_scaled: Whether the autoscaler works.
+        traffic: What happens to requests that reach pods of an image, by its reference; none are made without.
         nodes: Names; pods are put on them in turn.
     """
 
@@ -106,6 +140,7 @@ class ModelCluster:
     now: float = 0.0
     made: int = 0
     is_scaled: bool = True
+    traffic: dict[str, Traffic] = field(default_factory=dict)
     on_tick: Callable[[], None] = lambda: None
 
     # What promotion.delivery.kubernetes.cluster.Cluster offers.
@@ -169,6 +204,11 @@ class ModelCluster:
                 (entry["manager"], entry["operation"]): set(_paths(entry["fieldsV1"])) for entry in managed_fields
             }
 
+    def scale(self, deployment: str, replicas: int) -> None:
+        """So many pods."""
+        with self._request("scale"):
+            self._write(self.held["deployment", deployment], "kubectl-patch", {("f:spec", "f:replicas"): replicas})
+
     def undo(self, deployment: str, revision: int) -> None:
         """Back to an earlier template; refused while paused."""
         with self._request("undo"):
@@ -208,6 +248,9 @@ class ModelCluster:
         """A way to a pod: of a Deployment, or of any behind a Service."""
         with self._request("port-forward"):
             kind, _, name = target.partition("/")
+            if kind == "pod":
+                yield f"http://{name}"
+                return
             if (kind, name) not in self.held:
                 raise ClusterError(f'Error from server (NotFound): {kind}s "{name}" not found')
             behind = self.pods.get(name, []) if kind == "deployment" else self._behind(name)
@@ -225,15 +268,14 @@ class ModelCluster:
         pod = next((pod for pods in self.pods.values() for pod in pods if pod.name == pod_name), None)
         if pod is None or not pod.is_ready:
             raise requests.ConnectionError("connection refused")
+        if route == "metrics":
+            return _answer(self.traffic.get(pod.image, Traffic(0, positive=0)).metrics(pod.looks).encode())
         image = self.images.get(pod.image)
         if image is None or not pod.is_genuine:
             document = {"artifact_digest": "f" * 64, "model": "foreign", "version": "0"}
         else:
             document = image.version if route == "version" else {"predictions": image.predictions}
-        answer = requests.Response()
-        answer.status_code = 200
-        answer._content = json.dumps(document).encode()
-        return answer
+        return _answer(json.dumps(document).encode())
 
     # What time does.
 
@@ -465,6 +507,13 @@ class ModelCluster:
 _ABSENT = object()
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _KEYS = ("mountPath", "containerPort", "name", "topologyKey", "port")
+
+
+def _answer(content: bytes) -> requests.Response:
+    answer = requests.Response()
+    answer.status_code = 200
+    answer._content = content
+    return answer
 
 
 def _hash(template: Mapping[str, Any]) -> str:

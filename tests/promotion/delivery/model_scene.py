@@ -27,6 +27,8 @@ from promotion.config.family import FamilyConfigs
 from promotion.config.settings import REPOSITORY
 from promotion.delivery import checks, recovery
 from promotion.delivery import status as status_module
+from promotion.delivery.canary import steps, telemetry
+from promotion.delivery.canary.records import AnalysisPlan
 from promotion.delivery.deploy import Deployer
 from promotion.delivery.kubernetes import manifests, rollout, smoke
 from promotion.delivery.kubernetes.cluster import Cluster
@@ -200,11 +202,11 @@ class ModelScene:
         """The export folder of a version."""
         return self.folder / f"export-{number}"
 
-    def deploy(self, image: Image, track: Track = Track.STABLE) -> Deployment:
+    def deploy(self, image: Image, track: Track = Track.STABLE, plan: AnalysisPlan | None = None) -> Deployment:
         """Deploy an image, and let the cluster come to rest."""
         target = DeploymentTarget("tiny", Environment.PRODUCTION, track)
         try:
-            return self.deployer().deploy(target, image, self.export(image.version))
+            return self.deployer().deploy(target, image, self.export(image.version), plan)
         finally:
             self.cluster.settle()
 
@@ -239,7 +241,9 @@ def play(monkeypatch: pytest.MonkeyPatch, scene: ModelScene) -> None:
     )
     monkeypatch.setattr(rollout, "time", clock)
     monkeypatch.setattr(smoke, "time", clock)
+    monkeypatch.setattr(steps, "time", clock)
     monkeypatch.setattr(smoke, "requests", asked)
+    monkeypatch.setattr(telemetry, "requests", asked)
     for module in (checks, recovery, status_module):
         monkeypatch.setattr(module, "render_manifests", render_quickly)
 

@@ -120,6 +120,7 @@ def _answer(state: dict[str, Any], words: list[str], flags: list[str]) -> str:
         "get": lambda: _get(state, objects, words),
         "rollout": lambda: _undo(objects, words[2].partition("/")[2], flags),
         "delete": lambda: _delete(objects, words[1:]),
+        "patch": lambda: _patch(objects[words[1]], flags),
         "logs": lambda: "loading the model\nValueError: weights are damaged\n",
         "port-forward": lambda: _way(objects, words[-2]),
     }
@@ -369,9 +370,20 @@ def _delete(objects: dict[str, Any], keys: list[str]) -> str:
     return "".join(f"{key} deleted\n" for key in gone)
 
 
+def _patch(deployment: dict[str, Any], flags: list[str]) -> str:
+    """A merge patch of the specification's own fields."""
+    assert "--type=merge" in flags
+    (patch,) = [json.loads(flag.partition("=")[2]) for flag in flags if flag.startswith("--patch=")]
+    deployment["spec"] |= patch["spec"]
+    deployment["metadata"]["generation"] += 1
+    return "patched\n"
+
+
 def _way(objects: dict[str, Any], target: str) -> str:
-    """The image behind a Service or a Deployment."""
+    """The image behind a Service, a Deployment or a pod."""
     kind, _, name = target.partition("/")
+    if kind == "pod":
+        name = name.rsplit("-", 2)[0]
     key = f"deployment/{name}"
     if key not in objects or (kind == "service" and target not in objects):
         raise Refused(f'Error from server (NotFound): services "{name}" not found')

@@ -10,8 +10,9 @@ from dataclasses import replace
 import pytest
 from tests.promotion.delivery.conftest import MODEL, Scene
 
+from promotion.delivery.canary.records import AnalysisPlan
 from promotion.delivery.deployments import Deployments
-from promotion.delivery.errors import DeploymentFailed
+from promotion.delivery.errors import CanaryHeld, DeploymentFailed
 from promotion.delivery.records import DeploymentState, DeploymentTarget, Environment, RolloutVerdict, Track
 from promotion.errors import GateRefused, NothingToDo, ProductionMoved, UsageError
 from promotion.registry.stages import Stage
@@ -390,3 +391,27 @@ def test_an_api_server_that_goes_away_leaves_a_journaled_way_back(second: Scene)
     with pytest.raises(NothingToDo, match="was interrupted"):
         second.deployer().resume("tiny", Environment.PRODUCTION, second.cluster.export(2))
     assert RolloutVerdict.INFRASTRUCTURE.value == failed.value.details["verdict"]
+
+
+@pytest.mark.system
+def test_a_canary_is_scaled_and_each_pod_asked(second: Scene) -> None:
+    """Two thirds are twice the stable pods; nobody asks them anything, so the canary is held, then removed."""
+    canary = DeploymentTarget("tiny", Environment.PRODUCTION, Track.CANARY)
+    stable = second.cluster.object("deployment/tiny")
+    assert stable is not None
+    beside = stable["spec"]["replicas"]
+
+    with pytest.raises(CanaryHeld, match="inconclusive: 0 of 500 requests"):
+        second.deployer().deploy(
+            canary, second.image(2), second.cluster.export(2), AnalysisPlan((67, 100), seconds=0.001)
+        )
+
+    assert {"patch", "port-forward"} <= set(second.cluster.verbs())
+    held = second.cluster.object(f"deployment/{canary.name}")
+    assert held is not None
+    assert 2 * beside == held["spec"]["replicas"]
+    assert {"canary analysis"} == set(second.actions(1))
+
+    second.deployer().abort("tiny", Environment.PRODUCTION)
+
+    assert second.cluster.runs(canary.name) is None

@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from sqlalchemy import select
-from tests.promotion.delivery.model_cluster import Killed
+from tests.promotion.delivery.model_cluster import Killed, Traffic
 from tests.promotion.delivery.model_scene import CANARY, ModelScene, model_scene, play
 
 from promotion.config.settings import REPOSITORY
+from promotion.delivery.canary.records import AnalysisPlan
 from promotion.delivery.deployments import Deployments
 from promotion.delivery.records import TRANSITIONS, DeploymentState, Environment, Image, Track
 from promotion.delivery.rollback import take_back
@@ -28,6 +29,8 @@ VERSIONS = 6
 TRACKS = st.sampled_from(Track)
 BEHAVIOURS = st.sampled_from(["well", "well", "wrong", "crash", "unpullable", "hung"])
 CALLS = st.integers(1, 30)
+TRAFFIC = st.sampled_from([Traffic(), Traffic(failures=40), Traffic(slow=70), Traffic(0, positive=0)])
+PLAN = AnalysisPlan((25, 50, 100), seconds=120, requests=500)
 TEMPLATE = ("f:spec", "f:template", "f:spec")
 SERVER = (*TEMPLATE, "f:containers", 'k:{"name": "server"}')
 EDITS: dict[str, dict[tuple[str, ...], Any]] = {
@@ -65,6 +68,18 @@ class DeploymentMachine(RuleBasedStateMachine):
     def deploy(self, track: Track, behaviour: str) -> None:
         """A new image of the version in Production."""
         self.act(lambda: self.deploy_new(track, behaviour))
+
+    @rule(traffic=TRAFFIC, number=st.integers(1, 400), after=st.booleans())
+    def analyse(self, traffic: Traffic, number: int, after: bool) -> None:  # hypothesis'
+        """A canary is led through steps, and the command may die on the way."""
+        self.cluster.kill = (len(self.cluster.calls) + number, after)
+        self.act(lambda: self.deploy_new(Track.CANARY, "well", traffic))
+        self.cluster.kill = None
+
+    @rule()
+    def abort(self) -> None:
+        """What is held or interrupted is given up."""
+        self.act(lambda: self.scene.deployer().abort("tiny", Environment.PRODUCTION))
 
     @rule(track=TRACKS, behaviour=BEHAVIOURS, number=CALLS, after=st.booleans())
     def killed(self, track: Track, behaviour: str, number: int, after: bool) -> None:  # hypothesis'
@@ -115,6 +130,9 @@ class DeploymentMachine(RuleBasedStateMachine):
         """Somebody changes a Deployment by hand; from then on it serves what he made of it."""
         if ("deployment", name) in self.cluster.held:
             self.cluster.patch("deployment", name, EDITS[edit])
+            if self.unfinished():
+                # Whatever becomes of the attempt, what he made of it stays.
+                self.floor[name] = 0
             self.rest({name})
 
     @rule()
@@ -129,13 +147,15 @@ class DeploymentMachine(RuleBasedStateMachine):
         number = self.scene.production()
         assert number is None or self.scene.entry(number).known_bad is None
 
-    def deploy_new(self, track: Track, behaviour: str) -> None:
+    def deploy_new(self, track: Track, behaviour: str, traffic: Traffic | None = None) -> None:
         """Build and deploy what is in Production."""
         number = self.scene.production()
         if number:
             image = self.scene.image(number, behaviour)
             self.images.append(image)
-            self.scene.deploy(image, track)
+            if traffic:
+                self.cluster.traffic = {each: Traffic() for each in self.cluster.images} | {image.reference: traffic}
+            self.scene.deploy(image, track, PLAN if traffic else None)
 
     def act(self, action: Callable[[], object]) -> None:
         """Do something that may be refused, fail or die; then see what serves."""

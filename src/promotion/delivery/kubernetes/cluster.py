@@ -119,6 +119,11 @@ class Cluster:
         ]
         self._kubectl(["patch", f"deployment/{deployment}", "--type=json", f"--patch={json.dumps(patch)}"])
 
+    def scale(self, deployment: str, replicas: int) -> None:
+        """Set how many pods a Deployment shall have that no autoscaler cares for."""
+        patch = json.dumps({"spec": {"replicas": replicas}})
+        self._kubectl(["patch", f"deployment/{deployment}", "--type=merge", f"--patch={patch}"])
+
     def undo(self, deployment: str, revision: int) -> None:
         """Put a Deployment back to an earlier revision."""
         self._kubectl(["rollout", "undo", f"deployment/{deployment}", f"--to-revision={revision}"])

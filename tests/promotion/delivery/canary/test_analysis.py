@@ -1,0 +1,117 @@
+"""What counts of a canary and of the stable pods say, at the bounds and when one looks again and again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from promotion.delivery.canary.analysis import compare, decide, undecided
+from promotion.delivery.canary.records import (
+    ERROR,
+    AnalysisPlan,
+    AnalysisProgress,
+    Comparison,
+    Counts,
+    Decision,
+)
+from promotion.errors import UsageError
+
+
+def counts(requests: int, failures: int = 0, slow: int = 0, positive: int = 0) -> Counts:
+    """Of one track."""
+    predictions = {"0": requests - positive, "1": positive}
+    return Counts(requests, failures, {"0.1": slow, "2.5": 0}, predictions)
+
+
+def decided(canary: Counts, stable: Counts) -> Decision | None:
+    """What an analysis of 500 requests at least says."""
+    said = decide(compare(canary, stable, ERROR), canary.requests, 500)
+    return said[0] if said else None
+
+
+@pytest.mark.parametrize(
+    ("canary", "stable", "expected"),
+    [
+        (counts(1000), counts(3000), Decision.ADVANCE),
+        (counts(499), counts(3000), None),
+        (counts(1000, failures=100), counts(3000), Decision.ABORT),
+        (counts(1000, failures=100), counts(3000, failures=300), None),
+        (counts(20000, failures=2000), counts(60000, failures=6000), Decision.ADVANCE),
+        (counts(1000, slow=400), counts(3000, slow=300), Decision.ABORT),
+        (counts(1000, slow=0), counts(3000, slow=3000), Decision.ADVANCE),
+        (counts(1000, positive=900), counts(3000, positive=900), Decision.HOLD),
+        (counts(1000, positive=0), counts(3000, positive=1500), Decision.HOLD),
+        (counts(1000, failures=100, positive=900), counts(3000, positive=900), Decision.ABORT),
+        (counts(0), counts(3000), None),
+        (counts(1000), counts(0), None),
+    ],
+)
+def test_the_difference_decides(canary: Counts, stable: Counts, expected: Decision | None) -> None:
+    """Not the canary's own figures: what the stable pods do at the same time is no fault of its own."""
+    assert decided(canary, stable) is expected
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "about", "is_beyond", "is_within"),
+    [
+        (0.021, 0.03, False, True, False),
+        (0.02, 0.03, False, False, False),
+        (-0.5, 0.02, False, False, True),
+        (-0.5, 0.0201, False, False, False),
+        (-0.5, -0.1, True, True, False),
+        (-0.02, 0.02, True, False, True),
+        (-0.03, 0.02, True, False, False),
+    ],
+)
+def test_only_a_whole_interval_decides(low: float, high: float, about: bool, is_beyond: bool, is_within: bool) -> None:
+    """Beyond, within, or not known; better is never too much, but other predictions are, in either direction."""
+    comparison = Comparison("it", 0.1, 0.1, low, high, 0.02, is_about_predictions=about)
+
+    assert (comparison.is_beyond, comparison.is_within) == (is_beyond, is_within)
+
+
+def test_what_was_not_known_is_said() -> None:
+    """Too few requests, else the measure that is least known."""
+    few = compare(counts(10), counts(30), ERROR)
+    assert undecided(few, 10, 500) == "inconclusive: 10 of 500 requests reached the canary"
+    close = compare(counts(1000, failures=30), counts(3000, failures=50), ERROR)
+    assert undecided(close, 1000, 500).startswith("inconclusive after 1000 requests: failed requests: 3.00% against")
+
+
+def test_an_equal_canary_is_not_aborted_by_looking_often() -> None:
+    """Forty looks at each of thirty canaries that do as the stable pods do."""
+    random = np.random.default_rng(3)
+    aborted = 0
+    for _ in range(30):
+        failures = np.cumsum(random.binomial(25, 0.1, (2, 40)), axis=1)
+        slow = np.cumsum(random.binomial(25, 0.4, (2, 40)), axis=1)
+        said = {
+            decided(*(counts(25 * (look + 1), int(failures[side, look]), int(slow[side, look])) for side in (0, 1)))
+            for look in range(0, 40, 2)
+        }
+        aborted += Decision.ABORT in said
+    assert aborted <= 1
+
+
+def test_all_tries_of_all_steps_spend_one_error() -> None:
+    """However often a step is looked at again."""
+    progress = AnalysisProgress(AnalysisPlan((10, 50, 100)))
+    spent = 0.0
+    for _ in range(1000):
+        progress = progress.begun()
+        spent += progress.error
+    assert ERROR / 3 * 0.99 < spent < ERROR / 3
+
+
+@pytest.mark.parametrize("steps", ["", "0", "10,10", "50,25", "10,101", "10;25", "10,x", "10,-5", "1e1", "²"])
+def test_steps_that_are_none_are_refused(steps: str) -> None:
+    """In one line that says what is expected."""
+    with pytest.raises(UsageError, match=r"expected ascending percentages from 1 to 100, such as 10,25,50,100"):
+        AnalysisPlan.of(steps, 60, 500)
+
+
+def test_steps_are_read() -> None:
+    """With or without blanks."""
+    assert AnalysisPlan.of("10, 25,100", 60, 7) == AnalysisPlan((10, 25, 100), 60, 7)
+    progress = AnalysisProgress(AnalysisPlan((10,)), 0, 2, "hold")
+    assert AnalysisProgress.from_json(progress.as_json()) == progress
