@@ -78,6 +78,11 @@ TABLE = {
     "deploy": Verb("scripts/deploy-model.py", "promotion.cli.deploy:deploy_command", "Put an image on Kubernetes."),
     "plan": Verb("scripts/pipeline-plan.py", "promotion.cli.check:plan_command", "What a pipeline does next."),
     "monitor": Verb("scripts/monitor-model.py", "promotion.cli.monitor:monitor_command", "Watch what serves."),
+    "ab-test": Verb(
+        "scripts/ab-test.py",
+        "promotion.cli.monitor:ab_test_command",
+        "Compare champion and challenger on live requests.",
+    ),
     "check": Verb(
         "mlops/registry/check_promotion.py", "promotion.cli.check:check_command", "Ask every gate about a version."
     ),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from promotion.approvals.people import actor
-from promotion.cli.console import command, echo, echo_json, promotions, remark_clock, talk
+from promotion.cli.console import AS_JSON, command, echo, echo_json, promotions, remark_clock, talk
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import Settings
 from promotion.config.values import duration
@@ -25,6 +25,16 @@ if TYPE_CHECKING:
 
 CRITICAL = 3
 SOURCE = "PREDICTION_LOG_SOURCE"
+
+
+LOG = click.option(
+    "--log",
+    "source",
+    metavar="SOURCE",
+    envvar=SOURCE,
+    help=f"The prediction log: a .jsonl file, a folder, or a URL such as s3://bucket/folder; also {SOURCE}, "
+    "then monitoring.log of the family's file.",
+)
 
 
 def _window(_ctx: click.Context, _parameter: click.Parameter, text: str | None) -> Any:
@@ -49,14 +59,7 @@ def _window(_ctx: click.Context, _parameter: click.Parameter, text: str | None) 
     type=click.Path(dir_okay=False, path_type=Path),
     help="CSV or Parquet: request_id, row (optional), and label or the target column.",
 )
-@click.option(
-    "--log",
-    "source",
-    metavar="SOURCE",
-    envvar=SOURCE,
-    help=f"The prediction log: a .jsonl file, a folder, or a URL such as s3://bucket/folder; also {SOURCE}, "
-    "then monitoring.log of the family's file.",
-)
+@LOG
 @click.option(
     "--replay",
     metavar="SOURCE",
@@ -115,12 +118,8 @@ def monitor_command(
     if once and interval is not None:
         raise UsageError("--once and --interval exclude each other")
     known = config.monitoring_policy
-    if (named := replay or source or known.log) is None:
-        raise UsageError(f"no prediction log: name it with --log or {SOURCE}, or as monitoring.log in {family}'s file")
-    # A path of the command line is from where it was typed; one of the file is from the home.
-    named = named if replay or source or "://" in named else str(settings.home / named)
     options = Options(
-        source=named,
+        source=_source(settings, config, replay or source),
         window=window,
         labels=labels or (settings.home / known.labels if known.labels else None),
         exports=exports,
@@ -138,6 +137,73 @@ def monitor_command(
             click.get_current_context().exit(CRITICAL)
         return
     _watch(interval, lambda: _say(_look(settings, journal, config, options), as_json=as_json))
+
+
+@command()
+@click.argument("family", metavar="NAME")
+@click.option(
+    "--labels",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="CSV or Parquet: request_id, row (optional), and label or the target column.",
+)
+@LOG
+@click.option(
+    "--effect",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    default=0.02,
+    show_default=True,
+    help="The difference you want to see; how many keys that takes is said.",
+)
+@click.option("--slice", "column", metavar="COLUMN", help="Also within each value of a feature.")
+@click.option("--dry-run", is_flag=True, help="Compare and say; record nothing, write no page.")
+@AS_JSON
+def ab_test_command(
+    *,
+    family: str,
+    labels: Path,
+    source: str | None,
+    effect: float,
+    column: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Compare champion and challenger on live requests, by the labels that arrived; look as often as you like.
+
+    Clients belong to one arm by the key they send (X-Request-Key); each counts once. A shadow is compared row by row.
+    What was found is recorded with the challenger, for the gate `ab_test`; the page is reports/ab-test/FAMILY.html.
+
+    Exit codes: 0 compared, whatever the verdict; 1 failed, 2 usage or configuration.
+    """
+    from promotion.bootstrap import open_journal
+    from promotion.monitoring.ab_test.run import AbTestOptions, run_ab_test
+
+    settings = Settings.from_environment()
+    config = load_config(settings.config_folder, family)
+    journal = open_journal(settings, {family: config})
+    remark_clock(journal)
+    options = AbTestOptions(_source(settings, config, source), labels, effect, column, actor(), dry_run)
+    found, page = run_ab_test(settings, journal, config, options)
+    if as_json:
+        echo_json({"exit_code": 0, "message": str(found), "page": str(page) if page else None, **found.as_json()})
+        return
+    echo(f"📊 {found}")
+    echo(f"   a difference of {effect:g} is surely seen with about {found.required_keys:,} keys an arm")
+    for each in found.slices:
+        keys = f"{each.challenger_keys} and {each.champion_keys} keys"
+        echo(f"   {column} {each.group}: {each.low:+.4f} to {each.high:+.4f}, {keys}")
+    echo(f"   left out: {', '.join(f'{count:,} {why}' for why, count in found.left_out.items() if count) or 'nothing'}")
+    if page:
+        echo(f"✅ {page}")
+
+
+def _source(settings: Settings, config: FamilyConfig, given: str | None) -> str:
+    known = config.monitoring_policy.log
+    if (named := given or known) is None:
+        family = config.family
+        raise UsageError(f"no prediction log: name it with --log or {SOURCE}, or as monitoring.log in {family}'s file")
+    # A path of the command line is from where it was typed; one of the file is from the home.
+    return named if given or "://" in named else str(settings.home / named)
 
 
 def _test(journal: Journal, config: FamilyConfig, *, as_json: bool) -> None:

@@ -82,6 +82,22 @@ class StagingDays(Strict):
     typical: Annotated[float, Field(ge=0)] = 14.0
 
 
+class AbTestRule(Strict):
+    """An A/B test on live requests; its interval holds however often somebody looks.
+
+    Attributes:
+        metric: What is compared.
+        minimum_keys: How many clients count in each arm at least.
+        policy: `better`: all of the interval is above 0. `not_worse`: all of it is above `-margin`.
+        margin: Tolerated loss for `not_worse`.
+    """
+
+    metric: Literal["accuracy"] = "accuracy"
+    minimum_keys: Annotated[int, Field(ge=1)] = 1000
+    policy: Literal["better", "not_worse"] = "not_worse"
+    margin: Annotated[float, Field(ge=0, le=1)] = 0.02
+
+
 class Gates(Strict):
     """The evidence a version needs; a gate whose key is absent is not asked.
 
@@ -102,6 +118,7 @@ class Gates(Strict):
         incidents: Whether an open critical incident keeps a version out of Production.
         monitoring: Whether drift monitoring must be configured.
         rollback_plan: Whether there must be a proven version to go back to.
+        ab_test: A comparison with Production on live requests.
         slices: Metrics held within groups of rows.
         custom: Rules of the owner's own, as commands.
     """
@@ -121,6 +138,7 @@ class Gates(Strict):
     incidents: bool = False
     monitoring: bool = False
     rollback_plan: bool = False
+    ab_test: AbTestRule | None = None
     slices: list[SliceRule] = []
     custom: list[CustomGate] = []
 

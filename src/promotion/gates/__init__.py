@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from promotion.gates import artifact, cost, custom, governance, quality, slices
+from promotion.gates import ab_test, artifact, cost, custom, governance, quality, slices
 from promotion.gates.report import (
     APPROVALS,
     ARTIFACT,
@@ -95,4 +95,5 @@ def _gates(context: Context) -> list[Gate]:
         *(quality.better_gates(config) if config.has_holdout else []),
         *governance.staging_gates(config),
         *governance.governance_gates(config),
+        *ab_test.ab_test_gates(config),
     ]

@@ -16,7 +16,7 @@ from promotion.artifacts.scanning import problems as scan
 from promotion.artifacts.signature import verify_artifact
 from promotion.config.family import FamilyConfig
 from promotion.errors import ArtifactMissing, ArtifactUnsafe, DataError, PromotionError, RegistryError
-from promotion.gates import RUNS, Context
+from promotion.gates import RUNS, Context, ab_test
 from promotion.gates.cost import is_measured
 from promotion.gates.custom import CustomAnswer, ask
 from promotion.gates.evidence import Evaluation, Evaluator, Interval, Measurement
@@ -156,6 +156,7 @@ class Gatherer:
             production_problem=_production_problem(production, rival) if rival.digest or rival.problem else "",
             staged_at=staged.at if staged and clock.counts(staged.details) else None,
             is_rehearsed=staged is not None and not clock.counts(staged.details),
+            ab_test=self._ab_test(family, entry) if config and config.gates.ab_test and not is_rollback else None,
             incidents=tuple(self._reviews.incidents(entry=entry)) if entry else (),
             approvals=tuple(self._reviews.approvals(entry)),
             verify_approval=self._verifier(config),
@@ -164,6 +165,12 @@ class Gatherer:
             rules_since=self._rules_since(rules),
             identities=self.identities(),
         )
+
+    def _ab_test(self, family: str, entry: Entry | None) -> Mapping[str, Any] | None:
+        """What the newest look at a version's A/B test found, that was no rehearsal."""
+        events = self._journal.history(family, version_id=entry.id) if entry else []
+        looks = (event.details for event in events if event.action == ab_test.ACTION and clock.counts(event.details))
+        return next((details["ab_test"] for details in looks), None)
 
     def is_approved(self, config: FamilyConfig, entry: Entry) -> bool:
         """Whether every role's approval is given for what the newest kept report says of a version."""

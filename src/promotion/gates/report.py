@@ -92,6 +92,7 @@ class Context:
         staged_at: Since when the candidate has been in Staging.
         is_rehearsed: Whether it entered Staging in a rehearsal, while this is none.
         incidents: Open ones of the candidate.
+        ab_test: What the newest look at its A/B test found; None where none counts.
         approvals: All recorded ones of the candidate, in the order of the chain.
         verify_approval: Says what is wrong with an approval's signature; empty when nothing is.
         rules: What the gates ask by; None where nobody read them.
@@ -137,6 +138,7 @@ class Context:
     production_problem: str = ""
     staged_at: datetime | None = None
     is_rehearsed: bool = False
+    ab_test: Mapping[str, Any] | None = None
     incidents: tuple[Incident, ...] = ()
     approvals: tuple[Approval, ...] = ()
     verify_approval: Callable[[Approval], str] = lambda _approval: ""

@@ -28,6 +28,7 @@ SCALES: Mapping[str, Sequence[str | bool | None]] = {
     "not_better": ("staging", "stay"),
     "rules": (None, "committed"),
     "gates.better_than_production.policy": ("not_worse", "strictly_greater"),
+    "gates.ab_test.policy": ("not_worse", "better"),
     "gates.signature": ("checked", "required"),
     "gates.thresholds.*.from": ("run", None),
     "gates.split": (None, "sound"),
@@ -52,11 +53,13 @@ SCALES: Mapping[str, Sequence[str | bool | None]] = {
 _KEYS: Mapping[RuleKind, str] = {
     RuleKind.FLOOR: """
         gates.thresholds.*.minimum gates.better_than_production.minimum_gain gates.staging.minimum
+        gates.ab_test.minimum_keys
         gates.cpu.requests_per_second rollback.cool_down_hours retention.days
         data.columns.*.minimum
         """,
     RuleKind.CEILING: """
         gates.thresholds.*.maximum gates.thresholds.*.below
+        gates.ab_test.margin
         gates.better_than_production.margin gates.better_than_production.also.*
         gates.latency_p95_ms gates.artifact_size_mb gates.peak_memory_mb gates.cpu.share gates.cpu.cores
         approvals.expire_days
@@ -68,11 +71,12 @@ _KEYS: Mapping[RuleKind, str] = {
     RuleKind.DEMANDS: "gates.required_artifacts gates.slices gates.custom approvals.roles revoked",
     RuleKind.ADMITS: "approvals.approvers.* approvals.ci_accounts access.staging access.production signers",
     RuleKind.PRESENT: """
-        data data.sha256 holdout holdout.sha256 candidates gates.thresholds.* gates.staging gates.cpu feature_view
+        data data.sha256 holdout holdout.sha256 candidates gates.thresholds.* gates.staging gates.cpu
+        gates.ab_test feature_view
         approvals monitoring
         """,
     RuleKind.OPEN: """
-        family registered_model task selection_metric target numeric split files
+        gates.ab_test.metric family registered_model task selection_metric target numeric split files
         data.path data.url data.generator data.columns data.delimiter data.encoding data.decimal data.na_values
         holdout.path holdout.target holdout.positive holdout.id holdout.group holdout.time
         artifacts environment aliases

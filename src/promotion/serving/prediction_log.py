@@ -39,6 +39,7 @@ class Scored:
         matrix: The rows.
         prediction: The answer.
         milliseconds: From the request's head to the prediction.
+        key: What the client is kept on one version by; empty where it sent none.
     """
 
     time: float
@@ -47,6 +48,7 @@ class Scored:
     matrix: Matrix
     prediction: Prediction
     milliseconds: float
+    key: str = ""
 
 
 class PredictionLog:
@@ -134,11 +136,17 @@ def share(key: str, purpose: bytes) -> float:
     return int.from_bytes(blake2b(key.encode(), digest_size=8, person=purpose).digest()) / SPACE
 
 
+def pseudonym(key: str) -> str:
+    """What stands in the log for a client's key: always the same text, and not the key itself."""
+    return blake2b(key.encode(), digest_size=8, person=b"log").hexdigest()
+
+
 def _lines(scored: Scored) -> list[str]:
     model, manifest = scored.model, scored.model.manifest
     time = datetime.fromtimestamp(scored.time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     rows = iterate_rows(scored.matrix, model.schema.names)
     scores = model.scores(scored.prediction).tolist()
+    key = {"key": pseudonym(scored.key)} if scored.key else {}
     return [
         json.dumps(
             {
@@ -149,6 +157,7 @@ def _lines(scored: Scored) -> list[str]:
                 "model": manifest.model,
                 "version": manifest.version,
                 "role": model.role,
+                **key,
                 "features": features,
                 **_answer(model, position_of_class, score),
                 "latency_ms": round(scored.milliseconds, 3),

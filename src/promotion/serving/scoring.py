@@ -112,5 +112,6 @@ class Scorer:
         self.metrics.predictions.add(model, prediction)
         if self._log is not None:
             milliseconds = 1000 * (time.perf_counter() - ticket.started)
-            self._log.record(Scored(time.time(), ticket.request_id, model, matrix, prediction, milliseconds))
+            key = "" if ticket.key == ticket.request_id else ticket.key
+            self._log.record(Scored(time.time(), ticket.request_id, model, matrix, prediction, milliseconds, key))
         return prediction

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from tests.promotion.factories import Scored, ScoreFileEvaluator, an_entry
+from tests.promotion.factories import Scored, ScoreFileEvaluator, Store, a_family, an_entry
 
 from promotion.gates.gathering import _difference, _Files, _not_to_be_loaded
+from promotion.gates.report import GateResult
+from promotion.journal.records import Authority
+from promotion.registry.stages import Stage
+from promotion.service import Mover
 
 RECORDED, OTHER = "a" * 64, "b" * 64
 
@@ -48,3 +52,29 @@ def test_files_that_nobody_recorded_are_loaded_when_nothing_is_unsafe() -> None:
 def test_what_both_have_is_compared(ours: Scored | None, theirs: Scored | None, *, is_compared: bool) -> None:
     """A model that only names classes has no area under a curve."""
     assert is_compared == (_difference(ScoreFileEvaluator(), ours, theirs, "auc") is not None)
+
+
+def test_the_newest_look_at_an_ab_test_counts(store: Store) -> None:
+    """Of the version itself, and what was found last."""
+    for score in (0.9, 0.92):
+        store.register("tiny-linear", roc_auc=score)
+    service = store.service(a_family(gates={"ab_test": {"minimum_keys": 10, "policy": "better"}}))
+    service.promote(service.check(service.candidate("tiny-linear", 1)), Mover("anna", "first"))
+    service.promote(service.check(service.candidate("tiny-linear", 2), Stage.STAGING), Mover("anna", "second"))
+    second = service.journal.entry("tiny-linear", 2)
+
+    def look(low: float) -> GateResult:
+        found = {"metric": "accuracy", "champion": ["tiny-linear", 1], "low": low, "high": 0.5}
+        details = {"ab_test": found | {"champion_keys": 10, "challenger_keys": 10}}
+        with service.journal.transaction("tiny") as transaction:
+            assert second is not None
+            authority = Authority("ab test", "anna", "a look", details=details)
+            transaction.append(transaction.entry(second.id), authority)
+        return asked()
+
+    def asked() -> GateResult:
+        results = service.check(service.candidate("tiny-linear", 2)).report.results
+        return next(result for result in results if result.name == "A/B test")
+
+    assert not asked().passed
+    assert [True, False, True] == [look(low).passed for low in (0.1, -0.1, 0.2)]

@@ -55,6 +55,21 @@ def test_each_predicted_row_is_a_line(serve: Serve, linear: Fitted, tmp_path: Pa
         } == line
 
 
+def test_a_clients_key_is_in_the_log_by_a_pseudonym(serve: Serve, linear: Fitted, row: Row, tmp_path: Path) -> None:
+    """The same for each of its requests, so that they can be counted together; the key itself is not written."""
+    log = tmp_path / "log.jsonl"
+    served = serve(linear.folder, PREDICTION_LOG=str(log))
+    for key in ("patient-7", "patient-7", "patient-8"):
+        served.post("/predict", {"rows": [row]}, **{"X-Request-Key": key})
+    served.post("/predict", {"rows": [row]})
+
+    first, again, other, none = (line.get("key") for line in lines(served, log))
+
+    assert first == again != other
+    assert (16, None) == (len(str(first)), none)
+    assert "patient" not in log.read_text(encoding="utf-8")
+
+
 def test_the_sample_depends_on_the_request_alone(serve: Serve, linear: Fitted, row: Row, tmp_path: Path) -> None:
     """A tenth of the requests, always the same ones; refused requests are never in it."""
     log = tmp_path / "log.jsonl"

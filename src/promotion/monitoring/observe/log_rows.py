@@ -203,6 +203,7 @@ def _record(document: dict[str, Any], schema: pa.Schema) -> dict[str, Any]:
         "model": _text(document["model"]),
         "version": _whole(document["version"]),
         "role": _text(document["role"]),
+        "key": _optional(document.get("key")),
         "features": {name: read(given.get(name)) for name, read in features.items()},
         **answer,
         "latency_ms": _number(document.get("latency_ms")),

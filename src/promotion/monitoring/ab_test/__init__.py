@@ -1,0 +1,1 @@
+"""A/B tests: champion and challenger on live requests, compared by the labels that arrived."""
