@@ -24,6 +24,9 @@ OURS = "promotion-layer"
 REVISION = "deployment.kubernetes.io/revision"
 SERVER = "https://model.example:6443"
 
+LATE = 45
+"""Looks after which an image whose sandbox came late is pulled."""
+
 Path = tuple[str, ...]
 Fields = dict[Path, Any]
 
@@ -162,7 +165,7 @@ class ModelCluster:
             listed = {
                 "pods": self._pods,
                 "replicasets": self._replica_sets,
-                "events": list,
+                "events": self._events,
                 "endpointslices.discovery.k8s.io": self._slices,
             }[kind]()
             return [item for item in listed if wanted.items() <= item["metadata"].get("labels", {}).items()]
@@ -403,7 +406,7 @@ class ModelCluster:
         for pod in pods:
             pod.looks += 1
             behaviour = self.images[pod.image].behaviour if pod.image in self.images else "well"
-            pod.is_ready = behaviour in {"well", "wrong"}
+            pod.is_ready = behaviour in {"well", "wrong"} or (behaviour == "late sandbox" and pod.looks > LATE)
         new = [pod for pod in pods if pod.template == template]
         old = [pod for pod in pods if pod.template != template]
         ready = sum(pod.is_ready for pod in pods)
@@ -458,6 +461,8 @@ class ModelCluster:
         if behaviour == "crash" and pod.looks > 1:
             ended = {"terminated": {"reason": "Error", "exitCode": 3}}
             state = {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": ended, "restartCount": 2}
+        if "sandbox" in behaviour and not pod.is_ready:
+            state = {"state": {"waiting": {"reason": "ContainerCreating"}}, "lastState": {}, "restartCount": 0}
         if behaviour == "unpullable":
             state = {"state": {"waiting": {"reason": "InvalidImageName"}}, "lastState": {}, "restartCount": 0}
         ready = "True" if pod.is_ready else "False"
@@ -471,6 +476,26 @@ class ModelCluster:
                 "containerStatuses": [{"name": "server", **state}],
             },
         }
+
+    def _events(self) -> list[dict[str, Any]]:
+        """Of pods whose nodes cannot make them, one of which can at last and pulls the image for long."""
+        events = []
+        for pod in (pod for pods in self.pods.values() for pod in pods if pod.image in self.images):
+            behaviour = self.images[pod.image].behaviour
+            happened = [("Warning", "FailedCreatePodSandBox", 1)] if "sandbox" in behaviour else []
+            happened += [("Normal", "Pulling", 2)] if behaviour == "late sandbox" and pod.looks > 1 else []
+            events += [
+                {
+                    "type": kind,
+                    "reason": reason,
+                    "message": "network plugin\nis not ready",
+                    "involvedObject": {"kind": "Pod", "name": pod.name},
+                    "lastTimestamp": f"2026-01-01T00:00:0{second}Z",
+                    "metadata": {},
+                }
+                for kind, reason, second in reversed(happened)
+            ]
+        return events
 
     def _replica_sets(self) -> list[dict[str, Any]]:
         return [

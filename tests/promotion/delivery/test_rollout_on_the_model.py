@@ -7,7 +7,7 @@ from tests.promotion.delivery.model_scene import ModelScene
 
 from promotion.delivery.deploy import Deployer
 from promotion.delivery.errors import DeploymentFailed
-from promotion.delivery.records import DeploymentState, Environment
+from promotion.delivery.records import DeploymentState, DeploymentTarget, Environment
 from promotion.errors import UsageError
 
 pytestmark = pytest.mark.needs("kubectl")
@@ -39,6 +39,32 @@ def test_a_hung_node_marks_no_version(modelled: ModelScene) -> None:
         modelled.deploy(modelled.image(2, "hung"))
 
     assert (None, 2) == (modelled.entry(2).known_bad, modelled.production())
+
+
+def test_a_sandbox_that_cannot_be_made_is_known_early(modelled: ModelScene) -> None:
+    """The pod's status names no reason, only an event does; the version is not to blame."""
+    modelled.promote(2)
+    began = modelled.cluster.now
+
+    with pytest.raises(
+        DeploymentFailed, match=r"\(infrastructure\).* cannot make .*FailedCreatePodSandBox: network plugin is"
+    ):
+        modelled.deploy(modelled.image(2, "sandbox"))
+
+    assert modelled.cluster.now - began < 60
+    assert modelled.entry(2).known_bad is None
+
+
+def test_a_sandbox_that_came_late_is_waited_for(modelled: ModelScene) -> None:
+    """An event of the past ends nothing while the image is being pulled."""
+    modelled.promote(2)
+    deployer = modelled.deployer()
+    deployer.seconds = 600.0
+    image = modelled.image(2, "late sandbox")
+
+    done = deployer.deploy(DeploymentTarget("tiny", Environment.PRODUCTION), image, modelled.export(2))
+
+    assert DeploymentState.DEPLOYED is done.state
 
 
 def test_a_version_that_hangs_beside_pods_that_are_ready_is_at_fault(modelled: ModelScene) -> None:

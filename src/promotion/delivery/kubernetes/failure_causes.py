@@ -44,7 +44,7 @@ def hopeless(pods: Sequence[Pod], others: Sequence[Pod] = ()) -> Failure | None:
 
 
 def obstacle(rollout: Rollout, pods: Sequence[Pod]) -> Failure | None:
-    """What keeps the rollout up and may still pass, but seldom does: a quota, an image that cannot be pulled."""
+    """What keeps the rollout up and may still pass, but seldom does: a quota, no image, no sandbox, no volume."""
     for reason, message in rollout.stopped.items():
         if reason in {"FailedCreate", "ReplicaSetCreateError"}:
             return _infrastructure(f"pods cannot be made: {message}")
@@ -52,6 +52,8 @@ def obstacle(rollout: Rollout, pods: Sequence[Pod]) -> Failure | None:
         reason, message = pod.waiting
         if reason in BY_RETRYING:
             return _infrastructure(f"{pod.name}: {reason}: {message}")
+        if pod.unmade:
+            return _infrastructure(f"{pod.node} cannot make {pod.name}: {pod.unmade}")
     return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from promotion.delivery.kubernetes.manifests import OPERATION
@@ -153,6 +153,7 @@ class Pod:
         evicted: Why the node threw it out; empty when it did not.
         is_leaving: Whether it is being deleted.
         node: Where it runs; empty before one took it.
+        unmade: Why its node cannot make it, by events; empty where none says so, or nobody looked.
     """
 
     name: str
@@ -168,6 +169,7 @@ class Pod:
     evicted: str
     is_leaving: bool
     node: str = ""
+    unmade: str = ""
 
     @classmethod
     def of(cls, pod: Object) -> Pod:
@@ -215,6 +217,33 @@ _THROWN_OUT = {
     "Terminated",
     "UnexpectedAdmissionError",
 }
+
+
+_UNMADE = {"FailedCreatePodSandBox", "FailedMount", "FailedAttachVolume", "NetworkNotReady"}
+_BEING_MADE = {"ContainerCreating", "PodInitializing"}
+
+
+def being_made(pods: Sequence[Pod]) -> list[Pod]:
+    """Pods that a node took and has not made: their status names no reason, only events do."""
+    return [pod for pod in pods if pod.node and not pod.has_started and pod.waiting[0] in _BEING_MADE]
+
+
+def with_causes(pods: Sequence[Pod], events: Sequence[Object]) -> list[Pod]:
+    """The same pods, with why their nodes cannot make those that are being made.
+
+    Args:
+        pods: Of one rollout.
+        events: As `kubectl get events` lists them.
+    """
+    # The newest one counts: after a sandbox that came at last, an image may take its time to be pulled.
+    newest = {event["involvedObject"].get("name"): event for event in sorted(events, key=_last_seen)}
+    said = {
+        name: f"{event['reason']}: {' '.join(event.get('message', '').split())}"
+        for name, event in newest.items()
+        if event.get("reason") in _UNMADE
+    }
+    waiting = {pod.name for pod in being_made(pods)}
+    return [replace(pod, unmade=said.get(pod.name, "")) if pod.name in waiting else pod for pod in pods]
 
 
 def event_lines(events: Sequence[Object], name: str, *, limit: int) -> list[str]:

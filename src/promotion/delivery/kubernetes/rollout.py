@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from promotion.delivery.errors import ClusterError, ClusterUnreachable
 from promotion.delivery.kubernetes.cluster import Cluster
 from promotion.delivery.kubernetes.failure_causes import hopeless, late, obstacle
-from promotion.delivery.kubernetes.objects import Pod, Rollout, event_lines
+from promotion.delivery.kubernetes.objects import Pod, Rollout, being_made, event_lines, with_causes
 from promotion.delivery.records import DeploymentTarget, Failure, RolloutVerdict
 
 POLL_SECONDS = 1.0
@@ -148,6 +148,8 @@ class RolloutWatch:
         instance = f"app.kubernetes.io/instance={self.target.instance}"
         pods = [Pod.of(item) for item in self.cluster.objects("pods", instance)]
         ours = [pod for pod in pods if pod.operation == self.operation]
+        if being_made(ours):
+            ours = with_causes(ours, self.cluster.objects("events"))
         return ours, [pod for pod in pods if pod.operation != self.operation]
 
     def _say(self, line: str) -> None:
