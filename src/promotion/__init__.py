@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from promotion.api import approve, check, history, list_models, load_model, promote, register, rollback
+    from promotion.api import approve, check, history, known_bad, list_models, load_model, promote, register, rollback
 
-__all__ = ["approve", "check", "history", "list_models", "load_model", "promote", "register", "rollback"]
+__all__ = ["approve", "check", "history", "known_bad", "list_models", "load_model", "promote", "register", "rollback"]
 
 
 def __getattr__(name: str) -> Any:

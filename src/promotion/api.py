@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from promotion.approvals.people import actor
 from promotion.config.family import load_configs
 from promotion.config.settings import Settings
-from promotion.errors import UsageError
+from promotion.errors import ProjectionIncomplete, UsageError
 from promotion.journal.database import Database
 from promotion.journal.journal import Journal
 from promotion.journal.records import Entry, Event
@@ -211,6 +211,39 @@ def rollback(
     taken.move.require_shown(**taken.move.as_json())
     taken.require_followed(**taken.move.as_json())
     return taken.move
+
+
+def known_bad(model_name: str, version: str | int, *, reason: str, lift: bool = False) -> Entry:
+    """Mark a version as known bad, so that it does not serve again, or lift the mark; it moves nothing.
+
+    Args:
+        model_name: A registered model, or a family.
+        version: Which.
+        reason: What is known against it, or why it turned out to be innocent.
+        lift: Whether the mark is taken away; every gate is asked before it serves again.
+
+    Returns:
+        What the journal knows of it now.
+
+    Raises:
+        GateRefused: It serves in Production: `rollback` takes it back and marks it.
+        NothingToDo: It is as asked already.
+        ProjectionIncomplete: It is recorded, but MLflow does not show it yet.
+        UsageError: No such name or version, or no reason.
+    """
+    from promotion.marking import lift_known_bad, mark_known_bad
+    from promotion.service import Mover
+
+    if not reason.strip():
+        raise UsageError("the reason says nothing: why is the version marked, or not any more?")
+    service = _promotions()
+    marked = _candidate(service, model_name, version)
+    unprojected = (lift_known_bad if lift else mark_known_bad)(service, marked, Mover(actor(), reason))
+    if unprojected:
+        raise ProjectionIncomplete(f"{marked}: recorded; but {unprojected}")
+    entry = service.journal.entry(marked.model, marked.number)
+    assert entry  # noqa: S101  # marked a moment ago
+    return entry
 
 
 def history(

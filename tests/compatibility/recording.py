@@ -31,7 +31,7 @@ from promotion.journal.journal import Journal
 from promotion.journal.monitoring import open_book
 from promotion.journal.records import Registration
 from promotion.journal.reviews import Reviews
-from promotion.known_bad import lift_known_bad, mark_known_bad
+from promotion.marking import lift_known_bad, mark_known_bad
 from promotion.registry.stages import Stage
 from promotion.rollbacks import archive, roll_back, withdraw
 from promotion.service import Mover, PromotionPlan, PromotionService

@@ -176,3 +176,19 @@ def test_a_pickle_is_refused_by_every_mlflow(churn: Store, monkeypatch: pytest.M
 
     with pytest.raises(UnloadableModel, match=r"churn v1 cannot be loaded: model\.pkl: .*=true loads it all the same"):
         promotion.load_model("churn")
+
+
+def test_a_version_is_marked_and_let_in_again(churn: Store) -> None:
+    """What serves is not marked but rolled back; twice is nothing to do; a reason says something."""
+    assert promotion.known_bad("churn", 2, reason="leaks the label").known_bad == "leaks the label"
+    with pytest.raises(NothingToDo, match="known bad already"):
+        promotion.known_bad("churn", 2, reason="leaks the label")
+    with pytest.raises(GateRefused, match="not known bad"):
+        promotion.promote("churn", 2, reason="all the same")
+
+    assert promotion.known_bad("churn", "2", reason="it was the holdout", lift=True).known_bad is None
+    assert promotion.history("churn", 2, limit=1)[0].action == "known bad lifted"
+    with pytest.raises(GateRefused, match="serves in Production"):
+        promotion.known_bad("churn", 1, reason="slow")
+    with pytest.raises(UsageError, match="the reason says nothing"):
+        promotion.known_bad("churn", 2, reason=" ")

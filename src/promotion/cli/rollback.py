@@ -99,7 +99,7 @@ def known_bad_command(*, name: str, version: str, lift: bool, reason: str, as_js
     if not reason.strip():
         raise UsageError("--reason says nothing: why?")
     from promotion.errors import ProjectionIncomplete
-    from promotion.known_bad import lift_known_bad, mark_known_bad
+    from promotion.marking import lift_known_bad, mark_known_bad
     from promotion.service import Mover
 
     service = promotions()

@@ -24,7 +24,7 @@ from promotion.delivery.records import (
 from promotion.errors import GateRefused, PromotionError, Quarantined
 from promotion.journal.records import Entry
 from promotion.journal.reviews import Reviews
-from promotion.known_bad import LIFTED
+from promotion.marking import LIFTED
 from promotion.registry.stages import Stage
 from promotion.rollbacks import roll_back, withdraw
 from promotion.service import Mover, PromotionService

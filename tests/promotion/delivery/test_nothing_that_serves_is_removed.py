@@ -10,7 +10,7 @@ from promotion.delivery.deployments import Deployments
 from promotion.delivery.errors import ClusterError, DeploymentFailed
 from promotion.delivery.records import DeploymentState, Environment, Track
 from promotion.errors import ProductionMoved
-from promotion.known_bad import mark_known_bad
+from promotion.marking import mark_known_bad
 from promotion.registry.stages import Stage
 from promotion.rollbacks import roll_back
 from promotion.service import Mover

@@ -11,7 +11,7 @@ from tests.promotion.shared_home import SharedHome, served_in_turn
 from promotion.audit import verify_journal
 from promotion.audit.source import JournalSource
 from promotion.errors import GateRefused, NothingToDo
-from promotion.known_bad import lift_known_bad, mark_known_bad
+from promotion.marking import lift_known_bad, mark_known_bad
 from promotion.registry.stages import Stage
 from promotion.rollbacks import roll_back
 from promotion.service import Mover, PromotionService
