@@ -73,6 +73,10 @@ SCENARIOS = [
     Scenario("runs already", {"deploy-model.py --model": "exit 5"}),
     Scenario("cluster differs", {"deploy-model.py --status": "exit 1"}),
     Scenario("no deployment", params={"DEPLOY": False}),
+    Scenario("canary", params={"CANARY": True}),
+    Scenario("canary held", {"--canary": "exit 3"}, params={"CANARY": True}),
+    Scenario("canary taken back", {"--canary": "exit 1"}, params={"CANARY": True}),
+    Scenario("refused without canary", {"deploy-model.py --model": "exit 3"}),
     Scenario("forecast", {AUTO: "exit 5"}, plan=a_plan(family="rossmann-ensemble", promotion="manual", online=False)),
     Scenario("hostile name", params={"MODEL": "x; touch owned"}),
     Scenario("credential missing", credentials={name: CREDENTIALS[name] for name in list(CREDENTIALS)[1:]}),
@@ -167,6 +171,26 @@ def test_a_failed_promotion_is_unstable_and_the_current_production_is_delivered(
     assert "UNSTABLE" == build.stage_result("Promote Best Model")
     assert said in build.description
     assert build.ran("deploy-model.py --model")
+
+
+@pytest.mark.parametrize(
+    ("name", "result", "is_verified", "said"),
+    [
+        ("canary", "SUCCESS", True, "verified in staging"),
+        ("canary held", "UNSTABLE", True, "the canary in staging is held or refused (exit code 3)"),
+        ("canary taken back", "FAILURE", False, "not deployed to staging (exit code 1)"),
+        ("refused without canary", "FAILURE", False, "not deployed to staging (exit code 3)"),
+    ],
+)
+def test_a_canary_that_is_held_is_for_people(
+    builds: Builds, name: str, result: str, is_verified: bool, said: str
+) -> None:
+    """It is no failure: nothing was taken back, and `--status` finds what was asked for."""
+    build = builds[name]
+
+    assert (result, is_verified) == (build.result, "Verify Deployment" in build.executed)
+    assert said in build.description
+    assert build.ran("--canary --analyse") is name.startswith("canary")
 
 
 def test_nothing_to_do_is_green(builds: Builds) -> None:
@@ -367,7 +391,7 @@ def test_the_job_is_declared_as_documented(builds: Builds) -> None:
     options = {option["name"]: option for option in declared["options"]}
 
     assert [{"name": "githubPush"}] == declared["triggers"]
-    assert [("MODEL", "heart-disease"), ("DEPLOY", True), ("ENVIRONMENT", None)] == [
+    assert [("MODEL", "heart-disease"), ("DEPLOY", True), ("CANARY", False), ("ENVIRONMENT", None)] == [
         (parameter["name"], parameter.get("defaultValue")) for parameter in declared["parameters"]
     ]
     assert {"disableConcurrentBuilds", "lock", "timeout", "buildDiscarder", "skipDefaultCheckout"} == set(options)
@@ -379,6 +403,8 @@ def test_the_document_names_every_plugin_credential_variable_and_parameter(build
     """docs/JENKINS.md is what somebody with an empty Jenkins has."""
     text = (REPOSITORY / "docs" / "JENKINS.md").read_text(encoding="utf-8")
     plugins = {plugin for build in builds.values() for plugin in build.document["plugins"]}
-    wanted = plugins | set(CREDENTIALS) | {"MODEL", "DEPLOY", "ENVIRONMENT", "PROMOTION_MAIL", "IMAGE_REGISTRY"}
+    wanted = (
+        plugins | set(CREDENTIALS) | {"MODEL", "DEPLOY", "CANARY", "ENVIRONMENT", "PROMOTION_MAIL", "IMAGE_REGISTRY"}
+    )
 
     assert set() == {name for name in wanted if f"`{name}`" not in text}
