@@ -98,9 +98,7 @@ def deploy_command(
         raise UsageError("--dry-run, --status, --resume and --abort exclude each other")
     if reference is None and not any(others[1:]):
         raise UsageError("--image is missing: which image? python scripts/build-image.py prints its name")
-    version = shadow or split
-    if (shadow and split) or (split is None) != (percent is None) or (challenger_image and not version):
-        raise UsageError("expected --shadow VERSION, or --ab VERSION with --percent; with either --challenger-image")
+    version = _challenger(shadow, split, percent, challenger_image)
     _require_room(version, canary=canary, is_other=any(others[1:]))
     from promotion.delivery.bootstrap import open_deployer
     from promotion.delivery.records import DeploymentTarget, Environment, Track
@@ -141,6 +139,13 @@ def _analysis(steps: str | None, seconds: float, requests: int, *, canary: bool,
 
     written = steps if steps is not None else ",".join(map(str, DEFAULT_STEPS))
     return AnalysisPlan.of(written, seconds, requests) if analyse else None
+
+
+def _challenger(shadow: str | None, split: str | None, percent: float | None, image: str | None) -> str | None:
+    version = shadow or split
+    if (shadow and split) or (split is None) != (percent is None) or (image and not version):
+        raise UsageError("expected --shadow VERSION, or --ab VERSION with --percent; with either --challenger-image")
+    return version
 
 
 def _require_room(version: str | None, *, canary: bool, is_other: bool) -> None:
