@@ -69,6 +69,7 @@ class FamilyConfigs(Mapping[str, FamilyConfig]):
         self._sound = dict(sound)
         self.broken = dict(broken or {})
         self._homes = dict(homes or {})
+        self._owners: dict[str, FamilyConfig | None] = {}
 
     def __getitem__(self, family: str) -> FamilyConfig:
         if family in self.broken:
@@ -137,6 +138,12 @@ class FamilyConfigs(Mapping[str, FamilyConfig]):
         """
         if model in self._homes:
             return self._sound.get(self._homes[model])
+        # Commands about many families ask for each model several times, and every family is looked at for the answer.
+        if model not in self._owners:
+            self._owners[model] = self._claimant(model)
+        return self._owners[model]
+
+    def _claimant(self, model: str) -> FamilyConfig | None:
         claims = {name: config.claim(model) for name, config in self._sound.items()}
         best = max(claims.values(), default=0)
         for name, family in self.broken.items():

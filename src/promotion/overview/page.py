@@ -15,7 +15,7 @@ from promotion.pages.charts import Frame
 SHOWN_SPANS = 40
 """How many spans of a family's past are drawn, the newest; the journal has all of them."""
 _YEAR = timedelta(days=365)
-_SHORTEST = timedelta(days=1)
+_SHORTEST = timedelta(seconds=1)
 
 
 def write_overview_page(
@@ -45,7 +45,7 @@ def write_overview_page(
         links=_links(path, home, overview.families),
         monthly=_monthly(path, home),
         shown_spans=SHOWN_SPANS,
-        left=lambda since: max(frame.left, frame.across(since)),
+        left=lambda since: min(max(frame.left, frame.across(since)), frame.right - 2),
     )
     write(path, page)
 
