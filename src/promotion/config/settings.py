@@ -85,7 +85,7 @@ def _address(variable: str, scheme: str = "http", host: str = "host:5000") -> st
         return None
     if value != value.strip().strip("\"'"):
         raise UsageError(f"{variable} stands in quotes or blanks: remove them (docker --env-file keeps them)")
-    if _HOST.fullmatch(value) and not Path(value).exists():
+    if _HOST.fullmatch(value) and not Path(value).is_dir():
         meant = f"sqlite:///{value}" if value.endswith(_DATABASES) else f"{scheme}://{value}"
         meant = f"{scheme}://user:password@{host}" if "@" in value else meant
         raise UsageError(f"{variable} has no scheme: did you mean {meant}?")
