@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
-from lightgbm import LGBMClassifier
 from onnx import TensorProto, helper
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -20,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from xgboost import XGBClassifier, XGBRegressor
 
+from models.forecast.openmp import load_lightgbm
 from promotion.evaluation.received.translation import graph_of
 from promotion.export.contract import Contract, FeatureRules
 from promotion.export.onnx import NotTranslatable, ParityFailed, prove, served_graph, translate
@@ -87,7 +87,7 @@ WORDS = {
 }
 LAST = {
     "xgboost": XGBClassifier(n_estimators=20, n_jobs=1),
-    "lightgbm": LGBMClassifier(n_estimators=20, n_jobs=1, verbose=-1),
+    "lightgbm": load_lightgbm().LGBMClassifier(n_estimators=20, n_jobs=1, verbose=-1),
     "forest": RandomForestClassifier(20, random_state=1),
     "gradient boosting": HistGradientBoostingClassifier(max_iter=20),
     "calibrated": CalibratedClassifierCV(XGBClassifier(n_estimators=5, n_jobs=1)),
