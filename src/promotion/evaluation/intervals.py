@@ -1,7 +1,7 @@
-"""Intervals of shares and bounded means: for one look, and for as many looks as anybody likes (sequential).
+"""Intervals and bounds of shares and means: for one look, and for as many looks as anybody likes (sequential).
 
-Review and monitoring use Wilson's; what is looked at again and again until it decides (canary analysis, A/B tests) uses
-the sequential ones, which hold at all looks at once.
+Review and monitoring use Wilson's interval and the exact binomial test; what is looked at again and again until it
+decides (canary analysis, A/B tests) uses the sequential ones, which hold at all looks at once.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import math
 
 from scipy.optimize import brentq
 from scipy.special import betaln
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 
 CONFIDENCE = 0.95
 
+_LEAST_COUNTED = 5
+"""Fewer than these, such as one client's retries, are no evidence of a share beyond a bound, whatever their share."""
 _PRIOR = 0.5
 _CLOSEST = 1e-12
 
@@ -30,6 +32,22 @@ def wilson(part: int, whole: int) -> tuple[float, float, float]:
     """
     ends = binomtest(part, whole).proportion_ci(CONFIDENCE, method="wilson")
     return part / whole, max(0.0, float(ends.low)), min(1.0, float(ends.high))
+
+
+def is_beyond_bound(part: int, whole: int, bound: float, confidence: float) -> bool | None:
+    """Whether a share is beyond a bound by the one-sided exact binomial test; None where too few were counted to say.
+
+    Args:
+        part: Those counted, such as failed requests.
+        whole: Out of how many.
+        bound: The share that is still allowed.
+        confidence: Of either answer.
+    """
+    if not whole:
+        return None
+    if part >= _LEAST_COUNTED and binom.sf(part - 1, whole, bound) < 1 - confidence:
+        return True
+    return False if binom.cdf(part, whole, bound) < 1 - confidence else None
 
 
 def sequential(total: float, count: int, error: float) -> tuple[float, float]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from promotion.config.policy import Monitoring
-from promotion.monitoring.binomial_bound import is_beyond_bound
+from promotion.evaluation.intervals import is_beyond_bound
 from promotion.monitoring.observe.observation import DataFlaw, Observation
 
 _WORDS = {

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from promotion.config.policy import Monitoring
-from promotion.monitoring.binomial_bound import is_beyond_bound
+from promotion.evaluation.intervals import is_beyond_bound
 from promotion.monitoring.label_evidence import rollback_problem
 from promotion.monitoring.observe.observation import Lately, Observation, Reading, Stretch
 from promotion.monitoring.thresholds import doubt, is_sure

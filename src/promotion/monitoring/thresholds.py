@@ -10,8 +10,9 @@ from statistics import NormalDist
 from typing import Any, Literal, TypeGuard
 
 from promotion.config.policy import AlertBounds, Levels, Monitoring
-from promotion.monitoring.binomial_bound import instances_fault, is_beyond_bound
+from promotion.evaluation.intervals import is_beyond_bound
 from promotion.monitoring.flawed_data import flawed_data
+from promotion.monitoring.instances import instances_fault
 from promotion.monitoring.label_evidence import label_problem, labelled_rows
 from promotion.monitoring.observe.observation import Drift, Observation, Reading, Service
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from promotion.config.policy import Monitoring
 from promotion.evaluation.intervals import wilson
-from promotion.monitoring.binomial_bound import instances_fault
+from promotion.monitoring.instances import instances_fault
 from promotion.monitoring.observe.counting import parse_moment
 from promotion.monitoring.observe.figures import Labelled
 from promotion.monitoring.observe.observation import Lately, Reading, Service, Stretch

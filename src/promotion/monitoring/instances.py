@@ -1,29 +1,9 @@
-"""Whether so many of so many are beyond a bound, within it, or too few to say: exact at any traffic."""
+"""Whether single instances of a version fail while all others answer: then the version is not to blame."""
 
 from __future__ import annotations
 
-from scipy.stats import binom
-
+from promotion.evaluation.intervals import is_beyond_bound
 from promotion.monitoring.observe.observation import Service
-
-_LEAST_FAILED = 5
-"""Fewer failures are one client's retries, whatever their share."""
-
-
-def is_beyond_bound(part: int, whole: int, bound: float, confidence: float) -> bool | None:
-    """Whether a share is beyond a bound by the one-sided exact binomial test; None where too few were counted to say.
-
-    Args:
-        part: Those counted, such as failed requests.
-        whole: Out of how many.
-        bound: The share that is still allowed.
-        confidence: Of either answer.
-    """
-    if not whole:
-        return None
-    if part >= _LEAST_FAILED and binom.sf(part - 1, whole, bound) < 1 - confidence:
-        return True
-    return False if binom.cdf(part, whole, bound) < 1 - confidence else None
 
 
 def instances_fault(service: Service, bound: float, confidence: float) -> str:
