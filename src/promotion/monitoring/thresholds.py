@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeGuard
 
 from promotion.config.policy import AlertBounds, Levels, Monitoring
 from promotion.evaluation.intervals import is_beyond_bound
-from promotion.monitoring.flawed_data import flawed_data
+from promotion.monitoring.data_warnings import data_warnings
 from promotion.monitoring.instances import instances_fault
 from promotion.monitoring.label_evidence import label_problem, labelled_rows
 from promotion.monitoring.observe.observation import Drift, Observation, Reading, Service
@@ -343,7 +343,7 @@ def _drift(
 
 
 def _data(observation: Observation, monitoring: Monitoring) -> Iterator[Finding]:
-    for name, share, bound, rows, text in flawed_data(observation, monitoring):
+    for name, share, bound, rows, text in data_warnings(observation, monitoring):
         yield Finding(f"{DATA}{name}", "warning", name, share, None, bound, observation.since, rows, text)
 
 

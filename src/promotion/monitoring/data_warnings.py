@@ -21,7 +21,7 @@ _WORDS = {
 }
 
 
-class FlawedData(NamedTuple):
+class DataWarning(NamedTuple):
     """One thing that is wrong with log or labels.
 
     Attributes:
@@ -39,7 +39,7 @@ class FlawedData(NamedTuple):
     text: str
 
 
-def flawed_data(observation: Observation, policy: Monitoring) -> Iterator[FlawedData]:
+def data_warnings(observation: Observation, policy: Monitoring) -> Iterator[DataWarning]:
     """What is beyond a bound, of the version that serves: log and labels are everybody's, and told once.
 
     Args:
@@ -52,9 +52,9 @@ def flawed_data(observation: Observation, policy: Monitoring) -> Iterator[Flawed
         bound = getattr(policy.data, flaw.name)
         if flaw.whole and _is_beyond(flaw, bound, policy.confidence):
             text = _WORDS[flaw.name].format(part=f"{flaw.part:,}", whole=f"{flaw.whole:,}", example=flaw.example)
-            yield FlawedData(flaw.name, flaw.part / flaw.whole, bound, flaw.whole, text)
+            yield DataWarning(flaw.name, flaw.part / flaw.whole, bound, flaw.whole, text)
     if observation.silence:
-        yield FlawedData("silence", None, None, observation.rows, observation.silence)
+        yield DataWarning("silence", None, None, observation.rows, observation.silence)
 
 
 def _is_beyond(flaw: DataFlaw, bound: float | None, confidence: float) -> bool:
