@@ -1,8 +1,8 @@
 """Measures `promotion doctor` on a registry of 500 models x 20 versions, whole processes from their start.
 
 Two versions of each model are in a stage and a third has an alias; each of these has a run and files of its own, which
-are looked at whole. On SQLite all of the time is ours; through a real `mlflow server` the seconds that the server took
-for its answers are told apart, by a proxy that adds them up.
+are looked at whole. On SQLite all of the time is ours; of a real `mlflow server` the same questions are asked once more
+by a client that does nothing with the answers, as many at once, and the seconds of that are the server's own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +31,10 @@ if __name__ == "__main__":
 
 from benchmarks.registry_read import build, serving
 
+Question = tuple[str, str, bytes]
+"""Method, path with its query, and body of one call."""
+
+AT_ONCE = 8
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "doctor.py"
 FILES = {
     "MLmodel": "flavors:\n  xgboost: {data: model.ubj}\n",
@@ -53,12 +59,14 @@ def main(models: int, versions: int, rounds: int) -> None:
         click.echo("| store | whole | server's own | ours | processor time of ours |")
         click.echo("|---|---:|---:|---:|---:|")
         row("SQLite", [(*measured(f"sqlite:///{database}", folder), 0.0) for _ in range(rounds)])
-        with serving(database) as uri, timed(uri) as (address, answers):
-            found = []
-            for _ in range(rounds):
-                answers.clear()
-                found.append((*measured(address, folder), covered(answers)))
+        with serving(database) as uri:
+            with recorded(uri) as (address, questions):
+                measured(address, folder)
+            found = [(*measured(uri, folder), asked_barely(uri, questions)) for _ in range(rounds)]
             row("HTTP", found)
+        click.echo(
+            f"\n{len(questions):,} calls; the server's own: the same, {AT_ONCE} at once, by a client that only reads"
+        )
 
 
 def give_files(database: Path, folder: Path) -> None:
@@ -113,37 +121,41 @@ def row(store: str, found: list[tuple[float, float, float]]) -> None:
     click.echo(f"| {store} | {whole:.1f} | {server:.1f} | {whole - server:.1f} | {processor:.1f} |")
 
 
-def covered(answers: list[tuple[float, float]]) -> float:
-    """Seconds in which the server had at least one answer to give."""
-    total, end = 0.0, 0.0
-    for begin, until in sorted(answers):
-        total += max(0.0, until - max(begin, end))
-        end = max(end, until)
-    return total
+def asked_barely(uri: str, questions: list[Question]) -> float:
+    """Seconds in which the server answers all of them to a client that takes no time of its own."""
+    address, of_thread = uri.removeprefix("http://"), threading.local()
+
+    def ask(question: Question) -> None:
+        method, path, body = question
+        if not hasattr(of_thread, "line"):
+            of_thread.line = HTTPConnection(address, timeout=60)
+        of_thread.line.request(method, path, body or None, {"content-type": "application/json"} if body else {})
+        of_thread.line.getresponse().read()
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(ask, questions))
+    return time.perf_counter() - started
 
 
 @contextmanager
-def timed(uri: str) -> Iterator[tuple[str, list[tuple[float, float]]]]:
-    """A proxy in front of a server; its address, and begin and end of each answer."""
-    answers: list[tuple[float, float]] = []
-    session = requests.Session()
-    session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=32))
+def recorded(uri: str) -> Iterator[tuple[str, list[Question]]]:
+    """A proxy in front of a server; its address, and what went through it."""
+    questions: list[Question] = []
+    of_thread = threading.local()
 
     class Proxy(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def answer(self) -> None:
-            """Ask the server, note how long it took."""
+            """Note the question, hand it on."""
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            begin = time.perf_counter()
-            found = session.request(
-                self.command,
-                uri + self.path,
-                data=body,
-                headers={"content-type": "application/json"},
-                timeout=60,
+            questions.append((self.command, self.path, body))
+            if not hasattr(of_thread, "session"):
+                of_thread.session = requests.Session()
+            found = of_thread.session.request(
+                self.command, uri + self.path, data=body, headers={"content-type": "application/json"}, timeout=60
             )
-            answers.append((begin, time.perf_counter()))
             self.send_response(found.status_code)
             self.send_header("content-type", found.headers.get("content-type", "text/plain"))
             self.send_header("content-length", str(len(found.content)))
@@ -157,7 +169,7 @@ def timed(uri: str) -> Iterator[tuple[str, list[tuple[float, float]]]]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{proxy.server_port}", answers
+        yield f"http://127.0.0.1:{proxy.server_port}", questions
         proxy.shutdown()
 
 
