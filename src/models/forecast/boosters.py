@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from models.forecast.booster import Booster, Fit, OnRound, Sample, Vector
-from models.forecast.openmp import load_lightgbm
 from promotion.errors import ArtifactRefused, ConfigError
+from promotion.evaluation.received.openmp import load_lightgbm
 
 
 class LightGBM(Booster):

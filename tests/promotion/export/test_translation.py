@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from xgboost import XGBClassifier, XGBRegressor
 
-from models.forecast.openmp import load_lightgbm
+from promotion.evaluation.received.openmp import load_lightgbm
 from promotion.evaluation.received.translation import graph_of
 from promotion.export.contract import Contract, FeatureRules
 from promotion.export.onnx import NotTranslatable, ParityFailed, prove, served_graph, translate

@@ -31,10 +31,10 @@ _MODULES = (
     "ensemble",
     "features",
     "history",
-    "openmp",
     "rows",
     "windows",
 )
+_PROMOTION = ("__init__", "errors", "evaluation/__init__", "evaluation/received/__init__", "evaluation/received/openmp")
 
 
 def save_ensemble(
@@ -87,7 +87,7 @@ def _code(scratch: Path) -> list[str]:
     ours = Path(promotion.__file__).parent
     copies = {f"models/forecast/{name}.py": _HERE / f"{name}.py" for name in _MODULES}
     copies |= {"models/__init__.py": _HERE.parent / "__init__.py"}
-    copies |= {f"promotion/{name}.py": ours / f"{name}.py" for name in ("__init__", "errors")}
+    copies |= {f"promotion/{name}.py": ours / f"{name}.py" for name in _PROMOTION}
     for name, source in copies.items():
         target = scratch / "code" / name
         target.parent.mkdir(parents=True, exist_ok=True)

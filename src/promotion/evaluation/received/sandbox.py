@@ -23,7 +23,7 @@ from promotion.errors import PromotionError
 INSIDE = Path("/run/promotion")
 MODEL, WORKER, PRIVATE = INSIDE / "model", INSIDE / "worker.py", Path("/tmp")  # noqa: S108  # the sandbox's own
 PROCESSES = 256
-_TRANSLATION = Path(__file__).with_name("translation.py")
+_BESIDE_WORKER = tuple(Path(__file__).with_name(name) for name in ("openmp.py", "translation.py"))
 _FILES = 1024
 _MEGABYTE = 1_000_000
 _PROBE_SECONDS = 30
@@ -78,7 +78,7 @@ def sandboxed(
         *_folders(INSIDE),
         *("--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--size", disk, "--tmpfs", "/dev/shm"),  # noqa: S108
         *("--ro-bind", str(model), str(MODEL), "--ro-bind", str(worker), str(WORKER)),
-        *("--ro-bind", str(_TRANSLATION), str(INSIDE / _TRANSLATION.name)),
+        *(word for file in _BESIDE_WORKER for word in ("--ro-bind", str(file), str(INSIDE / file.name))),
         *("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(PRIVATE), "--"),
         *_limits(found["prlimit"], limits),
         *become,

@@ -59,21 +59,30 @@ def main() -> None:
 
 def load(order: dict[str, Any]) -> RowAnswering:
     """The model of an order, by its loader."""
-    return _LOADERS[order["loader"]](order)
+    try:
+        return _LOADERS[order["loader"]](order)
+    except OSError as error:
+        _beside("openmp").provide_runtime(error)
+        return _LOADERS[order["loader"]](order)
 
 
 def translated(order: dict[str, Any], asked: dict[str, Any]) -> bytes:
     """The model of an order as an ONNX graph."""
     if order["loader"] == "onnx":
         return Path(order["path"]).read_bytes()
-    place = Path(__file__).with_name("translation.py")
-    spec = importlib.util.spec_from_file_location("translation", place)
-    assert spec is not None  # noqa: S101  # it lies beside this file, in the sandbox as well
-    assert spec.loader is not None  # noqa: S101
-    translation = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(translation)
-    graph: bytes = translation.graph_of(_NATIVE[order["loader"]](order), asked["columns"], asked["name"], precise=True)
+    model = _NATIVE[order["loader"]](order)
+    graph: bytes = _beside("translation").graph_of(model, asked["columns"], asked["name"], precise=True)
     return graph
+
+
+def _beside(name: str) -> Any:
+    """A module that lies beside this file, in the sandbox as well."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None  # noqa: S101  # of a file's name there is always one
+    assert spec.loader is not None  # noqa: S101
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def rows_in(payload: bytes, order: dict[str, Any]) -> Any:

@@ -1,4 +1,7 @@
-"""OpenMP for the boosters: threads that leave the processor to others, and a runtime where the machine has none."""
+"""OpenMP for the boosters: threads that leave the processor to others, and a runtime where the machine has none.
+
+It stands alone, because received models are loaded with it in the sandbox and with their own libraries.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
-from promotion.errors import UsageError
+try:
+    from promotion.errors import UsageError
+except ModuleNotFoundError:
+    UsageError = RuntimeError  # type: ignore[misc,assignment]  # where a received model is loaded
 
 _RUNTIME = "libgomp.so.1"
 # A thread that spins while it waits takes the processor from the one it waits for, as soon as a machine has more to do.
@@ -30,14 +36,20 @@ def load_lightgbm() -> ModuleType:
     try:
         import lightgbm
     except OSError as error:
-        if _RUNTIME not in str(error):
-            raise
-        _provide_runtime()
+        provide_runtime(error)
         import lightgbm
     return lightgbm
 
 
-def _provide_runtime() -> None:
+def provide_runtime(missing: OSError) -> None:
+    """Load a runtime where an import failed for want of one, which can then be tried again.
+
+    Raises:
+        OSError: The failure was another.
+        UsageError: There is no runtime at all.
+    """
+    if _RUNTIME not in str(missing):
+        raise missing
     sklearn = find_spec("sklearn")
     folder = Path(sklearn.origin or "").parents[1] / "scikit_learn.libs" if sklearn else Path()
     bundled = next(folder.glob("libgomp-*.so*"), None)
