@@ -66,8 +66,9 @@ def promote_model(
 ) -> Move:
     """Move a version as the commands do: gates, journal, MLflow, record.
 
-    To Staging every version may go that passes its gates; to Production one from Staging, and an archived one that
-    served before, which is recorded as a rollback; to Archived whatever does not serve. Nothing goes back to None.
+    To Staging every version may go that passes its gates; to Production one from Staging, one from None where the
+    family's `gates.staging` does not ask for Staging, and an archived one that served before, which is recorded as a
+    rollback; to Archived whatever does not serve. Nothing goes back to None.
 
     Args:
         model_name: A registered model, or a family.
@@ -90,7 +91,7 @@ def promote_model(
         reason=reason,
         approver=approver,
         archive_existing=archive_existing,
-        staged_first=True,
+        comes_back=True,
     )
 
 

@@ -91,6 +91,7 @@ def promote(
     override_gates: bool = False,
     archive_existing: bool = True,
     staged_first: bool = False,
+    comes_back: bool | None = None,
 ) -> Move:
     """Move a version as the commands do: gates, journal, MLflow, record.
 
@@ -102,8 +103,10 @@ def promote(
         approver: The person who answers for it, when that is not who acts.
         override_gates: Whether to move in spite of gates that refuse; needs a reason.
         archive_existing: Whether the version in Production may be archived for this one; a family has no two.
-        staged_first: Whether only a version in Staging may enter Production. An archived one that served before then
-            comes back as a rollback.
+        staged_first: Whether only a version in Staging may enter Production, also where the family's file does not ask
+            for that.
+        comes_back: Whether an archived version enters Production as a rollback, and not as a promotion; as
+            `staged_first` by default.
 
     Returns:
         What moved where, on what evidence, and which version left Production for it.
@@ -132,7 +135,9 @@ def promote(
     if target in {Stage.STAGING, Stage.PRODUCTION}:
         receive(service, candidate)
     mover = Mover(actor(), why or usual_reason(service.stage_of(candidate), target), approver, override_gates)
-    return move(service, candidate, target, mover, archive_existing=archive_existing, staged_first=staged_first)
+    returns = staged_first if comes_back is None else comes_back
+    options = {"archive_existing": archive_existing, "staged_first": staged_first, "comes_back": returns}
+    return move(service, candidate, target, mover, **options)
 
 
 def approve(

@@ -25,34 +25,36 @@ def usual_reason(now: Stage, target: Stage) -> str:
 
 
 def enter_production(
-    service: PromotionService, version: ModelVersion, mover: Mover, on_checked: Checked = lambda _plan: None
+    service: PromotionService,
+    version: ModelVersion,
+    mover: Mover,
+    on_checked: Checked = lambda _plan: None,
+    *,
+    force: bool = False,
 ) -> Move:
-    """Let a staged version serve, or bring an archived one back, which is recorded as a rollback.
+    """Let a version serve, or bring an archived one back, which is recorded as a rollback.
 
     Args:
         service: Moves versions.
         version: Which.
         mover: Who answers for it, and why.
         on_checked: Told what the gates found.
+        force: Whether to go on although the family was rolled back a short while ago.
 
     Raises:
-        GateRefused: It was never validated, or a gate said no: the message has what was measured.
+        GateRefused: A gate said no, such as the one that asks for Staging first: the message has what was measured.
+        UsageError: There is nothing to force: it does not come back.
         NothingToDo: It serves already.
         ProductionMoved: Production changed since the check.
         PromotionError: Something failed before the commit; nothing moved.
     """
     stage = service.stage_of(version)
-    if stage is Stage.NONE:
-        is_configured = service.family(version.model) in service.configs
-        first = (
-            f"python src/models/validate_model.py --model-name {version.model} --version {version.number}"
-            if is_configured
-            else f'promote_model("{version.model}", {version.number}, "Staging")'
-        )
-        raise GateRefused(f"{version} was not validated: it is in stage None; validate first: {first}")
     if stage is Stage.ARCHIVED:
-        return roll_back(service, version.model, str(version.number), mover, on_checked=on_checked)
-    plan = service.check(version, from_stage=Stage.STAGING)
+        return roll_back(service, version.model, str(version.number), mover, force=force, on_checked=on_checked)
+    if force:
+        raise UsageError(f"--force brings a version back sooner, and {version} is in {stage}: leave it out")
+    # From elsewhere the family's own rules say whether it may.
+    plan = service.check(version, from_stage=stage if stage is Stage.STAGING else None)
     on_checked(plan)
     return service.promote(plan, mover)
 
@@ -64,7 +66,8 @@ def move(
     mover: Mover,
     *,
     archive_existing: bool = True,
-    staged_first: bool = True,
+    staged_first: bool = False,
+    comes_back: bool = True,
 ) -> Move:
     """Move a version to any stage it may enter.
 
@@ -74,7 +77,8 @@ def move(
         target: Staging, Production or Archived.
         mover: Who answers for it, and why.
         archive_existing: Whether the version in Production may be archived for this one.
-        staged_first: Whether only a version in Staging may enter Production, or, as a rollback, an archived one.
+        staged_first: Whether Production is entered from Staging only, also where the family's rules do not ask for that.
+        comes_back: Whether an archived version enters Production as a rollback, and not as a promotion.
 
     Raises:
         UsageError: The target is None: no version becomes unvalidated again.
@@ -104,8 +108,10 @@ def move(
                 f"{serving} serves in Production of {service.family(version.model)!r}, and archive_existing=False "
                 f"keeps it there: {version} stays in {before}; archive_existing=True archives {serving}"
             )
-        enter = enter_production if staged_first else _promote
-        moved = enter(service, version, mover)
+        if staged_first and before is Stage.NONE:
+            named = f"--model-name {version.model} --version {version.number}"
+            raise GateRefused(f"{version} was not validated: first python src/models/validate_model.py {named}")
+        moved = (enter_production if comes_back else _promote)(service, version, mover)
     moved.require_shown(**moved.as_json())
     return moved
 

@@ -10,7 +10,7 @@ from promotion.errors import GateRefused, NothingToDo, ProductionMoved, UnknownM
 from promotion.journal import clock
 from promotion.journal.journal import Journal
 from promotion.journal.monitoring import last_critical
-from promotion.journal.records import Authority, Change, Entry, Known
+from promotion.journal.records import Authority, Change, Entry, Event, Known, place_of
 from promotion.journal.reviews import Reviews
 from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
@@ -61,7 +61,7 @@ def roll_back(
         raise NothingToDo(f"{leaving} is in {Stage.PRODUCTION} already: nothing to do")
     _require_served(service, family, target)
     if not force:
-        _require_calm(service, family)
+        _require_calm(service, family, target, leaving)
     plan = service.check(target, is_rollback=True)
     on_checked(plan)
     if (plan.production and plan.production.id) != (leaving and leaving.id):
@@ -223,15 +223,33 @@ def _require_served(service: PromotionService, family: str, target: ModelVersion
         )
 
 
-def _require_calm(service: PromotionService, family: str) -> None:
+def _require_calm(
+    service: PromotionService, family: str, target: Known | None = None, leaving: Known | None = None
+) -> None:
+    """Refuse a rollback soon after another one, unless a promotion lay between and these are not the same two."""
     config = service.configs.get(family)
     hours = (config.rollback if config else Rollback()).cool_down_hours
     recent = service.journal.history(family, since=service.journal.now() - timedelta(hours=hours)) if hours else []
-    rollbacks = (event for event in recent if event.action == ACTION and "deployment" not in event.details)
-    last = next((event for event in rollbacks if clock.counts(event.details)), None)
-    if last:
-        raise GateRefused(
-            f"{family!r} was rolled back at {last.at:%Y-%m-%d %H:%M} UTC already ({last.reason}): a second rollback "
-            f"within {hours:g} hours goes back and forth; find out what is wrong, or "
-            f"python mlops/registry/rollback_model.py --model-name {family} --reason WHY --force"
-        )
+    last = next((event for event in recent if _starts_cool_down(event)), None)
+    if last is None:
+        return
+    same = {place_of(version) for version in (target, leaving) if version}
+    moved = {(event.model, event.number) for event in recent if event.operation == last.operation}
+    promoted = any(
+        event.is_move and event.to_stage is Stage.PRODUCTION and event.action != ACTION
+        for event in recent
+        if event.sequence > last.sequence
+    )
+    if promoted and same != moved:
+        return
+    named = f"{target.model} --to-version {target.number}" if target else family
+    raise GateRefused(
+        f"{family!r} was rolled back at {last.at:%Y-%m-%d %H:%M} UTC already ({last.reason}): a second rollback "
+        f"within {hours:g} hours goes back and forth; find out what is wrong, or "
+        f"python mlops/registry/rollback_model.py --model-name {named} --reason WHY --force"
+    )
+
+
+def _starts_cool_down(event: Event) -> bool:
+    """Whether an event is a rollback that was no rehearsal, and undid no failed deployment."""
+    return event.action == ACTION and "deployment" not in event.details and clock.counts(event.details)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +12,9 @@ from click.testing import CliRunner, Result
 from tests.commands.conftest import LOGISTIC
 from tests.promotion.factories import Store
 
+import promotion
 from models.validate_model import main
+from promotion.artifacts.files import local_artifact
 from promotion.registry.stages import Stage
 
 pytestmark = pytest.mark.system
@@ -141,19 +144,57 @@ def test_an_exclusive_bound_excludes_itself(trained: Store, validate: Validate) 
     assert 3 == validate("--no-auto-promote", "--threshold", repr(value)).exit_code
 
 
+def test_whether_production_is_entered_from_staging_only_is_the_familys_rule(
+    trained: Store, validate: Validate
+) -> None:
+    """With `gates.staging` a version in None is refused, exit 3, and nothing is said to be promoted; without, it goes."""
+    path = trained.home / "config" / "heart-disease.yaml"
+    plain = path.read_text()
+    document = yaml.safe_load(plain)
+    document["gates"]["staging"] = {"minimum": 0}
+    path.write_text(yaml.safe_dump(document))
+
+    refused = validate("--promote-to-production", "--version", "2")
+    assert (3, "Loading registered model (version 2)...\n") == (refused.exit_code, refused.stdout)
+    assert "legal transition: None → Production, required Staging → Production" in refused.stderr
+    path.write_text(plain)
+
+    assert 0 == validate("--promote-to-production", "--version", "2").exit_code
+    assert {f"{LOGISTIC} v2": "Production"} == trained.shown()
+
+
 def test_nothing_to_validate_and_nothing_to_promote(trained: Store, validate: Validate) -> None:
-    """Exit 5 names the stages; a version that was never validated is not promoted: exit 3."""
-    unvalidated = validate("--promote-to-production", "--version", "2")
+    """Exit 5 names the stages."""
     empty = validate("--promote-to-production")
     validate()
     again = validate()
 
-    assert 3 == unvalidated.exit_code
-    assert "validate first" in unvalidated.stderr
     assert 5 == empty.exit_code
     assert f"no version of '{LOGISTIC}' is in stage Staging: v2 None\n" == empty.stderr
     assert 5 == again.exit_code
     assert "is in stage None: v2 Staging" in again.stderr
+
+
+def test_the_way_back_says_what_happened_and_can_be_forced(trained: Store, validate: Validate) -> None:
+    """Archived → Production is a rollback; the same two again ask for --force with a reason, and print no move before."""
+    service = trained.service()
+    with local_artifact(service.registry, service.candidate(LOGISTIC, 2)) as folder:
+        again = shutil.copytree(folder, trained.home / "again")
+    trained.client.create_model_version(LOGISTIC, str(again))
+    for number in (2, 3):
+        promotion.promote(LOGISTIC, number, reason="next", override_gates=True)
+    back = ("--promote-to-production", "--version", "2")
+    assert 0 == validate(*back).exit_code
+    promotion.promote(LOGISTIC, 3, reason="it was the network", override_gates=True)
+
+    refused, unexplained = validate(*back), validate(*back, "--force")
+    forced = validate(*back, "--force", "--reason", "worse all the same")
+
+    assert (3, "") == (refused.exit_code, refused.stdout)
+    assert f"--model-name {LOGISTIC} --to-version 2 --reason WHY --force" in refused.stderr
+    assert (2, 0) == (unexplained.exit_code, forced.exit_code), forced.stderr
+    assert "✓ Previous Production model (version 3) archived" == forced.stdout.splitlines()[-1]
+    assert 2 == validate("--promote-to-production", "--version", "2", "--force").exit_code
 
 
 def test_a_family_without_configuration_is_refused(trained: Store) -> None:

@@ -366,7 +366,6 @@ def test_a_rejected_version_is_put_aside(churn: Store) -> None:
 @pytest.mark.parametrize(
     ("version", "stage", "error", "message"),
     [
-        (2, "Production", GateRefused, r'not validated.*promote_model\("churn", 2, "Staging"\)'),
         (1, "None", UsageError, "does not go back to None"),
         (2, "None", NothingToDo, "is in None already"),
         (1, "Production", NothingToDo, "is in Production already"),

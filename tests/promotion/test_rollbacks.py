@@ -184,6 +184,26 @@ def test_a_second_rollback_within_the_cool_down_is_refused(served: Store, monkey
     }
 
 
+@pytest.mark.parametrize(
+    ("promoted", "target", "refused"), [(4, 2, False), (4, None, False), (3, 2, True), (None, 1, True)]
+)
+def test_a_promotion_in_between_ends_the_waiting_but_not_for_the_same_two(
+    served: Store, promoted: int | None, target: int | None, *, refused: bool
+) -> None:
+    """From 3 back to 2, then 4 served: back from it at once; 3 and 2 in turn are a seesaw, and so is 3, 2, 1."""
+    served.register(MODEL, roc_auc=0.95)
+    service = served.service(a_family())
+    _back(service, 2, keep_version_good=True)
+    if promoted:
+        _serve(service, promoted)
+
+    if refused:
+        with pytest.raises(GateRefused, match=rf"--model-name tiny-linear --to-version {target} --reason WHY --force"):
+            _back(service, target)
+    else:
+        assert "tiny-linear v2" == str(_back(service, target).version)
+
+
 def test_a_version_that_never_served_and_was_withdrawn_is_no_rollback_to_wait_for(served: Store) -> None:
     """A deployment failed and led back to 2: that was no going back and forth, a person may go back at once."""
     service = served.service(a_family())

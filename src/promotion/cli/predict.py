@@ -34,7 +34,13 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 
 
 @command()
-@click.option("--model-name", default="rossmann-ensemble", show_default=True, help="A family, or a registered model.")
+@click.option(
+    "--model-name",
+    "--model",
+    default="rossmann-ensemble",
+    show_default=True,
+    help="A family, or a registered model.",
+)
 @click.option("--stage", default="Production", show_default=True, help="A stage, or a version: 3 or 1.2.0.")
 @click.option("--input", "source", type=_PATH, help="CSV or Parquet with the family's feature columns.")
 @click.option("--output", type=_PATH, help="CSV or Parquet to write, and beside it .json: which version made it.")

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 
 @command()
-@click.option("--model-name", default="rossmann-ensemble", show_default=True, help="A registered model.")
+@click.option("--model-name", "--model", default="rossmann-ensemble", show_default=True, help="A registered model.")
 @click.option("--version", help="MLflow's number or the semantic version; by default the newest that fits.")
 @click.option("--threshold", type=float, help="Another bound on the metric; a looser one needs --reason.")
 @click.option("--no-auto-promote", is_flag=True, help="Validate only; the version stays where it is.")
 @click.option("--promote-to-production", is_flag=True, help="Move the version in Staging to Production.")
+@click.option("--force", is_flag=True, help="Bring an archived one back although a rollback was a short while ago.")
 @click.option("--approver", help="Who answers for it; by default whoever runs this.")
 @REASON
 @AS_JSON
@@ -38,6 +39,7 @@ def validate_command(
     threshold: float | None,
     no_auto_promote: bool,
     promote_to_production: bool,
+    force: bool,
     approver: str | None,
     reason: str | None,
     as_json: bool,
@@ -45,13 +47,16 @@ def validate_command(
     """Validate the newest version in stage None on the holdout rows and move it to Staging if it is good enough.
 
     With --promote-to-production the version in Staging goes to Production and the one there is archived; naming an
-    archived --version brings that one back, which is recorded as a rollback.
+    archived --version brings that one back, which is recorded as a rollback. One from stage None goes where the
+    family's gates.staging does not ask for Staging first.
 
     Exit codes: 0 done, 1 failed and nothing moved, 2 usage or configuration, 3 refused, 4 Production moved meanwhile,
     5 nothing to do, 6 moved but not shown by MLflow yet.
     """
     if promote_to_production and no_auto_promote:
         raise UsageError("--no-auto-promote belongs to validation, not to --promote-to-production")
+    if force and not (promote_to_production and (reason or "").strip()):
+        raise UsageError("--force goes with --promote-to-production and --reason: why back again so soon?")
     from promotion.evaluation.validation import model_of, newest_in
     from promotion.move import usual_reason
     from promotion.service import Mover
@@ -72,7 +77,7 @@ def validate_command(
     if promote_to_production:
         if stage is Stage.ARCHIVED and threshold is not None:
             raise UsageError(f"{candidate} is archived: bringing it back asks for no threshold; leave --threshold out")
-        moved = _promote(service, candidate, stage, mover, say)
+        moved = _promote(service, candidate, stage, mover, say, force=force)
     else:
         plan = _validate(service, settings, config, candidate, say)
         if no_auto_promote:
@@ -152,26 +157,27 @@ def _stay(service: PromotionService, plan: PromotionPlan, mover: Mover, *, as_js
         echo(f"✓ Model version {plan.candidate.number} may go to Staging; it stays in {plan.candidate.stage}")
 
 
-def _promote(service: PromotionService, candidate: ModelVersion, stage: Stage, mover: Mover, say: Say) -> Move:
-    """Move a staged version to Production, or bring an archived one back."""
+def _promote(
+    service: PromotionService, candidate: ModelVersion, stage: Stage, mover: Mover, say: Say, *, force: bool
+) -> Move:
+    """Let a version serve, or bring an archived one back; says what is done once it is, and not before."""
     from promotion.listing import gate_lines
     from promotion.move import enter_production
 
-    production = service.journal.production(service.family(candidate.model))
-    say(f"Loading {stage} model (version {candidate.number})...")
-    if production and stage is not Stage.NONE:
-        say(f"Archiving current Production model (version {production.number})...")
-    if stage is not Stage.NONE:
-        say(f"Promoting version {candidate.number} to Production...")
-
     def checked(plan: PromotionPlan) -> None:
+        say(f"Loading {'registered' if stage is Stage.NONE else stage} model (version {candidate.number})...")
         for line in gate_lines(plan.report):
             talk(line)
+        if not plan.report.passed:
+            return
+        if plan.production:
+            say(f"Archiving current Production model (version {plan.production.number})...")
+        say(f"Promoting version {candidate.number} to Production...")
 
-    moved = enter_production(service, candidate, mover, checked)
+    moved = enter_production(service, candidate, mover, checked, force=force)
     say(f"✓ Model version {candidate.number} is now in Production")
-    if production:
-        say(f"✓ Previous Production model (version {production.number}) archived")
+    if moved.before:
+        say(f"✓ Previous Production model (version {moved.before.number}) archived")
     return moved
 
 

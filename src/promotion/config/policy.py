@@ -242,7 +242,7 @@ class Rollback(Strict):
     """A guard against going back and forth.
 
     Attributes:
-        cool_down_hours: A second rollback within so many hours needs `--force`.
+        cool_down_hours: A second rollback within so many hours needs `--force`, unless another promotion lay between.
     """
 
     cool_down_hours: Annotated[float, Field(ge=0)] = 24.0
