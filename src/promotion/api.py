@@ -90,8 +90,7 @@ def promote(
     approver: str | None = None,
     override_gates: bool = False,
     archive_existing: bool = True,
-    staged_first: bool = False,
-    comes_back: bool | None = None,
+    comes_back: bool = False,
 ) -> Move:
     """Move a version as the commands do: gates, journal, MLflow, record.
 
@@ -103,10 +102,7 @@ def promote(
         approver: The person who answers for it, when that is not who acts.
         override_gates: Whether to move in spite of gates that refuse; needs a reason.
         archive_existing: Whether the version in Production may be archived for this one; a family has no two.
-        staged_first: Whether only a version in Staging may enter Production, also where the family's file does not ask
-            for that.
-        comes_back: Whether an archived version enters Production as a rollback, and not as a promotion; as
-            `staged_first` by default.
+        comes_back: Whether an archived version enters Production as a rollback, and not as a promotion.
 
     Returns:
         What moved where, on what evidence, and which version left Production for it.
@@ -135,9 +131,7 @@ def promote(
     if target in {Stage.STAGING, Stage.PRODUCTION}:
         receive(service, candidate)
     mover = Mover(actor(), why or usual_reason(service.stage_of(candidate), target), approver, override_gates)
-    returns = staged_first if comes_back is None else comes_back
-    options = {"archive_existing": archive_existing, "staged_first": staged_first, "comes_back": returns}
-    return move(service, candidate, target, mover, **options)
+    return move(service, candidate, target, mover, archive_existing=archive_existing, comes_back=comes_back)
 
 
 def approve(

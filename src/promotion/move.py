@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from promotion.errors import GateRefused, NothingToDo, ProductionOccupied, UsageError
+from promotion.errors import NothingToDo, ProductionOccupied, UsageError
 from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
 from promotion.rollbacks import archive, roll_back
@@ -66,7 +66,6 @@ def move(
     mover: Mover,
     *,
     archive_existing: bool = True,
-    staged_first: bool = False,
     comes_back: bool = True,
 ) -> Move:
     """Move a version to any stage it may enter.
@@ -77,7 +76,6 @@ def move(
         target: Staging, Production or Archived.
         mover: Who answers for it, and why.
         archive_existing: Whether the version in Production may be archived for this one.
-        staged_first: Whether Production is entered from Staging only, also where the family's rules do not ask for that.
         comes_back: Whether an archived version enters Production as a rollback, and not as a promotion.
 
     Raises:
@@ -108,9 +106,6 @@ def move(
                 f"{serving} serves in Production of {service.family(version.model)!r}, and archive_existing=False "
                 f"keeps it there: {version} stays in {before}; archive_existing=True archives {serving}"
             )
-        if staged_first and before is Stage.NONE:
-            named = f"--model-name {version.model} --version {version.number}"
-            raise GateRefused(f"{version} was not validated: first python src/models/validate_model.py {named}")
         moved = (enter_production if comes_back else _promote)(service, version, mover)
     moved.require_shown(**moved.as_json())
     return moved

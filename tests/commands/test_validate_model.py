@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import yaml
@@ -12,9 +12,7 @@ from click.testing import CliRunner, Result
 from tests.commands.conftest import LOGISTIC
 from tests.promotion.factories import Store
 
-import promotion
 from models.validate_model import main
-from promotion.artifacts.files import local_artifact
 from promotion.registry.stages import Stage
 
 pytestmark = pytest.mark.system
@@ -30,9 +28,13 @@ def validate(monkeypatch: pytest.MonkeyPatch) -> Validate:
 
 
 def _bound(store: Store, **threshold: float) -> None:
+    _gates(store, thresholds={"roc_auc": threshold})
+
+
+def _gates(store: Store, **gates: Any) -> None:
     path = store.home / "config" / "heart-disease.yaml"
     document = yaml.safe_load(path.read_text())
-    document["gates"]["thresholds"] = {"roc_auc": threshold}
+    document["gates"] |= gates
     path.write_text(yaml.safe_dump(document))
 
 
@@ -147,17 +149,13 @@ def test_an_exclusive_bound_excludes_itself(trained: Store, validate: Validate) 
 def test_whether_production_is_entered_from_staging_only_is_the_familys_rule(
     trained: Store, validate: Validate
 ) -> None:
-    """With `gates.staging` a version in None is refused, exit 3, and nothing is said to be promoted; without, it goes."""
-    path = trained.home / "config" / "heart-disease.yaml"
-    plain = path.read_text()
-    document = yaml.safe_load(plain)
-    document["gates"]["staging"] = {"minimum": 0}
-    path.write_text(yaml.safe_dump(document))
+    """With `gates.staging` a version in None is refused, exit 3, and no move is printed; without, it goes."""
+    _gates(trained, staging={"minimum": 0})
 
     refused = validate("--promote-to-production", "--version", "2")
     assert (3, "Loading registered model (version 2)...\n") == (refused.exit_code, refused.stdout)
     assert "legal transition: None → Production, required Staging → Production" in refused.stderr
-    path.write_text(plain)
+    _gates(trained, staging=None)
 
     assert 0 == validate("--promote-to-production", "--version", "2").exit_code
     assert {f"{LOGISTIC} v2": "Production"} == trained.shown()
@@ -175,26 +173,17 @@ def test_nothing_to_validate_and_nothing_to_promote(trained: Store, validate: Va
     assert "is in stage None: v2 Staging" in again.stderr
 
 
-def test_the_way_back_says_what_happened_and_can_be_forced(trained: Store, validate: Validate) -> None:
-    """Archived → Production is a rollback; the same two again ask for --force with a reason, and print no move before."""
-    service = trained.service()
-    with local_artifact(service.registry, service.candidate(LOGISTIC, 2)) as folder:
-        again = shutil.copytree(folder, trained.home / "again")
-    trained.client.create_model_version(LOGISTIC, str(again))
-    for number in (2, 3):
-        promotion.promote(LOGISTIC, number, reason="next", override_gates=True)
-    back = ("--promote-to-production", "--version", "2")
-    assert 0 == validate(*back).exit_code
-    promotion.promote(LOGISTIC, 3, reason="it was the network", override_gates=True)
+def test_force_goes_with_a_reason_and_a_version_that_comes_back(trained: Store, validate: Validate) -> None:
+    """Otherwise exit 2: there is no waiting that it could cut short."""
+    validate()
 
-    refused, unexplained = validate(*back), validate(*back, "--force")
-    forced = validate(*back, "--force", "--reason", "worse all the same")
+    bare = validate("--promote-to-production", "--force")
+    staged = validate("--promote-to-production", "--force", "--reason", "again")
 
-    assert (3, "") == (refused.exit_code, refused.stdout)
-    assert f"--model-name {LOGISTIC} --to-version 2 --reason WHY --force" in refused.stderr
-    assert (2, 0) == (unexplained.exit_code, forced.exit_code), forced.stderr
-    assert "✓ Previous Production model (version 3) archived" == forced.stdout.splitlines()[-1]
-    assert 2 == validate("--promote-to-production", "--version", "2", "--force").exit_code
+    assert (2, 2) == (bare.exit_code, staged.exit_code)
+    assert "--force goes with --promote-to-production and --reason" in bare.stderr
+    assert f"{LOGISTIC} v2 is in Staging: leave it out" in staged.stderr
+    assert {f"{LOGISTIC} v2": "Staging"} == trained.shown()
 
 
 def test_a_family_without_configuration_is_refused(trained: Store) -> None:

@@ -144,8 +144,6 @@ def test_promote_stages_puts_aside_and_refuses_as_the_commands_do(churn: Store) 
     )
     with pytest.raises(ProductionOccupied, match="archive_existing=True archives churn v1"):
         promotion.promote("churn", 3, archive_existing=False)
-    with pytest.raises(GateRefused, match=r"was not validated: first .*--model-name churn --version 2"):
-        promotion.promote("churn", 2, staged_first=True)
     with pytest.raises(UsageError, match="override_gates needs a reason"):
         promotion.promote("churn", 2, override_gates=True)
     assert "archive" == promotion.promote("churn", 3, stage="Archived").action

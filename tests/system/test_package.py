@@ -37,7 +37,7 @@ promotion.register("churn", 1)
 promotion.promote("churn", 1, reason="the first")
 assert promotion.check("churn", 2).report.passed
 promotion.promote("churn", 2, stage="Staging")
-promotion.promote("churn", 2, reason="newer rows", staged_first=True)
+promotion.promote("churn", 2, reason="newer rows")
 promotion.rollback("churn", reason="worse on the new customers")
 try:
     promotion.promote("churn", 1)
