@@ -16,7 +16,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import KBinsDiscretizer, OneHotEncoder, PolynomialFeatures, PowerTransformer, StandardScaler
 from xgboost import XGBClassifier, XGBRegressor
 
 from promotion.evaluation.received.openmp import load_lightgbm
@@ -132,10 +132,35 @@ def test_zeros_that_a_sparse_step_leaves_out(nested: bool) -> None:
     assert 400 == prove(served_graph(graph, contract), model, contract, rows).rows
 
 
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [SimpleImputer(add_indicator=True), StandardScaler()],
+        [SimpleImputer(), PolynomialFeatures(2)],
+        [SimpleImputer(), KBinsDiscretizer(5)],
+        [SimpleImputer(), KBinsDiscretizer(5, encode="ordinal")],
+    ],
+    ids=["says what it filled", "polynomials", "sparse bins", "numbers of bins"],
+)
+@pytest.mark.parametrize("last", ["xgboost", "forest"])
+def test_more_preparations_in_64_bits(steps: list[Any], last: str) -> None:
+    """Also where the converter knows 32 only, or forgets a column."""
+    rows = pd.DataFrame({"age": RANDOM.integers(20, 80, 800) / 10, "spent": RANDOM.integers(90, 300, 800) / 10})
+    rows.loc[::13, "age"] = np.nan
+    model = make_pipeline(*map(clone, steps), clone(LAST[last])).fit(rows, rows["age"].fillna(4) * rows["spent"] > 90)
+    contract = a_contract(["age", "spent"])
+
+    graph = graph_of(model, [("age", False), ("spent", False)], "churn", precise=True)
+
+    assert 800 == prove(served_graph(graph, contract), model, contract, rows).rows
+    double = {item.type.tensor_type.elem_type for item in onnx.load_from_string(graph).graph.input}
+    assert {TensorProto.DOUBLE} == double
+
+
 def test_what_cannot_be_computed_in_64_bits_is_computed_in_32() -> None:
-    """An imputer that says what it filled; the proof decides whether that will do."""
+    """A power that its converter knows in 32 only; the proof decides whether that will do."""
     rows = rows_of(["a", "b"])
-    model = make_pipeline(SimpleImputer(add_indicator=True), StandardScaler(), LogisticRegression())
+    model = make_pipeline(StandardScaler(), PowerTransformer(), LogisticRegression())
     model.fit(rows, rows["a"] > 0)
     contract = a_contract(["a", "b"])
 

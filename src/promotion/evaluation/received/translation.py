@@ -71,7 +71,9 @@ def _is_sparse(step: Any) -> bool:
     """Whether a step of a pipeline answers only the cells that are not zero."""
     if steps := getattr(step, "steps", None):
         return _is_sparse(steps[-1][1])
-    return bool(getattr(step, "sparse_output_", getattr(step, "sparse_output", False)))
+    return getattr(step, "encode", "") == "onehot" or bool(
+        getattr(step, "sparse_output_", getattr(step, "sparse_output", False))
+    )
 
 
 @cache
@@ -157,13 +159,16 @@ def _know_boosters() -> None:
 @cache
 def _mend_converters() -> None:
     """Complete some of skl2onnx's converters: what they write is not taken, or not what scikit-learn answers."""
-    from skl2onnx.common._registration import get_converter, register_converter
+    from skl2onnx.common._registration import get_converter, register_converter, register_shape_calculator
 
+    register_shape_calculator("SklearnSimpleImputer", _filled_columns, overwrite=True)
     for alias, mend in (
         ("SklearnHistGradientBoostingClassifier", _with_numbers),
         ("SklearnHistGradientBoostingRegressor", _with_numbers),
         ("SklearnSimpleImputer", _filling),
         ("SklearnOneHotEncoder", _knowing_empty),
+        ("SklearnKBinsDiscretizer", _in_its_numbers),
+        ("SklearnPolynomialFeatures", _in_its_numbers),
     ):
         converter = get_converter(alias)
         register_converter(alias, mend(converter), overwrite=True, options=converter.get_allowed_options())
@@ -187,8 +192,68 @@ def _with_numbers(convert: Any) -> Any:
     return converter
 
 
+def _in_its_numbers(convert: Any) -> Any:
+    """Some converters write 32 bits whatever comes in: here they write what comes in. Sparse bins become dense."""
+
+    def converter(scope: Any, operator: Any, container: Any) -> None:
+        from skl2onnx.common.data_types import DoubleTensorType
+
+        step = operator.raw_operator
+        if isinstance(operator.inputs[0].type, DoubleTensorType):
+            container = _Doubles(scope, container)
+        if getattr(step, "encode", "") != "onehot":
+            convert(scope, operator, container)
+            return
+        step.encode = "onehot-dense"
+        try:
+            convert(scope, operator, container)
+        finally:
+            step.encode = "onehot"
+
+    return converter
+
+
+class _Doubles:
+    """A converter's container where what is written in 32 bits becomes 64."""
+
+    def __init__(self, scope: Any, container: Any) -> None:
+        self._scope, self._container = scope, container
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def add_initializer(self, name: str, kind: int, *content: Any) -> None:
+        """Numbers that the graph holds."""
+        from onnx import TensorProto
+
+        self._container.add_initializer(name, TensorProto.DOUBLE if kind == TensorProto.FLOAT else kind, *content)
+
+    def add_node(self, kind: str, given: Any, answered: Any, **named: Any) -> None:
+        """A step of the graph."""
+        from onnx import TensorProto, numpy_helper
+
+        if kind == "Cast" and named["to"] == TensorProto.FLOAT:
+            named["to"] = TensorProto.DOUBLE
+        if kind == "ConstantOfShape":
+            named["value"] = numpy_helper.from_array(numpy_helper.to_array(named["value"]).astype("f8"))
+        if kind != "OneHotEncoder":
+            self._container.add_node(kind, given, answered, **named)
+            return
+        single = self._scope.get_unique_variable_name("single")  # it knows no other
+        self._container.add_node(kind, given, single, **named)
+        self._container.add_node("Cast", single, answered, to=TensorProto.DOUBLE)
+
+
+def _filled_columns(operator: Any) -> None:
+    """What an imputer answers: the columns it can fill, and one for each of those it marks."""
+    imputer, given = operator.raw_operator, operator.inputs[0].type
+    filled = sum(value == value for value in imputer.statistics_)  # noqa: PLR0124
+    marked = len(imputer.indicator_.features_) if imputer.add_indicator else 0
+    operator.outputs[0].type = type(given)([given.shape[0], filled + marked])
+
+
 def _filling(convert: Any) -> Any:
-    """ONNX's own Imputer knows numbers of 32 bits; for others a missing cell is chosen by what it is.
+    """ONNX's own Imputer knows numbers of 32 bits and marks nothing; here a missing cell is chosen by what it is.
 
     A missing text comes as an empty one.
     """
@@ -196,19 +261,21 @@ def _filling(convert: Any) -> Any:
     def converter(scope: Any, operator: Any, container: Any) -> None:
         import numpy as np
         from onnx import TensorProto
-        from skl2onnx.common.data_types import DoubleTensorType, StringTensorType
+        from skl2onnx.common.data_types import DoubleTensorType, StringTensorType, guess_proto_type
 
         imputer, given = operator.raw_operator, operator.inputs[0].type
         is_text, marks_text = isinstance(given, StringTensorType), isinstance(imputer.missing_values, str)
-        if not isinstance(given, DoubleTensorType) and (not is_text or marks_text):
+        is_new = isinstance(given, DoubleTensorType) or is_text or imputer.add_indicator
+        if not is_new or (is_text and marks_text):
             convert(scope, operator, container)
             return
         known = np.asarray(imputer.statistics_, dtype=object if is_text else np.float64)
         is_nan = imputer.missing_values is None or imputer.missing_values != imputer.missing_values
-        if imputer.add_indicator or not is_nan or any(value != value for value in known):  # noqa: PLR0124
-            message = "an imputer of these columns fills NaN, in each of them, and adds none"
+        if (imputer.add_indicator and is_text) or not is_nan or any(value != value for value in known):  # noqa: PLR0124
+            message = "an imputer of these columns fills NaN, in each of them, and marks no texts"
             raise NotImplementedError(message)
-        cells, marks, missing, fill = (scope.get_unique_variable_name(f"imputer_{each}") for each in "cmnf")
+        names = (scope.get_unique_variable_name(f"imputer_{each}") for each in "abcdefgh")
+        cells, marks, missing, fill, filled, marked, is_marked, flags = names
         container.add_node("Concat", [each.full_name for each in operator.inputs], cells, axis=1)
         if is_text:
             keys = {"keys_strings": [""], "values_int64s": [1], "default_int64": 0}
@@ -216,9 +283,15 @@ def _filling(convert: Any) -> Any:
             container.add_node("Cast", marks, missing, to=TensorProto.BOOL)
         else:
             container.add_node("IsNaN", cells, missing)
-        kind = TensorProto.STRING if is_text else TensorProto.DOUBLE
+        kind, answered = guess_proto_type(given), operator.outputs[0].full_name
         container.add_initializer(fill, kind, [1, len(known)], known.tolist())
-        container.add_node("Where", [missing, fill, cells], operator.outputs[0].full_name)
+        container.add_node("Where", [missing, fill, cells], filled if imputer.add_indicator else answered)
+        if imputer.add_indicator:
+            columns = imputer.indicator_.features_.tolist()
+            container.add_initializer(marked, TensorProto.INT64, [len(columns)], columns)
+            container.add_node("Gather", [missing, marked], is_marked, axis=1)
+            container.add_node("Cast", is_marked, flags, to=kind)
+            container.add_node("Concat", [filled, flags], answered, axis=1)
 
     return converter
 
