@@ -32,7 +32,7 @@ EXAMPLES = yaml.safe_load("""  # of keys that none of the repository's families 
     bins: [18, 40, 65], from: run, name: profit, command: [python, checks/profit.py], minimum: 0.7,
     aliases.production: champion, aliases.staging: challenger, aliases.previous: [previous, fallback],
     na_values: ["?"], split.groups: patient, split.time: visited, split.stratify: [sex], gates.split: sound,
-    sha256: 9f86d081884c7d65…, label_coverage: 0.5, unmatched_labels: 0.9, silence: 6h,
+    export.rows: generated, sha256: 9f86d081884c7d65…, label_coverage: 0.5, unmatched_labels: 0.9, silence: 6h,
     monitoring.log: /var/log/predictions, monitoring.labels: labels.csv,
     metrics: {roc_auc: {warning: 0.02, critical: 0.05}, recall: {critical: 0.1}}}""")
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}

@@ -90,6 +90,18 @@ class SliceRule(Strict):
     bins: list[float] = []
 
 
+class ExportRules(Strict):
+    """What an exported folder, and with it an image, may hold of the family's data.
+
+    Attributes:
+        rows: `generated`: the rows that a deployment is asked are drawn inside the contract, and are nobody's; the
+            default with `approvals`. `held-out`: they are rows of the data. The translation is proven on these in
+            either case.
+    """
+
+    rows: Literal["generated", "held-out"] | None = None
+
+
 class CustomGate(Strict):
     """A rule of the owner's own: a command that reads the evidence as JSON and answers in JSON.
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, WithJsonSchema, model_validator
 
 from promotion.config.document import read_yaml
-from promotion.config.evidence import HoldoutRows, RunLimits
+from promotion.config.evidence import ExportRules, HoldoutRows, RunLimits
 from promotion.config.explain import nearest
 from promotion.config.forecasting import Forecast
 from promotion.config.policy import (
@@ -44,7 +44,7 @@ NUMBERED = "classes"
 _CLASSIFICATIONS = ("binary-classification", "multiclass-classification")
 _CONTRACT_METRICS = ("roc_auc", "accuracy", "precision", "recall", "f1", "rmspe")
 _NEEDS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("task", "selection_metric", "classes"), ("data", "holdout")),
+    **dict.fromkeys(("task", "selection_metric", "classes", "export"), ("data", "holdout")),
     **dict.fromkeys(("target", "numeric", "split", "forecast", "feature_view", "candidates"), ("data",)),
     **dict.fromkeys(("cross_validation", "params_file", "metadata"), ("candidates",)),
     **dict.fromkeys(("artifacts", "environment"), ("holdout",)),
@@ -136,6 +136,7 @@ class FamilyConfig(Strict):
         params_file: YAML file relative to the project's home that overlays the single candidate's hyper-parameters.
         metadata: JSON file relative to the project's home that describes the version each training registered.
         gates: The evidence a version needs.
+        export: What an export may hold of the data.
         feature_view: The approved feature schema; without one, schemas are only compared with Production's.
         approvals: Who must agree; without it nobody, and changes made outside are adopted instead of quarantined.
         access: Who may move versions.
@@ -170,6 +171,7 @@ class FamilyConfig(Strict):
     params_file: str | None = None
     metadata: str | None = None
     gates: Gates = Gates()
+    export: ExportRules = ExportRules()
     feature_view: FeatureView | None = None
     approvals: Approvals | None = None
     access: Access = Access()
@@ -355,6 +357,11 @@ class FamilyConfig(Strict):
     def has_holdout(self) -> bool:
         """Whether the file describes rows to score models on; otherwise they are only ruled on."""
         return self.has_contract or self.stated_holdout is not None
+
+    @property
+    def exports_generated_rows(self) -> bool:
+        """Whether no row of the data may lie in an export."""
+        return (self.export.rows or ("generated" if self.approvals else "held-out")) == "generated"
 
     @property
     def trainer_metrics(self) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,68 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from promotion.export.contract import CellType, Contract
+from promotion.export.folder import canonical_json
+from promotion.export.generated import generated_rows, shared_statistics
+from promotion.export.servable import ServableVersion
 from promotion.gates.evidence import Interval
 
 EXPECTED_ROWS = 20
 TOLERANCE = 1e-5
 """Largest difference of a probability that is taken for rounding; classes this close are taken for equally likely."""
 
+_ASKED = 1000
 _BINS = 10
 _BINARY = 2
 _MOST_TEXTS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ExportDocuments:
+    """What an export says of its model, by file name.
+
+    Attributes:
+        files: Content of each.
+        generated: The rows that were drawn; None where they are rows of the data.
+    """
+
+    files: Mapping[str, Any]
+    generated: pd.DataFrame | None
+
+    @property
+    def origin(self) -> str:
+        """Whose rows lie in the export, in words."""
+        count = len(self.files["expected.json"]["rows"])
+        if self.generated is None:
+            return f"{count} rows of the family's data (export: {{rows: generated}} keeps them out)"
+        return f"{count} generated rows, which are nobody's"
+
+    def write(self, folder: Path) -> None:
+        """Write each file."""
+        for name, document in self.files.items():
+            (folder / name).write_text(canonical_json(document), encoding="utf-8")
+
+
+def documents_of(source: ServableVersion, *, generated: bool) -> ExportDocuments:
+    """Ask a version for what its export says.
+
+    Args:
+        source: The version.
+        generated: Whether no row of the data, and nothing that a single one gave, may lie in the export.
+    """
+    contract, rows = source.contract, source.rows
+    answered = np.asarray(source.answered(), dtype=np.float64)
+    reference = reference_document(contract, source.learned, answered, source.metrics, source.data_sha256)
+    if generated:
+        reference["features"] = shared_statistics(contract, reference["features"])
+        rows = generated_rows(contract, reference["features"], rows, _ASKED)
+    asked = pd.concat([emptied(contract, rows.head(1)), rows.head(_ASKED)], ignore_index=True)
+    expected = expected_document(contract, source.model, asked, EXPECTED_ROWS)
+    files = {
+        "schema.json": schema_document(contract),
+        "reference.json": reference,
+        "expected.json": expected | {"origin": "generated" if generated else "held-out"},
+    }
+    return ExportDocuments(files, asked if generated else None)
 
 
 def schema_document(contract: Contract) -> dict[str, Any]:

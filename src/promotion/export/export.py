@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from promotion.artifacts.files import MODEL_CARD, artifact_digest, local_artifact
 from promotion.config.family import FamilyConfig
 from promotion.errors import ArtifactTampered, GateRefused, UsageError
-from promotion.export.folder import MANIFEST, Export, ServingEngine, canonical_json, open_export, seal
+from promotion.export.folder import MANIFEST, Export, ServingEngine, open_export, seal
 from promotion.export.manifest import manifest_of, recorded_metrics
 from promotion.gates import run_gates
 from promotion.gates.evidence import Interval
@@ -27,11 +27,11 @@ from promotion.signing.keys import Keys
 
 if TYPE_CHECKING:
     from promotion.data.datasets import Dataset, Partition
+    from promotion.export.documents import ExportDocuments
     from promotion.export.onnx import Parity
     from promotion.export.servable import ServableVersion
 
 GRAPH = "model.onnx"
-_ASKED = 1000
 NATIVE = "model"
 """Where the registered files lie in a native export."""
 
@@ -135,6 +135,8 @@ def export_version(
         raise UsageError(
             f"--native exports what is trained here; leave it out, or serve {version} with MLflow's own server"
         )
+    from promotion.export.documents import documents_of
+
     digest = _verified(service, config, version)
     report(f"verified: {version}, sha256 {digest[:12]}")
     with TemporaryDirectory(prefix="export-") as scratch, local_artifact(service.registry, version) as files:
@@ -142,11 +144,13 @@ def export_version(
         folder.mkdir()
         _require_unchanged(files, digest, version)
         with _source(service, config, version, files, report) as source:
-            parity = _write_engine(files, folder, source, engine)
+            documents = documents_of(source, generated=config.exports_generated_rows)
+            parity = _write_engine(files, folder, source, documents, engine)
             if parity:
                 told = f"{parity.rows} answers to held-out rows alike, largest difference {parity.difference:.1e}"
                 report(f"proven: {told}")
-            _write_documents(folder, source)
+            documents.write(folder)
+            report(f"expected.json: {documents.origin}")
         card = files / MODEL_CARD
         if card.is_file():
             shutil.copyfile(card, folder / MODEL_CARD)
@@ -230,9 +234,13 @@ def _rows(
     return dataset, split_dataset(dataset, config)
 
 
-def _write_engine(files: Path, folder: Path, source: ServableVersion, engine: ServingEngine) -> Parity | None:
+def _write_engine(
+    files: Path, folder: Path, source: ServableVersion, documents: ExportDocuments, engine: ServingEngine
+) -> Parity | None:
     if engine == "native":
-        shutil.copytree(files, folder / NATIVE)
+        # What MLflow keeps as an example are rows that were trained on.
+        hidden = None if documents.generated is None else shutil.ignore_patterns("*input_example*")
+        shutil.copytree(files, folder / NATIVE, ignore=hidden)
         return None
     import pandas as pd
 
@@ -242,32 +250,10 @@ def _write_engine(files: Path, folder: Path, source: ServableVersion, engine: Se
     graph = source.graph()
     rows = pd.concat([source.rows, emptied(source.contract, source.rows)], ignore_index=True)
     parity = prove(graph, source.model, source.contract, rows)
+    if documents.generated is not None:
+        prove(graph, source.model, source.contract, documents.generated)
     (folder / GRAPH).write_bytes(graph)
     return parity
-
-
-def _write_documents(folder: Path, source: ServableVersion) -> None:
-    import numpy as np
-    import pandas as pd
-
-    from promotion.export.documents import (
-        EXPECTED_ROWS,
-        emptied,
-        expected_document,
-        reference_document,
-        schema_document,
-    )
-
-    contract, rows = source.contract, source.rows
-    answered = np.asarray(source.answered(), dtype=np.float64)
-    asked = pd.concat([emptied(contract, rows.head(1)), rows.head(_ASKED)], ignore_index=True)
-    documents = {
-        "schema.json": schema_document(contract),
-        "reference.json": reference_document(contract, source.learned, answered, source.metrics, source.data_sha256),
-        "expected.json": expected_document(contract, source.model, asked, EXPECTED_ROWS),
-    }
-    for name, document in documents.items():
-        (folder / name).write_text(canonical_json(document), encoding="utf-8")
 
 
 def _measured_now(config: FamilyConfig, part: Partition, model: Any) -> Mapping[str, Interval]:

@@ -35,6 +35,7 @@ SCALES: Mapping[str, Sequence[str | bool | None]] = {
     "artifacts.code": ("sandbox", "refuse"),
     "monitoring.action": ("alert-only", "rollback"),
     "data.allow_duplicates": (True, False),
+    "export.rows": ("held-out", None, "generated"),
     **dict.fromkeys(
         (
             "gates.data_quality",
@@ -79,7 +80,7 @@ _KEYS: Mapping[RuleKind, str] = {
         gates.ab_test.metric family registered_model task selection_metric target numeric split files
         data.path data.url data.generator data.columns data.delimiter data.encoding data.decimal data.na_values
         holdout.path holdout.target holdout.positive holdout.id holdout.group holdout.time
-        artifacts environment aliases
+        artifacts environment aliases export
         forecast gates.thresholds gates.better_than_production.also gates.staging.typical
         feature_view.name feature_view.hash feature_view.approved_by feature_view.approved_on
         approvals.approvers candidates.*

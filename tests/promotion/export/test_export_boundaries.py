@@ -22,6 +22,7 @@ from promotion.errors import ArtifactTampered, UnknownFamily, UnknownModel, Usag
 from promotion.evaluation.loading import load_artifact
 from promotion.evaluation.metrics import METRICS
 from promotion.export.contract import contract_of
+from promotion.export.documents import documents_of
 from promotion.export.expected_answers import MAXIMUM_ROWS, registered_answers
 from promotion.export.export import (
     _measured_now,
@@ -29,7 +30,6 @@ from promotion.export.export import (
     _require_replaceable,
     _require_unchanged,
     _rows,
-    _write_documents,
     export_version,
     exportable,
     version_to_export,
@@ -314,7 +314,7 @@ def test_documents_hold_what_was_recorded_or_is_measured_now(tmp_path: Path, fit
         folder = tmp_path / name
         folder.mkdir()
         metrics = recorded_metrics(service.journal, entry) or _measured_now(config, part, model)
-        _write_documents(folder, a_source(config, part, model, metrics, dataset.sha256))
+        documents_of(a_source(config, part, model, metrics, dataset.sha256), generated=False).write(folder)
         assert ["expected.json", "reference.json", "schema.json"] == sorted(path.name for path in folder.iterdir())
         found[name] = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.iterdir()}
 
