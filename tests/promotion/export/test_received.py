@@ -21,7 +21,7 @@ from tests.promotion.evaluation.received.made import (
 from tests.promotion.factories import a_version
 
 from promotion.errors import ArtifactRefused, ConfigError
-from promotion.export.documents import emptied, expected_document, reference_document, schema_document
+from promotion.export.documents import documents_of, emptied, expected_document, reference_document, schema_document
 from promotion.export.onnx import NotTranslatable, Parity, prove
 from promotion.export.received import received_version
 
@@ -45,7 +45,11 @@ def proven(home: Path, folder: Path, **rules: Any) -> tuple[Parity, dict[str, An
     with received_version(a_received_family(**rules), a_version(), folder, home) as source:
         contract = source.contract
         rows = pd.concat([source.rows, emptied(contract, source.rows)], ignore_index=True)
-        parity = prove(source.graph(), source.model, contract, rows)
+        graph = source.graph()
+        parity = prove(graph, source.model, contract, rows)
+        generated = documents_of(source, generated=True).generated
+        assert generated is not None
+        prove(graph, source.model, contract, generated)  # takes them as it takes real ones
         answered = np.asarray(source.answered())
         reference = reference_document(contract, source.learned, answered, source.metrics, source.data_sha256)
         return parity, reference, expected_document(contract, source.model, rows, 3)
