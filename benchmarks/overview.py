@@ -26,10 +26,10 @@ if __name__ == "__main__":
 from benchmarks.registry_read import build
 
 from promotion.journal.database import Database
-from promotion.journal.deployments import add_deployment
 from promotion.journal.journal import Journal
 from promotion.journal.monitoring import MonitoringRun, add_run, open_book
 from promotion.journal.records import Authority, Change, Entry
+from promotion.journal.systems.deployments import add_deployment
 from promotion.registry.stages import Stage
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "registry-page.py"

@@ -33,6 +33,7 @@ EXAMPLES = yaml.safe_load("""  # of keys that none of the repository's families 
     aliases.production: champion, aliases.staging: challenger, aliases.previous: [previous, fallback],
     na_values: ["?"], split.groups: patient, split.time: visited, split.stratify: [sex], gates.split: sound,
     export.rows: generated, sha256: 9f86d081884c7d65…, label_coverage: 0.5, unmatched_labels: 0.9, silence: 6h,
+    only: [promote, rollback], token: DEPLOY_TOKEN, events.NAME.key: DEPLOY_KEY, url: DEPLOY_URL,
     monitoring.log: /var/log/predictions, monitoring.labels: labels.csv,
     metrics: {roc_auc: {warning: 0.02, critical: 0.05}, recall: {critical: 0.1}}}""")
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
@@ -47,7 +48,9 @@ def schema() -> dict[str, Any]:
     """The JSON Schema; each section and key has its meaning, a section's default is where it differs from its keys'."""
     document = FamilyConfig.model_json_schema(schema_generator=_Schema)
     for model in Strict.__subclasses__():
-        part = document if model is FamilyConfig else document["$defs"][model.__name__]
+        part = document if model is FamilyConfig else document["$defs"].get(model.__name__)
+        if part is None:  # of another file
+            continue
         part["description"], meanings = _said(model)
         for name, field in model.model_fields.items():
             entry = part["properties"][field.alias or name]

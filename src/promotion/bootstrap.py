@@ -10,6 +10,8 @@ from promotion.audit.checkpoints import checkpoint_folder, leave_checkpoint
 from promotion.config.family import FamilyConfig, FamilyConfigs, load_configs
 from promotion.config.settings import Settings
 from promotion.evaluation.tasks import task_of
+from promotion.events.delivery import Postman
+from promotion.events.receivers import event_receivers
 from promotion.gates.evidence import Evaluator
 from promotion.gates.gathering import Gatherer
 from promotion.journal.database import Database
@@ -43,7 +45,7 @@ def open_promotions(settings: Settings, report: Callable[[str], None] = lambda _
         return HoldoutEvaluator(config, settings.home)
 
     configs = load_configs(settings.config_folder)
-    journal = open_journal(settings, configs)
+    journal = open_journal(settings, configs, report)
     if settings.registry_is_remote and settings.database_url.startswith("sqlite"):
         report(
             "⚠️ the registry is remote, the journal is a local SQLite file: every workspace would decide for itself; "
@@ -61,12 +63,15 @@ def open_promotions(settings: Settings, report: Callable[[str], None] = lambda _
     )
 
 
-def open_journal(settings: Settings, configs: Mapping[str, FamilyConfig]) -> Journal:
-    """The journal `settings` names, whose events name the rules that their family stands under.
+def open_journal(
+    settings: Settings, configs: Mapping[str, FamilyConfig], report: Callable[[str], None] = lambda _line: None
+) -> Journal:
+    """The journal `settings` names; its events name their family's rules, and receivers are told of them.
 
     Args:
         settings: Where it is, and where rules are read.
         configs: Families by name; one whose file is broken has no rules that could be named.
+        report: Told whom an event did not reach.
 
     Raises:
         UsageError: The journal's URL is malformed.
@@ -77,7 +82,9 @@ def open_journal(settings: Settings, configs: Mapping[str, FamilyConfig]) -> Jou
         is_broken = isinstance(configs, FamilyConfigs) and family in configs.broken
         return None if is_broken else rulebook.of(family, configs.get(family))
 
-    return Journal(Database(settings.database_url), rules)
+    journal = Journal(Database(settings.database_url), rules, event_receivers(settings.config_folder, configs))
+    journal.tell_receivers = Postman(journal, settings.config_folder, report).deliver
+    return journal
 
 
 def _rulebook(settings: Settings) -> Rulebook:

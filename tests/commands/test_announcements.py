@@ -44,3 +44,46 @@ def test_a_rollback_is_announced_in_its_checklist(
     assert 1 == len(team.got)
     assert "it answers nonsense" in team.got[0]["message"]
     assert "Production" == governed.shown()["alzheimer_classifier v1"]
+
+
+GENERAL = "events:\n  ci: {url: CI_URL, key: CI_KEY, network: private}\n"
+
+
+def test_other_systems_are_told_when_mlflow_shows_it(
+    trained: Store, promote: Promote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A promotion, and nothing of the version that left; one that is down fails no command and hears it later."""
+    (trained.home / "config" / "events.yaml").write_text(GENERAL)
+    monkeypatch.setenv("CI_KEY", "k3y")
+    monkeypatch.setenv("CI_URL", f"http://127.0.0.1:{free_port()}/hook")
+    monkeypatch.setattr("promotion.events.delivery._FIRST_WAIT", 0.0)
+
+    down = promote("--auto", "--model", "heart-disease")
+    with receiving() as ci:
+        monkeypatch.setenv("CI_URL", f"http://127.0.0.1:{ci.port}/hook")
+        done = promote("--reconcile", "--model", "heart-disease")
+
+    assert (0, 0) == (down.exit_code, done.exit_code), down.stderr + done.stderr
+    assert "⚠️ ci was not told of event" in down.stderr
+    assert "no answer (ConnectionRefusedError); tried again later" in down.stderr
+    assert [("promotion-layer.version.promote", LOGISTIC, 2)] == [
+        (told["type"], told["data"]["model"], told["data"]["version"]) for told in ci.got
+    ]
+    assert ci.headers[0]["X-Promotion-Signature"].startswith("v1,")
+
+
+def test_a_rollback_is_told(governed: Store, governance: Promote, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the version that left; what is refused without a trace tells nobody."""
+    (governed.home / "config" / "events.yaml").write_text(GENERAL.replace(", key: CI_KEY", ""))
+    with receiving() as ci:
+        monkeypatch.setenv("CI_URL", f"http://127.0.0.1:{ci.port}/hook")
+        done = governance("rollback_model", "--model-name", GOVERNED, "--reason", "it answers nonsense")
+        again = governance("rollback_model", "--model-name", GOVERNED, "--reason", "once more")
+
+    assert (0, 3) == (done.exit_code, again.exit_code), done.output
+    (told,) = ci.got
+    assert ("promotion-layer.rehearsal.rollback", 1, 2) == (
+        told["type"],
+        told["data"]["version"],
+        told["data"]["replaced"]["version"],
+    )

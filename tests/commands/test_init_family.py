@@ -210,6 +210,7 @@ def test_a_model_without_signature_or_files_is_left_to_its_owner(team: Store) ->
         (["churn", "--holdout", "empty.csv"], 1, "empty.csv"),
         (["churn", "--family", "a/b"], 2, "cannot be the name of a family's file"),
         (["churn", "--family", "churn.yaml"], 2, "cannot be the name of a family's file"),
+        (["churn", "--family", "events"], 2, "cannot be the name of a family's file"),
         (["churn", "--target", "churned"], 2, "--target goes with --holdout"),
         (["churn", "--data", "holdout.csv"], 2, "say NAME --data FILE --target COLUMN"),
     ],

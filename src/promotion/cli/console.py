@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, TextIO
 
 import click
 
-from promotion.config.extras import missing_extra
+from promotion.cli.extras import missing_extra
 from promotion.config.printable import is_unicode, printable
 from promotion.config.secrets import without_secrets
 from promotion.config.settings import Settings, home_notice

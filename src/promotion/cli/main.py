@@ -68,14 +68,20 @@ TABLE = {
     "predict": Verb(
         "src/models/predict.py", "promotion.cli.predict:predict_command", "Predict, or compare two versions."
     ),
-    "export": Verb("scripts/export-model.py", "promotion.cli.images:export_command", "A version as a signed folder."),
+    "export": Verb(
+        "scripts/export-model.py", "promotion.cli.delivery.images:export_command", "A version as a signed folder."
+    ),
     "build-image": Verb(
-        "scripts/build-image.py", "promotion.cli.images:build_image_command", "An exported version as an image."
+        "scripts/build-image.py",
+        "promotion.cli.delivery.images:build_image_command",
+        "An exported version as an image.",
     ),
     "test-image": Verb(
-        "scripts/test-image.py", "promotion.cli.images:test_image_command", "Try an image, locked down."
+        "scripts/test-image.py", "promotion.cli.delivery.images:test_image_command", "Try an image, locked down."
     ),
-    "deploy": Verb("scripts/deploy-model.py", "promotion.cli.deploy:deploy_command", "Put an image on Kubernetes."),
+    "deploy": Verb(
+        "scripts/deploy-model.py", "promotion.cli.delivery.deploy:deploy_command", "Put an image on Kubernetes."
+    ),
     "plan": Verb("scripts/pipeline-plan.py", "promotion.cli.check:plan_command", "What a pipeline does next."),
     "monitor": Verb("scripts/monitor-model.py", "promotion.cli.monitor:monitor_command", "Watch what serves."),
     "ab-test": Verb(

@@ -108,7 +108,7 @@ def monitor_command(
 
     settings = Settings.from_environment()
     config = load_config(settings.config_folder, family)
-    journal = open_journal(settings, {family: config})
+    journal = open_journal(settings, {family: config}, talk)
     remark_clock(journal)
     if test_alert:
         _test(journal, config, as_json=as_json)
@@ -251,7 +251,11 @@ def _look(settings: Settings, journal: Journal, config: FamilyConfig, options: O
 
     way_back = WayBack(journal, config, promotions, deployer, announcer(journal, {config.family: config}))
     alerter = Alerter(journal, config, look=_again(config, options))
-    return run_monitor(settings, journal, config, options, alerter.tell, way_back)
+    try:
+        return run_monitor(settings, journal, config, options, alerter.tell, way_back)
+    finally:
+        if not options.dry_run:
+            journal.tell_receivers()
 
 
 def _again(config: FamilyConfig, options: Options) -> list[str]:

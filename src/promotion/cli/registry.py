@@ -147,14 +147,21 @@ def history_command(*, family: str | None, at: datetime | None, limit: int, as_j
 def reconcile_command(*, family: str | None, reason: str | None, approver: str | None, as_json: bool) -> None:
     """Finish what MLflow does not show yet, and adopt what was moved there: make MLflow and journal agree.
 
+    Receivers of events that could not be told are told again, those that were given up, too.
+
     Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 somebody moved a version past the rules, 6 MLflow does not
     show everything yet.
     """
     service = promotions(family)
+    from promotion.journal.systems.outbox import revive
     from promotion.service import Mover
 
     broken = say_broken(service.configs, family)
-    service.reconcile(Mover(actor(), reason or "reconciled", approver), family)
+    try:
+        service.reconcile(Mover(actor(), reason or "reconciled", approver), family)
+    finally:
+        revive(service.journal, {family} if family else None)
+        service.journal.tell_receivers()
     if broken:
         raise broken[0]
     if as_json:

@@ -13,6 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from promotion.config.document import MAX_BYTES, described, read_yaml
+from promotion.config.events import GENERAL, SUFFIXES
 from promotion.config.explain import explain
 from promotion.config.schema import NUMBERED, FamilyConfig, claim_of
 from promotion.errors import ConfigError, UnknownFamily
@@ -21,7 +22,6 @@ __all__ = ["BrokenFamily", "FamilyConfig", "FamilyConfigs", "load_config", "load
 
 _STATED_MODELS = re.compile(r"^[ \t]*[\"']?registered_model[\"']?[ \t]*:.*(?:\n(?:[ \t]+|-[ \t]).*)*", re.MULTILINE)
 _SNIPPET = 10_000
-_SUFFIXES = (".yaml", ".yml")
 
 
 class DoublyClaimed(ConfigError):
@@ -185,9 +185,10 @@ def load_configs(folder: Path) -> FamilyConfigs:
 def _files(folder: Path) -> dict[str, list[Path]]:
     """Files by family; one has two where somebody wrote both spellings of the suffix."""
     found: dict[str, list[Path]] = {}
-    for suffix in _SUFFIXES:
+    for suffix in SUFFIXES:
         for path in folder.glob(f"*{suffix}"):
             found.setdefault(path.name.removesuffix(suffix), []).append(path)
+    found.pop(GENERAL, None)
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, WithJsonSchema, model_validator
 
 from promotion.config.document import read_yaml
+from promotion.config.events import EventReceivers
 from promotion.config.evidence import ExportRules, HoldoutRows, RunLimits
 from promotion.config.explain import nearest
 from promotion.config.forecasting import Forecast
@@ -146,6 +147,8 @@ class FamilyConfig(Strict):
         monitoring: What is watched in Production.
         review: When the rules are looked at again.
         contacts: Whom it concerns.
+        events: By name, the systems that are told by HTTP what happens to the family's versions, beside those that
+            `config/events.yaml` names for all families.
     """
 
     model_config = ConfigDict(serialize_by_alias=True)
@@ -181,6 +184,7 @@ class FamilyConfig(Strict):
     monitoring: Monitoring | None = None
     review: Review = Review()
     contacts: Contacts = Contacts()
+    events: EventReceivers = {}
 
     _file: Path | None = PrivateAttr(None)
     _sha256: str | None = PrivateAttr(None)

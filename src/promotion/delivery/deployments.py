@@ -20,9 +20,9 @@ from promotion.delivery.records import (
     Track,
 )
 from promotion.errors import ProductionMoved
-from promotion.journal.deployments import StoredDeployment, add_deployment, change_deployment, newest_deployment
 from promotion.journal.journal import Journal
 from promotion.journal.records import Authority, Entry
+from promotion.journal.systems.deployments import StoredDeployment, add_deployment, change_deployment, newest_deployment
 from promotion.journal.transaction import FamilyTransaction
 
 

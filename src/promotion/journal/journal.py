@@ -18,7 +18,7 @@ from promotion.journal.reader import JournalReader
 from promotion.journal.records import Authority, Change, Entry, Known, Pending, Registration, RuleSet, TrainingRound
 from promotion.journal.rows import insert
 from promotion.journal.schema import checkpoint, gate_report, model_version_detail, outbox
-from promotion.journal.transaction import SERVICE_TIMES, FamilyTransaction, keep_rules
+from promotion.journal.transaction import SERVICE_TIMES, FamilyTransaction, Receivers, keep_rules
 from promotion.registry.semver import next_minor
 from promotion.registry.stages import Stage
 
@@ -29,14 +29,28 @@ class Journal(JournalReader):
     Args:
         database: Holds it.
         rules: Gives the rules that a family stands under now, which every event names; None where nobody knows.
+        receivers: Names who outside is told of an event; nobody where None.
+
+    Attributes:
+        tell_receivers: Tells whoever outside has to hear of something; called when that was written down, and no family
+            is locked any more.
 
     Raises:
         UsageError: The clock is set for a rehearsal, but the database is one that a team shares.
     """
 
-    def __init__(self, database: Database, rules: Callable[[str], RuleSet | None] = lambda _family: None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        rules: Callable[[str], RuleSet | None] = lambda _family: None,
+        receivers: Receivers | None = None,
+    ) -> None:
         super().__init__(database)
         self._rules = rules
+        self._receivers = receivers
+        self.tell_receivers: Callable[[], object] = lambda: None
+        self._locks = 0
+        self._is_queued = False
 
     def rules_now(self, family: str) -> RuleSet | None:
         """The rules that a family stands under now; None where nobody knows."""
@@ -55,9 +69,30 @@ class Journal(JournalReader):
         """
         rules = rules or self.rules_now(family)
         with self.database.write() as connection:
-            transaction = FamilyTransaction(connection, family, rules)
+            transaction = FamilyTransaction(connection, family, rules, self._receivers)
             transaction.clock.require_agreement()
             yield transaction
+        self._is_queued |= transaction.is_queued
+        self._tell()
+
+    @contextmanager
+    def family_lock(self, family: str) -> Iterator[None]:
+        """Keep other processes from moving this family's versions; whom it concerns outside is told afterwards.
+
+        By then MLflow was told, too, and whoever is slow to listen keeps nobody from the family.
+        """
+        self._locks += 1
+        try:
+            with super().family_lock(family):
+                yield
+        finally:
+            self._locks -= 1
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._is_queued and not self._locks:
+            self._is_queued = False
+            self.tell_receivers()
 
     def prepare(self) -> None:
         """Create or migrate the schema: a journal that cannot be written is better known before a long training."""

@@ -308,7 +308,7 @@ class JournalReader:
 
     def pending(self, family: str | None = None) -> list[Pending]:
         """Operations MLflow does not show completely yet, oldest first."""
-        query = select(outbox).where(outbox.c.done_at.is_(None)).order_by(outbox.c.id)
+        query = select(outbox).where(outbox.c.done_at.is_(None), outbox.c.receiver.is_(None)).order_by(outbox.c.id)
         query = query if family is None else query.where(outbox.c.family == family)
         return [record(Pending, row) for row in self.rows(query)]
 

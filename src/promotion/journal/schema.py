@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0008"
+REVISION = "0009"
 """The newest migration; a journal at this revision is used without loading the migration engine."""
 
 metadata = MetaData()
@@ -205,6 +205,10 @@ outbox = Table(
     Column("attempts", Integer, nullable=False, default=0),
     Column("error", Text),
     Column("done_at", UtcDateTime, index=True),
+    Column("receiver", String(64)),
+    Column("sequence", Integer),
+    Column("not_before", UtcDateTime),
+    Column("dead_at", UtcDateTime),
 )
 
 alert = Table(

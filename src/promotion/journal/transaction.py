@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -19,6 +19,7 @@ from promotion.journal.schema import (
     gate_report,
     model_registry,
     model_version_detail,
+    outbox,
     promotion_event,
     rule_set,
 )
@@ -27,6 +28,11 @@ from promotion.registry.stages import Stage
 
 SERVICE_TIMES = ("promoted_at", "deprecated_at")
 """Columns that say when a version served."""
+REPLACING = ("promote", "rollback")
+"""Acts in which a version leaves Production because another one enters."""
+
+Receivers = Callable[[str, str], Sequence[str]]
+"""Names who outside is told of a family's event, by its action."""
 
 
 class FamilyTransaction:
@@ -39,16 +45,22 @@ class FamilyTransaction:
         connection: The database's transaction, which ends this one.
         family: Whose versions; its row is created the first time.
         rules: What its events stand under; None where nobody knows.
+        receivers: Who outside is told of its events; nobody where None.
 
     Attributes:
         clock: What time it is, asked once, after others were waited for.
         operation: Groups the events of this transaction.
+        is_queued: Whether somebody outside has to be told of what it wrote.
     """
 
-    def __init__(self, connection: Connection, family: str, rules: RuleSet | None = None) -> None:
+    def __init__(
+        self, connection: Connection, family: str, rules: RuleSet | None = None, receivers: Receivers | None = None
+    ) -> None:
         self.connection = connection
         self.family = family
         self._rules = rules
+        self._receivers = receivers
+        self.is_queued = False
         self.operation = uuid4().hex
         locked = select(families.c.name).where(families.c.name == family).with_for_update()
         if connection.execute(locked).first() is None:
@@ -161,6 +173,17 @@ class FamilyTransaction:
         }
         linked = link_event(previous, (values[name] for name in FIELDS))
         self.insert(promotion_event, **values | {"at": self.now, "previous_hash": previous, "hash": linked})
+        self._queue(values["operation"], sequence, authority.action, move)
+
+    def _queue(self, operation: str, sequence: int, action: str, move: tuple[Stage, Stage] | None) -> None:
+        """Note who outside has to be told of an event; the one that a successor replaced is told of with it."""
+        is_replaced = move is not None and move[1] is Stage.ARCHIVED and action in REPLACING
+        if self._receivers is None or is_replaced:
+            return
+        for receiver in self._receivers(self.family, action):
+            entry = {"operation": operation, "created_at": self.now, "receiver": receiver, "sequence": sequence}
+            self.insert(outbox, family=self.family, **entry)
+            self.is_queued = True
 
     def _recorded(self, version_id: int) -> Stage:
         """Where the events say that a version is, whatever somebody wrote into its row."""

@@ -17,7 +17,8 @@ class Symptom:
     """One thing that is wrong, or worth knowing.
 
     Attributes:
-        check: What was examined: connection, versions, rights, clock, journal, keys, sandbox, families or registry.
+        check: What was examined: connection, versions, rights, clock, journal, keys, sandbox, families, events or
+            registry.
         kind: What kind of thing it is, such as pickle.
         where: What it is about.
         problem: What is wrong with it.

@@ -12,6 +12,7 @@ from promotion.journal.journal import Journal
 from promotion.onboarding.diagnosis import Diagnosis
 from promotion.onboarding.installation import (
     check_clock,
+    check_events,
     check_families,
     check_journal,
     check_keys,
@@ -61,6 +62,7 @@ def diagnose(
     check_keys(settings, configs, diagnosis)
     check_sandbox(configs, diagnosis)
     check_families(settings, configs, diagnosis)
+    check_events(settings, configs, journal if is_recorded else None, diagnosis)
     if "connection" not in diagnosis.unreachable:
         reconciler = Reconciler(journal, registry, configs)
         check_registry(reconciler, models, diagnosis, is_deep=is_deep, is_recorded=is_recorded, progress=progress)

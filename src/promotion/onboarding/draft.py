@@ -12,13 +12,13 @@ from typing import Any
 
 import yaml
 
+from promotion.config.events import GENERAL, SUFFIXES
 from promotion.config.family import FamilyConfig, load_config
 from promotion.errors import ConfigError, PromotionError, UsageError
 
 DECIDE = "decide:"
 """How a comment begins that says what could not be known."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_SUFFIXES = (".yaml", ".yml")
 _SCHEMA = "family.schema.json"
 
 
@@ -52,11 +52,12 @@ def require_new_family(folder: Path, family: str) -> None:
     Raises:
         UsageError: It is no file's name, or the file is there.
     """
-    if not _NAME.fullmatch(family) or family.endswith(_SUFFIXES):
+    if not _NAME.fullmatch(family) or family.endswith(SUFFIXES) or family == GENERAL:
         raise UsageError(
-            f"{family!r} cannot be the name of a family's file (letters, digits, dots, - and _): say --family NAME"
+            f"{family!r} cannot be the name of a family's file (letters, digits, dots, - and _, and not {GENERAL}): "
+            "say --family NAME"
         )
-    for suffix in _SUFFIXES:
+    for suffix in SUFFIXES:
         if (path := folder / f"{family}{suffix}").exists():
             raise UsageError(f"{path} is there already and is not overwritten: edit it, or say --family NAME")
 

@@ -1,4 +1,4 @@
-"""Examine this installation without writing anything: versions, rights, clock, journal, keys, sandbox, families."""
+"""Examine this installation, write nothing: versions, rights, clock, journal, keys, sandbox, families, events."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from importlib.metadata import PackageNotFoundError, version
 from promotion.approvals.approver_keys import SignerList, without_key
 from promotion.audit.chain_check import check_newest
 from promotion.audit.findings import AuditFindings
+from promotion.config.events import GENERAL, general_receivers
 from promotion.config.evidence import RunLimits
 from promotion.config.family import FamilyConfigs
 from promotion.config.settings import Settings
-from promotion.errors import RegistryError, SigningFailed
+from promotion.errors import ConfigError, RegistryError, SigningFailed
 from promotion.evaluation.received.sandbox import SandboxUnavailable, require_sandbox
 from promotion.journal import clock
 from promotion.journal.audit_rows import AuditRows
 from promotion.journal.journal import Journal
+from promotion.journal.systems.outbox import letters
 from promotion.onboarding.diagnosis import Diagnosis
 from promotion.registry.contract import RegisteredModel, Registry
 from promotion.registry.http import MlflowServer
@@ -233,6 +235,43 @@ def check_families(settings: Settings, configs: FamilyConfigs, diagnosis: Diagno
             f"correct the file (docs/FAMILY-FILE.md has every key), then python scripts/pipeline-plan.py --model {name}"
         )
         diagnosis.find("families", "file", name, broken.summary, remedy)
+
+
+def check_events(settings: Settings, configs: FamilyConfigs, journal: Journal | None, diagnosis: Diagnosis) -> None:
+    """Whether other systems were told of what happened: letters that were given up, and those that wait.
+
+    Where no file names such a system, there is nothing to say.
+
+    Args:
+        settings: Says where the families' files are.
+        configs: Families by name.
+        journal: Holds what is queued; None where it cannot be read.
+        diagnosis: Is told.
+    """
+    try:
+        general = general_receivers(settings.config_folder)
+    except ConfigError as error:
+        diagnosis.said["events"] = "cannot be read"
+        diagnosis.find("events", "file", GENERAL, str(error), "correct the file: docs/EVENTS.md has every key")
+        return
+    named = [*general.values(), *(receiver for config in configs.values() for receiver in config.events.values())]
+    waiting = letters(journal) if journal else []
+    if not named and not waiting:
+        return
+    diagnosis.said["events"] = f"{len(named)} receivers, {len(waiting):,} events wait for one"
+    variables = {name for it in named for name in (it.url, it.key, it.token) if name}
+    for name in sorted(name for name in variables if not os.environ.get(name, "").strip()):
+        remedy = f"export {name}=… where events are to be sent from"
+        diagnosis.remark("events", "variable", name, "is not set here: its receiver is told by whoever has it", remedy)
+    for letter in waiting:
+        if letter.error is None:
+            continue
+        note = diagnosis.find if letter.dead_at else diagnosis.remark
+        since = f"given up at {letter.dead_at:%Y-%m-%d %H:%M:%S} UTC" if letter.dead_at else "tried again later"
+        problem = f"was not told of event {letter.sequence} in {letter.attempts} attempts, {since}: {letter.error}"
+        remedy = f"{_RECONCILE} --model {letter.family} sends it again, once its receiver is well"
+        kind = "dead letter" if letter.dead_at else "waiting"
+        note("events", kind, f"{letter.family}, {letter.receiver}", problem, remedy)
 
 
 def _installed(distribution: str) -> str:

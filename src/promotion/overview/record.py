@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from promotion.journal.deployments import StoredDeployment
 from promotion.journal.monitoring import MonitoringRun
 from promotion.journal.records import Alert, Entry, Event, StoredReport, version_name
+from promotion.journal.systems.deployments import StoredDeployment
 from promotion.registry.stages import Stage
 
 

@@ -17,9 +17,9 @@ from promotion.approving import approval_command
 from promotion.auto import BEST_TAG, BEST_VALUES
 from promotion.config.family import FamilyConfig
 from promotion.errors import PromotionError
-from promotion.journal.deployments import StoredDeployment, newest_deployments
 from promotion.journal.monitoring import MonitoringRun, lasting_alerts, newest_run_of_each
 from promotion.journal.records import Alert, Entry, Event, Place, StoredReport, place_of
+from promotion.journal.systems.deployments import StoredDeployment, newest_deployments
 from promotion.listing import disagreements
 from promotion.overview.record import Ask, FamilyState, Overview, Served, Waiting, served_spans
 from promotion.registry.contract import ModelVersion, RegisteredModel

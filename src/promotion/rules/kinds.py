@@ -88,7 +88,7 @@ _KEYS: Mapping[RuleKind, str] = {
         monitoring.sustained.window monitoring.sustained.of monitoring.window monitoring.label_delay
         """,
     RuleKind.SILENT: """
-        classes cross_validation params_file metadata candidates.*.params review contacts data.licence
+        classes events cross_validation params_file metadata candidates.*.params review contacts data.licence
         data.columns.*.unit data.columns.*.description data.columns.*.hint
         forecast.folds forecast.views forecast.half_life_days forecast.warm_up_days forecast.fold_rows
         forecast.final_rows forecast.sample_rows forecast.rounds forecast.patience

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from packaging.requirements import Requirement
 
 from promotion.cli.console import ASCII_REPLACEMENTS, command, echo, talk, to_ascii
-from promotion.config.extras import EXTRA_OF
+from promotion.cli.extras import EXTRA_OF
 from promotion.config.settings import REPOSITORY
 from promotion.errors import GateRefused, NothingToDo, PromotionError, UsageError
 

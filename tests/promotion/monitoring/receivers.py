@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
-from email.message import EmailMessage
+from email.message import EmailMessage, Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -33,6 +33,8 @@ class Receiver:
         delay: Seconds before each answer.
         got: The JSON bodies, accepted or not, in order.
         times: When each came, by a monotonic clock.
+        headers: What each came with.
+        bodies: What each said, byte for byte.
     """
 
     port: int = 0
@@ -40,6 +42,8 @@ class Receiver:
     delay: float = 0.0
     got: list[dict[str, Any]] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
+    headers: list[Message] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -64,6 +68,8 @@ def receiving(*script: int, delay: float = 0.0) -> Iterator[Receiver]:
             status = (*script, *[200] * (len(receiver.got) + 1))[len(receiver.got)]
             receiver.got.append(json.loads(body))
             receiver.times.append(time.monotonic())
+            receiver.headers.append(self.headers)
+            receiver.bodies.append(body)
             hurry.wait(receiver.delay)
             self.send_response(status)
             if status in range(300, 400):

@@ -14,10 +14,12 @@ from typing import Any, cast
 import pytest
 from tests.promotion.factories import ANNA, Store, Watched, a_family, a_journal, promote
 
+from promotion.bootstrap import open_journal
 from promotion.config.evidence import RunLimits
 from promotion.config.family import FamilyConfigs
 from promotion.evaluation.received import sandbox
 from promotion.journal.journal import Journal
+from promotion.journal.records import Authority
 from promotion.onboarding.diagnosis import Diagnosis, Symptom
 from promotion.onboarding.doctor import diagnose
 from promotion.onboarding.installation import check_rights
@@ -327,3 +329,42 @@ def test_missing_rights_are_found_family_models_first(team: Store) -> None:
     assert ["tiny-z", "a", "b"] == [it.where for it in diagnosis.findings]
     assert "may write 0 of the 3" in diagnosis.said["rights"]
     assert "ask the server's administrator for EDIT on tiny-z" in diagnosis.findings[0].remedy
+
+
+def test_events_that_nobody_took_are_found(team: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dead letter is a finding with the command that sends it again; one that waits, and a variable, are remarks."""
+    general = (
+        "events:\n  ci: {url: CI_URL, network: private}\n  ops: {url: OPS_URL, network: private, only: [promote]}\n"
+    )
+    (team.home / "config" / "events.yaml").write_text(general)
+    monkeypatch.setenv("CI_URL", "http://127.0.0.1:9/")
+    monkeypatch.setattr("promotion.events.delivery._FIRST_WAIT", 0.0)
+    number = team.register("churn", roc_auc=0.9)
+    journal = open_journal(team.settings, {})
+    version = team.registry.version("churn", number)
+    for _ in range(2):
+        journal.record("churn", version, Authority("refuse", "anna", "no"))
+    with closing(sqlite3.connect(team.home / "promotion.db", isolation_level=None)) as database:
+        database.execute("UPDATE outbox SET dead_at = '2026-11-30 09:00:00', attempts = 20 WHERE sequence = 1")
+        database.execute("UPDATE outbox SET error = 'HTTP 503', attempts = 1 WHERE sequence = 2")
+
+    diagnosis = found(team)
+
+    assert "2 receivers, 2 events wait for one" == diagnosis.said["events"]
+    (dead,) = of_kind(diagnosis, "dead letter")
+    assert ("churn, ci", True) == (dead.where, dead.is_finding)
+    assert "event 1 in 20 attempts, given up at 2026-11-30 09:00:00 UTC: no answer (ConnectionRefused" in dead.problem
+    assert "promote-model.py --reconcile --model churn" in dead.remedy
+    assert [False] == [symptom.is_finding for symptom in of_kind(diagnosis, "waiting")]
+    assert ["OPS_URL"] == [symptom.where for symptom in of_kind(diagnosis, "variable")]
+
+
+def test_a_broken_file_of_events_is_found(team: Store) -> None:
+    """And keeps no other check from being made."""
+    (team.home / "config" / "events.yaml").write_text("events: {ci: {url: CI_URL, format: mqtt}}\n")
+
+    diagnosis = found(team)
+
+    (broken,) = [symptom for symptom in diagnosis.findings if symptom.check == "events"]
+    assert "events.yaml:1: events.ci.format: expected 'cloudevents', 'jenkins' or 'github'" in broken.problem
+    assert "registry" in diagnosis.said

@@ -9,10 +9,10 @@ from tests.promotion.factories import Store, a_family, promote
 
 from promotion.config.family import BrokenFamily, FamilyConfigs
 from promotion.errors import ConfigError
-from promotion.journal.deployments import add_deployment
 from promotion.journal.journal import Journal
 from promotion.journal.monitoring import MonitoringRun, add_run, open_book
 from promotion.journal.records import Authority, Change, Entry
+from promotion.journal.systems.deployments import add_deployment
 from promotion.overview.record import FamilyState, Overview
 from promotion.overview.survey import survey
 from promotion.registry.stages import Stage

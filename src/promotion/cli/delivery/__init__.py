@@ -1,0 +1,1 @@
+"""The verbs that bring a version somewhere: a folder, an image, a cluster."""

@@ -1,0 +1,1 @@
+"""What the journal keeps of systems beside MLflow: attempts on clusters, events for receivers."""
