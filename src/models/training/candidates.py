@@ -12,9 +12,14 @@ from inspect import signature
 from typing import Any
 
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -28,19 +33,27 @@ class Algorithm:
     """How one estimator is built.
 
     Attributes:
-        estimator: Class of the estimator; takes the YAML's params and `random_state`.
+        classifier: Class of the estimator that tells classes apart; takes the YAML's params and `random_state`. None
+            where there is none.
+        regressor: The same of the one that predicts numbers.
         scaled: Whether measured columns are standardised first. Trees do not need it, and behind a scaler their
             32-bit ONNX translation takes other branches than the 64-bit original.
     """
 
-    estimator: Callable[..., Any]
+    classifier: Callable[..., Any] | None = None
+    regressor: Callable[..., Any] | None = None
     scaled: bool = False
+
+    def estimator(self, task: str) -> Callable[..., Any] | None:
+        """The class of the estimator for a task."""
+        return self.regressor if task == "regression" else self.classifier
 
 
 ALGORITHMS = {
     "logistic_regression": Algorithm(LogisticRegression, scaled=True),
-    "random_forest": Algorithm(RandomForestClassifier),
-    "gradient_boosting": Algorithm(GradientBoostingClassifier),
+    "ridge": Algorithm(regressor=Ridge, scaled=True),
+    "random_forest": Algorithm(RandomForestClassifier, RandomForestRegressor),
+    "gradient_boosting": Algorithm(GradientBoostingClassifier, GradientBoostingRegressor),
 }
 
 
@@ -60,27 +73,35 @@ def build_pipeline(config: FamilyConfig, algorithm: str) -> Pipeline:
         ConfigError: As for `build_candidates`.
     """
     place = partial(config.at, "candidates", algorithm)
-    if algorithm not in ALGORITHMS:
-        known = ", ".join(ALGORITHMS)
-        raise ConfigError(f"{place()}: unknown algorithm; expected one of {known}")
+    if algorithm not in (known := algorithms_of(config.task)):
+        why = f"not for task {config.task}" if algorithm in ALGORITHMS else "unknown algorithm"
+        raise ConfigError(f"{place()}: {why}; expected one of {', '.join(known)}")
     choice = ALGORITHMS[algorithm]
-    params = config.candidates[algorithm].params
-    estimator = build_estimator(algorithm, {"random_state": config.split.seed, **params}, partial(place, "params"))
+    params = {"random_state": config.split.seed, **config.candidates[algorithm].params}
+    estimator = build_estimator(algorithm, config.task, params, partial(place, "params"))
     return Pipeline([("preprocessing", _preprocessing(config, scaled=choice.scaled)), ("estimator", estimator)])
 
 
-def build_estimator(algorithm: str, params: Mapping[str, ParameterValue], place: Callable[..., str]) -> Any:
+def algorithms_of(task: str) -> list[str]:
+    """Names of the algorithms that learn a task."""
+    return [name for name, algorithm in ALGORITHMS.items() if algorithm.estimator(task)]
+
+
+def build_estimator(algorithm: str, task: str, params: Mapping[str, ParameterValue], place: Callable[..., str]) -> Any:
     """The bare estimator, unfitted, with every hyper-parameter checked.
 
     Args:
-        algorithm: One of `ALGORITHMS`.
+        algorithm: One of `algorithms_of`.
+        task: Of the family.
         params: Hyper-parameters by scikit-learn's names.
         place: Says where a hyper-parameter stands, for the message.
 
     Raises:
         ConfigError: A hyper-parameter does not exist, or its value is of the wrong type or out of range.
     """
-    known = signature(ALGORITHMS[algorithm].estimator).parameters
+    build = ALGORITHMS[algorithm].estimator(task)
+    assert build is not None  # noqa: S101  # see above
+    known = signature(build).parameters
     for name, value in params.items():
         if name not in known:
             expected = ", ".join(known)
@@ -89,7 +110,7 @@ def build_estimator(algorithm: str, params: Mapping[str, ParameterValue], place:
             # Python counts true as 1, and so would scikit-learn: a forest of one tree.
             raise ConfigError(f"{place(name)}: expected a number or a text, found {str(value).lower()}")
     try:
-        estimator = ALGORITHMS[algorithm].estimator(**params)
+        estimator = build(**params)
         # scikit-learn checks values only when it fits; a wrong one is a mistake in the file, not in the data.
         estimator._validate_params()  # noqa: SLF001
     except ValueError as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from promotion.auto import promote_best
+from promotion.config.evidence import is_error
 from promotion.config.family import FamilyConfig
 from promotion.errors import NothingToDo, ProjectionIncomplete, PromotionError
 from promotion.registry.stages import Stage
@@ -80,7 +81,7 @@ def describe(outcome: ChallengeOutcome, config: FamilyConfig) -> Iterator[str]:
         goes = "stays where it is" if outcome.stage is candidate.stage else f"goes to {outcome.stage}"
         yield f"Scenario C: not better than Production: {candidate} {goes}, {champion} stays in Production"
     ours, theirs, difference = report.metrics[metric], report.production_metrics[metric], report.difference
-    sign = ">" if ours > theirs else "<="
+    sign = (">" if ours > theirs else "<=") if not is_error(metric) else ("<" if ours < theirs else ">=")
     yield f"  test_{metric} {ours:.4f} {sign} {theirs:.4f} of {champion}, both scored now on the same rows"
     if difference is not None:
         interval = f"{difference.low:+.4f} to {difference.high:+.4f}"

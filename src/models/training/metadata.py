@@ -22,20 +22,22 @@ def metadata_of(result: TrainingResult, outcome: ChallengeOutcome | None) -> dic
         outcome: Of the attempt to promote; None when there was none.
 
     Returns:
-        First who it is, how accurate, whether it serves, and its hyper-parameters; then its lineage.
+        First who it is, how good, whether it serves, and its hyper-parameters; then its lineage.
     """
     best = result.candidates[0]
     plan = outcome.plan if outcome else None
+    build = ALGORITHMS[best.algorithm].estimator(result.task)
     champion = (plan.candidate if outcome and outcome.promoted else plan.production) if plan else None
     stage = outcome.stage if outcome else Stage.NONE
+    shown = "accuracy" if "accuracy" in best.test else result.metric
     return {
         "run_id": best.run_id,
         "model_name": best.model,
         "version": best.version,
-        "train_accuracy": result.train["accuracy"],
-        "test_accuracy": best.test["accuracy"].value,
+        f"train_{shown}": result.train[shown],
+        f"test_{shown}": best.test[shown].value,
         "promoted_to_production": outcome is not None and outcome.promoted,
-        "model_type": ALGORITHMS[best.algorithm].estimator.__name__.removesuffix("Classifier"),
+        "model_type": build.__name__.removesuffix("Classifier").removesuffix("Regressor") if build else None,
         "params": dict(result.params),
         "family": result.family,
         "stage": str(stage) if stage else None,

@@ -135,7 +135,8 @@ def _signature(config: FamilyConfig) -> Any:
     from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
     inputs = [ColSpec(DataType[kind], name) for name, kind in signature_types(config).items()]
-    return ModelSignature(Schema(inputs), Schema([TensorSpec(np.dtype(np.int64), (-1,))]))
+    answer = np.int64 if config.classes else np.float64
+    return ModelSignature(Schema(inputs), Schema([TensorSpec(np.dtype(answer), (-1,))]))
 
 
 def _register(client: Any, name: str, place: UploadPlace, run: Any, tags: Mapping[str, str]) -> int:

@@ -29,7 +29,7 @@ def with_params_file(config: FamilyConfig, home: Path) -> FamilyConfig:
     path = home / config.params_file
     document = _read(path, config)
     overlay: dict[str, ParameterValue] = document.content or {}
-    build_estimator(algorithm, overlay, partial(_place, document))
+    build_estimator(algorithm, config.task, overlay, partial(_place, document))
     overlaid = Candidate(params={**candidate.params, **overlay})
     return config.model_copy(update={"candidates": {algorithm: overlaid}})
 

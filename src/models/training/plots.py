@@ -1,4 +1,4 @@
-"""Three pictures a reviewer wants beside the numbers: ROC curve, confusion matrix, permutation importance."""
+"""Pictures a reviewer wants beside the numbers: ROC curve, confusion matrix, residuals, permutation importance."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, roc_curve
 
+from promotion.config.evidence import is_error
 from promotion.gates.evidence import Interval
 
 BLUE, GREY, INK = "#1f5fa8", "#9aa3ad", "#22282e"
@@ -80,13 +81,34 @@ def draw_confusion_matrix(
     return as_png(figure)
 
 
+def draw_residuals(title: str, target: NDArray[np.float64], predicted: NDArray[np.float64], unit: str) -> bytes:
+    """Draw what a regression missed as PNG: the residual by prediction, and how often each size occurs.
+
+    Args:
+        title: First line of the title.
+        target: Number of each row, shape (rows,).
+        predicted: Number the model answers, shape (rows,).
+        unit: Name of the target with its unit.
+    """
+    residual = target - predicted
+    figure, axes = new_figure(6.2, 4.6)
+    axes.axhline(0, color=INK, linewidth=0.8)
+    axes.scatter(predicted, residual, s=14, color=BLUE, alpha=0.6, linewidths=0)
+    axes.set(xlabel=f"Predicted {unit}", ylabel="True minus predicted")
+    axes.set_title(f"{title}\nResiduals, {len(target)} test rows")
+    beside = axes.inset_axes((1.02, 0, 0.22, 1), sharey=axes)
+    beside.hist(residual, bins="auto", orientation="horizontal", color=GREY)
+    beside.set_axis_off()
+    return as_png(figure)
+
+
 def draw_importance(title: str, features: list[str], importances: NDArray[np.float64], metric: str) -> bytes:
     """Draw the permutation importance as PNG: what shuffling a column costs.
 
     Args:
         title: First line of the title.
         features: Names of the columns.
-        importances: Loss of the metric, shape (features, repeats).
+        importances: Loss of the metric, of an error its gain, shape (features, repeats).
         metric: Name of the metric lost.
     """
     order = np.argsort(importances.mean(axis=1))
@@ -100,7 +122,8 @@ def draw_importance(title: str, features: list[str], importances: NDArray[np.flo
         height=0.7,
     )
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set(xlabel=f"Loss of {metric} when the column is shuffled (mean ± std of {importances.shape[1]})")
+    change = "Gain" if is_error(metric) else "Loss"
+    axes.set(xlabel=f"{change} of {metric} when the column is shuffled (mean ± std of {importances.shape[1]})")
     axes.tick_params(axis="y", length=0)
     axes.set_title(f"{title}\nPermutation importance on the test rows")
     return as_png(figure)

@@ -22,7 +22,6 @@ from promotion.config.policy import machine_accounts
 from promotion.config.settings import REPOSITORY, Settings
 from promotion.data.arrays import FloatArray
 from promotion.data.datasets import Dataset, Partition, feature_schema_hash
-from promotion.evaluation.metrics import METRICS
 from promotion.gates.evidence import Interval
 from promotion.journal.journal import Journal
 from promotion.journal.records import Registration, TrainingRound
@@ -113,7 +112,7 @@ class Round:
 
         config, test = self._config, examined.test
         params = {"algorithm": algorithm, **examined.model.named_steps["estimator"].get_params(deep=False)}
-        tags = {name: f"{test[name].value:.4f}" for name in ("roc_auc", config.selection_metric)}
+        tags = {name: f"{test[name].value:.4f}" for name in ("roc_auc", config.selection_metric) if name in test}
         seal = Seal(Keys.from_environment())
         with mlflow.start_run(experiment_id=self._experiment, run_name=algorithm, tags=self._tags) as run:
             mlflow.log_params(params)
@@ -209,7 +208,7 @@ class Seal:
 def _metrics(folds: Mapping[str, FloatArray], examined: Examined) -> dict[str, float]:
     test = examined.test
     logged = {f"train_{name}": value for name, value in examined.train.items()}
-    for name in METRICS:
+    for name in test:
         logged[f"test_{name}"] = test[name].value
         logged[f"cv_{name}_mean"] = float(folds[name].mean())
         logged[f"cv_{name}_std"] = float(folds[name].std(ddof=1))

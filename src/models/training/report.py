@@ -9,7 +9,7 @@ from models.training.training import TrainingResult
 from promotion.data.arrays import FloatArray
 from promotion.gates.evidence import Interval
 
-_SHOWN = ("roc_auc", "accuracy", "f1")
+_SHOWN = ("roc_auc", "accuracy", "f1", "rmse", "mae", "r2")
 _BINARY = 2
 
 
@@ -72,7 +72,8 @@ def as_json(result: TrainingResult) -> dict[str, Any]:
 
 
 def _table(result: TrainingResult) -> Iterator[str]:
-    others = [metric for metric in _SHOWN if metric != result.metric][:2]
+    measured = result.candidates[0].test
+    others = [metric for metric in _SHOWN if metric in measured and metric != result.metric][:2]
     head = ["", "candidate", f"CV {result.metric}", f"test {result.metric} (95 % interval)", *others, "registered as"]
     rows = [
         [

@@ -18,10 +18,17 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from promotion.config.family import FamilyConfig
-from promotion.data.arrays import FloatArray
+from promotion.data.arrays import FloatArray, IntArray
 from promotion.data.datasets import Partition
 from promotion.data.splits import Belonging, folds
-from promotion.evaluation.metrics import METRICS, intervals, permutation_losses, predicted_class, probability_of, scores
+from promotion.evaluation.metrics import (
+    intervals,
+    metrics_of,
+    permutation_losses,
+    predicted_class,
+    response_of,
+    scores,
+)
 from promotion.gates.evidence import Interval
 
 SelectionProgress = Callable[[str, int, int], None]
@@ -67,7 +74,7 @@ def cross_validate(
     return {
         name: {
             metric: np.array([scored[metric] for scored in collected[index * size : (index + 1) * size]])
-            for metric in METRICS
+            for metric in metrics_of(config.task)
         }
         for index, name in enumerate(candidates)
     }
@@ -80,8 +87,8 @@ def _score_fold(
     return _score(fitted, part.train_features.iloc[check], part.train_target[check], classes)
 
 
-def _score(model: Pipeline, features: pd.DataFrame, target: NDArray[np.int64], classes: int) -> dict[str, float]:
-    return {metric: float(value) for metric, value in scores(target, probability_of(model, features, classes)).items()}
+def _score(model: Pipeline, features: pd.DataFrame, target: IntArray | FloatArray, classes: int) -> dict[str, float]:
+    return {metric: float(value) for metric, value in scores(target, response_of(model, features, classes)).items()}
 
 
 def examine(
@@ -93,22 +100,38 @@ def examine(
 
 
 def _examine(config: FamilyConfig, algorithm: str, model: Pipeline, part: Partition) -> Examined:
-    from models.training.plots import draw_confusion_matrix, draw_importance, draw_roc_curve
+    from models.training.plots import draw_importance
 
     title, metric, target = config.model_name(algorithm), config.selection_metric, part.test_target
-    names, seed = config.labels, config.split.seed
+    classes, seed = len(config.classes), config.split.seed
     fitted = clone(model).fit(part.train_features, part.train_target)
-    train = _score(fitted, part.train_features, part.train_target, len(names))
-    probability = probability_of(fitted, part.test_features, len(names))
-    test = intervals(target, probability, seed)
-    importances = permutation_losses(fitted, part.test_features, target, classes=len(names), metric=metric, seed=seed)
-    predicted = predicted_class(probability, by_class=probability.ndim > target.ndim)
+    train = _score(fitted, part.train_features, part.train_target, classes)
+    response = response_of(fitted, part.test_features, classes)
+    test = intervals(target, response, seed)
+    importances = permutation_losses(fitted, part.test_features, target, classes=classes, metric=metric, seed=seed)
     pictures = {
-        "roc_curve.png": draw_roc_curve(title, target, probability, test["roc_auc"], names),
-        "confusion_matrix.png": draw_confusion_matrix(title, target, predicted, names),
+        **_pictures(config, title, target, response, test),
         "permutation_importance.png": draw_importance(title, config.features, importances, metric),
     }
     return Examined(fitted, train, test, pictures)
+
+
+def _pictures(
+    config: FamilyConfig, title: str, target: Any, response: FloatArray, test: Mapping[str, Interval]
+) -> dict[str, bytes]:
+    """What a model answered to the test rows, against what is true."""
+    from models.training.plots import draw_confusion_matrix, draw_residuals, draw_roc_curve
+
+    names = config.labels
+    if not names:
+        column = config.data.columns[config.target.column]
+        unit = f"{config.target.column} [{column.unit}]" if column.unit else config.target.column
+        return {"residuals.png": draw_residuals(title, target, response, unit)}
+    predicted = predicted_class(response, by_class=response.ndim > target.ndim)
+    return {
+        "roc_curve.png": draw_roc_curve(title, target, response, test["roc_auc"], names),
+        "confusion_matrix.png": draw_confusion_matrix(title, target, predicted, names),
+    }
 
 
 def _in_parallel(tasks: list[Any], name: str, progress: SelectionProgress) -> list[Any]:

@@ -20,6 +20,7 @@ from models.training.selection import SelectionProgress, cross_validate, examine
 from models.training.workers import stop_workers
 from promotion.bootstrap import open_journal
 from promotion.config.commit import Commit
+from promotion.config.evidence import is_error
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
 from promotion.config.training import ParameterValue
@@ -37,6 +38,7 @@ class TrainingResult:
 
     Attributes:
         family: The family.
+        task: Its kind of learning problem.
         round: UTC timestamp shared by all candidates.
         semver: Semantic version of what was registered.
         metric: The selection metric.
@@ -46,7 +48,7 @@ class TrainingResult:
         params: Hyper-parameters of the best one, as configured.
         train: By metric, what the best one makes of the rows it has learned from.
         comparison: Of first and second over the folds; None with a single candidate.
-        classes: What the classes 0, 1, ... mean.
+        classes: What the classes 0, 1, ... mean; none of a regression.
         rows: Number of rows trained and tested on.
         data_sha256: Digest of the data file.
         commit: Of the code; None outside a git repository.
@@ -55,6 +57,7 @@ class TrainingResult:
     """
 
     family: str
+    task: str
     round: str
     semver: str
     metric: str
@@ -113,7 +116,8 @@ def train(
             progress(task, done, total)
 
         folds = cross_validate(config, candidates, part, step)
-        ranking = sorted(candidates, key=lambda name: -float(folds[name][config.selection_metric].mean()))
+        means = {name: float(folds[name][config.selection_metric].mean()) for name in candidates}
+        ranking = sorted(candidates, key=means.__getitem__, reverse=not is_error(config.selection_metric))
         registered = ranking if config.registers_every_candidate else ranking[:1]
         examined = examine(config, {name: candidates[name] for name in registered}, part, step)
         stop_workers()
@@ -129,6 +133,7 @@ def train(
         crown(config, settings, journal, results[0])
     return TrainingResult(
         family=config.family,
+        task=config.task,
         round=training.timestamp,
         semver=given,
         metric=config.selection_metric,

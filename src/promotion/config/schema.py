@@ -43,7 +43,14 @@ _METRICS = {
 NUMBERED = "classes"
 """The section of a family's file whose keys are values of a column, which may be numbers."""
 _CLASSIFICATIONS = ("binary-classification", "multiclass-classification")
-_CONTRACT_METRICS = ("roc_auc", "accuracy", "precision", "recall", "f1", "rmspe")
+_CLASS_METRICS = ("roc_auc", "accuracy", "precision", "recall", "f1")
+_CONTRACT_METRICS = {
+    "binary-classification": _CLASS_METRICS,
+    "multiclass-classification": _CLASS_METRICS,
+    "regression": ("rmse", "mae", "mape", "r2"),
+    "sales-forecast": ("rmspe",),
+}
+"""What a model of a contract is selected by, by task."""
 _NEEDS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("task", "selection_metric", "classes", "export"), ("data", "holdout")),
     **dict.fromkeys(("target", "numeric", "split", "forecast", "feature_view", "candidates"), ("data",)),
@@ -258,17 +265,15 @@ class FamilyConfig(Strict):
                 "type",
             )
         if odd := [rule.column for rule in self.gates.slices if rule.column not in self.features or self.is_forecast]:
-            raise contradiction(f"column {odd[0]!r} is no feature of a table of classes; remove it", "gates", "slices")
+            raise contradiction(f"column {odd[0]!r} is no feature of a table; remove it", "gates", "slices")
         if strange := [name for name in self.stated_numeric if name not in self.features]:
             raise contradiction(f"column {strange[0]!r} is no feature; remove it", "numeric")
         return self
 
     @model_validator(mode="after")
     def _target_suits_the_task(self) -> Self:
-        if not self.has_contract:
+        if not self.has_contract or self.task == "regression":
             return self
-        if self.task == "regression":
-            raise contradiction("a regression is scored on a holdout; write holdout instead of data", "task")
         if self.is_forecast:
             if self.target.positive_above is not None or self.stated_numeric:
                 key = ("numeric",) if self.stated_numeric else ("target", "positive_above")
@@ -281,6 +286,21 @@ class FamilyConfig(Strict):
                 f"a multiclass task needs a column of type label or code with {_MULTICLASS} or more values, and no "
                 "positive_above; correct the column, or the task",
                 "target",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _target_of_a_regression_is_a_number(self) -> Self:
+        if not self.has_contract or self.task != "regression":
+            return self
+        if self.target.positive_above is not None:
+            raise contradiction("a regression predicts the number itself; remove it", "target", "positive_above")
+        if (kind := self.data.columns[self.target.column].type) not in {"number", "integer"}:
+            raise contradiction(
+                f"a regression needs a column of type number or integer, {self.target.column!r} is of type {kind}; "
+                "correct the column, or the task",
+                "target",
+                "column",
             )
         return self
 
@@ -299,21 +319,16 @@ class FamilyConfig(Strict):
     def _sections_suit_the_task(self) -> Self:
         if not self.has_contract:
             return self
-        if self.selection_metric not in _CONTRACT_METRICS:
+        if self.selection_metric not in (measuring := _CONTRACT_METRICS[self.task]):
             raise contradiction(
-                f"expected one of {', '.join(_CONTRACT_METRICS)}, found {self.selection_metric!r}"
-                f"{nearest(self.selection_metric, _CONTRACT_METRICS) or '; correct it'}",
+                f"expected one of {', '.join(measuring)}, which measure task {self.task}, found "
+                f"{self.selection_metric!r}{nearest(self.selection_metric, measuring) or '; correct it'}",
                 "selection_metric",
             )
         if self.is_forecast != (self.forecast is not None):
             raise contradiction(
                 "a family of task sales-forecast has this section, no other one has; correct task or section",
                 "forecast",
-            )
-        if self.is_forecast != (self.selection_metric == "rmspe"):
-            raise contradiction(
-                f"{self.selection_metric!r} does not measure task {self.task}; write {_METRICS[self.task]}",
-                "selection_metric",
             )
         unknown = sorted(set(self.forecast.views) - set(self.stated_candidates or {})) if self.forecast else []
         if unknown:
@@ -424,7 +439,7 @@ class FamilyConfig(Strict):
 
     @property
     def is_forecast(self) -> bool:
-        """Whether the family foretells sales; otherwise it tells classes apart."""
+        """Whether the family foretells sales; otherwise it answers row by row."""
         return self.stated_task == "sales-forecast"
 
     @property
@@ -438,7 +453,9 @@ class FamilyConfig(Strict):
 
     @property
     def classes(self) -> list[str]:
-        """What the classes 0, 1, ... of the target mean."""
+        """What the classes 0, 1, ... of the target mean; none of a regression."""
+        if self.task == "regression":
+            return []
         column = self.data.columns[self.target.column]
         if self.task == "binary-classification":
             positive = f"{self.target.column} > {self.target.positive_above:g}"

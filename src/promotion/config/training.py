@@ -105,7 +105,8 @@ class TargetColumn(Strict):
     """The column to predict.
 
     Attributes:
-        column: Its name. In a multiclass task its labels or codes are the classes, in the file's order.
+        column: Its name. In a multiclass task its labels or codes are the classes, in the file's order; in a regression
+            it is a number.
         positive_above: In a binary task every value above this is the positive class; a label counts by its position.
     """
 
@@ -160,7 +161,7 @@ class CrossValidation(Strict):
 
 
 class Candidate(Strict):
-    """One algorithm of `models.training.candidates.ALGORITHMS`.
+    """One algorithm: `random_forest`, `gradient_boosting`; of classes `logistic_regression`, of numbers `ridge`.
 
     Attributes:
         params: Its hyper-parameters, under the names its library gives them.

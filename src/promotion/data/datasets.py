@@ -23,7 +23,8 @@ class Dataset:
 
     Attributes:
         features: Rows × `len(config.features)`, all float64, missing cells NaN, columns in `config.features` order.
-        target: Class of each row, a position in `config.classes`, int64; 1 is a binary task's positive class.
+        target: Class of each row, a position in `config.classes`, int64; 1 is a binary task's positive class. Of a
+            regression its number, float64.
         sha256: Digest of the file's bytes, the very bytes the rows were read from.
         path: The file.
         belonging: What decides on which side of the split a row is.
@@ -80,9 +81,10 @@ def load_dataset(config: FamilyConfig, home: Path) -> Dataset:
         unique_rows=not config.data.allow_duplicates,
         decimal=config.data.decimal,
     )
-    target = _classes(frame[config.target.column], config)
+    target = _target(frame[config.target.column], config)
+    strata = target if config.classes else np.zeros(len(target), dtype=np.int64)
     try:
-        rows = belonging(target, {name: cells[name] for name in config.split.columns}, config.split)
+        rows = belonging(strata, {name: cells[name] for name in config.split.columns}, config.split)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     return Dataset(
@@ -95,7 +97,9 @@ def load_dataset(config: FamilyConfig, home: Path) -> Dataset:
     )
 
 
-def _classes(values: pd.Series, config: FamilyConfig) -> np.ndarray:
+def _target(values: pd.Series, config: FamilyConfig) -> np.ndarray:
+    if config.task == "regression":
+        return values.to_numpy(dtype=np.float64)
     if config.task == "binary-classification":
         return (values > config.target.positive_above).to_numpy(dtype=np.int64)
     # The contract has turned labels into positions; codes are still what the file says.
@@ -141,12 +145,13 @@ def split_dataset(dataset: Dataset, config: FamilyConfig) -> Partition:
     try:
         learn, check = split_rows(dataset.belonging, config.split)
     except ValueError as error:
-        counts = np.bincount(dataset.target, minlength=len(config.classes))
-        rows = ", ".join(f"{count} of class {name!r}" for name, count in zip(config.classes, counts, strict=True))
-        reason = f" ({error})" if config.split.columns else ""
+        size, reason = config.split.test_size, f" ({error})" if config.split.columns else ""
+        counts = [int((dataset.target == place).sum()) for place in range(len(config.classes))]
+        rows = "".join(f", {count} of class {name!r}" for name, count in zip(config.classes, counts, strict=True))
+        needed = "every class is needed on both sides" if counts else "rows are needed on both sides"
         raise DataError(
-            f"{dataset.path}: {len(dataset.target)} rows, {rows}, cannot be split with test_size "
-            f"{config.split.test_size}: every class is needed on both sides; add rows{reason}"
+            f"{dataset.path}: {len(dataset.target)} rows{rows}, cannot be split with test_size {size}: {needed}; add "
+            f"rows{reason}"
         ) from error
     return Partition(
         dataset.features.iloc[learn],

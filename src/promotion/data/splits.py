@@ -46,7 +46,7 @@ def belonging(target: IntArray, cells: Mapping[str, pd.Series], split: Split) ->
     """Read what the columns of `split` say of each row.
 
     Args:
-        target: Class of each row.
+        target: Class of each row; one for all where a number is predicted.
         cells: By name, the cells of those columns as text, their lines in the index.
         split: Names them.
 
@@ -92,8 +92,9 @@ def folds(rows: Belonging, config: FamilyConfig) -> list[tuple[IntArray, IntArra
         return list(_windows(rows.times, plan.folds, config))
     smallest = int(np.bincount(rows.strata)[np.unique(rows.strata)].min())
     if rows.groups is None and smallest < plan.folds:
+        rarest = " of the rarest class" if config.classes or config.split.stratify else ""
         raise DataError(
-            f"{config.data.path}: {smallest} training rows of the rarest class, cross-validation with "
+            f"{config.data.path}: {smallest} training rows{rarest}, cross-validation with "
             f"{plan.folds} folds needs one in each: add rows or lower cross_validation.folds"
         )
     from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedGroupKFold

@@ -1,4 +1,4 @@
-"""Score and measure a version on its family's test split: the evaluator of every table of classes."""
+"""Score and measure a version on its family's test split: the evaluator of every table of classes or numbers."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from promotion.config.family import FamilyConfig
 from promotion.data.arrays import FloatArray, IntArray
 from promotion.data.datasets import feature_schema_hash, load_dataset, split_dataset
 from promotion.errors import PromotionError
 from promotion.evaluation.cost import measure
-from promotion.evaluation.metrics import METRICS, paired_difference, predicted_class, probability_of, scores
+from promotion.evaluation.metrics import metrics_of, paired_difference, predicted_class, response_of, scores
 from promotion.evaluation.received.predictions import Answers
 from promotion.evaluation.signature import data_problems, schema_problems
 from promotion.evaluation.slices import slice_figures
@@ -26,13 +24,13 @@ _SHOWN = 12
 
 @dataclass(frozen=True, slots=True)
 class HoldoutEvaluation:
-    """One model scored on the family's test rows; its probabilities stay with it for paired comparisons."""
+    """One model scored on the family's test rows; its answers stay with it for paired comparisons."""
 
     metrics: Mapping[str, float]
     rows: int
     data_sha256: str
     slices: tuple[SliceFigure, ...]
-    _probability: FloatArray
+    _response: FloatArray
 
 
 class HoldoutEvaluator:
@@ -58,14 +56,15 @@ class HoldoutEvaluator:
         from promotion.evaluation.loading import load_artifact
 
         features, target, data_sha256 = self._holdout
-        probability = probability_of(load_artifact(artifact), features, len(self._config.classes))
-        metrics = {name: float(value) for name, value in scores(target, probability).items()}
         classes = len(self._config.classes)
-        answers = Answers(predicted_class(probability, by_class=probability.ndim > 1), probability)
+        response = response_of(load_artifact(artifact), features, classes)
+        metrics = {name: float(value) for name, value in scores(target, response).items()}
+        chosen = predicted_class(response, by_class=response.ndim > 1)
+        answers = Answers(chosen, response) if classes else Answers(response)
         slices = slice_figures(
             self._config.gates.slices, features, target, answers, task=self._config.task, classes=classes
         )
-        return HoldoutEvaluation(metrics, len(target), data_sha256, slices, probability)
+        return HoldoutEvaluation(metrics, len(target), data_sha256, slices, response)
 
     def difference(self, candidate: Evaluation, production: Evaluation, metric: str) -> Interval:
         """Candidate minus Production on the same rows: point estimate and paired bootstrap interval.
@@ -74,8 +73,8 @@ class HoldoutEvaluator:
             PromotionError: The two were not scored by this evaluator on the same data, or the metric is unknown.
         """
         _, target, data_sha256 = self._holdout
-        if metric not in METRICS:
-            known = ", ".join(METRICS)
+        if metric not in (metrics := metrics_of(self._config.task)):
+            known = ", ".join(metrics)
             raise PromotionError(f"unknown metric {metric!r}: expected one of {known}")
         if not (isinstance(candidate, HoldoutEvaluation) and isinstance(production, HoldoutEvaluation)) or not (
             candidate.data_sha256 == production.data_sha256 == data_sha256
@@ -83,8 +82,8 @@ class HoldoutEvaluator:
             raise PromotionError("the two models were not scored on the same rows: evaluate both again")
         return paired_difference(
             target,
-            candidate._probability,  # noqa: SLF001  # ours, and nobody else's business
-            production._probability,  # noqa: SLF001
+            candidate._response,  # noqa: SLF001  # ours, and nobody else's business
+            production._response,  # noqa: SLF001
             metric,
             self._config.split.seed,
         )
@@ -129,10 +128,10 @@ class HoldoutEvaluator:
         return data_problems(self._config, self._home)
 
     @cached_property
-    def _holdout(self) -> tuple[Any, IntArray, str]:
+    def _holdout(self) -> tuple[Any, IntArray | FloatArray, str]:
         dataset = load_dataset(self._config, self._home)
         part = split_dataset(dataset, self._config)
-        return part.test_features, np.asarray(part.test_target, dtype=np.int64), dataset.sha256
+        return part.test_features, part.test_target, dataset.sha256
 
 
 def _other_training(config: FamilyConfig, sha256: str, trained: Mapping[str, Any]) -> Iterator[str]:

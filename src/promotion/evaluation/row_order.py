@@ -17,7 +17,7 @@ _FOLDS, _TREES = 5, 30
 
 
 def order_problems(dataset: Dataset, seed: int) -> list[str]:
-    """Where in the file a model begins to err more, or less, than it expects to; empty where nowhere.
+    """Where in the file a classifier begins to err more, or less, than it expects to; empty where nowhere.
 
     A small forest answers each row from the other parts of the file. What it errs beyond its own expectation, 1 minus
     the probability of the class it names, is compared within each class: its mean is zero wherever the rows lie, also
@@ -31,6 +31,8 @@ def order_problems(dataset: Dataset, seed: int) -> list[str]:
     """
     target = dataset.target
     rows = len(target)
+    if np.issubdtype(target.dtype, np.floating):
+        return []
     counts = np.bincount(target)
     if rows < _LEAST_ROWS or counts[counts > 0].min() < _LEAST_OF_A_CLASS or np.count_nonzero(counts) == 1:
         return []

@@ -12,7 +12,7 @@ import numpy as np
 
 from promotion.data.arrays import FloatArray, IntArray
 from promotion.errors import UsageError
-from promotion.evaluation.metrics import CONFIDENCE, scores
+from promotion.evaluation.metrics import CONFIDENCE, LOSSES, NUMBER_METRICS, r2, scores
 from promotion.evaluation.received.predictions import Answers
 from promotion.gates.evidence import Interval
 
@@ -20,7 +20,7 @@ _RESAMPLES, _FEWEST = 1000, 200
 # Rows drawn in all while resampling: what a large holdout gains in rows it gives back in resamples.
 _DRAWN = 20_000_000
 _TINY = 1e-15
-_REGRESSION = ("rmse", "mae", "mape", "r2", "pinball")
+_REGRESSION = (*NUMBER_METRICS, "pinball")
 _BY_PROBABILITY = ("roc_auc", "average_precision", "log_loss", "brier")
 _BY_CLASS = ("accuracy", "precision", "recall", "f1", "mcc")
 
@@ -149,10 +149,8 @@ def _numeric(name: str) -> Score | None:
     if name_of == "r2":
         return Score(name, _r2)
     by_row: dict[str, Callable[[Any, FloatArray], FloatArray]] = {
-        "mse": lambda target, answered: (target - answered) ** 2,
-        "rmse": lambda target, answered: (target - answered) ** 2,
-        "mae": lambda target, answered: np.abs(target - answered),
-        "mape": lambda target, answered: np.abs(target - answered) / np.maximum(np.abs(target), np.finfo(float).eps),
+        **LOSSES,
+        "rmse": LOSSES["mse"],
         "rmspe": lambda target, answered: ((target - answered) / np.where(target == 0, np.nan, target)) ** 2,
         "pinball": lambda target, answered: np.maximum(
             quantile * (target - answered), (quantile - 1) * (target - answered)
@@ -169,8 +167,7 @@ def _numeric(name: str) -> Score | None:
 
 
 def _r2(target: FloatArray, answers: Answers) -> float:
-    spread = float(((target - target.mean()) ** 2).sum())
-    return 1 - float(((target - answers.predicted) ** 2).sum()) / spread if spread else math.nan
+    return float(r2(target, np.asarray(answers.predicted, dtype=np.float64)))
 
 
 def _classifying(name: str, classes: int) -> Score:

@@ -96,8 +96,8 @@ def _quality_problems(config: FamilyConfig, dataset: Dataset) -> Iterator[str]:
     rows = len(dataset.target)
     if rows < MINIMUM_ROWS:
         yield f"{rows} rows, expected at least {MINIMUM_ROWS}"
-    counts = np.bincount(dataset.target, minlength=len(config.classes))
-    for name, count in zip(config.classes, counts, strict=True):
+    for place, name in enumerate(config.classes):
+        count = int((dataset.target == place).sum())
         if count < MINIMUM_CLASS_SHARE * rows:
             share = f"{count} of {rows} rows ({count / rows:.1%})"
             yield f"class {name!r}: {share}, expected at least {MINIMUM_CLASS_SHARE:.0%}"
@@ -105,5 +105,7 @@ def _quality_problems(config: FamilyConfig, dataset: Dataset) -> Iterator[str]:
     if repeated > MAXIMUM_DUPLICATE_SHARE * rows:
         share = f"{repeated} of {rows} rows ({repeated / rows:.1%})"
         yield f"{share} repeat an earlier row, expected at most {MAXIMUM_DUPLICATE_SHARE:.0%}"
+    if len(np.unique(dataset.target)) == 1 and not config.classes:
+        yield f"column {config.target.column!r}: the same value in all {rows} rows, so there is nothing to learn"
     for name in dataset.features.columns[dataset.features.nunique(dropna=False) <= 1]:
         yield f"column {name!r}: the same value in all {rows} rows, so it says nothing"

@@ -257,13 +257,9 @@ def _write_engine(
 
 
 def _measured_now(config: FamilyConfig, part: Partition, model: Any) -> Mapping[str, Interval]:
-    import numpy as np
+    from promotion.evaluation.metrics import intervals, response_of
 
-    from promotion.evaluation.metrics import intervals
-
-    probability = np.asarray(model.predict_proba(part.test_features), dtype=np.float64)
-    binary = config.task == "binary-classification"
-    return intervals(part.test_target, probability[:, 1] if binary else probability, config.split.seed)
+    return intervals(part.test_target, response_of(model, part.test_features, len(config.classes)), config.split.seed)
 
 
 def _require_replaceable(output: Path) -> None:

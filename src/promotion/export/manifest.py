@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from promotion.artifacts.trusted_types import TRUSTED_TYPES
 from promotion.config.family import FamilyConfig
-from promotion.evaluation.metrics import METRICS
+from promotion.evaluation.metrics import METRICS, NUMBER_METRICS
 from promotion.export.folder import FORMAT, Manifest, ServingEngine
 from promotion.gates.evidence import Interval
 from promotion.journal.journal import Journal
@@ -52,11 +52,11 @@ def recorded_metrics(journal: Journal, entry: Entry | None) -> Mapping[str, Inte
     """What the version was worth on the rows held out, as recorded at its registration; empty where nothing was."""
     registration = journal.registration(entry.id) if entry else None
     recorded = registration.metrics if registration else {}
-    if not all({f"test_{name}", f"{name}_low", f"{name}_high"} <= recorded.keys() for name in METRICS):
-        return {}
-    return {
-        name: Interval(recorded[f"test_{name}"], recorded[f"{name}_low"], recorded[f"{name}_high"]) for name in METRICS
-    }
+    for names in (METRICS, NUMBER_METRICS):
+        keys = {name: (f"test_{name}", f"{name}_low", f"{name}_high") for name in names}
+        if all(recorded.keys() >= set(each) for each in keys.values()):
+            return {name: Interval(*(recorded[key] for key in each)) for name, each in keys.items()}
+    return {}
 
 
 def _last_report(journal: Journal, config: FamilyConfig, entry: Entry | None) -> str | None:

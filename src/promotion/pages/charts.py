@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self, TypeGuard
 
 _STEPS = 4
 """Into how many steps an axis is parted, about."""
+_SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Frame:
 
 
 class Bar(NamedTuple):
-    """A vertical interval at `x` from `low` to `high`, all between 0 and 1."""
+    """A vertical interval at `x` from `low` to `high`."""
 
     x: float
     low: float
@@ -66,7 +67,7 @@ class Series:
 
     Attributes:
         role: Style class: `candidate` or `production`.
-        points: Between 0 and 1 on both axes.
+        points: Within the chart's frame.
         marks: Whether the points themselves are shown.
         bars: Intervals around them.
     """
@@ -79,7 +80,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A square chart of shares against shares.
+    """A square chart, of shares against shares unless its frame says otherwise.
 
     Attributes:
         title: What it shows, in a few words.
@@ -89,6 +90,9 @@ class Chart:
         description: What it shows, for those who do not see it.
         note: What to know when reading it.
         frame: Where it is drawn.
+        x_ticks: Values along the horizontal axis.
+        y_ticks: Values along the vertical axis.
+        guide: Ends of the dotted line to hold the others against; none without.
     """
 
     title: str
@@ -98,6 +102,9 @@ class Chart:
     description: str
     note: str
     frame: Frame = Frame()
+    x_ticks: Sequence[float] = _SHARES
+    y_ticks: Sequence[float] = _SHARES
+    guide: Sequence[tuple[float, float]] = ((0.0, 0.0), (1.0, 1.0))
 
 
 class Line(NamedTuple):
@@ -146,17 +153,9 @@ class Timeline:
 
     @cached_property
     def ticks(self) -> list[float]:
-        """Values along the vertical axis, which ends on the outer ones: one, two or five times a power of ten apart."""
+        """Values along the vertical axis, which ends on the outer ones."""
         shown = [value for _, value in (*self.points, *self.before) if is_known(value)]
-        shown = [*shown, *(line.value for line in self.lines)] or [0.0, 1.0]
-        low, high = min(shown), max(shown)
-        if math.isclose(low, high, abs_tol=1e-12):
-            low, high = low - 0.05 * (abs(low) or 1), high + 0.05 * (abs(high) or 1)
-        raw = (high - low) / _STEPS
-        power = 10.0 ** math.floor(math.log10(raw))
-        step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
-        first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-        return [number * step for number in range(first, last + 1)]
+        return ticks_around([*shown, *(line.value for line in self.lines)])
 
     @cached_property
     def frame(self) -> Frame:
@@ -184,6 +183,19 @@ class Timeline:
         return f"{round(value, 10):{self.spelling}}"
 
 
+def ticks_around(values: Sequence[float]) -> list[float]:
+    """Values along an axis that holds all of these: one, two or five times a power of ten apart."""
+    shown = values or (0.0, 1.0)
+    low, high = min(shown), max(shown)
+    if math.isclose(low, high, abs_tol=1e-12):
+        low, high = low - 0.05 * (abs(low) or 1), high + 0.05 * (abs(high) or 1)
+    raw = (high - low) / _STEPS
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [number * step for number in range(first, last + 1)]
+
+
 def is_known(value: float | None) -> TypeGuard[float]:
     """Whether there is a value to draw."""
     return value is not None and math.isfinite(value)
@@ -207,6 +219,17 @@ class Axis:
         found = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
         low, high = math.floor(min(found) * 10) / 10, math.ceil(max(found) * 10) / 10
         return cls(low, high if high > low else low + 0.1)
+
+    @classmethod
+    def each(cls, rows: Mapping[str, Sequence[float]]) -> dict[str, Self]:
+        """One that all rows share where their values are shares; else each its own, as their units differ."""
+        found = [value for values in rows.values() for value in values if math.isfinite(value)]
+        if all(-1 <= value <= 1 for value in found):
+            return dict.fromkeys(rows, cls.around(found))
+        ends = {
+            name: ticks_around([value for value in values if math.isfinite(value)]) for name, values in rows.items()
+        }
+        return {name: cls(ticks[0], ticks[-1]) for name, ticks in ends.items()}
 
     def percent(self, value: float) -> str:
         """Where a value lies, from the left end, as the style sheet wants it."""

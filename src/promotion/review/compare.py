@@ -64,8 +64,10 @@ def write_review(
             findings = review_received(config, settings, ours.model.folder, theirs.model.folder, names)
         else:
             from promotion.review.classifiers import review_classes
+            from promotion.review.regressions import review_numbers
 
-            findings = review_classes(config, settings, ours.model, theirs.model, names)
+            review = review_classes if config.classes else review_numbers
+            findings = review(config, settings, ours.model, theirs.model, names)
         origins = [ours.origin(), theirs.origin()]
     written_at = clock.now()
     document = {
@@ -83,7 +85,15 @@ def write_review(
         versions=(first, second),
         origins=origins,
         signs=SIGNS,
-        metric_axis=_axis(each for measure in findings.measures for each in (measure.first, measure.second)),
+        metric_axes=Axis.each(
+            {
+                measure.name: [
+                    0.0,
+                    *(end for it in (measure.first, measure.second) for end in (it.low, it.value, it.high)),
+                ]
+                for measure in findings.measures
+            }
+        ),
         axes={
             table.anchor: _axis(row[key] for row in table.rows for key in table.drawn or ())
             for table in findings.tables

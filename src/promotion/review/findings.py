@@ -51,14 +51,19 @@ class Measure:
     @property
     def reading(self) -> str:
         """`better`, `worse`, or empty where these rows cannot tell."""
-        if self.difference is None or self.difference.low <= 0 <= self.difference.high:
-            return ""
-        return "better" if (self.difference.high < 0) == self.lower_is_better else "worse"
+        return reading_of(self.difference, lower_is_better=self.lower_is_better)
 
     @property
     def verdict(self) -> str:
         """The reading as an answer to "is it better"."""
         return {"better": YES, "worse": NO, "": OPEN}[self.reading]
+
+
+def reading_of(difference: Interval | None, *, lower_is_better: bool) -> str:
+    """What a paired difference, first minus second, says of the first: as `Measure.reading`."""
+    if difference is None or difference.low <= 0 <= difference.high:
+        return ""
+    return "better" if (difference.high < 0) == lower_is_better else "worse"
 
 
 @dataclass(frozen=True, slots=True)

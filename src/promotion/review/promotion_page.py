@@ -55,7 +55,7 @@ def default_path(settings: Settings, plan: PromotionPlan) -> Path:
 def write_promotion_page(service: PromotionService, plan: PromotionPlan, path: Path) -> None:
     """Write the page about one run of the gates; nothing is moved and nothing recorded.
 
-    Both models are scored once more, for what the gates do not keep: a probability for each row. Only those are that
+    Both models are scored once more, for what the gates do not keep: the answer to each row. Only those are that
     the gates have just scored, so that nothing is loaded that they did not find harmless.
 
     Args:
@@ -82,7 +82,7 @@ def write_promotion_page(service: PromotionService, plan: PromotionPlan, path: P
             ("metrics", compared),
             ("curves", compared and compared.curves),
             ("confusion", compared and compared.matrices),
-            ("disagreements", compared and compared.curves and plan.report.production_metrics),
+            ("disagreements", compared and compared.disagreeing is not None),
             ("runbooks", runbooks),
         )
         if not facts
@@ -95,7 +95,7 @@ def write_promotion_page(service: PromotionService, plan: PromotionPlan, path: P
         family=plan.family,
         version=entry.version if entry else str(plan.candidate.number),
         compared=compared,
-        axis=_axis(compared) if compared else None,
+        axes=_axes(compared) if compared else {},
         standing=standing,
         roles=config.approvals.roles if config and config.approvals else [],
         facts=_facts(service, plan, entry),
@@ -124,28 +124,32 @@ def _compared(service: PromotionService, plan: PromotionPlan, config: FamilyConf
             return compare_received(config, home, *folders)
     # pandas and scikit-learn take a second to import, and a refused artifact needs neither.
     from promotion.data.datasets import load_dataset, split_dataset
+    from promotion.review.regressions import compare_regressors
     from promotion.review.side_by_side import compare_classifiers
 
     part = split_dataset(load_dataset(config, home), config)
-    candidate = _probability(service, config, plan.candidate, part)
+    candidate = _response(service, config, plan.candidate, part)
     production = None
     if plan.production and plan.report.production_metrics:
-        production = _probability(service, config, plan.production, part)
-    return compare_classifiers(config, part, candidate, production)
+        production = _response(service, config, plan.production, part)
+    compare = compare_classifiers if config.classes else compare_regressors
+    return compare(config, part, candidate, production)
 
 
-def _probability(service: PromotionService, config: FamilyConfig, version: Known, part: Partition) -> FloatArray:
+def _response(service: PromotionService, config: FamilyConfig, version: Known, part: Partition) -> FloatArray:
     from promotion.evaluation.loading import load_artifact
-    from promotion.evaluation.metrics import probability_of
+    from promotion.evaluation.metrics import response_of
 
     with local_artifact(service.registry, service.registry.version(version.model, version.number)) as folder:
         model = load_artifact(folder)
-    return probability_of(model, part.test_features, len(config.classes))
+    return response_of(model, part.test_features, len(config.classes))
 
 
-def _axis(compared: SideBySide) -> Axis:
-    shown = [each for row in compared.metrics for each in (row.candidate, row.production) if each]
-    return Axis.around(value for each in shown for value in (each.low, each.value, each.high))
+def _axes(compared: SideBySide) -> dict[str, Axis]:
+    """Of each metric its axis."""
+    shown = {row.name: [each for each in (row.candidate, row.production) if each] for row in compared.metrics}
+    ends = {name: [end for it in found for end in (it.low, it.value, it.high)] for name, found in shown.items()}
+    return Axis.each(ends)
 
 
 def _facts(service: PromotionService, plan: PromotionPlan, entry: Entry | None) -> list[Fact]:

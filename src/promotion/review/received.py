@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
+from promotion.evaluation.metrics import NUMBER_METRICS
 from promotion.evaluation.received.evaluator import ReceivedEvaluation, ReceivedEvaluator
 from promotion.review.classifiers import agreement, measures_of, row_table
 from promotion.review.findings import ReviewFindings, better
+from promotion.review.regressions import compare_numbers
 from promotion.review.side_by_side import ComparedRows, MetricRow, SideBySide, compare_probabilities
 
-_METRICS = {False: ("accuracy", "precision", "recall", "f1", "roc_auc"), True: ("rmse", "mae", "mape", "r2")}
+_CLASS_METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc")
 
 
 def compare_received(config: FamilyConfig, home: Path, candidate: Path, production: Path | None = None) -> SideBySide:
@@ -25,7 +29,7 @@ def compare_received(config: FamilyConfig, home: Path, candidate: Path, producti
         production: The champion's; None when there is none to compare with.
 
     Returns:
-        Without curves and matrices where a number is predicted, or a model says no probabilities.
+        Without curves and matrices where a model says no probabilities.
 
     Raises:
         PromotionError: The holdout cannot be read, or a model does not answer it.
@@ -36,7 +40,11 @@ def compare_received(config: FamilyConfig, home: Path, candidate: Path, producti
     metrics = list(_rows(config, evaluator, ours, theirs))
     chance, other = ours.answers.probability, theirs.answers.probability if theirs else None
     classes = [] if config.task == "regression" else evaluator.rows.classes
-    if not classes or chance is None or (theirs and other is None):
+    if not classes:
+        champion = np.asarray(theirs.answers.predicted, dtype=np.float64) if theirs else None
+        answered = np.asarray(ours.answers.predicted, dtype=np.float64)
+        return compare_numbers(evaluator.target, metrics, answered, champion, config.holdout.target)
+    if chance is None or (theirs and other is None):
         return SideBySide(ours.rows, classes, metrics, [], [], [], [], None, (0, 0))
     rows = ComparedRows(classes, evaluator.target, evaluator.rows.features_at, {})
     return compare_probabilities(rows, metrics, chance, other)
@@ -67,7 +75,8 @@ def review_received(
 def _rows(
     config: FamilyConfig, evaluator: ReceivedEvaluator, ours: ReceivedEvaluation, theirs: ReceivedEvaluation | None
 ) -> Iterator[MetricRow]:
-    asked = dict.fromkeys((config.selection_metric, *_METRICS[config.task == "regression"]))
+    measured = NUMBER_METRICS if config.task == "regression" else _CLASS_METRICS
+    asked = dict.fromkeys((config.selection_metric, *measured))
     for name in asked:
         if name not in ours.metrics or (theirs and name not in theirs.metrics):
             continue

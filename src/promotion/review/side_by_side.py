@@ -11,13 +11,15 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from promotion.config.evidence import is_error
 from promotion.config.family import FamilyConfig
 from promotion.data.arrays import FloatArray, IntArray
 from promotion.data.datasets import Partition
 from promotion.evaluation.intervals import wilson
-from promotion.evaluation.metrics import METRICS, intervals, paired_differences, predicted_class
+from promotion.evaluation.metrics import intervals, paired_differences, predicted_class
 from promotion.gates.evidence import Interval
 from promotion.pages.charts import Bar, Chart, Series
+from promotion.review.findings import reading_of
 
 SHOWN_ROWS = 20
 # Below this many rows in a bin its share of positives says next to nothing.
@@ -35,6 +37,11 @@ class MetricRow:
     candidate: Interval
     production: Interval | None
     difference: Interval | None
+
+    @property
+    def reading(self) -> str:
+        """What the difference says of the candidate: `better`, `worse`, or empty where these rows cannot tell."""
+        return reading_of(self.difference, lower_is_better=is_error(self.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +91,11 @@ class SideBySide:
 
     Attributes:
         rows: How many.
-        classes: What the classes mean.
+        classes: What the classes mean; none where a number is predicted.
         metrics: One a metric.
-        curves: ROC curves: of the positive class, or of each class against the rest.
-        calibration: The same for calibration.
+        curves: ROC curves: of the positive class, or of each class against the rest. Of numbers: residuals, and how
+            often an error is how large.
+        calibration: The same for calibration; none of numbers.
         matrices: One a model.
         disagreements: The most contentious first, at most `SHOWN_ROWS`.
         disagreeing: How many rows get different answers; None without Production.
@@ -136,7 +144,8 @@ def compare_classifiers(
     target = np.asarray(part.test_target, dtype=np.int64)
     units = {name: config.data.columns[name].unit or "" for name in config.features}
     rows = ComparedRows(config.labels, target, lambda places: part.test_features.iloc[places], units)
-    return compare_probabilities(rows, _metrics(config, target, candidate, production), candidate, production)
+    metrics = metric_rows(target, candidate, production, config.split.seed)
+    return compare_probabilities(rows, metrics, candidate, production)
 
 
 def compare_probabilities(
@@ -170,16 +179,23 @@ def compare_probabilities(
     )
 
 
-def _metrics(
-    config: FamilyConfig, target: IntArray, candidate: FloatArray, production: FloatArray | None
+def metric_rows(
+    target: IntArray | FloatArray, candidate: FloatArray, production: FloatArray | None, seed: int
 ) -> list[MetricRow]:
-    seed = config.split.seed
+    """Every metric of both on the test rows of a contract.
+
+    Args:
+        target: Class of each row, or its number.
+        candidate: What the candidate answers, see `promotion.evaluation.metrics.response_of`.
+        production: The champion's; None when there is none to compare with.
+        seed: Of the resampling.
+    """
     ours = intervals(target, candidate, seed)
     if production is None:
-        return [MetricRow(name, ours[name], None, None) for name in METRICS]
+        return [MetricRow(name, found, None, None) for name, found in ours.items()]
     theirs = intervals(target, production, seed)
     gains = paired_differences(target, candidate, production, seed)
-    return [MetricRow(name, ours[name], theirs[name], gains[name]) for name in METRICS]
+    return [MetricRow(name, found, theirs[name], gains[name]) for name, found in ours.items()]
 
 
 def _roc(rows: ComparedRows, whole: dict[str, FloatArray], index: int) -> Chart:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
 
-from models.training.candidates import ALGORITHMS, build_candidates, build_pipeline
+from models.training.candidates import algorithms_of, build_candidates, build_pipeline
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY
-from promotion.config.training import Candidate
+from promotion.config.training import Candidate, Column
 from promotion.data.datasets import load_dataset, split_dataset
 from promotion.errors import ConfigError
 
@@ -33,12 +33,16 @@ def test_documented_parameters(config: FamilyConfig) -> None:
     assert 42 == boosting.random_state
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_only_the_linear_model_is_scaled(config: FamilyConfig, algorithm: str) -> None:
+@pytest.mark.parametrize("task", ["binary-classification", "regression"])
+def test_only_the_linear_model_is_scaled(config: FamilyConfig, task: str) -> None:
     """Trees see the columns unscaled, the linear model standardised."""
-    measured = build_pipeline(config, algorithm).named_steps["preprocessing"].transformers[0][1]
-    scaled = any(isinstance(step, StandardScaler) for _, step in measured.steps)
-    assert (algorithm == "logistic_regression") == scaled
+    columns = {**config.data.columns, "num": Column(type="number")}
+    changes = {"task": task, "data": config.data.model_copy(update={"columns": columns})}
+    for algorithm in algorithms_of(task):
+        family = with_candidate(config, algorithm).model_copy(update=changes)
+        measured = build_pipeline(family, algorithm).named_steps["preprocessing"].transformers[0][1]
+        scaled = any(isinstance(step, StandardScaler) for _, step in measured.steps)
+        assert (algorithm in {"logistic_regression", "ridge"}) == scaled
 
 
 def test_raw_rows_go_in(config: FamilyConfig) -> None:
@@ -67,6 +71,7 @@ def test_same_seed_same_model(config: FamilyConfig) -> None:
 @pytest.mark.parametrize(
     ("algorithm", "params", "expected"),
     [
+        ("ridge", {}, "candidates.ridge: not for task binary-classification; expected one of logistic_regression,"),
         ("perceptron", {}, "candidates.perceptron: unknown algorithm; expected one of logistic_regression,"),
         (
             "random_forest",

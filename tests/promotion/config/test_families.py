@@ -65,6 +65,21 @@ def refusal(config: FamilyConfig, home: Path, content: list[str]) -> str:
             lambda it: it["data"]["columns"].update(colour={"type": "label", "labels": ["red", "blue"]}),
             "column 'colour': only the target may be of type label; give features codes",
         ),
+        (
+            IRIS,
+            lambda it: it.update(task="regression", selection_metric="rmse"),
+            "target.column: a regression needs a column of type number or integer, 'species' is of type label",
+        ),
+        (
+            HEART,
+            lambda it: it.update(task="regression", target={"column": "oldpeak"}, numeric=[]),
+            "selection_metric: expected one of rmse, mae, mape, r2, which measure task regression, found 'roc_auc'",
+        ),
+        (
+            HEART,
+            lambda it: it.update(task="regression", selection_metric="rmse"),
+            "target.positive_above: a regression predicts the number itself; remove it",
+        ),
         (ALZHEIMER, lambda it: it["numeric"].append("PatientID"), "numeric: column 'PatientID' is no feature"),
         (ALZHEIMER, lambda it: it["numeric"].append("Diagnosis"), "numeric: column 'Diagnosis' is no feature"),
     ],

@@ -15,9 +15,10 @@ from sklearn.impute import SimpleImputer
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
+from tests.promotion.diabetes import diabetes
 
 from models.data.sources import make_missing
-from models.training.candidates import ALGORITHMS, build_pipeline
+from models.training.candidates import algorithms_of, build_pipeline
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY
 from promotion.data.datasets import Partition, load_dataset, split_dataset
@@ -52,7 +53,7 @@ def any_family(
     return family(request.param, home)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", algorithms_of("binary-classification"))
 def test_every_algorithm_of_every_family_answers_alike(
     any_family: tuple[FamilyConfig, Partition], algorithm: str
 ) -> None:
@@ -72,6 +73,20 @@ def test_every_algorithm_of_every_family_answers_alike(
     assert len(rows) == found.rows
     assert 1e-6 > found.difference
     assert model.predict(rows).tolist() == answers(graph, rows)[0].tolist()
+
+
+@pytest.mark.parametrize("algorithm", algorithms_of("regression"))
+def test_every_regression_answers_alike(tmp_path: Path, algorithm: str) -> None:
+    """Numbers within rounding, with empty cells too."""
+    config = diabetes(tmp_path, candidates={algorithm: {"params": SMALL.get(algorithm, {})}})
+    part = split_dataset(load_dataset(config, tmp_path), config)
+    model = build_pipeline(config, algorithm).fit(part.train_features, part.train_target)
+    rows = pd.concat([part.test_features, emptied(contract_of(config), part.test_features)], ignore_index=True)
+
+    found = prove(translate(model, contract_of(config)), model, contract_of(config), rows)
+
+    assert len(rows) == found.rows == 178
+    assert 1e-3 > found.difference
 
 
 def test_the_graph_takes_and_gives_what_a_server_expects(heart: tuple[FamilyConfig, Partition]) -> None:

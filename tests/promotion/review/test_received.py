@@ -56,7 +56,7 @@ def test_classes_are_compared_row_by_row(home: Path) -> None:
     assert 2 == len(review.checks)
 
 
-def test_numbers_have_metrics_only(home: Path) -> None:
+def test_numbers_have_metrics_and_residuals(home: Path) -> None:
     """Less of an error is better, and the first is alone where nothing serves."""
     family = a_received_family(task="regression", holdout={"path": "holdout.csv", "target": "paid"}, **SANDBOX)
     model = fitted(last=LinearRegression(), target="paid")
@@ -65,6 +65,7 @@ def test_numbers_have_metrics_only(home: Path) -> None:
 
     assert "rmse" == found.metrics[0].name
     assert found.metrics[0].production is None
-    assert [] == [*found.curves, *found.matrices, *found.disagreements]
+    assert ["Residuals", "Errors"] == [chart.title for chart in found.curves]
+    assert [] == [*found.matrices, *found.disagreements]
     errors = model.predict(customers()[FEATURES]) - customers()["paid"]
     assert pytest.approx(np.sqrt((errors**2).mean())) == found.metrics[0].candidate.value

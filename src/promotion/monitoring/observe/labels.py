@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from promotion.config.family import FamilyConfig
 from promotion.config.printable import printable
 from promotion.errors import DataError, UsageError
-from promotion.export.contract import Contract
+from promotion.export.contract import Contract, contract_of
 
 UNKNOWN = -1
 """A row without a label."""
@@ -75,6 +75,8 @@ def read_labels(path: Path, config: FamilyConfig, contract: Contract | None = No
     """
     if path.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"{path}: labels come as {' or '.join(_SUFFIXES)}")
+    if contract is None and config.task == "regression":
+        contract = contract_of(config)
     target = config.target.column if contract is None else contract.target
     table = _read(path)
     value = "label" if "label" in table.columns else target

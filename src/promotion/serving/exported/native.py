@@ -41,13 +41,16 @@ class NativeEngine:
             self._pipeline = io.load(export.folder / FILE, trusted=list(export.manifest.trusted))
         except (UntrustedTypesFoundException, TypeError, ValueError, OSError) as error:
             raise ExportRefused(f"{export.folder / FILE} cannot be loaded: {error}") from error
-        self._names = export.data_schema.names
+        self._names, self._is_regression = export.data_schema.names, export.data_schema.is_regression
 
     def predict(self, matrix: Matrix) -> Prediction:
         """Score rows; the class is the most probable one, as in the ONNX graph."""
         import pandas as pd
 
         frame = pd.DataFrame(matrix.T, columns=list(self._names))
+        if self._is_regression:
+            values = np.asarray(self._pipeline.predict(frame), dtype=np.float32)
+            return Prediction(np.zeros(len(values), dtype=np.int64), values.reshape(-1, 1))
         probabilities = np.asarray(self._pipeline.predict_proba(frame))
         classes = np.asarray(self._pipeline.predict(frame), dtype=np.int64)
         return Prediction(classes, probabilities.astype(np.float32))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pytest
+from tests.promotion.diabetes import diabetes
 from tests.promotion.monitoring.logs import churn
 
 from promotion.config.family import FamilyConfig
@@ -116,3 +117,13 @@ def test_what_is_wrong_with_a_file_is_one_line(tmp_path: Path) -> None:
     broken.write_bytes(b"no")
     with pytest.raises(DataError, match=r"labels\.parquet"):
         read_labels(broken, churn())
+
+
+def test_labels_of_a_number_are_numbers(tmp_path: Path) -> None:
+    """In the column `label` or the target's own; what is no finite number is told as unknown."""
+    for header in ("label", "target"):
+        path = tmp_path / "labels.csv"
+        path.write_text(f"request_id,{header}\na,151.5\nb,many\nc,inf\n", encoding="utf-8")
+        found = read_labels(path, diabetes())
+        assert [151.5] == found.of(pa.array(["a", "b"]), pa.array([0, 0])).tolist()[:1]
+        assert (2, "many") == (found.unknown, found.example)
