@@ -225,14 +225,14 @@ def permutation_losses(
     orders = np.array([random.permutation(len(target)) for _ in range(SHUFFLES)])
     untouched = scores(target, response_of(model, features, classes))[metric]
     sign = -1.0 if is_error(metric) else 1.0
+    whole: Any = np.broadcast_to(target, orders.shape)
     repeated = features.iloc[np.tile(np.arange(len(target)), SHUFFLES)]
     losses = []
     for column in features.columns:
         shuffled = repeated.assign(**{column: features[column].to_numpy()[orders].ravel()})
         answered = response_of(model, shuffled, classes)
         repeats = answered.reshape(SHUFFLES, len(target), *answered.shape[1:])
-        shaken = scores(np.broadcast_to(target, orders.shape), repeats)[metric]
-        losses.append(sign * (untouched - shaken))
+        losses.append(sign * (untouched - scores(whole, repeats)[metric]))
     return np.array(losses)
 
 

@@ -67,7 +67,7 @@ def test_a_bias_is_said_where_it_is_none_of_chance(tmp_path: Path, shift: float,
 
     def predict(rows: pd.DataFrame) -> np.ndarray:
         table = pd.read_csv(tmp_path / "data" / "diabetes.csv")
-        return table["target"].to_numpy()[rows.index] + off
+        return np.asarray(table["target"].to_numpy()[rows.index] + off)
 
     exact = SimpleNamespace(predict=lambda rows: predict(rows) - off)
     settings = Settings(home=tmp_path, tracking_uri="", registry_uri="", database_url="sqlite://")
