@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 SMALL = {
     "command_start.py": ("--rounds 1", " s  promotion check --help"),
     "doctor.py": ("--models 3 --versions 4 --rounds 1", "| HTTP | "),
+    "drift_false_alarms.py": ("--runs 2", "| half a standard deviation | "),
     "false_rollbacks.py": ("--years 1 --labels 600", "taken back within the year"),
     "journal.py": ("--models 2 --versions 3 --events 5", "audit.py verify, whole process"),
     "monitoring.py": ("--rows 2000", "MB (largest process)"),

@@ -23,6 +23,8 @@ TOLERANCE = 1e-5
 
 _ASKED = 1000
 _BINS = 10
+_MOST_BINS = 100
+_ROWS_A_BIN = 20
 _BINARY = 2
 _MOST_TEXTS = 50
 
@@ -139,15 +141,15 @@ def _statistics(contract: Contract, name: str, cells: pd.Series) -> dict[str, An
             "texts": {str(text): int(count) for text, count in counts.items()},
             "others": len(cells) - int(counts.sum()),
         }
-    return (_measured if name in contract.numeric else _categories)(cells.to_numpy(dtype=np.float64))
+    return (value_histogram if name in contract.numeric else code_counts)(cells.to_numpy(dtype=np.float64))
 
 
 def _predictions(contract: Contract, answered: NDArray[np.float64]) -> dict[str, Any]:
     if not contract.classes:
-        return {"value": _measured(answered)}
+        return {"value": value_histogram(answered)}
     chosen = answered.argmax(axis=1)
     shown = answered[:, 1] if answered.shape[1] == _BINARY else answered.max(axis=1)
-    edges = np.linspace(0.0, 1.0, _BINS + 1).round(10)
+    edges = np.linspace(0.0, 1.0, _bins(len(shown)) + 1).round(10)
     return {
         "labels": {name: int((chosen == position).sum()) for position, name in enumerate(contract.classes)},
         "probability": {"edges": edges.tolist(), "counts": np.histogram(shown, edges)[0].tolist()},
@@ -208,10 +210,11 @@ def emptied(contract: Contract, rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**dict.fromkeys(nullable, np.nan)) if nullable else rows.iloc[:0]
 
 
-def _measured(values: NDArray[np.float64]) -> dict[str, Any]:
+def value_histogram(values: NDArray[np.float64]) -> dict[str, Any]:
+    """Statistics of a column of measured values, shape (rows,), none of them missing."""
     if not len(values):
         return {"edges": [], "counts": [], "mean": None, "std": None, "minimum": None, "maximum": None}
-    edges = np.unique(np.quantile(values, np.linspace(0.0, 1.0, _BINS + 1)))
+    edges = np.unique(np.quantile(values, np.linspace(0.0, 1.0, _bins(len(values)) + 1)))
     if len(edges) == 1:
         edges = np.repeat(edges, 2)
     return {
@@ -224,7 +227,13 @@ def _measured(values: NDArray[np.float64]) -> dict[str, Any]:
     }
 
 
-def _categories(values: NDArray[np.float64]) -> dict[str, Any]:
+def _bins(rows: int) -> int:
+    """As many as leave each of them rows enough to say something, and nobody recognisable."""
+    return max(_BINS, min(_MOST_BINS, rows // _ROWS_A_BIN))
+
+
+def code_counts(values: NDArray[np.float64]) -> dict[str, Any]:
+    """How often each code occurs, shape (rows,), none of them missing."""
     codes, counts = np.unique(values, return_counts=True)
     return {"codes": {f"{code:g}": int(count) for code, count in zip(codes, counts, strict=True)}}
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from promotion.data.arrays import FloatArray, IntArray
-from promotion.monitoring.observe.drift import homogeneity_p_value
+from promotion.monitoring.drift.comparison import homogeneity_p_value
 
 NEARLY_ALL = 0.95
 """Share of labelled rows from which on the others cannot hide much, whatever they are."""

@@ -31,6 +31,7 @@ UNJUDGED = "labels"
 _HALF_WIDTH = NormalDist().inv_cdf(0.975)
 # A feature is one of many that are looked at in every run: how unlikely chance must be as the reason.
 _DRIFT_P_VALUE = 0.001
+_UNSEEN_P_VALUE = 0.003
 _WORTH_SAYING = 0.01
 _LATENCY = "latency p95, ms"
 
@@ -327,19 +328,47 @@ def _drift(
         needed = f"{drift.rows:,} rows, {monitoring.minimum_rows:,} needed"
         yield Finding(key, None, *facts, f"drift of {drift.name}: not enough data, {needed}")
         return
+    found = [
+        _index(drift, levels, tests=tests),
+        _unseen(drift, _levels(monitoring.unseen), tests=tests),
+    ]
+    crossed = [it for it in found if it is not None]
+    if not crossed:
+        return
+    # Both are about one feature, and one alert: the worse leads.
+    crossed.sort(key=lambda it: LEVELS.index(it[0]) if it[0] else len(LEVELS))
+    level, value, bound, _ = crossed[0]
+    text = f"{drift.name} drifted: {'; '.join(text for *_, text in crossed)}"
+    metric = f"population stability index of {drift.name}" if value == drift.psi else f"unseen values of {drift.name}"
+    yield Finding(key, level, metric, value, 0.0, bound, observation.since, drift.rows, text)
+
+
+_Crossed = tuple[LevelName | None, float, float, str]
+"""Level, value, bound, and words."""
+
+
+def _index(drift: Drift, levels: list[tuple[LevelName, float]], *, tests: int) -> _Crossed | None:
+    if not _is_known(drift.psi) or not _is_known(drift.p_value):
+        return None
     # What chance alone adds is taken off, or a small reference would be a drift for ever.
     crossed = _crossed(drift.psi - drift.by_chance, levels)
     if crossed is None:
-        return
-    level, bound = crossed
+        return None
     chance = f", {drift.by_chance:.2f} of it by chance" if drift.by_chance >= _WORTH_SAYING else ""
-    text = f"{drift.name} drifted: population stability index {drift.psi:.2f}{chance} over {drift.rows:,} rows"
+    text = f"population stability index {drift.psi:.2f}{chance} over {drift.rows:,} rows"
     # Bonferroni: with many features some look odd by chance alone.
     if drift.p_value * tests > _DRIFT_P_VALUE:
-        yield Finding(key, None, *facts, f"{text}; too few to be sure (p = {drift.p_value:.2g})")
-        return
-    text = f"{text}; {level} beyond {bound:g}"
-    yield Finding(key, level, metric, drift.psi, 0.0, bound, observation.since, drift.rows, text)
+        return None, drift.psi, levels[-1][1], f"{text}; too few to be sure (p = {drift.p_value:.2g})"
+    return crossed[0], drift.psi, crossed[1], f"{text}; {crossed[0]} beyond {crossed[1]:g}"
+
+
+def _unseen(drift: Drift, levels: list[tuple[LevelName, float]], *, tests: int) -> _Crossed | None:
+    """Values such as training never had: in the tails, or new codes."""
+    crossed = _crossed(drift.unseen, levels) if _is_known(drift.unseen) else None
+    if crossed is None or drift.unseen is None or drift.unseen_p_value * tests > _UNSEEN_P_VALUE:
+        return None
+    text = f"{drift.unseen:.1%} of {drift.rows:,} rows hold values such as none of {drift.reference_rows:,} at training"
+    return *crossed[:1], drift.unseen, crossed[1], f"{text}; {crossed[0]} beyond {crossed[1]:g}"
 
 
 def _data(observation: Observation, monitoring: Monitoring) -> Iterator[Finding]:

@@ -11,9 +11,9 @@ import numpy as np
 
 from promotion.data.arrays import FloatArray, IntArray
 from promotion.gates.evidence import Interval
+from promotion.monitoring.drift.comparison import compare_distributions, unknown
 from promotion.monitoring.label_bias import label_bias
 from promotion.monitoring.observe.counting import CountingPlan, Tally, latency_quantile, parse_moment
-from promotion.monitoring.observe.drift import compare_distributions, unknown
 from promotion.monitoring.observe.observation import Drift, Quality, Reading, Service, Slice
 from promotion.monitoring.observe.performance import (
     concept,
@@ -24,7 +24,7 @@ from promotion.monitoring.observe.performance import (
     roc_auc,
 )
 from promotion.monitoring.observe.prometheus import Trend
-from promotion.monitoring.observe.reference import Bins, Reference
+from promotion.monitoring.observe.reference import Reference
 
 _LEAST_IN_A_STEP = 10
 _STEPS = 24
@@ -157,28 +157,21 @@ def drifts(
         answer = "predicted class" if names else "predicted value"
         return [*unseen, unknown(answer, "prediction", rows, minimum_rows=minimum)]
 
-    def against(name: str, bins: Bins, live: IntArray, labels: Sequence[str], *, is_feature: bool) -> Drift:
-        return compare_distributions(
-            name,
-            "feature" if is_feature else "prediction",
-            bins.counts,
-            live,
-            list(labels),
-            minimum_rows=minimum,
-        )
-
     found = [
-        against(name, bins, tally.values[name], bins.labels, is_feature=True)
+        compare_distributions(name, "feature", bins, tally.values[name], minimum_rows=minimum)
         for name, bins in reference.features.items()
     ]
-    # No row is without a class: the place for missing values is there for features only.
     if names:
-        answered, labels = np.append(tally.classes, 0), [*names, "other", "missing"]
-        found.append(against("predicted class", reference.classes, answered, labels, is_feature=False))
+        # No row is without a class: the place for missing values is there for features only.
+        answered = np.append(tally.classes, 0)
+        found.append(
+            compare_distributions("predicted class", "prediction", reference.classes, answered, minimum_rows=minimum)
+        )
     if tally.probability is not None:
-        bins = reference.probability
         answer = "probability" if names else "predicted value"
-        found.append(against(answer, bins, tally.probability, bins.labels, is_feature=False))
+        found.append(
+            compare_distributions(answer, "prediction", reference.probability, tally.probability, minimum_rows=minimum)
+        )
     return found
 
 

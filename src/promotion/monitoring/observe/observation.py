@@ -60,7 +60,10 @@ class Drift:
         rows: Live rows compared.
         reference_rows: Reference rows compared.
         enough: Whether the live rows are as many as the family asks for.
-        bins: What was compared.
+        unseen: Share of the live values that are beyond the smallest and largest of the reference, or codes it does not
+            have; None without a reference.
+        unseen_p_value: Probability of so many of them when both come from one distribution, whichever it is.
+        bins: What was compared, in tenths.
     """
 
     name: str
@@ -71,6 +74,8 @@ class Drift:
     rows: int
     reference_rows: int
     enough: bool
+    unseen: float | None = None
+    unseen_p_value: float = 1.0
     bins: Sequence[Bin] = ()
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from promotion.monitoring.observe.drift import (
+from promotion.monitoring.drift.classes import Bins
+from promotion.monitoring.drift.comparison import (
     compare_distributions,
     expected_by_chance,
     homogeneity_p_value,
@@ -96,7 +97,7 @@ def test_how_sure_it_is(reference: Any, live: Any, expected: float) -> None:
 )
 def test_rows_are_enough_from_the_minimum_on(rows: int, minimum: int, *, enough: bool) -> None:
     """Live rows, whatever the reference has; with a reference or without."""
-    drift = compare_distributions("x", "feature", counts(500), counts(rows), ["any"], minimum_rows=minimum)
+    drift = compare_distributions("x", "feature", texts(500), counts(rows, 0, 0), minimum_rows=minimum)
 
     assert (rows, 500, enough) == (drift.rows, drift.reference_rows, drift.enough)
     assert Drift("x", "prediction", None, 0.0, None, rows, 0, enough=enough, bins=()) == unknown(
@@ -104,12 +105,15 @@ def test_rows_are_enough_from_the_minimum_on(rows: int, minimum: int, *, enough:
     )
 
 
+def texts(*numbers: int) -> Bins:
+    """Classes named a, b, …, with so many reference rows."""
+    return Bins(counts(*numbers, 0, 0), texts=tuple("abcd"[: len(numbers)]))
+
+
 def test_classes_that_nobody_saw_are_left_out() -> None:
     """Half a row in each of them would look like agreement; the others keep their shares and labels."""
-    drift = compare_distributions(
-        "x", "feature", counts(3, 0, 0, 1), counts(0, 0, 2, 2), ["a", "b", "c", "d"], minimum_rows=1
-    )
-    seen = (counts(3, 0, 1), counts(0, 2, 2))
+    drift = compare_distributions("x", "feature", texts(30, 0, 0, 10), counts(0, 0, 20, 20, 0, 0), minimum_rows=1)
+    seen = (counts(30, 0, 10), counts(0, 20, 20))
 
     assert [Bin("a", 0.75, 0.0), Bin("c", 0.0, 0.5), Bin("d", 0.25, 0.5)] == drift.bins
     assert (population_stability_index(*seen), expected_by_chance(*seen), homogeneity_p_value(*seen)) == (
@@ -117,15 +121,35 @@ def test_classes_that_nobody_saw_are_left_out() -> None:
         drift.by_chance,
         drift.p_value,
     )
-    assert ("x", "feature", 4, 4) == (drift.name, drift.of, drift.rows, drift.reference_rows)
+    assert ("x", "feature", 40, 40) == (drift.name, drift.of, drift.rows, drift.reference_rows)
+
+
+def test_rare_codes_are_compared_together() -> None:
+    """The test needs five expected rows in a class; what either side holds less of is one."""
+    bins, live = texts(90, 8, 1, 3), counts(80, 4, 3, 1, 2, 0)
+
+    assert [[90, 8, 4], [80, 4, 6]] == [side.tolist() for side in bins.comparable(live)]
+
+
+def test_classes_are_as_fine_as_the_rows_carry() -> None:
+    """Twenty rows on either side, never fewer than tenths; the outer ones and the missing stay apart."""
+    bins = Bins.measured(np.arange(101), np.full(100, 10))
+
+    def sizes(rows: int) -> list[int]:
+        spread = np.array([0, 0, *np.full(100, rows // 100), 0, 0, 0])
+        return [int(size) for size in bins.comparable(spread)[0]]
+
+    assert [20] * 50 == sizes(10_000)
+    assert [40] * 25 == sizes(500)
+    assert [100] * 10 == sizes(100)
 
 
 def test_without_live_rows_nothing_is_known() -> None:
     """Neither size nor certainty, and nothing by chance; without a reference there is still something to show."""
-    nobody = compare_distributions("x", "feature", counts(3, 1), counts(0, 0), ["a", "b"], minimum_rows=1)
+    nobody = compare_distributions("x", "feature", texts(3, 1), counts(0, 0, 0, 0), minimum_rows=1)
     assert (None, 0.0, None) == (nobody.psi, nobody.by_chance, nobody.p_value)
     assert [Bin("a", 0.75, 0.0), Bin("b", 0.25, 0.0)] == nobody.bins
 
-    new = compare_distributions("x", "feature", counts(0, 0), counts(1, 3), ["a", "b"], minimum_rows=1)
-    assert (1.0, 0) == (new.p_value, new.reference_rows)
+    new = compare_distributions("x", "feature", texts(0, 0), counts(1, 3, 0, 0), minimum_rows=1)
+    assert (1.0, 0, None) == (new.p_value, new.reference_rows, new.unseen)
     assert [Bin("a", 0.0, 0.25), Bin("b", 0.0, 0.75)] == new.bins

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import chi2_contingency
 
+from promotion.data.arrays import FloatArray, IntArray
+from promotion.monitoring.drift.classes import Bins
 from promotion.monitoring.observe.observation import Bin, Drift
 
 _TABLE_ROWS = 2
 
 
-def population_stability_index(reference: NDArray[np.int64], live: NDArray[np.int64]) -> float:
+def population_stability_index(reference: IntArray, live: IntArray) -> float:
     """Sum over the classes of (q - p) ln(q / p), p and q the shares of reference and live rows; dimensionless.
 
     It is the symmetrised Kullback-Leibler divergence (Jeffreys 1946) under the name credit scoring gave it (Siddiqi
@@ -28,7 +29,7 @@ def population_stability_index(reference: NDArray[np.int64], live: NDArray[np.in
     return float(((q - p) * np.log(q / p)).sum())
 
 
-def expected_by_chance(reference: NDArray[np.int64], live: NDArray[np.int64]) -> float:
+def expected_by_chance(reference: IntArray, live: IntArray) -> float:
     """Mean of the index when both sides are drawn from one distribution: (classes - 1) (1 / m + 1 / n).
 
     To first order the index is then (1 / m + 1 / n) times a chi-square variable with classes - 1 degrees of freedom
@@ -41,7 +42,7 @@ def expected_by_chance(reference: NDArray[np.int64], live: NDArray[np.int64]) ->
     return float((len(reference) - 1) * (1 / max(reference.sum(), 1) + 1 / max(live.sum(), 1)))
 
 
-def homogeneity_p_value(reference: NDArray[np.int64], live: NDArray[np.int64]) -> float:
+def homogeneity_p_value(reference: IntArray, live: IntArray) -> float:
     """Probability of counts this different when both come from one distribution: Pearson's chi-square test.
 
     Both sides are samples, the reference too: its shares are not taken for the truth, which on a few hundred training
@@ -59,40 +60,42 @@ def homogeneity_p_value(reference: NDArray[np.int64], live: NDArray[np.int64]) -
 
 
 def compare_distributions(
-    name: str,
-    of: Literal["feature", "prediction"],
-    reference: NDArray[np.int64],
-    live: NDArray[np.int64],
-    labels: list[str],
-    *,
-    minimum_rows: int,
+    name: str, of: Literal["feature", "prediction"], bins: Bins, live: IntArray, *, minimum_rows: int
 ) -> Drift:
     """One distribution against its reference.
+
+    Its size and certainty are those on classes as fine as the rows of both sides carry, down to those of the reference
+    itself; what is shown are tenths.
 
     Args:
         name: What is compared.
         of: What kind of thing it is.
-        reference: Rows of each class, shape (classes,).
-        live: The same of the live rows.
-        labels: What each class holds.
+        bins: The classes, with the reference rows of each.
+        live: Live rows of each class, shape (classes,).
         minimum_rows: Live rows below which nothing is said.
     """
-    # Classes that neither side saw say nothing, and half a row in each of them would.
-    seen = (reference + live) > 0
-    rows = int(live.sum())
-    p, q = reference / max(reference.sum(), 1), live / max(rows, 1)
-    bins = [Bin(label, float(p[i]), float(q[i])) for i, label in enumerate(labels) if seen[i]]
+    rows, known = int(live.sum()), int(bins.counts.sum())
+    reference, counted = bins.comparable(live)
+    unseen = bins.unseen(live)
     return Drift(
         name=name,
         of=of,
-        psi=population_stability_index(reference[seen], live[seen]) if rows else None,
-        by_chance=expected_by_chance(reference[seen], live[seen]) if rows else 0.0,
-        p_value=homogeneity_p_value(reference, live) if rows else None,
+        psi=population_stability_index(reference, counted) if rows else None,
+        by_chance=expected_by_chance(reference, counted) if rows else 0.0,
+        p_value=homogeneity_p_value(reference, counted) if rows else None,
         rows=rows,
-        reference_rows=int(reference.sum()),
+        reference_rows=known,
         enough=rows >= minimum_rows,
-        bins=bins,
+        unseen=unseen.share if unseen.reference else None,
+        unseen_p_value=unseen.p_value,
+        bins=_shown(bins, live),
     )
+
+
+def _shown(bins: Bins, live: IntArray) -> list[Bin]:
+    reference, counted, labels = bins.grouped(live, bins.counts.sum())
+    shares = zip(labels, reference / max(reference.sum(), 1), counted / max(counted.sum(), 1), strict=True)
+    return [Bin(label, float(p), float(q)) for label, p, q in shares if p or q]
 
 
 def unknown(name: str, of: Literal["feature", "prediction"], rows: int, *, minimum_rows: int) -> Drift:
@@ -100,7 +103,7 @@ def unknown(name: str, of: Literal["feature", "prediction"], rows: int, *, minim
     return Drift(name, of, None, 0.0, None, rows, 0, enough=rows >= minimum_rows)
 
 
-def _shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+def _shares(counts: IntArray) -> FloatArray:
     smoothed = counts + 0.5
-    shares: NDArray[np.float64] = smoothed / smoothed.sum()
+    shares: FloatArray = smoothed / smoothed.sum()
     return shares

@@ -1,0 +1,1 @@
+"""How far the values of live rows moved from those of the reference."""
