@@ -380,6 +380,8 @@ class Monitoring(Strict):
             counts: two-sided confidence of the interval that must exclude the value at promotion.
         psi: From which population stability index on a distribution has drifted. Not critical by default: inputs may
             move without the predictions getting worse.
+        segments: Features of codes or texts by whose values everything is watched apart as well.
+        fairness: From which difference on of accuracy or recall between two groups of a segment.
         unseen: From which share on values count that are beyond the smallest and largest at training, or codes that it
             did not have, where chance does not explain them.
         metrics: By metric, bounds on its loss since promotion, absolute: a fall, or of an error a rise. The selection
@@ -412,6 +414,8 @@ class Monitoring(Strict):
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.99
     psi: Levels = Levels(info=0.10, warning=0.25)
     unseen: Levels = Levels(warning=0.01)
+    segments: list[Name] = []
+    fairness: Levels = Levels(warning=0.10)
     metrics: dict[Name, Levels] = {}
     rmspe_rise: Levels = Levels(warning=0.02, critical=0.05)
     concept_change: Share = 0.10

@@ -266,6 +266,9 @@ class FamilyConfig(Strict):
             )
         if odd := [rule.column for rule in self.gates.slices if rule.column not in self.features or self.is_forecast]:
             raise contradiction(f"column {odd[0]!r} is no feature of a table; remove it", "gates", "slices")
+        watched = self.monitoring.segments if self.monitoring else []
+        if odd := [name for name in watched if name not in self.features or name in self.numeric or self.is_forecast]:
+            raise contradiction(f"column {odd[0]!r} is no feature of codes; remove it", "monitoring", "segments")
         if strange := [name for name in self.stated_numeric if name not in self.features]:
             raise contradiction(f"column {strange[0]!r} is no feature; remove it", "numeric")
         return self

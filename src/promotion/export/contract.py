@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from promotion.config.family import FamilyConfig
 
 _BINARY = 2
 
 CellType = Literal["number", "integer", "code", "boolean", "text"]
+
+
+def group_name(column: str, value: Any) -> str:
+    """What the rows are called that have a value in a column: `sex=1`."""
+    return f"{column}={value:g}" if isinstance(value, int | float) else f"{column}={value}"
 
 
 @dataclass(frozen=True, slots=True)

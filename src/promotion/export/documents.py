@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from promotion.export.contract import CellType, Contract
+from promotion.export.contract import CellType, Contract, group_name
 from promotion.export.folder import canonical_json
 from promotion.export.generated import generated_rows, shared_statistics
 from promotion.export.servable import ServableVersion
@@ -65,8 +65,11 @@ def documents_of(source: ServableVersion, *, generated: bool) -> ExportDocuments
     contract, rows = source.contract, source.rows
     answered = np.asarray(source.answered(), dtype=np.float64)
     reference = reference_document(contract, source.learned, answered, source.metrics, source.data_sha256)
+    if source.segments:
+        reference["segments"] = segments_document(source, answered)
     if generated:
-        reference["features"] = shared_statistics(contract, reference["features"])
+        for part in (reference, *reference.get("segments", {}).values()):
+            part["features"] = shared_statistics(contract, part["features"])
         rows = generated_rows(contract, reference["features"], rows, _ASKED)
     asked = pd.concat([emptied(contract, rows.head(1)), rows.head(_ASKED)], ignore_index=True)
     expected = expected_document(contract, source.model, asked, EXPECTED_ROWS)
@@ -76,6 +79,27 @@ def documents_of(source: ServableVersion, *, generated: bool) -> ExportDocuments
         "expected.json": expected | {"origin": "generated" if generated else "held-out"},
     }
     return ExportDocuments(files, asked if generated else None)
+
+
+def segments_document(source: ServableVersion, answered: NDArray[np.float64]) -> dict[str, Any]:
+    """The reference of each group of the segments, by its name, where it has rows enough to be nobody's in particular.
+
+    Args:
+        source: The version.
+        answered: Its answers to the rows held out, as for `reference_document`.
+    """
+    found = {}
+    for column in source.segments:
+        held_out = source.rows[column].to_numpy()
+        for value, learned in source.learned.groupby(column):
+            places = np.flatnonzero(held_out == value)
+            if min(len(learned), len(places)) < _ROWS_A_BIN:
+                continue
+            metrics = source.measure(places) if source.measure else {}
+            found[group_name(column, value)] = reference_document(
+                source.contract, learned, answered[places], metrics, source.data_sha256
+            )
+    return found
 
 
 def schema_document(contract: Contract) -> dict[str, Any]:

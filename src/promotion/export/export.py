@@ -192,6 +192,8 @@ def _source(
         metrics=recorded_metrics(service.journal, entry) or _measured_now(config, part, model),
         data_sha256=dataset.sha256,
         graph=lambda: translate(model, contract),
+        segments=config.monitoring_policy.segments,
+        measure=lambda places: _measured_now(config, part, model, places),
     )
 
 
@@ -256,10 +258,13 @@ def _write_engine(
     return parity
 
 
-def _measured_now(config: FamilyConfig, part: Partition, model: Any) -> Mapping[str, Interval]:
+def _measured_now(
+    config: FamilyConfig, part: Partition, model: Any, places: Any = slice(None)
+) -> Mapping[str, Interval]:
     from promotion.evaluation.metrics import intervals, response_of
 
-    return intervals(part.test_target, response_of(model, part.test_features, len(config.classes)), config.split.seed)
+    rows = part.test_features.iloc[places]
+    return intervals(part.test_target[places], response_of(model, rows, len(config.classes)), config.split.seed)
 
 
 def _require_replaceable(output: Path) -> None:

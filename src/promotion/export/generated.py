@@ -22,7 +22,7 @@ _TAILS = 2
 def shared_statistics(contract: Contract, features: Mapping[str, Any]) -> dict[str, Any]:
     """The statistics of columns without what a single row gave: its largest or smallest number, a text of its own.
 
-    Drift is measured between the inner edges, so nothing is lost for it.
+    Drift between the inner edges is measured as ever, and values beyond all of training are not told apart.
 
     Args:
         contract: Columns and classes.

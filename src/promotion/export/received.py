@@ -86,6 +86,7 @@ class _Asked:
             metrics=self._metrics(contract),
             data_sha256=self._holdout.sha256,
             graph=lambda: self._graph(contract),
+            segments=[name for name in self._config.monitoring_policy.segments if name in self.features],
         )
 
     @cached_property

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from promotion.data.arrays import IntArray
 from promotion.export.contract import Contract
 from promotion.gates.evidence import Interval
 
@@ -24,6 +25,8 @@ class ServableVersion:
         metrics: What the model was worth on the rows held out.
         data_sha256: Digest of the file that the rows come from.
         graph: Makes the ONNX graph.
+        segments: Features whose groups have statistics of their own.
+        measure: What the model is worth on some of the rows held out, by their places; None where nobody can tell.
     """
 
     contract: Contract
@@ -33,6 +36,8 @@ class ServableVersion:
     metrics: Mapping[str, Interval]
     data_sha256: str
     graph: Callable[[], bytes]
+    segments: Sequence[str] = ()
+    measure: Callable[[IntArray], Mapping[str, Interval]] | None = None
 
     def answered(self) -> Any:
         """The model's answers to the rows held out: probabilities, shape (rows, classes), or numbers, shape (rows,)."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from statistics import NormalDist
 from typing import Any, Literal, TypeGuard
@@ -21,9 +21,13 @@ LEVELS: tuple[LevelName, ...] = ("critical", "warning", "info")
 """Worst first."""
 RISING = frozenset({"rmspe", "rmse", "mae"})
 """Metrics that measure an error: more is worse."""
+_FAIR = ("accuracy", "recall")
+_ENDS = (min, max)
 _LEADING = frozenset({"accuracy", "rmspe"})
 DATA = "data:"
 """Beginning of the keys of what is wrong with log and labels themselves."""
+FAIRNESS = "fairness:"
+"""Beginning of the keys of what sets groups of rows apart."""
 UNJUDGED = "labels"
 """Key of the finding that labels do not tell how good the version is."""
 
@@ -80,18 +84,66 @@ def judge(observation: Observation, monitoring: Monitoring) -> list[Finding]:
         observation: What was seen.
         monitoring: The family's bounds.
     """
+    # Of one run: with many features, and many groups, some look odd by chance alone.
+    tests = sum(len(it.drift) for it in (observation, *observation.groups.values()))
     found = [
         *_stage(observation),
-        *_performance(observation, monitoring),
         *_unjudged(observation, monitoring),
-        *_concept(observation, monitoring),
+        *_rows(observation, monitoring, tests=tests),
         *_service(observation, monitoring),
-        *(_drifts(observation, monitoring) if monitoring.drift else ()),
-        *_values(observation, monitoring),
         *_data(observation, monitoring),
+        *_groups(observation, monitoring, tests=tests),
     ]
     rank: dict[LevelName | None, int] = {level: place for place, level in enumerate(LEVELS)}
     return sorted(found, key=lambda finding: rank.get(finding.level, len(LEVELS)))
+
+
+def _rows(observation: Observation, monitoring: Monitoring, *, tests: int) -> Iterator[Finding]:
+    """What rows, labels and values say, whether all of a version's or one group's."""
+    yield from _performance(observation, monitoring)
+    yield from _concept(observation, monitoring)
+    if monitoring.drift:
+        yield from _drifts(observation, monitoring, tests=tests)
+    yield from _values(observation, monitoring)
+
+
+def _groups(observation: Observation, monitoring: Monitoring, *, tests: int) -> Iterator[Finding]:
+    """Each group of the segments as if it were all, and what sets groups of one segment apart."""
+    for name, group in observation.groups.items():
+        for finding in _rows(group, monitoring, tests=tests):
+            # Of a group without evidence nothing is said: there are many of them.
+            if finding.level:
+                yield replace(finding, key=f"{name}:{finding.key}", text=f"{name}: {finding.text}")
+    for segment in monitoring.segments:
+        groups = {name: it for name, it in observation.groups.items() if name.startswith(f"{segment}=")}
+        for metric in _FAIR:
+            yield from _fairness(observation, monitoring, segment, metric, groups)
+
+
+def _fairness(
+    observation: Observation, monitoring: Monitoring, segment: str, metric: str, groups: Mapping[str, Observation]
+) -> Iterator[Finding]:
+    """How far apart the best and the worst group are, whoever was so at promotion."""
+    read = {name: it.metrics[metric] for name, it in groups.items() if metric in it.metrics}
+    known = {
+        name: it
+        for name, it in read.items()
+        if it.enough and _is_known(it.value) and not label_problem(groups[name], monitoring)
+    }
+    if len(known) < len(_ENDS):
+        return
+    low, high = (end(known, key=lambda name: known[name].value or 0.0) for end in _ENDS)
+    ours, theirs = known[low], known[high]
+    gap = (theirs.value or 0.0) - (ours.value or 0.0)
+    crossed = _crossed(gap, _levels(monitoring.fairness))
+    beside = replace(ours, reference=theirs.value, reference_low=theirs.low, reference_high=theirs.high)
+    if crossed is None or not is_sure(beside, gap, monitoring.confidence, rising=False):
+        return
+    text = f"{metric} of {low} is {ours.value:.3f} on {ours.rows:,} labelled rows, of {high} {theirs.value:.3f} on "
+    text += f"{theirs.rows:,}; {crossed[0]} beyond a difference of {crossed[1]:g}"
+    since = groups[low].labelled_since or observation.since
+    name = f"difference of {metric} by {segment}"
+    yield Finding(f"{FAIRNESS}{segment}:{metric}", crossed[0], name, gap, 0.0, crossed[1], since, ours.rows, text)
 
 
 def worst(findings: Sequence[Finding]) -> LevelName | None:
@@ -308,9 +360,9 @@ def _failed(
     return next((it for it in bounds if is_beyond_bound(failed, requests, it[1], confidence)), None)
 
 
-def _drifts(observation: Observation, monitoring: Monitoring) -> Iterator[Finding]:
+def _drifts(observation: Observation, monitoring: Monitoring, *, tests: int) -> Iterator[Finding]:
     for drift in observation.drift:
-        yield from _drift(observation, monitoring, drift, _levels(monitoring.psi), tests=len(observation.drift))
+        yield from _drift(observation, monitoring, drift, _levels(monitoring.psi), tests=tests)
 
 
 def _drift(
@@ -356,7 +408,7 @@ def _index(drift: Drift, levels: list[tuple[LevelName, float]], *, tests: int) -
         return None
     chance = f", {drift.by_chance:.2f} of it by chance" if drift.by_chance >= _WORTH_SAYING else ""
     text = f"population stability index {drift.psi:.2f}{chance} over {drift.rows:,} rows"
-    # Bonferroni: with many features some look odd by chance alone.
+    # Bonferroni.
     if drift.p_value * tests > _DRIFT_P_VALUE:
         return None, drift.psi, levels[-1][1], f"{text}; too few to be sure (p = {drift.p_value:.2g})"
     return crossed[0], drift.psi, crossed[1], f"{text}; {crossed[0]} beyond {crossed[1]:g}"

@@ -24,8 +24,16 @@ from promotion.config.settings import REPOSITORY
 from promotion.data.datasets import Partition, load_dataset, split_dataset
 from promotion.errors import GateRefused
 from promotion.export.contract import contract_of
-from promotion.export.documents import emptied, expected_document, reference_document, schema_document
+from promotion.export.documents import (
+    emptied,
+    expected_document,
+    reference_document,
+    schema_document,
+    segments_document,
+)
+from promotion.export.export import _measured_now
 from promotion.export.onnx import LABEL, PROBABILITIES, NotTranslatable, ParityFailed, answers, prove, translate
+from promotion.export.servable import ServableVersion
 from promotion.gates.evidence import Interval
 
 SMALL = {"random_forest": {"n_estimators": 10}, "gradient_boosting": {"n_estimators": 10}}
@@ -224,6 +232,37 @@ def test_the_reference_counts_every_row_once(heart: tuple[FamilyConfig, Partitio
     assert {"not num > 0": 1, "num > 0": 2} == found["predictions"]["labels"]
     assert [0, 1, 0, 0, 0, 0, 0, 0, 1, 1] == found["predictions"]["probability"]["counts"]
     assert {"value": 0.9, "low": 0.8, "high": 1.0} == found["metrics"]["roc_auc"]
+
+
+def test_groups_of_a_segment_have_a_reference_of_their_own(heart: tuple[FamilyConfig, Partition]) -> None:
+    """Rows, answers and metrics of the group alone; a group of few rows has none, since it might name somebody."""
+    config, part = heart
+    model = build_pipeline(config, "logistic_regression").fit(part.train_features, part.train_target)
+    source = ServableVersion(
+        contract_of(config),
+        model,
+        part.test_features,
+        part.train_features,
+        {},
+        "d" * 64,
+        bytes,
+        segments=["sex", "thal", "restecg"],
+        measure=lambda places: _measured_now(config, part, model, places),
+    )
+
+    found = segments_document(source, source.answered())
+
+    assert {"sex=0", "sex=1", "thal=3", "thal=7", "restecg=0", "restecg=2"} == set(found)
+    for name in ("sex=0", "sex=1"):
+        value = float(name[-1])
+        held_out, learned = (int((rows["sex"] == value).sum()) for rows in (part.test_features, part.train_features))
+        assert {f"{value:g}": learned} == found[name]["features"]["sex"]["codes"]
+        assert held_out == sum(found[name]["predictions"]["labels"].values())
+        right = model.predict(part.test_features) == part.test_target
+        assert (
+            pytest.approx(right[part.test_features["sex"] == value].mean())
+            == found[name]["metrics"]["accuracy"]["value"]
+        )
 
 
 def test_a_constant_and_an_empty_column_have_statistics(heart: tuple[FamilyConfig, Partition]) -> None:

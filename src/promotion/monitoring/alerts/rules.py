@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from promotion.journal.monitoring import AlertBook
 from promotion.journal.records import Alert, AlertState
 from promotion.monitoring.alerts.messages import Kind, Level, measure_text
 from promotion.monitoring.rollback_trigger import PREFIX, WARNED
-from promotion.monitoring.thresholds import DATA, UNJUDGED
+from promotion.monitoring.thresholds import DATA, FAIRNESS, UNJUDGED
 
 if TYPE_CHECKING:
     from promotion.monitoring.observe.observation import Observation
@@ -125,10 +126,10 @@ def _measured(observation: Observation) -> set[str]:
     """The keys of `monitoring.thresholds` that this run could judge, unless a finding without level says otherwise."""
     service = observation.service
     return {
-        *observation.metrics,
-        *(f"concept:{predicted}" for predicted in observation.concept),
-        *(f"drift:{drift.name}" for drift in observation.drift),
-        *(f"{what}:{quality.feature}" for quality in observation.quality for what in ("missing", "out_of_range")),
+        *_of_rows(observation),
+        # A group of which nothing can be said has no finding either: what has rows enough counts.
+        *(f"{name}:{key}" for name, group in observation.groups.items() for key in _of_rows(group, enough=True)),
+        *(f"{FAIRNESS}{key}" for key in _comparable(observation)),
         *(["latency"] if service.latency_p95_ms is not None else []),
         *(["error_rate"] if service.error_rate is not None else []),
         *(["metrics"] if service.source == "prometheus" else []),
@@ -142,6 +143,32 @@ def _measured(observation: Observation) -> set[str]:
         *([UNJUDGED] if observation.labels_due else []),
         *(["stage"] if observation.is_production is not None else []),
     }
+
+
+def _of_rows(observation: Observation, *, enough: bool = False) -> set[str]:
+    """Keys of what rows, labels and values say."""
+    return {
+        *(name for name, it in observation.metrics.items() if it.enough or not enough),
+        *(f"concept:{predicted}" for predicted, it in observation.concept.items() if it.enough or not enough),
+        *(f"drift:{drift.name}" for drift in observation.drift if drift.enough or not enough),
+        *(
+            f"{what}:{quality.feature}"
+            for quality in observation.quality
+            if quality.enough or not enough
+            for what in ("missing", "out_of_range")
+        ),
+    }
+
+
+def _comparable(observation: Observation) -> set[str]:
+    """Segment and metric where two groups have labels enough."""
+    found = Counter(
+        f"{name.partition('=')[0]}:{metric}"
+        for name, group in observation.groups.items()
+        for metric, it in group.metrics.items()
+        if it.enough
+    )
+    return {key for key, count in found.items() if count > 1}
 
 
 def _document(finding: Finding) -> dict[str, Any]:

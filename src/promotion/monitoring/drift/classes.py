@@ -180,7 +180,7 @@ class Bins:
         _, starts = np.unique(middles // max(min(rows, inner.sum() / _TENTHS), 1), return_index=True)
         firsts = np.array([0, *(starts + 2), len(live) - 3, len(live) - 1])
         ends = [f"{edge:.4g}" for edge in (*self.edges[starts], self.edges[-1])]
-        between = [f"{low} – {high}" for low, high in pairwise(ends)]
+        between = [_range(low, high) for low, high in pairwise(ends)]
         labels = [f"< {ends[0]}", *between, f"> {ends[-1]}", "missing"]
         return np.add.reduceat(self.counts, firsts), np.add.reduceat(live, firsts), labels
 
@@ -199,6 +199,12 @@ class Bins:
             for end, side in ((low, -1.0), (high, 1.0))
         ]
         return np.array([far[0], low - rounding, *edges[1:-1], high + rounding, far[1]])
+
+
+def _range(low: str, high: str) -> str:
+    if low == "-inf":
+        return f"< {high}"
+    return f"> {low}" if high == "inf" else f"{low} – {high}"
 
 
 def with_missing(counts: Sequence[float], share: float) -> IntArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from promotion.data.arrays import FloatArray, IntArray
-from promotion.export.contract import FeatureRules
+from promotion.export.contract import FeatureRules, group_name
 from promotion.monitoring.observe.labels import UNKNOWN, Labels
 from promotion.monitoring.observe.log_rows import Block, MetRows, log_schema
 from promotion.monitoring.observe.reference import Reference
@@ -47,6 +47,7 @@ class CountingPlan:
         earliest: How far back labelled rows are collected.
         slices: Steps of the trend.
         labels: Labels by request; None when there are none.
+        segments: Features by whose values rows are counted apart as well.
     """
 
     family: str
@@ -58,6 +59,7 @@ class CountingPlan:
     earliest: datetime
     slices: int
     labels: Labels | None = None
+    segments: Sequence[str] = ()
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -136,6 +138,7 @@ class Count:
 
     Attributes:
         answerers: By version and role.
+        groups: Of these by the value of a segment, such as `sex=1`.
         rows: That could be read, of any family.
         bad_lines: That could not be read.
         problem: Why not, of the first of them.
@@ -150,6 +153,7 @@ class Count:
     """
 
     answerers: dict[Answerer, Tally] = field(default_factory=dict)
+    groups: dict[tuple[Answerer, str], Tally] = field(default_factory=dict)
     rows: int = 0
     bad_lines: int = 0
     problem: str = ""
@@ -169,11 +173,8 @@ class Count:
         for name in ("problem", "local_time", "example"):
             setattr(self, name, getattr(self, name) or getattr(other, name))
         self.shared += other.shared + self.met.add(other.met)
-        for answerer, tally in other.answerers.items():
-            if answerer in self.answerers:
-                self.answerers[answerer].add(tally)
-            else:
-                self.answerers[answerer] = tally
+        _take_over(self.answerers, other.answerers)
+        _take_over(self.groups, other.groups)
 
     def take(self, plan: CountingPlan, block: Block) -> None:
         """Count a block."""
@@ -208,6 +209,28 @@ class Count:
             if answerer not in self.answerers:
                 self.answerers[answerer] = Tally.empty(plan, reference)
             _count(self.answerers[answerer], plan, reference, rows)
+            for name, part in _groups(plan, rows):
+                apart = reference.groups.get(name) if reference else None
+                if (answerer, name) not in self.groups:
+                    self.groups[answerer, name] = Tally.empty(plan, apart)
+                _count(self.groups[answerer, name], plan, apart, part)
+
+
+def _take_over(ours: dict[Any, Tally], theirs: Mapping[Any, Tally]) -> None:
+    for key, tally in theirs.items():
+        if key in ours:
+            ours[key].add(tally)
+        else:
+            ours[key] = tally
+
+
+def _groups(plan: CountingPlan, rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """Rows by the values of each segment."""
+    for column in plan.segments:
+        cells = pc.struct_field(rows["features"].combine_chunks(), column)
+        for value in pc.unique(cells).to_pylist():
+            if value is not None:
+                yield group_name(column, value), rows.filter(pc.equal(cells, value))
 
 
 def _count(tally: Tally, plan: CountingPlan, reference: Reference | None, rows: pa.Table) -> None:

@@ -283,6 +283,7 @@ class Observation:
         is_rolling_out: Whether the version in Production, which was deployed from here, answers some beside this one.
         flaws: Of the log and the labels, those that could be looked for.
         silence: Why the log seems to have ended, in words; empty where it goes on.
+        groups: Its rows of each group of the family's segments, by name; of the version that answers alone.
     """
 
     family: str
@@ -316,6 +317,7 @@ class Observation:
     is_rolling_out: bool = False
     flaws: Sequence[DataFlaw] = ()
     silence: str = ""
+    groups: Mapping[str, Observation] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.model} v{self.version}"

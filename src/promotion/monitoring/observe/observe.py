@@ -13,6 +13,7 @@ import numpy as np
 
 from promotion.config.family import FamilyConfig
 from promotion.config.policy import Monitoring
+from promotion.errors import UsageError
 from promotion.export.contract import Contract, contract_of
 from promotion.gates.evidence import Interval
 from promotion.monitoring.data_flaws import data_flaws, silence
@@ -185,7 +186,16 @@ def _plan(watch: Watch, known: KnownVersion, labels: Labels | None) -> CountingP
         earliest=since - watch.policy.label_delay if labels else since,
         slices=SLICES,
         labels=labels,
+        segments=_segments(watch),
     )
+
+
+def _segments(watch: Watch) -> list[str]:
+    found, columns = watch.policy.segments, watch.contract.columns
+    if odd := [name for name in found if name not in columns]:
+        known = ", ".join(columns)
+        raise UsageError(f"monitoring.segments: {odd[0]!r} is no feature of {watch.config.family}; features: {known}")
+    return found
 
 
 def _shares(count: Count, least: int) -> dict[Answerer, float]:
@@ -267,6 +277,43 @@ def _observation(seen: _Seen, answerer: Answerer, tally: Tally) -> Observation:
         flaws=seen.flaws,
         silence=seen.silence,
         reference=str(reference.source) if reference else None,
+        groups={
+            name: _group(seen, answerer, reference, name, part)
+            for (who, name), part in sorted(seen.count.groups.items(), key=lambda item: item[0][1])
+            if who == answerer == seen.serving
+        },
+    )
+
+
+def _group(seen: _Seen, answerer: Answerer, reference: Reference | None, name: str, tally: Tally) -> Observation:
+    """What rows, labels and values of one group say; the service does not know whose requests they are."""
+    plan, policy, names = seen.plan, seen.watch.policy, seen.watch.contract.classes
+    apart = reference.groups.get(name) if reference else None
+    labelled = labelled_period(tally, seen.watch.window, names, policy.minimum_labels)
+    metrics, concept = performance(
+        labelled, names, apart.metrics if apart else {}, apart.labels if apart else {}, policy.minimum_labels
+    )
+    return Observation(
+        family=plan.family,
+        model=answerer.model,
+        version=answerer.version,
+        semver=None,
+        role=cast("ServedRole", answerer.role),
+        is_production=None,
+        serves=True,
+        since=plan.since,
+        until=plan.until,
+        rows=int(tally.rows.sum()),
+        labelled=len(labelled.label) if labelled else 0,
+        labelled_since=labelled.since if labelled else None,
+        labelled_until=labelled.until if labelled else None,
+        coverage=labelled.coverage if labelled else None,
+        label_bias=labelled.bias if labelled else "",
+        metrics=metrics,
+        concept=concept,
+        drift=drifts(tally, plan, names, apart, policy.minimum_rows) if apart else (),
+        quality=qualities(tally, plan, apart or reference, policy.minimum_rows),
+        slices=[step for step in trend(tally, plan, labelled, names, None) if step.labelled],
     )
 
 

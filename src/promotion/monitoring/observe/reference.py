@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -35,6 +36,7 @@ class Reference:
         probability: Of the same rows; of the positive class of two, of the predicted one of more. Of a regression the
             numbers that are predicted.
         metrics: Value on the held-out rows by name, with its interval.
+        groups: The same of the rows of each group of a segment, by its name.
     """
 
     model: str
@@ -47,6 +49,7 @@ class Reference:
     labels: Mapping[str, int]
     probability: Bins
     metrics: Mapping[str, Interval] = field(default_factory=dict)
+    groups: Mapping[str, Reference] = field(default_factory=dict)
 
     @cached_property
     def classes(self) -> Bins:
@@ -107,6 +110,7 @@ def _parse(manifest: Manifest, document: Any, folder: Path, classes: list[str]) 
             name: Interval(float(found["value"]), float(found["low"]), float(found["high"]))
             for name, found in document.get("metrics", {}).items()
         },
+        groups={name: _parse(manifest, found, folder, classes) for name, found in document.get("segments", {}).items()},
     )
 
 
@@ -120,4 +124,8 @@ def _bins(found: Mapping[str, Any], rows: int) -> Bins:
         return Bins(with_missing([*texts.values(), int(found["others"])], missing), texts=tuple(texts))
     if "codes" in found:
         return Bins.coded(found["codes"], missing)
-    return Bins.measured(found["edges"], found["counts"], missing)
+    edges = list(found["edges"])
+    if edges and found.get("minimum", edges[0]) is None:
+        # The export tells nobody's value: where the tails end is not known.
+        edges[0], edges[-1] = -math.inf, math.inf
+    return Bins.measured(edges, found["counts"], missing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from promotion.delivery.deployments import Deployments
 from promotion.delivery.records import Environment
@@ -16,7 +17,7 @@ from promotion.monitoring.observe.reference import Reference
 from promotion.monitoring.thresholds import Finding, worst
 from promotion.registry.semver import is_semantic
 
-_HEAVY = ("slices", "drift")
+_HEAVY = ("slices", "drift", "groups")
 _LABELS_LOOKED_BACK = 30
 """Runs whose file of labels the present one is held against."""
 
@@ -78,8 +79,7 @@ def record_run(journal: Journal, observation: Observation, findings: Sequence[Fi
         JournalError: It cannot be written.
     """
     seen = observation.as_json()
-    light = {name: value for name, value in seen.items() if name not in _HEAVY}
-    drifts = [{name: value for name, value in drift.items() if name != "bins"} for drift in seen["drift"]]
+    groups = {name: _light(group) for name, group in seen["groups"].items()}
     run = MonitoringRun(
         family=observation.family,
         model=observation.model,
@@ -88,7 +88,13 @@ def record_run(journal: Journal, observation: Observation, findings: Sequence[Fi
         at=observation.until,
         rows=observation.rows,
         level=worst(findings),
-        observation=light | {"drift": drifts},
+        observation=_light(seen) | {"groups": groups},
         findings=[finding.as_json() for finding in findings],
     )
     add_run(journal, run)
+
+
+def _light(seen: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run saw, without the trend and the classes of values."""
+    drifts = [{name: value for name, value in drift.items() if name != "bins"} for drift in seen["drift"]]
+    return {name: value for name, value in seen.items() if name not in _HEAVY} | {"drift": drifts}

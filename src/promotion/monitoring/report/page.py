@@ -30,6 +30,7 @@ _SECTIONS = {
     "findings": "Findings",
     "trend": "Trend",
     "performance": "Performance",
+    "groups": "Groups",
     "drift": "Drift",
     "values": "Values",
     "alerts": "Alerts",
@@ -83,14 +84,18 @@ def write_monitoring_page(  # each is a part of the page
         runs=runs,
         alerts=alerts,
         runbooks=[(name, target, page_link(target, path, home)) for name, target in config.contacts.runbooks.items()],
-        sections=[
-            (name, title) for name, title in _SECTIONS.items() if serving or name in {"alerts", "versions", "earlier"}
-        ],
+        sections=[(name, title) for name, title in _SECTIONS.items() if _has(name, serving)],
         policy=policy,
         at=at,
         is_rehearsal=clock.is_set(),
     )
     write(path, page)
+
+
+def _has(section: str, serving: Observation | None) -> bool:
+    if section == "groups":
+        return bool(serving and serving.groups)
+    return bool(serving) or section in {"alerts", "versions", "earlier"}
 
 
 def timelines(observation: Observation, policy: Monitoring, before: Sequence[Observation] = ()) -> list[Timeline]:
@@ -109,12 +114,25 @@ def timelines(observation: Observation, policy: Monitoring, before: Sequence[Obs
         earlier = [(at, value) for other in before for at, value in _points(other, name) if ends[0] <= at <= ends[1]]
         found.append(Timeline(name, *ends, _points(observation, name), earlier, lines, _marks(observation, *ends)))
     ends = observation.since, observation.until
+    found += _group_timelines(observation)
     for name, (title, key, spelling) in _SERVICE.items():
         points = _points(observation, name)
         if any(value is not None for _, value in points):
             lines = _bound_lines(key, policy) if key else []
             found.append(Timeline(title, *ends, points, (), lines, _marks(observation, *ends), spelling))
     return [it for it in found if it.measured]
+
+
+def _group_timelines(observation: Observation) -> list[Timeline]:
+    """How each group of the segments is answered over time, beside the value of all rows at promotion."""
+    found = []
+    for name, group in observation.groups.items():
+        metric = next((it for it in ("accuracy", "rmse") if it in group.metrics), None)
+        ends = _labelled_ends(group)
+        if metric and ends:
+            lines = [Line(value, "reference", "at promotion")] if (value := group.metrics[metric].reference) else []
+            found.append(Timeline(f"{metric} of {name}", *ends, _points(group, metric), (), lines, []))
+    return found
 
 
 def _points(observation: Observation, name: str) -> list[tuple[datetime, float | None]]:
@@ -139,7 +157,7 @@ def _before(serving: Observation, judged: Sequence[Judged]) -> list[Observation]
 
 def _marks(observation: Observation, since: datetime, until: datetime) -> list[Mark]:
     """Where another version took over."""
-    return [Mark(it.at, f"v{it.version}") for it in observation.arrivals[1:] if since <= it.at <= until]
+    return [Mark(it.at, f"{it.model} v{it.version}") for it in observation.arrivals[1:] if since <= it.at <= until]
 
 
 def _promotion_lines(name: str, reference: float | None, policy: Monitoring) -> list[Line]:
