@@ -6,26 +6,22 @@ Preprocessing is part of the pipeline, so what is registered, scored and served 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from inspect import signature
+from importlib import import_module
+from inspect import Parameter, signature
+from itertools import chain
 from typing import Any
 
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import (
-    GradientBoostingClassifier,
-    GradientBoostingRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
-)
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from promotion.config.family import FamilyConfig
 from promotion.config.training import ParameterValue
 from promotion.errors import ConfigError
+from promotion.evaluation.received.openmp import load_lightgbm
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,27 +29,47 @@ class Algorithm:
     """How one estimator is built.
 
     Attributes:
-        classifier: Class of the estimator that tells classes apart; takes the YAML's params and `random_state`. None
-            where there is none.
+        module: Where its classes are.
+        classifier: Name of the class that tells classes apart; takes the YAML's params and `random_state`. Empty where
+            there is none.
         regressor: The same of the one that predicts numbers.
         scaled: Whether measured columns are standardised first. Trees do not need it, and behind a scaler their
             32-bit ONNX translation takes other branches than the 64-bit original.
+        dense: Whether zeros are given as such: XGBoost takes what a sparse table leaves out for missing.
+        params: Hyper-parameters that a file may change: candidates are fitted side by side, each on one core.
     """
 
-    classifier: Callable[..., Any] | None = None
-    regressor: Callable[..., Any] | None = None
+    module: str
+    classifier: str = ""
+    regressor: str = ""
     scaled: bool = False
+    dense: bool = False
+    params: Mapping[str, ParameterValue] = field(default_factory=dict)
 
-    def estimator(self, task: str) -> Callable[..., Any] | None:
-        """The class of the estimator for a task."""
+    def estimator(self, task: str) -> str:
+        """Name of the class for a task; empty where there is none."""
         return self.regressor if task == "regression" else self.classifier
 
 
 ALGORITHMS = {
-    "logistic_regression": Algorithm(LogisticRegression, scaled=True),
-    "ridge": Algorithm(regressor=Ridge, scaled=True),
-    "random_forest": Algorithm(RandomForestClassifier, RandomForestRegressor),
-    "gradient_boosting": Algorithm(GradientBoostingClassifier, GradientBoostingRegressor),
+    "logistic_regression": Algorithm("sklearn.linear_model", "LogisticRegression", scaled=True),
+    "ridge": Algorithm("sklearn.linear_model", regressor="Ridge", scaled=True),
+    "random_forest": Algorithm("sklearn.ensemble", "RandomForestClassifier", "RandomForestRegressor"),
+    "gradient_boosting": Algorithm("sklearn.ensemble", "GradientBoostingClassifier", "GradientBoostingRegressor"),
+    "hist_gradient_boosting": Algorithm(
+        "sklearn.ensemble", "HistGradientBoostingClassifier", "HistGradientBoostingRegressor", dense=True
+    ),
+    "lightgbm": Algorithm(
+        "lightgbm", "LGBMClassifier", "LGBMRegressor", dense=True, params={"n_jobs": 1, "verbose": -1}
+    ),
+    "xgboost": Algorithm("xgboost", "XGBClassifier", "XGBRegressor", dense=True, params={"n_jobs": 1, "verbosity": 0}),
+    "catboost": Algorithm(
+        "catboost",
+        "CatBoostClassifier",
+        "CatBoostRegressor",
+        dense=True,
+        params={"thread_count": 1, "verbose": False, "allow_writing_files": False},
+    ),
 }
 
 
@@ -77,9 +93,9 @@ def build_pipeline(config: FamilyConfig, algorithm: str) -> Pipeline:
         why = f"not for task {config.task}" if algorithm in ALGORITHMS else "unknown algorithm"
         raise ConfigError(f"{place()}: {why}; expected one of {', '.join(known)}")
     choice = ALGORITHMS[algorithm]
-    params = {"random_state": config.split.seed, **config.candidates[algorithm].params}
+    params = {"random_state": config.split.seed, **choice.params, **config.candidates[algorithm].params}
     estimator = build_estimator(algorithm, config.task, params, partial(place, "params"))
-    return Pipeline([("preprocessing", _preprocessing(config, scaled=choice.scaled)), ("estimator", estimator)])
+    return Pipeline([("preprocessing", _preprocessing(config, choice)), ("estimator", estimator)])
 
 
 def algorithms_of(task: str) -> list[str]:
@@ -97,22 +113,23 @@ def build_estimator(algorithm: str, task: str, params: Mapping[str, ParameterVal
         place: Says where a hyper-parameter stands, for the message.
 
     Raises:
-        ConfigError: A hyper-parameter does not exist, or its value is of the wrong type or out of range.
+        ConfigError: A hyper-parameter does not exist, or its value is of the wrong type or out of range; or the
+            algorithm's library is not installed.
     """
-    build = ALGORITHMS[algorithm].estimator(task)
-    assert build is not None  # noqa: S101  # see above
-    known = signature(build).parameters
+    build = _class_of(algorithm, task, place)
+    known = _parameters(build)
     for name, value in params.items():
         if name not in known:
             expected = ", ".join(known)
             raise ConfigError(f"{place(name)}: unknown parameter of {algorithm}; expected one of {expected}")
-        if isinstance(value, bool) and not isinstance(known[name].default, bool):
+        if isinstance(value, bool) and not _may_be_truth(build, known[name]):
             # Python counts true as 1, and so would scikit-learn: a forest of one tree.
             raise ConfigError(f"{place(name)}: expected a number or a text, found {str(value).lower()}")
     try:
         estimator = build(**params)
-        # scikit-learn checks values only when it fits; a wrong one is a mistake in the file, not in the data.
-        estimator._validate_params()  # noqa: SLF001
+        if hasattr(estimator, "_parameter_constraints"):
+            # scikit-learn checks values only when it fits; a wrong one is a mistake in the file, not in the data.
+            estimator._validate_params()  # noqa: SLF001
     except ValueError as error:
         summary = " ".join(str(error).split())
         named = [name for name in params if repr(name) in summary]
@@ -120,13 +137,48 @@ def build_estimator(algorithm: str, task: str, params: Mapping[str, ParameterVal
     return estimator
 
 
-def _preprocessing(config: FamilyConfig, *, scaled: bool) -> ColumnTransformer:
+def _class_of(algorithm: str, task: str, place: Callable[..., str]) -> type:
+    choice = ALGORITHMS[algorithm]
+    try:
+        module = load_lightgbm() if choice.module == "lightgbm" else import_module(choice.module)
+    except ModuleNotFoundError as error:
+        library = f"the package {error.name}, which is not installed: pip install 'promotion-layer[train]'"
+        raise ConfigError(f"{place()}: {algorithm} needs {library}") from error
+    found: type = getattr(module, choice.estimator(task))
+    return found
+
+
+def _may_be_truth(build: type, parameter: Parameter) -> bool:
+    """Whether true or false may be meant: boosters leave the defaults of many to their library."""
+    is_open = parameter.default in (None, Parameter.empty) and not build.__module__.startswith("sklearn")
+    return is_open or isinstance(parameter.default, bool)
+
+
+def _parameters(build: type) -> dict[str, Parameter]:
+    """What a class takes by name: where it hands the rest on, what those take that it stands on, too."""
+    found: dict[str, Parameter] = {}
+    for each in build.__mro__[:-1]:
+        given = signature(each.__init__).parameters if "__init__" in vars(each) else {}
+        named = {name: item for name, item in given.items() if name != "self" and item.kind is not item.VAR_KEYWORD}
+        found = {**named, **found}
+        if given and all(item.kind is not item.VAR_KEYWORD for item in given.values()):
+            break
+    if build.__module__.startswith("lightgbm"):
+        aliases = load_lightgbm().basic._ConfigAliases._get_all_param_aliases()  # noqa: SLF001  # it ignores others
+        found = {
+            **dict.fromkeys(chain(aliases, *aliases.values()), Parameter("value", Parameter.KEYWORD_ONLY)),
+            **found,
+        }
+    return found
+
+
+def _preprocessing(config: FamilyConfig, choice: Algorithm) -> ColumnTransformer:
     measured: list[tuple[str, Any]] = [("impute", SimpleImputer(strategy="median"))]
-    if scaled:
+    if choice.scaled:
         measured.append(("scale", StandardScaler()))
     categories = [
         ("impute", SimpleImputer(strategy="most_frequent")),
-        ("encode", OneHotEncoder(handle_unknown="ignore")),
+        ("encode", OneHotEncoder(handle_unknown="ignore", sparse_output=not choice.dense)),
     ]
     return ColumnTransformer(
         [("numeric", Pipeline(measured), config.numeric), ("categorical", Pipeline(categories), config.categorical)]

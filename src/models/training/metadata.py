@@ -26,7 +26,7 @@ def metadata_of(result: TrainingResult, outcome: ChallengeOutcome | None) -> dic
     """
     best = result.candidates[0]
     plan = outcome.plan if outcome else None
-    build = ALGORITHMS[best.algorithm].estimator(result.task)
+    kind = ALGORITHMS[best.algorithm].estimator(result.task)
     champion = (plan.candidate if outcome and outcome.promoted else plan.production) if plan else None
     stage = outcome.stage if outcome else Stage.NONE
     shown = "accuracy" if "accuracy" in best.test else result.metric
@@ -37,7 +37,7 @@ def metadata_of(result: TrainingResult, outcome: ChallengeOutcome | None) -> dic
         f"train_{shown}": result.train[shown],
         f"test_{shown}": best.test[shown].value,
         "promoted_to_production": outcome is not None and outcome.promoted,
-        "model_type": build.__name__.removesuffix("Classifier").removesuffix("Regressor") if build else None,
+        "model_type": kind.removesuffix("Classifier").removesuffix("Regressor"),
         "params": dict(result.params),
         "family": result.family,
         "stage": str(stage) if stage else None,

@@ -13,7 +13,7 @@ import numpy as np
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from promotion.artifacts.files import MODEL_CARD
-from promotion.artifacts.trusted_types import TRUSTED_TYPES
+from promotion.artifacts.trusted_types import BOOSTER_TYPES, TRUSTED_TYPES
 from promotion.config.family import FamilyConfig
 from promotion.errors import ArtifactRefused
 from promotion.evaluation.signature import signature_types
@@ -22,6 +22,8 @@ from promotion.registry.upload import UploadPlace, open_place
 # What loading and scoring imports; exact, so that a served model computes what was evaluated.
 REQUIREMENTS = ("mlflow", "scikit-learn", "skops", "pandas", "numpy", "scipy")
 EXAMPLE_ROWS = 3
+_BOOSTERS = {"catboost": "catboost", "lightgbm": "lightgbm", "xgboost": "xgboost-cpu"}
+"""Distribution of each booster's library."""
 
 
 def log_and_register(
@@ -52,7 +54,7 @@ def log_and_register(
         The version's number.
 
     Raises:
-        ArtifactRefused: The model holds a type outside `TRUSTED_TYPES`.
+        ArtifactRefused: The model holds a type outside `TRUSTED_TYPES` and `BOOSTER_TYPES`.
         RegistryError: The tracking server does not say what it offers.
     """
     return publish(run, name, tags, save=partial(_save, model, config, features), card=card, on_saved=on_saved)
@@ -106,6 +108,8 @@ def _save(model: Any, config: FamilyConfig, features: Any, folder: Path, descrip
     import mlflow.sklearn
     from mlflow.exceptions import MlflowException
 
+    library = type(model.steps[-1][1]).__module__.partition(".")[0]
+    booster = [_BOOSTERS[library]] if library in _BOOSTERS else []
     whole = [name for name, kind in signature_types(config).items() if kind == "long"]
     try:
         mlflow.sklearn.save_model(
@@ -113,8 +117,8 @@ def _save(model: Any, config: FamilyConfig, features: Any, folder: Path, descrip
             folder,
             mlflow_model=description,
             serialization_format=mlflow.sklearn.SERIALIZATION_FORMAT_SKOPS,
-            skops_trusted_types=sorted(TRUSTED_TYPES),
-            pip_requirements=pinned(REQUIREMENTS),
+            skops_trusted_types=sorted(TRUSTED_TYPES | BOOSTER_TYPES if booster else TRUSTED_TYPES),
+            pip_requirements=pinned([*REQUIREMENTS, *booster]),
             signature=_signature(config),
             input_example=features.head(EXAMPLE_ROWS).astype(dict.fromkeys(whole, "int64")),
         )

@@ -21,6 +21,7 @@ from promotion.config.family import FamilyConfig
 from promotion.data.arrays import FloatArray, IntArray
 from promotion.data.datasets import Partition
 from promotion.data.splits import Belonging, folds
+from promotion.errors import ConfigError
 from promotion.evaluation.metrics import (
     intervals,
     metrics_of,
@@ -30,6 +31,8 @@ from promotion.evaluation.metrics import (
     scores,
 )
 from promotion.gates.evidence import Interval
+
+_SHOWN = 300
 
 SelectionProgress = Callable[[str, int, int], None]
 """Told what is going on, how many steps of it are done, and how many there are; what it raises ends the work."""
@@ -83,8 +86,19 @@ def cross_validate(
 def _score_fold(
     model: Pipeline, part: Partition, classes: int, learn: NDArray[np.int64], check: NDArray[np.int64]
 ) -> dict[str, float]:
-    fitted = clone(model).fit(part.train_features.iloc[learn], part.train_target[learn])
+    fitted = _fitted(model, part.train_features.iloc[learn], part.train_target[learn])
     return _score(fitted, part.train_features.iloc[check], part.train_target[check], classes)
+
+
+def _fitted(model: Pipeline, features: pd.DataFrame, target: IntArray | FloatArray) -> Pipeline:
+    """A fitted copy; what only a fit refuses is a mistake in the file, or in the rows."""
+    try:
+        return clone(model).fit(features, target)
+    except Exception as error:
+        kind, summary = type(model.steps[-1][1]).__name__, " ".join(str(error).split())
+        raise ConfigError(
+            f"candidates: {kind} does not learn {len(target)} rows with its params: {summary[:_SHOWN]}; correct them"
+        ) from error
 
 
 def _score(model: Pipeline, features: pd.DataFrame, target: IntArray | FloatArray, classes: int) -> dict[str, float]:
@@ -104,7 +118,7 @@ def _examine(config: FamilyConfig, algorithm: str, model: Pipeline, part: Partit
 
     title, metric, target = config.model_name(algorithm), config.selection_metric, part.test_target
     classes, seed = len(config.classes), config.split.seed
-    fitted = clone(model).fit(part.train_features, part.train_target)
+    fitted = _fitted(model, part.train_features, part.train_target)
     train = _score(fitted, part.train_features, part.train_target, classes)
     response = response_of(fitted, part.test_features, classes)
     test = intervals(target, response, seed)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from promotion.artifacts.description import NAME, read_description
-from promotion.artifacts.trusted_types import TRUSTED_TYPES
+from promotion.artifacts.trusted_types import BOOSTER_TYPES, TRUSTED_TYPES
 from promotion.errors import ArtifactRefused
 
 LEADS_OUT = re.compile(r"[/\\~]|[A-Za-z][\w+.-]*:[/\\]|(?:.*[/\\])?\.\.(?:[/\\]|$)", re.DOTALL)
@@ -91,7 +91,7 @@ def _objection(keys: Sequence[str], value: Any, *, is_vouched: bool) -> str:
         return "leads out of the artifact"
     if value and not is_vouched and not _CODE_KEYS.isdisjoint(keys):
         return "is Python that would run when the model is loaded"
-    if value and "skops_trusted_types" in keys and value not in TRUSTED_TYPES:
+    if value and "skops_trusted_types" in keys and value not in TRUSTED_TYPES | BOOSTER_TYPES:
         return "is a type that nobody but the model itself trusts"
     if value and keys[-1] == _CLASS_KEY and not str(value).startswith(f"{keys[-2]}."):
         return "is a class outside its library, which a load would call"

@@ -161,7 +161,8 @@ class CrossValidation(Strict):
 
 
 class Candidate(Strict):
-    """One algorithm: `random_forest`, `gradient_boosting`; of classes `logistic_regression`, of numbers `ridge`.
+    """One algorithm: `random_forest`, `gradient_boosting`, `hist_gradient_boosting`, `lightgbm`, `xgboost`, `catboost`;
+    of classes `logistic_regression`, of numbers `ridge`.
 
     Attributes:
         params: Its hyper-parameters, under the names its library gives them.

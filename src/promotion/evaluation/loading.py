@@ -17,9 +17,10 @@ from promotion.artifacts.description import read_description
 from promotion.artifacts.files import artifact_digest, local_artifact
 from promotion.artifacts.provenance import require_recorded
 from promotion.artifacts.scanning import PICKLE_SUFFIXES, problems
-from promotion.artifacts.trusted_types import TRUSTED_TYPES
+from promotion.artifacts.trusted_types import BOOSTER_TYPES, TRUSTED_TYPES
 from promotion.config.family import FamilyConfigs
 from promotion.errors import ArtifactRefused, PromotionError
+from promotion.evaluation.received.openmp import load_lightgbm
 from promotion.evaluation.tasks import task_of_artifact
 from promotion.evaluation.tree_check import find_unsafe_tree
 from promotion.registry.contract import ModelVersion, Registry
@@ -76,7 +77,7 @@ def load_artifact(folder: Path) -> Any:
 
     Raises:
         ArtifactRefused: MLmodel is missing or malformed, the model is not a skops file inside the folder, a pickle lies
-            beside it, or it holds a type outside `TRUSTED_TYPES` or a malformed tree.
+            beside it, or it holds a type outside `TRUSTED_TYPES` and `BOOSTER_TYPES`, or a malformed tree.
     """
     if task := task_of_artifact(folder):
         return task.load(folder)
@@ -87,7 +88,9 @@ def load_artifact(folder: Path) -> Any:
         raise ArtifactRefused(f"{folder}: pickle is never loaded (found {found}): log the model with skops")
     path = _inside(folder, flavour.get("pickled_model"))
     try:
-        model = skops.io.load(path, trusted=sorted(TRUSTED_TYPES))
+        if any(name.startswith("lightgbm.") for name in skops.io.get_untrusted_types(file=path)):
+            load_lightgbm()
+        model = skops.io.load(path, trusted=sorted(TRUSTED_TYPES | BOOSTER_TYPES))
     except UntrustedTypesFoundException as error:
         raise ArtifactRefused(f"{path}: types outside our allow-list: {error}") from error
     except Exception as error:

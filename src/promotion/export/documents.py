@@ -202,7 +202,7 @@ def expected_document(contract: Contract, model: Any, rows: pd.DataFrame, limit:
     shown = np.flatnonzero(decided(probability))[:limit]
     return {
         "rows": _cells(contract, rows.iloc[shown]),
-        "labels": np.asarray(model.predict(rows), dtype=np.int64)[shown].tolist(),
+        "labels": np.asarray(model.predict(rows), dtype=np.int64).reshape(-1)[shown].tolist(),
         "probabilities": probability[shown].tolist(),
     }
 

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from promotion.artifacts.files import MODEL_CARD, artifact_digest, local_artifact
+from promotion.artifacts.trusted_types import TRUSTED_TYPES
 from promotion.config.family import FamilyConfig
 from promotion.errors import ArtifactTampered, GateRefused, UsageError
 from promotion.export.folder import MANIFEST, Export, ServingEngine, open_export, seal
@@ -240,6 +241,7 @@ def _write_engine(
     files: Path, folder: Path, source: ServableVersion, documents: ExportDocuments, engine: ServingEngine
 ) -> Parity | None:
     if engine == "native":
+        _require_servable(files)
         # What MLflow keeps as an example are rows that were trained on.
         hidden = None if documents.generated is None else shutil.ignore_patterns("*input_example*")
         shutil.copytree(files, folder / NATIVE, ignore=hidden)
@@ -265,6 +267,15 @@ def _measured_now(
 
     rows = part.test_features.iloc[places]
     return intervals(part.test_target[places], response_of(model, rows, len(config.classes)), config.split.seed)
+
+
+def _require_servable(files: Path) -> None:
+    """Refuse what the server of registered files has no library for."""
+    from skops.io import get_untrusted_types
+
+    foreign = {name for path in files.glob("*.skops") for name in get_untrusted_types(file=path)} - TRUSTED_TYPES
+    if foreign:
+        raise UsageError(f"--native: no server holds {', '.join(sorted(foreign))}: leave it out, and it becomes ONNX")
 
 
 def _require_replaceable(output: Path) -> None:

@@ -306,7 +306,7 @@ def prove(graph: bytes, model: Any, contract: Contract, rows: pd.DataFrame) -> P
         _require_alike(contract, rows, ~(differences <= allowed), differences, f"{allowed.min():.2g}")
         return Parity(len(rows), float(differences.max()))
     label, probability = found
-    expected_label = np.asarray(model.predict(rows), dtype=np.int64)
+    expected_label = np.asarray(model.predict(rows), dtype=np.int64).reshape(-1)  # CatBoost answers a column
     expected = np.asarray(model.predict_proba(rows), dtype=np.float64)
     _require_shape(contract, probability, expected)
     differences = np.abs(probability - expected).max(axis=1)

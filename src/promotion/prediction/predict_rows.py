@@ -25,7 +25,8 @@ def answer(model: Any, features: pd.DataFrame) -> pd.DataFrame:
     forecast: Any = getattr(model, "forecast", None)
     if forecast is not None:
         return pd.DataFrame({"prediction": forecast(features)}, index=features.index)
-    result = pd.DataFrame({"prediction": model.predict(features)}, index=features.index)
+    # CatBoost answers the classes as a column.
+    result = pd.DataFrame({"prediction": np.asarray(model.predict(features)).reshape(-1)}, index=features.index)
     score: Any = getattr(model, "predict_proba", None)
     if score is not None:
         probability = np.asarray(score(features))

@@ -7,6 +7,7 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 from models.training.candidates import algorithms_of, build_candidates, build_pipeline
+from models.training.selection import examine
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY
 from promotion.config.training import Candidate, Column
@@ -72,6 +73,13 @@ def test_same_seed_same_model(config: FamilyConfig) -> None:
     ("algorithm", "params", "expected"),
     [
         ("ridge", {}, "candidates.ridge: not for task binary-classification; expected one of logistic_regression,"),
+        ("lightgbm", {"num_leafs": 3}, "candidates.lightgbm.params.num_leafs: unknown parameter of lightgbm;"),
+        (
+            "lightgbm",
+            {"n_estimators": True},
+            "candidates.lightgbm.params.n_estimators: expected a number or a text, found true",
+        ),
+        ("catboost", {"depths": 3}, "candidates.catboost.params.depths: unknown parameter of catboost;"),
         ("perceptron", {}, "candidates.perceptron: unknown algorithm; expected one of logistic_regression,"),
         (
             "random_forest",
@@ -85,3 +93,23 @@ def test_mistake_in_the_file(config: FamilyConfig, algorithm: str, params: dict[
     """An unknown algorithm, parameter or value is named with its place in the file."""
     with pytest.raises(ConfigError, match=rf"config/heart-disease.yaml:\d+: {expected}"):
         build_candidates(with_candidate(config, algorithm, **params))
+
+
+def test_boosters_take_their_own_parameters(config: FamilyConfig) -> None:
+    """Also those that their Python classes only hand on; each works alone and says nothing, unless the file asks."""
+    family = with_candidate(config, "lightgbm", max_bin=63, n_jobs=2)
+    estimator = build_pipeline(family, "lightgbm").named_steps["estimator"]
+    assert {"max_bin": 63, "n_jobs": 2, "verbose": -1, "random_state": 42}.items() <= estimator.get_params().items()
+    estimator = build_pipeline(with_candidate(config, "xgboost", max_depth=3), "xgboost").named_steps["estimator"]
+    assert {"max_depth": 3, "n_jobs": 1, "verbosity": 0}.items() <= estimator.get_params().items()
+
+
+def test_what_only_a_fit_refuses_is_one_line(config: FamilyConfig) -> None:
+    """Parameters that exclude each other, and values that a booster's engine does not take."""
+    part = split_dataset(load_dataset(config, REPOSITORY), config)
+    family = with_candidate(config, "logistic_regression", dual=True)
+    with pytest.raises(
+        ConfigError,
+        match=r"LogisticRegression does not learn 242 rows .* supports only dual=False",
+    ):
+        examine(family, build_candidates(family), part, lambda *_: None)

@@ -13,15 +13,24 @@ import pandas as pd
 import pytest
 import skops.io
 import yaml
-from sklearn.ensemble import RandomForestClassifier
+from mlflow.models import Model
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
 from sklearn.neighbors import KDTree
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
+from tests.promotion.diabetes import diabetes
 
+from models.training import packaging
+from models.training.candidates import algorithms_of, build_pipeline
 from promotion.artifacts.trusted_types import TRUSTED_TYPES
 from promotion.config.settings import REPOSITORY
+from promotion.data.datasets import load_dataset, split_dataset
 from promotion.errors import ArtifactRefused
 from promotion.evaluation.loading import load_artifact
+
+SMALL = {"catboost": {"iterations": 5}, "hist_gradient_boosting": {"max_iter": 5}} | {
+    name: {"n_estimators": 5} for name in ("random_forest", "gradient_boosting", "lightgbm", "xgboost")
+}
 
 
 def save(model: Any, folder: Path, **options: Any) -> Path:
@@ -147,6 +156,45 @@ def test_tree_that_points_outside(folder: Path, field: str, value: int) -> None:
     skops.io.dump(model, folder / "model.skops")
     with pytest.raises(ArtifactRefused, match="tree 1 has nodes that point outside"):
         load_artifact(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("left", 10**6), ("right", 0), ("feature_idx", 77), ("feature_idx", -5), ("is_categorical", 1)]
+)
+def test_histogram_tree_that_points_outside(folder: Path, field: str, value: int) -> None:
+    """The same of histogram gradient boosting, whose trees are of another kind; splits by category are not ours."""
+    features = pd.DataFrame(np.random.default_rng(0).random((40, 3)), columns=["a", "b", "c"])
+    boosting = HistGradientBoostingRegressor(max_iter=2, min_samples_leaf=5)
+    model = Pipeline([("estimator", boosting)]).fit(features, features["a"])
+    skops.io.dump(model, folder / "model.skops")
+    assert np.array_equal(model.predict(features), load_artifact(folder).predict(features))
+    boosting._predictors[1][0].nodes[field][0] = value
+    skops.io.dump(model, folder / "model.skops")
+    with pytest.raises(ArtifactRefused, match="tree 1 has nodes that point outside"):
+        load_artifact(folder)
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("task", ["binary-classification", "multiclass-classification", "regression"])
+def test_every_algorithm_is_packed_and_comes_back(tmp_path: Path, task: str) -> None:
+    """Each loads from its own files with the types that we trust, names its library, and answers alike."""
+    family = diabetes(tmp_path)
+    part = split_dataset(load_dataset(family, tmp_path), family)
+    target = part.train_target
+    if task != "regression":
+        target = np.digitize(target, [150.0] if task.startswith("binary") else [100.0, 200.0])
+    for algorithm in algorithms_of(task):
+        config = diabetes(candidates={algorithm: {"params": SMALL.get(algorithm, {})}}).model_copy(
+            update={"task": task}
+        )
+        model = build_pipeline(config, algorithm).fit(part.train_features, target)
+        packaging._save(model, diabetes(), part.train_features, tmp_path / algorithm, Model())
+        loaded = load_artifact(tmp_path / algorithm)
+        method = "predict" if task == "regression" else "predict_proba"
+        assert np.array_equal(*(getattr(it, method)(part.test_features) for it in (model, loaded))), algorithm
+        library = {"xgboost": "xgboost-cpu"}.get(algorithm, algorithm)
+        required = (tmp_path / algorithm / "requirements.txt").read_text()
+        assert (library in required) == (algorithm in {"lightgbm", "xgboost", "catboost"})
 
 
 def test_only_pipelines(folder: Path) -> None:

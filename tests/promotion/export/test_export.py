@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,7 +37,18 @@ from promotion.export.onnx import LABEL, PROBABILITIES, NotTranslatable, ParityF
 from promotion.export.servable import ServableVersion
 from promotion.gates.evidence import Interval
 
-SMALL = {"random_forest": {"n_estimators": 10}, "gradient_boosting": {"n_estimators": 10}}
+SMALL = {
+    **{name: {"n_estimators": 10} for name in ("random_forest", "gradient_boosting", "lightgbm", "xgboost")},
+    "hist_gradient_boosting": {"max_iter": 10},
+    "catboost": {"iterations": 10},
+}
+BOOSTERS = {"lightgbm", "xgboost", "catboost", "hist_gradient_boosting"}
+
+
+def algorithms(task: str) -> list[Any]:
+    """Those of a task; what takes seconds to import and translate is for the system tests."""
+    slow = pytest.mark.system
+    return [pytest.param(name, marks=[slow] if name in BOOSTERS else []) for name in algorithms_of(task)]
 
 
 def family(name: str, home: Path = REPOSITORY) -> tuple[FamilyConfig, Partition]:
@@ -61,7 +73,7 @@ def any_family(
     return family(request.param, home)
 
 
-@pytest.mark.parametrize("algorithm", algorithms_of("binary-classification"))
+@pytest.mark.parametrize("algorithm", algorithms("binary-classification"))
 def test_every_algorithm_of_every_family_answers_alike(
     any_family: tuple[FamilyConfig, Partition], algorithm: str
 ) -> None:
@@ -80,10 +92,10 @@ def test_every_algorithm_of_every_family_answers_alike(
 
     assert len(rows) == found.rows
     assert 1e-6 > found.difference
-    assert model.predict(rows).tolist() == answers(graph, rows)[0].tolist()
+    assert model.predict(rows).reshape(-1).tolist() == answers(graph, rows)[0].tolist()
 
 
-@pytest.mark.parametrize("algorithm", algorithms_of("regression"))
+@pytest.mark.parametrize("algorithm", algorithms("regression"))
 def test_every_regression_answers_alike(tmp_path: Path, algorithm: str) -> None:
     """Numbers within rounding, with empty cells too."""
     config = diabetes(tmp_path, candidates={algorithm: {"params": SMALL.get(algorithm, {})}})

@@ -104,6 +104,10 @@ def _zeros_are_missing() -> type:
 
 
 def _sklearn(model: Any, columns: list[tuple[str, bool]], name: str, *, is_double: bool = False) -> bytes:
+    *before, last = getattr(model, "steps", [("", model)])
+    if before and type(last[1]).__module__.startswith("catboost"):
+        front = _sklearn(type(model)(before), columns, name, is_double=is_double)
+        return _behind(front, _catboost(last[1]))
     from onnx import checker
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
@@ -344,6 +348,22 @@ def _one_input(columns: int) -> dict[str, Any]:
 
     kinds = [("columns", FloatTensorType([None, columns]))]
     return {"initial_types": kinds, "target_opset": _BOOSTER_OPERATORS}
+
+
+def _behind(front: bytes, booster: bytes) -> bytes:
+    """A graph that answers columns, and behind it a booster's own, which takes them."""
+    import onnx
+    from onnx import compose
+
+    first, second = map(onnx.load_from_string, (front, booster))
+    for item in (first, second):
+        del item.opset_import[:]
+        item.opset_import.extend(onnx.helper.make_opsetid(*each) for each in OPERATORS.items())
+        item.ir_version = max(first.ir_version, second.ir_version)
+    second = compose.add_prefix(second, "booster/")
+    joint = compose.merge_models(first, second, io_map=[(first.graph.output[0].name, second.graph.input[0].name)])
+    content: bytes = joint.SerializeToString(deterministic=True)
+    return content
 
 
 def _catboost(model: Any) -> bytes:

@@ -12,7 +12,13 @@ from promotion.serving.exported.folder import ExportFolder
 from promotion.serving.exported.rows import Matrix
 
 # Whatever a manifest says: types beyond what skops itself vouches for.
-TRUSTABLE = frozenset({"numpy.dtype", "sklearn.tree._tree.Tree"})
+TRUSTABLE = frozenset(
+    {
+        "numpy.dtype",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.tree._tree.Tree",
+    }
+)
 NEEDED = ("pandas", "sklearn", "skops")
 FILE = "model/model.skops"
 
