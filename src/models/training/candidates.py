@@ -158,7 +158,7 @@ def _parameters(build: type) -> dict[str, Parameter]:
     """What a class takes by name: where it hands the rest on, what those take that it stands on, too."""
     found: dict[str, Parameter] = {}
     for each in build.__mro__[:-1]:
-        given = signature(each.__init__).parameters if "__init__" in vars(each) else {}
+        given = signature(vars(each)["__init__"]).parameters if "__init__" in vars(each) else {}
         named = {name: item for name, item in given.items() if name != "self" and item.kind is not item.VAR_KEYWORD}
         found = {**named, **found}
         if given and all(item.kind is not item.VAR_KEYWORD for item in given.values()):
