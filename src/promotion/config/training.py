@@ -163,8 +163,8 @@ class CrossValidation(Strict):
 class Candidate(Strict):
     """One algorithm.
 
-    `random_forest`, `gradient_boosting`, `hist_gradient_boosting`, `lightgbm`, `xgboost` and `catboost` learn every table,
-    `logistic_regression` classes, `ridge` numbers.
+    `random_forest`, `gradient_boosting`, `hist_gradient_boosting`, `lightgbm`, `xgboost` and `catboost` learn every
+    table, `logistic_regression` classes, `ridge` numbers.
 
     Attributes:
         params: Its hyper-parameters, under the names its library gives them.
