@@ -29,7 +29,7 @@ def _load(folder: Path) -> Any:
 
 
 def _review(
-    config: FamilyConfig, settings: Settings, first: Any, second: Any, names: tuple[str, str]
+    config: FamilyConfig, settings: Settings, first: Any, second: Any, names: tuple[str, ...]
 ) -> ReviewFindings:
     from models.forecast.evaluation.review import review_forecasts
 

@@ -37,7 +37,8 @@ class Task:
         evaluator: Of a family, with its home folder.
         folder: A version whose files have this folder is of this kind.
         load: The model in a version's files, without running any code that lies there.
-        review: `ReviewFindings` of two models, held together on the family's own rows.
+        review: `ReviewFindings` of two models, held together on the family's own rows; of one, where the second is
+            None.
         rows: `AskedRows` of a file, or the family's own; between two days.
     """
 
@@ -45,7 +46,7 @@ class Task:
     evaluator: Callable[[FamilyConfig, Path], Evaluator]
     folder: Path
     load: Callable[[Path], Any]
-    review: Callable[[FamilyConfig, Settings, Any, Any, tuple[str, str]], Any]
+    review: Callable[[FamilyConfig, Settings, Any, Any, tuple[str, ...]], Any]
     rows: Callable[[FamilyConfig, Path, Path | None, DayRange], Any]
 
 

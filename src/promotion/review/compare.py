@@ -13,7 +13,6 @@ from promotion.errors import UsageError
 from promotion.evaluation.tasks import task_of
 from promotion.journal import clock
 from promotion.pages import render_page, write
-from promotion.pages.charts import Axis
 from promotion.prediction.batch import loaded
 from promotion.registry.contract import ModelVersion, Registry
 from promotion.registry.stages import Stage
@@ -85,19 +84,6 @@ def write_review(
         versions=(first, second),
         origins=origins,
         signs=SIGNS,
-        metric_axes=Axis.each(
-            {
-                measure.name: [
-                    0.0,
-                    *(end for it in (measure.first, measure.second) for end in (it.low, it.value, it.high)),
-                ]
-                for measure in findings.measures
-            }
-        ),
-        axes={
-            table.anchor: _axis(row[key] for row in table.rows for key in table.drawn or ())
-            for table in findings.tables
-        },
         written_at=written_at,
         is_rehearsal=clock.is_set(),
     )
@@ -115,10 +101,6 @@ def _names(first: ModelVersion, second: ModelVersion) -> tuple[str, str]:
         for each in (first, second)
     ]
     return both[0], both[1]
-
-
-def _axis(intervals: Any) -> Axis:
-    return Axis.around(value for each in intervals for value in (0.0, each.low, each.value, each.high))
 
 
 def _summary(findings: ReviewFindings, names: tuple[str, str]) -> Iterator[str]:

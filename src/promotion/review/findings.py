@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from promotion.gates.evidence import Interval
 from promotion.pages import number
+from promotion.pages.charts import Axis, Timeline
 
 YES, NO, OPEN = "yes", "no", "open"
 SIGNS = {YES: "✓", NO: "✗", OPEN: "?"}
@@ -35,7 +36,7 @@ class Measure:
     Attributes:
         name: Of the metric.
         first: Of the version under review.
-        second: Of the other one.
+        second: Of the other one; None without one.
         difference: First minus second, paired; None where nothing is to be won by it.
         lower_is_better: Which way is better.
         decides: Whether versions are chosen by it.
@@ -43,7 +44,7 @@ class Measure:
 
     name: str
     first: Interval
-    second: Interval
+    second: Interval | None
     difference: Interval | None
     lower_is_better: bool = False
     decides: bool = False
@@ -85,7 +86,7 @@ class Table:
         note: What to know when reading it.
         columns: In order.
         rows: By column key; None shows as a dash.
-        drawn: Keys of two intervals in each row, of the first and the second version, drawn on one axis; none without.
+        drawn: Keys of intervals in each row, of the first and the second version, drawn on one axis.
     """
 
     anchor: str
@@ -93,7 +94,16 @@ class Table:
     note: str
     columns: Sequence[TableColumn]
     rows: Sequence[Mapping[str, Any]]
-    drawn: tuple[str, str] | None = None
+    drawn: tuple[str, ...] = ()
+
+    @property
+    def axis(self) -> Axis:
+        """What the drawn intervals share."""
+        return Axis.around([0.0, *_ends(each for row in self.rows for each in self.intervals(row))])
+
+    def intervals(self, row: Mapping[str, Any]) -> list[Interval]:
+        """What is drawn of a row."""
+        return [row[key] for key in self.drawn]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +117,7 @@ class ReviewFindings:
         measures: Figures of both.
         tables: Where to look further.
         notes: What limits all of it.
+        timelines: What changes with time; not in the JSON, whose tables have it.
     """
 
     rows: int
@@ -115,6 +126,13 @@ class ReviewFindings:
     measures: Sequence[Measure]
     tables: Sequence[Table]
     notes: Sequence[str] = field(default_factory=list)
+    timelines: Sequence[Timeline] = ()
+
+    @property
+    def metric_axes(self) -> dict[str, Axis]:
+        """Of each measure its axis."""
+        shown = {each.name: [it for it in (each.first, each.second) if it] for each in self.measures}
+        return Axis.each({name: [0.0, *_ends(found)] for name, found in shown.items()})
 
     def as_json(self) -> dict[str, Any]:
         """Everything as plain data."""
@@ -126,7 +144,7 @@ class ReviewFindings:
             "metrics": {
                 measure.name: {
                     "first": asdict(measure.first),
-                    "second": asdict(measure.second),
+                    "second": asdict(measure.second) if measure.second else None,
                     "difference": asdict(measure.difference) if measure.difference else None,
                     "reading": measure.reading or "cannot tell",
                 }
@@ -134,6 +152,11 @@ class ReviewFindings:
             },
             **{table.anchor: [_plain(row) for row in table.rows] for table in self.tables},
         }
+
+
+def _ends(intervals: Iterable[Interval]) -> list[float]:
+    """Everything an axis of them has to hold."""
+    return [value for each in intervals for value in (each.low, each.value, each.high)]
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,9 +171,9 @@ def better(measure: Measure, names: tuple[str, str], seen: Sequence[str] = ()) -
         names: Of both, for people.
         seen: Which of them have learned from some of the rows, so that nobody can tell.
     """
-    difference = measure.difference or measure.first
+    difference, second = measure.difference or measure.first, measure.second or measure.first
     value, low, high = (number(each, "+.4f") for each in (difference.value, difference.low, difference.high))
-    says = f"{measure.first.value:.4f} against {measure.second.value:.4f}, difference {value} (95 % {low} to {high})"
+    says = f"{measure.first.value:.4f} against {second.value:.4f}, difference {value} (95 % {low} to {high})"
     verdict = OPEN if seen else measure.verdict
     if seen:
         says += f": {' and '.join(seen)} learned from some of these rows"

@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from promotion.approving import standing_of
 from promotion.artifacts.files import local_artifact
 from promotion.artifacts.provenance import registered
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
+from promotion.evaluation.tasks import task_of
 from promotion.journal import clock
 from promotion.journal.chain import digest
 from promotion.journal.records import Entry, Known
@@ -22,6 +23,7 @@ from promotion.service import PromotionPlan, PromotionService
 if TYPE_CHECKING:
     from promotion.data.arrays import FloatArray
     from promotion.data.datasets import Partition
+    from promotion.review.findings import ReviewFindings
     from promotion.review.side_by_side import SideBySide
 
 _SECTIONS = {
@@ -32,6 +34,7 @@ _SECTIONS = {
     "curves": "Curves",
     "confusion": "Confusion matrices",
     "disagreements": "Where they disagree",
+    "residuals": "Residuals over time",
     "lineage": "Lineage",
     "runbooks": "Runbooks",
 }
@@ -71,7 +74,9 @@ def write_promotion_page(service: PromotionService, plan: PromotionPlan, path: P
     settings = Settings.from_environment()
     config = service.configs.get(plan.family)
     entry = service.journal.entry(plan.candidate.model, plan.candidate.number)
-    compared = _compared(service, plan, config, settings.home) if config and config.has_holdout else None
+    scored = config if config and config.has_holdout and plan.report.metrics else None
+    findings = _findings(service, plan, scored, settings) if scored and scored.is_forecast else None
+    compared = _compared(service, plan, scored, settings.home) if scored and not findings else None
     standing = standing_of(service, plan)
     runbooks = config.contacts.runbooks if config else {}
     absent = {
@@ -79,10 +84,11 @@ def write_promotion_page(service: PromotionService, plan: PromotionPlan, path: P
         for name, facts in (
             ("groups", plan.report.slices),
             ("approvals", standing),
-            ("metrics", compared),
+            ("metrics", compared or findings),
             ("curves", compared and compared.curves),
             ("confusion", compared and compared.matrices),
-            ("disagreements", compared and compared.disagreeing is not None),
+            ("disagreements", compared.disagreeing is not None if compared else findings and len(_names(plan)) > 1),
+            ("residuals", findings),
             ("runbooks", runbooks),
         )
         if not facts
@@ -95,12 +101,21 @@ def write_promotion_page(service: PromotionService, plan: PromotionPlan, path: P
         family=plan.family,
         version=entry.version if entry else str(plan.candidate.number),
         compared=compared,
+        findings=findings,
+        names=_names(plan),
         axes=_axes(compared) if compared else {},
         standing=standing,
         roles=config.approvals.roles if config and config.approvals else [],
         facts=_facts(service, plan, entry),
         runbooks=[(name, target, page_link(target, path, settings.home)) for name, target in runbooks.items()],
-        sections=[(name, title) for name, title in _SECTIONS.items() if name not in absent],
+        sections=[
+            *((name, title) for name, title in _SECTIONS.items() if name not in absent),
+            *(
+                (table.anchor, table.title)
+                for table in (findings.tables if findings else ())
+                if table.anchor not in _SECTIONS
+            ),
+        ],
         selection_metric=config.selection_metric if config and config.has_holdout else "",
         written_at=service.journal.now(),
         is_rehearsal=clock.is_set(),
@@ -108,9 +123,24 @@ def write_promotion_page(service: PromotionService, plan: PromotionPlan, path: P
     write(path, page)
 
 
-def _compared(service: PromotionService, plan: PromotionPlan, config: FamilyConfig, home: Path) -> SideBySide | None:
-    if not plan.report.metrics:
-        return None
+def _names(plan: PromotionPlan) -> tuple[str, ...]:
+    """What is compared, for people."""
+    rival = plan.production if plan.report.production_metrics else None
+    return (f"Candidate {plan.report.version}", *([f"Production, {rival.version}"] if rival else []))
+
+
+def _findings(
+    service: PromotionService, plan: PromotionPlan, config: FamilyConfig, settings: Settings
+) -> ReviewFindings:
+    """What the family's own task says of the candidate, beside Production where it was scored, too."""
+    names = _names(plan)
+    candidate = _loaded(service, plan.candidate)
+    production = _loaded(service, plan.production) if plan.production and len(names) > 1 else None
+    findings: ReviewFindings = task_of(config).review(config, settings, candidate, production, names)
+    return findings
+
+
+def _compared(service: PromotionService, plan: PromotionPlan, config: FamilyConfig, home: Path) -> SideBySide:
     if not config.has_contract:
         from promotion.review.received import compare_received
 
@@ -137,12 +167,16 @@ def _compared(service: PromotionService, plan: PromotionPlan, config: FamilyConf
 
 
 def _response(service: PromotionService, config: FamilyConfig, version: Known, part: Partition) -> FloatArray:
-    from promotion.evaluation.loading import load_artifact
     from promotion.evaluation.metrics import response_of
 
+    return response_of(_loaded(service, version), part.test_features, len(config.classes))
+
+
+def _loaded(service: PromotionService, version: Known) -> Any:
+    from promotion.evaluation.loading import load_artifact
+
     with local_artifact(service.registry, service.registry.version(version.model, version.number)) as folder:
-        model = load_artifact(folder)
-    return response_of(model, part.test_features, len(config.classes))
+        return load_artifact(folder)
 
 
 def _axes(compared: SideBySide) -> dict[str, Axis]:

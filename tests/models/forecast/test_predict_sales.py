@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +23,8 @@ from models.forecast.data.sales import Sales
 from models.forecast.rows import INPUT_COLUMNS
 from models.forecast.training.learning import Learned
 from models.predict import main
+from promotion.bootstrap import open_promotions
+from promotion.cli.check import report_command
 from promotion.config.family import load_config
 from promotion.config.settings import Settings
 from promotion.errors import DataError, UsageError
@@ -247,6 +250,31 @@ def test_the_checklist_finds_a_bias(shop: Settings, register: Register, artifact
     assert document["rows"] == sum(part["rows"] for part in document["store_types"])
     assert document["rows"] == sum(part["rows"] for part in document["weeks"])
     assert "worse" in page.read_text(encoding="utf-8")
+
+
+def test_the_promotion_report_has_both_with_intervals_by_store_type_and_over_time(
+    shop: Settings, register: Register, artifact: Path, biased: Path
+) -> None:
+    """Beside Production where one serves; the days they disagree on say who was nearer."""
+    register(FAMILY, Stage.STAGING, artifact)
+    alone = CliRunner().invoke(report_command, ["--model-name", FAMILY, "--version", "1"])
+    page = shop.home / "reports" / "promotion" / f"{FAMILY}-v1.html"
+    first = page.read_text(encoding="utf-8")
+    register(FAMILY, Stage.PRODUCTION, biased)
+    open_promotions(shop).synchronise(FAMILY)
+
+    beside = CliRunner().invoke(report_command, ["--model-name", FAMILY, "--version", "1"])
+    text = page.read_text(encoding="utf-8")
+
+    assert (0, 0) == (alone.exit_code, beside.exit_code), alone.output + beside.output
+    for section in ("metrics", "store_types", "residuals", "anomalies"):
+        assert f'<section id="{section}">' in first
+        assert f'<section id="{section}">' in text
+        assert f'<a href="#{section}">' in text
+    assert "RMSPE of the other" not in first
+    assert '<section id="disagreements">' not in first
+    assert re.search(r"forecasts lie more than 5% of the sales apart: this one is nearer in [\d,]{2,}", text)
+    assert re.search(r"RMSPE<small[^>]*> decides</small></th>\s*<td[^>]*><b>0\.\d{4}</b><small>0\.\d{4} to 0", text)
 
 
 def test_the_other_way_round_the_checklist_praises(

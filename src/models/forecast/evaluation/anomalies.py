@@ -12,6 +12,8 @@ from promotion.review.findings import NO, YES, Check, Table, TableColumn
 
 ABOVE_RECORD, APART, WRONG = 1.25, 0.30, 0.50
 """An anomaly: this many times the store's best day so far; this far apart from the other version; this far off."""
+WORTH_A_LOOK = 0.05
+"""Two forecasts are counted as different where they lie further apart than this share of the sales."""
 SHOWN_ANOMALIES = 30
 
 
@@ -75,6 +77,49 @@ def anomaly_table(found: pd.DataFrame) -> Table:
     note = f"{len(found)} in all, the farthest off first, at most {SHOWN_ANOMALIES} shown."
     rows = [{str(key): value for key, value in row.items()} for row in found.head(SHOWN_ANOMALIES).to_dict("records")]
     return Table("anomalies", "Anomalies", note, columns, rows)
+
+
+def disagreement_table(rows: pd.DataFrame, first: FloatArray, second: FloatArray) -> Table:
+    """The days on which two versions say the most different things, and which of them was nearer.
+
+    Args:
+        rows: Store, Date and Sales, above zero.
+        first: Forecast under review, euros, shape (rows,).
+        second: The other version's.
+    """
+    sales = rows["Sales"].to_numpy(dtype=np.float64)
+    apart = (first - second) / sales
+    nearer = np.abs(second - sales) - np.abs(first - sales)
+    far = np.abs(apart) > WORTH_A_LOOK
+    shown = np.argsort(-np.abs(apart), kind="stable")[:SHOWN_ANOMALIES]
+    table = [
+        {
+            "store": int(rows["Store"].iloc[at]),
+            "day": f"{rows['Date'].iloc[at]:%Y-%m-%d}",
+            "sales": float(sales[at]),
+            "first": float(first[at]),
+            "second": float(second[at]),
+            "apart": float(apart[at]),
+            "nearer": "this one" if nearer[at] > 0 else "the other" if nearer[at] < 0 else "both alike",
+        }
+        for at in shown
+        if apart[at]
+    ]
+    columns = [
+        TableColumn("store", "Store", "d"),
+        TableColumn("day", "Day"),
+        TableColumn("sales", "Sales", ",.0f"),
+        TableColumn("first", "Forecast", ",.0f"),
+        TableColumn("second", "The other's", ",.0f"),
+        TableColumn("apart", "Apart, of sales", "+.0%"),
+        TableColumn("nearer", "Nearer"),
+    ]
+    note = (
+        f"{far.sum():,} of {len(sales):,} forecasts lie more than {WORTH_A_LOOK:.0%} of the sales apart: this one is "
+        f"nearer in {(far & (nearer > 0)).sum():,}, the other in {(far & (nearer < 0)).sum():,}. The farthest apart "
+        f"first, at most {SHOWN_ANOMALIES} shown."
+    )
+    return Table("disagreements", "Where they disagree", note, columns, table)
 
 
 def has_none(found: pd.DataFrame, rows: int) -> Check:

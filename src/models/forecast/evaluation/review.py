@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,13 @@ from numpy.typing import NDArray
 
 from models.forecast.data.sales import forecast_of, load_sales
 from models.forecast.ensemble import Ensemble
-from models.forecast.evaluation.anomalies import anomaly_table, best_days, find_anomalies, has_none
+from models.forecast.evaluation.anomalies import (
+    anomaly_table,
+    best_days,
+    disagreement_table,
+    find_anomalies,
+    has_none,
+)
 from models.forecast.evaluation.holdout import cluster_interval
 from models.forecast.evaluation.rmspe import squared_errors
 from models.forecast.history import day_numbers
@@ -24,6 +31,7 @@ from promotion.data.arrays import FloatArray
 from promotion.errors import DataError
 from promotion.gates.evidence import Interval
 from promotion.pages import number
+from promotion.pages.charts import Line, Timeline
 from promotion.review.findings import NO, OPEN, YES, Check, Measure, ReviewFindings, Table, TableColumn, better
 
 BIAS = 0.02
@@ -71,7 +79,7 @@ class _Both:
 
 
 def review_forecasts(
-    config: FamilyConfig, settings: Settings, first: Ensemble, second: Ensemble, names: tuple[str, str]
+    config: FamilyConfig, settings: Settings, first: Ensemble, second: Ensemble | None, names: tuple[str, ...]
 ) -> ReviewFindings:
     """Hold two ensembles against each other on the holdout, the last days of the family's data.
 
@@ -79,7 +87,7 @@ def review_forecasts(
         config: The family.
         settings: Where its data is.
         first: Under review.
-        second: What it would replace.
+        second: What it would replace; None where nothing serves yet.
         names: Of both, for people.
 
     Raises:
@@ -89,7 +97,8 @@ def review_forecasts(
     plan = forecast_of(config)
     window = holdout(int(day_numbers(data.rows["Date"]).max()), plan.horizon_days)
     rows = sold_rows(data.rows, window)
-    known = rows["Store"].isin(_stores(first) & _stores(second)).to_numpy()
+    models = [first, second] if second else [first]
+    known = rows["Store"].isin(set.intersection(*map(_stores, models))).to_numpy()
     notes = [f"{(~known).sum()} rows of stores that one of both does not know are left out"] if not known.all() else []
     rows = rows[known].reset_index(drop=True)
     if rows.empty:
@@ -98,15 +107,16 @@ def review_forecasts(
         )
     inputs, sales = rows[list(INPUT_COLUMNS)], rows["Sales"].to_numpy(dtype=np.float64)
     kinds = rows["Store"].map(data.stores.set_index("Store")["StoreType"])
-    both = _Both(rows.assign(type=kinds), sales, first.predict(inputs), second.predict(inputs), plan.seed)
-    seen = [name for name, model in zip(names, (first, second), strict=True) if model.learned_until > window.origin]
+    answers = [model.predict(inputs) for model in models]
+    both = _Both(rows.assign(type=kinds), sales, answers[0], answers[-1], plan.seed)
+    seen = [name for name, model in zip(names, models, strict=True) if model.learned_until > window.origin]
     notes += [f"{name} has learned from some of these days: its figures flatter it" for name in seen]
     measures = _measures(both)
     types = _groups(both, both.rows["type"].astype(str), "store type ")
     weeks = _groups(both, _week(both.rows, window.origin), "from ")
     anomalies = find_anomalies(both.rows, both.first, both.second, best_days(data.rows, window.origin))
     checks = [
-        better(measures[0], names, seen),
+        *([better(measures[0], (names[0], names[1]), seen)] if second else []),
         _is_reasonable(types),
         _is_unbiased(measures[-1], types),
         _is_good_lately(both, window.last),
@@ -119,8 +129,12 @@ def review_forecasts(
         _group_table("weeks", "By week, the newest last", weeks),
         _group_table("promotions", "With and without promotion", _groups(both, promo, "")),
         _group_table("weekdays", "By weekday", _groups(both, weekdays, "", order=_WEEKDAYS)),
+        *([disagreement_table(both.rows, both.first, both.second)] if second else []),
         anomaly_table(anomalies),
     ]
+    if second is None:
+        measures = [replace(measure, second=None, difference=None) for measure in measures]
+        tables = [_of_one(table) for table in tables]
     return ReviewFindings(
         rows=len(rows),
         about=f"days with sales of {rows['Store'].nunique()} stores, {window.label}, the last of {config.data.path}",
@@ -128,7 +142,29 @@ def review_forecasts(
         measures=measures,
         tables=tables,
         notes=notes,
+        timelines=[_residuals(both, has_second=second is not None)],
     )
+
+
+def _of_one(table: Table) -> Table:
+    """A table without what it says of the second version."""
+    columns = [column for column in table.columns if not column.key.startswith("second")]
+    return replace(table, columns=columns, drawn=table.drawn[:1])
+
+
+def _residuals(both: _Both, *, has_second: bool) -> Timeline:
+    """How far the forecasts of each day lie from its sales, on average over the stores."""
+    by_day = both.rows.groupby("Date").indices
+
+    def line(said: FloatArray) -> list[tuple[datetime, float | None]]:
+        error = _ratio(both.sales, said)
+        return [(pd.to_datetime(str(day)).to_pydatetime(), float(error[at].mean())) for day, at in by_day.items()]
+
+    first = line(both.first)
+    ends = first[0][0], first[-1][0] + timedelta(days=len(first) == 1)
+    before = line(both.second) if has_second else []
+    title = "Mean of forecast / sales − 1, each day"
+    return Timeline(title, *ends, first, before, [Line(0.0, "promotion", "as sold")], spelling="+.0%")
 
 
 def _stores(model: Ensemble) -> set[int]:
@@ -164,6 +200,8 @@ def _groups(both: _Both, labels: pd.Series, prefix: str, order: tuple[str, ...] 
                 "second_mean": float(part.second.mean()),
                 "first_rmspe": ours.value,
                 "second_rmspe": theirs.value,
+                "first_interval": ours,
+                "second_interval": theirs,
                 "first_bias": first,
                 "second_bias": second,
             }
@@ -181,8 +219,8 @@ def _group_table(anchor: str, title: str, rows: list[dict[str, Any]]) -> Table:
         TableColumn("part", "Part"),
         TableColumn("rows", "Rows", ",d"),
         TableColumn("mean_sales", "Mean sales", ",.0f"),
-        TableColumn("first_rmspe", "RMSPE", ".4f"),
-        TableColumn("second_rmspe", "RMSPE of the other", ".4f"),
+        TableColumn("first_interval", "RMSPE", ".4f"),
+        TableColumn("second_interval", "RMSPE of the other", ".4f"),
         TableColumn("first_bias", "Bias", "+.1%"),
         TableColumn("second_bias", "Bias of the other", "+.1%"),
     ]
@@ -205,7 +243,8 @@ def _is_reasonable(types: list[dict[str, Any]]) -> Check:
 def _is_unbiased(measure: Measure, types: list[dict[str, Any]]) -> Check:
     parts = [("all stores", measure.first), *((part["part"], part["first_bias"]) for part in types)]
     biased = [(name, bias) for name, bias in parts if abs(bias.value) >= BIAS and not bias.low <= 0 <= bias.high]
-    says = f"{number(measure.first.value, '+.1%')} over all, {number(measure.second.value, '+.1%')} before"
+    says = f"{number(measure.first.value, '+.1%')} over all"
+    says += f", {number(measure.second.value, '+.1%')} before" if measure.second else ""
     if biased:
         kinds = {True: "overestimates", False: "underestimates"}
         says += "; " + ", ".join(f"{kinds[bias.value > 0]} {name} by {abs(bias.value):.1%}" for name, bias in biased)
