@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from models.forecast import ENSEMBLE
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
-from promotion.evaluation.tasks import DayRange, Task, register_task
+from promotion.evaluation.tasks import DayRange, Task, register_invention, register_task
 from promotion.gates.evidence import Evaluator
 
 if TYPE_CHECKING:
@@ -43,4 +43,16 @@ def _rows(config: FamilyConfig, home: Path, source: Path | None, days: DayRange)
     return SalesFileRows(source, span) if source else SalesDays(config, home, span)
 
 
+def _describe_invention(config: FamilyConfig, home: Path) -> str:
+    from models.data.sources import describe_invention
+    from models.forecast.data.provision import describe_sales_invention
+    from promotion.data.files import file_sha256
+
+    if config.is_forecast:
+        return describe_sales_invention(config, home)
+    path = home / config.data.path
+    return describe_invention(config, file_sha256(path)) if path.is_file() else ""
+
+
+register_invention(_describe_invention)
 register_task(Task("sales-forecast", _evaluator, ENSEMBLE, _load, _review, _rows))

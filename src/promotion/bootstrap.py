@@ -9,7 +9,7 @@ from promotion.audit.attestations import Attestations
 from promotion.audit.checkpoints import checkpoint_folder, leave_checkpoint
 from promotion.config.family import FamilyConfig, FamilyConfigs, load_configs
 from promotion.config.settings import Settings
-from promotion.evaluation.tasks import task_of
+from promotion.evaluation.tasks import invented_rows, task_of
 from promotion.events.delivery import Postman
 from promotion.events.receivers import event_receivers
 from promotion.gates.evidence import Evaluator
@@ -56,7 +56,14 @@ def open_promotions(settings: Settings, report: Callable[[str], None] = lambda _
         journal,
         registry,
         configs,
-        Gatherer(journal, Reviews(journal), registry, evaluator, _rulebook(settings)),
+        Gatherer(
+            journal,
+            Reviews(journal),
+            registry,
+            evaluator,
+            _rulebook(settings),
+            invention=lambda config: invented_rows(config, settings.home),
+        ),
         report=report,
         on_moved=partial(leave_checkpoint, journal, checkpoint_folder(settings), Keys.from_environment),
         attestations=Attestations(journal, checkpoint_folder(settings), Keys.from_environment),

@@ -176,6 +176,8 @@ def gate_lines(report: GateReport) -> list[str]:
         lines.append(f"   {icon} {gate.name:<{name}}  {gate.measured:<{measured}}  required: {gate.required}")
         if gate.why:
             lines.append(f"      → {gate.why}")
+    if report.invented:
+        lines.append(f"   ⚠️ {report.invented}")
     if report.rule_changes:
         lines.append(f"   ⚠️ rules changed since the last promotion: {'; '.join(report.rule_changes)}")
     return lines

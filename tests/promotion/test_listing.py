@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,8 @@ def test_gates_are_a_table_with_the_reason_of_each_refusal() -> None:
         "      → roc_auc misses its bound",
         "   ✅ better than Production  no Production yet    required: first version: thresholds only",
     ] == gate_lines(run_gates("tiny", context))
+    invented = run_gates("tiny", replace(context, invented="no real rows"))
+    assert ("   ⚠️ no real rows", "no real rows") == (gate_lines(invented)[-1], invented.as_json()["invented"])
 
 
 def test_history_reads_as_sentences_and_as_data(tmp_path: Path) -> None:

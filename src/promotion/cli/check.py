@@ -162,6 +162,8 @@ def report_command(*, model_name: str, version: str, to_stage: str, output: Path
         return
     refused = ", ".join(gate.name for gate in plan.report.refusals)
     verdict = f"may not enter {plan.to}: {refused}" if refused else f"may enter {plan.to}"
+    if plan.report.invented:
+        talk(f"⚠️ {plan.report.invented}", colour="yellow")
     echo(f"📋 {plan.candidate} {verdict}")
     echo(f"✅ {path}")
 

@@ -102,6 +102,7 @@ def _predict(  # what the options say
     as_json: bool,
 ) -> None:
     """Predict, and say what came out."""
+    from promotion.evaluation.tasks import invented_rows
     from promotion.lookup import find_version
     from promotion.prediction.batch import default_output, predict_table
     from promotion.registry.open import open_registry
@@ -110,6 +111,8 @@ def _predict(  # what the options say
     version = find_version(registry, model_name, stage)
     config = _config(settings, version)
     asked = _asked(config, settings, source, days, rows or (None if output else _SAMPLE))
+    if source is None and (invention := invented_rows(config, settings.home)):
+        asked.notes.append(invention)
     is_shown = output is None
     if output is None and config.is_forecast:
         output = default_output(settings, version)

@@ -6,10 +6,11 @@ frame, as serving would pass it. Every pool of threads is held at one thread. Th
 always does. A block ends early after a second: a slow model's figures rest on fewer requests, `requests` says how many.
 
 Noise: other work on the machine can only add to a latency. Of the three blocks the one with the lowest 95th percentile
-is reported, as the one disturbed least. That forgives a disturbance of a second or two, not a machine that is busy all
-the time: on two cores shared with two endless loops and other work, the 95th percentile of a 7 ms model was 25 to 92
-ms, its CPU time 11 to 18 ms, its memory the same. The median stands beside it: a 95th percentile far above the median
-says disturbed rather than slow, so measure again when the machine is idle.
+is reported, as the one disturbed least. That forgives a disturbance of a second or two. For a machine that is busy all
+the time the system counts how long each request waited for a processor (proc(5), schedstat): the 95th percentile
+without that wait stands beside the one on the clock, with the load of the machine, and the gate does not hold the wait
+against the model. What a busy machine costs besides, colder caches, stays in: on two cores shared with two endless
+loops and other work a 7 ms model took 11 to 18 ms of CPU time. Its memory was the same.
 
 Limits: it is the registered pipeline in Python that is measured, on this machine's processor, not the exported ONNX
 model in its server (which is faster and smaller, but adds HTTP); and one request at a time, so no queueing.

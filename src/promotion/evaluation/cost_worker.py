@@ -51,8 +51,22 @@ def measured_answer(artifact: Path, document: str) -> dict[str, Any]:
     return {**figures, "peak_memory_mb": peak_memory() / 1e6}
 
 
+def waited_ns(process: int | str = "self") -> int:
+    """How long a process's main thread has waited for a processor that others had, in nanoseconds.
+
+    The second figure of proc(5)'s schedstat; 0 where the system does not count it.
+    """
+    try:
+        return int(Path(f"/proc/{process}/schedstat").read_text(encoding="ascii").split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
 def timed(
-    predict: Callable[[Any], Any], requests: Sequence[Any], cpu_clock: Callable[[], int] = time.process_time_ns
+    predict: Callable[[Any], Any],
+    requests: Sequence[Any],
+    cpu_clock: Callable[[], int] = time.process_time_ns,
+    wait_clock: Callable[[], int] = waited_ns,
 ) -> dict[str, Any]:
     """Time `predict` on one request after the other, in blocks, and keep the least disturbed block.
 
@@ -60,39 +74,51 @@ def timed(
         predict: Called with one request.
         requests: At least one; they take turns.
         cpu_clock: CPU time of whoever answers, in nanoseconds; this process by default.
+        wait_clock: How long they waited for a processor, in nanoseconds; likewise.
 
     Returns:
-        `latency_p50_ms`, `latency_p95_ms` and `cpu_ms_per_request` of the block with the lowest 95th percentile;
-        `requests`: number of requests of all blocks.
+        `latency_p50_ms`, `latency_p95_ms`, `undisturbed_p95_ms`, `waiting` and `cpu_ms_per_request` of the block with
+        the lowest 95th percentile; `requests`: number of requests of all blocks; `load`: of the machine, a core.
     """
     import numpy as np
 
     turns = cycle(requests)
-    _block(predict, turns, WARM_UP_REQUESTS, cpu_clock)
-    blocks = [_block(predict, turns, BLOCK_REQUESTS, cpu_clock) for _ in range(BLOCKS)]
-    latencies, cpu = min(blocks, key=lambda block: float(np.quantile(block[0], TAIL)))
+    clocks = cpu_clock, wait_clock
+    _block(predict, turns, WARM_UP_REQUESTS, clocks)
+    blocks = [_block(predict, turns, BLOCK_REQUESTS, clocks) for _ in range(BLOCKS)]
+    latencies, waits, cpu = min(blocks, key=lambda block: float(np.quantile(block[0], TAIL)))
+    undisturbed = np.maximum(np.subtract(latencies, waits), 0)
     return {
         "latency_p50_ms": float(np.median(latencies)) / 1e6,
         "latency_p95_ms": float(np.quantile(latencies, TAIL)) / 1e6,
+        "undisturbed_p95_ms": float(np.quantile(undisturbed, TAIL)) / 1e6,
+        "waiting": 1 - float(undisturbed.sum() / max(np.sum(latencies), 1)),
         "cpu_ms_per_request": cpu / len(latencies) / 1e6,
         "requests": sum(len(block[0]) for block in blocks),
+        "load": os.getloadavg()[0] / (os.cpu_count() or 1),
     }
 
 
 def _block(
-    predict: Callable[[Any], Any], turns: Iterator[Any], size: int, cpu_clock: Callable[[], int]
-) -> tuple[list[int], int]:
-    """Latency of each request and CPU time of them all, in nanoseconds."""
+    predict: Callable[[Any], Any],
+    turns: Iterator[Any],
+    size: int,
+    clocks: tuple[Callable[[], int], Callable[[], int]],
+) -> tuple[list[int], list[int], int]:
+    """Latency of each request, how long of it a processor was waited for, and CPU time of them all, in nanoseconds."""
+    cpu_clock, wait_clock = clocks
     latencies: list[int] = []
+    waits: list[int] = []
     cpu, start = cpu_clock(), time.perf_counter_ns()
     for request in islice(turns, size):
-        before = time.perf_counter_ns()
+        waited, before = wait_clock(), time.perf_counter_ns()
         predict(request)
         after = time.perf_counter_ns()
         latencies.append(after - before)
+        waits.append(wait_clock() - waited)
         if after - start > BLOCK_SECONDS * 1e9:
             break
-    return latencies, cpu_clock() - cpu
+    return latencies, waits, cpu_clock() - cpu
 
 
 def peak_memory() -> int:

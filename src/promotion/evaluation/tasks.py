@@ -51,11 +51,30 @@ class Task:
 
 
 _registered: dict[str, Task] = {}
+_describe_invention: list[Callable[[FamilyConfig, Path], str]] = []
 
 
 def register_task(task: Task) -> None:
     """Make a task known to this process; doing it twice changes nothing."""
     _registered[task.name] = task
+
+
+def register_invention(describe: Callable[[FamilyConfig, Path], str]) -> None:
+    """Make known who says that a family's rows were invented: in words, or empty where they are real."""
+    _describe_invention[:] = [describe]
+
+
+def invented_rows(config: FamilyConfig, home: Path) -> str:
+    """In words, that a generator invented the rows a family has now; empty for any others.
+
+    Args:
+        config: The family.
+        home: Folder its data's path is relative to.
+    """
+    if not config.has_contract or config.data.generator is None:
+        return ""
+    _find()
+    return next((describe(config, home) for describe in _describe_invention), "")
 
 
 def task_of(config: FamilyConfig) -> Task:

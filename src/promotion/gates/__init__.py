@@ -55,6 +55,7 @@ def run_gates(family: str, context: Context) -> GateReport:
         rule_changes=context.rule_changes,
         registration=context.registered.as_json() if context.registered else None,
         slices=evaluation.slices if evaluation else (),
+        invented=context.invented,
     )
 
 

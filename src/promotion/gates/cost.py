@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from promotion.config.family import FamilyConfig
 from promotion.config.policy import Cpu
-from promotion.gates.evidence import Measurement
 from promotion.gates.report import Context, Gate, GateResult
+
+_NOTICED = 0.05
+"""A smaller share of a request's time spent waiting for a processor is not worth a word."""
 
 
 def cost_gates(config: FamilyConfig) -> list[Gate]:
@@ -15,15 +15,9 @@ def cost_gates(config: FamilyConfig) -> list[Gate]:
     rules = config.gates
     gates: list[Gate] = []
     if (latency := rules.latency_p95_ms) is not None:
-        gates.append(
-            _gate(
-                "latency p95", lambda cost: (cost.latency_p95_ms, f"{cost.latency_p95_ms:.2f} ms"), latency, "≤", "ms"
-            )
-        )
+        gates.append(_latency_gate(latency))
     if (memory := rules.peak_memory_mb) is not None:
-        gates.append(
-            _gate("peak memory", lambda cost: (cost.peak_memory_mb, f"{cost.peak_memory_mb:.0f} MB"), memory, "<", "MB")
-        )
+        gates.append(_memory_gate(memory))
     if rules.cpu is not None:
         gates.append(_cpu_gate(rules.cpu))
     return gates
@@ -35,15 +29,39 @@ def is_measured(config: FamilyConfig) -> bool:
     return any(rule is not None for rule in (rules.latency_p95_ms, rules.peak_memory_mb, rules.cpu))
 
 
-def _gate(name: str, value: Callable[[Measurement], tuple[float, str]], limit: float, sign: str, unit: str) -> Gate:
-    required = f"{sign} {limit:g} {unit}"
+def _latency_gate(limit: float) -> Gate:
+    """The model is in time; that others had the processor is not held against it."""
+    name, required = "latency p95", f"≤ {limit:g} ms"
 
     def gate(context: Context) -> GateResult:
-        if context.measurement is None:
+        if (cost := context.measurement) is None:
             return _not_measured(name, required, context)
-        number, measured = value(context.measurement)
-        passed = number <= limit if sign == "≤" else number < limit
-        return GateResult(name, passed, measured, required, "" if passed else f"{name} exceeds its limit")
+        measured, why = f"{cost.latency_p95_ms:.2f} ms", ""
+        if cost.load is not None:
+            measured += f", {cost.cpu_ms_per_request:.2f} ms of processor time a request"
+        passed = cost.latency_p95_ms <= limit
+        if not passed:
+            passed = cost.undisturbed_p95_ms is not None and cost.undisturbed_p95_ms <= limit
+            why = "" if passed else f"{name} exceeds its limit"
+            if cost.undisturbed_p95_ms is not None and cost.load is not None and cost.waiting > _NOTICED:
+                why += (
+                    f"{'; ' if why else ''}the machine was busy (load {cost.load:.1f} a core): {cost.waiting:.0%} of "
+                    f"the time a processor was waited for, without that {cost.undisturbed_p95_ms:.2f} ms"
+                )
+        return GateResult(name, passed, measured, required, why)
+
+    return gate
+
+
+def _memory_gate(limit: float) -> Gate:
+    name, required = "peak memory", f"< {limit:g} MB"
+
+    def gate(context: Context) -> GateResult:
+        if (cost := context.measurement) is None:
+            return _not_measured(name, required, context)
+        passed = cost.peak_memory_mb < limit
+        why = "" if passed else f"{name} exceeds its limit"
+        return GateResult(name, passed, f"{cost.peak_memory_mb:.0f} MB", required, why)
 
     return gate
 

@@ -79,6 +79,10 @@ class Measurement:
         cpu_ms_per_request: CPU time, user and system, of a request of one row on average, in milliseconds. At r
             requests a second the model keeps r × cpu_ms_per_request / 1000 cores busy.
         requests: How many requests were timed.
+        undisturbed_p95_ms: The same 95th percentile without the time in which others had the processor; None where
+            nobody measured it.
+        waiting: Share of the requests' time that this was.
+        load: Processes that wanted to run on the machine in the last minute, a core; above 1 it was busy.
     """
 
     latency_p95_ms: float
@@ -86,6 +90,9 @@ class Measurement:
     peak_memory_mb: float
     cpu_ms_per_request: float
     requests: int
+    undisturbed_p95_ms: float | None = None
+    waiting: float = 0.0
+    load: float | None = None
 
 
 class Evaluator(Protocol):

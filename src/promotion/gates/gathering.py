@@ -62,6 +62,7 @@ class Gatherer:
         registry: Where the artifacts are.
         evaluator: Gives the evaluator of a configured family.
         rulebook: Where the rules are read, the keys of the people who may approve among them.
+        invention: Says so where a generator invented a family's rows; empty for any others.
     """
 
     def __init__(
@@ -71,12 +72,14 @@ class Gatherer:
         registry: Registry,
         evaluator: Callable[[FamilyConfig], Evaluator],
         rulebook: Rulebook,
+        invention: Callable[[FamilyConfig], str] = lambda _config: "",
     ) -> None:
         self._journal = journal
         self._reviews = reviews
         self._registry = registry
         self._evaluator = evaluator
         self._rulebook = rulebook
+        self._invention = invention
 
     @property
     def allowed_signers(self) -> Path:
@@ -149,6 +152,7 @@ class Gatherer:
             split_problems=self._split_problems(config, entry, evaluator) if config and not is_rollback else (),
             holdout_problems=tuple(holdout.holdout_problems()) if holdout else (),
             data_sha256=holdout.data_sha256 if holdout else None,
+            invented=self._invention(config) if config and found.evaluation else "",
             custom=custom,
             production=production,
             production_evaluation=rival.evaluation,

@@ -84,6 +84,7 @@ class Context:
         split_problems: Why the test rows may be known to the candidate.
         holdout_problems: Why nothing can be scored on the rows.
         data_sha256: Digest of the rows to score on, whatever is wrong with them; None where there are none.
+        invented: Says so where a generator invented the rows; empty for any others.
         custom: What the commands of the family's own gates answered, by the gate's name.
         production: The version in Production.
         production_evaluation: Production scored now on the same rows.
@@ -131,6 +132,7 @@ class Context:
     split_problems: tuple[str, ...] = ()
     holdout_problems: tuple[str, ...] = ()
     data_sha256: str | None = None
+    invented: str = ""
     custom: Mapping[str, Any] = field(default_factory=dict)
     production: Entry | None = None
     production_evaluation: Evaluation | None = None
@@ -168,6 +170,7 @@ class GateReport:
         data_sha256: Of the data file.
         digest: sha256 of the artifact.
         slices: Metrics in groups of the rows.
+        invented: Says so where a generator invented the rows; empty for any others.
         evidence: sha256 over what does not vary between two runs of the gates; approvals are bound to it.
         rules: What was asked by; approvals are bound to its digest, too.
         rule_changes: What of it is different from the last promotion, one text a key.
@@ -190,6 +193,7 @@ class GateReport:
     rule_changes: tuple[str, ...] = ()
     registration: Mapping[str, Any] | None = None
     slices: tuple[SliceFigure, ...] = ()
+    invented: str = ""
 
     @property
     def passed(self) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
 from promotion.errors import UsageError
-from promotion.evaluation.tasks import task_of
+from promotion.evaluation.tasks import invented_rows, task_of
 from promotion.journal import clock
 from promotion.pages import render_page, write
 from promotion.prediction.batch import loaded
@@ -68,6 +69,8 @@ def write_review(
             review = review_classes if config.classes else review_numbers
             findings = review(config, settings, ours.model, theirs.model, names)
         origins = [ours.origin(), theirs.origin()]
+    if invention := invented_rows(config, settings.home):
+        findings = replace(findings, notes=[*findings.notes, invention])
     written_at = clock.now()
     document = {
         "family": config.family,

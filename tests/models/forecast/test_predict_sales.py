@@ -25,8 +25,10 @@ from models.forecast.training.learning import Learned
 from models.predict import main
 from promotion.bootstrap import open_promotions
 from promotion.cli.check import report_command
+from promotion.cli.validate import validate_command
 from promotion.config.family import load_config
 from promotion.config.settings import Settings
+from promotion.data.files import file_sha256
 from promotion.errors import DataError, UsageError
 from promotion.registry.stages import Stage
 
@@ -86,6 +88,31 @@ def test_without_arguments_production_forecasts_the_holdout(
     assert list(learned.ensemble.predict(held[list(INPUT_COLUMNS)])) == list(found["prediction"])
     document = json.loads(output.with_name(f"{output.name}.json").read_text(encoding="utf-8"))
     assert {"first": "2015-06-20", "last": "2015-07-31"} == document["time_range"]
+
+
+def test_invented_rows_are_said_by_whatever_uses_them(shop: Settings, register: Register, artifact: Path) -> None:
+    """Predictions, the review and the gates, on the console, in the JSON and on the pages; other rows are not."""
+    folder = shop.home / "data" / "rossmann"
+    digests = {name: file_sha256(folder / name) for name in ("train.csv", "store.csv")}
+    (folder / "invented.json").write_text(json.dumps(digests), encoding="utf-8")
+    register(FAMILY, Stage.PRODUCTION, artifact)
+    register(FAMILY, Stage.STAGING, artifact)
+    own = shop.home / "own.csv"
+    pd.read_csv(folder / "train.csv").tail(3).drop(columns="Sales").to_csv(own, index=False)
+    runs = [
+        predict("--json"),
+        predict("--compare", "Staging", "Production", "--json"),
+        CliRunner().invoke(validate_command, ["--version", "2", "--promote-to-production", "--json"]),
+        CliRunner().invoke(report_command, ["--model-name", FAMILY, "--version", "2", "--json"]),
+    ]
+
+    said = "rows invented by a seeded generator"
+    assert [True] * 4 == [said in run.stdout for run in runs], runs[2].output
+    pages = list((shop.home / "reports").rglob("*.html"))
+    assert [True, True] == [said in page.read_text(encoding="utf-8") for page in pages]
+    assert said not in predict("--input", str(own), "--output", str(shop.home / "out.csv")).output
+    (folder / "invented.json").write_text("{}", encoding="utf-8")
+    assert said not in predict("--json").output
 
 
 def test_kaggles_test_file_is_answered_row_by_row(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -161,6 +162,25 @@ def test_least_disturbed_block_counts() -> None:
     found = timed(disturbed_at_first, ["row"])
     assert found["latency_p95_ms"] < 2
     assert BLOCK_REQUESTS < found["requests"] <= BLOCKS * BLOCK_REQUESTS  # fewer where the time is up
+
+
+def test_waiting_for_a_processor_is_told_apart_from_working() -> None:
+    """Two endless loops on the only core: the latency has their turns in it, the undisturbed one does not."""
+    busy = "import os; os.sched_setaffinity(0, {core})\nwhile True: pass"
+    core = min(os.sched_getaffinity(0))
+    before = os.sched_getaffinity(0)
+    loops = [subprocess.Popen([sys.executable, "-c", busy.format(core=core)]) for _ in range(2)]
+    try:
+        os.sched_setaffinity(0, {core})
+        found = timed(lambda _request: sum(range(1_000_000)), ["row"])
+    finally:
+        os.sched_setaffinity(0, before)
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+    assert found["undisturbed_p95_ms"] < found["latency_p95_ms"] / 1.3
+    assert 0.2 < found["waiting"] < 0.95
 
 
 def test_slow_requests_are_seen() -> None:

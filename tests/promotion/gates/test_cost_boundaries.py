@@ -63,6 +63,27 @@ def test_a_cost_and_its_bound(name: str, value: float, *, passed: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("undisturbed", "passed", "why"),
+    [
+        (100.0, True, "the machine was busy (load 3.5 a core): 60% of the time a processor was "),
+        (math.nextafter(100, 101), False, "latency p95 exceeds its limit; the machine was busy (load 3.5 a core): 60%"),
+        (math.nan, False, "latency p95 exceeds its limit"),
+        (None, False, "latency p95 exceeds its limit"),
+    ],
+)
+def test_a_busy_machine_is_not_the_models_fault(undisturbed: float | None, why: str, *, passed: bool) -> None:
+    """What others took of the processor does not count, and is told; a model that is slow by itself is refused."""
+    context = costing("latency p95", 250.0)
+    assert context.measurement
+    busy = replace(context.measurement, undisturbed_p95_ms=undisturbed, waiting=0.6, load=3.5)
+
+    result = answer(replace(context, measurement=busy), "latency p95")
+
+    assert (passed, True) == (result.passed, result.why.startswith(why))
+    assert "250.00 ms, 0.10 ms of processor time a request" == result.measured
+
+
+@pytest.mark.parametrize(
     ("name", "value", "measured", "required", "why"),
     [
         ("latency p95", 100.256, "100.26 ms", "≤ 100 ms", "latency p95 exceeds its limit"),

@@ -140,7 +140,7 @@ class ReceivedEvaluator:
         with self._worker(artifact, variables=dict.fromkeys(THREAD_POOLS, "1")) as (worker, model):
             for rows, count in self._streams(model, most=BLOCK_REQUESTS):
                 worker.hold(rows)
-                figures = timed(worker.predict_held, range(count), worker.cpu_ns)
+                figures = timed(worker.predict_held, range(count), worker.cpu_ns, worker.waited_ns)
                 return Measurement(**figures, peak_memory_mb=worker.peak_memory() / 1e6)
         raise PromotionError("there are no rows to measure with")
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from promotion.config.evidence import RunLimits
 from promotion.errors import PromotionError
+from promotion.evaluation.cost_worker import waited_ns
 from promotion.evaluation.received import sandbox
 from promotion.evaluation.received.worker import FRAME
 
@@ -166,6 +167,10 @@ class ModelWorker:
         """CPU time that it has used, user and system, all its processes."""
         tick = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
         return sum(_cpu_ticks(pid) for pid in self._pids()) * tick
+
+    def waited_ns(self) -> int:
+        """How long it and whoever asks it have waited for a processor that others had."""
+        return waited_ns() + sum(map(waited_ns, self._pids()))
 
     def _command(self) -> tuple[list[str], dict[str, str]]:
         if self._in_sandbox:
