@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,21 @@ class Approving:
             )
         statement = word.statement(self.plan.family, self._entry)
         self._record(word, statement, sign(statement.encode(), key, NAMESPACE) if key else None, actor)
+
+    def record_until(self, opinion: Opinion, actor: str, expires: datetime) -> None:
+        """Record an opinion that was given elsewhere, unsigned, and counts no longer than it does there.
+
+        Args:
+            opinion: What the person says.
+            actor: The account behind the process.
+            expires: When it ends there, UTC.
+
+        Raises:
+            GateRefused: This person may not say it.
+        """
+        word = self.word(opinion)
+        word = replace(word, expires_at=min(word.expires_at, expires))
+        self._record(word, word.statement(self.plan.family, self._entry), None, actor)
 
     def record_signed(self, opinion: Opinion, actor: str, *, statement: str, signature: str) -> None:
         """Record an opinion whose statement was signed elsewhere.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 from promotion.approvals.people import actor, persons, readable_person, trainers
@@ -23,7 +25,12 @@ _COMMIT = "mlflow.source.git.commit"
 
 
 def register_version(
-    service: PromotionService, version: ModelVersion, *, semver: str | None = None, trainer: str | None = None
+    service: PromotionService,
+    version: ModelVersion,
+    *,
+    semver: str | None = None,
+    trainer: str | None = None,
+    files: Path | None = None,
 ) -> Entry:
     """Tell the journal of one version: whose it is, what its files are, signed with our key as received.
 
@@ -32,6 +39,7 @@ def register_version(
         version: Which.
         semver: The semantic version it gets; the family's next minor one by default.
         trainer: Who trained it; the account of its run by default. May be added later where nobody was known.
+        files: Its files, where somebody has just read them; fetched by default.
 
     Raises:
         NothingToDo: It is registered already.
@@ -44,7 +52,7 @@ def register_version(
     given = require_semantic(semver) if semver else None
     if trainer is not None:
         _require_trainer(trainer, _machines(service, version))
-    return _register(service, version, semver=given, trainer=trainer, is_explicit=True)
+    return _register(service, version, semver=given, trainer=trainer, is_explicit=True, files=files)
 
 
 def receive(service: PromotionService, version: ModelVersion) -> None:
@@ -78,7 +86,13 @@ def findings_of(registration: Registration) -> Sequence[str]:
 
 
 def _register(
-    service: PromotionService, version: ModelVersion, *, semver: str | None, trainer: str | None, is_explicit: bool
+    service: PromotionService,
+    version: ModelVersion,
+    *,
+    semver: str | None,
+    trainer: str | None,
+    is_explicit: bool,
+    files: Path | None = None,
 ) -> Entry:
     family, journal = service.family(version.model), service.journal
     with journal.family_lock(family):
@@ -87,7 +101,7 @@ def _register(
         if entry and known and (lost := known.contradiction(journal.registration(entry.id))):
             raise GateRefused(f"{version}: {lost}")
         service.require_rights(family, version)
-        with local_artifact(service.registry, version) as folder:
+        with nullcontext(files) if files else local_artifact(service.registry, version) as folder:
             digest = artifact_digest(folder)
             if entry and entry.digest not in {None, digest}:
                 raise ArtifactTampered(

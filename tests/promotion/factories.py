@@ -296,6 +296,7 @@ class Store:
         folder = self._artifacts / run
         folder.mkdir(parents=True)
         for name, content in files.items():
+            (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(content)
         return int(self.client.create_model_version(model, source=str(folder), run_id=run).version)
 

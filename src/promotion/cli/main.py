@@ -82,6 +82,11 @@ TABLE = {
     "deploy": Verb(
         "scripts/deploy-model.py", "promotion.cli.delivery.deploy:deploy_command", "Put an image on Kubernetes."
     ),
+    "transfer": Verb(
+        "scripts/transfer-model.py",
+        "promotion.cli.delivery.transfer:transfer_command",
+        "A version to another MLflow server.",
+    ),
     "plan": Verb("scripts/pipeline-plan.py", "promotion.cli.check:plan_command", "What a pipeline does next."),
     "monitor": Verb("scripts/monitor-model.py", "promotion.cli.monitor:monitor_command", "Watch what serves."),
     "ab-test": Verb(

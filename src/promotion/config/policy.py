@@ -169,6 +169,8 @@ class Approvals(Strict):
         approvers: By role, who may speak for it; a role that is not listed is open to anyone.
         ci_accounts: Accounts that are no persons: the trainer behind them is the commit's author.
         recorder: `independent`: what the trainer's own account recorded does not count; otherwise it is remarked.
+        accept_approvals_from: Keys of other installations, each by the sha256 of its PEM file: what was approved there
+            counts here for a version that was transferred from there, where approvals need no signature.
     """
 
     roles: Annotated[list[Name], Field(min_length=1)]
@@ -177,6 +179,7 @@ class Approvals(Strict):
     approvers: dict[str, list[Name]] = {}
     ci_accounts: list[Name] = ["jenkins"]
     recorder: Literal["anyone", "independent"] = "anyone"
+    accept_approvals_from: list[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = []
 
     @model_validator(mode="after")
     def _roles_are_known(self) -> Approvals:

@@ -43,8 +43,7 @@ def connect(config: FamilyConfig, settings: Settings, experiment_name: str | Non
     Raises:
         RegistryError: The store cannot be reached or used.
     """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    bound_patience()
     import mlflow
 
     name = experiment_name or config.family
@@ -63,6 +62,12 @@ def connect(config: FamilyConfig, settings: Settings, experiment_name: str | Non
                 f"restore it with `mlflow experiments restore -x {experiment.experiment_id}`"
             )
         return str(experiment.experiment_id)
+
+
+def bound_patience() -> None:
+    """Let MLflow give up on a server after a minute, and say no more than it is asked, where nobody said otherwise."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
 
 
 @contextmanager

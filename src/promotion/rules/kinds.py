@@ -83,7 +83,7 @@ _KEYS: Mapping[RuleKind, str] = {
         artifacts environment aliases export
         forecast gates.thresholds gates.better_than_production.also gates.staging.typical
         feature_view.name feature_view.hash feature_view.approved_by feature_view.approved_on
-        approvals.approvers candidates.*
+        approvals.approvers approvals.accept_approvals_from candidates.*
         monitoring.rollback monitoring.log monitoring.labels
         monitoring.sustained.window monitoring.sustained.of monitoring.window monitoring.label_delay
         """,

@@ -1,0 +1,15 @@
+"""Bring a version to another MLflow server, with its files, run and proofs."""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    import sys
+    from pathlib import Path
+
+    sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
+    import promotion.cli.environment
+
+from promotion.cli.delivery.transfer import transfer_command as main
+
+if __name__ == "__main__":
+    main()

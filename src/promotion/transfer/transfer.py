@@ -1,0 +1,362 @@
+"""Bring a version from one MLflow server to another: whole and verified, or not there at all."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from promotion.approvals.people import actor
+from promotion.artifacts.files import artifact_digest
+from promotion.artifacts.signature import verify_artifact
+from promotion.bootstrap import open_promotions
+from promotion.config.settings import Settings
+from promotion.data.files import file_sha256
+from promotion.errors import ArtifactTampered, GateRefused, NothingToDo, RegistryError, UnknownModel, UsageError
+from promotion.journal.records import Authority, Entry
+from promotion.registration import register_version
+from promotion.registry.contract import ModelVersion, served_artifact_uri, without_password
+from promotion.registry.semver import is_semantic
+from promotion.registry.tracking import bound_patience, quiet, readable_failures
+from promotion.service import Mover, PromotionService
+from promotion.signing.keys import Keys
+from promotion.transfer.approvals import Seal, accept_approvals, seal_approvals
+from promotion.transfer.files import Bytes, Stored, local_files
+from promotion.transfer.records import (
+    ACTION,
+    Origin,
+    Transferred,
+    TransferRequest,
+    departure,
+    is_own_tag,
+    origin_of,
+    same_transfer,
+)
+from promotion.transfer.runs import CarriedRun, TargetRuns, read_run
+from promotion.transfer.target import Target
+
+FOLDER = "model"
+"""Where a version's files are in its run at the target."""
+_SPOOL = ".transfers"
+
+
+@dataclass(slots=True)
+class _Transfer:
+    """One version between two installations."""
+
+    source: PromotionService
+    settings: Settings
+    target: Target
+    request: TransferRequest
+    report: Callable[[str], None]
+    progress: Bytes
+
+    def run(self) -> Transferred:
+        """Carry it out, or what an interrupted attempt left of it."""
+        version, entry = self._version()
+        folder = self._spool(version)
+        with _only_one(folder):
+            if (there := self._found(version, entry, None)) and not self._unrecorded(version, there):
+                return self._known(there, self._origin(version, self._recorded(there)))
+            files = self._fetched(version, entry, folder)
+            origin = self._origin(version, artifact_digest(files))
+            seal = seal_approvals(self.source, entry, origin)
+            run = read_run(self.settings.tracking_uri, version.run_id, self.source.family(version.model))
+            with self.target.entered() as settings:
+                service = open_promotions(settings, self.report)
+                arrived = self._arrive(service, settings, version, entry, origin, run, files)
+                arrived = self._approved(service, arrived, seal)
+            self._leave(version, origin, arrived)
+            shutil.rmtree(folder)
+        return self._staged(arrived)
+
+    def rehearse(self) -> Transferred:
+        """What it would do: everything is looked at, nothing is written."""
+        version, entry = self._version()
+        if (there := self._found(version, entry, None)) and not self._unrecorded(version, there):
+            return self._known(there, self._origin(version, self._recorded(there)))
+        sizes = Stored(self.source.registry.artifact_uri(version)).listing()
+        origin = self._origin(version, (entry and entry.digest) or "")
+        return Transferred(
+            origin, self.target.shown, self._name(version), None, "", "None", len(sizes), sum(sizes.values())
+        )
+
+    # The source
+
+    def _version(self) -> tuple[ModelVersion, Entry | None]:
+        model = self.source.registered_model(self.request.name)
+        version = self.source.candidate(model, self.request.version)
+        entry = self.source.journal.entry(version.model, version.number)
+        if without_password(self.settings.registry_uri) == self.target.shown:
+            raise UsageError(f"--to {self.target.shown} is where {version} is already: name another server")
+        if entry and entry.known_bad:
+            raise GateRefused(f"{version} is known bad ({entry.known_bad}) and goes nowhere")
+        return version, entry
+
+    def _spool(self, version: ModelVersion) -> Path:
+        key = Origin(self._server, version.model, str(version.number), self.target.shown, "").key
+        return self.settings.home / _SPOOL / key
+
+    @property
+    def _server(self) -> str:
+        return without_password(self.settings.registry_uri)
+
+    def _origin(self, version: ModelVersion, digest: str) -> Origin:
+        return Origin(self._server, version.model, str(version.number), version.run_id or "", digest)
+
+    def _fetched(self, version: ModelVersion, entry: Entry | None, folder: Path) -> Path:
+        """The version's files, here, and the ones that were recorded."""
+        files = folder / "files"
+        Stored(self.source.registry.artifact_uri(version)).fetch(files, self.progress)
+        digest = artifact_digest(files)
+        if entry and entry.digest not in {None, digest}:
+            shutil.rmtree(files)
+            raise ArtifactTampered(
+                f"{version}: what was fetched is not what the journal recorded (sha256 {digest[:12]}, recorded "
+                f"{str(entry.digest)[:12]}): changed at the source, or on the way; nothing was sent"
+            )
+        registration = self.source.journal.registration(entry.id) if entry else None
+        if registration and registration.signature:
+            verify_artifact(files, registration.signature, Keys.from_environment().trusted())
+        else:
+            self.report(f"⚠️ {version}: nobody registered it at the source: no signature vouches for its files")
+        return files
+
+    def _leave(self, version: ModelVersion, origin: Origin, arrived: Transferred) -> None:
+        assert arrived.number is not None  # noqa: S101  # it is there
+        kept = departure(origin, arrived.server, arrived.model, arrived.number)
+        family = self.source.family(version.model)
+        if any(same_transfer(act, kept) for act in self.source.journal.acts(ACTION, family=family)):
+            return
+        self.source.journal.record(family, version, Authority(ACTION, actor(), self.request.reason, details=kept))
+
+    # The target
+
+    def _name(self, version: ModelVersion) -> str:
+        return self.request.target_name or version.model
+
+    def _found(self, version: ModelVersion, entry: Entry | None, digest: str | None) -> ModelVersion | None:
+        """The version at the target that came from this one; looks whether another may be written, too."""
+        with self.target.entered() as settings:
+            registry = open_promotions(settings).registry
+            registry.require_rights(self._name(version), deletes=False)
+            try:
+                known = registry.versions(self._name(version))
+            except UnknownModel:
+                return None
+        digest = digest or (entry.digest if entry else None)
+        for item in known:
+            said = origin_of(item)
+            if said and (said.server, said.model, said.version) == (self._server, version.model, str(version.number)):
+                if digest in {None, said.digest}:
+                    return item
+                self.report(f"⚠️ {item} of {self.target.shown} came from {said}, with other files than it has now")
+        return None
+
+    @staticmethod
+    def _recorded(there: ModelVersion) -> str:
+        said = origin_of(there)
+        return said.digest if said else ""
+
+    def _unrecorded(self, version: ModelVersion, there: ModelVersion) -> bool:
+        """Whether an interrupted transfer left out a record."""
+        kept = departure(self._origin(version, self._recorded(there)), self.target.shown, there.model, there.number)
+        left = self.source.journal.acts(ACTION, family=self.source.family(version.model))
+        with self.target.entered() as settings:
+            service = open_promotions(settings)
+            came = service.journal.acts(ACTION, family=service.family(there.model))
+        return not all(any(same_transfer(act, kept) for act in acts) for acts in (left, came))
+
+    def _known(self, there: ModelVersion, origin: Origin) -> Transferred:
+        """Nothing is left to do but the stage."""
+        with self.target.entered() as settings:
+            service = open_promotions(settings, self.report)
+            entry = service.journal.entry(there.model, there.number)
+            stage = service.stage_of(there)
+        semver = entry.version if entry else str(there.number)
+        found = Transferred(origin, self.target.shown, there.model, there.number, semver, stage.value, 0, 0)
+        if self.request.to_stage in {None, stage}:
+            raise NothingToDo(
+                f"{origin} is there already, as {there} of {self.target.shown}: nothing to do", **found.as_json()
+            )
+        return self._staged(found)
+
+    def _arrive(  # what came from the source
+        self,
+        service: PromotionService,
+        settings: Settings,
+        version: ModelVersion,
+        entry: Entry | None,
+        origin: Origin,
+        run: CarriedRun,
+        files: Path,
+    ) -> Transferred:
+        """Write the run, its files, the version and the record, in this order: consumers see whole versions only."""
+        name = self._name(version)
+        with service.journal.family_lock(f"transfer to {name}"):
+            there = next((it for it in self._versions(service, name) if origin_of(it) == origin), None)
+            if there is None:
+                run_id, place = TargetRuns(settings.tracking_uri, self.target.artifacts).write(
+                    run, origin.key, origin.tags
+                )
+                root = served_artifact_uri(place, settings.tracking_uri)
+                self._sent(Stored(f"{root}/{FOLDER}"), files)
+                there = self._registered(service, settings, version, origin, run_id, f"{place}/{FOLDER}")
+                self.report(f"{self.target.shown}: {there} is registered, outside every stage")
+            family = service.family(name)
+            known = self._recorded_as(service, there, entry, files)
+            kept = departure(origin, self.target.shown, there.model, there.number)
+            if not any(same_transfer(act, kept) for act in service.journal.acts(ACTION, family=family)):
+                authority = Authority(ACTION, actor(), f"{self.request.reason}: from {origin}", details=kept)
+                service.journal.record(family, there, authority)
+        size = sum((files / path).stat().st_size for path in local_files(files))
+        count = len(local_files(files))
+        return Transferred(
+            origin, self.target.shown, there.model, there.number, known.version, known.stage.value, count, size
+        )
+
+    @staticmethod
+    def _versions(service: PromotionService, name: str) -> list[ModelVersion]:
+        with suppress(UnknownModel):
+            return service.registry.versions(name)
+        return []
+
+    def _sent(self, stored: Stored, files: Path) -> None:
+        """Store what is not there yet, then read everything again: registered is only what arrived as it left."""
+        wanted = {path: file_sha256(files / path) for path in local_files(files)}
+        sizes = {path: (files / path).stat().st_size for path in wanted}
+        there = stored.listing()
+        missing = [path for path in wanted if there.get(path) != sizes[path]]
+        for attempt in (1, 2):
+            stored.put(files, missing, self.progress)
+            found = stored.digests(list(wanted) if attempt == 1 else missing, sizes, self.progress)
+            missing = [path for path, digest in found.items() if digest != wanted[path]]
+            if not missing:
+                return
+            self.report(f"⚠️ {len(missing)} files arrived with other bytes ({missing[0]}): sent again")
+        raise ArtifactTampered(
+            f"{stored.shown}: {missing[0]} does not arrive as it was sent: something on the way or there changes it; "
+            "nothing was registered"
+        )
+
+    def _registered(
+        self,
+        service: PromotionService,
+        settings: Settings,
+        version: ModelVersion,
+        origin: Origin,
+        run_id: str,
+        source: str,
+    ) -> ModelVersion:
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        name = self._name(version)
+        tags = {key: text for key, text in version.tags.items() if not is_own_tag(key)}
+        with quiet(), readable_failures(settings.registry_uri):
+            client = MlflowClient(settings.tracking_uri, settings.registry_uri)
+            try:
+                client.create_registered_model(name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            made = client.create_model_version(
+                name,
+                source,
+                run_id,
+                tags={**tags, **origin.tags},
+                description=version.description or None,
+                await_creation_for=0,
+            )
+        return service.registry.version(name, int(made.version))
+
+    def _recorded_as(self, service: PromotionService, there: ModelVersion, entry: Entry | None, files: Path) -> Entry:
+        """Registered in the target's journal, under its semantic version where that is free there."""
+        known = service.journal.entry(there.model, there.number)
+        semver = entry.version if entry and is_semantic(entry.version) else None
+        if semver:
+            try:
+                service.journal.require_free(service.family(there.model), semver)
+            except UsageError:
+                if known is None or known.version != semver:
+                    self.report(f"⚠️ {semver} is another version at {self.target.shown}: it gets the next one there")
+                    semver = None
+        trainer = entry.trainer if entry and entry.trainer and "," not in entry.trainer else None
+        with suppress(NothingToDo):
+            return register_version(service, there, semver=semver, trainer=trainer, files=files)
+        known = service.journal.entry(there.model, there.number)
+        assert known  # noqa: S101  # it is registered already
+        return known
+
+    def _approved(self, service: PromotionService, arrived: Transferred, seal: Seal | None) -> Transferred:
+        """Let approvals of the source count, where the target's rules say so; why one does not is said."""
+        if seal is None or arrived.number is None:
+            return arrived
+        there = service.registry.version(arrived.model, arrived.number)
+        remarks = tuple(accept_approvals(service, there, seal, arrived.origin))
+        for line in remarks:
+            self.report(f"⚠️ {line}")
+        return replace(arrived, remarks=remarks)
+
+    def _staged(self, arrived: Transferred) -> Transferred:
+        """Move it at the target, if that is asked for and its gates let it."""
+        to = self.request.to_stage
+        if to is None or arrived.number is None:
+            return arrived
+        with self.target.entered() as settings:
+            service = open_promotions(settings, self.report)
+            candidate = service.registry.version(arrived.model, arrived.number)
+            service.synchronise(service.family(candidate.model))
+            move = service.promote(service.check(candidate, to), Mover(actor(), self.request.reason))
+            move.require_shown(**move.as_json())
+        return replace(arrived, stage=move.to.value)
+
+
+def transfer(  # both installations, what to carry, and whom to tell
+    source: PromotionService,
+    settings: Settings,
+    target: Target,
+    request: TransferRequest,
+    report: Callable[[str], None],
+    progress: Bytes = lambda _task, _done, _total: None,
+    *,
+    dry_run: bool = False,
+) -> Transferred:
+    """Bring a version to another server, or finish what an interrupted transfer began.
+
+    Consumers there see it when every byte was read again and is what the source's record says, not before.
+
+    Args:
+        source: Where it is.
+        settings: The source's places.
+        target: Where it goes.
+        request: Which version, under which name and into which stage.
+        report: Told every step.
+        progress: Told how many bytes of a step are done.
+        dry_run: Whether only to look.
+
+    Raises:
+        NothingToDo: It is there already.
+        ArtifactTampered: Its files are not those that were recorded, or do not arrive as they were sent.
+        GateRefused: It is known bad here, or the target's gates keep it out of the stage; it is registered then.
+        RegistryError: A server does not answer, or refuses; running it again goes on from there.
+        UsageError: There is no such version, or the target is the source.
+    """
+    bound_patience()
+    carrying = _Transfer(source, settings, target, request, report, progress)
+    return carrying.rehearse() if dry_run else carrying.run()
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Two transfers of one version on this machine would write the same files."""
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock"), timeout=0):
+            yield
+    except Timeout as error:
+        raise RegistryError("another transfer of this version is running on this machine: wait for its end") from error
