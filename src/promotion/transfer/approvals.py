@@ -18,14 +18,14 @@ from promotion.registry.contract import ModelVersion
 from promotion.service import PromotionService
 from promotion.signing.dsse import open_envelope, sign_envelope
 from promotion.signing.keys import Keys, key_id, public_pem
-from promotion.transfer.records import Origin
+from promotion.transfer.records import TransferOrigin
 
 PAYLOAD = "application/vnd.promotion-layer.transfer+json"
 """Media type of what is sealed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seal:
+class SealedApprovals:
     """What the source says of a version, and the key that it says it with.
 
     Attributes:
@@ -42,8 +42,8 @@ class Seal:
         return key_id(self.public)
 
 
-def seal_approvals(service: PromotionService, entry: Entry | None, origin: Origin) -> Seal | None:
-    """Seal the approvals that count for a version where it is; None where nobody approved it.
+def seal_approvals(service: PromotionService, entry: Entry | None, origin: TransferOrigin) -> SealedApprovals | None:
+    """SealedApprovals the approvals that count for a version where it is; None where nobody approved it.
 
     Args:
         service: Of the source.
@@ -63,10 +63,12 @@ def seal_approvals(service: PromotionService, entry: Entry | None, origin: Origi
         for it in given
     ]
     payload = canonical({"origin": asdict(origin), "approvals": said}).encode()
-    return Seal(sign_envelope(payload, PAYLOAD, key), public_pem(key))
+    return SealedApprovals(sign_envelope(payload, PAYLOAD, key), public_pem(key))
 
 
-def accept_approvals(service: PromotionService, version: ModelVersion, seal: Seal, origin: Origin) -> Iterator[str]:
+def accept_approvals(
+    service: PromotionService, version: ModelVersion, seal: SealedApprovals, origin: TransferOrigin
+) -> Iterator[str]:
     """Record at the target what was approved at the source, where the family's rules accept that key's word.
 
     Each approval is bound to what the gates find here, may be given by whoever speaks for the role here, and ends when
@@ -107,5 +109,5 @@ def accept_approvals(service: PromotionService, version: ModelVersion, seal: Sea
             yield f"the approval of {opinion.approver} as {opinion.role} does not count: {error}"
 
 
-def _counts(word: Approval, origin: Origin, now: datetime) -> bool:
+def _counts(word: Approval, origin: TransferOrigin, now: datetime) -> bool:
     return word.approved and word.recorded and word.artifact_digest == origin.digest and word.expires_at > now

@@ -18,7 +18,7 @@ from promotion.errors import ArtifactMissing, ArtifactUnsafe, RegistryError
 from promotion.registry.contract import without_password
 from promotion.registry.failures import registry_error
 
-Bytes = Callable[[str, int, int], None]
+ByteProgress = Callable[[str, int, int], None]
 """Told a task, how many bytes of it are done, and how many there are."""
 
 _AT_ONCE = 8
@@ -57,7 +57,7 @@ class Stored:
                     raise ArtifactUnsafe(f"{self.shown}: more than {_MOST:,} files: pack them, and register again")
         return found
 
-    def fetch(self, folder: Path, progress: Bytes) -> None:
+    def fetch(self, folder: Path, progress: ByteProgress) -> None:
         """Bring everything into `folder`; what is there already, whole, is not fetched again.
 
         Raises:
@@ -90,7 +90,7 @@ class Stored:
         missing = [path for path in sizes if not (folder / path).is_file()]
         self._all("fetching", sizes, missing, one, progress)
 
-    def put(self, folder: Path, paths: Iterable[str], progress: Bytes) -> None:
+    def put(self, folder: Path, paths: Iterable[str], progress: ByteProgress) -> None:
         """Bring files of `folder` there.
 
         Args:
@@ -108,7 +108,7 @@ class Stored:
 
         self._all("sending", sizes, list(paths), one, progress)
 
-    def digests(self, paths: Sequence[str], sizes: Mapping[str, int], progress: Bytes) -> dict[str, str]:
+    def digests(self, paths: Sequence[str], sizes: Mapping[str, int], progress: ByteProgress) -> dict[str, str]:
         """Read files where they are; returns the sha256 of each.
 
         Raises:
@@ -137,7 +137,7 @@ class Stored:
         sizes: Mapping[str, int],
         paths: Sequence[str],
         one: Callable[[Any, str], None],
-        progress: Bytes,
+        progress: ByteProgress,
     ) -> None:
         total = sum(sizes.values())
         done = total - sum(sizes[path] for path in paths)

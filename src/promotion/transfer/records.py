@@ -17,7 +17,7 @@ _TAG = "promotion.origin."
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class TransferOrigin:
     """Where a version comes from.
 
     Attributes:
@@ -48,10 +48,10 @@ class Origin:
         return f"{self.model} v{self.version} of {self.server}"
 
 
-def origin_of(version: ModelVersion) -> Origin | None:
+def origin_of(version: ModelVersion) -> TransferOrigin | None:
     """What a version says of where it comes from; None for one that was not transferred."""
-    said = {name: version.tags.get(_TAG + name, "") for name in Origin.__slots__}
-    return Origin(**said) if said["server"] and said["digest"] else None
+    said = {name: version.tags.get(_TAG + name, "") for name in TransferOrigin.__slots__}
+    return TransferOrigin(**said) if said["server"] and said["digest"] else None
 
 
 def is_own_tag(name: str) -> bool:
@@ -94,7 +94,7 @@ class Transferred:
         remarks: What did not come along, and why.
     """
 
-    origin: Origin
+    origin: TransferOrigin
     server: str
     model: str
     number: int | None
@@ -116,7 +116,7 @@ class Transferred:
         }
 
 
-def departure(origin: Origin, server: str, model: str, number: int) -> dict[str, Any]:
+def departure(origin: TransferOrigin, server: str, model: str, number: int) -> dict[str, Any]:
     """What either record keeps of a transfer, the same in both."""
     return {"origin": asdict(origin), "target": {"server": server, "model": model, "version": number}}
 

@@ -22,11 +22,11 @@ from promotion.registry.semver import is_semantic
 from promotion.registry.tracking import bound_patience, quiet, readable_failures
 from promotion.service import Mover, PromotionService
 from promotion.signing.keys import Keys
-from promotion.transfer.approvals import Seal, accept_approvals, seal_approvals
-from promotion.transfer.files import Bytes, Stored, local_files
+from promotion.transfer.approvals import SealedApprovals, accept_approvals, seal_approvals
+from promotion.transfer.files import ByteProgress, Stored, local_files
 from promotion.transfer.records import (
     ACTION,
-    Origin,
+    TransferOrigin,
     Transferred,
     TransferRequest,
     departure,
@@ -51,7 +51,7 @@ class _Transfer:
     target: Target
     request: TransferRequest
     report: Callable[[str], None]
-    progress: Bytes
+    progress: ByteProgress
 
     def run(self) -> Transferred:
         """Carry it out, or what an interrupted attempt left of it."""
@@ -96,15 +96,15 @@ class _Transfer:
         return version, entry
 
     def _spool(self, version: ModelVersion) -> Path:
-        key = Origin(self._server, version.model, str(version.number), self.target.shown, "").key
+        key = TransferOrigin(self._server, version.model, str(version.number), self.target.shown, "").key
         return self.settings.home / _SPOOL / key
 
     @property
     def _server(self) -> str:
         return without_password(self.settings.registry_uri)
 
-    def _origin(self, version: ModelVersion, digest: str) -> Origin:
-        return Origin(self._server, version.model, str(version.number), version.run_id or "", digest)
+    def _origin(self, version: ModelVersion, digest: str) -> TransferOrigin:
+        return TransferOrigin(self._server, version.model, str(version.number), version.run_id or "", digest)
 
     def _fetched(self, version: ModelVersion, entry: Entry | None, folder: Path) -> Path:
         """The version's files, here, and the ones that were recorded."""
@@ -124,7 +124,7 @@ class _Transfer:
             self.report(f"⚠️ {version}: nobody registered it at the source: no signature vouches for its files")
         return files
 
-    def _leave(self, version: ModelVersion, origin: Origin, arrived: Transferred) -> None:
+    def _leave(self, version: ModelVersion, origin: TransferOrigin, arrived: Transferred) -> None:
         assert arrived.number is not None  # noqa: S101  # it is there
         kept = departure(origin, arrived.server, arrived.model, arrived.number)
         family = self.source.family(version.model)
@@ -169,7 +169,7 @@ class _Transfer:
             came = service.journal.acts(ACTION, family=service.family(there.model))
         return not all(any(same_transfer(act, kept) for act in acts) for acts in (left, came))
 
-    def _known(self, there: ModelVersion, origin: Origin) -> Transferred:
+    def _known(self, there: ModelVersion, origin: TransferOrigin) -> Transferred:
         """Nothing is left to do but the stage."""
         with self.target.entered() as settings:
             service = open_promotions(settings, self.report)
@@ -189,7 +189,7 @@ class _Transfer:
         settings: Settings,
         version: ModelVersion,
         entry: Entry | None,
-        origin: Origin,
+        origin: TransferOrigin,
         run: CarriedRun,
         files: Path,
     ) -> Transferred:
@@ -246,7 +246,7 @@ class _Transfer:
         service: PromotionService,
         settings: Settings,
         version: ModelVersion,
-        origin: Origin,
+        origin: TransferOrigin,
         run_id: str,
         source: str,
     ) -> ModelVersion:
@@ -290,7 +290,7 @@ class _Transfer:
         assert known  # noqa: S101  # it is registered already
         return known
 
-    def _approved(self, service: PromotionService, arrived: Transferred, seal: Seal | None) -> Transferred:
+    def _approved(self, service: PromotionService, arrived: Transferred, seal: SealedApprovals | None) -> Transferred:
         """Let approvals of the source count, where the target's rules say so; why one does not is said."""
         if seal is None or arrived.number is None:
             return arrived
@@ -320,7 +320,7 @@ def transfer(  # both installations, what to carry, and whom to tell
     target: Target,
     request: TransferRequest,
     report: Callable[[str], None],
-    progress: Bytes = lambda _task, _done, _total: None,
+    progress: ByteProgress = lambda _task, _done, _total: None,
     *,
     dry_run: bool = False,
 ) -> Transferred:

@@ -11,11 +11,13 @@ from promotion.errors import RecordsAltered, UnknownVersion
 from promotion.journal.records import Event
 from promotion.registry.contract import without_password
 from promotion.service import PromotionService
-from promotion.transfer.records import ACTION, Origin, TransferRequest, departure, origin_of, same_transfer
+from promotion.transfer.records import ACTION, TransferOrigin, TransferRequest, departure, origin_of, same_transfer
 from promotion.transfer.target import Target
 
 
-def compare(source: PromotionService, settings: Settings, target: Target, request: TransferRequest) -> dict[str, Any]:
+def compare_sides(
+    source: PromotionService, settings: Settings, target: Target, request: TransferRequest
+) -> dict[str, Any]:
     """Hold both sides of a transfer against each other; writes nothing.
 
     Args:
@@ -72,5 +74,5 @@ def _has(acts: list[Event], kept: dict[str, Any]) -> bool:
     return any(same_transfer(act, kept) for act in acts)
 
 
-def _place(origin: Origin) -> dict[str, str]:
+def _place(origin: TransferOrigin) -> dict[str, str]:
     return {"server": origin.server, "model": origin.model, "version": origin.version}

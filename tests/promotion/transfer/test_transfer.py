@@ -39,7 +39,7 @@ from promotion.transfer.records import Transferred, TransferRequest, origin_of
 from promotion.transfer.runs import KEY_TAG, TargetRuns
 from promotion.transfer.target import Target
 from promotion.transfer.transfer import transfer
-from promotion.transfer.verification import compare
+from promotion.transfer.verification import compare_sides
 
 FILES = {"MLmodel": b"flavors: {}\n", "data/model.bin": b"\x00\x01" * 3000, "MODEL_CARD.md": b"# churn\n"}
 
@@ -98,7 +98,7 @@ def pair(store: Store, empty_store: Path, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_all_of_a_version_arrives(pair: Pair) -> None:
-    """Bytes, run with every value of every metric, data sets, tags, description, and where it comes from."""
+    """ByteProgress, run with every value of every metric, data sets, tags, description, and where it comes from."""
     done = pair.carry()
 
     assert ("churn", 1, "1.2.0", "None", 3) == (done.model, done.number, done.semver, done.stage, done.files)
@@ -130,7 +130,7 @@ def test_either_record_says_what_left_and_what_arrived(pair: Pair) -> None:
     assert left.details["target"] == came.details["target"]
     assert left.details["origin"]["digest"] == came.details["digest"] == done.origin.digest
     assert ("churn", "churn-production") == (left.model, came.model)
-    found = compare(
+    found = compare_sides(
         pair.service(), pair.here.settings, pair.target, TransferRequest("churn", "1.2.0", "churn-production")
     )
     assert (done.origin.digest, 1) == (found["digest"], found["target"]["number"])
@@ -199,7 +199,7 @@ def test_an_interrupted_transfer_is_gone_on_with(
     assert 1 == len(pair.there.search_runs(["0", "1"], f"tags.`{KEY_TAG}` != ''"))
     (version,) = pair.there.search_model_versions()
     assert 3 == len(pair.there.get_metric_history(version.run_id, "loss"))
-    compare(pair.service(), pair.here.settings, pair.target, TransferRequest("churn", "1"))
+    compare_sides(pair.service(), pair.here.settings, pair.target, TransferRequest("churn", "1"))
     for service in (pair.service(), pair.entered(lambda service: service)):
         assert 1 == len(service.journal.acts("transfer"))
         assert 1 == len(service.journal.acts("register"))
@@ -236,7 +236,7 @@ def test_a_byte_that_changes_on_the_way_is_sent_again(pair: Pair, monkeypatch: p
     limit = 1
 
     assert 1 == pair.carry().number
-    compare(pair.service(), pair.here.settings, pair.target, TransferRequest("churn", "1"))
+    compare_sides(pair.service(), pair.here.settings, pair.target, TransferRequest("churn", "1"))
 
 
 def test_what_differs_later_is_named(pair: Pair) -> None:
@@ -246,10 +246,10 @@ def test_what_differs_later_is_named(pair: Pair) -> None:
     (Path(version.source.removeprefix("file://")) / "MLmodel").write_bytes(b"flavors: {python_function: {}}\n")
 
     with pytest.raises(RecordsAltered, match="the files there"):
-        compare(pair.service(), pair.here.settings, pair.target, TransferRequest("churn", "1"))
+        compare_sides(pair.service(), pair.here.settings, pair.target, TransferRequest("churn", "1"))
     pair.there.create_registered_model("other")
     with pytest.raises(UnknownVersion, match="was not transferred"):
-        compare(pair.service(), pair.here.settings, pair.target, TransferRequest("churn", "1", "other"))
+        compare_sides(pair.service(), pair.here.settings, pair.target, TransferRequest("churn", "1", "other"))
 
 
 def test_numbers_that_are_taken_there_are_left_alone(pair: Pair) -> None:

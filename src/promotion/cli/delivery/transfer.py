@@ -51,7 +51,7 @@ def transfer_command(
     from promotion.transfer.records import TransferRequest
     from promotion.transfer.target import Target
     from promotion.transfer.transfer import transfer
-    from promotion.transfer.verification import compare
+    from promotion.transfer.verification import compare_sides
 
     settings = Settings.from_environment()
     target = Target(uri, target_prefix, settings.home)
@@ -59,7 +59,7 @@ def transfer_command(
     request = TransferRequest(name, version, target_name, stage, reason or "transferred")
     service = promotions()
     if verify:
-        found = compare(service, settings, target, request)
+        found = compare_sides(service, settings, target, request)
         echo_json({"exit_code": 0, **found}) if as_json else echo(
             f"✅ {name} v{version} is the same here and at {target.shown}: "
             f"v{found['target']['number']}, sha256 {found['digest'][:12]}"
