@@ -135,7 +135,7 @@ def test_a_critical_alert_reaches_everybody_and_silences_the_lesser_one(
         "summary": "iris v4 fails 6% of its requests",
         "description": "Bad.",
         "command": "do this",
-        "runbook": "r.md",
+        "runbook_url": "https://r.example/r.md",
     }
     begun = datetime.now(UTC)
     common = {"annotations": said, "startsAt": begun.isoformat()}

@@ -124,7 +124,7 @@ def test_a_message_says_what_how_bad_and_what_to_do(tmp_path: Path) -> None:
         "description": "More than 5 % for five minutes in models-production: the monitor takes the version back, "
         "unless the family's file says that a person decides.",
         "command": 'python mlops/registry/rollback_model.py --model-name heart-disease --reason "error rate 6%"',
-        "runbook": "docs/runbooks/rollback.md",
+        "runbook_url": "https://git.example.org/promotion-layer/docs/runbooks/rollback.md",
     }
     test: dict[str, Any] = {"alertname": "ModelErrorRateTakesBack", "eval_time": "1h"}
     test |= {"exp_alerts": [{"exp_labels": labels, "exp_annotations": said}]}
@@ -149,7 +149,7 @@ def test_every_alert_is_routed_and_says_what_to_do() -> None:
     for name, rule in alerts().items():
         assert {"severity", "topic", "degree"} == set(rule["labels"]), name
         assert rule["labels"]["severity"] in {"critical", "warning", "info"}
-        assert {"summary", "description", "command", "runbook"} == set(rule["annotations"]), name
+        assert {"summary", "description", "command", "runbook_url"} == set(rule["annotations"]), name
 
 
 def test_the_bounds_are_those_of_the_configuration() -> None:

@@ -320,6 +320,8 @@ def _say(outcome: RunOutcome, *, as_json: bool) -> None:
     for observation, findings in zip(outcome.observations, outcome.findings, strict=True):
         _say_version(observation, findings)
     _say_returned(outcome)
+    if outcome.done:
+        echo(f"⏪ {outcome.done}")
     if outcome.page is not None:
         echo(f"✅ {outcome.page}")
     for line in outcome.told.lines() if outcome.told else ():

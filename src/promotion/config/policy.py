@@ -374,6 +374,7 @@ class Monitoring(Strict):
             home on, or a URL.
         labels: The file of labels, where the command line names none: a path, likewise.
         window: How far back one run looks.
+        keep: How long the journal holds what runs saw and alerts that are over; the chain of events holds all.
         label_delay: How much further back it looks for rows whose labels have arrived by now.
         minimum_rows: Rows, and requests, below which nothing is said of drift, values, latency and errors.
         minimum_labels: Labelled rows below which nothing is said of performance.
@@ -410,6 +411,7 @@ class Monitoring(Strict):
     log: Name | None = None
     labels: Name | None = None
     window: Duration = timedelta(hours=24)
+    keep: Duration = timedelta(days=90)
     label_delay: Duration = timedelta(days=7)
     minimum_rows: Annotated[int, Field(ge=1)] = 200
     minimum_labels: Annotated[int, Field(ge=1)] = 100

@@ -38,6 +38,8 @@ _CRITICAL = "critical"
 # Longer than any run waits for its channels: then the run that claimed a delivery has died.
 _CLAIM = timedelta(minutes=5)
 _STALE = timedelta(days=7)
+KEPT = timedelta(days=90)
+"""How long what runs leave stays, where nobody says otherwise."""
 
 _ALERTS = of_versions(alert)
 _PENDING = alert_delivery.c.state == DeliveryState.PENDING
@@ -144,7 +146,7 @@ class AlertBook(FamilyTransaction):
             DueNotice(row.delivery_id, _alert(row), row.channel, row.kind, tried=row.error is not None) for row in rows
         ]
 
-    def answered(self, due: DueNotice, told: Mapping[str, Any]) -> None:
+    def answered(self, due: DueNotice, told: Mapping[str, Any], *, gives_up: bool = False) -> None:
         """Write down a channel's answer, as `record` takes it; what it did not take may be claimed again."""
         self.update(
             alert_delivery,
@@ -156,6 +158,7 @@ class AlertBook(FamilyTransaction):
             claimed_until=None,
             answered_at=clock.read_time(self.connection).now,
             **({"state": DeliveryState.ACCEPTED} if told["accepted"] else {}),
+            **({"state": DeliveryState.SUPERSEDED} if gives_up else {}),
         )
 
     def record(self, version_id: int, title: str, told: Sequence[Mapping[str, Any]], actor: str) -> None:
@@ -222,11 +225,27 @@ class MonitoringRun:
     findings: Sequence[Mapping[str, Any]]
 
 
-def add_run(journal: Journal, run: MonitoringRun) -> None:
-    """Keep what a run saw; the journal is created where there is none."""
+def add_run(journal: Journal, run: MonitoringRun, keep: timedelta = KEPT) -> None:
+    """Keep what a run saw, and forget what earlier ones of the family left; the journal is created where there is none.
+
+    The newest run of each version stays: a rollback looks at it. So do alerts that last; the chain is not touched.
+
+    Args:
+        journal: Where.
+        run: What was seen.
+        keep: How long runs, alerts that are over, and their deliveries stay.
+    """
     values = {name: getattr(run, name) for name in MonitoringRun.__slots__ if name != "version"}
+    before, table = run.at - keep, monitoring_run.c
+    newest = select(func.max(table.id)).where(table.family == run.family).group_by(table.model, table.mlflow_version)
+    old = select(alert.c.id).where(alert.c.family == run.family, alert.c.closed_at < before)
     with journal.database.write() as connection:
         insert(connection, monitoring_run, values | {"mlflow_version": run.version})
+        connection.execute(
+            monitoring_run.delete().where(table.family == run.family, table.at < before, table.id.not_in(newest))
+        )
+        connection.execute(alert_delivery.delete().where(alert_delivery.c.alert_id.in_(old)))
+        connection.execute(alert.delete().where(alert.c.id.in_(old)))
 
 
 def newest_runs(journal: Journal, family: str, limit: int) -> Sequence[MonitoringRun]:

@@ -15,6 +15,7 @@ from promotion.journal.journal import Journal
 from promotion.journal.monitoring import alert_history, newest_runs
 from promotion.monitoring.alerts.records import Delivery, Told
 from promotion.monitoring.automatic_rollback import Returned, WayBack
+from promotion.monitoring.done import last_rollback
 from promotion.monitoring.observe.engines import CountingEngine
 from promotion.monitoring.observe.forecasts import observe_forecasts
 from promotion.monitoring.observe.observation import Observation
@@ -69,6 +70,7 @@ class RunOutcome:
         page: The page that was written; None in a dry run.
         told: What was told to whom; None in a dry run, or when nothing serves.
         returned: What the triggers of the automatic way back said, and what was done.
+        done: What was done last, where that was a rollback of the last week.
     """
 
     observations: Sequence[Observation]
@@ -76,6 +78,7 @@ class RunOutcome:
     page: Path | None = None
     told: Told | None = None
     returned: Returned = field(default_factory=Returned)
+    done: str = ""
 
     @property
     def level(self) -> LevelName | None:
@@ -96,6 +99,7 @@ class RunOutcome:
             "versions": versions,
             "deliveries": self.told.as_json() if self.told else [],
             "rollback": self.returned.as_json(),
+            "done": self.done or None,
         }
 
 
@@ -176,17 +180,18 @@ def run_monitor(
         return RunOutcome(observations, findings, returned=returned)
     serves = bool(observations) and observations[0].serves
     if serves:
-        record_run(journal, observations[0], findings[0])
+        record_run(journal, observations[0], findings[0], policy.keep)
     path = page_path(settings, config.family)
     judged: list[tuple[Observation, Sequence[Finding]]] = list(zip(observations, findings, strict=True))
     # Before anybody is told: the message leads to the page.
     runs = newest_runs(journal, config.family, EARLIER)
     alerts = alert_history(journal, config.family, watch.until - ALERTS_SHOWN)
-    write_monitoring_page(path, config, judged, runs, alerts, at=watch.until)
+    done = last_rollback(journal, config.family, observations[0].arrivals if observations else ())
+    write_monitoring_page(path, config, judged, runs, alerts, at=watch.until, done=done)
     told = tell([*warned, *findings[0]], observations[0]) if serves and tell is not None else None
     if told is not None:
         told = replace(told, deliveries=[*deliveries, *told.deliveries])
-    return RunOutcome(observations, findings, path, told, returned)
+    return RunOutcome(observations, findings, path, told, returned, done)
 
 
 def said(findings: Sequence[Finding]) -> tuple[list[Finding], Mapping[str, list[Finding]]]:

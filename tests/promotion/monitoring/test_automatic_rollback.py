@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.promotion.factories import Store, Watched, a_family
-from tests.promotion.monitoring.logs import NOON
+from tests.promotion.monitoring.logs import DAY, NOON
 from tests.promotion.monitoring.receivers import Receiver, receiving
 from tests.promotion.monitoring.test_rollback_trigger import seen
 from tests.promotion.shared_home import SharedHome, served_in_turn
@@ -18,11 +19,13 @@ from tests.promotion.shared_home import SharedHome, served_in_turn
 from promotion.audit import verify_journal
 from promotion.audit.source import JournalSource
 from promotion.config.family import FamilyConfig
+from promotion.journal.monitoring import newest_runs
 from promotion.journal.reviews import Reviews
 from promotion.monitoring.alerts.alerter import Alerter
 from promotion.monitoring.alerts.announcements import announcer
 from promotion.monitoring.automatic_rollback import Returned, WayBack
-from promotion.monitoring.observe.observation import Observation
+from promotion.monitoring.done import last_rollback
+from promotion.monitoring.observe.observation import Arrival, Observation
 from promotion.monitoring.report.history import record_run
 from promotion.monitoring.thresholds import Finding
 from promotion.rollbacks import roll_back
@@ -130,7 +133,12 @@ def test_a_version_that_is_bad_for_long_enough_is_taken_back(make: Make, team: R
     assert ["by hand", "done", "by hand", "done"] == [item.outcome for item in done.checklist]
     assert "told: slack (JSON)" == done.checklist[-1].detail
     assert 1 == len(team.got)
-    assert "rollback: in Production since" in team.got[0]["message"]
+    since = moved.at + timedelta(minutes=1)
+    said = last_rollback(journal, "tiny", [Arrival(NOON - DAY, MODEL, 2), Arrival(since, MODEL, 2)])
+    assert said.startswith(f"taken back at {moved.at:%Y-%m-%d %H:%M} UTC to tiny-linear v2 by monitor: latency p95")
+    assert f"; answering since {since:%H:%M} UTC; known bad: tiny-linear v3; next: find out why" in said
+    assert "" == last_rollback(journal, "another", [])
+    assert "to tiny-linear v2 by monitor: latency p95" in team.got[0]["message"]
     checked = journal.history("tiny", limit=1)[0]
     assert ("checklist", "monitor", moved.operation) == (checked.action, checked.actor, checked.details["after"])
     found = verify_journal(JournalSource(journal), [], {}).findings
@@ -344,3 +352,15 @@ def test_people_are_told_before_the_version_goes(make: Make, team: Receiver) -> 
     assert first.startswith("[CRITICAL] tiny-linear v3: latency p95 beyond 500 ms")
     assert "tiny-linear v2" in second
     assert "tiny-linear v3 goes now, if one that served before passes its checks" in str(team.got[0])
+
+
+def test_what_runs_leave_is_kept_for_a_while(make: Make) -> None:
+    """The newest run of each version stays, however old it is."""
+    journal = make().service.journal
+    old, new = NOON - timedelta(days=91), NOON
+    for version, at in ((2, old - DAY), (2, old), (3, old), (3, old + DAY), (3, new)):
+        observation = replace(_well(seen("error_rate", [0.0] * 3), version), since=at, until=at)
+        record_run(journal, observation, [], timedelta(days=90))
+
+    kept = [(run.version, run.at) for run in newest_runs(journal, "tiny", 10)]
+    assert [(3, new), (3, old + DAY), (2, old)] == kept

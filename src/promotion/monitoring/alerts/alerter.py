@@ -17,6 +17,8 @@ from promotion.monitoring.alerts.channels import Channel, Patience, dispatch, pa
 from promotion.monitoring.alerts.messages import Guide, Kind, Level, Message, Notice, compose
 from promotion.monitoring.alerts.records import Delivery, Tested, Told
 from promotion.monitoring.alerts.rules import Rules
+from promotion.monitoring.done import rollback_text
+from promotion.rollbacks import ACTION as ROLLBACK
 from promotion.rollbacks import target_beyond_doubt
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 REPORTS_URL = "REPORTS_URL"
 """Where `reports/` is published on the web, if it is; without it messages name the page's path."""
+ALERTMANAGER_OWNS = "ALERTMANAGER_OWNS"
+"""Keys of the findings that Alertmanager tells people of, so that nobody is paged twice for one cause."""
 RUNBOOK = "docs/runbooks/alert.md"
 """What to do, where the family's file names nothing else under `contacts.runbooks.alert`."""
 
@@ -79,7 +83,9 @@ class Alerter:
         with open_book(self._journal, self._config.family) as book:
             if observation.role == "champion" and observation.serves:
                 version_id = book.version_id(_Version(observation.model, observation.version))
-                rules = Rules(book, self._policy)
+                rules = Rules(
+                    book, self._policy, self._environment.get(ALERTMANAGER_OWNS, "").replace(",", " ").split()
+                )
                 rules.end_others(version_id)
                 rules.note(version_id, findings, observation)
             due = book.claim(self._policy.channels)
@@ -96,11 +102,16 @@ class Alerter:
         Returns:
             What was delivered; nothing where no channel is set, or all were told already.
         """
-        level = Level.WARNING if event.action == "rollback" else Level.INFO
-        before = self._journal.previous(event.family)
-        text = f"{event.action}: in {event.to_stage} since {event.at:%H:%M} UTC, by {event.actor}: {event.reason}" + (
-            f"; before it served {version_name(before.model, before.number, before.version)}" if before else ""
-        )
+        is_rollback = event.action == ROLLBACK
+        level = Level.WARNING if is_rollback else Level.INFO
+        if is_rollback:
+            text = f"{event.action}: {rollback_text(self._journal, event)}"
+        else:
+            before = self._journal.previous(event.family)
+            text = (
+                f"{event.action}: in {event.to_stage} since {event.at:%H:%M} UTC, by {event.actor}: {event.reason}"
+                + (f"; before it served {version_name(before.model, before.number, before.version)}" if before else "")
+            )
         key = f"{event.action} {event.operation}"
         entry = self._journal.entry(event.model, event.number)
         channels = [name for name in self._policy.routing.warning if self._url(name)]
@@ -199,7 +210,8 @@ class Alerter:
 def _settle(book: AlertBook, deliveries: Sequence[Delivery], actor: str) -> None:
     """Write down the answers, and in the chain what is new in them."""
     for item in deliveries:
-        book.answered(item.due, item.as_json())
+        # What may have arrived is told once more, and not for ever.
+        book.answered(item.due, item.as_json(), gives_up=item.answer.is_unanswered and item.due.tried)
     news = [item for item in deliveries if item.is_news]
     for version_id in sorted({item.due.alert.version_id for item in news}):
         ours = [item for item in news if item.due.alert.version_id == version_id]

@@ -20,6 +20,9 @@ _THREADS = "alert-channel-"
 _STATUS = re.compile(r"error=(\d{3})\b")
 # A 4xx says that the message or the credentials are wrong, which a second attempt does not change; these do pass.
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+_SMTP_CODE = re.compile(r"\((\d{3}), b")
+_NOT_AUTHENTICATED = {530, 534, 535, 538}
+_FOR_GOOD = 500
 # Limits of PagerDuty's Events API v2, characters.
 _LONGEST_SUMMARY = 1024
 _LONGEST_KEY = 255
@@ -65,6 +68,7 @@ class Answer:
         recipient: The kind of service, of e-mail with the addresses; empty when there is none.
         problem: Why it was not taken, in our words: a service's own may quote its URL.
         may_pass: Whether another try may help.
+        is_unanswered: Whether it may have arrived all the same.
     """
 
     accepted: bool
@@ -72,6 +76,7 @@ class Answer:
     recipient: str = ""
     problem: str = ""
     may_pass: bool = False
+    is_unanswered: bool = False
 
 
 def dispatch(
@@ -128,7 +133,8 @@ class _Round:
         """The answers there are; one that is still awaited, and those behind it, did not come."""
         answers = list(self._answers)
         if len(answers) < len(self._messages) and not any(answer.may_pass for answer in answers):
-            answers.append(Answer(accepted=False, attempts=1, problem=f"no answer within {self._patience.seconds:g} s"))
+            late = f"no answer within {self._patience.seconds:g} s"
+            answers.append(Answer(accepted=False, attempts=1, problem=late, is_unanswered=True))
         untried = Answer(accepted=False, problem="not tried, because the message before it was not taken")
         return answers + [untried] * (len(self._messages) - len(answers))
 
@@ -167,7 +173,10 @@ class _Round:
             service = _open(self._url)
             if service is None:
                 return Answer(accepted=False, problem=f"{self._channel.variable} holds no URL that Apprise understands")
-            return _answer(service, _notify(service, message))
+            # Whoever is slow is waited for: a second try would tell people twice.
+            service.socket_read_timeout = max(service.socket_read_timeout, self._patience.seconds)
+            heard = _overhear(service)
+            return _answer(service, _notify(service, message), " ".join(heard))
         except Exception as error:  # noqa: BLE001  # a plugin's own words may quote its URL: its class has to do
             return Answer(accepted=False, problem=f"failed inside ({type(error).__name__})", may_pass=True)
 
@@ -225,10 +234,43 @@ def pages(url: str) -> bool:
     return url.lower().startswith("pagerduty:")
 
 
-def _answer(service: NotifyBase, result: AppriseResult) -> Answer:
+def _overhear(service: NotifyBase) -> list[str]:
+    """What a mail server says, which Apprise tells its log alone: into a list that nobody else reads."""
+    from apprise.plugins.email import NotifyEmail
+
+    heard: list[str] = []
+
+    def hear(record: logging.LogRecord) -> bool:
+        heard.append(record.getMessage())
+        return False
+
+    if isinstance(service, NotifyEmail):
+        service.logger = logging.Logger(_THREADS)  # noqa: LOG001  # private: what it says names addresses
+        service.logger.addFilter(hear)
+    return heard
+
+
+def _mail_problem(said: str) -> tuple[str, bool]:
+    """Why a mail was not taken, in our words, and whether another try may help."""
+    if found := _SMTP_CODE.search(said):
+        code = int(found[1])
+        if code in _NOT_AUTHENTICATED:
+            return f"authentication failed, SMTP {code}: check user and password", False
+        return f"refused, SMTP {code}", code < _FOR_GOOD
+    if "SSL" in said or "STARTTLS" in said or "certificate" in said:
+        return "TLS failed: check the port, the certificate, and mailto:// or mailtos://", False
+    if "Sending email" in said:
+        return "refused by the mail server", False
+    return ("timed out" if "timed out" in said else "no connection"), True
+
+
+def _answer(service: NotifyBase, result: AppriseResult, heard: str = "") -> Answer:
     recipient = _recipient(service)
     if result:
         return Answer(accepted=True, recipient=recipient)
+    if heard:
+        problem, may_pass = _mail_problem(heard)
+        return Answer(accepted=False, recipient=recipient, problem=problem, may_pass=may_pass)
     log = " ".join(entry.message for sent in result for entry in sent.logs())
     found = _STATUS.search(log)
     if found is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from promotion.config.policy import Monitoring
@@ -24,9 +24,11 @@ class Rules:
     Args:
         book: The family's alerts, in one transaction.
         policy: The family's.
+        elsewhere: Keys of what Alertmanager tells of: it is written down, and nobody hears of it from here.
     """
 
-    def __init__(self, book: AlertBook, policy: Monitoring) -> None:
+    def __init__(self, book: AlertBook, policy: Monitoring, elsewhere: Collection[str] = ()) -> None:
+        self._elsewhere = elsewhere
         self._book = book
         self._policy = policy
 
@@ -62,7 +64,9 @@ class Rules:
         known = self._book.recent(version_id, finding.key, self._book.now - self._policy.cool_down)
         if known is None:
             self._book.queue(
-                self._book.add(version_id, finding.key, level, document), self._channels(level), Kind.ALERT
+                self._book.add(version_id, finding.key, level, document),
+                self._channels(level, finding.key),
+                Kind.ALERT,
             )
             return
         self._book.change(
@@ -76,7 +80,7 @@ class Rules:
             better_since=None,
             closed_at=None,
         )
-        self._book.queue(known.id, self._channels(level), Kind.ALERT)
+        self._book.queue(known.id, self._channels(level, finding.key), Kind.ALERT)
 
     def _goes_on(self, alert: Alert, finding: Finding) -> None:
         level, cool_down = Level(finding.level or Level.INFO), self._policy.cool_down
@@ -87,10 +91,13 @@ class Rules:
         if level.rank < Level(alert.level).rank:
             came_back = alert.eased_at is not None and alert.eased_at > self._book.now - cool_down
             values |= {"level": level, "flapping": alert.flapping or came_back, "told_at": self._book.now}
-            self._book.queue(alert.id, self._channels(level), Kind.ALERT)
+            self._book.queue(alert.id, self._channels(level, alert.key), Kind.ALERT)
+        elif added := [it for it in self._channels(level, alert.key) if it not in self._book.told(alert)]:
+            # A channel that was added hears of what lasts.
+            self._book.queue(alert.id, added, Kind.ALERT)
         elif level is not Level.INFO and alert.told_at <= self._book.now - cool_down:
             values["told_at"] = self._book.now
-            self._book.queue(alert.id, self._channels(level), Kind.REMINDER)
+            self._book.queue(alert.id, self._channels(level, alert.key), Kind.REMINDER)
         self._book.change(alert, **values)
 
     def _is_better(self, alert: Alert, finding: Finding | None) -> None:
@@ -107,7 +114,7 @@ class Rules:
             self._book.queue(alert.id, known, Kind.RECOVERY)
             return
         level = Level(finding.level or Level.INFO)
-        still = [channel for channel in known if channel in self._channels(level)]
+        still = [channel for channel in known if channel in self._channels(level, alert.key)]
         self._book.change(alert, **values, level=level, finding=_document(finding))
         self._book.queue(alert.id, still, Kind.EASED)
         self._book.queue(alert.id, [channel for channel in known if channel not in still], Kind.RECOVERY)
@@ -117,8 +124,8 @@ class Rules:
         told = self._book.told(alert).items()
         return [channel for channel, kind in told if channel in self._policy.channels and not Kind(kind).is_over]
 
-    def _channels(self, level: Level) -> list[str]:
-        found: list[str] = getattr(self._policy.routing, level)
+    def _channels(self, level: Level, key: str) -> list[str]:
+        found: list[str] = [] if key in self._elsewhere else getattr(self._policy.routing, level)
         return found
 
 

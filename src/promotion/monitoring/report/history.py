@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from promotion.delivery.deployments import Deployments
 from promotion.delivery.records import Environment
 from promotion.gates.evidence import Interval
 from promotion.journal.journal import Journal
-from promotion.journal.monitoring import MonitoringRun, add_run, newest_runs
+from promotion.journal.monitoring import KEPT, MonitoringRun, add_run, newest_runs
 from promotion.monitoring.data_flaws import labels_in_runs
 from promotion.monitoring.observe.observation import Observation
 from promotion.monitoring.observe.observe import KnownVersion, VersionKey
@@ -67,13 +68,14 @@ def promoted(recorded: Mapping[str, float]) -> dict[str, Interval]:
     }
 
 
-def record_run(journal: Journal, observation: Observation, findings: Sequence[Finding]) -> None:
+def record_run(journal: Journal, observation: Observation, findings: Sequence[Finding], keep: timedelta = KEPT) -> None:
     """Keep what a run saw of the version that serves.
 
     Args:
         journal: Is created where there is none.
         observation: What was seen.
         findings: What was said of it.
+        keep: How long what runs leave stays there.
 
     Raises:
         JournalError: It cannot be written.
@@ -91,7 +93,7 @@ def record_run(journal: Journal, observation: Observation, findings: Sequence[Fi
         observation=_light(seen) | {"groups": groups},
         findings=[finding.as_json() for finding in findings],
     )
-    add_run(journal, run)
+    add_run(journal, run, keep)
 
 
 def _light(seen: Mapping[str, Any]) -> dict[str, Any]:

@@ -49,6 +49,7 @@ def write_monitoring_page(  # each is a part of the page
     alerts: Sequence[Alert],
     *,
     at: datetime,
+    done: str = "",
 ) -> None:
     """Write the family's page.
 
@@ -59,6 +60,7 @@ def write_monitoring_page(  # each is a part of the page
         runs: Earlier runs, newest first.
         alerts: What people were told of until this run, newest first.
         at: When was looked, UTC.
+        done: What was done last, in one line.
 
     Raises:
         PromotionError: It cannot be written.
@@ -87,6 +89,7 @@ def write_monitoring_page(  # each is a part of the page
         sections=[(name, title) for name, title in _SECTIONS.items() if _has(name, serving)],
         policy=policy,
         at=at,
+        done=done,
         is_rehearsal=clock.is_set(),
     )
     write(path, page)

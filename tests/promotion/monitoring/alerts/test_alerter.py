@@ -411,7 +411,7 @@ def test_a_channel_that_the_file_names_no_more_is_forgotten(watch: Watch) -> Non
 
 
 def test_a_promotion_and_a_rollback_are_announced_once(watch: Watch) -> None:
-    """To the channels that hear of warnings: who did it, why, and what served before."""
+    """To the channels that hear of warnings: who did it, why, and of a rollback what is bad and next."""
     serving = watch.journal.production("churn")
     target = watch.journal.entry("churn", 1)
     assert serving is not None
@@ -425,8 +425,11 @@ def test_a_promotion_and_a_rollback_are_announced_once(watch: Watch) -> None:
 
     assert [] == again.deliveries
     assert [] == watch.pager.got
-    text = "rollback: in Production since 10:00 UTC, by monitor: it lied; before it served churn v2"
-    assert [f"[NOTICE] churn v1: {text}"] == watch.slack.titles == watch.subjects
+    text = "rollback: taken back at 2026-11-21 10:00 UTC to churn v1 by monitor: it lied; known bad: none; "
+    text += "next: find out why"
+    assert watch.slack.titles == watch.subjects
+    assert watch.subjects[0].startswith(f"[NOTICE] churn v1: {text}")
+    assert f"What: {text}; were it to go, too, churn v2 would come back\n" in watch.slack.got[0]["message"]
 
 
 def test_without_channels_a_promotion_is_announced_to_nobody(watch: Watch) -> None:
@@ -510,3 +513,48 @@ def test_a_secret_in_the_file_is_refused_without_being_repeated(home: Path) -> N
     with pytest.raises(ConfigError, match="name the environment variable") as refusal:
         load_config(home / "config", "iris-classifier")
     assert TOKEN not in str(refusal.value)
+
+
+def test_a_channel_that_was_added_hears_of_what_lasts(watch: Watch) -> None:
+    """Once; the others are not told again."""
+    watch.environment = {"SLACK_URL": watch.slack.url}
+    watch.config = a_family(
+        "churn",
+        monitoring={"channels": {"slack": "SLACK_URL"}, "routing": {"critical": ["slack"], "warning": [], "info": []}},
+    )
+    watch.tell(found())
+    watch.environment = watch.config = None
+    watch.tell(found())
+    watch.tell(found())
+
+    assert (1, ["trigger"], 1) == (len(watch.slack.got), watch.pages, len(watch.subjects))
+
+
+def test_what_alertmanager_owns_is_written_down_and_told_by_nobody(watch: Watch) -> None:
+    """Neither when it begins, nor when it lasts, worsens or ends."""
+    watch.environment = {"SLACK_URL": watch.slack.url, "ALERTMANAGER_OWNS": "error_rate,latency"}
+    failing = found("error_rate", level="warning")
+    for finding in (failing, failing, replace(failing, level="critical")):
+        watch.tell(finding, hours=7)
+    (kept,) = alert_history(watch.journal, "churn", TEN)
+    watch.tell(hours=7)
+
+    assert ("error_rate", "critical", AlertState.OPEN) == (kept.key, kept.level, kept.state)
+    assert [] == watch.slack.got
+    watch.tell(found())
+    assert 1 == len(watch.slack.got)
+
+
+def test_a_slow_channel_is_told_once_more_and_no_more(watch: Watch) -> None:
+    """What it did not answer may have arrived: neither four times in a run, nor in every run."""
+    config = a_family(
+        "churn",
+        monitoring={"channels": {"slack": "SLACK_URL"}, "routing": {"critical": ["slack"], "warning": [], "info": []}},
+    )
+    with receiving(delay=60) as sleeper:
+        alerter = Alerter(watch.journal, config, {"SLACK_URL": sleeper.url}, patience=replace(QUICK, seconds=0.4))
+        for _ in range(4):
+            alerter.tell([found()], seen())
+
+        assert 2 == len(sleeper.got)
+    assert ["superseded"] == [state for _, _, state in deliveries(watch.journal)]

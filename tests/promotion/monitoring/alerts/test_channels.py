@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 import requests
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
 from tests.promotion.monitoring.receivers import (
     PAGERDUTY,
     SLACK,
     TOKEN,
+    Mailbox,
     free_port,
     mailing,
     pagerduty_is,
@@ -303,3 +306,50 @@ def _texts(document: Any) -> list[str]:
         inside = document.values() if isinstance(document, dict) else document
         return [text for value in inside for text in _texts(value)]
     return [document] if isinstance(document, str) else []
+
+
+@pytest.mark.system
+def test_a_slow_answer_is_waited_for() -> None:
+    """A second try would tell people twice: within its patience a channel has all the time it takes."""
+    with receiving(delay=4.5) as sleeper:
+        (answer,) = send(sleeper.url, patience=Patience(attempts=4, seconds=8, first_wait=0.02))
+
+    assert (True, 1, 1) == (answer.accepted, answer.attempts, len(sleeper.got))
+
+
+class _Wary(Mailbox):
+    """A mail server that wants a password, and does not like the recipient."""
+
+    async def handle_RCPT(self, *_arguments: Any) -> str:  # noqa: N802  # aiosmtpd's name
+        """Nobody lives here."""
+        return "550 no such person"
+
+
+@pytest.mark.parametrize(
+    ("login", "problem"),
+    [
+        ("", "refused by the mail server"),
+        (f"monitor:{TOKEN}@", "authentication failed, SMTP 535: check user and password"),
+    ],
+)
+def test_a_mail_server_says_why(login: str, problem: str) -> None:
+    """Password, recipient and encryption are mended in different places; none of the answers quotes the URL."""
+    controller = Controller(
+        _Wary(),
+        hostname="127.0.0.1",
+        port=free_port(),
+        authenticator=lambda *_: AuthResult(success=False, handled=False),
+        auth_require_tls=False,
+    )
+    controller.start()
+    try:
+        (answer,) = send(
+            f"mailto://{login}127.0.0.1:{controller.port}/?from=a@example.org&to=b@example.org&mode=insecure"
+        )
+        (encrypted,) = send(f"mailtos://127.0.0.1:{controller.port}/?from=a@example.org&to=b@example.org&mode=starttls")
+    finally:
+        controller.stop()
+
+    assert (problem, 1) == (answer.problem, answer.attempts)
+    assert encrypted.problem.startswith("TLS failed")
+    assert TOKEN not in answer.problem
