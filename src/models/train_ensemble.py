@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from promotion.cli.console import Steps, command, echo, echo_json, talk, task_bars
+from promotion.cli.console import COUNT, Steps, command, echo, echo_json, talk, task_bars
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import Settings
 from promotion.errors import ConfigError
@@ -31,9 +31,10 @@ _TENTHS = 10
 @command()
 @click.option("--model", "family", default=DEFAULT_FAMILY, show_default=True, help="Family: config/<family>.yaml.")
 @click.option("--sample", is_flag=True, help="Learn from few rows: minutes become seconds, the model is worse.")
+@click.option("--threads", type=COUNT, help="A booster may use; by default as many as processors are free.")
 @click.option("--semver", help="Semantic version of what is registered; the next minor one by default.")
 @click.option("--json", "as_json", is_flag=True, help="Data on standard output, as JSON.")
-def main(family: str, sample: bool, semver: str | None, as_json: bool) -> None:  # noqa: FBT001  # click passes flags by name
+def main(*, family: str, sample: bool, threads: int | None, semver: str | None, as_json: bool) -> None:
     """Train the boosters on past sales, choose rounds and weights on earlier windows, register the ensemble.
 
     The last 42 days are the holdout: nothing is learned from them.
@@ -52,7 +53,13 @@ def main(family: str, sample: bool, semver: str | None, as_json: bool) -> None: 
     say = talk if as_json else echo
     with task_bars(_talk_each_tenth) as progress:
         result = train_ensemble(
-            config, settings, sample=sample, semver=semver, progress=progress, report=lambda stage: _say(stage, say)
+            config,
+            settings,
+            sample=sample,
+            threads=threads,
+            semver=semver,
+            progress=progress,
+            report=lambda stage: _say(stage, say),
         )
     say("Registering model to MLflow Model Registry...")
     say(f"✓ Model registered: {result.recorded.model} version {result.recorded.number}")

@@ -119,11 +119,12 @@ def test_the_listing_shows_stages_and_aliases_and_with_all_every_version(team: S
     team.move("churn", 1, Stage.STAGING)
     team.client.set_registered_model_alias("churn", "shadow", "2")
 
-    listed, whole = call(PROMOTE, "--list").stdout, call(PROMOTE, "--all").stdout
+    listed, aliases, whole = (call(PROMOTE, *asked).stdout for asked in (["--list"], ["--aliases"], ["--all"]))
 
+    assert "churn@shadow" not in listed
     assert ["3", "1"] == [line.split()[2] for line in listed.splitlines() if "Stage:" in line]
     assert ["3", "2", "1"] == [line.split()[2] for line in whole.splitlines() if "Stage:" in line]
-    assert {"   churn@shadow → Version 2"} == {each.splitlines()[-1] for each in (listed, whole)}
+    assert {"   churn@shadow → Version 2"} == {each.splitlines()[-1] for each in (aliases, whole)}
     (document,) = json.loads(call(PROMOTE, "--list", "--all", "--json").stdout)
     assert {3: [], 2: ["shadow"], 1: []} == {each["version"]: each["aliases"] for each in document["versions"]}
     assert 2 == call(PROMOTE, "--auto", "--all").exit_code

@@ -23,6 +23,7 @@ from promotion.cli.console import (
     talk,
 )
 from promotion.cli.registry import (
+    ALIASES,
     APPROVER,
     EVERY_VERSION,
     SEMVER,
@@ -85,6 +86,7 @@ class Wish:
 @ONLY_FAMILY
 @EVERY_VERSION
 @SEMVER
+@ALIASES
 @click.option("--keep", type=COUNT, default=3, show_default=True, help="With --cleanup: newest versions to keep.")
 @click.option("--yes", is_flag=True, help="With --cleanup: do not ask.")
 @click.option(
@@ -104,11 +106,11 @@ def promote_command(action: str | None, **options: Any) -> None:
     Exit codes: 0 done, 1 failed and nothing moved, 2 usage or configuration, 3 blocked by a gate, 4 Production moved
     meanwhile, 5 nothing to do, 6 promoted but not shown by MLflow yet (--reconcile finishes).
     """
-    asked = options["every_version"] or options["semver"]
+    asked = options["every_version"] or options["semver"] or options["aliases"]
     if asked and action is None and options["name"] is None:
         action = "list"
     if asked and action != "list":
-        raise UsageError("--all and --semver say what is listed, and go with --list alone")
+        raise UsageError("--all, --semver and --aliases say what is listed, and go with --list alone")
     if (options["name"] is None) == (action is None):
         raise UsageError(
             f"say either NAME [VERSION] or one of {', '.join(f'--{name}' for name in ACTIONS)} (see --help)"

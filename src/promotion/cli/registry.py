@@ -32,6 +32,7 @@ LIST_RULE = "=" * 80
 APPROVER = click.option("--approver", metavar="WHO", help="With --reconcile: who answers for what is ratified.")
 EVERY_VERSION = click.option("--all", "every_version", is_flag=True, help="List every version, in a stage or not.")
 SEMVER = click.option("--semver", is_flag=True, help="List semantic versions, too; --json always does.")
+ALIASES = click.option("--aliases", is_flag=True, help="List where aliases point, too; --all always does.")
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would happen, change nothing.")
 
 
@@ -47,9 +48,10 @@ def say_broken(configs: FamilyConfigs, family: str | None) -> list[PromotionErro
 @ONLY_FAMILY
 @EVERY_VERSION
 @SEMVER
+@ALIASES
 @AS_JSON
-def list_command(*, family: str | None, every_version: bool, semver: bool, as_json: bool) -> None:
-    """List the registered models: every version in a stage, the newest without one, and where aliases point.
+def list_command(*, family: str | None, every_version: bool, semver: bool, aliases: bool, as_json: bool) -> None:
+    """List the registered models: every version in a stage, and the newest without one.
 
     Exit codes: 0 done, 1 failed, 2 usage or configuration.
     """
@@ -89,7 +91,8 @@ def list_command(*, family: str | None, every_version: bool, semver: bool, as_js
     else:
         echo("📋 Registered Models:")
         echo(LIST_RULE)
-        echo(*model_lines(models, semvers if semver else {}), *alias_target_lines(models))
+        targets = alias_target_lines(models) if aliases or every_version else []
+        echo(*model_lines(models, semvers if semver else {}), *targets)
         if not models:
             trains_here = any(config.trains_here for config in configs.values())
             advice = ": train first (python src/models/train.py)" if trains_here else ""

@@ -35,7 +35,8 @@ class Forecast(Strict):
         warm_up_days: History a store's past must have before it is learned from.
         fold_rows: Rows a fold learns from, at most.
         final_rows: Rows the final fit learns from, at most.
-        sample_rows: Both of them with `--sample`.
+        sample_rows: Both of them with `--sample`, which learns for a fourth of the rounds, too.
+        threads: A booster may use; by default as many as processors are free when training begins.
         rounds: Rounds of boosting, at most.
         patience: Rounds without gain after which a fold stops.
         seed: Of everything random.
@@ -51,7 +52,8 @@ class Forecast(Strict):
     warm_up_days: Annotated[int, Field(ge=1)] = 56
     fold_rows: Annotated[int, Field(ge=1000)] = 250_000
     final_rows: Annotated[int, Field(ge=1000)] = 800_000
-    sample_rows: Annotated[int, Field(ge=1000)] = 40_000
+    sample_rows: Annotated[int, Field(ge=1000)] = 10_000
+    threads: Annotated[int, Field(ge=1)] | None = None
     rounds: Annotated[int, Field(ge=1)] = 800
     patience: Annotated[int, Field(ge=1)] = 60
     seed: int = 42

@@ -91,7 +91,7 @@ _KEYS: Mapping[RuleKind, str] = {
         classes events cross_validation params_file metadata candidates.*.params review contacts data.licence
         data.columns.*.unit data.columns.*.description data.columns.*.hint
         forecast.folds forecast.views forecast.half_life_days forecast.warm_up_days forecast.fold_rows
-        forecast.final_rows forecast.sample_rows forecast.rounds forecast.patience
+        forecast.final_rows forecast.sample_rows forecast.rounds forecast.patience forecast.threads
         monitoring.critical monitoring.warning monitoring.psi monitoring.metrics monitoring.rmspe_rise
         monitoring.concept_change monitoring.missing_rise monitoring.out_of_range monitoring.data monitoring.channels
         monitoring.routing monitoring.cool_down

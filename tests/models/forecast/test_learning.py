@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,10 @@ from models.forecast.evaluation.rmspe import fit_weights, rmspe
 from models.forecast.history import day_numbers
 from models.forecast.rows import INPUT_COLUMNS
 from models.forecast.training.learning import Learned, Learner
+from models.forecast.training.training import plan_of
 from models.forecast.windows import Window, folds_before, holdout, origins_of
+from promotion.config.family import load_config
+from promotion.config.settings import REPOSITORY
 from promotion.errors import ArtifactRefused, ConfigError, DataError
 
 pytestmark = pytest.mark.system
@@ -178,3 +182,25 @@ def test_folds_end_where_the_next_window_begins() -> None:
     last = holdout(1000, 42)
 
     assert [Window(916, 958), Window(874, 916)] == folds_before(last, 2)
+
+
+@pytest.mark.parametrize(("cores", "load", "free"), [(8, 0.3, 8), (8, 2.9, 6), (2, 2.0, 1), (2, 9.0, 1)])
+def test_boosters_use_the_processors_that_nobody_else_is_busy_on(
+    monkeypatch: pytest.MonkeyPatch, cores: int, load: float, free: int
+) -> None:
+    """At least one; the family's file or the caller says otherwise."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: set(range(cores)))
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    config = load_config(REPOSITORY / "config", "rossmann-ensemble")
+
+    assert free == plan_of(config).threads
+    assert 5 == plan_of(config, threads=5).threads
+
+
+def test_a_sample_is_less_work_in_rows_and_rounds() -> None:
+    """Rows alone save little where there are few stores."""
+    config = load_config(REPOSITORY / "config", "rossmann-ensemble")
+    whole, sample = plan_of(config), plan_of(config, sample=True)
+
+    assert (10_000, 10_000, 200, 15) == (sample.fold_rows, sample.final_rows, sample.rounds, sample.patience)
+    assert (whole.folds, whole.params) == (sample.folds, sample.params)

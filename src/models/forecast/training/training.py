@@ -23,6 +23,8 @@ from promotion.registry.semver import require_semantic
 Tellings = Callable[[str], None]
 """Told each stage of the work the moment it is done: a booster's title, "ensemble", "registered"."""
 TrainingProgress = Callable[[str, int, int], None]
+_SAMPLE_SHARE = 4
+"""A sample learns for a fourth of the rounds, and waits a fourth as long for the next gain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +48,21 @@ class EnsembleResult:
     invented: str
 
 
-def plan_of(config: FamilyConfig, *, sample: bool = False) -> LearningPlan:
+def free_processors() -> int:
+    """How many processors this process may use that nobody else is busy on, at least one.
+
+    On a shared machine threads that wait for each other's turns make training many times slower, not faster.
+    """
+    return max(1, len(os.sched_getaffinity(0)) - int(os.getloadavg()[0]))
+
+
+def plan_of(config: FamilyConfig, *, sample: bool = False, threads: int | None = None) -> LearningPlan:
     """How the family's file says the ensemble is learned.
 
     Args:
         config: A forecasting family.
-        sample: Learn from few rows, for people in a hurry.
+        sample: Learn from few rows in few rounds, for people in a hurry.
+        threads: A booster may use; by default as many as the family's file says, or as processors are free.
 
     Raises:
         ConfigError: The family foretells nothing, or a candidate is none of our boosters.
@@ -70,11 +81,15 @@ def plan_of(config: FamilyConfig, *, sample: bool = False) -> LearningPlan:
         rounds=section.rounds,
         patience=section.patience,
         seed=section.seed,
-        threads=len(os.sched_getaffinity(0)),
+        threads=threads or section.threads or free_processors(),
         params={name: config.candidates[name].params for name in BOOSTERS if name in config.candidates},
         views=section.views,
     )
-    return replace(plan, fold_rows=section.sample_rows, final_rows=section.sample_rows) if sample else plan
+    if not sample:
+        return plan
+    rows, rounds = section.sample_rows, max(1, section.rounds // _SAMPLE_SHARE)
+    patience = max(1, section.patience // _SAMPLE_SHARE)
+    return replace(plan, fold_rows=rows, final_rows=rows, rounds=rounds, patience=patience)
 
 
 def train_ensemble(
@@ -82,6 +97,7 @@ def train_ensemble(
     settings: Settings,
     *,
     sample: bool = False,
+    threads: int | None = None,
     semver: str | None = None,
     progress: TrainingProgress = lambda _name, _done, _total: None,
     report: Tellings = lambda _stage: None,
@@ -91,7 +107,8 @@ def train_ensemble(
     Args:
         config: A forecasting family.
         settings: Where data and stores are; missing data that the configuration can invent is written first.
-        sample: Learn from few rows.
+        sample: Learn from few rows in few rounds.
+        threads: A booster may use; see `plan_of`.
         semver: Semantic version of what is registered; the next minor one by default.
         progress: Told about every round of boosting.
         report: Told each finished stage.
@@ -101,7 +118,7 @@ def train_ensemble(
         DataError: The data is missing or breaks its contract; training does not start.
         RegistryError: MLflow does not take what was trained.
     """
-    plan = plan_of(config, sample=sample)
+    plan = plan_of(config, sample=sample, threads=threads)
     journal = open_journal(settings, {config.family: config})
     journal.prepare()
     if semver is not None:
