@@ -187,14 +187,13 @@ def mlflow_server(home: Path, algorithm: str) -> Iterator[str]:
 
 
 @contextmanager
-def our_server(folder: Path, **variables: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """`python -m promotion.serving` of the exported folder."""
+def our_server(folder: Path, *, program: str = "", **variables: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """`python -m promotion.serving` of the exported folder, or a program that starts it."""
     port = str(free_port())
     ours = {"MODEL_DIR": str(folder), "HOST": "127.0.0.1", "PORT": port, "PYTHONPATH": str(REPOSITORY / "src")}
     url = f"http://127.0.0.1:{port}"
-    with process(
-        [sys.executable, "-m", "promotion.serving"], {**os.environ, **ours, **variables}, url, "/ready"
-    ) as started:
+    line = [sys.executable, *(("-c", program) if program else ("-m", "promotion.serving"))]
+    with process(line, {**os.environ, **ours, **variables}, url, "/ready") as started:
         yield url, started
 
 

@@ -1,7 +1,8 @@
 """Ten minutes of mixed good and bad traffic on the server of the image: memory stays flat, and nothing ends in a 5xx.
 
 Clients send rows in every protocol, values that are not allowed, broken JSON, bodies that are too large, unknown paths,
-batches, and requests they give up half-way. Exits 1 when memory grew, a 5xx was seen, or the prediction log lacks rows.
+batches, and requests they give up half-way; others send so slowly that they never finish, and a second version has a
+tenth of the keys and dies at every request. Exits 1 when memory grew, a 5xx was seen, or the prediction log lacks rows.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ from urllib.parse import urlsplit
 import click
 import requests
 from benchmarks.serving import export, our_server, resident, train
+from benchmarks.serving_load import CHALLENGER, PERCENT
 
-ALLOWED = frozenset({200, 400, 404, 405, 413, 415, 422})
+ALLOWED = frozenset({200, 400, 404, 405, 408, 413, 415, 422})
 SAMPLES, SHOWN = 60, 6
+SLOW_SENDERS, SLOW_BYTES, SLOW_SECONDS = 4, 1024, 0.1
 Row = dict[str, float | None]
 Action = Callable[[requests.Session, str, list[Row], random.Random], int]
 
@@ -39,23 +42,21 @@ Action = Callable[[requests.Session, str, list[Row], random.Random], int]
 @click.option("--minutes", default=10.0, show_default=True, help="Length.")
 @click.option("--clients", default=4, show_default=True, help="Connections that send at once.")
 @click.option(
-    "--export", "folder", type=click.Path(path_type=Path), help="An exported folder; by default one is trained."
-)
-@click.option(
     "--growth",
     default=0.05,
     show_default=True,
     help="Most that memory may grow behind the first fifth; noise is 0.02.",
 )
-def main(minutes: float, clients: int, folder: Path | None, growth: float) -> None:
+def main(minutes: float, clients: int, growth: float) -> None:
     """Run, print a table, decide."""
     with TemporaryDirectory() as home:
-        if folder is None:
-            train(Path(home))
-            folder = export(Path(home), "random_forest")
+        train(Path(home))
+        folder, challenger = (export(Path(home), name) for name in ("random_forest", "logistic_regression"))
         log = Path(home) / "predictions.jsonl"
         rows = json.loads((folder / "expected.json").read_text(encoding="utf-8"))["rows"]
-        with our_server(folder, PREDICTION_LOG=str(log), PREDICTION_LOG_BACKUPS="1000") as (url, server):
+        variables = {"PREDICTION_LOG": str(log), "PREDICTION_LOG_BACKUPS": "1000", "CHALLENGER_DOES": "die"}
+        variables |= {"AB_MODEL": str(challenger), "AB_PERCENT": str(PERCENT)}
+        with our_server(folder, program=CHALLENGER, **variables) as (url, server):
             statuses, memory = soak(url, server.pid, rows, minutes * 60, clients)
             counted = counters(url)
         files = log.parent.glob(f"{log.name}*")
@@ -73,16 +74,20 @@ def soak(url: str, pid: int, rows: list[Row], seconds: float, clients: int) -> t
     statuses: Counter[int] = Counter()
     lock = threading.Lock()
 
-    def send(seed: int) -> None:
-        chance = random.Random(seed)  # noqa: S311 - traffic, not secrets
+    def keep(send: Callable[[requests.Session], int]) -> None:
         mine: Counter[int] = Counter()
         with requests.Session() as session:
             while time.monotonic() < end:
-                mine[chance.choice(ACTIONS)(session, url, rows, chance)] += 1
+                mine[send(session)] += 1
         with lock:
             statuses.update(mine)
 
-    threads = [threading.Thread(target=send, args=(seed,)) for seed in range(clients)]
+    def client(seed: int) -> Callable[[requests.Session], int]:
+        chance = random.Random(seed)  # noqa: S311 - traffic, not secrets
+        return lambda session: chance.choice(ACTIONS)(session, url, rows, chance)
+
+    senders = [client(seed) for seed in range(clients)] + [lambda _: slowly(url, end)] * SLOW_SENDERS
+    threads = [threading.Thread(target=keep, args=(sender,)) for sender in senders]
     for thread in threads:
         thread.start()
     memory = []
@@ -105,7 +110,7 @@ def counters(url: str) -> Counter[str]:
         name, _, value = line.rpartition(" ")
         if name.startswith("http_requests_total"):
             found[name.partition('status="')[2][:1] + "xx"] += int(float(value))
-        elif name.startswith(("predictions_total", "prediction_log_dropped_total")):
+        elif name.startswith(("predictions_total", "prediction_log_dropped_total", "challenger_failures_total")):
             found[name.partition("{")[0]] += int(float(value))
     return found
 
@@ -123,6 +128,8 @@ def decide(statuses: Counter[int], memory: list[float], counted: Counter[str], w
     wrong = []
     if counted["5xx"] or set(statuses) - ALLOWED - {0}:
         wrong.append("answers that should not have been")
+    if not counted["challenger_failures_total"]:
+        wrong.append("the second version was not asked")
     if last > first * (1 + growth):
         wrong.append(f"memory grew by more than {growth:.0%}")
     if written + counted["prediction_log_dropped_total"] != counted["predictions_total"]:
@@ -200,6 +207,24 @@ def give_up(_session: requests.Session, url: str, _rows: list[Row], _chance: ran
     address = urlsplit(url)
     with socket.create_connection((str(address.hostname), int(address.port or 80)), timeout=30) as connection:
         connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    return 0
+
+
+def slowly(url: str, end: float) -> int:
+    """A body that comes too slowly to finish, until the server has enough of it or the time is over."""
+    address = urlsplit(url)
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 4000000\r\n\r\n"
+    with socket.create_connection((str(address.hostname), int(address.port or 80)), timeout=30) as connection:
+        connection.sendall(head)
+        connection.settimeout(SLOW_SECONDS)
+        while time.monotonic() < end:
+            try:
+                connection.sendall(b" " * SLOW_BYTES)
+                return int((connection.recv(64).split() or [b"", b"0"])[1])
+            except TimeoutError:
+                continue
+            except OSError:
+                return 0
     return 0
 
 

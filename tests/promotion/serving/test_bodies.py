@@ -167,3 +167,28 @@ def test_batches_wait_for_a_bounded_time_in_a_bounded_queue(
         thread.join()
 
     assert [503, 503, 200, 200] == answers
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        ("", 200),
+        ("}", 400),
+        (', {"age": {"years": 63}}', 422),
+        ('], "more": {"rows": [{}', 400),
+        ('], "more": [{}, {}', 422),
+        (', {"age": "},"}', 422),
+    ],
+)
+def test_a_large_batch_is_read_in_parts_and_means_the_same(end: str, status: int, serve: Serve, linear: Fitted) -> None:
+    """Wherever it is cut: what is no row or no JSON as a whole is refused as a whole."""
+    rows = exporting.records(linear.rows.dropna().head(50)) * 20
+    texts = [json.dumps(row) for row in rows]
+    texts[700] += end
+    server = serve(linear.folder, MAX_BATCH="2000")
+
+    answer = server.post("/predict", f'{{"rows": [{", ".join(texts)}]}}', **{"Content-Type": "application/json"})
+
+    assert status == answer.status_code, answer.text
+    if status == 200:
+        assert linear.pipeline.predict(linear.rows.dropna().head(50)).tolist() * 20 == classes(answer)
