@@ -19,6 +19,7 @@ import pytest
 INSTALL = {
     "amtool": "apt-get install prometheus-alertmanager",
     "bwrap": "apt-get install bubblewrap",
+    "check_jsonschema": "pip install '.[dev]'",
     "chromium": "apt-get install chromium",
     "curl": "apt-get install curl",
     "flask_wtf": "pip install 'mlflow[auth]'",
@@ -44,7 +45,7 @@ _REASON = re.compile(r"needs (\S+): (.+)")
 
 def find(name: str) -> str | None:
     """Where a program is."""
-    if name in {"flask_wtf", "onnxmltools", "pyspark"}:
+    if name in {"check_jsonschema", "flask_wtf", "onnxmltools", "pyspark"}:
         spec = importlib.util.find_spec(name)
         return spec.origin if spec else None
     if name == "initdb":  # not on the PATH of Debian

@@ -92,3 +92,24 @@ def test_a_page_that_cannot_be_written_is_one_line(governed: Store, report: Repo
 
     assert 1 == result.exit_code
     assert "cannot be written" in result.stderr.splitlines()[-1]
+
+
+def test_as_markdown_it_goes_to_the_output(governed: Store, report: Report, tmp_path: Path) -> None:
+    """For the summary of a pipeline: each gate, each role, and what a reviewer types; a file where one is asked for."""
+    before = governed.rows()
+    told = report(*NAMED, "--format", "markdown")
+    written = report(*NAMED, "--format", "markdown", "--output", str(tmp_path / "summary.md"), "--json")
+
+    assert (0, 0) == (told.exit_code, written.exit_code), told.output
+    lines = told.stdout.splitlines()
+    assert f"### {GOVERNED} v3 (1.2.0)" == lines[0]
+    assert "**❌ may not enter Production: days in Staging, approvals**" in lines
+    assert "| | gate | measured | required |" in lines
+    assert "| ❌ | security | nobody yet |" in lines
+    assert any(
+        line.startswith("python mlops/registry/approve_model.py") and "--role security" in line for line in lines
+    )
+    assert told.stdout == (tmp_path / "summary.md").read_text(encoding="utf-8")
+    assert str(tmp_path / "summary.md") == json.loads(written.stdout)["page"]
+    assert before == governed.rows()
+    assert not (governed.home / "reports").exists()

@@ -140,10 +140,20 @@ def _next_scripts(service: PromotionService, plan: PromotionPlan) -> Iterator[st
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write; reports/promotion/NAME-vNUMBER.html in the home folder by default.",
+    help="File to write; reports/promotion/NAME-vNUMBER.html in the home folder by default, Markdown to the output.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["html", "markdown"]),
+    default="html",
+    show_default=True,
+    help="A page for a reviewer, or what the summary of a pipeline shows.",
 )
 @AS_JSON
-def report_command(*, model_name: str, version: str, to_stage: str, output: Path | None, as_json: bool) -> None:
+def report_command(
+    *, model_name: str, version: str, to_stage: str, output: Path | None, form: str, as_json: bool
+) -> None:
     """Ask every gate about a version and write what they found as a page; nothing is moved or recorded.
 
     Exit codes: 0 written, whatever the gates said; 1 failed, 2 usage or configuration, 5 it is there already.
@@ -156,7 +166,17 @@ def report_command(*, model_name: str, version: str, to_stage: str, output: Path
     say_unsettled(service, service.family(candidate.model))
     plan = service.check(candidate, Stage.parse(to_stage))
     path = output or default_path(Settings.from_environment(), plan)
-    write_promotion_page(service, plan, path)
+    if form == "markdown":
+        from promotion.data.files import write_whole
+        from promotion.review.promotion_markdown import promotion_markdown
+
+        text = promotion_markdown(service, plan)
+        if output is None and not as_json:
+            echo(*text.splitlines())
+            return
+        write_whole(path := output or path.with_suffix(".md"), text)
+    else:
+        write_promotion_page(service, plan, path)
     if as_json:
         echo_json({"exit_code": 0, "page": str(path), "report": plan.report.as_json()})
         return

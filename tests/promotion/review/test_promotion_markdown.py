@@ -1,0 +1,25 @@
+"""Text from outside stays text where Markdown is shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from promotion.review.promotion_markdown import _cell
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a | b", r"a \| b"),
+        ("[x](http://evil)", r"\[x\](http://evil)"),
+        ("<img src=x>", r"\<img src=x>"),
+        ("`rm`", r"\`rm\`"),
+        ("**bold**", r"\*\*bold\*\*"),
+        ("@team look", "@\u2060team look"),
+        ("anna@example.com", "anna@example.com"),
+        ("two\nlines", r"two\\nlines"),
+    ],
+)
+def test_a_cell_holds_text_alone(text: str, shown: str) -> None:
+    """Neither a column, a link, a picture, code nor a call."""
+    assert shown == _cell(text)
