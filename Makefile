@@ -24,16 +24,19 @@ COMPILE := $(PY) -m uv pip compile -q --no-annotate --universal --python-version
 title = @printf '\n\033[1m== %s\033[0m  (%s s)\n' "$(1)" "$$(( $$(date +%s) - $(START) ))" | $(PLAIN)
 PLAIN := if [ -t 1 ] && [ -z "$$NO_COLOR" ]; then cat; else sed 's/\x1b\[[0-9;]*m//g'; fi
 
-# $(call install,requirements file,what for) shows what pip is doing; the whole log stays in .venv/pip.log.
+# $(call install,requirements file,what for) shows what pip is doing; the whole log stays in .venv/pip.log. The shell reads
+# it line by line: awk would wait for a whole block, and nobody see anything until the end.
 define install
 @set -o pipefail; begin=$$(date +%s); total=$$(grep '==' $(1) | grep -vc "== 'win32'"); \
 echo "installing $$total packages from $(1) ($(2)); 1 to 3 minutes the first time"; \
-if $(PY) -m pip install --progress-bar off -r $(1) 2>&1 | tee .venv/pip.log | awk -v total="$$total" -v begin="$$begin" -v tty="$$([ -t 1 ] && echo 1)" ' \
-	/^(Collecting|Processing|Requirement already satisfied:)/ { n++; name = ($$1 == "Collecting") ? $$2 : $$4; "date +%s" | getline now; close("date +%s"); \
-		if (tty) printf "\r  %3d of %d  %3d s  %-48.48s", n, total, now - begin, name; \
-		else if (n % 20 == 0) printf "  %3d of %d  %3d s\n", n, total, now - begin; fflush() } \
-	/^Installing collected packages/ { if (tty) printf "\r%-72s\r", ""; print "  all fetched, unpacking"; fflush() } \
-	END { if (tty) printf "\r%-72s\r", "" }'; \
+if PYTHONUNBUFFERED=1 $(PY) -m pip install --progress-bar off -r $(1) 2>&1 | tee .venv/pip.log | { set -f; n=0; \
+	while IFS= read -r line; do set -- $$line; case "$$1" in \
+	Collecting|Processing|Requirement) n=$$((n + 1)); seconds=$$(( $$(date +%s) - begin )); name=$$2; \
+		if [ "$$1" = Requirement ]; then name=$$4; fi; \
+		if [ -t 1 ]; then printf '\r  %3d of %d  %3d s  %-48.48s' "$$n" "$$total" "$$seconds" "$$name"; \
+		elif [ $$((n % 20)) -eq 0 ]; then printf '  %3d of %d  %3d s\n' "$$n" "$$total" "$$seconds"; fi;; \
+	Installing) if [ -t 1 ]; then printf '\r%-72s\r' ''; fi; echo "  all fetched, unpacking";; \
+	esac; done; if [ -t 1 ]; then printf '\r%-72s\r' ''; fi; }; \
 then echo "installed in $$(( $$(date +%s) - begin )) s"; \
 else tail -n 15 .venv/pip.log >&2; echo "pip failed: the lines above say why, .venv/pip.log has all of them; then run make again" >&2; exit 1; fi
 endef

@@ -170,6 +170,23 @@ def test_a_refusal_is_a_failure_only_if_asked(train: Train, settings: Settings) 
     assert (False, "None") == (metadata(settings)["promoted_to_production"], metadata(settings)["stage"])
 
 
+@pytest.mark.system
+@pytest.mark.parametrize("promotion", ["auto", "manual"])
+def test_what_needs_approvals_waits_in_staging_and_the_command_is_named(
+    train: Train, settings: Settings, promotion: str
+) -> None:
+    """No failure, also with --strict: nobody can have approved what was trained a moment ago."""
+    edit_config(settings, approvals={"roles": ["lab"], "signed": False}, promotion=promotion)
+
+    result = train("--strict", n_estimators=3)
+
+    assert 0 == result.exit_code, result.output
+    assert "iris-classifier v1 is in Staging and waits for approvals" in result.stderr
+    command = "python mlops/registry/approve_model.py --model-name iris-classifier --version 1.0.0 --role lab"
+    assert command in result.stderr
+    assert {1: "Staging"} == stages(settings)
+
+
 def test_strict_needs_promote(train: Train) -> None:
     """--strict alone would say nothing, so it is refused."""
     answer = train("--strict", promote=False)

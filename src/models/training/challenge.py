@@ -6,14 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from promotion.auto import promote_best
+from promotion.approving import approval_command
+from promotion.auto import best_candidate, promote_best
 from promotion.config.evidence import is_error
 from promotion.config.family import FamilyConfig
 from promotion.errors import NothingToDo, ProjectionIncomplete, PromotionError
+from promotion.gates.report import APPROVALS, TRANSITION
 from promotion.registry.stages import Stage
 from promotion.service import Mover, PromotionPlan, PromotionService
 
 Scenario = Literal["A", "B", "C"]
+_WAITS = frozenset({APPROVALS, TRANSITION, "days in Staging"})
+"""Gates that refuse whatever was just trained: people and time answer them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,8 @@ def challenge(service: PromotionService, config: FamilyConfig, mover: Mover) -> 
         mover: Who asks, and why.
     """
     plans: list[PromotionPlan] = []
+    if config.promotion == "manual" and config.approvals:
+        return _wait(service, config, mover)
     if config.promotion == "manual":
         by_hand = f"{config.family} is promoted by hand (promotion: manual)"
         return ChallengeOutcome(None, Stage.NONE, None, NothingToDo(by_hand))
@@ -55,6 +61,8 @@ def challenge(service: PromotionService, config: FamilyConfig, mover: Mover) -> 
         move = promote_best(service, config, mover=mover, on_checked=plans.append)
     except PromotionError as error:
         plan = plans[-1] if plans else None
+        if plan and config.approvals and _WAITS.issuperset(gate.name for gate in plan.report.refusals):
+            return _wait(service, config, mover)
         decided = isinstance(error, NothingToDo | ProjectionIncomplete)
         if plan is None or not (decided and plan.report.only_not_better):
             return ChallengeOutcome(None, plan.candidate.stage if plan else None, plan, error)
@@ -63,6 +71,22 @@ def challenge(service: PromotionService, config: FamilyConfig, mover: Mover) -> 
     unfinished = f"MLflow does not show it yet: {move.unprojected}"
     problem = ProjectionIncomplete(unfinished) if move.unprojected else None
     return ChallengeOutcome("B" if move.before else "A", move.to, plans[-1], problem)
+
+
+def _wait(service: PromotionService, config: FamilyConfig, mover: Mover) -> ChallengeOutcome:
+    """Leave the round's best version in Staging, where people look at it, and say how they approve it."""
+    try:
+        service.synchronise(config.family)
+        candidate = best_candidate(service.journal, service.registry, config, service.report)
+        move = service.promote(service.check(candidate, Stage.STAGING), mover)
+    except PromotionError as error:
+        return ChallengeOutcome(None, Stage.NONE, None, error)
+    roles = config.approvals.roles if config.approvals else []
+    named = f"--model-name {candidate.model} --version {move.semver}"
+    commands = "; ".join(approval_command(named, role, config) for role in roles)
+    return ChallengeOutcome(
+        None, Stage.STAGING, None, NothingToDo(f"{candidate} is in Staging and waits for approvals: {commands}")
+    )
 
 
 def describe(outcome: ChallengeOutcome, config: FamilyConfig) -> Iterator[str]:
