@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from promotion.errors import ArtifactRefused
+from promotion.evaluation.processor import waited_ns
 
 WARM_UP_REQUESTS = 20
 BLOCKS = 3
@@ -49,17 +50,6 @@ def measured_answer(artifact: Path, document: str) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001  # a model may fail in any way; the parent reports it
         return {"failed": f"{type(error).__name__}: {' '.join(str(error).split())}"}
     return {**figures, "peak_memory_mb": peak_memory() / 1e6}
-
-
-def waited_ns(process: int | str = "self") -> int:
-    """How long a process's main thread has waited for a processor that others had, in nanoseconds.
-
-    The second figure of proc(5)'s schedstat; 0 where the system does not count it.
-    """
-    try:
-        return int(Path(f"/proc/{process}/schedstat").read_text(encoding="ascii").split()[1])
-    except (OSError, IndexError, ValueError):
-        return 0
 
 
 def timed(

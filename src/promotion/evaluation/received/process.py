@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from promotion.config.evidence import RunLimits
 from promotion.errors import PromotionError
-from promotion.evaluation.cost_worker import waited_ns
+from promotion.evaluation.processor import waited_ns
 from promotion.evaluation.received import sandbox
 from promotion.evaluation.received.worker import FRAME
 
