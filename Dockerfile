@@ -1,25 +1,40 @@
 # One exported model and the server that answers for it; scripts/build-image.py gathers the files and names the version.
-FROM python:3.11-slim AS packages
+# May carry a digest: scripts/build-image.py --base NAME@sha256:DIGEST.
+ARG BASE=python:3.11-slim
+FROM ${BASE} AS packages
+COPY requirements-sbom.txt /tmp/
+RUN python -m venv /opt/sbom \
+    && /opt/sbom/bin/pip install --no-cache-dir --disable-pip-version-check --progress-bar off \
+        --require-hashes -r /tmp/requirements-sbom.txt
 COPY requirements-serving.txt requirements-model.txt /tmp/
 # pip has done its work then, and nothing in the image should install anything.
 RUN python -m venv /opt/serving \
     && /opt/serving/bin/pip install --no-cache-dir --disable-pip-version-check --progress-bar off \
-        -r /tmp/requirements-serving.txt -r /tmp/requirements-model.txt \
+        --require-hashes -r /tmp/requirements-serving.txt \
+    && /opt/serving/bin/pip install --no-cache-dir --disable-pip-version-check --progress-bar off \
+        -r /tmp/requirements-model.txt \
     && /opt/serving/bin/pip uninstall --yes --quiet pip setuptools \
     && mkdir /predictions
+COPY src/promotion/containers/image_root.py /tmp/
+# Python, the packages and the libraries they load under an empty root, compiled: at run time nothing can be written.
+RUN /opt/sbom/bin/cyclonedx-py environment --output-reproducible --output-format JSON \
+        --output-file /tmp/sbom.cdx.json /opt/serving/bin/python \
+    && mkdir /image \
+    && python /tmp/image_root.py /opt/serving /image /tmp/sbom.cdx.json \
+    && python -m compileall -q -s /image --invalidation-mode unchecked-hash /image
 COPY src/promotion /app/promotion
-# Compiled now: at run time the file system is read-only.
-RUN /opt/serving/bin/python -m compileall -q /app
+RUN python -m compileall -q --invalidation-mode unchecked-hash /app
 
-FROM python:3.11-slim
+FROM scratch
 # onnxruntime reports its use to its maker unless told otherwise.
-ENV PATH=/opt/serving/bin:/usr/local/bin:/usr/bin:/bin \
+ENV PATH=/opt/serving/bin \
+    LANG=C.UTF-8 \
     PYTHONPATH=/app \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     MODEL_DIR=/model \
     ORT_DISABLE_TELEMETRY=1
-COPY --from=packages /opt/serving /opt/serving
+COPY --from=packages /image /
 # Belongs to the user below, so that a volume mounted here for PREDICTION_LOG does too.
 COPY --from=packages --chown=10001:10001 /predictions /var/log/predictions
 COPY --from=packages /app /app

@@ -140,7 +140,8 @@ serve: $(SERVING) ## Export MODEL's champion and answer over HTTP on PORT (8080)
 requirements: $(DEVELOPMENT) ## Compile requirements*.txt from pyproject.toml (ARGS=--upgrade renews them)
 	@$(COMPILE) $(ARGS) pyproject.toml $(RUNS:%=--extra %) -o requirements.txt
 	@$(COMPILE) $(ARGS) pyproject.toml $(RUNS:%=--extra %) --extra serve --extra dev -c requirements.txt -o requirements-dev.txt
-	@$(SERVE) | $(COMPILE) $(ARGS) -c requirements.txt - -o requirements-serving.txt
+	@$(SERVE) | $(COMPILE) $(ARGS) --generate-hashes -c requirements.txt - -o requirements-serving.txt
+	@echo cyclonedx-bom | $(COMPILE) $(ARGS) --generate-hashes - -o requirements-sbom.txt
 
 .PHONY: bench
 bench: $(DEVELOPMENT) ## Run the side-by-side measurements

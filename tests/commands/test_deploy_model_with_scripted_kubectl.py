@@ -14,9 +14,9 @@ from tests.commands.conftest import LOGISTIC, Promote
 from tests.promotion.delivery.scripted_cluster import ScriptedCluster
 from tests.promotion.factories import Store
 
-from promotion.audit.attestations import PAYLOAD
+from promotion.audit.attestations import PAYLOAD, Attestations
 from promotion.config.settings import REPOSITORY
-from promotion.containers.build import image_labels
+from promotion.containers.build import BaseImage, image_labels
 from promotion.export.folder import open_export
 from promotion.service import Mover
 from promotion.signing.dsse import sign_envelope
@@ -50,10 +50,13 @@ def cluster(store: Store, promote: Promote, monkeypatch: pytest.MonkeyPatch, tmp
 
 def an_image(store: Store, cluster: ScriptedCluster, behaviour: str = "well") -> str:
     """An image of version 1."""
-    entry = store.service().journal.entry(MODEL, 1)
+    service = store.service()
+    entry = service.journal.entry(MODEL, 1)
     assert entry is not None
     assert entry.digest is not None
-    return cluster.image(MODEL, 1, entry.digest, family=MODEL, behaviour=behaviour).reference
+    kept = Attestations(service.journal, store.home / "checkpoints", Keys.from_environment)
+    (attestation,) = kept.digests(MODEL, entry)
+    return cluster.image(MODEL, 1, entry.digest, family=MODEL, behaviour=behaviour, attestation=attestation).reference
 
 
 def test_a_deployment_from_plan_to_status(store: Store, cluster: ScriptedCluster, deploy: Deploy) -> None:
@@ -150,6 +153,32 @@ def test_a_version_is_deployed_with_its_attestation(
     assert 0 == deploy(*PRODUCTION, "--image", image, *export).exit_code
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"io.promotion.sbom": ""}, "without its bill of materials (label io.promotion.sbom)"),
+        ({"io.promotion.attestation": ""}, "its promotion's attestation (it has no attestation)"),
+        ({"io.promotion.attestation": "0" * 64}, "(it has an attestation that is none of this version's)"),
+    ],
+)
+def test_a_new_image_without_its_proofs_is_refused_and_one_that_ran_is_not(
+    store: Store, cluster: ScriptedCluster, deploy: Deploy, changed: dict[str, str], said: str
+) -> None:
+    """Exit 3 before anything is applied; what answered rightly here before images had any is let through, and told."""
+    image, export = an_image(store, cluster), ("--export", str(cluster.export(1)))
+    with cluster.changed() as state:
+        state["images"][image]["labels"] |= changed
+
+    refused = deploy(*PRODUCTION, "--image", image, *export)
+
+    assert (3, True, None) == (refused.exit_code, said in refused.stderr, cluster.runs(MODEL)), refused.stderr
+    with pytest.MonkeyPatch.context() as before:
+        before.setattr("promotion.delivery.checks.DeploymentChecks._require_proofs", lambda *_, **__: None)
+        assert 0 == deploy(*PRODUCTION, "--image", image, *export).exit_code
+    again = deploy(*PRODUCTION, "--image", image, *export, "--dry-run")
+    assert (0, True) == (again.exit_code, f"{said}; it answered rightly here before" in again.stderr), again.stderr
+
+
 def test_a_version_from_before_attestations_is_deployed_with_a_remark(
     store: Store, cluster: ScriptedCluster, deploy: Deploy
 ) -> None:
@@ -244,7 +273,10 @@ def test_from_training_to_the_real_server_behind_a_scripted_service(
     exported = run("scripts/export-model.py", "--model", "heart-disease")
     assert 0 == exported.returncode, exported.stderr
     export = open_export(trained.home / "build" / "export" / "heart-disease", Keys.from_environment())
-    image = cluster.real_image(export.folder, image_labels(export, "c" * 40))
+    image = cluster.real_image(
+        export.folder,
+        image_labels(export, "c" * 40, BaseImage("python", "sha256:0", "python")) | {"io.promotion.sbom": "5" * 64},
+    )
     family = ("--model", "heart-disease", "--environment", "production")
 
     done = deploy(*family, "--image", image)

@@ -31,6 +31,7 @@ NAMES = [
     "manifest.json",
     "manifest.sig",
     "model.onnx",
+    "promotion.intoto.jsonl",
     "reference.json",
     "schema.json",
 ]

@@ -13,12 +13,14 @@ from tests.image.conftest import FAMILY, Built, docker
 
 from models.training.candidates import build_pipeline
 from promotion.config.family import load_config
-from promotion.containers.docker import inspect
+from promotion.containers.build import SBOM
+from promotion.containers.docker import content_of, exported_files, inspect
 from promotion.containers.trial import HARDENED, running
 from promotion.data.datasets import load_dataset, split_dataset
 from promotion.export.contract import contract_of
 from promotion.export.documents import expected_document
 from promotion.export.onnx import translate
+from promotion.signing.dsse import payload_digest
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
@@ -54,11 +56,52 @@ def test_its_name_and_labels_say_what_is_in_it(built: Built) -> None:
     assert image.labels["org.opencontainers.image.revision"].startswith(built.reference.split("-")[2])
 
 
+def test_it_carries_its_proofs(built: Built) -> None:
+    """Bill of materials and attestation are files inside, their digests and what it is built on stand on labels."""
+    image = inspect(built.reference)
+    with exported_files(built.reference) as files:
+        listed = json.loads(content_of(files, SBOM))
+        attestation = content_of(files, "model/promotion.intoto.jsonl").decode()
+
+    assert image.labels["io.promotion.attestation"] == payload_digest(attestation)
+    assert "CycloneDX" == listed["bomFormat"]
+    assert {"onnxruntime", "python", "libc6"} <= {item["name"] for item in listed["components"]}
+    base = inspect("python:3.11-slim")
+    used = {digest.partition("@")[2] for digest in base.digests} or {base.id}
+    assert image.labels["org.opencontainers.image.base.digest"] in used
+    assert "python:3.11-slim" == image.labels["org.opencontainers.image.base.name"]
+
+
+def test_building_the_same_again_makes_the_same_image(built: Built) -> None:
+    """Time and all: what was built here is not built again."""
+    done = built.call("scripts/build-image.py", "--model", FAMILY, "--json")
+
+    assert 0 == done.returncode, done.stderr
+    assert built.document["id"] == json.loads(done.stdout)["id"]
+
+
+def test_a_shell_that_was_added_is_found_out(built: Built, tmp_path: Path) -> None:
+    """By whoever tries the image: exit 1, before it is started."""
+    (tmp_path / "sh").write_text("")
+    container, forged = docker("create", built.reference), f"{built.reference}-shell"
+    try:
+        docker("cp", str(tmp_path / "sh"), f"{container}:/usr/bin/sh")
+        docker("commit", container, forged)
+
+        done = built.call("scripts/test-image.py", "--model", FAMILY, "--image", forged)
+    finally:
+        docker("rm", "--force", container)
+        docker("rmi", "--force", forged)
+
+    assert 1 == done.returncode
+    assert "holds /usr/bin/sh, which no server needs" in done.stderr
+
+
 def test_it_is_small_and_carries_no_training_code(built: Built) -> None:
-    """At most 350 MB unpacked; nothing that trains, tracks, unpickles or installs beside the server."""
+    """At most 250 MB unpacked; nothing that trains, tracks, unpickles or installs beside the server."""
     packages = set(docker("run", "--rm", "--entrypoint", "python", built.reference, "-c", PACKAGES).split())
 
-    assert 350 * MEGABYTE >= inspect(built.reference).size
+    assert 250 * MEGABYTE >= inspect(built.reference).size
     assert {"fastapi", "numpy", "onnxruntime", "uvicorn"} <= packages
     assert set() == packages & {"mlflow", "scikit-learn", "skops", "joblib", "cloudpickle", "pandas", "scipy", "pip"}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from promotion.journal.journal import Journal
 from promotion.journal.records import Entry, Event
 from promotion.journal.reviews import Reviews
 from promotion.registry.stages import Stage
-from promotion.signing.dsse import open_envelope, sign_envelope
+from promotion.signing.dsse import open_envelope, payload_digest, sign_envelope
 from promotion.signing.keys import Keys
 
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -143,6 +144,15 @@ class Attestations:
                 f"{path}: the attestation of {event.model} v{event.number}: {problem}: ask who changed it"
             )
         return text
+
+    def digests(self, family: str, entry: Entry) -> set[str]:
+        """sha256 of the statement of every attestation of a version that is at hand and true."""
+        found = set()
+        for event in self.journal.history(family, version_id=entry.id):
+            if is_attested(event):
+                with suppress(GateRefused):
+                    found.add(payload_digest(self.text(event)))
+        return found
 
     def require(self, family: str, entry: Entry) -> str:
         """Refuse a version whose attestation is missing or is not what the journal says.

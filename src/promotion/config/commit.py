@@ -69,6 +69,14 @@ def current_commit(folder: Path) -> Commit | None:
     return Commit(sha, dirty, author=_said(folder, "show", "--no-patch", "--format=%ae", sha) or "")
 
 
+def source_address(folder: Path) -> str:
+    """Where the checkout comes from, without a login; empty where it has no remote called origin."""
+    address = _said(folder, "remote", "get-url", "origin") or ""
+    scheme, mark, rest = address.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}" if mark else address
+
+
 def file_state(path: Path, sha256: str | None) -> FileState:
     """Where a file, as it was read, stands in its repository.
 

@@ -6,13 +6,28 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from promotion.containers.docker import USER, LocalImage, docker, follow_logs, inspect
+from promotion.containers.docker import (
+    USER,
+    LocalImage,
+    UnknownImage,
+    content_of,
+    docker,
+    exported_files,
+    follow_logs,
+    inspect,
+)
 from promotion.errors import UsageError
-from promotion.export.folder import Export, Manifest
+from promotion.export.folder import ATTESTATION, Export, Manifest
+from promotion.signing.dsse import payload_digest
 
 PREFIX = "io.promotion"
+CREATED = "org.opencontainers.image.created"
 LICENCE = "Apache-2.0"
+SBOM = "opt/serving/sbom.cdx.json"
+"""Where an image has its bill of materials."""
 _SHA_DIGITS = 12
 _WORD = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*"
 # Docker's grammar: a host with its port, then words in lower case with slashes between them.
@@ -56,14 +71,49 @@ def content_digest(context: bytes, labels: Mapping[str, str]) -> str:
     return hashlib.sha256(context + json.dumps(labels, sort_keys=True).encode()).hexdigest()
 
 
-def image_labels(export: Export, revision: str) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class BaseImage:
+    """What an image is built on.
+
+    Attributes:
+        name: As it was asked for.
+        digest: `sha256:…`: its registry's, else that of its configuration.
+        reference: Name that means this one and no other, as far as there is one.
+    """
+
+    name: str
+    digest: str
+    reference: str
+
+
+def base_image(name: str) -> BaseImage:
+    """The base that a name means now; fetched where it is not here.
+
+    Raises:
+        DockerFailed: It is not here, and no registry has it.
+    """
+    try:
+        found = inspect(name)
+    except UnknownImage:
+        docker("pull", "--quiet", name, seconds=_PUSH_SECONDS)
+        found = inspect(name)
+    repository = re.sub(r"(:[\w.-]+)?(@sha256:[0-9a-f]{64})?$", "", name)
+    pinned = next((digest for digest in found.digests if digest.partition("@")[0] == repository), None)
+    return BaseImage(name, pinned.partition("@")[2] if pinned else found.id, pinned or name)
+
+
+def image_labels(export: Export, revision: str, base: BaseImage, source: str = "") -> dict[str, str]:
     """What the image says of itself: the annotations of the OCI, and which version on what evidence.
+
+    When it was built and its bill of materials are known later, see `build_image`.
 
     Args:
         export: What is in it.
         revision: Commit it is built at.
+        base: What it is built on.
+        source: Where that commit comes from.
     """
-    manifest = export.manifest
+    manifest, attestation = export.manifest, export.folder / ATTESTATION
     version = manifest.semver or str(manifest.version)
     ours = {
         "family": manifest.family,
@@ -74,6 +124,7 @@ def image_labels(export: Export, revision: str) -> dict[str, str]:
         "digest": manifest.artifact_digest,
         "gate-report": manifest.gate_report or "",
         "manifest": export.digest,
+        "attestation": payload_digest(attestation.read_text(encoding="utf-8")) if attestation.is_file() else "",
     }
     return {
         "org.opencontainers.image.title": manifest.family,
@@ -81,6 +132,9 @@ def image_labels(export: Export, revision: str) -> dict[str, str]:
         "org.opencontainers.image.revision": revision,
         "org.opencontainers.image.description": f"{manifest.model} version {version} answering over HTTP",
         "org.opencontainers.image.licenses": LICENCE,
+        "org.opencontainers.image.source": source,
+        "org.opencontainers.image.base.name": base.name,
+        "org.opencontainers.image.base.digest": base.digest,
     } | {f"{PREFIX}.{name}": value for name, value in ours.items()}
 
 
@@ -89,31 +143,59 @@ def build_image(
     labels: Mapping[str, str],
     *,
     reference: str,
+    base: BaseImage,
     network: str | None,
     report: Callable[[str], None],
 ) -> LocalImage:
-    """Build and look at the result.
+    """Build, look at the result, and add what is known of it only now.
 
     Args:
         context: What it is built from, see `build_context`; the export in it was verified.
         labels: What it says of itself.
         reference: Name of the image.
+        base: What it is built on.
         network: Docker network the build's downloads use; Docker's own choice when None.
         report: Told what Docker says.
 
     Raises:
         DockerFailed: The engine does not answer, or the build fails.
-        UsageError: The image does not run as our user: the Dockerfile was changed.
+        UsageError: The image does not run as our user: the Dockerfile was changed; or the base changed meanwhile.
     """
-    arguments = ["build", "--tag", reference, "--build-arg", f"IMAGE={reference}"]
-    arguments += ["--network", network] if network else []
-    for name, value in labels.items():
-        arguments += ["--label", f"{name}={value}"]
-    follow_logs([*arguments, "-"], context, report)
+    labels = {**labels, CREATED: _built_before(reference) or datetime.now(UTC).isoformat(timespec="seconds")}
+    _build(context, labels, reference, base, network, report)
+    if base_image(base.name) != base:
+        raise UsageError(f"{base.name}: another image has this name since the build began: build again")
+    with exported_files(reference) as files:
+        digest = hashlib.sha256(content_of(files, SBOM)).hexdigest()
+    # Nothing is built again: all layers are Docker's own of a moment ago.
+    _build(context, {**labels, f"{PREFIX}.sbom": digest}, reference, base, network, lambda _line: None)
     image = inspect(reference)
     if image.user != USER:
         raise UsageError(f"Dockerfile: USER is {image.user or 'root'}, expected {USER}: nothing of ours runs as root")
     return image
+
+
+def _build(
+    context: bytes,
+    labels: Mapping[str, str],
+    reference: str,
+    base: BaseImage,
+    network: str | None,
+    report: Callable[[str], None],
+) -> None:
+    arguments = ["build", "--tag", reference, "--build-arg", f"IMAGE={reference}"]
+    arguments += ["--build-arg", f"BASE={base.reference}", *(["--network", network] if network else [])]
+    for name, value in labels.items():
+        arguments += ["--label", f"{name}={value}"]
+    follow_logs([*arguments, "-"], context, report)
+
+
+def _built_before(reference: str) -> str | None:
+    """When the same content was built here, so that doing it again makes the same image."""
+    try:
+        return inspect(reference).labels.get(CREATED)
+    except UnknownImage:
+        return None
 
 
 def push_image(reference: str) -> LocalImage:

@@ -16,6 +16,7 @@ REQUIREMENTS = "requirements-model.txt"
 _NATIVE = frozenset({"scikit-learn", "skops", "pandas", "scipy"})
 # What the server has in common with the rest: how signatures are checked.
 _SHARED = ("__init__.py", "errors.py", *(f"signing/{name}.py" for name in ("__init__", "keys", "sshsig")))
+_BESIDE = ("Dockerfile", "requirements-serving.txt", "requirements-sbom.txt", "src/promotion/containers/image_root.py")
 _PINNED = re.compile(r"(?P<package>[A-Za-z0-9][\w.-]*)==[\w.!+-]+")
 _MODE = 0o644
 
@@ -24,7 +25,7 @@ def build_context(repository: Path, export: Export) -> bytes:
     """Everything `docker build -` reads.
 
     Args:
-        repository: Holds `Dockerfile`, `requirements-serving.txt`, the server and what it shares.
+        repository: Holds `Dockerfile`, the requirements, the server and what it shares.
         export: The model.
 
     Returns:
@@ -43,7 +44,7 @@ def build_context(repository: Path, export: Export) -> bytes:
 
 
 def _files(repository: Path, export: Export) -> Iterator[tuple[str, bytes]]:
-    for name in ("Dockerfile", "requirements-serving.txt"):
+    for name in _BESIDE:
         yield name, (repository / name).read_bytes()
     yield REQUIREMENTS, _model_requirements(export).encode()
     package = repository / "src" / "promotion"

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from promotion.errors import PromotionError, UsageError
@@ -15,6 +19,7 @@ USER = "10001:10001"
 """Whom our images run as."""
 
 _SECONDS = 60
+_COPY_SECONDS = 300
 _SHOWN_LINES = 5
 
 
@@ -126,6 +131,39 @@ def inspect(reference: str) -> LocalImage:
         user=config.get("User") or "",
         digests=tuple(found.get("RepoDigests") or ()),
     )
+
+
+@contextmanager
+def exported_files(reference: str) -> Iterator[tarfile.TarFile]:
+    """Every file of an image, of which nothing is started.
+
+    Raises:
+        DockerFailed: The engine does not answer.
+    """
+    identity = docker("create", reference)
+    try:
+        with TemporaryDirectory(prefix="image-") as scratch:
+            path = Path(scratch) / "files.tar"
+            docker("export", "--output", str(path), identity, seconds=_COPY_SECONDS)
+            with tarfile.open(path) as archive:
+                yield archive
+    finally:
+        docker("rm", "--force", "--volumes", identity)
+
+
+def content_of(files: tarfile.TarFile, name: str) -> bytes:
+    """One file of an image.
+
+    Raises:
+        UsageError: It is not in there.
+    """
+    try:
+        found = files.extractfile(name)
+    except KeyError:
+        found = None
+    if found is None:
+        raise UsageError(f"the image has no /{name}: build it again with scripts/build-image.py")
+    return found.read()
 
 
 def _call(arguments: Sequence[str], seconds: float) -> subprocess.CompletedProcess[str]:

@@ -91,7 +91,9 @@ class DeploymentChecks:
         """
         self.service.require_sound(target.family)
         entry = self._entry(target, image)
-        self._require_attested(target, entry, is_way_back=export is None or self._ran(target, image))
+        ran = self._ran(target, image)
+        self._require_attested(target, entry, is_way_back=export is None or ran)
+        self._require_proofs(target, image, entry, ran=ran)
         expected = self._expected(target, image, export)
         running = self._require_movable(target)
         if running and running.desired == 0:
@@ -153,6 +155,25 @@ class DeploymentChecks:
             remark = str(error)
         if remark:
             self.service.report(f"⚠️ {remark}")
+
+    def _require_proofs(self, target: DeploymentTarget, image: Image, entry: Entry | None, *, ran: bool) -> None:
+        """A new image carries its bill of materials and its promotion's attestation; one that ran here need not."""
+        if self.attestations is None or entry is None:
+            return
+        known = self.attestations.digests(target.family, entry)
+        missing = [] if image.sbom else ["bill of materials (label io.promotion.sbom)"]
+        if entry.stage is Stage.PRODUCTION and known and image.attestation not in known:
+            what = "an attestation that is none of this version's" if image.attestation else "no attestation"
+            missing.append(f"promotion's attestation (it has {what})")
+        if not missing:
+            return
+        problem = f"{image.reference} was built without its {' and its '.join(missing)}"
+        if not ran:
+            again = f"--model {target.family}"
+            raise GateRefused(
+                f"{problem}: python scripts/export-model.py {again}, then python scripts/build-image.py {again}"
+            )
+        self.service.report(f"⚠️ {problem}; it answered rightly here before, so it is let through")
 
     def _ran(self, target: DeploymentTarget, image: Image) -> bool:
         """Whether this very image, with these labels, was deployed well there."""

@@ -134,6 +134,8 @@ class Image:
         manifest: sha256 of the export folder's manifest.json.
         family: Whose version.
         challenger: What runs beside it in the same pods.
+        sbom: sha256 of its bill of materials; empty when it was built without.
+        attestation: sha256 of the statement of its promotion's attestation; empty when it was built without.
     """
 
     reference: str
@@ -145,6 +147,8 @@ class Image:
     gate_report: str
     manifest: str
     challenger: DeployedChallenger | None = None
+    sbom: str = ""
+    attestation: str = ""
 
     @classmethod
     def from_labels(cls, reference: str, labels: Mapping[str, str]) -> Self:
@@ -158,7 +162,9 @@ class Image:
         if missing or not labels[LABEL + "version"].isdecimal():
             what = f"lacks the labels {', '.join(missing)}" if missing else "has a version label that is no number"
             raise UsageError(f"{reference} {what}: build it with python scripts/build-image.py --model FAMILY")
-        known = {name: labels.get(LABEL + name, "") for name in (*names, "semver", "gate-report")}
+        known = {
+            name: labels.get(LABEL + name, "") for name in (*names, "semver", "gate-report", "sbom", "attestation")
+        }
         return cls(
             reference=reference,
             family=known["family"],
@@ -168,12 +174,14 @@ class Image:
             digest=known["digest"],
             gate_report=known["gate-report"],
             manifest=known["manifest"],
+            sbom=known["sbom"],
+            attestation=known["attestation"],
         )
 
     def as_json(self) -> dict[str, Any]:
         """What the journal keeps of it."""
-        document = asdict(self)
-        return document if self.challenger else {name: document[name] for name in document if name != "challenger"}
+        later = ("challenger", "sbom", "attestation")
+        return {name: value for name, value in asdict(self).items() if value or name not in later}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from promotion.artifacts.files import MODEL_CARD, artifact_digest, local_artifact
 from promotion.artifacts.trusted_types import TRUSTED_TYPES
 from promotion.config.family import FamilyConfig
-from promotion.errors import ArtifactTampered, GateRefused, UsageError
-from promotion.export.folder import MANIFEST, Export, ServingEngine, open_export, seal
+from promotion.errors import ArtifactTampered, GateRefused, PromotionError, UsageError
+from promotion.export.folder import ATTESTATION, MANIFEST, Export, ServingEngine, open_export, seal
 from promotion.export.manifest import manifest_of, recorded_metrics
 from promotion.gates import run_gates
 from promotion.gates.evidence import Interval
@@ -155,6 +155,8 @@ def export_version(
         card = files / MODEL_CARD
         if card.is_file():
             shutil.copyfile(card, folder / MODEL_CARD)
+        if attestation := _attestation(service, config, version, report):
+            (folder / ATTESTATION).write_text(attestation, encoding="utf-8")
         keys = Keys.from_environment()
         seal(folder, manifest_of(service.journal, config, version, digest, engine), keys)
         _replace(folder, output)
@@ -210,6 +212,21 @@ def _verified(service: PromotionService, config: FamilyConfig, version: ModelVer
         )
         raise GateRefused(f"{version} is not exported: {reasons}", report=found.as_json())
     return str(found.digest)
+
+
+def _attestation(
+    service: PromotionService, config: FamilyConfig, version: ModelVersion, report: Callable[[str], None]
+) -> str | None:
+    """What the version's promotion rested on; None where it was not promoted, or where the file is not at hand."""
+    entry = service.journal.entry(version.model, version.number)
+    event = service.attestations.promotion_of(config.family, entry) if service.attestations and entry else None
+    if event is None or service.attestations is None:
+        return None
+    try:
+        return service.attestations.text(event)
+    except PromotionError as error:
+        report(f"⚠️ NO ATTESTATION in the export, so production takes no image of it: {error}")
+        return None
 
 
 def _require_unchanged(files: Path, digest: str, version: ModelVersion) -> None:

@@ -25,6 +25,8 @@ ServingEngine = Literal["onnx", "native"]
 FORMAT = 1
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
+ATTESTATION = "promotion.intoto.jsonl"
+"""What the version's promotion rested on, signed; not there where none was due or at hand."""
 IDENTITY = "promotion-layer"
 """The name exports are signed under."""
 

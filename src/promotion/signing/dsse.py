@@ -117,3 +117,15 @@ def _is_signed(pem: bytes, signature: bytes, message: bytes) -> bool:
     except InvalidSignature:
         return False
     return True
+
+
+def payload_digest(text: str) -> str:
+    """sha256 of an envelope's payload, whoever signed it: the same for every signature on the same statement.
+
+    Raises:
+        ValueError: It is no envelope.
+    """
+    try:
+        return hashlib.sha256(base64.b64decode(json.loads(text)["payload"], validate=True)).hexdigest()
+    except (LookupError, TypeError, RecursionError) as error:
+        raise ValueError(f"no envelope ({type(error).__name__})") from error

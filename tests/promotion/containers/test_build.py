@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from tests.promotion.factories import a_manifest
 
 from promotion.config.settings import REPOSITORY
-from promotion.containers.build import content_digest, image_labels, image_name, image_reference
+from promotion.containers.build import BaseImage, content_digest, image_labels, image_name, image_reference
 from promotion.containers.context import REQUIREMENTS, build_context
 from promotion.containers.docker import DockerFailed, docker, inspect
 from promotion.containers.trial import label
@@ -26,6 +26,7 @@ from promotion.signing.keys import Keys
 
 HADOLINT = Path(sys.executable).with_name("hadolint")
 SHA = "0123456789abcdef0123456789abcdef01234567"
+BASE = BaseImage("python:3.11-slim", f"sha256:{'b' * 64}", "python:3.11-slim")
 PINS = ["mlflow==3.17.2", "scikit-learn==1.9.1", "skops==0.16.0", "pandas==3.1.1", "numpy==2.4.6", "scipy==1.18.0"]
 
 
@@ -50,9 +51,14 @@ def test_the_context_holds_the_server_the_export_and_nothing_else(tmp_path: Path
     assert {"Dockerfile", REQUIREMENTS, "src/promotion/serving/__main__.py"} <= set(found)
     rest = {name for name in found if not name.startswith("src/promotion/serving/")}
     shared = {"__init__.py", "errors.py", "signing/__init__.py", "signing/keys.py", "signing/sshsig.py"}
-    assert {"Dockerfile", "requirements-serving.txt", REQUIREMENTS} | {f"src/promotion/{name}" for name in shared} | {
-        f"export/{name}" for name in ("manifest.json", "manifest.sig", "schema.json")
-    } == rest
+    recipe = {"Dockerfile", "requirements-serving.txt", "requirements-sbom.txt", REQUIREMENTS}
+    recipe.add("src/promotion/containers/image_root.py")
+    assert (
+        recipe
+        | {f"src/promotion/{name}" for name in shared}
+        | {f"export/{name}" for name in ("manifest.json", "manifest.sig", "schema.json")}
+        == rest
+    )
     assert [] == [name for name in found if "__pycache__" in name]
     assert b"" == found[REQUIREMENTS]
     with tarfile.open(fileobj=io.BytesIO(build_context(REPOSITORY, export))) as archive:
@@ -115,7 +121,7 @@ def test_other_content_has_another_name(tmp_path: Path) -> None:
     other = replace(export, folder=shutil.copytree(export.folder, tmp_path / "two"))
 
     def content(it: Export, revision: str) -> str:
-        return content_digest(build_context(REPOSITORY, it), image_labels(it, revision))
+        return content_digest(build_context(REPOSITORY, it), image_labels(it, revision, BASE))
 
     first = content(export, SHA)
 
@@ -137,7 +143,7 @@ def test_a_tag_of_ones_own_is_refused(repository: str) -> None:
 def test_labels_are_texts_that_name_version_and_evidence(tmp_path: Path) -> None:
     """What is unknown is empty, never `None`."""
     export = an_export(tmp_path / "export")
-    labels = image_labels(export, SHA)
+    labels = image_labels(export, SHA, BASE)
 
     assert SHA == labels["org.opencontainers.image.revision"]
     assert "3" == labels["org.opencontainers.image.version"] == labels["io.promotion.version"]

@@ -106,6 +106,7 @@ class ScriptedCluster:
             behaviour: How its pods do, see `scripted_kubectl`.
             report: Digest of the gate report it was exported with.
             answers: What it answers otherwise: `classes`, `probabilities`, `says` (the digest at /version).
+                And on its label the `attestation`.
         """
         known = {
             "family": family,
@@ -115,6 +116,8 @@ class ScriptedCluster:
             "digest": digest,
             "gate-report": report,
             "manifest": write_export(self.export(number), model, number),
+            "sbom": "5" * 64,
+            "attestation": answers.get("attestation", ""),
         }
         labels = {f"io.promotion.{name}": value for name, value in known.items()}
         reference = f"registry.example/{model}:{number}-{behaviour.replace(' ', '-')}{len(self.state['images'])}"

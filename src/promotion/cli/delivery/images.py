@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from promotion.cli.console import AS_JSON, command, echo, echo_json, promotions, talk
-from promotion.config.commit import current_commit
+from promotion.config.commit import current_commit, source_address
 from promotion.config.settings import REPOSITORY, Settings, checkout_path
 from promotion.errors import UsageError
 
@@ -70,19 +70,37 @@ def export_command(
 @click.option("--tag", "repository", metavar="REGISTRY/NAME", help="Where the image belongs; the family by default.")
 @click.option("--push", is_flag=True, help="Send it to its registry afterwards.")
 @click.option("--network", help="Docker network for the build's downloads, such as host.")
+@click.option(
+    "--base", default="python:3.11-slim", show_default=True, help="What it is built on: NAME[@sha256:DIGEST]."
+)
 @AS_JSON
 def build_image_command(
-    *, family: str, folder: Path | None, repository: str | None, push: bool, network: str | None, as_json: bool
+    *,
+    family: str,
+    folder: Path | None,
+    repository: str | None,
+    push: bool,
+    network: str | None,
+    base: str,
+    as_json: bool,
 ) -> None:
     """Build an image that holds one exported version, onnxruntime and the server, and nothing of MLflow.
 
     Its tag is the version, the commit of this checkout, followed by -dirty where files differ from that commit, and the
     digest of everything it is built from: other content has another tag. Its labels name the version, its run, the
-    digest of its files and the gate report it was promoted on.
+    digest of its files, the gate report it was promoted on, the base, and the digests of two proofs inside: the bill of
+    materials and the promotion's attestation.
 
     Exit codes: 0 done, 1 failed, 2 usage: no export, or none of this family.
     """
-    from promotion.containers.build import build_image, content_digest, image_labels, image_reference, push_image
+    from promotion.containers.build import (
+        base_image,
+        build_image,
+        content_digest,
+        image_labels,
+        image_reference,
+        push_image,
+    )
     from promotion.containers.context import build_context
     from promotion.export.folder import open_export
     from promotion.signing.keys import Keys
@@ -97,11 +115,13 @@ def build_image_command(
         raise UsageError(f"{REPOSITORY}: no git checkout: an image is named for the commit its server comes from")
     revision = commit.sha + ("-dirty" if commit.dirty else "")
     # Made once: what the tag names is what is built.
-    context, labels = build_context(REPOSITORY, export), image_labels(export, revision)
+    found = base_image(base)
+    labels = image_labels(export, revision, found, source_address(REPOSITORY))
+    context = build_context(REPOSITORY, export)
     reference = image_reference(export.manifest, repository, revision, content_digest(context, labels))
     if commit.dirty:
         talk("⚠️ files differ from the commit the image is named for: its tag says -dirty", colour="yellow")
-    image = build_image(context, labels, reference=reference, network=network, report=talk)
+    image = build_image(context, labels, reference=reference, base=found, network=network, report=talk)
     if push:
         image = push_image(reference)
     if as_json:
@@ -122,22 +142,26 @@ def build_image_command(
 def test_image_command(*, family: str, reference: str, as_json: bool) -> None:
     """Start the image with a read-only file system and no capabilities, and ask it the family's held-out rows.
 
-    The version its labels name is loaded from the registry and answers the same rows; classes must be equal and
+    Before that it is looked into: bill of materials, attestation, base, and no shell or package manager. Then the
+    version its labels name is loaded from the registry and answers the same rows; classes must be equal and
     probabilities within 1e-5, at /predict and at /invocations. At the end it must stop when asked to.
 
     Exit codes: 0 all as it must be, 1 something is not, 2 usage: no such image, or none of this family.
     """
     from promotion.config.family import load_config
     from promotion.containers.docker import inspect
+    from promotion.containers.proofs import verify_proofs
     from promotion.containers.trial import label, try_image
     from promotion.export.expected_answers import registered_answers
     from promotion.registry.open import open_registry
+    from promotion.signing.keys import Keys
 
     settings = Settings.from_environment()
     config = load_config(settings.config_folder, family)
     image = inspect(reference)
     if label(image, "family") != family:
         raise UsageError(f"{reference}: answers for {label(image, 'family')}, not for {family}")
+    verify_proofs(image, Keys.from_environment().trusted(), talk)
     registry = open_registry(settings)
     version = registry.version(label(image, "model"), int(label(image, "version")))
     expected = registered_answers(registry, config, version, label(image, "digest"), settings.home)
