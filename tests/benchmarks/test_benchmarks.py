@@ -17,7 +17,7 @@ SMALL = {
     "command_start.py": ("--rounds 1", " s  promotion check --help"),
     "doctor.py": ("--models 3 --versions 4 --rounds 1", "| HTTP | "),
     "drift_false_alarms.py": ("--runs 2", "| half a standard deviation | "),
-    "false_rollbacks.py": ("--years 1 --labels 600", "taken back within the year"),
+    "false_rollbacks.py": ("--years 20", "| 0.20 | "),
     "journal.py": ("--models 2 --versions 3 --events 5", "audit.py verify, whole process"),
     "monitoring.py": ("--rows 2000", "MB (largest process)"),
     "overview.py": ("--families 3 --versions 5 --rounds 1", "| 3 | "),

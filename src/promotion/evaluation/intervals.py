@@ -7,6 +7,7 @@ decides (canary analysis, A/B tests) uses the sequential ones, which hold at all
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 from scipy.optimize import brentq
 from scipy.special import betaln
@@ -32,6 +33,23 @@ def wilson(part: int, whole: int) -> tuple[float, float, float]:
     """
     ends = binomtest(part, whole).proportion_ci(CONFIDENCE, method="wilson")
     return part / whole, max(0.0, float(ends.low)), min(1.0, float(ends.high))
+
+
+def share_reach(share: float, end: float, confidence: float) -> float:
+    """How far Wilson's interval of a share reaches towards one side at another confidence.
+
+    Args:
+        share: Successes of trials.
+        end: That end of its 95 % interval, which tells how many trials there were.
+        confidence: The one that is wanted.
+    """
+    usual, wanted = (NormalDist().inv_cdf((1 + it) / 2) for it in (CONFIDENCE, confidence))
+    if end == share or not 0 < end < 1:
+        return abs(share - end) * wanted / usual
+    trials = usual**2 * end * (1 - end) / (share - end) ** 2
+    middle = (share + wanted**2 / (2 * trials)) / (1 + wanted**2 / trials)
+    half = wanted / (1 + wanted**2 / trials) * math.sqrt(share * (1 - share) / trials + (wanted / (2 * trials)) ** 2)
+    return abs(share - (middle - half if end < share else middle + half))
 
 
 def is_beyond_bound(part: int, whole: int, bound: float, confidence: float) -> bool | None:

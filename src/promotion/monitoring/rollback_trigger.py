@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from promotion.config.policy import Monitoring
-from promotion.evaluation.intervals import is_beyond_bound
+from promotion.evaluation.intervals import is_beyond_bound, share_reach
 from promotion.monitoring.label_evidence import rollback_problem
 from promotion.monitoring.observe.observation import Lately, Observation, Reading, Stretch
-from promotion.monitoring.thresholds import doubt, is_sure
+from promotion.monitoring.thresholds import doubt
 
 PREFIX = "rollback:"
 """Of the keys of findings about the way back, before the trigger's own key."""
@@ -77,6 +78,8 @@ class Trigger:
         return document | {"fires": self.fires, "text": self.text}
 
 
+_STRICTER = 50
+"""So many times less often than an alert may chance take a version back: it is asked at every look of a year."""
 _DROP = "accuracy"
 """The one figure that is compared with its value at promotion."""
 _NAMES = {"accuracy": "drop of the accuracy", "error_rate": "error rate", "latency": "latency p95"}
@@ -141,8 +144,11 @@ def _doubt(together: Reading, policy: Monitoring) -> str:
     """Why chance may explain the drop, both values being measured on so many rows and no more; empty if it cannot."""
     if together.value is None or together.reference is None:
         return "nothing to compare with"
-    drop = together.reference - together.value
-    return "" if is_sure(together, drop, policy.confidence, rising=False) else doubt(together, rising=False)
+    certain = 1 - (1 - policy.confidence) / _STRICTER
+    live = math.inf if together.high is None else share_reach(together.value, together.high, certain)
+    low = together.reference if together.reference_low is None else together.reference_low
+    reach = math.hypot(live, share_reach(together.reference, low, certain))
+    return "" if together.reference - together.value > reach else doubt(together, rising=False)
 
 
 def _problem(lately: Lately, *, needs_reference: bool) -> str:
