@@ -14,10 +14,12 @@ import pytest
 from click.testing import CliRunner, Result
 from tests.promotion.evaluation.received.made import FEATURES, customers
 from tests.promotion.factories import Store, a_journal
+from tests.promotion.houses import table as table_of_houses
 
 from promotion.cli.main import main
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY
+from promotion.data.datasets import load_dataset
 from promotion.registry.stages import Stage
 
 INPUTS = [
@@ -310,6 +312,21 @@ def test_a_family_that_trains_here(team: Store, target: str, task: str, positive
     assert config.trains_here
 
 
+def test_a_family_that_predicts_a_number(team: Store) -> None:
+    """Better than the mean is the least; texts are labels, truths are booleans, and the file is one that is read."""
+    path = team.home / "data" / "houses.csv"
+    table_of_houses(200).to_csv(path, index=False)
+
+    assert 0 == init("homes", "--data", str(path), "--target", "price").exit_code
+
+    config = written(team, "homes")
+    assert ("regression", "rmse") == (config.task, config.selection_metric)
+    assert ["style", "district"] == config.texts
+    assert ["boolean", "boolean"] == [config.data.columns[name].type for name in ("garden", "lift")]
+    assert pytest.approx(table_of_houses(200)["price"].std(), rel=1e-3) == config.gates.thresholds["rmse"].below
+    assert 200 == len(load_dataset(config, team.home).target)
+
+
 def test_what_rows_may_belong_to_is_pointed_out(team: Store) -> None:
     """A column that names a hundred households in three hundred rows is marked for the reader, with what to write."""
     frame = customers().assign(household=[f"h{number // 3}" for number in range(300)])
@@ -325,12 +342,11 @@ def test_what_rows_may_belong_to_is_pointed_out(team: Store) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--data", "holdout.csv", "--target", "paid"], "only classes are learned here"),
-        (["--data", "holdout.csv", "--target", "age"], "only classes are learned here"),
+        (["--data", "holdout.csv", "--target", "customer"], "different texts, which are too many for classes"),
         (["--data", "holdout.csv", "--target", "nobody"], "no such column: it has customer, age"),
         (["--data", "rows.parquet", "--target", "churned"], "models are trained here on CSV files"),
         (["--data", "nowhere.csv", "--target", "churned"], "nowhere.csv: no such file"),
-        (["--data", "texts.csv", "--target", "churned"], "no column holds numbers to learn from"),
+        (["--data", "texts.csv", "--target", "churned"], "no column holds numbers or a few texts to learn from"),
         (["2", "--data", "holdout.csv", "--target", "churned"], "and no more"),
     ],
 )

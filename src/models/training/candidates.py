@@ -13,6 +13,7 @@ from inspect import Parameter, signature
 from itertools import chain
 from typing import Any
 
+import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
@@ -180,6 +181,11 @@ def _preprocessing(config: FamilyConfig, choice: Algorithm) -> ColumnTransformer
         ("impute", SimpleImputer(strategy="most_frequent")),
         ("encode", OneHotEncoder(handle_unknown="ignore", sparse_output=not choice.dense)),
     ]
-    return ColumnTransformer(
-        [("numeric", Pipeline(measured), config.numeric), ("categorical", Pipeline(categories), config.categorical)]
-    )
+    # A text that the file does not list is of no category, also where training rows have it.
+    labels = [np.array(config.data.columns[name].labels, dtype=object) for name in config.texts]
+    texts = [
+        ("impute", SimpleImputer(strategy="most_frequent")),
+        ("encode", OneHotEncoder(categories=labels, handle_unknown="ignore", sparse_output=not choice.dense)),
+    ]
+    parts = [("numeric", Pipeline(measured), config.numeric), ("categorical", Pipeline(categories), config.categorical)]
+    return ColumnTransformer([*parts, ("texts", Pipeline(texts), config.texts)] if config.texts else parts)

@@ -22,6 +22,7 @@ from promotion.registry.upload import UploadPlace, open_place
 # What loading and scoring imports; exact, so that a served model computes what was evaluated.
 REQUIREMENTS = ("mlflow", "scikit-learn", "skops", "pandas", "numpy", "scipy")
 EXAMPLE_ROWS = 3
+_EXACT = {"long": "int64", "boolean": "bool"}
 _BOOSTERS = {"catboost": "catboost", "lightgbm": "lightgbm", "xgboost": "xgboost-cpu"}
 """Distribution of each booster's library."""
 
@@ -110,7 +111,7 @@ def _save(model: Any, config: FamilyConfig, features: Any, folder: Path, descrip
 
     library = type(model.steps[-1][1]).__module__.partition(".")[0]
     booster = [_BOOSTERS[library]] if library in _BOOSTERS else []
-    whole = [name for name, kind in signature_types(config).items() if kind == "long"]
+    kinds = {name: _EXACT[kind] for name, kind in signature_types(config).items() if kind in _EXACT}
     try:
         mlflow.sklearn.save_model(
             model,
@@ -120,7 +121,7 @@ def _save(model: Any, config: FamilyConfig, features: Any, folder: Path, descrip
             skops_trusted_types=sorted(TRUSTED_TYPES | BOOSTER_TYPES if booster else TRUSTED_TYPES),
             pip_requirements=pinned([*REQUIREMENTS, *booster]),
             signature=_signature(config),
-            input_example=features.head(EXAMPLE_ROWS).astype(dict.fromkeys(whole, "int64")),
+            input_example=features.head(EXAMPLE_ROWS).astype(kinds),
         )
     except MlflowException as error:
         if isinstance(error.__context__, UntrustedTypesFoundException):

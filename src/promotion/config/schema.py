@@ -255,10 +255,10 @@ class FamilyConfig(Strict):
     def _columns_have_their_role(self) -> Self:
         if not self.has_contract:
             return self
-        unfit = [name for name in self.features if self.data.columns[name].type in {"label", "date"}]
+        unfit = [name for name in self.features if self.data.columns[name].type == "date"]
         if unfit and not self.is_forecast:
             raise contradiction(
-                f"column {unfit[0]!r}: only the target may be of type label; give features codes",
+                f"column {unfit[0]!r}: a date is no feature of a table; make it ignored, or numbers of it",
                 "data",
                 "columns",
                 unfit[0],
@@ -269,8 +269,11 @@ class FamilyConfig(Strict):
         watched = self.monitoring.segments if self.monitoring else []
         if odd := [name for name in watched if name not in self.features or name in self.numeric or self.is_forecast]:
             raise contradiction(f"column {odd[0]!r} is no feature of codes; remove it", "monitoring", "segments")
-        if strange := [name for name in self.stated_numeric if name not in self.features]:
-            raise contradiction(f"column {strange[0]!r} is no feature; remove it", "numeric")
+        if strange := [name for name in self.stated_numeric if name not in self.features or name in self.texts]:
+            what = "holds texts" if strange[0] in self.texts else "is no feature"
+            raise contradiction(f"column {strange[0]!r} {what}; remove it", "numeric")
+        if self.data.columns[self.target.column].unknown == "other":
+            raise contradiction("every class is known; remove it", "data", "columns", self.target.column, "unknown")
         return self
 
     @model_validator(mode="after")
@@ -494,13 +497,19 @@ class FamilyConfig(Strict):
     @property
     def numeric(self) -> list[str]:
         """Names of the feature columns that are measured: those the file lists, then those whose type says so."""
-        measured = [name for name in self.features if self.data.columns[name].type in {"number", "integer"}]
+        kinds = {"number", "integer", "boolean"}
+        measured = [name for name in self.features if self.data.columns[name].type in kinds]
         return list(dict.fromkeys([*self.stated_numeric, *measured]))
 
     @property
     def categorical(self) -> list[str]:
-        """Names of the feature columns that hold categories."""
-        return [name for name in self.features if name not in self.numeric]
+        """Names of the feature columns that hold categories as numbers."""
+        return [name for name in self.features if name not in {*self.numeric, *self.texts}]
+
+    @property
+    def texts(self) -> list[str]:
+        """Names of the feature columns that hold categories as texts."""
+        return [name for name in self.features if self.data.columns[name].type == "label"]
 
     @property
     def registers_every_candidate(self) -> bool:

@@ -21,24 +21,27 @@ class Column(Strict):
     """What one column may hold.
 
     Attributes:
-        type: `number`, `integer`, `code` (one of `codes`, an integer), or `label` (one of `labels`, a text): of the
-            target, or in a forecast. A `date`, only in a forecast. An `identifier` names a row, uniquely; `ignored`
-            only has to be there: no features both.
+        type: `number`, `integer`, `boolean` (true and false, yes and no, 1 and 0), `code` (one of `codes`, an integer),
+            or `label` (one of `labels`, a text). A `date`, only in a forecast. An `identifier` names a row, uniquely;
+            `ignored` only has to be there: no features both.
         minimum: Smallest allowed value, inclusive.
         maximum: Largest allowed value, inclusive.
         codes: The allowed values of a `code` column.
-        labels: The allowed values of a `label` column; each stands for its position.
+        labels: The values of a `label` column; of the target each stands for its position.
+        unknown: What is done with a text of a feature that is none of `labels`: the row is refused, or answered as one
+            of no label at all (`other`).
         max_missing: Largest allowed share of empty cells.
         unit: Physical unit, for documentation.
         description: What is measured, for documentation.
         hint: What to tell a person whose file breaks the rule.
     """
 
-    type: Literal["number", "integer", "code", "label", "date", "identifier", "ignored"]
+    type: Literal["number", "integer", "boolean", "code", "label", "date", "identifier", "ignored"]
     minimum: float | None = None
     maximum: float | None = None
     codes: list[int] | None = None
     labels: list[str] | None = None
+    unknown: Literal["refuse", "other"] = "refuse"
     max_missing: Fraction = 0.0
     unit: str | None = None
     description: str = ""
@@ -51,6 +54,8 @@ class Column(Strict):
                 raise contradiction(
                     f"a column of type {kind} lists its {kind}s, other columns have none; correct type or values"
                 )
+        if self.unknown == "other" and self.type != "label":
+            raise contradiction("only a column of type label knows others; remove it", "unknown")
         return self
 
 

@@ -22,6 +22,10 @@ _DUPLICATE = "repeats an earlier row"
 _MISSING = frozenset({"?", "-", "--", ".", "missing", "unknown", "-999", "-9999"})
 """Cells by which files of others say that a value is missing, in small letters."""
 _ALLOWED_EMPTY = "max_missing of a feature's column allows a share of them"
+_TRUTHS = {
+    **dict.fromkeys(("true", "yes", "t", "y", "1", "1.0"), 1.0),
+    **dict.fromkeys(("false", "no", "f", "n", "0", "0.0"), 0.0),
+}
 _COMMA = str.maketrans({",": ".", ".": "x"})
 _STRUCTURE = {
     "column_in_dataframe": "missing; add it",
@@ -85,10 +89,18 @@ def checked(
 
 
 def _numbers(cells: pd.Series, column: Column, decimal: str) -> pd.Series:
+    if column.unknown == "other":
+        return pd.Series(pd.factorize(cells)[0], cells.index, dtype=np.float64).where(cells.notna())
     if column.labels is not None:
         cells = cells.map({label: position for position, label in enumerate(column.labels)})
+    elif column.type == "boolean":
+        cells = cells.map(_truth, na_action="ignore")
     numbers: pd.Series = _as_numbers(cells, decimal).replace([np.inf, -np.inf], np.nan)
     return numbers
+
+
+def _truth(cell: object) -> float | None:
+    return _TRUTHS.get(str(cell).strip().lower())
 
 
 def _as_numbers(cells: pd.Series, decimal: str) -> pd.Series:
@@ -133,6 +145,11 @@ def _shape_checks(column: Column, decimal: str) -> list[Check]:
     present = pandera.Check(is_present, error=_emptiness(column), ignore_na=False)
     if column.type == "identifier":
         return [present, pandera.Check(lambda cells: ~cells.duplicated(), error="repeats an earlier identifier")]
+    if column.unknown == "other":
+        return [present]
+    if column.type == "boolean":
+        rule = "must be true or false (or yes, no, 1, 0)"
+        return [present, pandera.Check(lambda cells: cells.map(_truth).notna(), error=rule)]
     if column.labels is not None:
         labels = ", ".join(column.labels)
         return [present, pandera.Check.isin(column.labels, error=f"must be one of {labels}")]

@@ -22,7 +22,8 @@ class Dataset:
     """A file that keeps its contract.
 
     Attributes:
-        features: Rows × `len(config.features)`, all float64, missing cells NaN, columns in `config.features` order.
+        features: Rows × `len(config.features)`, float64 or of `config.texts` texts, missing cells NaN, columns in
+            `config.features` order.
         target: Class of each row, a position in `config.classes`, int64; 1 is a binary task's positive class. Of a
             regression its number, float64.
         sha256: Digest of the file's bytes, the very bytes the rows were read from.
@@ -88,13 +89,19 @@ def load_dataset(config: FamilyConfig, home: Path) -> Dataset:
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     return Dataset(
-        features=frame[config.features],
+        features=_features(frame, cells, config),
         target=target,
         sha256=hashlib.sha256(content).hexdigest(),
         path=path,
         belonging=rows,
         others=cells.drop(columns=[*config.features, config.target.column]),
     )
+
+
+def _features(frame: pd.DataFrame, cells: pd.DataFrame, config: FamilyConfig) -> pd.DataFrame:
+    """Checked columns; of texts the cells themselves, for their positions say nothing to who asks the model."""
+    texts = cells[config.texts].astype(object).set_axis(frame.index)
+    return frame[config.features].assign(**{name: texts[name] for name in config.texts})
 
 
 def _target(values: pd.Series, config: FamilyConfig) -> np.ndarray:
@@ -119,7 +126,7 @@ def checked_features(config: FamilyConfig, cells: pd.DataFrame, path: Path) -> p
         path: The file, for the message.
 
     Returns:
-        Rows × `len(config.features)`, all float64, missing cells NaN, columns in `config.features` order.
+        As `Dataset.features`.
 
     Raises:
         DataError: The rows break the contract.
@@ -133,7 +140,8 @@ def checked_features(config: FamilyConfig, cells: pd.DataFrame, path: Path) -> p
     rows = cells.drop(columns=others, errors="ignore")
     if config.data.na_values:
         rows = rows.mask(rows.isin(config.data.na_values))
-    return checked(rows, lenient, path, unique_rows=False, decimal=config.data.decimal)[config.features]
+    frame = checked(rows, lenient, path, unique_rows=False, decimal=config.data.decimal)
+    return _features(frame, rows, config)
 
 
 def split_dataset(dataset: Dataset, config: FamilyConfig) -> Partition:
@@ -173,6 +181,7 @@ def feature_schema_hash(config: FamilyConfig) -> str:
     schema = {
         name: config.data.columns[name].model_dump(include={"type", "minimum", "maximum", "max_missing"})
         | {"codes": sorted(set(config.data.columns[name].codes or []))}
+        | ({"labels": sorted(config.data.columns[name].labels or [])} if name in config.texts else {})
         for name in config.features
     }
     return hashlib.sha256(json.dumps(schema, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

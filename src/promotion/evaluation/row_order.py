@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from scipy.stats import kstwobign
 
 from promotion.data.datasets import Dataset
@@ -61,7 +62,8 @@ def _errors(dataset: Dataset, seed: int) -> tuple[np.ndarray, np.ndarray]:
     forest = RandomForestClassifier(_TREES, min_samples_leaf=3, random_state=seed)
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
     # Medians, because a forest takes no empty cells in every release that may be installed.
-    features = dataset.features.fillna(dataset.features.median()).fillna(0)
+    table = dataset.features.apply(lambda cells: pd.factorize(cells)[0] if cells.dtype == object else cells)
+    features = table.fillna(table.median()).fillna(0)
     found = cross_val_predict(forest, features, dataset.target, cv=folds, method="predict_proba")
     classes = np.unique(dataset.target)
     wrong = (classes[found.argmax(axis=1)] != dataset.target).astype(np.float64)

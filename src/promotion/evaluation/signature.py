@@ -23,7 +23,7 @@ MAXIMUM_DUPLICATE_SHARE = 0.05
 
 
 def signature_types(config: FamilyConfig) -> dict[str, str]:
-    """The MLflow type of each feature column: `long` for whole numbers that are never missing, `double` otherwise.
+    """The MLflow type of each feature column: `long` or `boolean` for what is never missing, `double` otherwise.
 
     Only a double can hold a missing cell (NaN). Labels and dates are texts, a date in ISO 8601.
     """
@@ -33,7 +33,9 @@ def signature_types(config: FamilyConfig) -> dict[str, str]:
 def _signature_type(column: Column) -> str:
     if column.type in {"label", "date"}:
         return "string"
-    return "long" if column.type != "number" and column.max_missing == 0 else "double"
+    if column.type == "boolean" and column.max_missing == 0:
+        return "boolean"
+    return "long" if column.type not in {"number", "boolean"} and column.max_missing == 0 else "double"
 
 
 def schema_problems(config: FamilyConfig, artifact: Path) -> list[str]:

@@ -27,6 +27,7 @@ class FeatureRules:
         minimum: Smallest value, inclusive.
         maximum: Largest value, inclusive.
         codes: The values of a `code`.
+        texts: The only values of a `text`; None where it may be any.
         unit: Of the value.
         description: What is measured.
         hint: What to say to a value that is not allowed.
@@ -37,6 +38,7 @@ class FeatureRules:
     minimum: float | None = None
     maximum: float | None = None
     codes: Sequence[int] | None = None
+    texts: Sequence[str] | None = None
     unit: str | None = None
     description: str = ""
     hint: str | None = None
@@ -95,10 +97,11 @@ def contract_of(config: FamilyConfig) -> Contract:
         family=config.family,
         columns={
             name: FeatureRules(
-                type=columns[name].type,  # type: ignore[arg-type]  # a feature is of no other type
+                type="text" if columns[name].type == "label" else columns[name].type,  # type: ignore[arg-type]  # no others
                 minimum=columns[name].minimum,
                 maximum=columns[name].maximum,
                 codes=columns[name].codes,
+                texts=columns[name].labels if columns[name].unknown == "refuse" else None,
                 unit=columns[name].unit,
                 description=columns[name].description,
                 hint=columns[name].hint,
@@ -108,7 +111,7 @@ def contract_of(config: FamilyConfig) -> Contract:
         },
         target=config.target.column,
         classes=config.classes,
-        numeric=frozenset(config.numeric),
+        numeric=frozenset(name for name in config.numeric if columns[name].type != "boolean"),
         instead="--native exports the registered files as they are",
         labels=config.labels,
     )

@@ -110,7 +110,10 @@ def schema_document(contract: Contract) -> dict[str, Any]:
         regression, and the position of the `positive` one of two, else None.
     """
     return {
-        "features": [{"name": name, **asdict(rules)} for name, rules in contract.columns.items()],
+        "features": [
+            {"name": name} | {key: value for key, value in asdict(rules).items() if key != "texts" or value}
+            for name, rules in contract.columns.items()
+        ],
         "target": contract.target,
         "labels": contract.names,
         "positive": contract.positive,

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from promotion.artifacts.files import MODEL_CARD, artifact_digest, local_artifact
-from promotion.artifacts.trusted_types import TRUSTED_TYPES
+from promotion.artifacts.trusted_types import BOOSTER_TYPES
 from promotion.config.family import FamilyConfig
 from promotion.errors import ArtifactTampered, GateRefused, PromotionError, UsageError
 from promotion.export.folder import ATTESTATION, MANIFEST, Export, ServingEngine, open_export, seal
@@ -258,7 +258,7 @@ def _write_engine(
     files: Path, folder: Path, source: ServableVersion, documents: ExportDocuments, engine: ServingEngine
 ) -> Parity | None:
     if engine == "native":
-        _require_servable(files)
+        _require_servable(source.model)
         # What MLflow keeps as an example are rows that were trained on.
         hidden = None if documents.generated is None else shutil.ignore_patterns("*input_example*")
         shutil.copytree(files, folder / NATIVE, ignore=hidden)
@@ -286,13 +286,12 @@ def _measured_now(
     return intervals(part.test_target[places], response_of(model, rows, len(config.classes)), config.split.seed)
 
 
-def _require_servable(files: Path) -> None:
+def _require_servable(model: Any) -> None:
     """Refuse what the server of registered files has no library for."""
-    from skops.io import get_untrusted_types
-
-    foreign = {name for path in files.glob("*.skops") for name in get_untrusted_types(file=path)} - TRUSTED_TYPES
-    if foreign:
-        raise UsageError(f"--native: no server holds {', '.join(sorted(foreign))}: leave it out, and it becomes ONNX")
+    last = model.steps[-1][1] if hasattr(model, "steps") else model
+    library = type(last).__module__.partition(".")[0]
+    if library in {name.partition(".")[0] for name in BOOSTER_TYPES}:
+        raise UsageError(f"--native: no server holds {library}: leave it out, and the model becomes ONNX")
 
 
 def _require_replaceable(output: Path) -> None:

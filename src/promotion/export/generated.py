@@ -66,7 +66,7 @@ def _shared(rules: FeatureRules, found: dict[str, Any]) -> dict[str, Any]:
 
 def _drawn(random: np.random.Generator, rules: FeatureRules, found: Mapping[str, Any], count: int) -> list[Any]:
     if "texts" in found:
-        return _weighed(random, found["texts"], count) or [_UNKNOWN_TEXT] * count
+        return _weighed(random, found["texts"], count) or [rules.texts[0] if rules.texts else _UNKNOWN_TEXT] * count
     if "codes" in found:
         drawn: list[Any] = [float(code) for code in _weighed(random, found["codes"], count)]
     else:

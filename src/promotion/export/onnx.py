@@ -64,7 +64,7 @@ def translate(model: Any, contract: Contract) -> bytes:
         NotTranslatable: skl2onnx does not know a part of it.
     """
     try:
-        graph = graph_of(model, [(name, False) for name in contract.features], contract.family)
+        graph = graph_of(model, [(name, name in contract.texts) for name in contract.features], contract.family)
     except Exception as error:
         raise untranslatable(contract, f"{type(error).__name__}: {error}") from error
     return served_graph(graph, contract)

@@ -19,6 +19,8 @@ from promotion.onboarding.profile import ColumnProfile, column_names, profile, r
 _BINARY = 2
 _SHOWN = 12
 _CANDIDATES = {"logistic_regression": "{max_iter: 1000}", "random_forest": "{}", "gradient_boosting": "{}"}
+_OF_NUMBERS = {"ridge": "{}", "random_forest": "{}", "gradient_boosting": "{}"}
+_TRUTHS = ({"true", "false"}, {"yes", "no"}, {"t", "f"}, {"y", "n"})
 
 
 def draft_training(family: str, path: Path, target: str, home: Path) -> FamilyDraft:
@@ -43,30 +45,28 @@ def draft_training(family: str, path: Path, target: str, home: Path) -> FamilyDr
     _require_learnable(path, seen[target])
     features = {name: column for name, column in seen.items() if name != target}
     if not any(_is_feature(column) for column in features.values()):
-        raise UsageError(
-            f"{path}: no column holds numbers to learn from: encode texts as codes ({column_names(columns)})"
-        )
+        raise UsageError(f"{path}: no column holds numbers or a few texts to learn from ({column_names(columns)})")
     lines = [*heading(family, f"What {family} is learned from, and what a version of it needs.", home / "config")]
-    is_binary = seen[target].distinct == _BINARY
-    metric = "roc_auc" if is_binary else "accuracy"
+    is_number, is_binary = _is_number(seen[target]), seen[target].distinct == _BINARY
+    metric = "rmse" if is_number else "roc_auc" if is_binary else "accuracy"
     lines += [
-        f"task: {'binary' if is_binary else 'multiclass'}-classification",
+        f"task: {'regression' if is_number else 'binary-classification' if is_binary else 'multiclass-classification'}",
         f"registered_model: {scalar(family)}   # the winner of the cross-validation is registered",
         "promotion: manual          # auto lets promote-model.py --auto act",
         f"selection_metric: {metric}",
         "",
         *_data(path, rows, seen, target, home),
-        *_target(seen[target], is_binary=is_binary),
+        *_target(seen[target], is_binary=is_binary and not is_number),
         f"numeric: {scalar([name for name, column in features.items() if _is_measured(column)])}",
         "",
         *_split(rows, [name for name in columns if name != target]),
         "cross_validation: {folds: 5, repeats: 2}",
         "candidates:",
-        *(f"  {name}: {{params: {params}}}" for name, params in _CANDIDATES.items()),
+        *(f"  {name}: {{params: {params}}}" for name, params in (_OF_NUMBERS if is_number else _CANDIDATES).items()),
         "",
         "gates:",
         "  thresholds:",
-        f"    {metric}: {{minimum: {_floor(rows[target], is_binary=is_binary)}}}   # {DECIDE} how little may it be?",
+        _bound(metric, rows[target]),
         "  better_than_production: {policy: strictly_greater}",
         *governance(),
     ]
@@ -93,8 +93,7 @@ def _column(column: ColumnProfile) -> str:
     if column.names_a_row and column.missing == 0:
         return "{type: identifier}   # no value stands twice"
     if column.kind == "text":
-        shown = f" ({printable(', '.join(column.classes[:_SHOWN]))})" if column.classes else ""
-        return f"{{type: ignored}}   # {DECIDE} {column.distinct} texts{shown}: as codes they could be learned from"
+        return _text_column(column, missing)
     if column.are_codes:
         codes = ", ".join(_number(float(value)) for value in column.classes)
         return f"{{type: code, codes: [{codes}]{missing}}}   # {DECIDE} which other codes are there?"
@@ -103,7 +102,19 @@ def _column(column: ColumnProfile) -> str:
     return f"{{type: {kind}{missing}}}   # {DECIDE} seen {bounds}: which minimum and maximum?"
 
 
+def _text_column(column: ColumnProfile, missing: str) -> str:
+    if {name.lower() for name in column.classes} in _TRUTHS:
+        return f"{{type: boolean{missing}}}"
+    if column.classes:
+        labels = f"labels: {scalar(list(column.classes))}"
+        return f"{{type: label, {labels}{missing}}}   # {DECIDE} unknown: other takes texts that are none of these"
+    return f"{{type: ignored}}   # {DECIDE} {column.distinct} different texts: fewer could be learned from"
+
+
 def _target_column(column: ColumnProfile) -> str:
+    if _is_number(column):
+        bounds = f"{_number(column.low)} to {_number(column.high)}"
+        return f"{{type: number}}   # {DECIDE} seen {bounds}: which minimum and maximum, which unit?"
     if column.kind == "text":
         return f"{{type: label, labels: {scalar(list(column.classes))}}}"
     if column.kind == "whole":
@@ -136,28 +147,39 @@ def _split(rows: pd.DataFrame, columns: list[str]) -> Iterator[str]:
 
 
 def _require_learnable(path: Path, target: ColumnProfile) -> None:
-    """Classes are learned here; numbers are scored, not learned."""
+    """Classes and numbers are learned here, no free texts."""
     require_filled(str(path), target)
     if target.distinct < _BINARY:
         raise UsageError(f"{path}: every row has the same {target.name}: there is nothing to learn; add others")
-    if target.distinct > _BINARY and (target.kind == "number" or not target.classes):
+    if target.kind == "text" and not target.classes:
         raise UsageError(
-            f"{path}: {target.name} has {target.distinct} different values, and only classes are learned here: train "
+            f"{path}: {target.name} has {target.distinct} different texts, which are too many for classes: train "
             "elsewhere, register it, then init NAME --holdout FILE scores it"
         )
 
 
+def _is_number(target: ColumnProfile) -> bool:
+    """Whether a number is to be predicted, and no class."""
+    is_number = target.kind == "number" or (target.kind == "whole" and not target.classes)
+    return is_number and target.distinct > _BINARY
+
+
 def _is_feature(column: ColumnProfile) -> bool:
-    return column.kind in {"number", "whole"} and not column.names_a_row
+    return not column.names_a_row and (
+        column.kind in {"number", "whole"} or (column.kind == "text" and column.classes != ())
+    )
 
 
 def _is_measured(column: ColumnProfile) -> bool:
-    return _is_feature(column) and not column.are_codes
+    return _is_feature(column) and column.kind != "text" and not column.are_codes
 
 
-def _floor(target: pd.Series, *, is_binary: bool) -> str:
-    """A bound to begin with: better than a coin, or than always naming the most frequent class."""
-    return "0.60" if is_binary else f"{float(target.value_counts(normalize=True).iloc[0]):.2f}"
+def _bound(metric: str, target: pd.Series) -> str:
+    """One to begin with: better than a coin, than always naming the most frequent class, or the mean."""
+    if metric == "rmse":
+        return f"    rmse: {{below: {float(pd.to_numeric(target).std()):.4g}}}   # {DECIDE} how much may it be?"
+    floor = "0.60" if metric == "roc_auc" else f"{float(target.value_counts(normalize=True).iloc[0]):.2f}"
+    return f"    {metric}: {{minimum: {floor}}}   # {DECIDE} how little may it be?"
 
 
 def _number(value: float) -> str:

@@ -62,8 +62,26 @@ def refusal(config: FamilyConfig, home: Path, content: list[str]) -> str:
         (IRIS, lambda it: it["candidates"].update(logistic_regression={}), "params_file: overlays a single candidate"),
         (
             IRIS,
-            lambda it: it["data"]["columns"].update(colour={"type": "label", "labels": ["red", "blue"]}),
-            "column 'colour': only the target may be of type label; give features codes",
+            lambda it: it["data"]["columns"].update(picked={"type": "date"}),
+            "column 'picked': a date is no feature of a table; make it ignored, or numbers of it",
+        ),
+        (
+            IRIS,
+            lambda it: it["data"]["columns"]["sepal_width"].update(unknown="other"),
+            "unknown: only a column of type label knows others; remove it",
+        ),
+        (
+            IRIS,
+            lambda it: it["data"]["columns"]["species"].update(unknown="other"),
+            "data.columns.species.unknown: every class is known; remove it",
+        ),
+        (
+            IRIS,
+            lambda it: (
+                it["data"]["columns"].update(colour={"type": "label", "labels": ["red", "blue"]}),
+                it["numeric"].append("colour"),
+            ),
+            "numeric: column 'colour' holds texts; remove it",
         ),
         (
             IRIS,

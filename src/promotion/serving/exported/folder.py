@@ -30,6 +30,7 @@ class Feature(StrictDocument):
         minimum: Smallest value, inclusive.
         maximum: Largest value, inclusive.
         codes: The values of a `code`.
+        texts: The only values of a `text`; None where it may be any.
         unit: Of the value.
         description: What is measured.
         hint: What to say to a value that is not allowed.
@@ -41,6 +42,7 @@ class Feature(StrictDocument):
     minimum: float | None = None
     maximum: float | None = None
     codes: tuple[int, ...] | None = Field(default=None, strict=False)
+    texts: tuple[str, ...] | None = Field(default=None, strict=False)
     unit: str | None = None
     description: str | None = None
     hint: str | None = None
@@ -55,11 +57,11 @@ class Feature(StrictDocument):
     @property
     def allowed(self) -> str:
         """What the column takes, in words: `a whole number from 1 to 120 years`."""
-        if self.type in _WORDS:
+        if self.type in _WORDS and not self.texts:
             text = _WORDS[self.type]
-        elif self.codes:
-            values = ", ".join(map(str, self.codes[:-1]))
-            text = f"{values} or {self.codes[-1]}" if values else str(self.codes[0])
+        elif allowed := self.codes or self.texts:
+            values = ", ".join(map(str, allowed[:-1]))
+            text = f"{values} or {allowed[-1]}" if values else str(allowed[0])
         else:
             bounds = (("from", self.minimum), ("to" if self.minimum is not None else "up to", self.maximum))
             limits = [f"{word} {bound:g}" for word, bound in bounds if bound is not None]

@@ -360,7 +360,7 @@ def _cell(feature: Feature, *, strict: bool) -> CoreSchema:
     63.0 is the whole number 63: clients whose columns may miss values have no integers.
     """
     if feature.type in _OTHERS:
-        other = _OTHERS[feature.type]
+        other = core_schema.literal_schema(list(feature.texts)) if feature.texts else _OTHERS[feature.type]
         return core_schema.nullable_schema(other) if feature.nullable else other
     number: CoreSchema = core_schema.float_schema(
         strict=strict,

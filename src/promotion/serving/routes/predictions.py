@@ -53,7 +53,7 @@ def example_row(schema: Schema) -> dict[str, float | str]:
     row: dict[str, float | str] = {}
     for feature in schema.features:
         if feature.type in {"text", "boolean"}:
-            row[feature.name] = True if feature.type == "boolean" else "text"
+            row[feature.name] = True if feature.type == "boolean" else (feature.texts or ("text",))[0]
             continue
         low = feature.minimum if feature.minimum is not None else min(0.0, feature.maximum or 0.0)
         high = feature.maximum if feature.maximum is not None else low

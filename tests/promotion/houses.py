@@ -1,0 +1,62 @@
+"""A family with columns of every kind: measures, codes, texts that are known, texts that may be new, and truths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from promotion.config.family import FamilyConfig
+
+STYLES, DISTRICTS = ("flat", "house", "loft"), ("north", "south", "old town")
+
+
+def houses(home: Path | None = None, rows: int = 300, **changes: Any) -> FamilyConfig:
+    """The family; with a home its file is written there."""
+    if home is not None:
+        (home / "data").mkdir(parents=True, exist_ok=True)
+        table(rows).to_csv(home / "data" / "houses.csv", index=False)
+    columns = {
+        "area": {"type": "number", "minimum": 10, "unit": "m²"},
+        "floor": {"type": "code", "codes": [0, 1, 2, 3]},
+        "style": {"type": "label", "labels": list(STYLES), "max_missing": 0.2},
+        "district": {"type": "label", "labels": list(DISTRICTS), "unknown": "other"},
+        "garden": {"type": "boolean"},
+        "lift": {"type": "boolean", "max_missing": 0.2},
+        "price": {"type": "number"},
+    }
+    return FamilyConfig.model_validate(
+        {
+            "family": "houses",
+            "task": "regression",
+            "registered_model": "houses-{algorithm}",
+            "data": {"path": "data/houses.csv", "columns": columns, **changes.pop("data", {})},
+            "target": {"column": "price"},
+            "candidates": {"ridge": {}},
+            **changes,
+        }
+    )
+
+
+def table(rows: int) -> pd.DataFrame:
+    """Houses whose price depends on each of their columns."""
+    random = np.random.default_rng(8)
+    found = pd.DataFrame(
+        {
+            "area": random.uniform(20, 200, rows).round(1),
+            "floor": random.integers(0, 4, rows),
+            "style": random.choice(STYLES, rows),
+            "district": random.choice([*DISTRICTS, "harbour"], rows, p=[0.4, 0.3, 0.25, 0.05]),
+            "garden": random.choice(["yes", "no"], rows),
+            "lift": random.choice(["True", "False"], rows),
+        }
+    )
+    price = 3 * found["area"] + 50 * (found["style"] == "loft") + 80 * (found["district"] == "north")
+    found["price"] = (price + 40 * (found["garden"] == "yes") + 10 * found["floor"] + random.normal(0, 5, rows)).round(
+        2
+    )
+    found.loc[::23, "style"] = None
+    found.loc[::19, "lift"] = None
+    return found
