@@ -58,6 +58,7 @@ def read_run(uri: str, run_id: str | None, experiment: str) -> CarriedRun:
         RegistryError: The server does not answer.
     """
     from mlflow import MlflowClient
+    from mlflow.entities import Metric
     from mlflow.exceptions import MlflowException
 
     if run_id is None:
@@ -75,7 +76,8 @@ def read_run(uri: str, run_id: str | None, experiment: str) -> CarriedRun:
             experiment=client.get_experiment(run.info.experiment_id).name,
             params=dict(run.data.params),
             tags={name: text for name, text in run.data.tags.items() if name not in _LEFT_OUT},
-            metrics=history,
+            # Without the logged model that MLflow 3 ties them to: the target has no such model, and may refuse them.
+            metrics=[Metric(item.key, item.value, item.timestamp, item.step) for item in history],
             inputs=list(run.inputs.dataset_inputs) if run.inputs else [],
             status=run.info.status,
             start=run.info.start_time,

@@ -36,7 +36,7 @@ from promotion.signing.keys import key_id, public_pem
 from promotion.transfer import transfer as carrying
 from promotion.transfer.files import Stored, local_files
 from promotion.transfer.records import Transferred, TransferRequest, origin_of
-from promotion.transfer.runs import KEY_TAG, TargetRuns
+from promotion.transfer.runs import KEY_TAG, TargetRuns, read_run
 from promotion.transfer.target import Target
 from promotion.transfer.transfer import transfer
 from promotion.transfer.verification import compare_sides
@@ -121,6 +121,18 @@ def test_all_of_a_version_arrives(pair: Pair) -> None:
     assert (done.origin, pair.here.settings.registry_uri, "1") == (origin, origin.server, origin.version)
 
 
+@pytest.mark.system
+def test_metrics_leave_their_logged_model_behind(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow 3 ties a value to a logged model, which the target does not have and may ask for."""
+    tied = [Metric("auc", 0.9, 1, 0, model_id="m-1")]
+    monkeypatch.setattr(MlflowClient, "get_metric_history", lambda *_arguments: tied)
+    run = pair.here.client.get_model_version("churn", "1").run_id
+
+    found = read_run(pair.here.settings.tracking_uri, run, "churn").metrics
+    assert [(0.9, None)] == [(item.value, item.model_id) for item in found]
+
+
+@pytest.mark.system
 def test_either_record_says_what_left_and_what_arrived(pair: Pair) -> None:
     """The same facts in both journals; comparing finds them equal, and nothing is left behind here."""
     done = pair.carry(target_name="churn-production")
@@ -137,6 +149,7 @@ def test_either_record_says_what_left_and_what_arrived(pair: Pair) -> None:
     assert [] == [path for path in (pair.here.home / ".transfers").rglob("*") if path.suffix != ".lock"]
 
 
+@pytest.mark.system
 def test_a_second_time_there_is_nothing_to_do(pair: Pair) -> None:
     """Nothing is fetched, nothing is written."""
     pair.carry()
@@ -148,6 +161,7 @@ def test_a_second_time_there_is_nothing_to_do(pair: Pair) -> None:
     assert 1 == len(pair.service().journal.acts("transfer"))
 
 
+@pytest.mark.system
 def test_a_rehearsal_writes_nothing(pair: Pair) -> None:
     """It says how much there is to carry."""
     done = pair.carry(dry_run=True)
@@ -215,6 +229,7 @@ def test_changed_files_go_nowhere(pair: Pair) -> None:
     assert [] == list(pair.there.search_registered_models())
 
 
+@pytest.mark.system
 def test_a_byte_that_changes_on_the_way_is_sent_again(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once; something that changes it every time keeps the version from being registered."""
     real = Stored.put
@@ -239,6 +254,7 @@ def test_a_byte_that_changes_on_the_way_is_sent_again(pair: Pair, monkeypatch: p
     compare_sides(pair.service(), pair.here.settings, pair.target, TransferRequest("churn", "1"))
 
 
+@pytest.mark.system
 def test_what_differs_later_is_named(pair: Pair) -> None:
     """A file that is changed at the target, or a record that is missing."""
     pair.carry()
@@ -252,6 +268,7 @@ def test_what_differs_later_is_named(pair: Pair) -> None:
         compare_sides(pair.service(), pair.here.settings, pair.target, TransferRequest("churn", "1", "other"))
 
 
+@pytest.mark.system
 def test_numbers_that_are_taken_there_are_left_alone(pair: Pair) -> None:
     """MLflow gives the next number, the journal there the next semantic version."""
     other = pair.home / "other"
@@ -267,6 +284,7 @@ def test_numbers_that_are_taken_there_are_left_alone(pair: Pair) -> None:
     assert any("1.2.0 is another version" in line for line in pair.said)
 
 
+@pytest.mark.system
 def test_the_gates_of_the_target_decide(pair: Pair) -> None:
     """The version is there, and outside every stage until its rules are met; its own file counts, not ours."""
     rules = "family: churn\nregistered_model: churn\ngates: {thresholds: {auc: {minimum: 0.95, from: run}}}\n"
@@ -286,6 +304,7 @@ def test_the_gates_of_the_target_decide(pair: Pair) -> None:
 APPROVED = "family: churn\nregistered_model: churn\napprovals: {roles: [lead, security], signed: false"
 
 
+@pytest.mark.system
 def test_approvals_count_where_the_target_names_the_key(pair: Pair, tmp_path: Path) -> None:
     """As long as at the source; without the key, or where they must be signed, they are given anew."""
     (pair.here.home / "config" / "churn.yaml").write_text(APPROVED + ", expire_days: 2}\n")
@@ -332,6 +351,7 @@ def test_without_the_right_nothing_is_written(pair: Pair, monkeypatch: pytest.Mo
     assert 1 == len(pair.there.search_experiments())
 
 
+@pytest.mark.system
 def test_known_bad_versions_stay(pair: Pair) -> None:
     """And so does what would go where it is."""
     service = pair.service()
@@ -345,6 +365,7 @@ def test_known_bad_versions_stay(pair: Pair) -> None:
         pair.carry()
 
 
+@pytest.mark.system
 def test_progress_is_in_bytes(pair: Pair) -> None:
     """Of each step, up to all of them."""
     told: list[tuple[str, int, int]] = []
@@ -374,6 +395,7 @@ def test_a_targets_credentials_are_its_own(tmp_path: Path, monkeypatch: pytest.M
         Target("https://mlflow.example.com", "prod", tmp_path)
 
 
+@pytest.mark.system
 def test_settings_of_the_source_are_untouched(pair: Pair) -> None:
     """A command goes on where it was."""
     pair.carry()
@@ -381,6 +403,7 @@ def test_settings_of_the_source_are_untouched(pair: Pair) -> None:
     assert pair.here.settings == Settings.from_environment()
 
 
+@pytest.mark.system
 def test_the_command_says_what_it_did(pair: Pair) -> None:
     """Each exit code, and an answer for programs."""
     to = ("churn", "1.2.0", "--to", pair.target.uri)
