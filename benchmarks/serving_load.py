@@ -1,7 +1,8 @@
 """What others cost a single row: batches that never pause, and a challenger that sleeps; all in one run.
 
 One client asks with single rows on a connection that stays open. Beside it, first nobody; then another sends batches of
-10,000 rows without a pause; then a second version has a tenth of the keys and never answers in time.
+10,000 rows without a pause; then a second version has a tenth of the keys and never answers in time. At last wrk asks
+one server, and two at once, which is what a second pod is.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
-from benchmarks.serving import JSON_TYPE, batch_bodies, connection, export, one_row, our_server, post, train
+from benchmarks.serving import JSON_TYPE, batch_bodies, connection, export, one_row, our_server, post, train, wrk
 
 CHALLENGER = """
 import os, runpy, time
@@ -52,14 +54,16 @@ PERCENT = 10
 @click.option("--requests", "count", default=5000, show_default=True, help="Single rows of each measurement.")
 @click.option("--batch", default=10_000, show_default=True, help="Rows of a batch.")
 @click.option("--rounds", default=3, show_default=True, help="Measurements of each; the median is printed.")
-def main(count: int, batch: int, rounds: int) -> None:
-    """Measure, print two Markdown tables."""
+@click.option("--seconds", default=10, show_default=True, help="Length of each measurement with wrk.")
+def main(count: int, batch: int, rounds: int, seconds: int) -> None:
+    """Measure, print three Markdown tables."""
     with TemporaryDirectory() as folder:
         home = Path(folder)
         train(home)
         champion = export(home, "random_forest")
         beside_batches(champion, count, batch, rounds)
         beside_a_challenger(champion, export(home, "logistic_regression"), count, rounds)
+        by_pods(home, champion, rounds, seconds)
 
 
 def beside_batches(folder: Path, count: int, batch: int, rounds: int) -> None:
@@ -99,6 +103,29 @@ def beside_a_challenger(champion: Path, challenger: Path, count: int, rounds: in
                 figures, fallen[name] = ask(url, champion, count)
                 found.setdefault(name, []).append(figures)
     told(found, fallen)
+
+
+def by_pods(home: Path, folder: Path, rounds: int, seconds: int) -> None:
+    """Print what one server answers, and two on the same cores."""
+    click.echo("\n| servers | requests/s, 16 connections each | |")
+    click.echo("|---:|---:|---:|")
+    single = 0.0
+    for count in (1, 2):
+        rates = []
+        with ExitStack() as stack, ThreadPoolExecutor(count) as pool:
+            urls = [stack.enter_context(our_server(folder))[0] for _ in range(count)]
+            homes = [home / f"client-{number}" for number in range(count)]
+            for each in homes:
+                each.mkdir(exist_ok=True)
+            for _ in range(rounds):
+                jobs = [
+                    pool.submit(wrk, each, f"{url}/predict", one_row(folder), 16, seconds)
+                    for each, url in zip(homes, urls, strict=True)
+                ]
+                rates.append(sum(job.result().rate for job in jobs))
+        rate = statistics.median(rates)
+        single = single or rate
+        click.echo(f"| {count} | {rate:,.0f} | {rate / single:.2f} × |")
 
 
 def told(found: dict[str, list[tuple[float, float]]], fallen: dict[str, int] | None = None) -> None:
