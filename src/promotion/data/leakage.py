@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from promotion.config.family import FamilyConfig
 from promotion.data.arrays import IntArray
@@ -24,6 +25,10 @@ _DATE = r"\d{4}-\d{2}-\d{2}.*"
 _FINE = 20
 """Different values from which on agreeing in a column is no chance."""
 _FEATURES = 8
+_NOTHING = 0.02
+"""Standard deviations; two measured values that lie closer are alike."""
+_MEASURED = 4
+"""So many measured columns make it no chance that two rows are alike."""
 
 
 def leaks(dataset: Dataset, config: FamilyConfig) -> list[str]:
@@ -65,7 +70,7 @@ def names_things(name: str, cells: pd.Series) -> int:
 
 
 def _copies(features: pd.DataFrame, learn: IntArray, check: IntArray) -> Iterator[str]:
-    """Test rows that stand among the training rows as well, wholly or in all features but one."""
+    """Test rows that stand among the training rows as well, wholly, in all features but one, or but for a little."""
     codes = np.stack([pd.factorize(features[name], use_na_sentinel=False)[0] for name in features], axis=1)
     # A row's hash is the sum of its cells': the hash without one of them is a difference.
     cells = np.stack([_hashes(codes[:, place], place) for place in range(codes.shape[1])], axis=1)
@@ -74,6 +79,13 @@ def _copies(features: pd.DataFrame, learn: IntArray, check: IntArray) -> Iterato
     advice = "remove the copies, or name what such rows belong to in split: {groups: …}"
     if same.mean() > TOLERATED:
         yield f"{same.sum()} of {len(check)} test rows ({same.mean():.0%}) have all values of a training row: {advice}"
+    like = ~same & _alike(features, codes, learn, check)
+    if like.mean() > TOLERATED:
+        yield (
+            f"{like.sum()} of {len(check)} test rows ({like.mean():.0%}) differ from a training row by next to nothing, "
+            f"less than {_NOTHING:.0%} of a standard deviation in any measured column: {advice}"
+        )
+        return
     fine = (codes.max(axis=0, initial=0) >= _FINE).sum()
     if codes.shape[1] < _FEATURES or 2 * fine < _FEATURES:
         return
@@ -87,6 +99,24 @@ def _copies(features: pd.DataFrame, learn: IntArray, check: IntArray) -> Iterato
             f"{near.sum()} of {len(check)} test rows ({near.mean():.0%}) have the values of a training row in all "
             f"features but one: {advice}"
         )
+
+
+def _alike(features: pd.DataFrame, codes: IntArray, learn: IntArray, check: IntArray) -> NDArray[np.bool_]:
+    """Test rows that lie within a hair of a training row in every measured column, and agree with it in all others."""
+    from scipy.spatial import KDTree
+
+    measured = np.array([pd.api.types.is_float_dtype(features[name]) for name in features])
+    measured &= codes.max(axis=0, initial=0) >= _FINE
+    if measured.sum() < _MEASURED:
+        return np.zeros(len(check), dtype=bool)
+    numbers = features.loc[:, measured].to_numpy(dtype=np.float64)
+    spread = np.nanstd(numbers, axis=0)
+    # What is missing is alike; codes that differ lie a whole unit apart.
+    scaled = np.nan_to_num((numbers - np.nanmean(numbers, axis=0)) / np.where(spread > 0, spread, 1), nan=1e6)
+    points = np.column_stack([scaled, codes[:, ~measured]])
+    distance, _ = KDTree(points[learn]).query(points[check], p=np.inf, distance_upper_bound=_NOTHING)
+    alike: NDArray[np.bool_] = np.isfinite(distance)
+    return alike
 
 
 def _hashes(codes: IntArray, place: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from promotion.config.family import FamilyConfig
 from promotion.data.datasets import load_dataset, split_dataset
-from promotion.data.leakage import leaks
+from promotion.data.leakage import _copies, leaks
 from promotion.data.splits import Belonging, folds
 from promotion.errors import DataError
 
@@ -163,6 +163,22 @@ def test_a_name_that_repeats_across_a_random_split_is_said(home: Path) -> None:
     (warning,) = leaks(load_dataset(config, home), config)
     assert "column 'patient' names 80 things, and " in warning
     assert "write split: {groups: patient}" in warning
+
+
+@pytest.mark.parametrize(("noise", "columns", "told"), [(0.005, 5, 1), (0.5, 5, 0), (0.005, 3, 0)])
+def test_copies_with_a_little_noise_are_said(noise: float, columns: int, told: int) -> None:
+    """Every measured value is another one, by a hair, and a code and a gap are the same; unlike rows are no copies."""
+    draw = np.random.default_rng(1)
+    once = pd.DataFrame(draw.normal(50, 10, (300, columns)), columns=[f"m{place}" for place in range(columns)])
+    once["code"], once.iloc[::7, 0] = draw.integers(0, 3, 300).astype(float), np.nan
+    twice = once + draw.normal(0, 10 * noise, once.shape) * (once.columns != "code")
+    rows = pd.concat([once, twice], ignore_index=True)
+    order = draw.permutation(len(rows))
+
+    found = list(_copies(rows, order[:480], order[480:]))
+
+    assert told == len(found)
+    assert all("differ from a training row by next to nothing" in line for line in found)
 
 
 def test_copies_on_both_sides_are_said(home: Path) -> None:
