@@ -82,8 +82,8 @@ def _copies(features: pd.DataFrame, learn: IntArray, check: IntArray) -> Iterato
     like = ~same & _alike(features, codes, learn, check)
     if like.mean() > TOLERATED:
         yield (
-            f"{like.sum()} of {len(check)} test rows ({like.mean():.0%}) differ from a training row by next to nothing, "
-            f"less than {_NOTHING:.0%} of a standard deviation in any measured column: {advice}"
+            f"{like.sum()} of {len(check)} test rows ({like.mean():.0%}) differ from a training row by "
+            f"next to nothing, less than {_NOTHING:.0%} of a standard deviation in any measured column: {advice}"
         )
         return
     fine = (codes.max(axis=0, initial=0) >= _FINE).sum()
