@@ -20,6 +20,25 @@ REPOSITORY = PACKAGES.parent
 
 _HOST = re.compile(r"(?:[^/\s@]+@)?(?:[\w-]+(?:\.[\w-]+)+|[\w-]+(?=:\d)|\[[\da-fA-F:]+\])(?::\d+)?(?:/.*)?")
 """A host without a scheme before it, as nobody names a folder; one that is there may be called so."""
+_FILE_STORES = frozenset(
+    [
+        "abfs",
+        "abfss",
+        "adl",
+        "dbfs",
+        "ftp",
+        "gs",
+        "hdfs",
+        "mlflow-artifacts",
+        "models",
+        "runs",
+        "s3",
+        "sftp",
+        "wasb",
+        "wasbs",
+    ]
+)
+"""Schemes under which MLflow keeps artifacts and never a registry."""
 _DATABASES = (".db", ".sqlite", ".sqlite3")
 
 
@@ -90,9 +109,12 @@ def _address(variable: str, scheme: str = "http", host: str = "host:5000") -> st
         meant = f"{scheme}://user:password@{host}" if "@" in value else meant
         raise UsageError(f"{variable} has no scheme: did you mean {meant}?")
     try:
-        urlsplit(value)
+        found = urlsplit(value).scheme
     except ValueError as error:
         raise UsageError(f"{variable} is no address ({error}): expected such as {scheme}://{host}") from error
+    if found in _FILE_STORES:
+        meant = f"expected such as {scheme}://{host}"
+        raise UsageError(f"{variable} names a place for files ({found}:), where nothing is registered: {meant}")
     return value
 
 

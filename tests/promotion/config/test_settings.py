@@ -131,6 +131,8 @@ def test_what_only_a_checkout_has_is_named() -> None:
         ("MLFLOW_REGISTRY_URI", "mlflow.example.com", "did you mean http://mlflow.example.com?"),
         ("MLFLOW_TRACKING_URI", "anna:secret@mlflow:5000", "did you mean http://user:password@host:5000?"),
         ("MLFLOW_TRACKING_URI", "mlflow.db", "did you mean sqlite:///mlflow.db?"),
+        ("MLFLOW_TRACKING_URI", "dbfs:/models", "names a place for files (dbfs:), where nothing is registered"),
+        ("MLFLOW_REGISTRY_URI", "s3://secret/x", "names a place for files (s3:), where nothing is registered"),
         ("MLFLOW_TRACKING_URI", '"http://mlflow:5000"', "stands in quotes or blanks: remove them"),
         ("MLFLOW_TRACKING_URI", "http://mlflow:5000\n", "stands in quotes or blanks: remove them"),
         ("PROMOTION_DATABASE_URL", "'sqlite:///x.db'", "stands in quotes or blanks: remove them"),
