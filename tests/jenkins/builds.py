@@ -18,6 +18,7 @@ from promotion.config.settings import REPOSITORY
 
 FOLDER = Path(__file__).parent
 JENKINSFILE = REPOSITORY / "Jenkinsfile"
+JOBS = REPOSITORY / "ci" / "jenkins"
 USER = "hudson.model.Cause$UserIdCause"
 ANNA: dict[str, str] = {"_class": USER, "userId": "anna", "userName": "Anna"}
 PUSH: dict[str, str] = {"_class": "com.cloudbees.jenkins.GitHubPushCause", "shortDescription": "a push by bob"}

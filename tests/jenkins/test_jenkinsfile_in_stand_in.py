@@ -72,6 +72,7 @@ SCENARIOS = [
     Scenario("rolled back", {"deploy-model.py --model": "exit 1"}),
     Scenario("runs already", {"deploy-model.py --model": "exit 5"}),
     Scenario("cluster differs", {"deploy-model.py --status": "exit 1"}),
+    Scenario("first build", agent={"BUILD_NUMBER": "1"}),
     Scenario("no deployment", params={"DEPLOY": False}),
     Scenario("canary", params={"CANARY": True}),
     Scenario("canary held", {"--canary": "exit 3"}, params={"CANARY": True}),
@@ -264,6 +265,18 @@ def test_without_deploy_the_image_is_built_and_tested_only(builds: Builds) -> No
     assert not build.ran("deploy-model.py")
 
 
+def test_the_first_build_needs_no_cluster(builds: Builds) -> None:
+    """It promotes, builds and tests, and is green: nobody was asked yet whether to deploy, and where to."""
+    assert "SUCCESS" == builds["first build"].result
+    assert RELEASE[2:] == builds["first build"].skipped
+
+
+def test_old_images_of_ours_do_not_fill_the_agent(builds: Builds) -> None:
+    """Only where a registry has them, only ours, and never of a build that had none."""
+    assert builds["production"].ran("docker image prune --all --force --filter label=io.promotion.family")
+    assert not any(builds[name].ran("prune") for name in ("green", "lint fails"))
+
+
 def test_a_forecast_is_promoted_by_hand_and_gets_no_image(builds: Builds) -> None:
     """It is validated, which moves it to Staging; exit 5 says that the rest is a person's."""
     build = builds["forecast"]
@@ -394,7 +407,8 @@ def test_the_job_is_declared_as_documented(builds: Builds) -> None:
     assert [("MODEL", "heart-disease"), ("DEPLOY", True), ("CANARY", False), ("ENVIRONMENT", None)] == [
         (parameter["name"], parameter.get("defaultValue")) for parameter in declared["parameters"]
     ]
-    assert {"disableConcurrentBuilds", "lock", "timeout", "buildDiscarder", "skipDefaultCheckout"} == set(options)
+    wanted = {"disableConcurrentBuilds", "disableRestartFromStage", "lock", "timeout", "buildDiscarder"}
+    assert wanted | {"skipDefaultCheckout"} == set(options)
     assert "promotion-heart-disease" == options["lock"]["resource"]
     assert all("timeout" in stage["options"] for stage in builds["green"].document["stages"])
 

@@ -22,6 +22,7 @@ class Offered {
 
     static final Map<String, List> OPTIONS = [
         disableConcurrentBuilds: ['workflow-job', 'abortPrevious'],
+        disableRestartFromStage: ['pipeline-model-definition'],
         skipDefaultCheckout    : ['pipeline-model-definition', 'skip'],
         buildDiscarder         : ['workflow-job', 'strategy'],
         timeout                : ['workflow-basic-steps', 'time', 'unit', 'activity'],
