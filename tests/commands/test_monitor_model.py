@@ -55,10 +55,16 @@ _NOBODY: dict[str, list[str]] = {"critical": [], "warning": [], "info": []}
 
 
 @pytest.fixture
-def monitor() -> Monitor:
+def command() -> Monitor:
     """The command, without paying for a new process."""
     main = runpy.run_path(str(REPOSITORY / "scripts" / "monitor-model.py"), run_name="monitor_model")["main"]
-    return lambda *arguments: CliRunner().invoke(main, ["--model", "churn", *map(str, arguments)])
+    return lambda *arguments: CliRunner().invoke(main, [*map(str, arguments)])
+
+
+@pytest.fixture
+def monitor(command: Monitor) -> Monitor:
+    """The same about the family."""
+    return lambda *arguments: command("--model", "churn", *arguments)
 
 
 def files(home: Path, *traffic: Traffic) -> list[str]:
@@ -291,3 +297,31 @@ def test_the_command_of_a_message_works_as_it_is_pasted(
 
     assert ["python", "scripts/monitor-model.py", "--model", "churn"] == arguments[:4]
     assert "2,000 rows" in again.stdout, again.output
+
+
+def test_all_families_are_watched_in_one_run(command: Monitor, watched: Path) -> None:
+    """One whose log is away does not keep the others from being looked at; one without a log is passed over."""
+    folder, document = watched / "config", yaml.safe_load((watched / "config" / "churn.yaml").read_text())
+    for name in ("away", "silent"):
+        changed = document | {"family": name, "registered_model": f"{name}-*"}
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(changed), encoding="utf-8")
+    (watched / "logs").mkdir()
+    write_log(watched / "logs" / "churn.jsonl", [Traffic()])
+    (watched / "logs" / "silent.jsonl").write_text("")
+
+    found = command("--all", "--log", str(watched / "logs" / "{family}.jsonl"))
+    assert (1, True) == (found.exit_code, "away: no log" in found.output or "away.jsonl" in found.output), found.output
+    assert {"churn.html", "silent.html"} == {path.name for path in (watched / "reports" / "monitoring").iterdir()}
+
+    document["monitoring"]["log"] = "logs/churn.jsonl"
+    (folder / "churn.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    found = command("--all")
+    assert 0 == found.exit_code, found.output
+    assert "silent is not watched: its file names no log (monitoring.log)" in found.output
+
+
+@pytest.mark.parametrize("arguments", [(), ("--all", "--model", "churn"), ("--all", "--test-alert")])
+def test_it_is_one_family_or_all(command: Monitor, watched: Path, arguments: tuple[str, ...]) -> None:
+    """Neither none, nor both."""
+    assert watched.is_dir()
+    assert 2 == command(*arguments).exit_code

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 CRITICAL = 3
 SOURCE = "PREDICTION_LOG_SOURCE"
+NAME = "{family}"
 
 
 LOG = click.option(
@@ -45,7 +47,8 @@ def _window(_ctx: click.Context, _parameter: click.Parameter, text: str | None) 
 
 
 @command()
-@click.option("--model", "family", required=True, metavar="FAMILY", help="The family to watch.")
+@click.option("--model", "family", metavar="FAMILY", help="The family to watch.")
+@click.option("--all", "everything", is_flag=True, help="Watch every family whose log is known, one after the other.")
 @click.option("--once", is_flag=True, help="Look once; the default.")
 @click.option("--interval", type=click.IntRange(min=1), metavar="SECONDS", help="Look again and again, until stopped.")
 @click.option(
@@ -80,7 +83,8 @@ def _window(_ctx: click.Context, _parameter: click.Parameter, text: str | None) 
 @click.option("--json", "as_json", is_flag=True, help="Data on standard output, as JSON; a line a run with --interval.")
 def monitor_command(
     *,
-    family: str,
+    family: str | None,
+    everything: bool,
     interval: int | None,
     window: Any,
     labels: Path | None,
@@ -101,42 +105,77 @@ def monitor_command(
     A version in Production that is beyond a bound of `monitoring.rollback` for long enough is taken back, in the
     registry and on the cluster, if the family's file says `action: rollback`; otherwise people are told.
 
+    With --all a family that cannot be looked at is said and does not keep the others from it; {family} in --log and
+    --labels stands for each one's name. Families whose log nobody names are passed over.
+
     Exit codes: 0 healthy, told, or not enough data to say; 1 failed, 2 usage or configuration, 3 something is critical,
     or the version was taken back.
     """
+    if everything == (family is not None):
+        raise UsageError("name a family with --model, or watch every one with --all")
+    if once and interval is not None:
+        raise UsageError("--once and --interval exclude each other")
+    settings = Settings.from_environment()
+    given = _Given(source, labels, window, exports, engine, dry_run=dry_run)
+    if family is None and (replay is not None or test_alert or exports):
+        raise UsageError("--replay, --test-alert and --export are about one family: name it with --model")
+    if family is None:
+        _repeat(interval, lambda: _look_at_all(settings, given, as_json=as_json))
+        return
+    config, journal = _open(settings, family)
+    if test_alert:
+        _test(journal, config, as_json=as_json)
+    elif replay is not None:
+        options = replace(given, source=replay).options(settings, config)
+        _rehearse(settings, journal, config, options, interval, as_json=as_json)
+    else:
+        options = given.options(settings, config)
+        _repeat(interval, lambda: _say(_look(settings, journal, config, options), as_json=as_json))
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What the command line says of how to look."""
+
+    source: str | None
+    labels: Path | None
+    window: Any
+    exports: tuple[Path, ...]
+    engine: Any
+    dry_run: bool
+
+    def options(self, settings: Settings, config: FamilyConfig) -> Options:
+        """The same for one family, whose file says the rest."""
+        from promotion.monitoring.run import Options
+
+        known, family = config.monitoring_policy, config.family
+        named = Path(str(self.labels).replace(NAME, family)) if self.labels else None
+        return Options(
+            source=_source(settings, config, self.source and self.source.replace(NAME, family)),
+            window=self.window,
+            labels=named or (settings.home / known.labels if known.labels else None),
+            exports=self.exports,
+            prometheus=os.environ.get("PROMETHEUS_URL") or None,
+            engine=self.engine,
+            dry_run=self.dry_run,
+        )
+
+
+def _open(settings: Settings, family: str) -> tuple[FamilyConfig, Journal]:
     from promotion.bootstrap import open_journal
 
-    settings = Settings.from_environment()
     config = load_config(settings.config_folder, family)
     journal = open_journal(settings, {family: config}, talk)
     remark_clock(journal)
-    if test_alert:
-        _test(journal, config, as_json=as_json)
-        return
-    from promotion.monitoring.run import Options
+    return config, journal
 
-    if once and interval is not None:
-        raise UsageError("--once and --interval exclude each other")
-    known = config.monitoring_policy
-    options = Options(
-        source=_source(settings, config, replay or source),
-        window=window,
-        labels=labels or (settings.home / known.labels if known.labels else None),
-        exports=exports,
-        prometheus=os.environ.get("PROMETHEUS_URL") or None,
-        engine=engine,
-        dry_run=dry_run,
-    )
-    if replay is not None:
-        _rehearse(settings, journal, config, options, interval, as_json=as_json)
-        return
-    if interval is None:
-        outcome = _look(settings, journal, config, options)
-        _say(outcome, as_json=as_json)
-        if outcome.level == "critical":
-            click.get_current_context().exit(CRITICAL)
-        return
-    _watch(interval, lambda: _say(_look(settings, journal, config, options), as_json=as_json))
+
+def _repeat(interval: int | None, look: Callable[[], int]) -> None:
+    """Look once and end with what came of it, or again and again."""
+    if interval is not None:
+        _watch(interval, look)
+    elif code := look():
+        click.get_current_context().exit(code)
 
 
 @command()
@@ -235,6 +274,27 @@ def _say_unsettled(settings: Settings, journal: Journal, config: FamilyConfig) -
         talk(line, colour="yellow")
 
 
+def _look_at_all(settings: Settings, given: _Given, *, as_json: bool) -> int:
+    """Look once at every family; the exit code of the worst."""
+    from promotion.config.family import load_configs
+
+    configs, codes = load_configs(settings.config_folder), {0}
+    for name in sorted({*configs, *configs.broken}):
+        try:
+            config, journal = _open(settings, name)
+            if given.source is None and config.monitoring_policy.log is None:
+                talk(f"… {name} is not watched: its file names no log (monitoring.log)", colour="yellow")
+                continue
+            outcome = _look(settings, journal, config, given.options(settings, config))
+            codes.add(_say(outcome, as_json=as_json))
+        except PromotionError as error:
+            codes.add(1)
+            talk(f"{name}: {error}", colour="red")
+            if as_json:
+                echo_json({"exit_code": 1, "family": name, "message": str(error)})
+    return 1 if 1 in codes else max(codes)
+
+
 def _look(settings: Settings, journal: Journal, config: FamilyConfig, options: Options) -> RunOutcome:
     from promotion.monitoring.alerts.alerter import Alerter
     from promotion.monitoring.alerts.announcements import announcer
@@ -310,11 +370,12 @@ def _watch(interval: int, look: Any) -> None:
         next_time = max(next_time + interval, time.monotonic())
 
 
-def _say(outcome: RunOutcome, *, as_json: bool) -> None:
+def _say(outcome: RunOutcome, *, as_json: bool) -> int:
+    """Say what a run came to; its exit code."""
+    exit_code = CRITICAL if outcome.level == "critical" else 0
     if as_json:
-        exit_code = CRITICAL if outcome.level == "critical" else 0
         echo_json({"exit_code": exit_code, **outcome.as_json()})
-        return
+        return exit_code
     if not outcome.observations:
         echo("📊 no version answers: nothing in the log, and nothing in Production")
     for observation, findings in zip(outcome.observations, outcome.findings, strict=True):
@@ -326,6 +387,7 @@ def _say(outcome: RunOutcome, *, as_json: bool) -> None:
         echo(f"✅ {outcome.page}")
     for line in outcome.told.lines() if outcome.told else ():
         echo(line)
+    return exit_code
 
 
 def _say_returned(outcome: RunOutcome) -> None:
