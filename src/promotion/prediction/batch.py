@@ -225,6 +225,7 @@ def facts(loaded: Loaded, asked: AskedRows, done: Done) -> dict[str, Any]:
         "time_range": days,
         "input": asked.place if "://" in asked.place else str(asked.path),
         "input_sha256": file_sha256(asked.path),
+        "data_sha256": asked.data_sha256,
         "notes": asked.notes,
         "predicted_at": clock.now().astimezone(UTC).isoformat(timespec="seconds"),
     }
@@ -265,7 +266,17 @@ def log_prediction(config: FamilyConfig, settings: Settings, document: dict[str,
     import mlflow
     from mlflow.entities import Metric, Param, RunTag
 
-    names = ("model", "version", "semver", "stage", "run_id", "artifact_digest", "engine", "input_sha256")
+    names = (
+        "model",
+        "version",
+        "semver",
+        "stage",
+        "run_id",
+        "artifact_digest",
+        "engine",
+        "input_sha256",
+        "data_sha256",
+    )
     named = {name: str(document[name]) for name in names if document[name] is not None}
     at = int(clock.now().timestamp() * 1000)
     values = {"rows": float(document["rows"]), "seconds": seconds}

@@ -41,12 +41,14 @@ class AskedRows(ABC):
         place: Where they come from, for people.
         path: The file they come from.
         notes: What somebody who uses the predictions has to know about the rows.
+        data_sha256: Digest of the family's data, as its training runs have it; None for rows of another file.
     """
 
     def __init__(self, place: str, path: Path) -> None:
         self.place = place
         self.path = path
         self.notes: list[str] = []
+        self.data_sha256: str | None = None
 
     @abstractmethod
     def check(self) -> None:
@@ -113,7 +115,7 @@ class SampleRows(AskedRows):
 
     def check(self) -> None:
         """Hold the family's file against its contract."""
-        load_dataset(self._config, self._home)
+        self.data_sha256 = load_dataset(self._config, self._home).sha256
 
     def chunks(self, model: Any) -> Iterator[Asked]:  # noqa: ARG002  # as above
         """The rows in one piece."""

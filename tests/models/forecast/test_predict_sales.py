@@ -19,7 +19,7 @@ from tests.models.forecast.conftest import STORES
 from models.forecast import ENSEMBLE
 from models.forecast.data.generator import invent_sales
 from models.forecast.data.inputs import PLAN_DAYS, SalesDays, SalesFileRows, Span
-from models.forecast.data.sales import Sales
+from models.forecast.data.sales import Sales, load_sales
 from models.forecast.rows import INPUT_COLUMNS
 from models.forecast.training.learning import Learned
 from models.predict import main
@@ -88,6 +88,7 @@ def test_without_arguments_production_forecasts_the_holdout(
     assert list(learned.ensemble.predict(held[list(INPUT_COLUMNS)])) == list(found["prediction"])
     document = json.loads(output.with_name(f"{output.name}.json").read_text(encoding="utf-8"))
     assert {"first": "2015-06-20", "last": "2015-07-31"} == document["time_range"]
+    assert load_sales(load_config(shop.config_folder, FAMILY), shop.home).sha256 == document["data_sha256"]
 
 
 def test_invented_rows_are_said_by_whatever_uses_them(shop: Settings, register: Register, artifact: Path) -> None:

@@ -108,7 +108,9 @@ class SalesDays(AskedRows):
 
     def __init__(self, config: FamilyConfig, home: Path, span: Span) -> None:
         super().__init__(config.data.path, home / config.data.path)
-        self._rows, planned = _days(load_sales(config, home).rows, span, forecast_of(config).horizon_days)
+        data = load_sales(config, home)
+        self.data_sha256 = data.sha256
+        self._rows, planned = _days(data.rows, span, forecast_of(config).horizon_days)
         if planned:
             self.notes.append(
                 f"{planned} rows lie behind the data: opening, promotions and holidays are assumed to be those of the "
