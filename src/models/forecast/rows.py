@@ -126,7 +126,9 @@ def refuse_broken(place: Path | str, rows: pd.DataFrame, broken: Sequence[Broken
             lines.append(f"column {column!r} {rule}: {at.size} of {len(wrong)} rows, first: line {shown}")
     if lines:
         summary = f"{place} breaks the data contract: "
-        raise DataError(summary + lines[0] if len(lines) == 1 else "\n- ".join([summary, *lines]))
+        if len(lines) == 1:
+            raise DataError(summary + lines[0])
+        raise DataError(summary, *(f"- {line}" for line in lines))
 
 
 def _shown(cell: object) -> str:

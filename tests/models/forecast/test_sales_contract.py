@@ -106,6 +106,17 @@ def test_stores_are_refused_by_line(read: Callable[..., pd.DataFrame], old: str,
     assert "store.csv" in str(refused.value)
 
 
+def test_each_broken_rule_has_a_line_of_its_own(read: Callable[..., pd.DataFrame]) -> None:
+    """The command prints them below each other, and the gate of the data's quality counts them."""
+    with pytest.raises(DataError) as refused:
+        read("0,,,", "0,0,0,0", stores=True)
+
+    assert refused.value.lines[0].endswith("breaks the data contract: ")
+    assert ["- column 'Promo2SinceWeek'", "- column 'Promo2SinceYear'"] == [
+        line.split(" must")[0] for line in refused.value.lines[1:3]
+    ]
+
+
 def test_what_means_the_same_is_read_the_same(read: Callable[..., pd.DataFrame]) -> None:
     """Blanks between months and a midnight written out change nothing."""
     pd.testing.assert_frame_equal(

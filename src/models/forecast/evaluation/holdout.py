@@ -194,8 +194,8 @@ class ForecastEvaluator:
         try:
             data = load_sales(self._config, self._home)
         except DataError as error:
-            summary, *lines = str(error).split("\n- ")
-            return lines or [summary]
+            summary, *lines = error.lines
+            return [line.removeprefix("- ") for line in lines] or [summary]
         plan = forecast_of(self._config)
         days = day_numbers(data.rows["Date"])
         needed = days_needed(plan.horizon_days, plan.folds, plan.horizon_days, plan.warm_up_days)
