@@ -34,8 +34,8 @@ def config() -> FamilyConfig:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("selection_metric: rmspe", "selection_metric: accuracy", "does not measure task sales-forecast"),
-        ("task: sales-forecast", "task: binary-classification", "only the target may be of type label"),
+        ("selection_metric: rmspe", "selection_metric: accuracy", "which measure task sales-forecast"),
+        ("task: sales-forecast", "task: binary-classification", "a date is no feature of a table"),
         ("catboost: {origin_offset: 28", "prophet: {origin_offset: 28", "'prophet' is no candidate"),
         ("registered_model: rossmann-ensemble", "registered_model: 'x-{algorithm}'", "one ensemble"),
         ("learns: level", "learns: all", "forecast.views.catboost.learns"),
