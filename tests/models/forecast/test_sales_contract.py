@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -138,3 +140,34 @@ def test_a_history_that_just_suffices_is_learned_from() -> None:
     """The number that the refusal names is enough."""
     plan = replace(quick_plan(folds=3, warm_up=56), rounds=2, params={"lightgbm": {"num_leaves": 4}}, views={})
     assert 3 == len(Learner(make_sales(days=267), plan).learn().folds["lightgbm"])
+
+
+@pytest.fixture
+def workbook(tmp_path: Path) -> Path:
+    """The sales as a spreadsheet saves them: days are days, numbers are numbers."""
+    path = tmp_path / "train.xlsx"
+    rows = pd.read_csv(StringIO(SALES)).assign(StateHoliday=["0", 0, "a", 0])
+    rows.assign(Date=pd.to_datetime(rows["Date"])).to_excel(path, index=False)
+    (tmp_path / "store.csv").write_text(STORES, encoding="utf-8")
+    return path
+
+
+def test_a_workbook_means_what_its_csv_means(workbook: Path, read: Callable[..., pd.DataFrame]) -> None:
+    """A day comes back without the clock time that a workbook gives it."""
+    found = read_sales(workbook, workbook.with_name("store.csv")).rows
+
+    pd.testing.assert_frame_equal(read("1,2015-07-31,5263,1,1,0", "1,2015-07-31,5263,1,1,a"), found)
+
+
+def test_what_is_no_workbook_or_has_no_reader_is_a_line(workbook: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its reader stumbles over."""
+    stores = workbook.with_name("store.csv")
+    content = workbook.read_bytes()
+    for broken in (b"", b"Store,Date\n", content[: len(content) // 2]):
+        workbook.write_bytes(broken)
+        with pytest.raises(DataError, match=r"train\.xlsx: not readable as a workbook"):
+            read_sales(workbook, stores)
+    workbook.write_bytes(content)
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    with pytest.raises(DataError, match=r"a workbook is read with openpyxl: pip install openpyxl, or save it as CSV"):
+        read_sales(workbook, stores)

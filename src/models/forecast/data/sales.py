@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime, time
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +89,10 @@ def read_sales(sales: Path, stores: Path) -> Sales:
 
 def _read(path: Path, columns: list[str]) -> pd.DataFrame:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        sheet = _sheet(path) if path.suffix.lower() == ".xlsx" else ""
+        with StringIO(sheet) if sheet else path.open(encoding="utf-8-sig", newline="") as file:
             names_in(file, path, columns)
-        table = pd.read_csv(path, dtype=_DTYPES, encoding="utf-8-sig")
+        table = pd.read_csv(StringIO(sheet) if sheet else path, dtype=_DTYPES, encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file, expected a CSV; scripts/download-data.py brings it") from error
     except (OSError, ValueError) as error:
@@ -98,3 +101,25 @@ def _read(path: Path, columns: list[str]) -> pd.DataFrame:
     if missing := [name for name in columns if name not in table]:
         raise DataError(f"{path}: missing columns {', '.join(missing)}")
     return table
+
+
+def _sheet(path: Path) -> str:
+    """The first sheet of a workbook as CSV; a day, which a workbook keeps with a clock time of midnight, as a date.
+
+    Raises:
+        DataError: Its reader is not installed, or finds no workbook in it.
+    """
+    try:
+        table = pd.read_excel(path, dtype=object)
+    except ImportError as error:
+        raise DataError(f"{path}: a workbook is read with openpyxl: pip install openpyxl, or save it as CSV") from error
+    except OSError:
+        raise
+    except Exception as error:  # whatever its reader stumbles over
+        raise DataError(f"{path}: not readable as a workbook: {' '.join(str(error).split())}") from error
+    return table.map(_as_day).to_csv(index=False)
+
+
+def _as_day(cell: Any) -> Any:
+    is_day = isinstance(cell, datetime) and pd.notna(cell) and cell == datetime.combine(cell.date(), time.min)
+    return cell.date().isoformat() if is_day else cell
