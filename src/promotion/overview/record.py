@@ -138,7 +138,8 @@ class FamilyState:
             },
             "alerts": [f"{alert.level}: {alert.finding.get('text', alert.key)}" for alert in self.alerts],
             "deployments": [
-                {"environment": it.environment, "track": it.track, "state": it.state} for it in self.deployments
+                {"environment": it.environment, "track": it.track, "state": it.state, "analysis": it.analysis or None}
+                for it in self.deployments
             ],
             "drift": list(self.drift),
             "asks": [ask._asdict() for ask in self.asks],

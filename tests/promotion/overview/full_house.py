@@ -8,6 +8,7 @@ from typing import Any
 from tests.promotion.factories import Store, a_family, promote
 
 from promotion.config.family import BrokenFamily, FamilyConfigs
+from promotion.delivery.canary.records import AnalysisPlan, AnalysisProgress
 from promotion.errors import ConfigError
 from promotion.journal.journal import Journal
 from promotion.journal.monitoring import MonitoringRun, add_run, open_book
@@ -58,6 +59,9 @@ def a_full_house(store: Store) -> PromotionService:
     _watch(journal)
     _deploy(journal, "churn", journal.entry("churn", 2))
     _deploy(journal, "quiet", journal.entry("quiet", 1))
+    progress = AnalysisProgress(AnalysisPlan((10, 50)), 1, 1, "advance at 10 %")
+    analysed = {"analysis": progress.as_json()}
+    _deploy(journal, "quiet", journal.entry("quiet", 1), environment="staging", track="canary", explanation=analysed)
     return service
 
 
@@ -89,18 +93,18 @@ def _watch(journal: Journal) -> None:
     add_run(journal, MonitoringRun("churn", "churn", 1, now - timedelta(days=1), now, 300, "critical", {}, []))
 
 
-def _deploy(journal: Journal, family: str, entry: Entry | None) -> None:
+def _deploy(journal: Journal, family: str, entry: Entry | None, **values: Any) -> None:
     assert entry
+    placed = {"environment": "production", "track": "stable"} | values
     with journal.transaction(family) as transaction:
         add_deployment(
             transaction,
             version_id=entry.id,
-            environment="production",
-            track="stable",
             cluster="https://cluster.example",
             image=f"registry.example/{family}:1",
             labels={"model": entry.model, "version": entry.number},
             state="deployed",
             predecessor=None,
             actor="jenkins",
+            **placed,
         )

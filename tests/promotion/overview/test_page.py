@@ -28,6 +28,7 @@ def test_it_leads_to_the_pages_that_exist(page: str) -> None:
     """Relative to itself, so that an archive of the folder is whole."""
     for address in ("promotion/churn-v3.html", "monitoring/churn.html", "compliance/compliance-2026-10.html"):
         assert f'href="{address}"' in page
+    assert "step 50 % (of 10, 50); advance at 10 %" in page
     assert "monitoring/quiet.html" not in page
 
 

@@ -59,6 +59,13 @@ def test_a_cluster_that_ran_something_else_when_it_was_looked_at_last_is_drift(s
     assert [] == of(overview, "quiet").drift
 
 
+def test_a_canary_says_its_step(store: Store) -> None:
+    """As the command says it."""
+    (canary,) = [it for it in of(surveyed(store), "quiet").as_json(START)["deployments"] if it["analysis"]]
+
+    assert "step 50 % (of 10, 50); advance at 10 %" == canary["analysis"]
+
+
 def test_what_listings_say_of_a_family_the_overview_says_too(store: Store) -> None:
     """A stage chosen in MLflow's user interface, past the journal."""
     service = a_full_house(store)

@@ -99,14 +99,14 @@ class AnalysisProgress:
         return replace(after, step=self.step + 1, tries=0) if analysis.decision is Decision.ADVANCE else after
 
     def as_json(self) -> dict[str, Any]:
-        """What the journal keeps."""
-        return asdict(self)
+        """What the journal keeps; its text is for those who only read."""
+        return {**asdict(self), "text": str(self)}
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Self:
         """What the journal kept."""
-        plan = kept["plan"]
-        return cls(**{**kept, "plan": AnalysisPlan(**{**plan, "steps": tuple(plan["steps"])})})
+        plan, known = kept["plan"], {name: value for name, value in kept.items() if name != "text"}
+        return cls(**{**known, "plan": AnalysisPlan(**{**plan, "steps": tuple(plan["steps"])})})
 
     def __str__(self) -> str:
         steps = ", ".join(map(str, self.plan.steps))

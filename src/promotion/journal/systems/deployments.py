@@ -36,6 +36,11 @@ class StoredDeployment:
     started_at: datetime
     finished_at: datetime | None
 
+    @property
+    def analysis(self) -> str:
+        """How far a canary came through its steps, in words; empty where none are kept."""
+        return str(((self.explanation or {}).get("analysis") or {}).get("text", ""))
+
 
 def newest_deployment(journal: Journal, **values: Any) -> StoredDeployment | None:
     """The newest attempt with these values, by column; None as a value finds what was not written yet."""
