@@ -18,6 +18,7 @@ from tests.system.drivers.commands import Commands, Finished, Kind
 from tests.system.drivers.world import MODEL, World, register
 
 from promotion.audit import verify_journal
+from promotion.audit.attestations import Attestations
 from promotion.audit.checkpoints import read_checkpoints
 from promotion.audit.source import JournalSource
 from promotion.config.settings import REPOSITORY
@@ -78,7 +79,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, model_folder: Path, comma
         entry = world.journal.entry(MODEL, number)
         assert entry is not None
         assert entry.digest is not None
-        images[name] = cluster.image(MODEL, number, entry.digest, family=MODEL, behaviour=behaviour).reference
+        keys = Keys(world.home / "keys" / "signing-key.pem")
+        (attestation,) = Attestations(world.journal, world.home / "checkpoints", lambda: keys).digests(MODEL, entry)
+        images[name] = cluster.image(
+            MODEL, number, entry.digest, family=MODEL, behaviour=behaviour, attestation=attestation
+        ).reference
 
     assert 0 == commands(PROMOTE, MODEL, "1", environment=scene.environment()).code
     add("old", 1, "well")
