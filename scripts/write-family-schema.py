@@ -32,8 +32,8 @@ EXAMPLES = yaml.safe_load("""  # of keys that none of the repository's families 
     bins: [18, 40, 65], from: run, name: profit, command: [python, checks/profit.py], minimum: 0.7,
     aliases.production: champion, aliases.staging: challenger, aliases.previous: [previous, fallback],
     na_values: ["?"], split.groups: patient, split.time: visited, split.stratify: [sex], gates.split: sound,
-    export.rows: generated, sha256: 9f86d081884c7d65…, label_coverage: 0.5, unmatched_labels: 0.9, silence: 6h, threads: 2,
-    accept_approvals_from: [9f86d081884c7d65…],
+    export.rows: generated, sha256: 9f86d081884c7d65…, label_coverage: 0.5, unmatched_labels: 0.9, silence: 6h,
+    accept_approvals_from: [9f86d081884c7d65…], threads: 2,
     only: [promote, rollback], token: DEPLOY_TOKEN, events.NAME.key: DEPLOY_KEY, url: DEPLOY_URL,
     monitoring.log: /var/log/predictions, monitoring.labels: labels.csv, segments: [sex],
     metrics: {roc_auc: {warning: 0.02, critical: 0.05}, recall: {critical: 0.1}}}""")

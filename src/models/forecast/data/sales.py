@@ -121,5 +121,6 @@ def _sheet(path: Path) -> str:
 
 
 def _as_day(cell: Any) -> Any:
-    is_day = isinstance(cell, datetime) and pd.notna(cell) and cell == datetime.combine(cell.date(), time.min)
-    return cell.date().isoformat() if is_day else cell
+    if not isinstance(cell, datetime) or cell is pd.NaT:
+        return cell
+    return cell.date().isoformat() if cell.time() == time.min else cell
