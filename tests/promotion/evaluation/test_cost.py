@@ -166,7 +166,7 @@ def test_least_disturbed_block_counts() -> None:
 
 def test_waiting_for_a_processor_is_told_apart_from_working() -> None:
     """Two endless loops on the only core: the latency has their turns in it, the undisturbed one does not."""
-    busy = "import os; os.sched_setaffinity(0, {core})\nwhile True: pass"
+    busy = "import os; os.sched_setaffinity(0, [{core}])\nwhile True: pass"
     core = min(os.sched_getaffinity(0))
     before = os.sched_getaffinity(0)
     loops = [subprocess.Popen([sys.executable, "-c", busy.format(core=core)]) for _ in range(2)]
