@@ -13,6 +13,7 @@ EXTRA_OF = {
     "onnx": "export",
     "onnxmltools": "export",
     "onnxruntime": "export",
+    "psutil": "train",
     "psycopg": "postgres",
     "py4j": "spark",
     "pyspark": "spark",
