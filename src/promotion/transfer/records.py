@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -52,6 +52,16 @@ def origin_of(version: ModelVersion) -> TransferOrigin | None:
     """What a version says of where it comes from; None for one that was not transferred."""
     said = {name: version.tags.get(_TAG + name, "") for name in TransferOrigin.__slots__}
     return TransferOrigin(**said) if said["server"] and said["digest"] else None
+
+
+def arrivals(
+    known: Iterable[ModelVersion], server: str, version: ModelVersion
+) -> Iterator[tuple[ModelVersion, TransferOrigin]]:
+    """Those of a target's versions that came from this one of that server, with what they say of it."""
+    for item in known:
+        said = origin_of(item)
+        if said and (said.server, said.model, said.version) == (server, version.model, str(version.number)):
+            yield item, said
 
 
 def is_own_tag(name: str) -> bool:

@@ -29,6 +29,7 @@ from promotion.transfer.records import (
     TransferOrigin,
     Transferred,
     TransferRequest,
+    arrivals,
     departure,
     is_own_tag,
     origin_of,
@@ -58,10 +59,10 @@ class _Transfer:
         version, entry = self._version()
         folder = self._spool(version)
         with _only_one(folder):
-            if (there := self._found(version, entry, None)) and not self._unrecorded(version, there):
-                return self._known(there, self._origin(version, self._recorded(there)))
-            files = self._fetched(version, entry, folder)
-            origin = self._origin(version, artifact_digest(files))
+            if (there := self._found(version, entry)) and not self._unrecorded(version, *there):
+                return self._known(*there)
+            files, digest = self._fetched(version, entry, folder)
+            origin = self._origin(version, digest)
             seal = seal_approvals(self.source, entry, origin)
             run = read_run(self.settings.tracking_uri, version.run_id, self.source.family(version.model))
             with self.target.entered() as settings:
@@ -75,8 +76,8 @@ class _Transfer:
     def rehearse(self) -> Transferred:
         """What it would do: everything is looked at, nothing is written."""
         version, entry = self._version()
-        if (there := self._found(version, entry, None)) and not self._unrecorded(version, there):
-            return self._known(there, self._origin(version, self._recorded(there)))
+        if (there := self._found(version, entry)) and not self._unrecorded(version, *there):
+            return self._known(*there)
         sizes = Stored(self.source.registry.artifact_uri(version)).listing()
         origin = self._origin(version, (entry and entry.digest) or "")
         return Transferred(
@@ -106,8 +107,8 @@ class _Transfer:
     def _origin(self, version: ModelVersion, digest: str) -> TransferOrigin:
         return TransferOrigin(self._server, version.model, str(version.number), version.run_id or "", digest)
 
-    def _fetched(self, version: ModelVersion, entry: Entry | None, folder: Path) -> Path:
-        """The version's files, here, and the ones that were recorded."""
+    def _fetched(self, version: ModelVersion, entry: Entry | None, folder: Path) -> tuple[Path, str]:
+        """The version's files, here, and the ones that were recorded; with their digest."""
         files = folder / "files"
         Stored(self.source.registry.artifact_uri(version)).fetch(files, self.progress)
         digest = artifact_digest(files)
@@ -122,7 +123,7 @@ class _Transfer:
             verify_artifact(files, registration.signature, Keys.from_environment().trusted())
         else:
             self.report(f"⚠️ {version}: nobody registered it at the source: no signature vouches for its files")
-        return files
+        return files, digest
 
     def _leave(self, version: ModelVersion, origin: TransferOrigin, arrived: Transferred) -> None:
         assert arrived.number is not None  # noqa: S101  # it is there
@@ -137,7 +138,7 @@ class _Transfer:
     def _name(self, version: ModelVersion) -> str:
         return self.request.target_name or version.model
 
-    def _found(self, version: ModelVersion, entry: Entry | None, digest: str | None) -> ModelVersion | None:
+    def _found(self, version: ModelVersion, entry: Entry | None) -> tuple[ModelVersion, TransferOrigin] | None:
         """The version at the target that came from this one; looks whether another may be written, too."""
         with self.target.entered() as settings:
             registry = open_promotions(settings).registry
@@ -146,23 +147,16 @@ class _Transfer:
                 known = registry.versions(self._name(version))
             except UnknownModel:
                 return None
-        digest = digest or (entry.digest if entry else None)
-        for item in known:
-            said = origin_of(item)
-            if said and (said.server, said.model, said.version) == (self._server, version.model, str(version.number)):
-                if digest in {None, said.digest}:
-                    return item
-                self.report(f"⚠️ {item} of {self.target.shown} came from {said}, with other files than it has now")
+        digest = entry.digest if entry else None
+        for item, said in arrivals(known, self._server, version):
+            if digest in {None, said.digest}:
+                return item, said
+            self.report(f"⚠️ {item} of {self.target.shown} came from {said}, with other files than it has now")
         return None
 
-    @staticmethod
-    def _recorded(there: ModelVersion) -> str:
-        said = origin_of(there)
-        return said.digest if said else ""
-
-    def _unrecorded(self, version: ModelVersion, there: ModelVersion) -> bool:
+    def _unrecorded(self, version: ModelVersion, there: ModelVersion, origin: TransferOrigin) -> bool:
         """Whether an interrupted transfer left out a record."""
-        kept = departure(self._origin(version, self._recorded(there)), self.target.shown, there.model, there.number)
+        kept = departure(origin, self.target.shown, there.model, there.number)
         left = self.source.journal.acts(ACTION, family=self.source.family(version.model))
         with self.target.entered() as settings:
             service = open_promotions(settings)
@@ -211,10 +205,16 @@ class _Transfer:
             if not any(same_transfer(act, kept) for act in service.journal.acts(ACTION, family=family)):
                 authority = Authority(ACTION, actor(), f"{self.request.reason}: from {origin}", details=kept)
                 service.journal.record(family, there, authority)
-        size = sum((files / path).stat().st_size for path in local_files(files))
-        count = len(local_files(files))
+        sizes = [(files / path).stat().st_size for path in local_files(files)]
         return Transferred(
-            origin, self.target.shown, there.model, there.number, known.version, known.stage.value, count, size
+            origin,
+            self.target.shown,
+            there.model,
+            there.number,
+            known.version,
+            known.stage.value,
+            len(sizes),
+            sum(sizes),
         )
 
     @staticmethod

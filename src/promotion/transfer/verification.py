@@ -11,7 +11,7 @@ from promotion.errors import RecordsAltered, UnknownVersion
 from promotion.journal.records import Event
 from promotion.registry.contract import without_password
 from promotion.service import PromotionService
-from promotion.transfer.records import ACTION, TransferOrigin, TransferRequest, departure, origin_of, same_transfer
+from promotion.transfer.records import ACTION, TransferOrigin, TransferRequest, arrivals, departure, same_transfer
 from promotion.transfer.target import Target
 
 
@@ -40,15 +40,10 @@ def compare_sides(
     name = request.target_name or version.model
     with target.entered() as places:
         service = open_promotions(places)
-        there = [
-            (item, said)
-            for item in service.registry.versions(name)
-            if (said := origin_of(item))
-            and (said.server, said.model, said.version) == (server, version.model, str(version.number))
-        ]
-        if not there:
+        there = next(arrivals(service.registry.versions(name), server, version), None)
+        if there is None:
             raise UnknownVersion(f"{version} was not transferred to {name} of {target.shown}")
-        arrived, origin = there[0]
+        arrived, origin = there
         known = service.journal.entry(arrived.model, arrived.number)
         came = service.journal.acts(ACTION, family=service.family(name))
         with local_artifact(service.registry, arrived) as files:
