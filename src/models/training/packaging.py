@@ -17,6 +17,7 @@ from promotion.artifacts.trusted_types import BOOSTER_TYPES, TRUSTED_TYPES
 from promotion.config.family import FamilyConfig
 from promotion.errors import ArtifactRefused
 from promotion.evaluation.signature import signature_types
+from promotion.registry.tracking import require_registered_model
 from promotion.registry.upload import UploadPlace, open_place
 
 # What loading and scoring imports; exact, so that a served model computes what was evaluated.
@@ -145,13 +146,7 @@ def _signature(config: FamilyConfig) -> Any:
 
 
 def _register(client: Any, name: str, place: UploadPlace, run: Any, tags: Mapping[str, str]) -> int:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
+    require_registered_model(client, name)
     registered = client.create_model_version(
         name, place.source, run.info.run_id, tags=dict(tags), await_creation_for=None, model_id=place.model_id
     )

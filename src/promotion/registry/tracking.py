@@ -6,7 +6,8 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
@@ -19,6 +20,9 @@ from promotion.errors import (
     RegistryUnreachable,
 )
 from promotion.registry.contract import without_password
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 # MLflow's own defaults retry a dead or failing server in silence for minutes, draw bars into our own, and phone home.
 _ENVIRONMENT = {
@@ -51,17 +55,45 @@ def connect(config: FamilyConfig, settings: Settings, experiment_name: str | Non
         mlflow.set_tracking_uri(settings.tracking_uri)
         mlflow.set_registry_uri(settings.registry_uri)
         client = mlflow.MlflowClient(settings.tracking_uri, settings.registry_uri)
-        experiment = client.get_experiment_by_name(name)
-        if experiment is None:
-            is_local = settings.tracking_uri.startswith("sqlite")
-            location = (settings.artifact_folder / name).as_uri() if is_local else None
-            return str(client.create_experiment(name, artifact_location=location))
-        if experiment.lifecycle_stage != "active":
-            raise RegistryError(
-                f"{without_password(settings.tracking_uri)}: experiment {name!r} is deleted: "
-                f"restore it with `mlflow experiments restore -x {experiment.experiment_id}`"
-            )
-        return str(experiment.experiment_id)
+        is_local = settings.tracking_uri.startswith("sqlite")
+        return open_experiment(client, name, settings.artifact_folder if is_local else None)
+
+
+def open_experiment(client: MlflowClient, name: str, artifacts: Path | None) -> str:
+    """Find or create an experiment.
+
+    Args:
+        client: Of the server.
+        name: Of the experiment.
+        artifacts: Where a new one's files go in a folder of its name; None for a server, which decides for itself.
+
+    Returns:
+        Its id.
+
+    Raises:
+        RegistryError: It is deleted.
+    """
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        location = (artifacts / name).as_uri() if artifacts else None
+        return str(client.create_experiment(name, artifact_location=location))
+    if experiment.lifecycle_stage != "active":
+        raise RegistryError(
+            f"{without_password(client.tracking_uri)}: experiment {name!r} is deleted: "
+            f"restore it with `mlflow experiments restore -x {experiment.experiment_id}`"
+        )
+    return str(experiment.experiment_id)
+
+
+def require_registered_model(client: MlflowClient, name: str) -> None:
+    """Create a registered model unless it is there."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
 def bound_patience() -> None:

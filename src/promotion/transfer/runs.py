@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from promotion.errors import RegistryError
 from promotion.registry.contract import search_literal
-from promotion.registry.tracking import readable_failures
+from promotion.registry.tracking import open_experiment, readable_failures
 
 KEY_TAG = "promotion.transfer"
 """On the target's run: which transfer it belongs to, so that one that was interrupted finds it again."""
@@ -116,7 +115,7 @@ class TargetRuns:
 
         with readable_failures(self.uri):
             client = MlflowClient(self.uri, self.uri)
-            experiment = self._experiment(client, run.experiment)
+            experiment = open_experiment(client, run.experiment, self.artifacts)
             condition = f"tags.`{KEY_TAG}` = {search_literal(key)}"
             found = client.search_runs([experiment], condition, max_results=1)
             tags = {name: text[:_LONGEST_TAG] for name, text in {**run.tags, **added, KEY_TAG: key}.items()}
@@ -133,18 +132,6 @@ class TargetRuns:
             if begun.info.end_time is None:
                 client.set_terminated(run_id, run.status if run.end else "FINISHED", run.end)
             return run_id, str(begun.info.artifact_uri)
-
-    def _experiment(self, client: Any, name: str) -> str:
-        experiment = client.get_experiment_by_name(name)
-        if experiment is None:
-            place = (self.artifacts / name).as_uri() if self.artifacts else None
-            return str(client.create_experiment(name, artifact_location=place))
-        if experiment.lifecycle_stage != "active":
-            raise RegistryError(
-                f"{self.uri}: experiment {name!r} is deleted: restore it with "
-                f"`mlflow experiments restore -x {experiment.experiment_id}`"
-            )
-        return str(experiment.experiment_id)
 
 
 def _unlogged(client: Any, run_id: str, metrics: Sequence[Any]) -> list[Any]:

@@ -19,7 +19,7 @@ from promotion.journal.records import Authority, Entry
 from promotion.registration import register_version
 from promotion.registry.contract import ModelVersion, served_artifact_uri, without_password
 from promotion.registry.semver import is_semantic
-from promotion.registry.tracking import bound_patience, quiet, readable_failures
+from promotion.registry.tracking import bound_patience, quiet, readable_failures, require_registered_model
 from promotion.service import Mover, PromotionService
 from promotion.signing.keys import Keys
 from promotion.transfer.approvals import SealedApprovals, accept_approvals, seal_approvals
@@ -251,17 +251,12 @@ class _Transfer:
         source: str,
     ) -> ModelVersion:
         from mlflow import MlflowClient
-        from mlflow.exceptions import MlflowException
 
         name = self._name(version)
         tags = {key: text for key, text in version.tags.items() if not is_own_tag(key)}
         with quiet(), readable_failures(settings.registry_uri):
             client = MlflowClient(settings.tracking_uri, settings.registry_uri)
-            try:
-                client.create_registered_model(name)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
+            require_registered_model(client, name)
             made = client.create_model_version(
                 name,
                 source,
