@@ -73,10 +73,17 @@ def open_experiment(client: MlflowClient, name: str, artifacts: Path | None) -> 
     Raises:
         RegistryError: It is deleted.
     """
+    from mlflow.exceptions import MlflowException
+
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         location = (artifacts / name).as_uri() if artifacts else None
-        return str(client.create_experiment(name, artifact_location=location))
+        try:
+            return str(client.create_experiment(name, artifact_location=location))
+        except MlflowException as error:
+            experiment = client.get_experiment_by_name(name)  # another process may have been faster
+            if error.error_code != "RESOURCE_ALREADY_EXISTS" or experiment is None:
+                raise
     if experiment.lifecycle_stage != "active":
         raise RegistryError(
             f"{without_password(client.tracking_uri)}: experiment {name!r} is deleted: "
