@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from statistics import NormalDist
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal, NamedTuple, TypeGuard
 
 from promotion.config.policy import AlertBounds, Levels, Monitoring
 from promotion.evaluation.intervals import is_beyond_bound
@@ -17,6 +17,7 @@ from promotion.monitoring.label_evidence import label_problem, labelled_rows
 from promotion.monitoring.observe.observation import Drift, Observation, Reading, Service
 
 LevelName = Literal["critical", "warning", "info"]
+_INDEX = "population stability index"
 LEVELS: tuple[LevelName, ...] = ("critical", "warning", "info")
 """Worst first."""
 RISING = frozenset({"rmspe", "rmse", "mae"})
@@ -368,7 +369,7 @@ def _drifts(observation: Observation, monitoring: Monitoring, *, tests: int) -> 
 def _drift(
     observation: Observation, monitoring: Monitoring, drift: Drift, levels: list[tuple[LevelName, float]], *, tests: int
 ) -> Iterator[Finding]:
-    key, metric = f"drift:{drift.name}", f"population stability index of {drift.name}"
+    key, metric = f"drift:{drift.name}", f"{_INDEX} of {drift.name}"
     facts = (metric, drift.psi, 0.0, levels[-1][1] if levels else None, observation.since, drift.rows)
     if not drift.rows:
         yield Finding(key, None, *facts, f"drift of {drift.name}: not enough data, no rows")
@@ -388,15 +389,18 @@ def _drift(
     if not crossed:
         return
     # Both are about one feature, and one alert: the worse leads.
-    crossed.sort(key=lambda it: LEVELS.index(it[0]) if it[0] else len(LEVELS))
-    level, value, bound, _ = crossed[0]
-    text = f"{drift.name} drifted: {'; '.join(text for *_, text in crossed)}"
-    metric = f"population stability index of {drift.name}" if value == drift.psi else f"unseen values of {drift.name}"
-    yield Finding(key, level, metric, value, 0.0, bound, observation.since, drift.rows, text)
+    crossed.sort(key=lambda it: LEVELS.index(it.level) if it.level else len(LEVELS))
+    first, metric = crossed[0], f"{crossed[0].metric} of {drift.name}"
+    text = f"{drift.name} drifted: {'; '.join(it.text for it in crossed)}"
+    yield Finding(key, first.level, metric, first.value, 0.0, first.bound, observation.since, drift.rows, text)
 
 
-_Crossed = tuple[LevelName | None, float, float, str]
-"""Level, value, bound, and words."""
+class _Crossed(NamedTuple):
+    level: LevelName | None
+    metric: str
+    value: float
+    bound: float
+    text: str
 
 
 def _index(drift: Drift, levels: list[tuple[LevelName, float]], *, tests: int) -> _Crossed | None:
@@ -407,11 +411,12 @@ def _index(drift: Drift, levels: list[tuple[LevelName, float]], *, tests: int) -
     if crossed is None:
         return None
     chance = f", {drift.by_chance:.2f} of it by chance" if drift.by_chance >= _WORTH_SAYING else ""
-    text = f"population stability index {drift.psi:.2f}{chance} over {drift.rows:,} rows"
+    text = f"{_INDEX} {drift.psi:.2f}{chance} over {drift.rows:,} rows"
     # Bonferroni.
     if drift.p_value * tests > _DRIFT_P_VALUE:
-        return None, drift.psi, levels[-1][1], f"{text}; too few to be sure (p = {drift.p_value:.2g})"
-    return crossed[0], drift.psi, crossed[1], f"{text}; {crossed[0]} beyond {crossed[1]:g}"
+        text = f"{text}; too few to be sure (p = {drift.p_value:.2g})"
+        return _Crossed(None, _INDEX, drift.psi, levels[-1][1], text)
+    return _Crossed(crossed[0], _INDEX, drift.psi, crossed[1], f"{text}; {crossed[0]} beyond {crossed[1]:g}")
 
 
 def _unseen(drift: Drift, levels: list[tuple[LevelName, float]], *, tests: int) -> _Crossed | None:
@@ -420,7 +425,8 @@ def _unseen(drift: Drift, levels: list[tuple[LevelName, float]], *, tests: int) 
     if crossed is None or drift.unseen is None or drift.unseen_p_value * tests > _UNSEEN_P_VALUE:
         return None
     text = f"{drift.unseen:.1%} of {drift.rows:,} rows hold values such as none of {drift.reference_rows:,} at training"
-    return *crossed[:1], drift.unseen, crossed[1], f"{text}; {crossed[0]} beyond {crossed[1]:g}"
+    text = f"{text}; {crossed[0]} beyond {crossed[1]:g}"
+    return _Crossed(crossed[0], "unseen values", drift.unseen, crossed[1], text)
 
 
 def _data(observation: Observation, monitoring: Monitoring) -> Iterator[Finding]:
