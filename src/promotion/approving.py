@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -270,17 +271,19 @@ def standing_of(service: PromotionService, plan: PromotionPlan) -> Standing | No
     return service.gatherer.standing(config, entry, digest=plan.report.digest, evidence=plan.report.evidence)
 
 
-def approval_command(candidate: str, role: str, config: FamilyConfig | None) -> str:
-    """What a person types who approves in a role.
+def approval_command(model: str, version: str, role: str, config: FamilyConfig | None) -> str:
+    """What a person types, or pastes, who approves in a role.
 
     Args:
-        candidate: The options that name the version.
+        model: Registered model.
+        version: The semantic version, or MLflow's number.
         role: The role.
         config: The family's rules.
     """
     signed = " --sign KEY" if config and config.approvals and config.approvals.signed else ""
+    model, version, role = map(shlex.quote, (model, version, role))
     return (
-        f"python mlops/registry/approve_model.py {candidate} --role {role} --approver WHO "
+        f"python mlops/registry/approve_model.py --model-name {model} --version {version} --role {role} --approver WHO "
         f"--comment WHAT-WAS-LOOKED-AT{signed}"
     )
 

@@ -82,8 +82,7 @@ def _wait(service: PromotionService, config: FamilyConfig, mover: Mover) -> Chal
     except PromotionError as error:
         return ChallengeOutcome(None, Stage.NONE, None, error)
     roles = config.approvals.roles if config.approvals else []
-    named = f"--model-name {candidate.model} --version {move.semver}"
-    commands = "; ".join(approval_command(named, role, config) for role in roles)
+    commands = "; ".join(approval_command(candidate.model, move.semver, role, config) for role in roles)
     return ChallengeOutcome(
         None, Stage.STAGING, None, NothingToDo(f"{candidate} is in Staging and waits for approvals: {commands}")
     )

@@ -126,7 +126,7 @@ def _next_scripts(service: PromotionService, plan: PromotionPlan) -> Iterator[st
     standing = standing_of(service, plan) if APPROVALS in refused else None
     config = service.configs.get(plan.family)
     for role in standing.missing if standing else ():
-        yield approval_command(named, role, config)
+        yield approval_command(plan.candidate.model, plan.report.version, role, config)
     # What neither waiting nor a review can change is the version itself.
     if config and config.trains_here and refused - {"days in Staging", "legal transition", "incidents", APPROVALS}:
         yield f"python src/models/train.py --model {plan.family}"

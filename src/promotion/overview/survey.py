@@ -209,11 +209,11 @@ class _Look:
             yield Ask("whoever is on call", state.drift[0], f"python scripts/promote-model.py --list --model {named}")
         if (waiting := state.waiting) is None:
             return
-        candidate = f"--model-name {shlex.quote(waiting.model)} --version {shlex.quote(waiting.label)}"
         for role, why in waiting.missing.items():
-            command = approval_command(candidate, shlex.quote(role), config)
+            command = approval_command(waiting.model, waiting.label, role, config)
             yield Ask(role, f"approve {waiting.name}, or say why not: {why}", command, is_review=True)
         if not waiting.missing:
+            candidate = f"--model-name {shlex.quote(waiting.model)} --version {shlex.quote(waiting.label)}"
             command = f"python mlops/registry/check_promotion.py {candidate}"
             yield Ask("whoever promotes", f"see whether {waiting.name} may enter Production", command)
 

@@ -44,11 +44,11 @@ def _lines(service: PromotionService, plan: PromotionPlan) -> Iterator[str]:
     for role, word in standing.given.items():
         until = f"until {word.expires_at:%Y-%m-%d %H:%M} UTC"
         yield f"| ✅ | {_cell(role)} | {_cell(word.approver)}, {until}: {_cell(word.comment)} |"
-    named = f"--model-name {plan.candidate.model} --version {plan.report.version}"
     for role, why in standing.missing.items():
         yield f"| ❌ | {_cell(role)} | {_cell(why)} |"
     if standing.missing:
-        commands = [approval_command(named, role, config) for role in standing.missing]
+        model, version = plan.candidate.model, plan.report.version
+        commands = [approval_command(model, version, role, config) for role in standing.missing]
         yield from ("", "```bash", *commands, "```")
 
 
