@@ -45,14 +45,7 @@ def event_data(event: Event, replaced: Event | None) -> dict[str, Any]:
     """
     details = event.details
     return {
-        "family": event.family,
-        "model": event.model,
-        "version": event.number,
-        "semver": event.version,
-        "action": event.action,
-        "from": event.from_stage.value,
-        "to": event.to_stage.value,
-        "actor": event.actor,
+        **event.act,
         "approver": details.get("approver"),
         "reason": event.reason[:_LONGEST_REASON],
         "digest": details.get("digest"),

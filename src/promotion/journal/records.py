@@ -95,6 +95,20 @@ class Event:
     hash: str
 
     @property
+    def act(self) -> dict[str, Any]:
+        """Who did what to which version, as plain data; what documents of any form have in common."""
+        return {
+            "family": self.family,
+            "model": self.model,
+            "version": self.number,
+            "semver": self.version,
+            "action": self.action,
+            "from": self.from_stage.value,
+            "to": self.to_stage.value,
+            "actor": self.actor,
+        }
+
+    @property
     def is_move(self) -> bool:
         """Whether the version changed its stage."""
         return self.from_stage is not self.to_stage

@@ -15,6 +15,13 @@ ABOVE_RECORD, APART, WRONG = 1.25, 0.30, 0.50
 WORTH_A_LOOK = 0.05
 """Two forecasts are counted as different where they lie further apart than this share of the sales."""
 SHOWN_ANOMALIES = 30
+_COLUMNS = (
+    TableColumn("store", "Store", "d"),
+    TableColumn("day", "Day"),
+    TableColumn("sales", "Sales", ",.0f"),
+    TableColumn("first", "Forecast", ",.0f"),
+    TableColumn("second", "The other's", ",.0f"),
+)
 
 
 def best_days(rows: pd.DataFrame, origin: int) -> pd.Series:
@@ -66,11 +73,7 @@ def find_anomalies(rows: pd.DataFrame, first: FloatArray, second: FloatArray, be
 def anomaly_table(found: pd.DataFrame) -> Table:
     """What `find_anomalies` found, for the page."""
     columns = [
-        TableColumn("store", "Store", "d"),
-        TableColumn("day", "Day"),
-        TableColumn("sales", "Sales", ",.0f"),
-        TableColumn("first", "Forecast", ",.0f"),
-        TableColumn("second", "The other's", ",.0f"),
+        *_COLUMNS,
         TableColumn("error", "Off by", "+.0%"),
         TableColumn("why", "Why it is here"),
     ]
@@ -106,11 +109,7 @@ def disagreement_table(rows: pd.DataFrame, first: FloatArray, second: FloatArray
         if apart[at]
     ]
     columns = [
-        TableColumn("store", "Store", "d"),
-        TableColumn("day", "Day"),
-        TableColumn("sales", "Sales", ",.0f"),
-        TableColumn("first", "Forecast", ",.0f"),
-        TableColumn("second", "The other's", ",.0f"),
+        *_COLUMNS,
         TableColumn("apart", "Apart, of sales", "+.0%"),
         TableColumn("nearer", "Nearer"),
     ]
