@@ -9,8 +9,8 @@ from tests.k8s.rules import alerts
 
 from promotion.config.settings import REPOSITORY
 from promotion.journal.monitoring import CLUSTER
+from promotion.monitoring.finding import DATA, FAIRNESS, UNJUDGED
 from promotion.monitoring.rollback_trigger import PREFIX, WARNED
-from promotion.monitoring.thresholds import DATA, FAIRNESS, UNJUDGED
 
 TEXT = (REPOSITORY / "docs" / "MONITORING-KUBERNETES.md").read_text(encoding="utf-8")
 ROWS = [

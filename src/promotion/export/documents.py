@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from promotion.export.contract import CellType, Contract, group_name
 from promotion.export.folder import canonical_json
 from promotion.export.generated import generated_rows, shared_statistics
+from promotion.export.importance import feature_importance
 from promotion.export.servable import ServableVersion
 from promotion.gates.evidence import Interval
 
@@ -63,7 +64,7 @@ def documents_of(source: ServableVersion, *, generated: bool) -> ExportDocuments
         generated: Whether no row of the data, and nothing that a single one gave, may lie in the export.
     """
     contract, rows = source.contract, source.rows
-    answered = np.asarray(source.answered(), dtype=np.float64)
+    answered = source.answers(rows)
     reference = reference_document(contract, source.learned, answered, source.metrics, source.data_sha256)
     if source.segments:
         reference["segments"] = segments_document(source, answered)
@@ -71,6 +72,7 @@ def documents_of(source: ServableVersion, *, generated: bool) -> ExportDocuments
         for part in (reference, *reference.get("segments", {}).values()):
             part["features"] = shared_statistics(contract, part["features"])
         rows = generated_rows(contract, reference["features"], rows, _ASKED)
+    reference["importance"] = feature_importance(source)
     asked = pd.concat([emptied(contract, rows.head(1)), rows.head(_ASKED)], ignore_index=True)
     expected = expected_document(contract, source.model, asked, EXPECTED_ROWS)
     files = {

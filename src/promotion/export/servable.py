@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from promotion.data.arrays import IntArray
+from promotion.data.arrays import FloatArray, IntArray
 from promotion.export.contract import Contract
 from promotion.gates.evidence import Interval
 
@@ -39,6 +40,7 @@ class ServableVersion:
     segments: Sequence[str] = ()
     measure: Callable[[IntArray], Mapping[str, Interval]] | None = None
 
-    def answered(self) -> Any:
-        """The model's answers to the rows held out: probabilities, shape (rows, classes), or numbers, shape (rows,)."""
-        return self.model.predict_proba(self.rows) if self.contract.classes else self.model.predict(self.rows)
+    def answers(self, rows: pd.DataFrame) -> FloatArray:
+        """The model's answers to rows: probabilities, shape (rows, classes), or numbers, shape (rows,)."""
+        found = self.model.predict_proba(rows) if self.contract.classes else self.model.predict(rows)
+        return np.asarray(found, dtype=np.float64)

@@ -13,9 +13,9 @@ from promotion.errors import ProductionMoved, PromotionError
 from promotion.journal.journal import Journal
 from promotion.journal.monitoring import ACTOR, CLUSTER
 from promotion.journal.records import Entry
+from promotion.monitoring.finding import Finding
 from promotion.monitoring.observe.observation import Observation
 from promotion.monitoring.rollback_trigger import PREFIX, WARNED, Trigger, triggers
-from promotion.monitoring.thresholds import Finding
 from promotion.rollbacks import target_beyond_doubt
 from promotion.service import Mover, PromotionPlan, PromotionService
 

@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 from promotion.errors import UsageError
 from promotion.journal.records import Event
+from promotion.monitoring.finding import LEVELS, LevelName
 from promotion.monitoring.observe.counting import CountingPlan, parse_moment
 from promotion.monitoring.observe.engines import COUNTERS
 from promotion.monitoring.observe.observation import Observation
 from promotion.monitoring.observe.observe import KnownVersion, VersionKey, Watch, observe
 from promotion.monitoring.rollback_trigger import triggers
-from promotion.monitoring.thresholds import LEVELS, LevelName, judge
+from promotion.monitoring.thresholds import judge
 from promotion.registry.stages import Stage
 
 LOOKS = 400

@@ -11,7 +11,7 @@ from promotion.config.policy import Monitoring
 from promotion.evaluation.intervals import is_beyond_bound, share_reach
 from promotion.monitoring.label_evidence import rollback_problem
 from promotion.monitoring.observe.observation import Lately, Observation, Reading, Stretch
-from promotion.monitoring.thresholds import doubt
+from promotion.monitoring.performance_thresholds import doubt
 
 PREFIX = "rollback:"
 """Of the keys of findings about the way back, before the trigger's own key."""

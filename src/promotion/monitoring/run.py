@@ -16,6 +16,7 @@ from promotion.journal.monitoring import alert_history, newest_runs
 from promotion.monitoring.alerts.records import Delivery, Told
 from promotion.monitoring.automatic_rollback import Returned, WayBack
 from promotion.monitoring.done import last_rollback
+from promotion.monitoring.finding import Finding, LevelName, worst
 from promotion.monitoring.observe.engines import CountingEngine
 from promotion.monitoring.observe.forecasts import observe_forecasts
 from promotion.monitoring.observe.observation import Observation
@@ -23,7 +24,7 @@ from promotion.monitoring.observe.observe import KnownVersion, Watch, observe
 from promotion.monitoring.observe.reference import read_reference
 from promotion.monitoring.report.history import known_versions, record_run
 from promotion.monitoring.report.page import EARLIER, write_monitoring_page
-from promotion.monitoring.thresholds import Finding, LevelName, judge, worst
+from promotion.monitoring.thresholds import judge
 from promotion.monitoring.watched_contract import watched_contract
 
 ALERTS_SHOWN = timedelta(days=30)

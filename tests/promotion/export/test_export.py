@@ -26,6 +26,7 @@ from promotion.data.datasets import Partition, load_dataset, split_dataset
 from promotion.errors import GateRefused
 from promotion.export.contract import contract_of
 from promotion.export.documents import (
+    documents_of,
     emptied,
     expected_document,
     reference_document,
@@ -33,6 +34,7 @@ from promotion.export.documents import (
     segments_document,
 )
 from promotion.export.export import _measured_now
+from promotion.export.importance import feature_importance
 from promotion.export.onnx import LABEL, PROBABILITIES, NotTranslatable, ParityFailed, answers, prove, translate
 from promotion.export.servable import ServableVersion
 from promotion.gates.evidence import Interval
@@ -262,7 +264,7 @@ def test_groups_of_a_segment_have_a_reference_of_their_own(heart: tuple[FamilyCo
         measure=lambda places: _measured_now(config, part, model, places),
     )
 
-    found = segments_document(source, source.answered())
+    found = segments_document(source, source.answers(source.rows))
 
     assert {"sex=0", "sex=1", "thal=3", "thal=7", "restecg=0", "restecg=2"} == set(found)
     for name in ("sex=0", "sex=1"):
@@ -275,6 +277,51 @@ def test_groups_of_a_segment_have_a_reference_of_their_own(heart: tuple[FamilyCo
             pytest.approx(right[part.test_features["sex"] == value].mean())
             == found[name]["metrics"]["accuracy"]["value"]
         )
+
+
+class _OfThree:
+    """Answers that hang on `age` twice as much as on `chol`, and on nothing else."""
+
+    def predict_proba(self, rows: pd.DataFrame) -> Any:
+        chance = (2 * rows["age"].rank(pct=True) + rows["chol"].rank(pct=True)).to_numpy() / 3
+        return np.stack([1 - chance, chance], axis=1)
+
+    def predict(self, rows: pd.DataFrame) -> Any:
+        return self.predict_proba(rows).argmax(axis=1)
+
+
+def test_the_reference_knows_what_moves_the_answers(heart: tuple[FamilyConfig, Partition]) -> None:
+    """By shuffling each feature: what the model does not use has no share; the same in each group of a segment."""
+    config, part = heart
+    source = ServableVersion(
+        contract_of(config), _OfThree(), part.test_features, part.train_features, {}, "d" * 64, bytes, segments=["sex"]
+    )
+
+    found = documents_of(source, generated=False).files["reference.json"]["importance"]
+
+    assert list(config.features) == list(found)
+    assert pytest.approx(1.0, abs=1e-4) == sum(found.values())
+    assert {"age", "chol"} == {name for name, share in found.items() if share}
+    assert pytest.approx(2 / 3, abs=0.05) == found["age"]
+    assert found == feature_importance(source)
+
+
+@pytest.mark.parametrize("answer", [0.3, np.nan])
+def test_a_model_that_answers_always_the_same_says_no_importance(
+    heart: tuple[FamilyConfig, Partition], answer: float
+) -> None:
+    """Neither does one whose answers are no numbers: unknown is not zero."""
+    config, part = heart
+
+    class Constant:
+        def predict_proba(self, rows: pd.DataFrame) -> Any:
+            return np.full((len(rows), 2), answer)
+
+    source = ServableVersion(
+        contract_of(config), Constant(), part.test_features, part.train_features, {}, "d" * 64, bytes
+    )
+
+    assert {} == feature_importance(source)
 
 
 def test_a_constant_and_an_empty_column_have_statistics(heart: tuple[FamilyConfig, Partition]) -> None:

@@ -47,10 +47,14 @@ def proven(home: Path, folder: Path, **rules: Any) -> tuple[Parity, dict[str, An
         rows = pd.concat([source.rows, emptied(contract, source.rows)], ignore_index=True)
         graph = source.graph()
         parity = prove(graph, source.model, contract, rows)
-        generated = documents_of(source, generated=True).generated
+        documents = documents_of(source, generated=True)
+        importance = documents.files["reference.json"]["importance"]
+        assert importance.keys() == set(contract.features)
+        assert pytest.approx(1.0, abs=1e-4) == sum(importance.values())
+        generated = documents.generated
         assert generated is not None
         prove(graph, source.model, contract, generated)  # takes them as it takes real ones
-        answered = np.asarray(source.answered())
+        answered = source.answers(source.rows)
         reference = reference_document(contract, source.learned, answered, source.metrics, source.data_sha256)
         return parity, reference, expected_document(contract, source.model, rows, 3)
 

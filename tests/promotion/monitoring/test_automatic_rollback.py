@@ -25,9 +25,9 @@ from promotion.monitoring.alerts.alerter import Alerter
 from promotion.monitoring.alerts.announcements import announcer
 from promotion.monitoring.automatic_rollback import Returned, WayBack
 from promotion.monitoring.done import last_rollback
+from promotion.monitoring.finding import Finding
 from promotion.monitoring.observe.observation import Arrival, Observation
 from promotion.monitoring.report.history import record_run
-from promotion.monitoring.thresholds import Finding
 from promotion.rollbacks import roll_back
 from promotion.service import Mover, PromotionService
 

@@ -20,21 +20,23 @@ from tests.promotion.monitoring.logs import (
     write_log,
 )
 
+from promotion.errors import DataError
 from promotion.monitoring.alerts.rules import _measured
+from promotion.monitoring.finding import Finding
 from promotion.monitoring.observe.observation import Observation
 from promotion.monitoring.observe.observe import observe
 from promotion.monitoring.report.page import write_monitoring_page
-from promotion.monitoring.thresholds import Finding, judge
+from promotion.monitoring.thresholds import judge
 
 
-def watched(folder: Path, traffic: list[Traffic], segments: dict[str, Any] | None = None) -> Observation:
+def watched(folder: Path, traffic: list[Traffic], segments: dict[str, Any] | None = None, **added: Any) -> Observation:
     """What a family that watches the code c saw; with statistics of its groups, or an export that has none."""
     config = churn(monitoring={"segments": ["c"]})
     export = write_export(folder / "export")
+    document = json.loads((export / "reference.json").read_text(encoding="utf-8"))
     if segments is not None:
-        document = json.loads((export / "reference.json").read_text(encoding="utf-8"))
         document["segments"] = {name: document | changes for name, changes in segments.items()}
-        rewrite_reference(export, json.dumps(document))
+    rewrite_reference(export, json.dumps(document | added))
     log, labels = write_log(folder / "log.jsonl", traffic), write_labels(folder / "labels.csv", traffic)
     return observe(a_watch(log, labels, config=config), known(export))[0]
 
@@ -88,6 +90,31 @@ def test_a_group_that_drifts_is_found_where_the_export_knows_it(tmp_path: Path) 
 
     assert "warning" == found(watched(tmp_path, traffic, {"c=0": {}, "c=1": {}}))["c=1:drift:x"].level
     assert "c=1:drift:x" not in found(watched(tmp_path / "old", traffic))
+
+
+def test_the_importance_of_a_feature_is_that_of_every_group(tmp_path: Path) -> None:
+    """It is the model's; an older export says none."""
+    traffic = [only(0, rows=9000), only(1, rows=400, shift=2)]
+    (tmp_path / "old").mkdir()
+
+    seen = watched(tmp_path, traffic, {"c=0": {}, "c=1": {}}, importance={"x": 0.0, "c": 1.0})
+    old = watched(tmp_path / "old", traffic, {"c=0": {}, "c=1": {}})
+
+    assert "info" == found(seen)["c=1:drift:x"].level
+    assert "warning" == found(old)["c=1:drift:x"].level
+    assert {"x": 0.0, "c": 1.0} == {it.name: it.importance for it in seen.drift if it.of == "feature"}
+    assert {None} == {it.importance for it in (*old.drift, *old.groups["c=1"].drift)}
+    for observation, words in ((seen, ">100.0%<"), (old, "export does not say it, so nothing is weighed")):
+        page = tmp_path / "reports" / "monitoring" / "churn.html"
+        write_monitoring_page(page, churn(), [(observation, [])], [], [], at=seen.until)
+        assert words in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("importance", [{"x": 0.5}, {"x": 2.0, "c": 0.0}, {"x": "much", "c": 0}, [1]])
+def test_an_importance_that_is_none_is_refused(tmp_path: Path, importance: Any) -> None:
+    """A share of each feature, or nothing."""
+    with pytest.raises(DataError, match=r"reference\.json: not the statistics of an export"):
+        watched(tmp_path, [only(0, rows=10)], importance=importance)
 
 
 def test_a_small_group_is_neither_good_nor_bad(tmp_path: Path) -> None:

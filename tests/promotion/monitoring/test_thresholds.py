@@ -9,8 +9,9 @@ import pytest
 from tests.promotion.monitoring.logs import DAY, MODEL, NOON
 
 from promotion.config.policy import Levels, Monitoring
+from promotion.monitoring.finding import worst
 from promotion.monitoring.observe.observation import Drift, FailingInstance, Observation, Quality, Reading, Service
-from promotion.monitoring.thresholds import judge, worst
+from promotion.monitoring.thresholds import judge
 
 POLICY = Monitoring()
 
@@ -185,6 +186,36 @@ def test_drift_needs_a_size_and_a_certainty(found: Drift, level: str | None) -> 
     expected = {} if level == "healthy" else {"drift:x": level}
 
     assert expected == levels(seen(drift=[found]))
+
+
+@pytest.mark.parametrize(
+    ("importance", "psi", "level", "words"),
+    [
+        (None, 0.30, "warning", "its importance is not known"),
+        (0.25, 0.30, "warning", "25.0% of what moves the model's answers"),
+        (0.90, 0.30, "warning", "90.0% of what moves the model's answers"),
+        (0.90, 0.15, "info", "info beyond 0.1"),
+        (0.125, 0.30, "info", "info only, by its importance it weighs 0.15"),
+        (0.125, 0.60, "warning", "warning beyond 0.25"),
+        (0.0, 99.0, "info", "info only, by its importance it weighs 0.00; 0.0% of what moves the model's answers"),
+    ],
+)
+def test_a_drift_weighs_as_its_feature_does(importance: float | None, psi: float, level: str, words: str) -> None:
+    """Of four features one that counts less than a quarter weighs less, and none weighs more."""
+    others = [replace(drift(0.0), name=f"other{number}") for number in range(3)]
+
+    (finding,) = judge(seen(drift=[replace(drift(psi), importance=importance), *others]), POLICY)
+
+    assert (level, "drift:x", psi) == (finding.level, finding.key, finding.value)
+    assert words in finding.text
+
+
+@pytest.mark.parametrize(("importance", "level"), [(None, "warning"), (0.002, "warning"), (0.0009, "info")])
+def test_values_never_seen_count_unless_the_model_does_not_use_them(importance: float | None, level: str) -> None:
+    """How answers move among the values of training says nothing of values beyond these."""
+    found = replace(drift(0.0), unseen=0.05, unseen_p_value=0.0, importance=importance)
+
+    assert {"drift:x": level} == levels(seen(drift=[found, *[drift(0.0)] * 3]))
 
 
 def test_a_family_may_leave_drift_alone_or_call_it_critical() -> None:

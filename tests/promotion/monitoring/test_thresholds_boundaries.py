@@ -12,8 +12,10 @@ from tests.facts import is_fact
 from tests.promotion.monitoring.logs import DAY, MODEL, NOON
 
 from promotion.config.policy import AlertBounds, Levels, Monitoring
+from promotion.monitoring.finding import Finding, worst
 from promotion.monitoring.observe.observation import Drift, Observation, Quality, Reading, Service
-from promotion.monitoring.thresholds import Finding, doubt, is_sure, judge, worst
+from promotion.monitoring.performance_thresholds import doubt, is_sure
+from promotion.monitoring.thresholds import judge
 
 NEAR = 1e-6
 """More than rounding, less than anybody would call a difference."""
@@ -375,7 +377,11 @@ def test_many_features_ask_for_more_certainty(tests: int, expected: str | None) 
 def test_what_is_said_of_a_drift() -> None:
     """Its size, how much of it is chance where that is worth saying, and why it is not sure or not known."""
     texts: list[tuple[Drift, str, float | None]] = [
-        (moved(0.3), "x drifted: population stability index 0.30 over 10,000 rows; warning beyond 0.25", 0.25),
+        (
+            moved(0.3),
+            "x drifted: population stability index 0.30 over 10,000 rows; warning beyond 0.25",
+            0.25,
+        ),
         (
             moved(0.31, by_chance=0.01),
             "x drifted: population stability index 0.31, 0.01 of it by chance over 10,000 rows; warning beyond 0.25",
@@ -402,7 +408,8 @@ def test_what_is_said_of_a_drift() -> None:
     for drift, text, bound in texts:
         finding = found(observed(drift=[drift]), "drift:x")
         assert finding is not None
-        assert (text, bound, 0.0) == (finding.text, finding.bound, finding.reference)
+        unweighted = "; its importance is not known" if finding.text.startswith("x") else ""
+        assert (text + unweighted, bound, 0.0) == (finding.text, finding.bound, finding.reference)
 
 
 def test_a_family_without_bounds_or_without_drift_hears_of_none() -> None:

@@ -22,8 +22,8 @@ from promotion.rollbacks import ACTION as ROLLBACK
 from promotion.rollbacks import target_beyond_doubt
 
 if TYPE_CHECKING:
+    from promotion.monitoring.finding import Finding
     from promotion.monitoring.observe.observation import Observation
-    from promotion.monitoring.thresholds import Finding
 
 REPORTS_URL = "REPORTS_URL"
 """Where `reports/` is published on the web, if it is; without it messages name the page's path."""

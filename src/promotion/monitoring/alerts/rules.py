@@ -10,12 +10,12 @@ from promotion.config.policy import Monitoring
 from promotion.journal.monitoring import AlertBook
 from promotion.journal.records import Alert, AlertState
 from promotion.monitoring.alerts.messages import Kind, Level, measure_text
+from promotion.monitoring.finding import DATA, FAIRNESS, UNJUDGED
 from promotion.monitoring.rollback_trigger import PREFIX, WARNED
-from promotion.monitoring.thresholds import DATA, FAIRNESS, UNJUDGED
 
 if TYPE_CHECKING:
+    from promotion.monitoring.finding import Finding
     from promotion.monitoring.observe.observation import Observation
-    from promotion.monitoring.thresholds import Finding
 
 
 class Rules:
@@ -130,7 +130,7 @@ class Rules:
 
 
 def _measured(observation: Observation) -> set[str]:
-    """The keys of `monitoring.thresholds` that this run could judge, unless a finding without level says otherwise."""
+    """The keys of `monitoring.finding` that this run could judge, unless a finding without level says otherwise."""
     service = observation.service
     return {
         *_of_rows(observation),

@@ -60,7 +60,13 @@ def homogeneity_p_value(reference: IntArray, live: IntArray) -> float:
 
 
 def compare_distributions(
-    name: str, of: Literal["feature", "prediction"], bins: Bins, live: IntArray, *, minimum_rows: int
+    name: str,
+    of: Literal["feature", "prediction"],
+    bins: Bins,
+    live: IntArray,
+    *,
+    minimum_rows: int,
+    importance: float | None = None,
 ) -> Drift:
     """One distribution against its reference.
 
@@ -73,6 +79,7 @@ def compare_distributions(
         bins: The classes, with the reference rows of each.
         live: Live rows of each class, shape (classes,).
         minimum_rows: Live rows below which nothing is said.
+        importance: Of the feature; None when it is not known.
     """
     rows, known = int(live.sum()), int(bins.counts.sum())
     reference, counted = bins.comparable(live)
@@ -88,6 +95,7 @@ def compare_distributions(
         enough=rows >= minimum_rows,
         unseen=unseen.share if unseen.reference else None,
         unseen_p_value=unseen.p_value,
+        importance=importance,
         bins=_shown(bins, live),
     )
 

@@ -157,8 +157,11 @@ def drifts(
         answer = "predicted class" if names else "predicted value"
         return [*unseen, unknown(answer, "prediction", rows, minimum_rows=minimum)]
 
+    weights = reference.importance
     found = [
-        compare_distributions(name, "feature", bins, tally.values[name], minimum_rows=minimum)
+        compare_distributions(
+            name, "feature", bins, tally.values[name], minimum_rows=minimum, importance=weights.get(name)
+        )
         for name, bins in reference.features.items()
     ]
     if names:

@@ -63,6 +63,8 @@ class Drift:
         unseen: Share of the live values that are beyond the smallest and largest of the reference, or codes it does not
             have; None without a reference.
         unseen_p_value: Probability of so many of them when both come from one distribution, whichever it is.
+        importance: Share of the feature in what moves the model's answers, all features together 1; None when unknown,
+            and of predictions.
         bins: What was compared, in tenths.
     """
 
@@ -76,6 +78,7 @@ class Drift:
     enough: bool
     unseen: float | None = None
     unseen_p_value: float = 1.0
+    importance: float | None = None
     bins: Sequence[Bin] = ()
 
 

@@ -36,6 +36,7 @@ class Reference:
         probability: Of the same rows; of the positive class of two, of the predicted one of more. Of a regression the
             numbers that are predicted.
         metrics: Value on the held-out rows by name, with its interval.
+        importance: Share of each feature in what moves the answers, 1 together; empty in exports that do not say.
         groups: The same of the rows of each group of a segment, by its name.
     """
 
@@ -49,6 +50,7 @@ class Reference:
     labels: Mapping[str, int]
     probability: Bins
     metrics: Mapping[str, Interval] = field(default_factory=dict)
+    importance: Mapping[str, float] = field(default_factory=dict)
     groups: Mapping[str, Reference] = field(default_factory=dict)
 
     @cached_property
@@ -84,7 +86,8 @@ def read_reference(folder: Path, classes: list[str]) -> Reference:
             f"{folder / REFERENCE}: not the file that {MANIFEST} was made with: export the version again, or copy both"
         )
     try:
-        return _parse(manifest, json.loads(content), folder, classes)
+        document = json.loads(content)
+        return _parse(manifest, document, folder, classes, _importance(document))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
             f"{folder / REFERENCE}: not the statistics of an export ({type(error).__name__}: {error}): export the "
@@ -92,7 +95,18 @@ def read_reference(folder: Path, classes: list[str]) -> Reference:
         ) from error
 
 
-def _parse(manifest: Manifest, document: Any, folder: Path, classes: list[str]) -> Reference:
+def _importance(document: Any) -> Mapping[str, float]:
+    """Of the version, hence of every group of its rows."""
+    found = {name: float(share) for name, share in document.get("importance", {}).items()}
+    if found and not (found.keys() == document["features"].keys() and all(0 <= share <= 1 for share in found.values())):
+        message = "an importance that is not a share for each feature"
+        raise ValueError(message)
+    return found
+
+
+def _parse(
+    manifest: Manifest, document: Any, folder: Path, classes: list[str], importance: Mapping[str, float]
+) -> Reference:
     features, predictions, rows = document["features"], document["predictions"], int(document["rows"])
     given: Mapping[str, int] = predictions["labels"] if classes else {}
     answer = predictions["probability" if classes else "value"]
@@ -110,7 +124,11 @@ def _parse(manifest: Manifest, document: Any, folder: Path, classes: list[str]) 
             name: Interval(float(found["value"]), float(found["low"]), float(found["high"]))
             for name, found in document.get("metrics", {}).items()
         },
-        groups={name: _parse(manifest, found, folder, classes) for name, found in document.get("segments", {}).items()},
+        importance=importance,
+        groups={
+            name: _parse(manifest, found, folder, classes, importance)
+            for name, found in document.get("segments", {}).items()
+        },
     )
 
 

@@ -11,8 +11,8 @@ from promotion.config.policy import Monitoring
 from promotion.journal import clock
 from promotion.journal.monitoring import MonitoringRun
 from promotion.journal.records import Alert
+from promotion.monitoring.finding import LEVELS, Finding, LevelName, worst
 from promotion.monitoring.observe.observation import Drift, Observation
-from promotion.monitoring.thresholds import LEVELS, Finding, LevelName, worst
 from promotion.pages import page_link, render_page, write
 from promotion.pages.charts import Line, Mark, Timeline
 

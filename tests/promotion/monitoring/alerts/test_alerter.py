@@ -30,8 +30,8 @@ from promotion.journal.schema import alert_delivery
 from promotion.monitoring.alerts.alerter import Alerter
 from promotion.monitoring.alerts.channels import Patience
 from promotion.monitoring.alerts.records import Told
+from promotion.monitoring.finding import Finding, LevelName
 from promotion.monitoring.observe.observation import Drift, Observation, Reading, Service
-from promotion.monitoring.thresholds import Finding, LevelName
 from promotion.registry.stages import Stage
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
