@@ -34,7 +34,7 @@ REAL = f'script=$1; shift; exec {shlex.quote(sys.executable)} {shlex.quote(str(R
 """Answers with this repository's own command."""
 PROMOTED = "heart-disease-logistic_regression v2"
 GREEN = {
-    "pipeline-plan.py": "cat plan.json",
+    "pipeline-plan.py": 'cat "$PLAN"',
     "--junitxml": "mkdir -p reports; echo '<testsuite><testcase name=\"a\"/></testsuite>' > reports/junit.xml",
     "promotion-report.py": "mkdir -p reports/promotion; echo page > reports/promotion/index.html",
     "registry-page.py": "mkdir -p reports; echo page > reports/index.html",
@@ -78,9 +78,10 @@ class Scenario:
         causes: Who or what started it.
         answers: By the submitter an input asks for, who answers (`by`), and with what (`values`), or `abort`.
         credentials: What Jenkins holds.
-        agent: More environment variables of the agent.
+        variables: More environment variables, as Jenkins' own properties set them.
         more: Other keys of the scenario file.
         repository: What `checkout scm` clones; the workspace is empty before.
+        agents: How many take turns; each has a workspace of its own.
     """
 
     name: str
@@ -90,42 +91,65 @@ class Scenario:
     causes: Sequence[Mapping[str, str]] = (ANNA,)
     answers: Mapping[str, Any] = field(default_factory=dict)
     credentials: Mapping[str, Any] = field(default_factory=lambda: CREDENTIALS)
-    agent: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
     more: Mapping[str, Any] = field(default_factory=dict)
     repository: Path | None = None
+    agents: int = 1
 
     def prepare(self, folder: Path, jenkinsfile: Path = JENKINSFILE) -> dict[str, Any]:
         """Lay out workspace and programs; returns the scenario as the stand-in reads it."""
-        workspace, programs = folder / "workspace", folder / "bin"
+        programs = folder / "bin"
         programs.mkdir(parents=True)
-        workspace.mkdir()
         answers = GREEN | dict(self.commands)
-        if self.repository is None:
-            (workspace / "plan.json").write_text(json.dumps(self.plan))
-        for program in (programs / "python", programs / "make", programs / "docker"):
+        (folder / "plan.json").write_text(json.dumps(self.plan))
+        scripted = ["python", "make", "docker", *([] if self.repository else ["git"])]
+        for program in (programs / name for name in scripted):
             program.write_text(_scripted(program.name, answers))
             program.chmod(0o755)
         return {
             "name": self.name,
             "jenkinsfile": str(jenkinsfile),
-            "workspace": str(workspace),
+            "workspaces": [str(folder / name) for name in ("workspace", "workspace-2")[: self.agents]],
+            "commit": "5f1d3c",
             "params": dict(self.params),
             "causes": list(self.causes),
             "answers": dict(self.answers),
             "credentials": dict(self.credentials),
-            "agent": {
-                "PATH": f"{programs}:/usr/bin:/bin",
-                "HOME": str(folder),
-                "WORKSPACE": str(workspace),
+            "agent": {"PATH": f"{programs}:/usr/bin:/bin", "HOME": str(folder), "PLAN": str(folder / "plan.json")},
+            "variables": {
                 "JOB_NAME": "promotion",
                 "BUILD_NUMBER": "42",
                 "BUILD_TAG": "jenkins-promotion-42",
                 "BUILD_URL": "https://jenkins.test/job/promotion/42/",
-                **self.agent,
+                **self.variables,
             },
             "repository": str(self.repository) if self.repository else None,
             **self.more,
         }
+
+
+GOVERNED = a_plan(
+    family="alzheimer_classifier",
+    promotion="manual",
+    approvals=True,
+    production="alzheimer_classifier v2",
+    candidate={
+        "name": "alzheimer_classifier v3",
+        "model": "alzheimer_classifier",
+        "version": "1.2.0",
+        "stage": "staging",
+        "refused": [],
+        "missing": ["devops", "security"],
+    },
+)
+YES = {"by": "olaf", "values": {"DECISION": "approve", "COMMENT": 'it "deploys"; $(touch owned)'}}
+BOTH = {"promotion-devops": YES, "promotion-security": YES | {"by": "sam"}}
+
+
+def governed(name: str, **changes: object) -> Scenario:
+    """A build that anna started for a family that asks two people."""
+    given = {"plan": GOVERNED, "params": {"MODEL": "alzheimer_classifier"}, "answers": BOTH} | changes
+    return Scenario(name, **given)  # type: ignore[arg-type]
 
 
 def _scripted(program: str, answers: Mapping[str, str]) -> str:
@@ -163,13 +187,17 @@ class Outcome:
 
     @property
     def executed(self) -> list[str]:
-        """Stages that ran, in order."""
-        return [stage["name"] for stage in self.document["stages"] if stage["status"] == "executed"]
+        """Stages with steps that ran, in order."""
+        return [stage["name"] for stage in self._stages if stage["status"] == "executed"]
 
     @property
     def skipped(self) -> list[str]:
         """Stages that did not."""
-        return [stage["name"] for stage in self.document["stages"] if stage["status"] != "executed"]
+        return [stage["name"] for stage in self._stages if stage["status"] != "executed"]
+
+    @property
+    def _stages(self) -> list[dict[str, Any]]:
+        return [stage for stage in self.document["stages"] if not stage["isParent"]]
 
     def stage_result(self, name: str) -> str:
         """One stage's own result."""

@@ -9,7 +9,18 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.jenkins.builds import CREDENTIALS, PROMOTED, PUSH, Outcome, Scenario, a_plan, execute
+from tests.jenkins.builds import (
+    BOTH,
+    CREDENTIALS,
+    GOVERNED,
+    PROMOTED,
+    PUSH,
+    Outcome,
+    Scenario,
+    a_plan,
+    execute,
+    governed,
+)
 
 from promotion.config.settings import REPOSITORY
 
@@ -23,35 +34,11 @@ STAGES = [
 RELEASE = STAGES[8:]
 NAMED = '--model-name "$NAME" --version "$VERSION"'
 AUTO = "promote-model.py --auto --model"
-GOVERNED = a_plan(
-    family="alzheimer_classifier",
-    promotion="manual",
-    approvals=True,
-    production="alzheimer_classifier v2",
-    candidate={
-        "name": "alzheimer_classifier v3",
-        "model": "alzheimer_classifier",
-        "version": "1.2.0",
-        "stage": "staging",
-        "refused": [],
-        "missing": ["devops", "security"],
-    },
-)
-YES = {"by": "olaf", "values": {"DECISION": "approve", "COMMENT": 'it "deploys"; $(touch owned)'}}
 NO = {"by": "sam", "values": {"DECISION": "reject", "COMMENT": "an old library"}}
-BOTH = {"promotion-devops": YES, "promotion-security": YES | {"by": "sam"}}
-
-
-def governed(name: str, **changes: object) -> Scenario:
-    """A build that anna started for a family that asks two people."""
-    given = {"plan": GOVERNED, "params": {"MODEL": "alzheimer_classifier"}, "answers": BOTH} | changes
-    return Scenario(name, **given)  # type: ignore[arg-type]
-
-
 FAILED_TEST = "mkdir -p reports; echo '<s><testcase><failure/></testcase></s>' > reports/junit.xml; exit 2"
 SCENARIOS = [
     Scenario("green"),
-    Scenario("production", params={"ENVIRONMENT": "production"}, agent={"IMAGE_REGISTRY": "registry.test/models"}),
+    Scenario("production", params={"ENVIRONMENT": "production"}, variables={"IMAGE_REGISTRY": "registry.test/models"}),
     Scenario("started by a push", causes=[PUSH]),
     Scenario("refused by a gate", {AUTO: "exit 3", "--dry-run": "exit 3"}),
     Scenario("failed", {AUTO: "exit 1"}),
@@ -62,17 +49,17 @@ SCENARIOS = [
     Scenario("nothing in Production", {AUTO: "exit 3"}, plan=a_plan(production=None)),
     Scenario("lint fails", {"make lint": "exit 2"}),
     Scenario("tests fail", {"--junitxml": FAILED_TEST}),
-    Scenario("set-up fails", {"make setup-dev": "exit 2"}, agent={"PROMOTION_MAIL": "team@lab.example"}),
+    Scenario("set-up fails", {"make setup-dev": "exit 2"}, variables={"PROMOTION_MAIL": "team@lab.example"}),
     Scenario("training fails", {"train.py": "exit 1"}),
     Scenario("unknown family", {"download-data.py": "exit 2"}, params={"MODEL": "nobody"}),
     Scenario(
-        "registry away afterwards", {"pipeline-plan.py": "[ ! -e gone ] || exit 1; cat plan.json", AUTO: "touch gone"}
+        "registry away afterwards", {"pipeline-plan.py": '[ ! -e gone ] || exit 1; cat "$PLAN"', AUTO: "touch gone"}
     ),
     Scenario("image fails its test", {"test-image.py": "exit 1"}),
     Scenario("rolled back", {"deploy-model.py --model": "exit 1"}),
     Scenario("runs already", {"deploy-model.py --model": "exit 5"}),
     Scenario("cluster differs", {"deploy-model.py --status": "exit 1"}),
-    Scenario("first build", agent={"BUILD_NUMBER": "1"}),
+    Scenario("first build", variables={"BUILD_NUMBER": "1"}),
     Scenario("no deployment", params={"DEPLOY": False}),
     Scenario("canary", params={"CANARY": True}),
     Scenario("canary held", {"--canary": "exit 3"}, params={"CANARY": True}),
@@ -81,13 +68,14 @@ SCENARIOS = [
     Scenario("forecast", {AUTO: "exit 5"}, plan=a_plan(family="rossmann-ensemble", promotion="manual", online=False)),
     Scenario("hostile name", params={"MODEL": "x; touch owned"}),
     Scenario("credential missing", credentials={name: CREDENTIALS[name] for name in list(CREDENTIALS)[1:]}),
-    Scenario("fixed", agent={"PROMOTION_MAIL": "team@lab.example"}, more={"previous": "FAILURE"}),
+    Scenario("fixed", variables={"PROMOTION_MAIL": "team@lab.example"}, more={"previous": "FAILURE"}),
     Scenario(
         "mail server away",
-        agent={"PROMOTION_MAIL": "team@lab.example"},
+        variables={"PROMOTION_MAIL": "team@lab.example"},
         more={"previous": "FAILURE", "mailServerIsAway": True},
     ),
     governed("approved"),
+    governed("two agents", agents=2, variables={"PROMOTION_MAIL": "team@lab.example"}),
     governed("denied", commands={"promote_model.py": "exit 3"}, answers=BOTH | {"promotion-security": NO}),
     governed("denied by the trainer's word", commands={"approve_model.py": "exit 3", "promote_model.py": "exit 3"}),
     governed("aborted", answers=BOTH | {"promotion-security": {"by": "sam", "abort": True}}),
@@ -115,7 +103,7 @@ def test_the_stages_are_those_of_the_document_in_its_order(builds: Builds) -> No
     """And a green build runs them all."""
     green = builds["green"]
 
-    assert ("SUCCESS", STAGES, []) == (green.result, green.executed, green.skipped)
+    assert ("SUCCESS", STAGES, ["Approvals"]) == (green.result, green.executed, green.skipped)
     assert f"heart-disease: {PROMOTED} in Production" in green.description
     assert "verified in staging" in green.description
 
@@ -126,7 +114,7 @@ def test_each_command_is_one_that_a_person_can_paste(builds: Builds) -> None:
 
     odd = [command for command in commands if not re.fullmatch(f"{WORD}(?: {WORD})*", command)]
     assert [] == odd
-    assert {"python", "make", "docker"} == {command.split()[0] for command in commands}
+    assert {"python", "make", "docker", "git"} == {command.split()[0] for command in commands}
 
 
 def test_the_commands_of_a_green_build(builds: Builds) -> None:
@@ -141,6 +129,9 @@ def test_the_commands_of_a_green_build(builds: Builds) -> None:
         'python src/models/train.py --model "$MODEL"',
         'python scripts/promote-model.py --auto --dry-run --model "$MODEL"',
         f"python scripts/promotion-report.py {NAMED} --output reports/promotion/index.html",
+        'git checkout --quiet --detach "$COMMIT"',
+        "make setup",
+        'python scripts/download-data.py --model "$MODEL"',
         'python scripts/promote-model.py --auto --model "$MODEL"',
         "python scripts/registry-page.py",
         'python scripts/export-model.py --model "$MODEL"',
@@ -204,7 +195,7 @@ def test_without_a_production_there_is_no_image(builds: Builds) -> None:
     """A first version that a gate refused: nothing to build or deploy, and the build says why."""
     build = builds["nothing in Production"]
 
-    assert ("UNSTABLE", RELEASE) == (build.result, build.skipped)
+    assert ("UNSTABLE", ["Approvals", *RELEASE]) == (build.result, build.skipped)
     assert "nothing in Production" in build.description
     assert not build.ran("export-model.py")
 
@@ -229,13 +220,13 @@ def test_what_fails_the_build_ends_it(builds: Builds, name: str, last: str) -> N
     build = builds[name]
 
     assert ("FAILURE", last) == (build.result, build.executed[-1])
-    assert STAGES[STAGES.index(last) + 1 :] == build.skipped
-    assert 1 == len(build.steps("archiveArtifacts"))
+    assert STAGES[STAGES.index(last) + 1 :] == [name for name in build.skipped if name != "Approvals"]
+    assert len(build.steps("archiveArtifacts")) == (2 if last in {"Promote Best Model", *RELEASE} else 1)
 
 
 def test_reports_and_checkpoints_are_archived(builds: Builds) -> None:
     """Also after a failure, as far as they exist."""
-    (archived,) = builds["green"].steps("archiveArtifacts")
+    candidate, archived = builds["green"].steps("archiveArtifacts")
     published = builds["green"].steps("publishHTML")
     (early,) = builds["set-up fails"].steps("archiveArtifacts")
 
@@ -243,9 +234,8 @@ def test_reports_and_checkpoints_are_archived(builds: Builds) -> None:
         "build/export/m/manifest.json",
         "checkpoints/7-abc.json",
         "reports/index.html",
-        "reports/junit.xml",
-        "reports/promotion/index.html",
     ] == archived["files"]
+    assert ["reports/junit.xml", "reports/promotion/index.html"] == candidate["files"]
     assert archived["arguments"]["fingerprint"] is True
     assert [True, True] == [step["published"] for step in published]
     assert [] == early["files"]
@@ -261,14 +251,14 @@ def test_without_deploy_the_image_is_built_and_tested_only(builds: Builds) -> No
     """Nothing touches the cluster, and its credential is not asked for."""
     build = builds["no deployment"]
 
-    assert ("SUCCESS", STAGES[10:]) == (build.result, build.skipped)
+    assert ("SUCCESS", ["Approvals", *RELEASE[2:]]) == (build.result, build.skipped)
     assert not build.ran("deploy-model.py")
 
 
 def test_the_first_build_needs_no_cluster(builds: Builds) -> None:
     """It promotes, builds and tests, and is green: nobody was asked yet whether to deploy, and where to."""
     assert "SUCCESS" == builds["first build"].result
-    assert RELEASE[2:] == builds["first build"].skipped
+    assert ["Approvals", *RELEASE[2:]] == builds["first build"].skipped
 
 
 def test_old_images_of_ours_do_not_fill_the_agent(builds: Builds) -> None:
@@ -281,7 +271,7 @@ def test_a_forecast_is_promoted_by_hand_and_gets_no_image(builds: Builds) -> Non
     """It is validated, which moves it to Staging; exit 5 says that the rest is a person's."""
     build = builds["forecast"]
 
-    assert ("SUCCESS", RELEASE) == (build.result, build.skipped)
+    assert ("SUCCESS", ["Approvals", *RELEASE]) == (build.result, build.skipped)
     assert build.ran("src/models/validate_model.py --model-name")
     assert not build.ran("--dry-run")
 
@@ -305,6 +295,8 @@ def test_lint_tests_and_data_see_no_secret(builds: Builds) -> None:
         "make lint",
         "make test ARGS=--junitxml=reports/junit.xml",
         "python scripts/download-data.py",
+        "git checkout",
+        "make setup",
     } == {command for command, secrets in seen.items() if not secrets and not command.startswith("docker")}
     assert records == seen["python src/models/train.py"] == seen["python scripts/promote-model.py"]
     assert records | {"KUBECONFIG"} == seen["python scripts/deploy-model.py"]
@@ -343,7 +335,7 @@ def test_a_denial_is_recorded_and_the_build_goes_on_with_the_current_production(
     """`--reject` from the one who said no; the promotion is refused; what serves is delivered."""
     build = builds["denied"]
 
-    assert ("UNSTABLE", STAGES) == (build.result, build.executed)
+    assert ("UNSTABLE", []) == (build.result, build.skipped)
     assert "--role security --approver sam --comment an old library --reject\n" in build.console
     assert "Promotion: refused by a gate" in build.description
 
@@ -361,9 +353,28 @@ def test_abort_or_silence_stops_the_build(builds: Builds, name: str) -> None:
     """Nothing is promoted, built or deployed; what others said before is recorded."""
     build = builds[name]
 
-    assert ("ABORTED", RELEASE) == (build.result, build.skipped)
+    assert ("ABORTED", ["Promote Best Model", *RELEASE]) == (build.result, build.skipped)
     assert not build.ran("promote_model.py")
     assert (name == "aborted") == build.ran("approve_model.py")
+
+
+def test_nothing_that_waits_holds_an_executor(builds: Builds) -> None:
+    """Not the lock, not a question, not the time-out around it; each answer takes an agent when it is there."""
+    for build in builds.values():
+        assert 0 == build.document["declared"]["executors"], build.document["name"]
+        assert [0] * len(build.steps("input")) == [step["executors"] for step in build.steps("input")]
+    recorded = [step for step in builds["approved"].steps("sh") if "approve_model" in step["arguments"]["script"]]
+    assert [1, 1] == [step["executors"] for step in recorded]
+
+
+def test_a_second_agent_has_the_commit_and_no_more(builds: Builds) -> None:
+    """Each that this build gets is prepared first: what was pushed since is not mixed in, and no old report stays."""
+    build = builds["two agents"]
+
+    assert "SUCCESS" == build.result
+    for command in ('git checkout --quiet --detach "$COMMIT"', "make setup"):
+        assert 3 == build.commands.count(command)
+    assert 4 == len(build.steps("archiveArtifacts"))
 
 
 @pytest.mark.parametrize("name", ["pushed", "too early", "signed elsewhere"])
@@ -410,7 +421,9 @@ def test_the_job_is_declared_as_documented(builds: Builds) -> None:
     wanted = {"disableConcurrentBuilds", "disableRestartFromStage", "lock", "timeout", "buildDiscarder"}
     assert wanted | {"skipDefaultCheckout"} == set(options)
     assert "promotion-heart-disease" == options["lock"]["resource"]
-    assert all("timeout" in stage["options"] for stage in builds["green"].document["stages"])
+    assert all(
+        "timeout" in stage["options"] for stage in builds["approved"].document["stages"] if not stage["isParent"]
+    )
 
 
 def test_the_document_names_every_plugin_credential_variable_and_parameter(builds: Builds) -> None:

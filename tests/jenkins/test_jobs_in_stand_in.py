@@ -19,7 +19,7 @@ SCENARIOS = {
     "promote": [
         Scenario("first build"),
         Scenario("by name", params=BY_NAME),
-        Scenario("deployed", params=BY_NAME | {"DEPLOY": True, "ENVIRONMENT": "production"}, agent=HUB),
+        Scenario("deployed", params=BY_NAME | {"DEPLOY": True, "ENVIRONMENT": "production"}, variables=HUB),
         Scenario("named as the family", params={"MODEL": "churn", "VERSION": "7"}),
         Scenario("refused", {"promote-model.py": "exit 3"}, params=BY_NAME | {"DEPLOY": True}),
         Scenario("there already", {"promote-model.py": "exit 5"}, params=BY_NAME | {"DEPLOY": True}),

@@ -39,17 +39,21 @@ def credentials(database: Path, key: Path) -> dict[str, dict[str, str]]:
 
 
 def test_a_commit_becomes_production(tmp_path: Path) -> None:
-    """Clone, download, train, validate, promote for real; trained by the commit's author, for a push is nobody."""
-    workspace = tmp_path / "build" / "workspace"
+    """Trained and validated on one agent, promoted on another; by the commit's author, for a push is nobody."""
     commands = real("download-data.py", "train.py", "promote-model.py --auto --model", "--dry-run", line=PYTHON)
     commands |= real("pipeline-plan.py", "promotion-report.py", "registry-page.py", line=PYTHON)
     scenario = Scenario(
         "first",
         commands,
         causes=[PUSH],
-        credentials=credentials(workspace / "promotion.db", tmp_path / "signing-key.pem"),
-        agent={"MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONIOENCODING": "utf-8"},
+        credentials=credentials(tmp_path / "promotion.db", tmp_path / "signing-key.pem"),
+        variables={
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}",
+            "PYTHONIOENCODING": "utf-8",
+        },
         repository=REPOSITORY,
+        agents=2,
     )
 
     first = execute(tmp_path, [scenario.prepare(tmp_path / "build")])["first"]
@@ -60,11 +64,11 @@ def test_a_commit_becomes_production(tmp_path: Path) -> None:
     assert "✅ Successfully promoted heart-disease-logistic_regression v1 to Production!" in text
     assert text.index("Successfully promoted") < text.index("📊 MLflow Model Registry - After Promotion")
     assert "heart-disease-logistic_regression v1 in Production" in first.description
-    (archived,) = first.steps("archiveArtifacts")
-    kept = [file for file in archived["files"] if file.startswith("checkpoints/")]
+    archived = [file for step in first.steps("archiveArtifacts") for file in step["files"]]
+    kept = [file for file in archived if file.startswith("checkpoints/")]
     assert [".intoto.jsonl", ".json"] == sorted(f".{file.partition('.')[2]}" for file in kept)
     assert [True, True] == [step["published"] for step in first.steps("publishHTML")]
-    entry = Journal(Database(f"sqlite:///{workspace / 'promotion.db'}")).production("heart-disease")
+    entry = Journal(Database(f"sqlite:///{tmp_path / 'promotion.db'}")).production("heart-disease")
     author = subprocess.run(
         ["git", "-C", str(REPOSITORY), "show", "--no-patch", "--format=%ae"], capture_output=True, text=True, check=True
     ).stdout.strip()
@@ -94,7 +98,7 @@ def ask(store: Store, folder: Path, **decisions: str) -> Outcome:
         real("pipeline-plan.py", "approve_model.py", "promote_model.py", line=REAL),
         params={"MODEL": GOVERNED},
         answers=answers,
-        agent={"PROMOTION_HOME": str(store.home), "PROMOTION_CLOCK": "2026-12-09T09:00:00"},
+        variables={"PROMOTION_HOME": str(store.home), "PROMOTION_CLOCK": "2026-12-09T09:00:00"},
         credentials=credentials(store.home / "promotion.db", store.home / "keys" / "signing-key.pem"),
     )
     return execute(folder, [scenario.prepare(folder / "build")])["asked"]

@@ -4,7 +4,6 @@ class Build {
     static final List<String> RESULTS = ['SUCCESS', 'UNSTABLE', 'FAILURE', 'NOT_BUILT', 'ABORTED']
 
     final Map scenario
-    final File workspace
     final List<Map> stages = []
     final List<Map> steps = []
     final Set<String> plugins = new TreeSet<String>()
@@ -14,16 +13,40 @@ class Build {
     final Map<String, String> assigned = [:]
     final List<Map<String, String>> overlays = []
     final Set<String> secrets = []
+    final Deque<File> agents = new ArrayDeque<File>()
     final Deque<File> folders = new ArrayDeque<File>()
     String result
     String description
     String stage
+    private int allocated = 0
 
     Build(Map scenario) {
         this.scenario = scenario
-        workspace = new File(scenario.workspace as String)
-        workspace.mkdirs()
-        folders.push(workspace)
+    }
+
+    /** Run a block on an agent: the next of the scenario's, whose workspace is its own. */
+    def onAgent(Closure body) {
+        List workspaces = scenario.workspaces as List
+        File root = new File(workspaces[allocated++ % workspaces.size()] as String)
+        root.mkdirs()
+        agents.push(root)
+        folders.push(root)
+        say("Running on an agent in ${root.name}")
+        try {
+            return body()
+        } finally {
+            folders.pop()
+            agents.pop()
+        }
+    }
+
+    /** Where the executor that is held works. */
+    File getWorkspace() {
+        if (!agents) {
+            throw new StepFailed('Required context class hudson.FilePath is missing. Perhaps you forgot to surround ' +
+                                 'the step with a step that provides this, such as: node')
+        }
+        return agents.peek()
     }
 
     String getCurrentResult() { result ?: 'SUCCESS' }
@@ -38,10 +61,11 @@ class Build {
         }
     }
 
-    /** What a process sees: the agent's, then what `env.X =` assigned, then what blocks put around it. */
+    /** What a process sees: the build's, the agent's where one is held, then what `env.X =` assigned, then what blocks put around it. */
     Map<String, String> environment() {
         Map<String, String> all = [:]
-        all.putAll(scenario.agent as Map<String, String>)
+        all.putAll(scenario.variables as Map<String, String>)
+        if (agents) { all.putAll((scenario.agent as Map<String, String>) + [WORKSPACE: workspace.path]) }
         all.putAll(params.collectEntries { name, value -> [(name): value as String] })
         all.putAll(assigned)
         overlays.each { all.putAll(it) }
@@ -65,7 +89,7 @@ class Build {
     }
 
     void record(String step, Map arguments) {
-        steps.add([stage: stage, step: step, arguments: plain(arguments)])
+        steps.add([stage: stage, step: step, executors: agents.size(), arguments: plain(arguments)])
     }
 
     static plain(Object value) {

@@ -1,4 +1,7 @@
-/** Runs a Declarative Pipeline in Jenkins' order: options, agent, environment, stages with `when` and `post`, `post`.
+/**
+ * Runs a Declarative Pipeline in Jenkins' order. Around a pipeline: agent, options, environment, stages, `post`. Around
+ * a stage: options, `when` with `beforeAgent`, agent, `when`, environment, then its steps, or stages of its own, and
+ * `post`, still on that agent.
  */
 class Declarative {
     private final JenkinsScript script
@@ -14,10 +17,12 @@ class Declarative {
         build.plugins.add('pipeline-model-definition')
         parameters(root.parameters)
         declare('triggers', Offered.TRIGGERS, root.triggers)
-        declare('options', Offered.OPTIONS, root.options)
-        agent(root.agent)
-        Exception first = attempt { environment(root) { stages(root.stages[0] as Closure) } }
-        post(root.post, first)
+        onAgent(root.agent) {
+            declare('options', Offered.OPTIONS, root.options)
+            build.declared.executors = build.agents.size()
+            Exception first = attempt { environment(root) { stages(root.stages[0] as Closure) } }
+            post(root.post, first)
+        }
     }
 
     private Map<String, List> sections(Closure body) {
@@ -64,13 +69,15 @@ class Declarative {
         }
     }
 
-    private void agent(List section) {
-        if (section && section[0] instanceof Closure) {
+    /** `agent none`, and a stage without one, run where the build is already, or nowhere. */
+    private onAgent(List section, Closure body) {
+        if (!section || section[0] == 'none') { return body() }
+        if (section[0] instanceof Closure) {
             List<List> said = Collector.collect(script, section[0] as Closure)
-            build.declared.agent = said.collectEntries { [(it[0]): it[1][0]] }
-        } else {
-            build.declared.agent = section[0]
+            Offered.require(['label'], said.collect { it[0] }, 'agent')
         }
+        build.plugins.add('workflow-durable-task-step')
+        return build.onAgent(body)
     }
 
     private void environment(Map<String, List> sections, Closure body) {
@@ -83,21 +90,37 @@ class Declarative {
     private void stages(Closure body) {
         Exception first = null
         Collector.collect(script, body).each { entry ->
-            Map row = [name: entry[1][0], status: 'executed', result: 'SUCCESS']
-            build.stages.add(row)
+            Map row = listed(entry)
             if (first) {
-                row.status = 'skipped after a failure'
-                build.say("Stage \"${row.name}\" skipped due to earlier failure(s)")
+                skip(row, 'after a failure', entry[1][1] as Closure)
                 return
             }
+            String parent = build.stage
             build.stage = row.name
             build.say("[Pipeline] stage ${row.name}")
             Exception failed = attempt { runStage(row, entry[1][1] as Closure) }
             if (failed) { row.result = resultOf(failed) }
-            build.stage = null
+            build.stage = parent
             first = failed
         }
         if (first) { throw first }
+    }
+
+    private Map listed(List entry) {
+        Map row = [name: entry[1][0], status: 'executed', result: 'SUCCESS',
+                   isParent: sections(entry[1][1] as Closure).containsKey('stages')]
+        build.stages.add(row)
+        return row
+    }
+
+    /** A stage that is skipped takes those inside it along. */
+    private void skip(Map row, String why, Closure body) {
+        row.status = "skipped ${why}" as String
+        build.say("Stage \"${row.name}\" skipped ${why}")
+        Map<String, List> within = sections(body)
+        if (within.stages) {
+            Collector.collect(script, within.stages[0] as Closure).each { skip(listed(it), why, it[1][1] as Closure) }
+        }
     }
 
     private void runStage(Map stage, Closure body) {
@@ -109,15 +132,21 @@ class Declarative {
                 stage.options = (stage.options ?: []) + entry[0]
             }
         }
+        boolean isEarly = sections.when && isBeforeAgent(sections.when[0] as Closure)
+        if (isEarly && !holds(sections.when)) {
+            skip(stage, 'by when', body)
+            return
+        }
+        onAgent(sections.agent) {
+            if (!isEarly && !holds(sections.when)) { skip(stage, 'by when', body) } else { onItsAgent(sections) }
+        }
+    }
+
+    private void onItsAgent(Map<String, List> sections) {
         int depth = build.overlays.size()
         Exception failed = null
         try {
             environment(sections) {
-                if (sections.when && !conditions(sections.when[0] as Closure).every()) {
-                    stage.status = 'skipped by when'
-                    build.say("Stage \"${stage.name}\" skipped due to when conditional")
-                    return
-                }
                 failed = attempt {
                     if (sections.steps) { code(sections.steps[0]) } else { stages(sections.stages[0] as Closure) }
                 }
@@ -127,6 +156,12 @@ class Declarative {
             while (build.overlays.size() > depth) { build.overlays.remove(build.overlays.size() - 1) }
         }
         if (failed) { throw failed }
+    }
+
+    private boolean holds(List when) { return !when || conditions(when[0] as Closure).every() }
+
+    private boolean isBeforeAgent(Closure body) {
+        return Collector.collect(script, body).any { it[0] == 'beforeAgent' && it[1][0] == true }
     }
 
     private List<Boolean> conditions(Closure body) {
@@ -151,7 +186,7 @@ class Declarative {
         List<List> given = Collector.collect(script, section[0] as Closure)
         Offered.POST.each { name ->
             List entry = given.find { it[0] == name }
-            if (entry && holds(name)) {
+            if (entry && applies(name)) {
                 Exception also = attempt { code(entry[1][0]) }
                 if (also) {
                     build.say("Error when executing ${name} post condition: ${also.message}")
@@ -161,7 +196,7 @@ class Declarative {
         }
     }
 
-    private boolean holds(String condition) {
+    private boolean applies(String condition) {
         String now = build.currentResult, before = build.scenario.previous ?: 'SUCCESS'
         switch (condition) {
             case ['always', 'cleanup']: return true

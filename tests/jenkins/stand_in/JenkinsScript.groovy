@@ -26,6 +26,7 @@ abstract class JenkinsScript extends Script {
         }
         build.plugins.add(Offered.STEPS[name][0] as String)
         build.record(name, named)
+        if (!Offered.ANYWHERE.contains(name)) { build.workspace }
         return steps."$name"(named, body)
     }
 

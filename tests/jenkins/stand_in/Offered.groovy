@@ -67,6 +67,7 @@ class Offered {
         unstable          : ['workflow-basic-steps', 'message'],
         dir               : ['workflow-basic-steps', 'path'],
         deleteDir         : ['workflow-basic-steps'],
+        node              : ['workflow-durable-task-step', 'label'],
         withEnv           : ['workflow-basic-steps', 'overrides'],
         catchError        : ['workflow-basic-steps', 'message', 'buildResult', 'stageResult', 'catchInterruptions'],
         warnError         : ['workflow-basic-steps', 'message', 'catchInterruptions'],
@@ -90,8 +91,11 @@ class Offered {
     static final List<String> HTML = ['reportName', 'reportDir', 'reportFiles', 'reportTitles', 'keepAll',
                                       'allowMissing', 'alwaysLinkToLastBuild', 'includes', 'escapeUnderscores']
     /** Only these steps take a block. */
-    static final List<String> BLOCKS = ['dir', 'withEnv', 'catchError', 'warnError', 'timeout', 'lock',
+    static final List<String> BLOCKS = ['dir', 'withEnv', 'catchError', 'warnError', 'timeout', 'lock', 'node',
                                         'withCredentials', 'withDockerRegistry']
+    /** These work without an agent; a credential that is a file does not. */
+    static final List<String> ANYWHERE = ['node', 'echo', 'error', 'unstable', 'withEnv', 'catchError', 'warnError',
+                                          'timeout', 'lock', 'parallel', 'input', 'mail', 'readJSON']
 
     /** Give arguments their names, and refuse those that do not exist. */
     static Map named(Map<String, List> offered, String what, String name, List arguments) {

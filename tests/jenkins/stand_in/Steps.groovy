@@ -36,11 +36,21 @@ class Steps {
     def checkout(Map given, Closure body) {
         if (given.scm != 'scm') { throw new Unknown('checkout: only the scm of the job is known') }
         String repository = build.scenario.repository
-        if (repository && !new File(build.workspace, '.git').exists()) {
-            Process git = ['git', 'clone', '--quiet', repository, build.workspace.path].execute()
-            if (git.waitFor() != 0) { throw new StepFailed("git clone: ${git.errorStream.text}") }
+        if (!repository) { return [GIT_COMMIT: build.scenario.commit] }
+        if (!new File(build.workspace, '.git').exists()) {
+            git(['clone', '--quiet', repository, build.workspace.path])
         }
+        return [GIT_COMMIT: git(['-C', build.workspace.path, 'rev-parse', 'HEAD'])]
     }
+
+    private static String git(List<String> words) {
+        Process git = (['git'] + words).execute()
+        String said = git.text
+        if (git.waitFor() != 0) { throw new StepFailed("git ${words}: ${git.errorStream.text}") }
+        return said.trim()
+    }
+
+    def node(Map given, Closure body) { return build.onAgent(body) }
 
     def echo(Map given, Closure body) { build.say(given.message) }
 
@@ -70,7 +80,9 @@ class Steps {
         Map more = (given.overrides as List).collectEntries { entry ->
             List parts = (entry as String).split('=', 2) as List
             if (parts.size() != 2) { throw new StepFailed("withEnv: ${entry} is no NAME=value") }
-            [(parts[0]): parts[1]]
+            // PATH+ANYTHING goes before what PATH has.
+            List names = parts[0].split('\\+', 2) as List
+            [(names[0]): names.size() == 2 ? "${parts[1]}:${build.environment()[names[0]]}" as String : parts[1]]
         }
         return build.within(more, body)
     }
