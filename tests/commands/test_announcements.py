@@ -28,6 +28,7 @@ def test_a_promotion_is_announced(trained: Store, promote: Promote, monkeypatch:
     assert 2 == json.loads(done.stdout)["version"]
 
 
+@pytest.mark.system
 def test_a_rollback_is_announced_in_its_checklist(
     governed: Store, governance: Promote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,6 +73,7 @@ def test_other_systems_are_told_when_mlflow_shows_it(
     assert ci.headers[0]["X-Promotion-Signature"].startswith("v1,")
 
 
+@pytest.mark.system
 def test_a_rollback_is_told(governed: Store, governance: Promote, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the version that left; what is refused without a trace tells nobody."""
     (governed.home / "config" / "events.yaml").write_text(GENERAL.replace(", key: CI_KEY", ""))

@@ -17,6 +17,7 @@ NAMED = ("--model-name", GOVERNED, "--version", "1.2.0")
 ANNA = (*NAMED, "--role", "devops", "--approver", "anna@company.com", "--comment", "it deploys")
 
 
+@pytest.mark.system
 def test_an_approval_is_recorded_and_what_else_refuses_is_said(governed: Store, governance: Promote) -> None:
     """While the days in Staging still run."""
     result = governance("approve_model", *ANNA)
@@ -28,6 +29,7 @@ def test_an_approval_is_recorded_and_what_else_refuses_is_said(governed: Store, 
     assert "also missing: days in Staging: 4.0 days, required ≥ 7 days; wait until" in result.stderr
 
 
+@pytest.mark.system
 def test_the_listing_writes_nothing(governed: Store, governance: Promote) -> None:
     """What is given, what is missing and why, as text and as data."""
     assert 0 == governance("approve_model", *ANNA, "--reject").exit_code

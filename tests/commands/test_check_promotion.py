@@ -16,6 +16,7 @@ from promotion.registry.stages import Stage
 NAMED = ("--model-name", GOVERNED, "--version", "1.2.0")
 
 
+@pytest.mark.system
 def test_what_is_missing_is_said_exactly(governed: Store, governance: Promote) -> None:
     """Every gate with measured and required, the days, the four reviews, and what to type next; nothing is written."""
     before = governed.rows()

@@ -68,6 +68,7 @@ def test_records_that_were_changed_end_in_exit_3(month: Path, report: Report) ->
     assert "NOT sound" in result.stderr
 
 
+@pytest.mark.system
 def test_one_family_in_a_folder_of_ones_own(month: Path, report: Report, tmp_path: Path) -> None:
     """Both files carry the family's name."""
     result = report("--month", "2026-10", "--model", "heart-disease", "--output", str(tmp_path / "out"))

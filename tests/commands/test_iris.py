@@ -139,6 +139,7 @@ def test_other_rows_than_production_learned_from(train: Train, settings: Setting
     assert "Scenario" in answer.stdout
 
 
+@pytest.mark.system
 def test_training_alone(train: Train, settings: Settings) -> None:
     """Without --promote nothing moves; the record says so, and what comes next is said."""
     answer = train(promote=False, n_estimators=3)

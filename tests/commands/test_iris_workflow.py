@@ -21,6 +21,8 @@ from promotion.config.training import Candidate, ParameterValue
 from promotion.data.datasets import Partition, load_dataset, split_dataset
 from promotion.registry.tracking import connect
 
+pytestmark = pytest.mark.system
+
 DOCUMENT = (REPOSITORY / "docs" / "IRIS-WORKFLOW.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"^```python\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
 EXPERIMENTS = re.findall(r"^\| \d.*?\| (\d+) \| (\d+) \| ([\d.]+) \|", DOCUMENT, re.MULTILINE)

@@ -223,6 +223,7 @@ def test_of_a_family_whose_file_is_broken_everything_recorded_can_be_read(servin
     assert (0, 3) == (told.exit_code, len(told.stdout.splitlines()))
 
 
+@pytest.mark.system
 def test_two_files_for_one_model_are_told_and_stop_nobody_else(serving: Store, call: Any) -> None:
     """The listing names both, what is asked about that model refuses, another model moves, and the way back is open."""
     for family in ("churn", "zeta"):

@@ -49,6 +49,7 @@ def test_a_family_that_was_never_trained_has_nothing(store: Store, plan: Plan) -
     } == answer
 
 
+@pytest.mark.system
 def test_the_best_of_the_newest_training_is_the_candidate(trained: Store, plan: Plan, promote: Promote) -> None:
     """Before the promotion it waits, after it it serves; looking changes nothing."""
     before = trained.rows()
@@ -68,6 +69,7 @@ def test_a_forecast_is_not_served_online(store: Store, plan: Plan) -> None:
     assert ("manual", False) == (answer["promotion"], answer["online"])
 
 
+@pytest.mark.system
 def test_a_governed_candidate_says_who_and_what_is_missing(
     governed: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +91,7 @@ def test_a_governed_candidate_says_who_and_what_is_missing(
     assert "Approvals missing: data-science, devops, business, security" in text
 
 
+@pytest.mark.system
 def test_a_younger_version_in_staging_does_not_stand_before_one_whose_days_are_over(
     governed: Store, plan: Plan, governance: Promote, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -532,6 +532,7 @@ def test_cleanup_asks_on_a_terminal(churn: Store, answer: str, code: int, left: 
 # The console
 
 
+@pytest.mark.system
 def test_on_an_ascii_console_everything_is_ascii(listed: Store, run: Run) -> None:
     """Jenkins agents with LANG=C: no question marks, no broken bytes, no colours."""
     done = run("scripts/promote-model.py", "--list", LANG="C", LC_ALL="C")
@@ -543,6 +544,7 @@ def test_on_an_ascii_console_everything_is_ascii(listed: Store, run: Run) -> Non
     assert "\x1b" not in done.stdout
 
 
+@pytest.mark.system
 def test_it_runs_from_anywhere_without_loading_mlflow(listed: Store, run: Run) -> None:
     """Started by path from another folder, the listing needs no MLflow; the same text as in this process."""
     done = run("scripts/promote-model.py", "--list", PYTHONIOENCODING="utf-8", PYTHONPROFILEIMPORTTIME="1")

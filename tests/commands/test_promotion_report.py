@@ -14,6 +14,8 @@ from tests.promotion.factories import Store
 
 from promotion.config.settings import REPOSITORY
 
+pytestmark = pytest.mark.system
+
 Report = Callable[..., Result]
 NAMED = ("--model-name", GOVERNED, "--version", "1.2.0")
 

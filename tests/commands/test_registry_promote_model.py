@@ -28,6 +28,7 @@ PROMOTE = (*NAMED, "--to-stage", "production", "--approver", "john.doe@company.c
 REVIEWERS = {"data-science": "dana", "devops": "deniz", "business": "bo", "security": "sam"}
 
 
+@pytest.mark.system
 def test_the_documented_way_from_refused_to_promoted(
     governed: Store, governance: Promote, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,8 @@ from tests.promotion.factories import Store
 
 from promotion.config.settings import REPOSITORY
 
+pytestmark = pytest.mark.system
+
 NAMED = ("--model-name", GOVERNED, "--version", "1.2.0")
 PROMOTE = (*NAMED, "--from-stage", "staging", "--to-stage", "production", "--approver", "mallory")
 LOOSE: dict[str, Any] = {

@@ -12,6 +12,8 @@ from tests.promotion.factories import Store
 
 from promotion.config.settings import REPOSITORY
 
+pytestmark = pytest.mark.system
+
 RULES = "family: churn\nregistered_model: 'churn-*'\n"
 
 

@@ -16,6 +16,8 @@ from tests.promotion.factories import Store
 from promotion.journal.records import Entry, Event
 from promotion.registry.stages import Stage
 
+pytestmark = pytest.mark.system
+
 NEW = ("--model-name", GOVERNED, "--version", "1.2.0")
 ROLES = {"data-science": "dana", "devops": "olaf", "business": "berta", "security": "sam"}
 # Document 004's statements; SQLite has no NOW().

@@ -83,6 +83,7 @@ def test_functions_stay_functions_when_everything_is_imported() -> None:
     assert set() == modules & set(promotion.__all__)
 
 
+@pytest.mark.system
 def test_every_example_of_the_document_runs(
     churn: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,6 +103,7 @@ def test_every_example_of_the_document_runs(
     assert {"churn v1": "Production", "churn v2": "Archived"} == churn.shown()
 
 
+@pytest.mark.system
 def test_a_registered_version_is_signed_and_recorded(churn: Store) -> None:
     """Digest and signature of the files as they are, who, under which version; once."""
     entry = promotion.register("churn", 2, semver="2.0.0", trainer="anna")
@@ -133,6 +135,7 @@ def test_files_that_changed_since_they_were_recorded_are_not_signed(churn: Store
         promotion.register("churn", 3)
 
 
+@pytest.mark.system
 def test_promote_stages_puts_aside_and_refuses_as_the_commands_do(churn: Store) -> None:
     """Stages in any case, the newest version by default; an override and an occupied Production ask for a word."""
     staged = promotion.promote("churn", stage="staging")
@@ -176,6 +179,7 @@ def test_a_pickle_is_refused_by_every_mlflow(churn: Store, monkeypatch: pytest.M
         promotion.load_model("churn")
 
 
+@pytest.mark.system
 def test_a_version_is_marked_and_let_in_again(churn: Store) -> None:
     """What serves is not marked but rolled back; twice is nothing to do; a reason says something."""
     assert promotion.known_bad("churn", 2, reason="leaks the label").known_bad == "leaks the label"

@@ -137,6 +137,7 @@ _ROBBED = (
 
 
 @pytest.mark.parametrize("statement", _ROBBED, ids=["signature", "registration", "trainer"])
+@pytest.mark.system
 def test_a_signature_that_is_gone_refuses_everywhere(store: Store, statement: str) -> None:
     """On the way into a stage, on the way back, and for whoever loads the files; nothing is registered over it."""
     config = a_family()

@@ -286,6 +286,7 @@ def test_every_step_is_reported_in_order(tiny: Store) -> None:
     ] == said
 
 
+@pytest.mark.system
 def test_a_process_killed_after_the_commit_is_finished_by_the_next_one(tiny: Store, tmp_path: Path) -> None:
     """SIGKILL between journal and MLflow: reconciling completes it and the lock is not left behind."""
     program = (

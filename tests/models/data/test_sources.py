@@ -69,6 +69,7 @@ def test_invention_repeats_to_the_byte() -> None:
     assert "6f20ba5d23da5532cfa672fd982d9bedd02f33dabf081e95a202ea1eca4ac6d6" == digest
 
 
+@pytest.mark.system
 def test_invention_keeps_the_contract(alzheimer: FamilyConfig, tmp_path: Path) -> None:
     """Invented rows have the real table's columns in its order, its size, and about a third of them positive."""
     made = make_missing(alzheimer, tmp_path)
@@ -82,6 +83,7 @@ def test_invention_keeps_the_contract(alzheimer: FamilyConfig, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("seed", [42, *(pytest.param(seed, marks=pytest.mark.system) for seed in (1, 3))])
+@pytest.mark.system
 def test_the_linear_model_misses_the_gate_and_the_forest_passes(
     seed: int, alzheimer: FamilyConfig, tmp_path: Path
 ) -> None:

@@ -95,6 +95,7 @@ def home(tmp_path: Path, config: FamilyConfig) -> Path:
     return tmp_path
 
 
+@pytest.mark.system
 def test_the_evaluator_scores_the_last_days(config: FamilyConfig, home: Path, learned: Learned, tmp_path: Path) -> None:
     """Same rows, same figure as the training found; against itself the difference is zero."""
     artifact = tmp_path / "version"

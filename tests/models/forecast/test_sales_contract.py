@@ -152,6 +152,7 @@ def workbook(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.system
 def test_a_workbook_means_what_its_csv_means(workbook: Path, read: Callable[..., pd.DataFrame]) -> None:
     """A day comes back without the clock time that a workbook gives it."""
     found = read_sales(workbook, workbook.with_name("store.csv")).rows

@@ -104,6 +104,7 @@ def test_boosters_take_their_own_parameters(config: FamilyConfig) -> None:
     assert {"max_depth": 3, "n_jobs": 1, "verbosity": 0}.items() <= estimator.get_params().items()
 
 
+@pytest.mark.system
 def test_what_only_a_fit_refuses_is_one_line(config: FamilyConfig) -> None:
     """Parameters that exclude each other, and values that a booster's engine does not take."""
     part = split_dataset(load_dataset(config, REPOSITORY), config)

@@ -250,6 +250,7 @@ def test_single_candidate(config: FamilyConfig, settings: Settings) -> None:
     assert [("heart", 1)] == best(settings)
 
 
+@pytest.mark.system
 def test_bad_data(two: FamilyConfig, home: Path) -> None:
     """Data that breaks its contract stops the training before any store is touched."""
     (home / two.data.path).write_text("age,sex\n1,1\n")
@@ -266,6 +267,7 @@ def test_too_few_rows_for_the_folds(two: FamilyConfig, settings: Settings) -> No
     assert [] == versions(settings)
 
 
+@pytest.mark.system
 def test_deleted_experiment(two: FamilyConfig, settings: Settings) -> None:
     """A deleted experiment is named together with the command that restores it."""
     number = client(settings).create_experiment("heart-disease")

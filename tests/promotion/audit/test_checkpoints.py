@@ -75,6 +75,7 @@ def test_ssh_keygen_alone_can_check_one(folder: Path, keys: Keys, tmp_path: Path
     assert 0 == done.returncode, done.stderr
 
 
+@pytest.mark.system
 def test_signatures_are_told_apart(folder: Path, keys: Keys, tmp_path: Path) -> None:
     """Signed, unsigned, by a stranger, changed afterwards, and no signature at all."""
     _left(folder, keys)

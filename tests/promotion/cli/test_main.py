@@ -75,6 +75,7 @@ def test_help_lists_every_verb_and_imports_none(alone: Alone) -> None:
     assert "[]" == lines[-1]
 
 
+@pytest.mark.system
 def test_every_verb_answers_help_without_the_repository_and_without_mlflow(alone: Alone) -> None:
     """What the wheel holds is enough for each verb that is not about this repository's own models."""
     answer = alone(HELP + EACH)
@@ -91,6 +92,7 @@ def test_a_verb_is_the_script_it_stands_for() -> None:
         assert script is command or verb.place == f"models.{Path(verb.script).stem}:main", name
 
 
+@pytest.mark.system
 def test_the_verbs_of_the_promotion_script_answer_alike(home: Path) -> None:
     """`promotion list` is `promote-model.py --list`; so are history, reconcile, restore and cleanup."""
 
@@ -139,6 +141,7 @@ def test_what_is_not_a_verb_is_a_mistake_in_the_call() -> None:
     assert (2, True) == (answer.exit_code, "No such command 'promot'" in answer.output)
 
 
+@pytest.mark.system
 def test_advice_names_the_command_that_was_called(alone: Alone, home: Path) -> None:
     """Who has no scripts is told of verbs; who called a script is told of scripts."""
     script = runpy.run_path(str(REPOSITORY / "scripts" / "promote-model.py"), run_name="door")["main"]
@@ -147,6 +150,7 @@ def test_advice_names_the_command_that_was_called(alone: Alone, home: Path) -> N
     assert "train first (python src/models/train.py)" in CliRunner().invoke(script, ["--list"]).stderr
 
 
+@pytest.mark.system
 def test_a_verb_of_this_repositorys_models_says_what_is_missing(alone: Alone) -> None:
     """One line, exit 2; so does a version that only their code can score."""
     answer = alone(calling("train"))

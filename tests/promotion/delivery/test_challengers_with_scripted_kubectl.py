@@ -88,6 +88,7 @@ def test_not_every_version_may_challenge(first: Scene, version: str, with_image:
         with_challenger(first.service, first.image(1), version, None, first.image(2) if with_image else None)
 
 
+@pytest.mark.system
 def test_a_version_that_was_archived_challenges_nobody(second: Scene) -> None:
     """What passed Staging's gates once may have been taken back since."""
     with pytest.raises(GateRefused, match=r"v1 is in Archived: a challenger is a version in Staging"):

@@ -21,6 +21,7 @@ SHORT = 3.0
 """Seconds for a rollout that never ends; the others may take as long as a busy machine needs."""
 
 
+@pytest.mark.system
 def test_a_deployment_is_applied_watched_asked_and_recorded(first: Scene) -> None:
     """The image runs under the family's name, says what it is, and the chain holds beginning and end."""
     image = first.image(1)
@@ -136,6 +137,7 @@ def test_what_may_pass_is_given_time(second: Scene) -> None:
     assert DeploymentState.DEPLOYED is second.deploy(image).state
 
 
+@pytest.mark.system
 def test_without_a_predecessor_production_ends_empty_and_loud(first: Scene) -> None:
     """The first version ever fails: nothing runs, nothing is in Production, and both are said."""
     with pytest.raises(DeploymentFailed, match=r"NOTHING RUNS THERE.*NO VERSION IS IN PRODUCTION"):

@@ -209,6 +209,7 @@ def explore(journal: Path, examples: int, steps: int, **options: Any) -> None:
     run_state_machine_as_test(machine, settings=chosen)
 
 
+@pytest.mark.system
 def test_what_is_proven_serves_on_whatever_happens(empty_store: Path) -> None:
     """A few short histories, the same ones each time."""
     explore(empty_store.with_name("promotion.db"), 6, 6, derandomize=True)

@@ -51,6 +51,7 @@ def rendered(environment: Environment, track: Track) -> dict[str, Document]:
     # The newest with every run, the others with the system tests: each loads megabytes of schemas.
     [*(pytest.param(item, marks=pytest.mark.system) for item in VERSIONS[:-1]), VERSIONS[-1]],
 )
+@pytest.mark.system
 def test_every_object_is_valid_for_the_supported_versions(version: str) -> None:
     """Strictly: an unknown field, or a kind without a schema, fails."""
     documents = [document for folder in FOLDERS for document in built(folder)]

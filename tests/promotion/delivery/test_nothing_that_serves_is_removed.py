@@ -25,6 +25,7 @@ def is_serving(scene: ModelScene, number: int) -> bool:
     return f":{number}-" in image and scene.cluster.serving("tiny", {image}) >= 3 and kinds <= scene.cluster.held.keys()
 
 
+@pytest.mark.system
 def test_a_canary_that_fails_leads_the_registry_back_to_what_the_cluster_runs(modelled: ModelScene) -> None:
     """Version 2 was promoted and never deployed; the canary of 3 answers wrongly: 1 serves, so 1 is in Production."""
     modelled.promote(2)
@@ -39,6 +40,7 @@ def test_a_canary_that_fails_leads_the_registry_back_to_what_the_cluster_runs(mo
 
 
 @pytest.mark.parametrize("track", Track)
+@pytest.mark.system
 def test_what_runs_and_may_not_come_back_serves_on_until_a_person_decides(modelled: ModelScene, track: Track) -> None:
     """Version 1 is known bad, 2 has no image: nothing is deleted for that; what there is to decide is said."""
     modelled.promote(2)
@@ -91,6 +93,7 @@ def unfinished(scene: ModelScene) -> DeploymentState | None:
     return attempt.state if attempt else None
 
 
+@pytest.mark.system
 def test_finishing_an_old_attempt_does_not_undo_a_newer_promotion(modelled: ModelScene) -> None:
     """Somebody took 2 back himself, found it well and promoted it again: the attempt is closed, and recorded so."""
     interrupted_before_withdrawing(modelled)
@@ -109,6 +112,7 @@ def test_finishing_an_old_attempt_does_not_undo_a_newer_promotion(modelled: Mode
     assert "deploy overtaken" == modelled.actions(1)[0]
 
 
+@pytest.mark.system
 def test_finishing_an_old_attempt_does_not_undo_what_was_put_on_the_cluster_since(modelled: ModelScene) -> None:
     """Somebody went forward to the revision again, by kubectl: the registry keeps the version, a person decides."""
     interrupted_before_withdrawing(modelled)
@@ -124,6 +128,7 @@ def test_finishing_an_old_attempt_does_not_undo_what_was_put_on_the_cluster_sinc
 
 
 @pytest.mark.parametrize("field", ["image", "env"])
+@pytest.mark.system
 def test_a_hand_edit_of_a_failed_rollout_is_left_alone(modelled: ModelScene, field: str) -> None:
     """The annotation still names the attempt; the template is another one, which may be the repair."""
     modelled.promote(2)

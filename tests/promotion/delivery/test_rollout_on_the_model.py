@@ -13,6 +13,7 @@ from promotion.errors import UsageError
 pytestmark = pytest.mark.needs("kubectl")
 
 
+@pytest.mark.system
 def test_the_first_deployment_waits_for_the_pods_the_autoscaler_wants(unserved: ModelScene) -> None:
     """A Deployment is born with one pod; it is done when the autoscaler's least are there."""
     unserved.deploy(unserved.image(1))
@@ -20,6 +21,7 @@ def test_the_first_deployment_waits_for_the_pods_the_autoscaler_wants(unserved: 
     assert "models-production/tiny: 3 of 3 pods are new, 3 available, 0 old ones left" in unserved.said
 
 
+@pytest.mark.system
 def test_an_autoscaler_that_asks_for_nothing_is_said(unserved: ModelScene) -> None:
     """It is given a while, then one pod serves and that is no secret."""
     unserved.cluster.is_scaled = False
@@ -30,6 +32,7 @@ def test_an_autoscaler_that_asks_for_nothing_is_said(unserved: ModelScene) -> No
     assert "⚠️ models-production/tiny: 1 of 3 pods: the autoscaler asked for no more yet" in unserved.said
 
 
+@pytest.mark.system
 def test_a_hung_node_marks_no_version(modelled: ModelScene) -> None:
     """All that is new waits on one node, where nothing else is ready: the version may be deployed again."""
     modelled.promote(2)
@@ -41,6 +44,7 @@ def test_a_hung_node_marks_no_version(modelled: ModelScene) -> None:
     assert (None, 2) == (modelled.entry(2).known_bad, modelled.production())
 
 
+@pytest.mark.system
 def test_a_sandbox_that_cannot_be_made_is_known_early(modelled: ModelScene) -> None:
     """The pod's status names no reason, only an event does; the version is not to blame."""
     modelled.promote(2)
@@ -55,6 +59,7 @@ def test_a_sandbox_that_cannot_be_made_is_known_early(modelled: ModelScene) -> N
     assert modelled.entry(2).known_bad is None
 
 
+@pytest.mark.system
 def test_a_sandbox_that_came_late_is_waited_for(modelled: ModelScene) -> None:
     """An event of the past ends nothing while the image is being pulled."""
     modelled.promote(2)
@@ -67,6 +72,7 @@ def test_a_sandbox_that_came_late_is_waited_for(modelled: ModelScene) -> None:
     assert DeploymentState.DEPLOYED is done.state
 
 
+@pytest.mark.system
 def test_a_version_that_hangs_beside_pods_that_are_ready_is_at_fault(modelled: ModelScene) -> None:
     """The node of its pod serves the version before."""
     modelled.promote(2)

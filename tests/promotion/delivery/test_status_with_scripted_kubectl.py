@@ -21,6 +21,7 @@ def look(scene: Scene) -> Status:
     return status(scene.service, scene.deployer().cluster, "tiny", Environment.PRODUCTION)
 
 
+@pytest.mark.system
 def test_a_deployed_production_is_no_drift(first: Scene) -> None:
     """Version, digest and gate report are the same on both sides."""
     first.deploy(first.image(1))

@@ -90,6 +90,7 @@ def test_many_resamples_of_several_classes_at_once() -> None:
         assert pytest.approx([float(scores(*one)[name]) for one in drawn]) == block.tolist()
 
 
+@pytest.mark.system
 def test_intervals_and_differences_of_several_classes() -> None:
     """Intervals surround their value; a model does not differ from itself and differs from noise."""
     target, probability = rows_of_three(1, count=300)
@@ -180,6 +181,7 @@ def test_paired_difference() -> None:
     assert paired.high - paired.low < (alone.high - alone.low) / 2
 
 
+@pytest.mark.system
 def test_permutation_losses_are_scikit_learns(config: FamilyConfig) -> None:
     """Shuffling a column costs what scikit-learn's permutation importance says, up to the luck of the shuffles."""
     part = split_dataset(load_dataset(config, REPOSITORY), config)
@@ -230,6 +232,7 @@ def artifacts(skops_flavour: None, config: FamilyConfig, tmp_path_factory: pytes
     return {path.name: path for path in folder.iterdir()}
 
 
+@pytest.mark.system
 def test_holdout_reproduces_the_documented_score(config: FamilyConfig, artifacts: dict[str, Path]) -> None:
     """The logistic regression scores 0.9665 on the 61 test rows, the random forest about 0.95."""
     evaluator = HoldoutEvaluator(config, REPOSITORY)

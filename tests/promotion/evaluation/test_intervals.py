@@ -38,6 +38,7 @@ def test_looking_often_costs_width() -> None:
 
 
 @pytest.mark.parametrize("kind", ["shares", "means"])
+@pytest.mark.system
 def test_peeking_does_not_make_the_error_larger(kind: str) -> None:
     """Of many sequences that are looked at 30 times, few ever leave the truth out; Wilson's leaves out far more."""
     random = np.random.default_rng(7)

@@ -97,6 +97,7 @@ def edit_inputs(artifact: Path, edit: Edit) -> None:
     path.write_text(yaml.safe_dump(document))
 
 
+@pytest.mark.system
 def test_signature_of_training_is_in_order(heart: FamilyConfig, artifact: Path) -> None:
     """What training registers has the family's columns and types."""
     assert [] == schema_problems(heart, artifact)

@@ -145,6 +145,7 @@ def test_waits_grow(tmp_path: Path) -> None:
     assert letter.dead_at is not None
 
 
+@pytest.mark.system
 def test_what_a_receiver_refuses_for_good_is_kept_and_holds_up_nothing(tmp_path: Path) -> None:
     """A message that cannot be taken is a dead letter, shown until somebody has it sent again."""
     with receiving(400) as ci:

@@ -60,6 +60,7 @@ def test_what_is_no_answer_refuses(tmp_path: Path, line: str, problem: str) -> N
     assert 1 == len(found.problem.splitlines())
 
 
+@pytest.mark.system
 def test_a_command_that_does_not_end_is_ended(tmp_path: Path) -> None:
     """With all that it started."""
     before = time.monotonic()

@@ -190,6 +190,7 @@ def test_an_unknown_incident_cannot_be_closed(journal: Journal) -> None:
         Reviews(journal).close_incident(7, resolution="?", actor="ben")
 
 
+@pytest.mark.system
 def test_a_locked_journal_takes_neither_half(journal: Journal, tmp_path: Path) -> None:
     """Approval and event are written together or not at all."""
     impatient = a_journal(tmp_path, lock_timeout=0.1)

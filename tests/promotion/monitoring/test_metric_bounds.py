@@ -71,6 +71,7 @@ def test_a_model_that_finds_nothing_any_more_is_critical() -> None:
     assert 58 <= sum("recall" in day for day in told)
 
 
+@pytest.mark.system
 def test_a_healthy_model_of_a_rare_class_wakes_nobody() -> None:
     """A year of days with about ten positives: the recall jumps, and chance explains it."""
     assert 0 == sum("recall" in day for day in year(recall=0.80, days=180))

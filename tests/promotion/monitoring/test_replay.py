@@ -36,6 +36,7 @@ def test_a_healthy_past_tells_nobody(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("action", "said"), [("rollback", "taken back"), ("alert-only", "a person is asked")])
+@pytest.mark.system
 def test_a_bad_day_is_told_before_the_version_goes(tmp_path: Path, action: str, said: str) -> None:
     """Two good days and two bad ones: the alert with its channels, then the rollback, once."""
     good = Traffic(1000, since=NOON - 4 * DAY, until=NOON - 2 * DAY)

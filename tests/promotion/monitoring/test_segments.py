@@ -83,6 +83,7 @@ def test_groups_that_are_answered_alike_raise_nothing(tmp_path: Path) -> None:
         }
 
 
+@pytest.mark.system
 def test_a_group_that_drifts_is_found_where_the_export_knows_it(tmp_path: Path) -> None:
     """Of an older export nothing is said."""
     traffic = [only(0, rows=9000), only(1, rows=400, shift=2)]
@@ -125,6 +126,7 @@ def test_a_small_group_is_neither_good_nor_bad(tmp_path: Path) -> None:
     assert not {key for key in _measured(seen) if key.startswith(("c=1:", "fairness"))}
 
 
+@pytest.mark.system
 def test_the_page_shows_the_groups_and_their_trends(tmp_path: Path) -> None:
     """A family without segments has no such section."""
     traffic = [only(0, rows=4000), only(1, rows=500, accuracy=0.7)]

@@ -140,6 +140,7 @@ def test_nothing_is_written(team: Store) -> None:
     assert not Path(os.environ["PROMOTION_KEYS"]).exists()
 
 
+@pytest.mark.system
 def test_the_remedies_mend(team: Store) -> None:
     """What the doctor names is gone when it was done; a signed version in Production has no finding any more."""
     _old_registry(team)

@@ -13,6 +13,8 @@ from promotion.overview.record import ServedSpan
 from promotion.overview.survey import survey
 from promotion.registry.stages import Stage
 
+pytestmark = pytest.mark.system
+
 
 def test_a_family_is_told_whole(store: Store) -> None:
     """What serves and by whom, what waits for whose approval, the last report, alert, look and deployment."""

@@ -16,6 +16,8 @@ from promotion.reconcile.aliases import moved_alias
 from promotion.registry.stages import Stage
 from promotion.service import Mover, PromotionService
 
+pytestmark = pytest.mark.system
+
 CALLED = {"production": "champion", "staging": ["challenger", "shadow"], "previous": []}
 
 

@@ -44,6 +44,7 @@ def names(versions: list[ModelVersion]) -> list[str]:
     return [str(version) for version in versions]
 
 
+@pytest.mark.system
 def test_models_lists_every_version_that_serves(registry: Registry) -> None:
     """Every version in a stage, the newest in none, and the aliases; no prompts."""
     listed = {model.name: ([(v.number, v.stage) for v in model.versions], model.aliases) for model in registry.models()}
@@ -355,6 +356,7 @@ def test_another_file_in_its_place_is_the_one_that_is_read(seeded_database: Path
     assert Stage.PRODUCTION is registry.version("forest", 2).stage
 
 
+@pytest.mark.system
 def test_a_locked_database_is_unreachable_not_empty(
     seeded_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

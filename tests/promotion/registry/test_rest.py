@@ -193,6 +193,7 @@ def test_a_representer_error_in_the_answer_is_not_repeated_here() -> None:
 
 
 @pytest.mark.usefixtures("waits")
+@pytest.mark.system
 def test_a_slow_server_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """No answer within MLFLOW_HTTP_REQUEST_TIMEOUT is unreachable, and the message names the variable."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "0.3")

@@ -74,6 +74,7 @@ def test_a_cause_is_found_below_other_exceptions() -> None:
     assert is_representer_error(outer)
 
 
+@pytest.mark.system
 def test_the_real_error_is_tried_three_times_then_broken() -> None:
     """The same call cannot succeed, so after three tries in seconds the caller is told to fall back."""
     calls: list[float] = []
@@ -90,6 +91,7 @@ def test_the_real_error_is_tried_three_times_then_broken() -> None:
     assert isinstance(caught.value.__cause__, RepresenterError)
 
 
+@pytest.mark.system
 def test_a_translated_error_keeps_its_words() -> None:
     """An error that already says what to do is raised as it is."""
     call, calls = failing(9, lambda: RegistryBroken("file store: RepresenterError: known"))

@@ -57,6 +57,7 @@ def ruled(tmp_path: Path) -> Rules:
     return Rules(tmp_path)
 
 
+@pytest.mark.system
 def test_an_act_names_its_rules_and_each_set_is_kept_once(ruled: Rules) -> None:
     """Commit, state and software stand beside the digest, under which the rules can be read again."""
     for number in (1, 2):

@@ -200,6 +200,7 @@ def test_a_shadow_scores_the_same_rows_and_answers_nobody(
     assert 404 == served.get("/v2/models/heart-disease-random_forest").status_code
 
 
+@pytest.mark.system
 def test_a_split_is_sticky_and_close_to_its_share(serve: Serve, linear: Fitted, forest: Fitted, row: Row) -> None:
     """A key is always answered by the same version, and the answer says by which, in every protocol."""
     served = serve(linear.folder, AB_MODEL=str(forest.folder), AB_PERCENT="30")

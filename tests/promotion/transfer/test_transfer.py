@@ -97,6 +97,7 @@ def pair(store: Store, empty_store: Path, tmp_path: Path, monkeypatch: pytest.Mo
     shutil.rmtree(store.home / ".transfers", ignore_errors=True)
 
 
+@pytest.mark.system
 def test_all_of_a_version_arrives(pair: Pair) -> None:
     """ByteProgress, run with every value of every metric, data sets, tags, description, and where it comes from."""
     done = pair.carry()

@@ -52,6 +52,7 @@ def under_way(scene: ModelScene) -> Deployment | None:
     return Deployments(scene.service.journal).unfinished("tiny", Environment.PRODUCTION)
 
 
+@pytest.mark.system
 def test_a_canary_that_does_as_well_goes_to_every_pod(modelled: ModelScene) -> None:
     """Each step has its share of the pods and its record; after the last one the canary is gone."""
     image = new_image(modelled, Traffic(failures=1, slow=5))

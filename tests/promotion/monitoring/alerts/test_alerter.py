@@ -545,6 +545,7 @@ def test_what_alertmanager_owns_is_written_down_and_told_by_nobody(watch: Watch)
     assert 1 == len(watch.slack.got)
 
 
+@pytest.mark.system
 def test_a_slow_channel_is_told_once_more_and_no_more(watch: Watch) -> None:
     """What it did not answer may have arrived: neither four times in a run, nor in every run."""
     config = a_family(

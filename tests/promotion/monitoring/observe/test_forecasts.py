@@ -60,6 +60,7 @@ def levels(observation: Observation) -> dict[str, str | None]:
 @pytest.mark.parametrize(
     ("error", "expected"), [(0.085, {}), (0.125, {"rmspe": "warning"}), (0.2, {"rmspe": "critical"})]
 )
+@pytest.mark.system
 def test_an_error_that_rose_is_found(tmp_path: Path, error: float, expected: dict[str, str]) -> None:
     """0.09 at promotion: 0.125 is a warning, 0.2 critical; absolute differences upwards."""
     seen = look(*tables(tmp_path, error))
@@ -99,6 +100,7 @@ def test_sales_that_have_not_arrived_leave_it_open(tmp_path: Path) -> None:
     assert {"rmspe": None} == levels(look(source, labels))
 
 
+@pytest.mark.system
 def test_the_page_shows_a_forecast(tmp_path: Path) -> None:
     """With the error over time and its bounds."""
     seen = look(*tables(tmp_path, 0.2))

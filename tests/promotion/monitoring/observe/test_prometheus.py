@@ -80,6 +80,7 @@ def test_what_is_no_answer_is_unknown_and_said(status: int, body: bytes, says: s
         assert says in silence(url)
 
 
+@pytest.mark.system
 def test_a_slow_one_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """The run goes on without it."""
     monkeypatch.setattr(prometheus, "_TIMEOUT", (0.2, 0.2))
