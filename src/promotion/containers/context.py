@@ -9,11 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from promotion.errors import ArtifactRefused
-from promotion.export.folder import MANIFEST, SIGNATURE, Export
+from promotion.export.folder import ENGINE_PACKAGES, MANIFEST, SIGNATURE, Export
 
 REQUIREMENTS = "requirements-model.txt"
-# What a model needs that was not translated; never MLflow itself.
-_NATIVE = frozenset({"scikit-learn", "skops", "pandas", "scipy"})
 # What the server has in common with the rest: how signatures are checked.
 _SHARED = ("__init__.py", "errors.py", *(f"signing/{name}.py" for name in ("__init__", "keys", "sshsig")))
 _BESIDE = ("Dockerfile", "requirements-serving.txt", "requirements-sbom.txt", "src/promotion/containers/image_root.py")
@@ -56,14 +54,15 @@ def _files(repository: Path, export: Export) -> Iterator[tuple[str, bytes]]:
 
 
 def _model_requirements(export: Export) -> str:
-    """What a native model was registered with, to the version; an ONNX graph needs nothing more."""
-    if export.manifest.engine == "onnx":
+    """What a model that was not translated was registered or proven with, to the version."""
+    needed = ENGINE_PACKAGES[export.manifest.engine]
+    if not needed:
         return ""
     path = export.folder / "model" / "requirements.txt"
     lines = path.read_text(encoding="utf-8").split() if path.is_file() else []
-    wanted = [line for line in lines if (found := _PINNED.fullmatch(line)) and found["package"] in _NATIVE]
-    if len(wanted) < len(_NATIVE):
+    wanted = [line for line in lines if (found := _PINNED.fullmatch(line)) and found["package"] in needed]
+    if len(wanted) < len(needed):
         raise ArtifactRefused(
-            f"{path}: does not pin each of {', '.join(sorted(_NATIVE))}, so its image could compute something else"
+            f"{path}: does not pin each of {', '.join(sorted(needed))}, so its image could compute something else"
         )
     return "\n".join(sorted(wanted)) + "\n"

@@ -121,7 +121,8 @@ def export_version(
         config: Its family.
         version: Which.
         output: The folder; an earlier export there is replaced as a whole, and only once the new one is complete.
-        engine: `onnx`, or `native` for the registered files as they are.
+        engine: `onnx`, or `native` for the registered files as they are. Of a model that CatBoost writes no graph of,
+            its own file is exported.
         report: Told each step.
 
     Raises:
@@ -147,6 +148,8 @@ def export_version(
         with _source(service, config, version, files, report) as source:
             documents = documents_of(source, generated=config.exports_generated_rows)
             parity = _write_engine(files, folder, source, documents, engine)
+            if engine == "onnx" and not (folder / GRAPH).is_file():
+                engine = "catboost"
             if parity:
                 told = f"{parity.rows} answers to held-out rows alike, largest difference {parity.difference:.1e}"
                 report(f"proven: {told}")
@@ -265,15 +268,21 @@ def _write_engine(
         return None
     import pandas as pd
 
+    from promotion.export.catboost_file import is_catboost_file, unseen_categories, write_catboost_file
     from promotion.export.documents import emptied
     from promotion.export.onnx import prove
 
-    graph = source.graph()
-    rows = pd.concat([source.rows, emptied(source.contract, source.rows)], ignore_index=True)
-    parity = prove(graph, source.model, source.contract, rows)
+    graph, contract = source.graph(), source.contract
+    rows = pd.concat([source.rows, emptied(contract, source.rows)], ignore_index=True)
+    if is_file := is_catboost_file(graph):
+        rows = pd.concat([rows, unseen_categories(contract, source.rows)], ignore_index=True)
+    parity = prove(graph, source.model, contract, rows)
     if documents.generated is not None:
-        prove(graph, source.model, source.contract, documents.generated)
-    (folder / GRAPH).write_bytes(graph)
+        prove(graph, source.model, contract, documents.generated)
+    if is_file:
+        write_catboost_file(graph, folder / NATIVE)
+    else:
+        (folder / GRAPH).write_bytes(graph)
     return parity
 
 

@@ -19,8 +19,15 @@ from promotion.signing.keys import Keys
 from promotion.signing.ssh import sign, signers_file, verify
 from promotion.signing.sshsig import EXPORT
 
-ServingEngine = Literal["onnx", "native"]
-"""What answers: an ONNX graph, or the registered files themselves."""
+ServingEngine = Literal["onnx", "native", "catboost"]
+"""What answers: an ONNX graph, the registered files themselves, or the file that CatBoost writes."""
+
+ENGINE_PACKAGES: Mapping[ServingEngine, Sequence[str]] = {
+    "onnx": (),
+    "native": ("pandas", "scikit-learn", "scipy", "skops"),
+    "catboost": ("catboost", "pandas", "scipy"),
+}
+"""What an image needs for a model beside the server's own packages; never MLflow itself."""
 
 FORMAT = 1
 MANIFEST = "manifest.json"

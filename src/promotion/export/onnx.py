@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from promotion.errors import GateRefused
 from promotion.evaluation.received.translation import OPERATORS, graph_of
+from promotion.export.catboost_file import catboost_answers, is_catboost_file
 from promotion.export.contract import Contract
 from promotion.export.documents import TOLERANCE, allowed_difference, decided
 
@@ -285,7 +286,7 @@ def prove(graph: bytes, model: Any, contract: Contract, rows: pd.DataFrame) -> P
     """Ask both models the same rows.
 
     Args:
-        graph: What `served_graph` returned.
+        graph: What `served_graph` returned, or CatBoost's own file.
         model: The registered one.
         contract: Its columns and classes.
         rows: Rows × features, missing cells NaN.
@@ -294,32 +295,34 @@ def prove(graph: bytes, model: Any, contract: Contract, rows: pd.DataFrame) -> P
         ParityFailed: A probability differs by more than `TOLERANCE`, a number by more than `allowed_difference`, or a
             label where the model is decided.
     """
+    is_file = is_catboost_file(graph)
+    graph_name, translation = ("CatBoost's file",) * 2 if is_file else ("the ONNX graph", "the ONNX translation")
     try:
-        found = answers(graph, rows)
+        found = catboost_answers(graph, contract, rows) if is_file else answers(graph, rows)
     except Exception as error:
-        raise untranslatable(contract, f"the graph does not run: {error}") from error
+        raise untranslatable(contract, f"{graph_name.replace('ONNX ', '')} does not run: {error}") from error
     if not contract.classes:
         number = np.asarray(model.predict(rows), dtype=np.float64)
-        _require_shape(contract, found[0], number.reshape(-1, 1))
+        _require_shape(contract, found[0], number.reshape(-1, 1), graph_name)
         differences = np.abs(found[0][:, 0] - number)
         allowed = allowed_difference(number)
-        _require_alike(contract, rows, ~(differences <= allowed), differences, f"{allowed.min():.2g}")
+        _require_alike(contract, rows, ~(differences <= allowed), differences, f"{allowed.min():.2g}", translation)
         return Parity(len(rows), float(differences.max()))
     label, probability = found
     expected_label = np.asarray(model.predict(rows), dtype=np.int64).reshape(-1)  # CatBoost answers a column
     expected = np.asarray(model.predict_proba(rows), dtype=np.float64)
-    _require_shape(contract, probability, expected)
+    _require_shape(contract, probability, expected, graph_name)
     differences = np.abs(probability - expected).max(axis=1)
     # NaN is no rounding either.
     wrong = ((label != expected_label) & decided(expected)) | ~(differences <= TOLERANCE)
     labels = [f", label {ours} instead of {theirs}" for ours, theirs in zip(label, expected_label, strict=True)]
-    _require_alike(contract, rows, wrong, differences, f"{TOLERANCE:g}", labels)
+    _require_alike(contract, rows, wrong, differences, f"{TOLERANCE:g}", translation, labels)
     return Parity(len(rows), float(differences.max()))
 
 
-def _require_shape(contract: Contract, found: NDArray[np.float64], expected: NDArray[np.float64]) -> None:
+def _require_shape(contract: Contract, found: NDArray[np.float64], expected: NDArray[np.float64], what: str) -> None:
     if found.shape != expected.shape:
-        raise ParityFailed(f"{contract.family}: the ONNX graph answers {found.shape}, expected {expected.shape}")
+        raise ParityFailed(f"{contract.family}: {what} answers {found.shape}, expected {expected.shape}")
 
 
 def _require_alike(
@@ -328,6 +331,7 @@ def _require_alike(
     wrong: NDArray[np.bool_],
     differences: NDArray[np.float64],
     allowed: str,
+    what: str,
     labels: Sequence[str] = (),
 ) -> None:
     if not wrong.any():
@@ -336,7 +340,7 @@ def _require_alike(
     row = rows.iloc[number]
     values = ", ".join(f"{name}={_shown(row[name])}" for name in contract.features)
     raise ParityFailed(
-        f"{contract.family}: the ONNX translation differs from the registered model in {int(wrong.sum())} of "
+        f"{contract.family}: {what} differs from the registered model in {int(wrong.sum())} of "
         f"{len(rows)} held-out rows: the largest difference of a {'probability' if labels else 'number'} is "
         f"{differences[number]:.2g} (allowed {allowed}){labels[number] if labels else ''}, in row {number} "
         f"({values}): nothing was exported; {contract.instead}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pandas as pd
 
 from promotion.config.family import FamilyConfig
 from promotion.data.arrays import FloatArray, IntArray
-from promotion.errors import DataError, UsageError
+from promotion.errors import DataError, PromotionError, UsageError
 from promotion.evaluation.received import predictions as read
 from promotion.evaluation.received.columns import missing_columns, typed_rows
 from promotion.evaluation.received.flavours import ReceivedModel, describe_model
@@ -22,6 +23,7 @@ from promotion.evaluation.received.process import ModelFailed, ModelWorker
 from promotion.evaluation.received.rows import HoldoutFile, class_name, class_order, told_classes
 from promotion.evaluation.received.worker import rows_in
 from promotion.evaluation.scorers import interval, measurable
+from promotion.export.catboost_file import is_catboost_file
 from promotion.export.contract import CellType, Contract, FeatureRules
 from promotion.export.onnx import NotTranslatable, served_graph, untranslatable
 from promotion.export.servable import ServableVersion
@@ -158,7 +160,17 @@ class _Asked:
             kind, required = _TYPES.get(item.type), item.required
         if kind is None:
             raise NotTranslatable(f"column {name!r} is of a type that no server of ours takes: {instead}")
-        return FeatureRules(type=kind, nullable=not required or bool(cells.isna().any()))
+        is_empty = bool(cells.isna().any())
+        return FeatureRules(type=kind, nullable=is_empty or (not required and self._takes_empty(name)))
+
+    def _takes_empty(self, name: str) -> bool:
+        """Whether the model answers a row whose cell of a column is empty: CatBoost takes no empty category."""
+        row = self.rows.head(1).assign(**{name: np.nan})
+        try:
+            self.raw(row)
+        except PromotionError:
+            return False
+        return True
 
     def _metrics(self, contract: Contract) -> dict[str, Interval]:
         answers, places = _Answering(self, contract).answers(self.rows), self._sampled[1]
@@ -183,6 +195,9 @@ class _Asked:
                     f"and environment: {self._config.environment} must be current"
                 ) from error
             raise untranslatable(contract, str(error)) from error
+        if is_catboost_file(converted):
+            import_module("catboost")  # which the proof needs; the model may have had its own
+            return converted
         return served_graph(converted, contract, self._order(contract.classes) if contract.classes else None)
 
     def _order(self, names: Sequence[str]) -> list[int]:

@@ -82,6 +82,15 @@ def test_a_native_model_brings_its_packages_to_the_version(tmp_path: Path) -> No
     ).get(REQUIREMENTS)
 
 
+def test_a_catboost_file_brings_catboost(tmp_path: Path) -> None:
+    """In the version that it was proven with, and what its engine imports; a graph brings none of it."""
+    pins = ["catboost==1.2.10", "pandas==3.1.1", "scipy==1.18.0"]
+    found = build_context(REPOSITORY, an_export(tmp_path / "export", engine="catboost", pins=pins))
+    assert "\n".join([*pins, ""]).encode() == members(found)[REQUIREMENTS]
+    with pytest.raises(ArtifactRefused, match="does not pin each of catboost, pandas, scipy"):
+        build_context(REPOSITORY, an_export(tmp_path / "bare", engine="catboost", pins=pins[1:]))
+
+
 @pytest.mark.parametrize("pins", [[], ["scikit-learn>=1.9", *PINS[2:]], ["--index-url", "https://evil", *PINS[2:]]])
 def test_a_native_model_without_exact_packages_is_refused(tmp_path: Path, pins: list[str]) -> None:
     """Its image could compute something else, or come from somewhere else."""

@@ -30,18 +30,22 @@ def graph_of(model: Any, columns: list[tuple[str, bool]], name: str, *, precise:
 
     Returns:
         The serialised graph: one input for each column in their order, or a single one of all columns. Its last output
-        is what the model answers: probabilities by class in the model's order, or numbers.
+        is what the model answers: probabilities by class in the model's order, or numbers. Of a CatBoost model that has
+        no graph, as with categories, CatBoost's own file.
 
     Raises:
         TypeError: Nothing converts a model of this kind.
     """
+    steps: Any = getattr(model, "steps", ())
+    if len(steps) == 1:
+        model = steps[0][1]
     library = type(model).__module__.partition(".")[0]
     if library == "xgboost":
         return _xgboost(model, len(columns))
     if library == "lightgbm":
         return _lightgbm(model, len(columns))
     if library == "catboost":
-        return _catboost(model)
+        return _catboost_file(model)
     if not hasattr(model, "predict"):
         message = f"a {type(model).__name__} has no ONNX counterpart"
         raise TypeError(message)
@@ -366,8 +370,17 @@ def _behind(front: bytes, booster: bytes) -> bytes:
     return content
 
 
-def _catboost(model: Any) -> bytes:
+def _catboost_file(model: Any) -> bytes:
+    from catboost import CatBoostError
+
+    try:
+        return _catboost(model)
+    except CatBoostError:
+        return _catboost(model, "cbm")
+
+
+def _catboost(model: Any, kind: str = "onnx") -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "model.onnx")
-        model.save_model(str(path), format="onnx")
+        path = Path(folder, "model")
+        model.save_model(str(path), format=kind)
         return path.read_bytes()

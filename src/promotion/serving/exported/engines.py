@@ -1,16 +1,18 @@
-"""How an exported model computes: ONNX, or scikit-learn in the image built for models that do not convert."""
+"""How an exported model computes: ONNX, or the model's own library in the image of a model that does not convert."""
 
 from __future__ import annotations
 
 import os
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from promotion.serving.errors import ExportRefused
-from promotion.serving.exported.folder import ExportFolder
-from promotion.serving.exported.rows import Matrix
+
+if TYPE_CHECKING:
+    from promotion.serving.exported.folder import ExportFolder
+    from promotion.serving.exported.rows import Matrix
 
 
 class Prediction(NamedTuple):

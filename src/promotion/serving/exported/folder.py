@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from promotion.serving.errors import ExportRefused
 
 BLOCK = 1024 * 1024
+ENGINE_FILES = {"onnx": ("model.onnx",), "native": ("model/model.skops",), "catboost": ("model/model.cbm",)}
+"""What each engine computes from."""
+
 _WORDS = {"text": "a text", "boolean": "true or false"}
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
@@ -132,7 +135,7 @@ class ServedManifest(BaseModel):
     gate_report: str | None
     git_sha: str | None
     task: Literal["binary-classification", "multiclass-classification", "regression"]
-    engine: Literal["onnx", "native"]
+    engine: Literal["onnx", "native", "catboost"]
     files: dict[str, str]
     trusted: tuple[str, ...] = Field(default=(), strict=False)
 
@@ -181,7 +184,7 @@ def read_export(folder: Path, trusted: Path | None = None) -> ExportFolder:
         require_signed(folder, content, trusted)
     manifest = _parsed(folder, "manifest.json", ServedManifest, content)
     _check_digests(folder, manifest.files)
-    needed = {"schema.json", "expected.json"} | ({"model.onnx"} if manifest.engine == "onnx" else set())
+    needed = {"schema.json", "expected.json", *ENGINE_FILES[manifest.engine]}
     if absent := sorted(needed - manifest.files.keys()):
         raise ExportRefused(f"{folder}/manifest.json: files does not list {', '.join(absent)}; export the model again")
     return ExportFolder(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from promotion.serving.errors import ConfigurationError, ExportRefused
 from promotion.serving.exported.engines import Engine, OnnxEngine, Prediction
-from promotion.serving.exported.folder import ExportFolder, Schema, ServedManifest
+from promotion.serving.exported.folder import ENGINE_FILES, ExportFolder, Schema, ServedManifest
 from promotion.serving.exported.rows import Matrix, RowReader
 
 Role = Literal["champion", "challenger", "shadow"]
@@ -124,9 +124,13 @@ def check_alike(champion: Model, challenger: Model) -> None:
 
 
 def _load_engine(export: ExportFolder) -> Engine:
-    """The engine the manifest names; scikit-learn is only imported for a model that needs it."""
+    """The engine the manifest names; a model's own library is only imported for a model that needs it."""
     if export.manifest.engine == "onnx":
         return OnnxEngine(export)
+    if export.manifest.engine == "catboost":
+        from promotion.serving.exported.catboost_engine import CatBoostEngine
+
+        return CatBoostEngine(export.folder / ENGINE_FILES["catboost"][0], export.data_schema)
     from promotion.serving.exported.native import NativeEngine
 
     return NativeEngine(export)

@@ -8,7 +8,7 @@ import numpy as np
 
 from promotion.serving.errors import ExportRefused
 from promotion.serving.exported.engines import Prediction
-from promotion.serving.exported.folder import ExportFolder
+from promotion.serving.exported.folder import ENGINE_FILES, ExportFolder
 from promotion.serving.exported.rows import Matrix
 
 # Whatever a manifest says: types beyond what skops itself vouches for.
@@ -20,7 +20,6 @@ TRUSTABLE = frozenset(
     }
 )
 NEEDED = ("pandas", "sklearn", "skops")
-FILE = "model/model.skops"
 
 
 class NativeEngine:
@@ -41,12 +40,11 @@ class NativeEngine:
 
         if beyond := sorted(set(export.manifest.trusted) - TRUSTABLE):
             raise ExportRefused(f"{export.folder}/manifest.json: trusts {', '.join(beyond)}, which no model may need")
-        if FILE not in export.manifest.files:
-            raise ExportRefused(f"{export.folder}/manifest.json: files does not list {FILE}; export the model again")
+        path = export.folder / ENGINE_FILES["native"][0]
         try:
-            self._pipeline = io.load(export.folder / FILE, trusted=list(export.manifest.trusted))
+            self._pipeline = io.load(path, trusted=list(export.manifest.trusted))
         except (UntrustedTypesFoundException, TypeError, ValueError, OSError) as error:
-            raise ExportRefused(f"{export.folder / FILE} cannot be loaded: {error}") from error
+            raise ExportRefused(f"{path} cannot be loaded: {error}") from error
         self._names, self._is_regression = export.data_schema.names, export.data_schema.is_regression
 
     def predict(self, matrix: Matrix) -> Prediction:
