@@ -9,7 +9,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
     import promotion.cli.environment
 
-from promotion.cli.monitor import ab_test_command as main
+from promotion.cli.monitoring.ab_test import ab_test_command as main
 
 if __name__ == "__main__":
     main()

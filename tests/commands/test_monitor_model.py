@@ -22,6 +22,7 @@ from tests.promotion.factories import a_journal, a_version, promote
 from tests.promotion.monitoring.logs import DAY, MODEL, NOON, Traffic, churn, write_export, write_labels, write_log
 from tests.promotion.monitoring.receivers import receiving
 
+from promotion.cli.monitoring import looks
 from promotion.config.settings import REPOSITORY
 from promotion.journal.journal import Journal
 from promotion.journal.schema import monitoring_run
@@ -320,7 +321,65 @@ def test_all_families_are_watched_in_one_run(command: Monitor, watched: Path) ->
     assert "silent is not watched: its file names no log (monitoring.log)" in found.output
 
 
-@pytest.mark.parametrize("arguments", [(), ("--all", "--model", "churn"), ("--all", "--test-alert")])
+def test_one_command_line_names_the_files_of_every_family(command: Monitor, watched: Path) -> None:
+    """By its name, or by that in the cluster; * finds what there is, and passes over an export that is not whole."""
+    (watched / "config" / "churn.yaml").rename(watched / "config" / "Churn_EU.yaml")
+    document = yaml.safe_load((watched / "config" / "Churn_EU.yaml").read_text()) | {"family": "Churn_EU"}
+    (watched / "config" / "Churn_EU.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    volume = watched / "volume" / "churn-eu"
+    (volume / "broken").mkdir(parents=True)
+    (watched / "build" / "export" / "churn").rename(volume / "v2")
+    text = files(volume, Traffic(1000))[1]
+    Path(text).write_text(Path(text).read_text().replace('"family": "churn"', '"family": "Churn_EU"'))
+    place = str(watched / "volume" / "{instance}")
+
+    arguments = ["--all", "--log", f"{place}/log.jsonl", "--labels", f"{place}/labels.*", "--export", f"{place}/*"]
+    found = command(*arguments, "--json")
+    (volume / "labels.csv").unlink()
+    without = command(*arguments)
+
+    (version,) = json.loads(found.stdout)["versions"]
+    assert (1000, 1000) == (version["rows"], version["labelled"])
+    assert version["drift"][0]["psi"] is not None
+    assert (0, True) == (without.exit_code, "1,000 rows" in without.stdout), without.output
+
+
+def test_whatever_is_wrong_with_one_family_the_others_are_looked_at(
+    command: Monitor, watched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what nobody foresaw; what libraries say of it names no password."""
+    document = yaml.safe_load((watched / "config" / "churn.yaml").read_text())
+    (watched / "config" / "aaa.yaml").write_text(
+        yaml.safe_dump(document | {"family": "aaa", "registered_model": "aaa-*"}), encoding="utf-8"
+    )
+    known = looks._look
+
+    def look(*arguments: Any) -> Any:
+        if arguments[2].family == "aaa":
+            message = "no way to https://hooks.example.org/secret"
+            raise ZeroDivisionError(message)
+        return known(*arguments)
+
+    monkeypatch.setattr(looks, "_look", look)
+    monkeypatch.setenv("SLACK_URL", "https://hooks.example.org/secret")
+    found = command("--all", *files(watched, Traffic(1000)))
+
+    assert 1 == found.exit_code
+    assert "aaa: unexpected ZeroDivisionError: no way to" in found.stderr
+    assert "secret" not in found.output
+    assert "1,000 rows" in found.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--all", "--model", "churn"),
+        ("--all", "--test-alert"),
+        ("--all", "--export", "build/export/churn"),
+        ("--model", "churn", "--deployed"),
+    ],
+)
 def test_it_is_one_family_or_all(command: Monitor, watched: Path, arguments: tuple[str, ...]) -> None:
     """Neither none, nor both."""
     assert watched.is_dir()

@@ -14,9 +14,12 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.k8s.test_monitoring_manifests import DOCKERFILE, MONITORING, found, pod_of
-from tests.promotion.monitoring.logs import Traffic, churn, write_export, write_labels, write_log
+from tests.promotion.factories import a_journal, a_version, promote
+from tests.promotion.monitoring.logs import MODEL, Traffic, churn, write_export, write_labels, write_log
 
 from promotion.config.settings import REPOSITORY
+from promotion.delivery.deployments import Deployments
+from promotion.delivery.records import DeploymentState, DeploymentTarget, Environment, Image
 
 pytestmark = pytest.mark.system
 
@@ -33,16 +36,16 @@ class Pod:
 
     def environment(self) -> dict[str, str]:
         """The container's, with paths of this test in place of the mounts'."""
-        job = found("CronJob")["monitor-heart-disease"]
+        job = found("CronJob")["monitor"]
         (container,) = pod_of(job)["containers"]
         values = {it["name"]: it["value"] for it in container["env"] if "value" in it}
         values |= next(it["data"] for name, it in found("ConfigMap").items() if "files" not in name)
         # PROMOTION_HOME is the image's own.
-        values |= {"FAMILY": "churn", "INSTANCE": INSTANCE, "HOME": str(self.settings), "PROMOTION_HOME": str(self.app)}
+        values |= {"HOME": str(self.settings), "PROMOTION_HOME": str(self.app)}
         places = {
-            "/var/log/predictions": self.volume / "predictions" / INSTANCE,
-            "/var/lib/monitor/exports": self.volume / "exports" / INSTANCE,
-            "/var/lib/monitor/labels": self.volume / "labels" / INSTANCE,
+            "/var/log/predictions": self.volume / "predictions",
+            "/var/lib/monitor/exports": self.volume / "exports",
+            "/var/lib/monitor/labels": self.volume / "labels",
             "/var/lib/monitor/checkpoints": self.volume / "checkpoints",
             "/etc/monitor": self.settings,
         }
@@ -64,7 +67,7 @@ class Pod:
 
 @pytest.fixture
 def pod(tmp_path: Path) -> Pod:
-    """With a family of the test's own, its log in the folders of two pods, and the statistics of its version."""
+    """With a family of the test's own that was deployed, its log in the folders of two pods, and its statistics."""
     app, volume, settings = (tmp_path / name for name in ("app", "volume", "settings"))
     for source, target in re.findall(r"(?m)^COPY (?!--from)(\S+) /app/(\S+)$", DOCKERFILE.read_text()):
         path, place = REPOSITORY / source, app / target
@@ -75,6 +78,16 @@ def pod(tmp_path: Path) -> Pod:
             shutil.copy(path, place)
     document = churn().model_dump(mode="json", exclude_unset=True)
     (app / "config" / "churn.yaml").write_text(yaml.safe_dump(document))
+    journal = a_journal(volume)
+    promote(journal, "churn", a_version(MODEL, 2))
+    entry = journal.entry(MODEL, 2)
+    assert entry is not None
+    image = Image("registry.example/churn:2", "churn", MODEL, 2, "1.2.0", "d" * 64, "", "f" * 64)
+    target = DeploymentTarget("churn", Environment.PRODUCTION)
+    deployments = Deployments(journal)
+    begun = deployments.begin(target, image, entry, None, cluster="https://c", actor="anna")
+    for state in (DeploymentState.CHECKING, DeploymentState.DEPLOYED):
+        begun = deployments.advance(begun, state, actor="anna")
     write_export(volume / "exports" / INSTANCE / "churn-forest-v2")
     (volume / "exports" / INSTANCE / "churn-forest-v1").mkdir()
     (settings / "keys").mkdir(parents=True)
@@ -102,6 +115,7 @@ def test_it_reads_both_pods_logs_labels_and_statistics(pod: Pod) -> None:
 
     assert 0 == done.returncode, done.stdout + done.stderr
     assert "2,000 rows" in done.stdout
+    assert "heart-disease is not watched" in done.stderr
     assert "2,000 labelled" in done.stdout
     assert "accuracy 0.900" in done.stdout
     assert (pod.app / "reports" / "monitoring" / "churn.html").is_file()
@@ -131,8 +145,11 @@ def test_the_image_holds_what_taking_back_needs(pod: Pod) -> None:
     assert (pod.app / "k8s" / "overlays" / "production" / "kustomization.yaml").is_file()
 
 
-def test_before_the_first_deployment_there_is_nothing_to_look_at(pod: Pod) -> None:
-    """No log: one line, exit 2, no second try."""
+def test_what_was_never_deployed_is_not_looked_at(pod: Pod) -> None:
+    """Of the families in the image one was; a log that it does not leave fails the run, and no other family's."""
     done = pod.run()
 
-    assert (2, 1) == (done.returncode, len(done.stderr.strip().splitlines())), done.stderr
+    assert 1 == done.returncode, done.stderr
+    assert "churn: " in done.stderr
+    assert "predictions" in done.stderr
+    assert "heart-disease is not watched: it was never deployed to Production's cluster" in done.stderr

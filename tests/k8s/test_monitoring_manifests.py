@@ -26,7 +26,6 @@ from promotion.delivery.records import DeploymentTarget, Environment, Track
 K8S = REPOSITORY / "k8s"
 MONITORING = K8S / "monitoring"
 FOLDERS = (".", "alertmanager", "grafana")
-FAMILIES = sorted(path.name for path in (MONITORING / "families").iterdir())
 HADOLINT = Path(sys.executable).with_name("hadolint")
 DOCKERFILE = REPOSITORY / "Dockerfile.monitor"
 ACCESS = "ReadWriteMany"
@@ -105,27 +104,26 @@ def test_the_operators_kinds_are_apart_and_fit_the_servers() -> None:
     assert "model-server" == service["metadata"]["labels"][spec["jobLabel"]]
 
 
-@pytest.mark.parametrize("folder", FAMILIES)
-def test_each_family_has_a_monitor_that_looks_at_its_own(folder: str, monitored: dict[Track, Document]) -> None:
-    """The family has a file; log, statistics and key are those its servers use."""
-    instance = DeploymentTarget(folder, Environment.PRODUCTION).instance
-    job = found("CronJob")[f"monitor-{instance}"]
-    (container,) = pod_of(job)["containers"]
+def test_one_job_looks_where_the_servers_of_every_family_write(monitored: dict[Track, Document]) -> None:
+    """Log and statistics are those of a server's volume, by the name of its Service; nothing names a family."""
+    instance = DeploymentTarget("heart_disease", Environment.PRODUCTION).instance
+    assert {"monitor", "prediction-log-retention"} == set(found("CronJob"))
+    (container,) = pod_of(found("CronJob")["monitor"])["containers"]
     environment = {it["name"]: it.get("value") for it in container["env"]}
-    mounts = {it["mountPath"]: it.get("subPathExpr") for it in container["volumeMounts"]}
+    settings = next(it["data"] for name, it in found("ConfigMap").items() if "files" not in name)
+    mounts = {it["mountPath"]: it.get("subPath") for it in container["volumeMounts"]}
     (server,) = monitored[Track.STABLE]["spec"]["template"]["spec"]["containers"]
     written = {it["mountPath"]: it.get("subPathExpr", "") for it in server["volumeMounts"]}
+    script = (MONITORING / "monitor" / "look.sh").read_text(encoding="utf-8")
 
-    assert (REPOSITORY / "config" / f"{folder}.yaml").is_file()
-    assert (folder, instance) == (environment["FAMILY"], environment["INSTANCE"])
-    assert f"{instance}-api-key" == container["env"][-1]["valueFrom"]["secretKeyRef"]["name"]
-    assert (
-        instance == job["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/instance"]
+    assert "/var/log/predictions/{instance}" == settings["PREDICTION_LOG_SOURCE"]
+    assert ("predictions", "exports", "labels") == tuple(
+        mounts[place] for place in ("/var/log/predictions", environment["EXPORTS"], environment["LABELS"])
     )
-    assert "predictions/$(INSTANCE)" == mounts["/var/log/predictions"]
     assert "predictions/$(INSTANCE)/$(POD_NAME)" == written["/var/log/predictions"]
-    assert "exports/$(INSTANCE)" == mounts[environment["EXPORTS"] or ""]
     assert "exports/$(INSTANCE)/$(MODEL)-v$(VERSION)" == written["/exports"]
+    assert '--all --deployed --once --export "$EXPORTS/{instance}/*"' in script
+    assert instance not in script + str(built("."))
 
 
 def test_references_name_what_is_applied_or_documented() -> None:
@@ -158,26 +156,26 @@ def test_pods_meet_the_restricted_standard() -> None:
         assert "RuntimeDefault" == pod["securityContext"]["seccompProfile"]["type"]
         assert (False, True) == (security["allowPrivilegeEscalation"], security["readOnlyRootFilesystem"])
         assert {"drop": ["ALL"]} == security["capabilities"]
-        assert name.startswith("monitor-") is pod["automountServiceAccountToken"]
+        assert (name == "monitor") is pod["automountServiceAccountToken"]
         assert {"cpu", "memory"} <= set(container["resources"]["limits"])
         assert "Forbid" == spec["concurrencyPolicy"]
         assert {"startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"} <= set(spec)
 
 
 def test_a_run_whose_settings_are_wrong_is_not_repeated() -> None:
-    """Exit code 2 fails the job at once; anything else is tried again."""
-    job = next(it for name, it in found("CronJob").items() if name.startswith("monitor-"))
+    """Neither is one in which a family could not be looked at: the next one is the other try."""
+    job = found("CronJob")["monitor"]
     rules = job["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
 
-    assert ("FailJob", [2]) == (rules[0]["action"], rules[0]["onExitCodes"]["values"])
+    assert ("FailJob", [1, 2]) == (rules[0]["action"], rules[0]["onExitCodes"]["values"])
     assert "Never" == pod_of(job)["restartPolicy"]
 
 
 def test_runs_are_as_far_apart_as_a_window_of_the_way_back_is_long() -> None:
     """So that no window is looked at late, and none twice as the newest."""
-    schedules = {job["spec"]["schedule"] for name, job in found("CronJob").items() if name.startswith("monitor-")}
+    schedule = found("CronJob")["monitor"]["spec"]["schedule"]
 
-    assert {f"*/{int(Monitoring().sustained.window.total_seconds() // 60)} * * * *"} == schedules
+    assert f"*/{int(Monitoring().sustained.window.total_seconds() // 60)} * * * *" == schedule
 
 
 def test_the_account_may_do_what_a_deployment_takes_and_nothing_else() -> None:

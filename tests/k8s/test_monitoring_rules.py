@@ -105,10 +105,17 @@ def test_exactly_these_alerts_fire(tmp_path: Path, case: str) -> None:
 
 
 @pytest.mark.system
-@pytest.mark.parametrize(("ended", "expected"), [("0+60", set()), ("0+0", {"ModelMonitorSilent"})])
-def test_a_monitor_that_ends_well_no_more_is_told(tmp_path: Path, ended: str, expected: set[str]) -> None:
-    """After an hour without a success; kube-state-metrics says when the last one was."""
-    series = 'kube_cronjob_status_last_successful_time{namespace="models-production",cronjob="monitor-heart-disease"}'
+@pytest.mark.parametrize(
+    ("metric", "ended", "expected"),
+    [
+        ("status_last_successful_time", "0+60", set()),
+        ("status_last_successful_time", "0+0", {"ModelMonitorSilent"}),
+        ("created", "0+0", {"ModelMonitorSilent"}),
+    ],
+)
+def test_a_monitor_that_ends_well_no_more_is_told(tmp_path: Path, metric: str, ended: str, expected: set[str]) -> None:
+    """After an hour without a success, or without a first one; kube-state-metrics says when the last one was."""
+    series = f'kube_cronjob_{metric}{{namespace="models-production",cronjob="monitor"}}'
     extra = [{"series": series, "values": f"{ended}x{LENGTH}"}]
 
     assert "" == fired_at(tmp_path, [WELL], {50: set(), 100: expected}, extra)

@@ -1,5 +1,6 @@
 #!/bin/sh
-# One run of the monitor, with what lies on the volume: the statistics of every version that was deployed, and labels.
+# One run of the monitor, with what lies on the volume for each family: the statistics of every version that was deployed,
+# and labels.
 set -eu
 
 # A mounted Secret is readable by the group, and a signing key that others can read is refused.
@@ -8,17 +9,6 @@ if [ -f "$KEYS/signing-key.pem" ]; then
     export PROMOTION_SIGNING_KEY="$HOME/signing-key.pem"
 fi
 
-set -- --model "$FAMILY" --once
-for folder in "$EXPORTS"/*/; do
-    if [ -f "$folder/manifest.json" ] && [ -f "$folder/reference.json" ]; then
-        set -- "$@" --export "$folder"
-    fi
-done
-for labels in "$LABELS/labels.csv" "$LABELS/labels.parquet"; do
-    if [ -f "$labels" ]; then
-        set -- "$@" --labels "$labels"
-        break
-    fi
-done
+set -- --all --deployed --once --export "$EXPORTS/{instance}/*" --labels "$LABELS/{instance}/labels.*"
 # 3: something is critical, and people were told: the monitor did its work, and a job that failed would say it did not.
 python scripts/monitor-model.py "$@" || { status=$?; [ "$status" -eq 3 ] || exit "$status"; }

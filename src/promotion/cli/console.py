@@ -323,22 +323,21 @@ class Command(click.Command):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except PromotionError as error:
-            self._refuse(ctx, error, error.lines, error.exit_code)
+            self._refuse(ctx, error, error.exit_code)
         except KeyboardInterrupt as error:
-            self._refuse(ctx, error, ["interrupted"], INTERRUPTED)
+            self._refuse(ctx, error, INTERRUPTED)
         except Exception as error:  # noqa: BLE001  # the last line of defence: no raw traceback for an operator
             if missing := missing_extra(error, ctx.command_path):
-                self._refuse(ctx, missing, missing.lines, missing.exit_code)
-            self._refuse(ctx, error, [_unexpected(error)], FAILED)
+                self._refuse(ctx, missing, missing.exit_code)
+            self._refuse(ctx, error, FAILED)
         else:
             return result
 
     @staticmethod
-    def _refuse(ctx: click.Context, error: BaseException, lines: Sequence[str], exit_code: int) -> None:
+    def _refuse(ctx: click.Context, error: BaseException, exit_code: int) -> None:
         if ctx.meta.get(__name__):
             raise error
-        # Libraries quote what they were given, in errors that were expected, too.
-        lines = [without_secrets(line) for line in lines]
+        lines = failure_lines(error)
         if ctx.params.get("as_json"):
             details = error.details if isinstance(error, PromotionError) else {}
             echo_json({"exit_code": exit_code, "message": "\n".join(lines), **details})
@@ -353,7 +352,15 @@ def _require_text(arguments: Sequence[str]) -> None:
             raise click.UsageError(f"{argument!a}: no text in UTF-8: type it again")
 
 
-def _unexpected(error: Exception) -> str:
+def failure_lines(error: BaseException) -> list[str]:
+    """A failure in words, without secrets: libraries quote what they were given, in errors that were expected, too."""
+    if isinstance(error, KeyboardInterrupt):
+        return ["interrupted"]
+    lines = error.lines if isinstance(error, PromotionError) else [_unexpected(error)]
+    return [without_secrets(line) for line in lines]
+
+
+def _unexpected(error: BaseException) -> str:
     """What nobody foresaw, in one line; the system's own failures say what they are about."""
     if isinstance(error, OSError) and error.filename is not None:
         return f"{_shortened(error.filename)}: {error.strerror}: check the path, its rights and the disk"

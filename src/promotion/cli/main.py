@@ -88,10 +88,12 @@ TABLE = {
         "A version to another MLflow server.",
     ),
     "plan": Verb("scripts/pipeline-plan.py", "promotion.cli.check:plan_command", "What a pipeline does next."),
-    "monitor": Verb("scripts/monitor-model.py", "promotion.cli.monitor:monitor_command", "Watch what serves."),
+    "monitor": Verb(
+        "scripts/monitor-model.py", "promotion.cli.monitoring.monitor:monitor_command", "Watch what serves."
+    ),
     "ab-test": Verb(
         "scripts/ab-test.py",
-        "promotion.cli.monitor:ab_test_command",
+        "promotion.cli.monitoring.ab_test:ab_test_command",
         "Compare champion and challenger on live requests.",
     ),
     "check": Verb(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import responses
 
 from promotion.delivery.export import ExpectedAnswers
-from promotion.delivery.kubernetes.smoke import TOLERANCE, _compare, _Refused
+from promotion.delivery.kubernetes.smoke import TOLERANCE, _api_key, _compare, _Refused
+from promotion.delivery.records import DeploymentTarget, Environment
 
 URL = "http://127.0.0.1:9"
 BEYOND = math.nextafter(TOLERANCE, 1)
@@ -71,6 +73,21 @@ def test_a_class_that_is_missing_or_another_is_wrong(answer: dict[str, Any]) -> 
     """And so is a probability nobody gave."""
     with pytest.raises(_Refused, match="row 0: expected class 0"):
         compared(answer)
+
+
+@pytest.mark.parametrize(
+    ("given", "key"), [({"API_KEY": "own"}, "own"), ({}, "of churn"), ({"API_KEYS": "/nowhere"}, None)]
+)
+def test_whoever_watches_all_has_a_key_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], key: str | None
+) -> None:
+    """In a folder, by the name of the Service; the one that is given goes first, and a server may ask for none."""
+    (tmp_path / "churn-eu").write_text("of churn\n", encoding="utf-8")
+    monkeypatch.delenv("API_KEY", raising=False)
+    for name, value in ({"API_KEYS": str(tmp_path)} | given).items():
+        monkeypatch.setenv(name, value)
+
+    assert key == _api_key(DeploymentTarget("Churn_EU", Environment.PRODUCTION))
 
 
 def test_every_row_counts() -> None:

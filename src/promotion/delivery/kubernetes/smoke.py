@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -63,7 +65,7 @@ def smoke_test(
                 with cluster.forward(*_way(deployment.target)) as url:
                     if _runs(url, deployment):
                         if expected.rows:
-                            _compare(url, expected)
+                            _compare(url, expected, _api_key(deployment.target))
                         rows = f"{len(expected.rows)} rows answered as the registry's model does"
                         report(f"{deployment.target}: {rows if expected.rows else 'the Service leads to it'}")
                         return None
@@ -139,15 +141,25 @@ def _runs(url: str, deployment: Deployment) -> bool:
     return False
 
 
-def _compare(url: str, expected: ExpectedAnswers, tries: int = _TRIES) -> None:
+def _api_key(target: DeploymentTarget) -> str | None:
+    """What the server may ask for: given for the one that is deployed, or in a folder with a file for each Service."""
+    if key := os.environ.get("API_KEY"):
+        return key
+    with suppress(OSError, UnicodeDecodeError):
+        if folder := os.environ.get("API_KEYS"):
+            return Path(folder, target.instance).read_text(encoding="utf-8").strip()
+    return None
+
+
+def _compare(url: str, expected: ExpectedAnswers, key: str | None = None, tries: int = _TRIES) -> None:
     """Hold the champion's answers against those of the registry's model.
 
     Args:
         url: Of the server.
         expected: The questions and answers.
+        key: What the server may ask for.
         tries: How often it is asked until the champion answers, and no challenger.
     """
-    key = os.environ.get("API_KEY")
     answer = requests.post(
         f"{url}/predict",
         json={"rows": list(expected.rows)},
@@ -161,7 +173,7 @@ def _compare(url: str, expected: ExpectedAnswers, tries: int = _TRIES) -> None:
     document = _json(answer, "/predict")
     if document.get("role", _CHAMPION) != _CHAMPION and tries > 1:
         # Each request has a key of its own; a challenger answers half of them at most.
-        _compare(url, expected, tries - 1)
+        _compare(url, expected, key, tries - 1)
         return
     predictions = document.get("predictions", [])
     if len(predictions) != len(expected.rows):

@@ -1,0 +1,1 @@
+"""The commands that watch what serves."""
