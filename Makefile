@@ -115,6 +115,12 @@ lint: $(DEVELOPMENT) ## Ruff, mypy strict and the import contracts
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports --no-logo
 
+.PHONY: lint-jenkins
+lint-jenkins: ## npm-groovy-lint on the Jenkinsfiles (needs npm and Java; it reads files of its own suffix alone)
+	@rm -rf build/groovy && mkdir -p build/groovy && cp Jenkinsfile build/groovy/
+	@for job in ci/jenkins/*.Jenkinsfile; do cp "$$job" "build/groovy/$$(basename "$$job" .Jenkinsfile).groovy"; done
+	@npx --yes npm-groovy-lint@16.2.0 --noserver --failon info --config "$(CURDIR)" --path build/groovy --files '**/{Jenkinsfile,*.groovy}'
+
 .PHONY: format
 format: $(DEVELOPMENT) ## Format the code and fix what ruff can fix
 	@$(PY) -m ruff format

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> Builds:
 
 def test_every_job_is_executed_here() -> None:
     """A file that nobody runs is a claim."""
-    assert set(SCENARIOS) == {path.name.removesuffix(".Jenkinsfile") for path in JOBS.iterdir()}
+    assert set(SCENARIOS) == {path.name.removesuffix(".Jenkinsfile") for path in JOBS.glob("*.Jenkinsfile")}
 
 
 def test_a_version_is_promoted_by_its_name(builds: Builds, tmp_path: Path) -> None:
@@ -94,7 +95,7 @@ def test_the_month_is_verified_and_archived_whatever_was_found(builds: Builds) -
     """The last month's; red where somebody changed the record, with the report kept."""
     assert [{"name": "cron", "spec": "TZ=UTC\nH 6 1 * *"}] == builds["month"].document["declared"]["triggers"]
     month = (datetime.now(UTC).replace(day=1) - timedelta(days=1)).strftime("%Y-%m")
-    assert f"compliance-report.py --month {month} --verify" in builds["month"].console
+    assert f"compliance-report.py --verify --month {month}" in builds["month"].console
     assert "SUCCESS" == builds["month"].result
     assert "FAILURE" == builds["record changed"].result
     assert 1 == len(builds["record changed"].steps("archiveArtifacts"))
@@ -117,3 +118,14 @@ def test_the_jobs_keep_the_rules_of_the_pipeline(builds: Builds) -> None:
         assert {"disableConcurrentBuilds", "disableRestartFromStage", "timeout", "buildDiscarder"} <= options
         assert {name for name in document["plugins"] if f"`{name}`" not in text} == set()
     assert [job for job in SCENARIOS if f"ci/jenkins/{job}.Jenkinsfile" not in text] == []
+
+
+def test_every_plugin_has_a_least_version_in_the_document_and_for_the_installer(builds: Builds) -> None:
+    """Numbers, the same in both; what a step comes from is among them, or is brought by one that is."""
+    listed = dict(line.split(":") for line in (JOBS / "plugins.txt").read_text(encoding="utf-8").splitlines())
+    text = (REPOSITORY / "docs" / "JENKINS.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w-]+)` \| (\d[\w.]+) \| (.*) \|$", text, re.MULTILINE)
+
+    assert listed == {name: version for name, version, _ in rows}
+    brought = {name for _, _, why in rows for name in re.findall(r"`([\w-]+)`", why.partition("brings")[2])}
+    assert {name for build in builds.values() for name in build.document["plugins"]} <= brought | set(listed)
