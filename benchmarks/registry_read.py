@@ -150,14 +150,25 @@ def server_answer(uri: str, search: str, rounds: int) -> float:
 
 
 @contextmanager
-def serving(database: Path) -> Iterator[str]:
-    """A real `mlflow server` with one worker on that database."""
+def serving(database: Path, workers: int = 1) -> Iterator[str]:
+    """A real `mlflow server` on that database, with one process or several."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     uri = f"http://127.0.0.1:{port}"
     server = subprocess.Popen(  # noqa: S603 - our own command
         [
-            *(sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", port),
+            *(
+                sys.executable,
+                "-m",
+                "mlflow",
+                "server",
+                "--workers",
+                str(workers),
+                "--host",
+                "127.0.0.1",
+                "--port",
+                port,
+            ),
             *("--backend-store-uri", f"sqlite:///{database}", "--artifacts-destination", str(database.parent)),
         ],
         env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},

@@ -30,6 +30,7 @@ SMALL = {
     "serving_load.py": ("--requests 100 --batch 50 --rounds 1 --seconds 1", "| 2 | "),
     "serving_soak.py": ("--minutes 0.1 --clients 2 --growth 1", "| minute | RSS MB |"),
     "training.py": ("--rounds 1", "all of train.py"),
+    "transfer.py": ("--large 2 --small 3 --workers 1 --rounds 1", "| 4 | 30,000 | "),
 }
 """The options that make each of them small, and a piece of the last lines of its table."""
 

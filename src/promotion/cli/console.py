@@ -235,22 +235,26 @@ def say_unsettled(service: Reconciler, family: str) -> None:
 
 
 @contextmanager
-def task_bars(plainly: Callable[[], Steps], *, starting: str = "", transient: bool = True) -> Iterator[Steps]:
+def task_bars(
+    plainly: Callable[[], Steps], *, starting: str = "", transient: bool = True, in_bytes: bool = False
+) -> Iterator[Steps]:
     """Show how far each of several tasks is: a bar each on a terminal.
 
     Args:
         plainly: Makes what is told of every step where there is no terminal.
         starting: Shown until the first task begins.
         transient: Whether the bars vanish at the end.
+        in_bytes: Whether steps are bytes, which are shown as MB or GB.
     """
     fit(sys.stderr)
     if not sys.stderr.isatty():
         yield plainly()
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    done = DownloadColumn() if in_bytes else MofNCompleteColumn()
+    columns = (TextColumn("{task.description:<24}"), BarColumn(), done, TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=transient) as bars:
         waiting = [bars.add_task(starting, total=None)] if starting else []
         tasks: dict[str, Any] = {}

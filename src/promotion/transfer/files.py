@@ -9,21 +9,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
 from promotion.artifacts.files import copy_files
-from promotion.data.files import file_sha256
 from promotion.errors import ArtifactMissing, ArtifactUnsafe, RegistryError
 from promotion.registry.contract import without_password
 from promotion.registry.failures import registry_error
+from promotion.transfer.pieces import MoreBytes, ServedFile, fetch_pieces, is_served
 
 ByteProgress = Callable[[str, int, int], None]
 """Told a task, how many bytes of it are done, and how many there are."""
 
-_AT_ONCE = 8
+AT_ONCE = 8
 _MOST = 10_000
 _PART = ".part"
+_CHUNK_BYTES = 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +67,7 @@ class Stored:
             RegistryError: A file cannot be fetched; those that were stay.
         """
         if local := _local(self.uri):
-            if not local.is_dir():
-                raise ArtifactMissing(f"{self.shown}: no such folder on this machine")
-            if not folder.exists():
-                # A copy that was interrupted never has the final name.
-                with TemporaryDirectory(dir=folder.parent) as unfinished:
-                    copy_files(local, Path(unfinished) / "files", f"the artifact {local}").rename(folder)
+            _copy(local, folder)
             return
         sizes = self.listing()
         if not sizes:
@@ -78,13 +75,18 @@ class Stored:
         for path in set(local_files(folder)) - set(sizes):
             (folder / path).unlink()
 
-        def one(store: Any, path: str) -> None:
+        def one(store: Any, path: str, told: MoreBytes) -> None:
             final = folder / path
             final.parent.mkdir(parents=True, exist_ok=True)
             part = final.with_name(final.name + _PART)
-            store._download_file(path, str(part))  # noqa: SLF001  # what every store implements: one file, no listing
-            if part.stat().st_size != sizes[path]:
-                raise RegistryError(f"{self.shown}: {path} has {part.stat().st_size:,} bytes, not {sizes[path]:,}")
+            if is_served(store, "download"):
+                is_whole = fetch_pieces(ServedFile(store, path, sizes[path]), part, told)
+            else:
+                store._download_file(path, str(part))  # noqa: SLF001  # what every store implements, without a listing
+                told(part.stat().st_size)
+                is_whole = part.stat().st_size == sizes[path]
+            if not is_whole:
+                raise RegistryError(f"{self.shown}: {path} has not the {sizes[path]:,} bytes that are listed")
             part.replace(final)
 
         missing = [path for path in sizes if not (folder / path).is_file()]
@@ -101,30 +103,57 @@ class Stored:
         Raises:
             RegistryError: A file cannot be stored.
         """
-        sizes = {path: (folder / path).stat().st_size for path in local_files(folder)}
+        sizes = file_sizes(folder)
 
-        def one(store: Any, path: str) -> None:
+        def one(store: Any, path: str, told: MoreBytes) -> None:
+            if sizes[path] and is_served(store, "upload"):
+                ServedFile(store, path, sizes[path]).write(folder / path, told)
+                return
             store.log_artifact(str(folder / path), str(PurePosixPath(path).parent) if "/" in path else None)
+            told(sizes[path])
 
         self._all("sending", sizes, list(paths), one, progress)
 
-    def digests(self, paths: Sequence[str], sizes: Mapping[str, int], progress: ByteProgress) -> dict[str, str]:
-        """Read files where they are; returns the sha256 of each.
+    def differing(self, folder: Path, paths: Iterable[str], progress: ByteProgress) -> list[str]:
+        """Read files where they are, and compare every byte with the same files in `folder`.
+
+        Args:
+            folder: Where they are as they shall be.
+            paths: Which of them.
+            progress: Told of each.
+
+        Returns:
+            Those that differ.
 
         Raises:
             RegistryError: A file cannot be read.
         """
-        found: dict[str, str] = {}
-        with TemporaryDirectory(prefix="transfer-") as folder:
+        sizes = file_sizes(folder)
+        found: set[str] = set()
 
-            def one(store: Any, path: str) -> None:
-                local = Path(folder) / str(paths.index(path))
-                store._download_file(path, str(local))  # noqa: SLF001
-                found[path] = file_sha256(local)
-                local.unlink()
+        def one(store: Any, path: str, told: MoreBytes) -> None:
+            with (folder / path).open("rb") as wanted:
 
-            self._all("verifying", sizes, paths, one, progress)
-        return found
+                def compare(at: int, chunk: bytes) -> None:
+                    if os.pread(wanted.fileno(), len(chunk), at) != chunk:
+                        found.add(path)
+                    told(len(chunk))
+
+                if is_served(store, "download"):
+                    if not ServedFile(store, path, sizes[path]).read(compare):
+                        found.add(path)
+                    return
+                with TemporaryDirectory(prefix="transfer-") as scratch:
+                    local = Path(scratch) / "file"
+                    store._download_file(path, str(local))  # noqa: SLF001
+                    if local.stat().st_size != sizes[path]:
+                        found.add(path)
+                    with local.open("rb") as content:
+                        while chunk := content.read(_CHUNK_BYTES):
+                            compare(content.tell() - len(chunk), chunk)
+
+        self._all("verifying", sizes, list(paths), one, progress)
+        return sorted(found)
 
     @property
     def shown(self) -> str:
@@ -136,19 +165,25 @@ class Stored:
         task: str,
         sizes: Mapping[str, int],
         paths: Sequence[str],
-        one: Callable[[Any, str], None],
+        one: Callable[[Any, str, MoreBytes], None],
         progress: ByteProgress,
     ) -> None:
         total = sum(sizes.values())
         done = total - sum(sizes[path] for path in paths)
-        progress(task, done, total)
-        with self._open() as store, ThreadPoolExecutor(_AT_ONCE) as pool:
-            waiting = {pool.submit(one, store, path): path for path in paths}
+        lock = Lock()
+
+        def told(more: int) -> None:
+            nonlocal done
+            with lock:
+                done += more
+                progress(task, done, total)
+
+        told(0)
+        with self._open() as store, ThreadPoolExecutor(AT_ONCE) as pool:
+            waiting = [pool.submit(one, store, path, told) for path in paths]
             try:
                 for future in as_completed(waiting):
                     future.result()
-                    done += sizes[waiting[future]]
-                    progress(task, done, total)
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
@@ -165,12 +200,26 @@ class Stored:
             raise registry_error(self.shown, error) from error
 
 
+def file_sizes(folder: Path) -> dict[str, int]:
+    """Bytes of the whole files below a folder, by their paths."""
+    return {path: (folder / path).stat().st_size for path in local_files(folder)}
+
+
 def local_files(folder: Path) -> list[str]:
     """Paths of the whole files below a folder, sorted."""
     if not folder.is_dir():
         return []
     found = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
     return sorted(path.relative_to(folder).as_posix() for path in found if not path.name.endswith(_PART))
+
+
+def _copy(local: Path, folder: Path) -> None:
+    if not local.is_dir():
+        raise ArtifactMissing(f"{local}: no such folder on this machine")
+    if not folder.exists():
+        # A copy that was interrupted never has the final name.
+        with TemporaryDirectory(dir=folder.parent) as unfinished:
+            copy_files(local, Path(unfinished) / "files", f"the artifact {local}").rename(folder)
 
 
 def _require_inside(path: str) -> None:

@@ -13,7 +13,6 @@ from promotion.artifacts.files import artifact_digest
 from promotion.artifacts.signature import verify_artifact
 from promotion.bootstrap import open_promotions
 from promotion.config.settings import Settings
-from promotion.data.files import file_sha256
 from promotion.errors import ArtifactTampered, GateRefused, NothingToDo, RegistryError, UnknownModel, UsageError
 from promotion.journal.records import Authority, Entry
 from promotion.registration import register_version
@@ -23,7 +22,7 @@ from promotion.registry.tracking import bound_patience, quiet, readable_failures
 from promotion.service import Mover, PromotionService
 from promotion.signing.keys import Keys
 from promotion.transfer.approvals import SealedApprovals, accept_approvals, seal_approvals
-from promotion.transfer.files import ByteProgress, Stored, local_files
+from promotion.transfer.files import ByteProgress, Stored, file_sizes
 from promotion.transfer.records import (
     ACTION,
     TransferOrigin,
@@ -205,7 +204,7 @@ class _Transfer:
             if not any(same_transfer(act, kept) for act in service.journal.acts(ACTION, family=family)):
                 authority = Authority(ACTION, actor(), f"{self.request.reason}: from {origin}", details=kept)
                 service.journal.record(family, there, authority)
-        sizes = [(files / path).stat().st_size for path in local_files(files)]
+        sizes = file_sizes(files).values()
         return Transferred(
             origin,
             self.target.shown,
@@ -225,14 +224,12 @@ class _Transfer:
 
     def _sent(self, stored: Stored, files: Path) -> None:
         """Store what is not there yet, then read everything again: registered is only what arrived as it left."""
-        wanted = {path: file_sha256(files / path) for path in local_files(files)}
-        sizes = {path: (files / path).stat().st_size for path in wanted}
+        sizes = file_sizes(files)
         there = stored.listing()
-        missing = [path for path in wanted if there.get(path) != sizes[path]]
+        missing = [path for path, size in sizes.items() if there.get(path) != size]
         for attempt in (1, 2):
             stored.put(files, missing, self.progress)
-            found = stored.digests(list(wanted) if attempt == 1 else missing, sizes, self.progress)
-            missing = [path for path, digest in found.items() if digest != wanted[path]]
+            missing = stored.differing(files, sizes if attempt == 1 else missing, self.progress)
             if not missing:
                 return
             self.report(f"⚠️ {len(missing)} files arrived with other bytes ({missing[0]}): sent again")

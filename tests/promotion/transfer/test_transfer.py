@@ -176,7 +176,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "fetching": (Stored, "fetch"),
     "writing the run": (TargetRuns, "write"),
     "sending": (Stored, "put"),
-    "verifying": (Stored, "digests"),
+    "verifying": (Stored, "differing"),
     "registering": (MlflowClient, "create_model_version"),
     "recording there": (carrying, "register_version"),
     "recording here": (carrying._Transfer, "_leave"),

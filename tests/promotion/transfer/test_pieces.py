@@ -1,0 +1,160 @@
+"""Files of a server as streams: in pieces where it gives pieces, gone on with where they ended, told as they come."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import nullcontext
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
+
+from promotion.transfer import pieces
+from promotion.transfer.files import Stored
+from promotion.transfer.pieces import ServedFile, fetch_pieces, is_served
+
+CONTENT = bytes(range(95))
+
+
+class Server(ThreadingHTTPServer):
+    """Gives one file, and keeps what it is sent.
+
+    Attributes:
+        gives_pieces: Whether it knows ranges.
+        fails_from: Requests from this one on are answered with an error that nobody repeats.
+        asked: Ranges of the requests so far.
+        got: What was put.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.gives_pieces, self.fails_from = True, 1000
+        self.asked: list[str] = []
+        self.got: dict[str, bytes] = {}
+
+    def file(self, size: int = len(CONTENT)) -> ServedFile:
+        """As a transfer reads it."""
+        return ServedFile(HttpArtifactRepository(f"http://127.0.0.1:{self.server_port}"), "model.bin", size)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request."""
+
+    server: Server
+
+    def do_GET(self) -> None:
+        """All of it, or the piece."""
+        said = self.headers.get("Range", "")
+        self.server.asked.append(said)
+        if len(self.server.asked) > self.server.fails_from:
+            self.send_error(404)
+            return
+        found = re.fullmatch(r"bytes=(\d+)-(\d+)", said) if self.server.gives_pieces else None
+        body = CONTENT[int(found[1]) : int(found[2]) + 1] if found else CONTENT
+        self.send_response(206 if found else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_PUT(self) -> None:
+        """Kept."""
+        self.server.got[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_arguments: object) -> None:
+        """Nothing is printed."""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 10)
+    with Server() as found:
+        threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield found
+        found.shutdown()
+
+
+@pytest.mark.parametrize("gives_pieces", [True, False])
+def test_a_large_file_comes_in_pieces_or_whole(server: Server, tmp_path: Path, *, gives_pieces: bool) -> None:
+    """A server without ranges is asked once; either way all of it is there, and told in its bytes."""
+    server.gives_pieces = gives_pieces
+    told: list[int] = []
+
+    assert fetch_pieces(server.file(), tmp_path / "model.part", told.append)
+
+    assert (CONTENT, len(CONTENT)) == ((tmp_path / "model.part").read_bytes(), sum(told))
+    assert (10 if gives_pieces else 1) == len(server.asked) == len(set(server.asked))
+    assert ["model.part"] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_pieces_that_are_there_are_not_fetched_again(server: Server, tmp_path: Path) -> None:
+    """Cut off after some, also in the middle of a line of the list of them: only the others are asked for."""
+    server.fails_from = 4
+    with pytest.raises(Exception, match="404"):
+        fetch_pieces(server.file(), tmp_path / "model.part", lambda _more: None)
+    kept = tmp_path / "pieces-of-model.part"
+    whole = kept.read_text().splitlines()
+    assert 0 < len(whole) <= 4
+    kept.write_text(kept.read_text() + "9")
+    server.fails_from, server.asked = 1000, []
+    told: list[int] = []
+
+    assert fetch_pieces(server.file(), tmp_path / "model.part", told.append)
+
+    assert (CONTENT, len(CONTENT)) == ((tmp_path / "model.part").read_bytes(), sum(told))
+    assert not {begin for begin in whole if any(said.startswith(f"bytes={begin}-") for said in server.asked)}
+
+
+def test_another_length_is_not_taken_for_the_file(server: Server, tmp_path: Path) -> None:
+    """Shorter or longer than was listed."""
+    assert not fetch_pieces(server.file(size=120), tmp_path / "model.part", lambda _more: None)
+    server.gives_pieces = False
+    assert not fetch_pieces(server.file(size=40), tmp_path / "other.part", lambda _more: None)
+
+
+def test_a_file_is_sent_as_it_is_and_told_as_it_goes(server: Server, tmp_path: Path) -> None:
+    """Chunk by chunk."""
+    (tmp_path / "model.bin").write_bytes(CONTENT * 30_000)
+    told: list[int] = []
+
+    server.file(len(CONTENT) * 30_000).write(tmp_path / "model.bin", told.append)
+
+    assert CONTENT * 30_000 == server.got["/model.bin"]
+    assert (True, len(CONTENT) * 30_000) == (len(told) > 2, sum(told))
+
+
+def test_what_arrived_is_compared_byte_by_byte(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In whichever piece it differs, and where it is shorter; how far it is is told within a file."""
+    store = server.file().store
+    monkeypatch.setattr(Stored, "_open", lambda _stored: nullcontext(store))
+    for number, content in enumerate((CONTENT, CONTENT[:57] + b"!" + CONTENT[58:], CONTENT + b"!")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "model.bin").write_bytes(content)
+        told: list[int] = []
+
+        def progress(_step: str, done: int, _total: int, told: list[int] = told) -> None:
+            told.append(done)
+
+        found = Stored("mlflow-artifacts:/x").differing(folder, ["model.bin"], progress)
+
+        assert (["model.bin"] if number else []) == found
+        assert (True, len(CONTENT)) == (len(told) > 9, told[-1])
+
+
+def test_stores_with_addresses_of_their_own_keep_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where MLflow would go past the server for a file, it still does."""
+    store: Any = HttpArtifactRepository("http://127.0.0.1:9")
+    assert is_served(store, "upload")
+    assert is_served(store, "download")
+    monkeypatch.setattr(store, "_is_multipart_upload_enabled", lambda: True)
+    assert not is_served(store, "upload")
+    assert not is_served(object(), "download")
