@@ -313,7 +313,7 @@ def test_a_family_that_trains_here(team: Store, target: str, task: str, positive
 
 
 def test_a_family_that_predicts_a_number(team: Store) -> None:
-    """Better than the mean is the least; texts are labels, truths are booleans, and the file is one that is read."""
+    """Better than the mean is the least; texts, truths and days have their types, and the file is read."""
     path = team.home / "data" / "houses.csv"
     table_of_houses(200).to_csv(path, index=False)
 
@@ -321,7 +321,7 @@ def test_a_family_that_predicts_a_number(team: Store) -> None:
 
     config = written(team, "homes")
     assert ("regression", "rmse") == (config.task, config.selection_metric)
-    assert ["style", "district"] == config.texts
+    assert (["style", "district"], ["built"]) == (config.texts, config.dates)
     assert ["boolean", "boolean"] == [config.data.columns[name].type for name in ("garden", "lift")]
     assert pytest.approx(table_of_houses(200)["price"].std(), rel=1e-3) == config.gates.thresholds["rmse"].below
     assert 200 == len(load_dataset(config, team.home).target)

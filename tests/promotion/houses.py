@@ -25,6 +25,7 @@ def houses(home: Path | None = None, rows: int = 300, **changes: Any) -> FamilyC
         "district": {"type": "label", "labels": list(DISTRICTS), "unknown": "other"},
         "garden": {"type": "boolean"},
         "lift": {"type": "boolean", "max_missing": 0.2},
+        "built": {"type": "date", "max_missing": 0.2},
         "price": {"type": "number"},
     }
     return FamilyConfig.model_validate(
@@ -51,12 +52,15 @@ def table(rows: int) -> pd.DataFrame:
             "district": random.choice([*DISTRICTS, "harbour"], rows, p=[0.4, 0.3, 0.25, 0.05]),
             "garden": random.choice(["yes", "no"], rows),
             "lift": random.choice(["True", "False"], rows),
+            "built": np.datetime_as_string(np.datetime64("1969-06-01") + random.integers(0, 20_000, rows)),
         }
     )
+    age = 2024 - found["built"].str[:4].astype(int)
     price = 3 * found["area"] + 50 * (found["style"] == "loft") + 80 * (found["district"] == "north")
-    found["price"] = (price + 40 * (found["garden"] == "yes") + 10 * found["floor"] + random.normal(0, 5, rows)).round(
-        2
-    )
+    found["price"] = (
+        price - 2 * age + 40 * (found["garden"] == "yes") + 10 * found["floor"] + random.normal(0, 5, rows)
+    ).round(2)
     found.loc[::23, "style"] = None
     found.loc[::19, "lift"] = None
+    found.loc[::17, "built"] = None
     return found

@@ -5,7 +5,7 @@ Preprocessing is part of the pipeline, so what is registered, scored and served 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
@@ -17,10 +17,11 @@ import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from promotion.config.family import FamilyConfig
 from promotion.config.training import ParameterValue
+from promotion.data.days import MISSING_DAY
 from promotion.errors import ConfigError
 from promotion.evaluation.received.openmp import load_lightgbm
 
@@ -174,18 +175,54 @@ def _parameters(build: type) -> dict[str, Parameter]:
 
 
 def _preprocessing(config: FamilyConfig, choice: Algorithm) -> ColumnTransformer:
-    measured: list[tuple[str, Any]] = [("impute", SimpleImputer(strategy="median"))]
-    if choice.scaled:
-        measured.append(("scale", StandardScaler()))
-    categories = [
-        ("impute", SimpleImputer(strategy="most_frequent")),
-        ("encode", OneHotEncoder(handle_unknown="ignore", sparse_output=not choice.dense)),
-    ]
+    median = ("impute", SimpleImputer(strategy="median"))
+    scaled: list[tuple[str, Any]] = [("scale", StandardScaler())] if choice.scaled else []
+    most_frequent = ("impute", SimpleImputer(strategy="most_frequent"))
+    encode = ("encode", OneHotEncoder(handle_unknown="ignore", sparse_output=not choice.dense))
     # A text that the file does not list is of no category, also where training rows have it.
     labels = [np.array(config.data.columns[name].labels, dtype=object) for name in config.texts]
-    texts = [
-        ("impute", SimpleImputer(strategy="most_frequent")),
-        ("encode", OneHotEncoder(categories=labels, handle_unknown="ignore", sparse_output=not choice.dense)),
+    known = OneHotEncoder(categories=labels, handle_unknown="ignore", sparse_output=not choice.dense)
+    numbers = [name for name in config.numeric if name not in config.dates]
+    parts = [
+        ("numeric", Pipeline([median, *scaled]), numbers),
+        ("categorical", Pipeline([most_frequent, encode]), config.categorical),
     ]
-    parts = [("numeric", Pipeline(measured), config.numeric), ("categorical", Pipeline(categories), config.categorical)]
-    return ColumnTransformer([*parts, ("texts", Pipeline(texts), config.texts)] if config.texts else parts)
+    if config.texts:
+        parts.append(("texts", Pipeline([most_frequent, ("encode", known)]), config.texts))
+    if config.dates:
+        parts += [(f"dates_{name}", Pipeline(steps), config.dates) for name, steps in _calendar(scaled, encode).items()]
+    return ColumnTransformer(parts)
+
+
+def _calendar(scaled: list[tuple[str, Any]], encode: tuple[str, Any]) -> dict[str, list[tuple[str, Any]]]:
+    """What is learned from a date, by NumPy's own functions: whoever loads the model needs no code of ours.
+
+    A missing one is the median day. Months and weekdays are categories.
+    """
+    return {
+        "days": [*_counted("D"), *scaled],
+        "years": [*_counted("Y"), *scaled],
+        "months": [*_counted("M"), *_around(range(1, 13)), encode],
+        # 1970-01-01 was a Thursday; Monday is 0.
+        "weekdays": [*_counted("D"), *_around((3, 4, 5, 6, 0, 1, 2)), encode],
+    }
+
+
+def _counted(unit: str) -> list[tuple[str, Any]]:
+    """Days, months or years since 1970."""
+    return [
+        ("missing", SimpleImputer(strategy="constant", fill_value="NaT")),
+        ("day", _as_array("datetime64[D]")),
+        ("count", _as_array(f"datetime64[{unit}]")),
+        ("number", _as_array("float64")),
+        ("impute", SimpleImputer(missing_values=MISSING_DAY, strategy="median")),
+    ]
+
+
+def _around(names: Iterable[int]) -> list[tuple[str, Any]]:
+    choices = {"choices": [float(name) for name in names], "mode": "wrap"}
+    return [("whole", _as_array("int64")), ("place", FunctionTransformer(np.choose, kw_args=choices))]
+
+
+def _as_array(kind: str) -> FunctionTransformer:
+    return FunctionTransformer(np.asarray, kw_args={"dtype": kind})

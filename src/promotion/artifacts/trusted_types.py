@@ -7,6 +7,8 @@ from __future__ import annotations
 
 TRUSTED_TYPES = frozenset(
     {
+        "numpy.asarray",
+        "numpy.choose",
         "numpy.dtype",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
         "sklearn.tree._tree.Tree",

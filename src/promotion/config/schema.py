@@ -255,15 +255,6 @@ class FamilyConfig(Strict):
     def _columns_have_their_role(self) -> Self:
         if not self.has_contract:
             return self
-        unfit = [name for name in self.features if self.data.columns[name].type == "date"]
-        if unfit and not self.is_forecast:
-            raise contradiction(
-                f"column {unfit[0]!r}: a date is no feature of a table; make it ignored, or numbers of it",
-                "data",
-                "columns",
-                unfit[0],
-                "type",
-            )
         if odd := [rule.column for rule in self.gates.slices if rule.column not in self.features or self.is_forecast]:
             raise contradiction(f"column {odd[0]!r} is no feature of a table; remove it", "gates", "slices")
         watched = self.monitoring.segments if self.monitoring else []
@@ -497,7 +488,7 @@ class FamilyConfig(Strict):
     @property
     def numeric(self) -> list[str]:
         """Names of the feature columns that are measured: those the file lists, then those whose type says so."""
-        kinds = {"number", "integer", "boolean"}
+        kinds = {"number", "integer", "boolean", "date"}
         measured = [name for name in self.features if self.data.columns[name].type in kinds]
         return list(dict.fromkeys([*self.stated_numeric, *measured]))
 
@@ -510,6 +501,11 @@ class FamilyConfig(Strict):
     def texts(self) -> list[str]:
         """Names of the feature columns that hold categories as texts."""
         return [name for name in self.features if self.data.columns[name].type == "label"]
+
+    @property
+    def dates(self) -> list[str]:
+        """Names of the feature columns that hold days, as texts."""
+        return [name for name in self.features if self.data.columns[name].type == "date"]
 
     @property
     def registers_every_candidate(self) -> bool:

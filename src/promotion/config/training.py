@@ -22,8 +22,9 @@ class Column(Strict):
 
     Attributes:
         type: `number`, `integer`, `boolean` (true and false, yes and no, 1 and 0), `code` (one of `codes`, an integer),
-            or `label` (one of `labels`, a text). A `date`, only in a forecast. An `identifier` names a row, uniquely;
-            `ignored` only has to be there: no features both.
+            `label` (one of `labels`, a text), or `date`, a day such as 2024-03-09: year, month, weekday and days since
+            1970-01-01 are learned from. An `identifier` names a row, uniquely; `ignored` only has to be there: no
+            features both.
         minimum: Smallest allowed value, inclusive.
         maximum: Largest allowed value, inclusive.
         codes: The allowed values of a `code` column.

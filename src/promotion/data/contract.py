@@ -11,6 +11,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from promotion.config.training import Column
+from promotion.data.days import EXAMPLE, day_numbers
 from promotion.errors import DataError
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def checked(
 ) -> pd.DataFrame:
     """Turn text cells into numbers, or refuse with every violation at once.
 
-    A label becomes its position. Identifiers and ignored columns hold nothing to compute with and are left out.
+    A label becomes its position, a date the days since 1970-01-01. Identifiers and ignored columns hold nothing to
+    compute with and are left out.
 
     Args:
         text: Cells as text, empty ones NaN; the index holds line numbers.
@@ -95,6 +97,8 @@ def _numbers(cells: pd.Series, column: Column, decimal: str) -> pd.Series:
         cells = cells.map({label: position for position, label in enumerate(column.labels)})
     elif column.type == "boolean":
         cells = cells.map(_truth, na_action="ignore")
+    elif column.type == "date":
+        return day_numbers(cells)
     numbers: pd.Series = _as_numbers(cells, decimal).replace([np.inf, -np.inf], np.nan)
     return numbers
 
@@ -147,13 +151,14 @@ def _shape_checks(column: Column, decimal: str) -> list[Check]:
         return [present, pandera.Check(lambda cells: ~cells.duplicated(), error="repeats an earlier identifier")]
     if column.unknown == "other":
         return [present]
-    if column.type == "boolean":
-        rule = "must be true or false (or yes, no, 1, 0)"
-        return [present, pandera.Check(lambda cells: cells.map(_truth).notna(), error=rule)]
     if column.labels is not None:
         labels = ", ".join(column.labels)
         return [present, pandera.Check.isin(column.labels, error=f"must be one of {labels}")]
-    return [present, pandera.Check(is_number, error="must be a number")]
+    check, rule = {
+        "boolean": (lambda cells: cells.map(_truth).notna(), "must be true or false (or yes, no, 1, 0)"),
+        "date": (lambda cells: day_numbers(cells).notna(), f"must be a date such as {EXAMPLE}, without a time of day"),
+    }.get(column.type, (is_number, "must be a number"))
+    return [present, pandera.Check(check, error=rule)]
 
 
 def _value_checks(column: Column) -> list[Check]:

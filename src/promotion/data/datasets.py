@@ -12,6 +12,7 @@ import pandas as pd
 
 from promotion.config.family import FamilyConfig
 from promotion.data.contract import checked
+from promotion.data.days import day_text
 from promotion.data.parsing import text_cells
 from promotion.data.splits import Belonging, belonging, split_rows
 from promotion.errors import DataError
@@ -22,8 +23,8 @@ class Dataset:
     """A file that keeps its contract.
 
     Attributes:
-        features: Rows × `len(config.features)`, float64 or of `config.texts` texts, missing cells NaN, columns in
-            `config.features` order.
+        features: Rows × `len(config.features)`, float64, or texts of `config.texts` and `config.dates`, missing cells
+            NaN, columns in `config.features` order.
         target: Class of each row, a position in `config.classes`, int64; 1 is a binary task's positive class. Of a
             regression its number, float64.
         sha256: Digest of the file's bytes, the very bytes the rows were read from.
@@ -99,9 +100,10 @@ def load_dataset(config: FamilyConfig, home: Path) -> Dataset:
 
 
 def _features(frame: pd.DataFrame, cells: pd.DataFrame, config: FamilyConfig) -> pd.DataFrame:
-    """Checked columns; of texts the cells themselves, for their positions say nothing to who asks the model."""
+    """Checked columns; of texts and dates the cells themselves, as whoever asks the model writes them."""
     texts = cells[config.texts].astype(object).set_axis(frame.index)
-    return frame[config.features].assign(**{name: texts[name] for name in config.texts})
+    days = frame[config.dates].map(day_text, na_action="ignore").astype(object)
+    return frame[config.features].assign(**{str(name): cells for name, cells in [*texts.items(), *days.items()]})
 
 
 def _target(values: pd.Series, config: FamilyConfig) -> np.ndarray:

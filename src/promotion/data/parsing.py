@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from promotion.config.training import Data
+from promotion.data.days import as_written
 from promotion.data.header import names_in, require_unique
 from promotion.errors import DataError
 
@@ -73,7 +74,7 @@ def _parquet(content: bytes, path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: not readable as Parquet: {' '.join(str(error).split())}") from error
     require_unique(path, table.column_names)
     frame = table.to_pandas(ignore_metadata=True)
-    texts: pd.DataFrame = frame.astype("object").where(frame.notna()).map(str, na_action="ignore")
+    texts: pd.DataFrame = frame.astype("object").where(frame.notna()).map(as_written, na_action="ignore")
     return texts.rename(index=lambda row: row + 1)
 
 

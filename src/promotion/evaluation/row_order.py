@@ -62,7 +62,7 @@ def _errors(dataset: Dataset, seed: int) -> tuple[np.ndarray, np.ndarray]:
     forest = RandomForestClassifier(_TREES, min_samples_leaf=3, random_state=seed)
     folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
     # Medians, because a forest takes no empty cells in every release that may be installed.
-    table = dataset.features.apply(lambda cells: pd.factorize(cells)[0] if cells.dtype == object else cells)
+    table = dataset.features.apply(lambda cells: pd.factorize(cells, sort=True)[0] if cells.dtype == object else cells)
     features = table.fillna(table.median()).fillna(0)
     found = cross_val_predict(forest, features, dataset.target, cv=folds, method="predict_proba")
     classes = np.unique(dataset.target)

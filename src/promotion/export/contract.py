@@ -10,7 +10,7 @@ from promotion.config.family import FamilyConfig
 
 _BINARY = 2
 
-CellType = Literal["number", "integer", "code", "boolean", "text"]
+CellType = Literal["number", "integer", "code", "boolean", "date", "text"]
 
 
 def group_name(column: str, value: Any) -> str:
@@ -23,7 +23,7 @@ class FeatureRules:
     """What one column of a row may hold.
 
     Attributes:
-        type: `number`, `integer`, `code` (one of `codes`), `boolean` or `text`.
+        type: `number`, `integer`, `code` (one of `codes`), `boolean`, `date` or `text`.
         minimum: Smallest value, inclusive.
         maximum: Largest value, inclusive.
         codes: The values of a `code`.

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from promotion.data.days import day_numbers
 from promotion.export.contract import CellType, Contract, group_name
 from promotion.export.folder import canonical_json
 from promotion.export.generated import generated_rows, shared_statistics
@@ -170,6 +171,8 @@ def _statistics(contract: Contract, name: str, cells: pd.Series) -> dict[str, An
             "texts": {str(text): int(count) for text, count in counts.items()},
             "others": len(cells) - int(counts.sum()),
         }
+    if contract.columns[name].type == "date":
+        return value_histogram(day_numbers(cells).to_numpy())
     return (value_histogram if name in contract.numeric else code_counts)(cells.to_numpy(dtype=np.float64))
 
 
@@ -276,4 +279,4 @@ def _cells(contract: Contract, rows: pd.DataFrame) -> list[dict[str, Any]]:
 def _cell(value: Any, kind: CellType) -> Any:
     if pd.isna(value):
         return None
-    return {"text": str, "boolean": bool, "number": float}.get(kind, int)(value)
+    return {"text": str, "date": str, "boolean": bool, "number": float}.get(kind, int)(value)

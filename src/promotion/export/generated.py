@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from promotion.data.days import day_text
 from promotion.export.contract import Contract, FeatureRules
 
 SHARED_BY = 5
@@ -97,7 +98,9 @@ def _between(random: np.random.Generator, edges: list[float], counts: list[int],
     return [float(np.float32(value)) for value in random.uniform(low, high)]
 
 
-def _allowed(rules: FeatureRules, value: float) -> float | bool:
+def _allowed(rules: FeatureRules, value: float) -> float | bool | str:
+    if rules.type == "date":
+        return day_text(value)
     if rules.type == "boolean":
         return bool(value)
     if rules.codes:

@@ -16,10 +16,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from promotion.data.days import day_numbers
 from promotion.errors import GateRefused
 from promotion.evaluation.received.translation import OPERATORS, graph_of
 from promotion.export.catboost_file import catboost_answers, is_catboost_file
 from promotion.export.contract import Contract
+from promotion.export.day_operators import know_days
 from promotion.export.documents import TOLERANCE, allowed_difference, decided
 
 LABEL, PROBABILITIES, VALUE = "label", "probabilities", "value"
@@ -64,6 +66,7 @@ def translate(model: Any, contract: Contract) -> bytes:
     Raises:
         NotTranslatable: skl2onnx does not know a part of it.
     """
+    know_days()
     try:
         graph = graph_of(model, [(name, name in contract.texts) for name in contract.features], contract.family)
     except Exception as error:
@@ -374,9 +377,11 @@ def answers(graph: bytes, rows: pd.DataFrame) -> list[NDArray[Any]]:
 
 
 def _column(cells: pd.Series, kind: str) -> NDArray[Any]:
-    """Cells as a graph's input of this kind takes them: a missing text is an empty one."""
+    """Cells as a graph's input of this kind takes them: a missing text is an empty one, a day is a number."""
     if kind == "tensor(string)":
         return cells.astype(object).where(cells.notna(), "").to_numpy().reshape(-1, 1)
+    if any(isinstance(cell, str) for cell in cells):
+        cells = day_numbers(cells)
     number = np.float64 if kind == "tensor(double)" else np.float32
     return cells.to_numpy(dtype=number, na_value=np.nan).reshape(-1, 1)
 

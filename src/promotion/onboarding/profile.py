@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from promotion.config.printable import printable
+from promotion.data.days import day_numbers
 from promotion.errors import UsageError
 from promotion.evaluation.received.rows import class_name, class_order
 
@@ -31,6 +32,7 @@ class ColumnProfile:
         low: Smallest number.
         high: Largest number.
         is_unique: Whether no value stands twice.
+        are_days: Whether its texts are dates without a time of day.
     """
 
     name: str
@@ -41,6 +43,7 @@ class ColumnProfile:
     low: float = 0.0
     high: float = 0.0
     is_unique: bool = False
+    are_days: bool = False
 
     @property
     def are_classes(self) -> bool:
@@ -57,7 +60,7 @@ class ColumnProfile:
         """Whether every row has another value, and the column's name or text says that it is meant so."""
         last = self.name.lower().replace("-", "_").split("_")[-1]
         is_named = last in _ID or self.name.lower().endswith("id")
-        return self.is_unique and self.kind != "number" and (is_named or self.kind == "text")
+        return self.is_unique and self.kind != "number" and (is_named or (self.kind == "text" and not self.are_days))
 
 
 def profile(rows: pd.DataFrame, names: Iterable[str] | None = None) -> dict[str, ColumnProfile]:
@@ -109,7 +112,8 @@ def _profile(name: str, cells: pd.Series) -> ColumnProfile:
     is_unique = distinct == len(texts) > 1
     values = _names(texts) if distinct <= _FEW else ()
     if numbers.isna().any() or numbers.abs().max() == float("inf"):
-        return ColumnProfile(name, "text", values, distinct, missing, is_unique=is_unique)
+        are_days = bool(day_numbers(texts).notna().all())
+        return ColumnProfile(name, "text", values, distinct, missing, is_unique=is_unique, are_days=are_days)
     kind = "whole" if (numbers % 1 == 0).all() else "number"
     return ColumnProfile(
         name, kind, values, distinct, missing, float(numbers.min()), float(numbers.max()), is_unique=is_unique

@@ -103,6 +103,8 @@ def _column(column: ColumnProfile) -> str:
 
 
 def _text_column(column: ColumnProfile, missing: str) -> str:
+    if column.are_days:
+        return f"{{type: date{missing}}}"
     if {name.lower() for name in column.classes} in _TRUTHS:
         return f"{{type: boolean{missing}}}"
     if column.classes:
@@ -166,7 +168,7 @@ def _is_number(target: ColumnProfile) -> bool:
 
 def _is_feature(column: ColumnProfile) -> bool:
     return not column.names_a_row and (
-        column.kind in {"number", "whole"} or (column.kind == "text" and column.classes != ())
+        column.kind in {"number", "whole"} or column.are_days or (column.kind == "text" and column.classes != ())
     )
 
 

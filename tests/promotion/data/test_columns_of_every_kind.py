@@ -23,7 +23,18 @@ from promotion.serving.exported.folder import Schema
 from promotion.serving.exported.rows import RowReader
 from promotion.serving.protocols.typed import row_schema
 
-ROW = {"area": 70.5, "floor": 1, "style": "loft", "district": "north", "garden": True, "lift": None}
+ROW = {
+    "area": 70.5,
+    "floor": 1,
+    "style": "loft",
+    "district": "north",
+    "garden": True,
+    "lift": None,
+    "built": "1972-02-29",
+}
+
+
+ENDS = ("01-01", "02-28", "02-29", "03-01", "06-30", "07-01", "12-30", "12-31")
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +62,15 @@ def test_every_door_reads_the_same_cells(loaded: tuple[Path, Dataset]) -> None:
     cells["garden"] = cells["garden"].map({"yes": "TRUE", "no": "0"})
     found = checked_features(houses(), cells.drop(columns="price"), home / "rows.csv")
     pd.testing.assert_frame_equal(found, dataset.features)
+    # As a Parquet file has days, in both of its ways.
+    for days in (pd.to_datetime(cells["built"]), pd.to_datetime(cells["built"]).dt.date):
+        read = checked_features(houses(), cells.assign(built=days).drop(columns="price"), home / "rows.parquet")
+        pd.testing.assert_frame_equal(read, dataset.features)
+        cells.assign(built=days, floor=cells["floor"].astype(int), area=cells["area"].astype(float)).to_parquet(
+            home / "data" / "houses.parquet"
+        )
+        stored = load_dataset(houses(data={"path": "data/houses.parquet"}), home).features
+        pd.testing.assert_frame_equal(stored, dataset.features)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +79,11 @@ def test_every_door_reads_the_same_cells(loaded: tuple[Path, Dataset]) -> None:
         ("style", "tent", "must be one of flat, house, loft"),
         ("garden", "perhaps", "must be true or false"),
         ("district", None, "must not be empty"),
+        ("built", "29.02.1972", "must be a date such as 2024-03-09"),
+        ("built", "1973-02-29", "must be a date such as 2024-03-09"),
+        ("built", "1972-02-29 00:00", "must be a date such as 2024-03-09"),
+        ("built", "1972-02-29T00:00:00+02:00", "must be a date such as 2024-03-09"),
+        ("built", "26359", "must be a date such as 2024-03-09"),
     ],
 )
 def test_a_cell_that_is_none_is_named(tmp_path: Path, column: str, cell: str | None, rule: str) -> None:
@@ -90,6 +115,21 @@ def test_the_graph_takes_texts_and_truths(loaded: tuple[Path, Dataset], algorith
     assert model.predict(pd.DataFrame([ROW])) == pytest.approx(answers(graph, pd.DataFrame([ROW]))[0][0])
 
 
+def test_every_day_of_the_calendar_is_counted_alike(loaded: tuple[Path, Dataset]) -> None:
+    """Year, month, weekday and distance, by the model and by its graph: at the ends of years, leap years, centuries."""
+    config = houses()
+    days = pd.Series([f"{year:04}-{end}" for year in (1, 1899, 1900, 1970, 2000, 2024, 9999) for end in ENDS])
+    texts = days.where(pd.to_datetime(days, errors="coerce", format="ISO8601").notna(), "2000-02-29").astype(object)
+    rows = pd.concat([loaded[1].features.iloc[1:2]] * len(texts), ignore_index=True).assign(built=texts)
+    when = np.array(texts.tolist(), dtype="datetime64[D]")
+    months = when.astype("datetime64[M]").astype(np.int64) % 12
+    target = 1000 * months + 100 * ((when.astype(np.int64) + 3) % 7) + (when.astype("datetime64[Y]").astype(np.int64))
+    model = build_pipeline(config, "ridge").set_params(estimator__alpha=1e-6).fit(rows, target)
+
+    assert model.predict(rows) == pytest.approx(target, abs=1e-2)
+    assert len(rows) == prove(translate(model, contract_of(config)), model, contract_of(config), rows).rows
+
+
 def test_a_request_keeps_the_contract() -> None:
     """The server names what a text may be, and takes any other where the family does."""
     schema = Schema.model_validate(schema_document(contract_of(houses())))
@@ -97,6 +137,10 @@ def test_a_request_keeps_the_contract() -> None:
     assert ["loft", "mars"] == reader.from_rows([ROW | {"district": "mars"}])[2:4, 0].tolist()
     with pytest.raises(Refusal, match="style is 'tent'; allowed: flat, house or loft, or null"):
         reader.from_rows([ROW | {"style": "tent"}])
+    assert [[789.0]] == reader.from_table(list(ROW), [list(ROW.values())])[-1:].tolist()
+    for value in ("29.02.1972", "1973-02-29", "19720229", 789):
+        with pytest.raises(Refusal, match=f"built is {value!r}; allowed: a date such as 2024-03-09, or null"):
+            reader.from_rows([ROW | {"built": value}])
     with pytest.raises(Refusal, match="garden is 'maybe'; allowed: true or false"):
         reader.from_rows([ROW | {"garden": "maybe"}])
     assert ["flat", "house", "loft", None] == row_schema(schema)["properties"]["style"]["enum"]

@@ -272,6 +272,11 @@ def _filling(convert: Any) -> Any:
         from skl2onnx.common.data_types import DoubleTensorType, StringTensorType, guess_proto_type
 
         imputer, given = operator.raw_operator, operator.inputs[0].type
+        if isinstance(imputer.fill_value, str) and not isinstance(given, StringTensorType):
+            # A day, which is a text to the pipeline and comes as a number: what is missing stays so.
+            cells = [each.full_name for each in operator.inputs]
+            container.add_node("Concat", cells, operator.outputs[0].full_name, axis=1)
+            return
         is_text, marks_text = isinstance(given, StringTensorType), isinstance(imputer.missing_values, str)
         is_new = isinstance(given, DoubleTensorType) or is_text or imputer.add_indicator
         if not is_new or (is_text and marks_text):

@@ -14,7 +14,7 @@ BLOCK = 1024 * 1024
 ENGINE_FILES = {"onnx": ("model.onnx",), "native": ("model/model.skops",), "catboost": ("model/model.cbm",)}
 """What each engine computes from."""
 
-_WORDS = {"text": "a text", "boolean": "true or false"}
+_WORDS = {"text": "a text", "boolean": "true or false", "date": "a date such as 2024-03-09"}
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
@@ -29,7 +29,7 @@ class Feature(StrictDocument):
 
     Attributes:
         name: As in the training data.
-        type: `number`, `integer`, `code` (one of a list of whole numbers), `boolean` or `text`.
+        type: `number`, `integer`, `code` (one of a list of whole numbers), `boolean`, `date` or `text`.
         minimum: Smallest value, inclusive.
         maximum: Largest value, inclusive.
         codes: The values of a `code`.
@@ -41,7 +41,7 @@ class Feature(StrictDocument):
     """
 
     name: str
-    type: Literal["number", "integer", "code", "boolean", "text"]
+    type: Literal["number", "integer", "code", "boolean", "date", "text"]
     minimum: float | None = None
     maximum: float | None = None
     codes: tuple[int, ...] | None = Field(default=None, strict=False)

@@ -9,11 +9,13 @@ import numpy as np
 from promotion.serving.errors import ExportRefused
 from promotion.serving.exported.engines import Prediction
 from promotion.serving.exported.folder import ENGINE_FILES, ExportFolder
-from promotion.serving.exported.rows import Matrix
+from promotion.serving.exported.rows import Matrix, day_text
 
 # Whatever a manifest says: types beyond what skops itself vouches for.
 TRUSTABLE = frozenset(
     {
+        "numpy.asarray",
+        "numpy.choose",
         "numpy.dtype",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
         "sklearn.tree._tree.Tree",
@@ -45,6 +47,7 @@ class NativeEngine:
             self._pipeline = io.load(path, trusted=list(export.manifest.trusted))
         except (UntrustedTypesFoundException, TypeError, ValueError, OSError) as error:
             raise ExportRefused(f"{path} cannot be loaded: {error}") from error
+        self._days = [feature.name for feature in export.data_schema.features if feature.type == "date"]
         self._names, self._is_regression = export.data_schema.names, export.data_schema.is_regression
 
     def predict(self, matrix: Matrix) -> Prediction:
@@ -52,6 +55,8 @@ class NativeEngine:
         import pandas as pd
 
         frame = pd.DataFrame(matrix.T, columns=list(self._names))
+        for name in self._days:
+            frame[name] = frame[name].astype(object).map(day_text, na_action="ignore")
         if self._is_regression:
             values = np.asarray(self._pipeline.predict(frame), dtype=np.float32)
             return Prediction(np.zeros(len(values), dtype=np.int64), values.reshape(-1, 1))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
 from http import HTTPStatus
 from itertools import chain
 from operator import itemgetter
@@ -23,7 +24,10 @@ from promotion.serving.errors import Problem, Refusal
 from promotion.serving.exported.folder import Feature, Schema
 
 Matrix = npt.NDArray[Any]
-"""Features by rows, contiguous: 64-bit numbers, NaN where a value is missing; objects where some hold texts."""
+"""Features by rows, contiguous: 64-bit numbers, NaN where a value is missing; objects where some hold texts.
+
+A date is the days since 1970-01-01.
+"""
 
 ColumnCells = Sequence[object] | npt.NDArray[np.float64]
 """The values of one feature, as they came."""
@@ -50,10 +54,25 @@ _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 
 COUNTED_PROBLEMS = 1000
 SHOWN_CHARACTERS = 60
+REFERENCE = date(1970, 1, 1).toordinal()
+
+
+def _day_number(text: str) -> float:
+    return float(date.fromisoformat(text).toordinal() - REFERENCE)
+
+
+def day_text(number: float) -> str:
+    """The day so many days after 1970-01-01, as it was sent."""
+    return date.fromordinal(int(number) + REFERENCE).isoformat()
+
+
 _OTHERS: dict[str, CoreSchema] = {
     "text": core_schema.str_schema(strict=True),
     # Clients send booleans as 0 and 1, as text in a CSV, and as what they are.
     "boolean": core_schema.no_info_after_validator_function(float, core_schema.bool_schema(strict=False)),
+    "date": core_schema.no_info_after_validator_function(
+        _day_number, core_schema.str_schema(strict=True, pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")
+    ),
 }
 WRAPPED = re.compile(rb'\s*\{\s*"rows"\s*:')
 _ROWS_BEGIN, _ROWS_END = re.compile(WRAPPED.pattern + rb"\s*\["), re.compile(rb"\]\s*\}\s*\Z")
@@ -339,7 +358,7 @@ def _without_nan(row: object) -> object:
 
 def accepts(feature: Feature, numbers: npt.NDArray[np.float64]) -> bool:
     """Whether every number is one the column takes; NaN is a missing value."""
-    if feature.type == "text":
+    if feature.type in {"text", "date"}:
         return False
     missing = np.isnan(numbers)
     if missing.any():

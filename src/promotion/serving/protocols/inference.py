@@ -33,7 +33,8 @@ LONGEST_ID = 128
 """Characters of an `id`: it goes into a line of the log for each row."""
 
 _VALUE = ("value",)
-_TENSORS = {"text": "BYTES", "boolean": "BOOL"}
+DATATYPE_OF = {"text": "BYTES", "date": "BYTES", "boolean": "BOOL"}
+"""Datatypes of what is no number, by the type of the column."""
 
 
 class Wanted(NamedTuple):
@@ -61,7 +62,7 @@ class InferenceProtocol:
     def __init__(self, reader: RowReader) -> None:
         self._reader = reader
         kinds = {feature.type for feature in reader.schema.features}
-        self._datatypes = DATATYPES | {_TENSORS[kind] for kind in kinds & _TENSORS.keys()}
+        self._datatypes = DATATYPES | {DATATYPE_OF[kind] for kind in kinds & DATATYPE_OF.keys()}
         self._warned = False
 
     def read(self, body: bytes, headers: Mapping[str, str]) -> AcceptedRequest:
@@ -158,7 +159,7 @@ def model_metadata(models: Sequence[Model], name: str) -> dict[str, Any]:
         "inputs": [
             {
                 "name": feature.name,
-                "datatype": _TENSORS.get(feature.type)
+                "datatype": DATATYPE_OF.get(feature.type)
                 or ("FP32" if feature.type == "number" or feature.nullable else "INT64"),
                 "shape": [-1, 1],
                 "parameters": {"allowed": feature.allowed},

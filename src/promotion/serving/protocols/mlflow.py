@@ -50,7 +50,7 @@ class MlflowProtocol:
         self._reader = RowReader(reader.schema, reader.max_rows, lenient=True)
         schema = reader.schema
         self._names = frozenset(schema.names)
-        self._texts = {feature.name for feature in schema.features if feature.type == "text"}
+        self._texts = {feature.name for feature in schema.features if feature.type in {"text", "date"}}
         self._is_regression = schema.is_regression
         self._answers = np.array(schema.answers) if schema.answers is not None else None
         readers: tuple[Callable[[object], Matrix], ...] = (self._split, self._records, self._instances, self._instances)

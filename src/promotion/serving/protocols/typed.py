@@ -75,13 +75,14 @@ def row_schema(schema: Schema) -> dict[str, Any]:
 
 
 def _property(feature: Feature) -> dict[str, Any]:
-    kind = {"number": "number", "text": "string", "boolean": "boolean"}.get(feature.type, "integer")
+    kind = {"number": "number", "text": "string", "date": "string", "boolean": "boolean"}.get(feature.type, "integer")
     allowed = feature.codes or feature.texts
     unit = f" [{feature.unit}]" if feature.unit else ""
     return {
         "type": [kind, "null"] if feature.nullable else kind,
         "description": f"{feature.description or feature.name}{unit}",
         **({"enum": [*allowed, *([None] if feature.nullable else [])]} if allowed else {}),
+        **({"format": "date"} if feature.type == "date" else {}),
         **({"minimum": feature.minimum} if feature.minimum is not None else {}),
         **({"maximum": feature.maximum} if feature.maximum is not None else {}),
         **({"x-unit": feature.unit} if feature.unit else {}),

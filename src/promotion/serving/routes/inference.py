@@ -15,7 +15,7 @@ from promotion.serving.errors import Refusal
 from promotion.serving.exported.folder import Schema
 from promotion.serving.exported.model import Model
 from promotion.serving.protocols import JSON_TYPE
-from promotion.serving.protocols.inference import InferenceProtocol, model_metadata
+from promotion.serving.protocols.inference import DATATYPE_OF, InferenceProtocol, model_metadata
 from promotion.serving.routes import TEXT, Responses, an_object, answered, asked_with, refusals, told
 from promotion.serving.routes.predictions import example_row
 from promotion.serving.scoring import Choice, Scorer
@@ -104,8 +104,7 @@ def inference_routes(answering: ModelEndpoint) -> APIRouter:
 
 def example_tensors(schema: Schema) -> dict[str, Any]:
     """The example row as a tensor a column."""
-    kinds = {"text": "BYTES", "boolean": "BOOL"}
-    types = {feature.name: kinds.get(feature.type, "FP64") for feature in schema.features}
+    types = {feature.name: DATATYPE_OF.get(feature.type, "FP64") for feature in schema.features}
     row = example_row(schema)
     return {
         "inputs": [{"name": name, "shape": [1], "datatype": types[name], "data": [row[name]]} for name in schema.names]

@@ -13,6 +13,8 @@ from promotion.serving.protocols.mlflow import CSV_TYPE, FORMS, INVOCATIONS, Mlf
 from promotion.serving.protocols.typed import TypedProtocol, answer_schema, request_schema
 from promotion.serving.routes import TEXT, an_object, answered, asked_with
 
+_DAY = "2024-03-09"
+
 
 def prediction_routes(answering: ModelEndpoint) -> APIRouter:
     """The routes that take rows by the family's columns."""
@@ -52,8 +54,9 @@ def example_row(schema: Schema) -> dict[str, float | str]:
     """A row the schema allows: the first of the codes, the middle of a range."""
     row: dict[str, float | str] = {}
     for feature in schema.features:
-        if feature.type in {"text", "boolean"}:
-            row[feature.name] = True if feature.type == "boolean" else (feature.texts or ("text",))[0]
+        others: dict[str, bool | str] = {"text": (feature.texts or ("text",))[0], "boolean": True, "date": _DAY}
+        if feature.type in others:
+            row[feature.name] = others[feature.type]
             continue
         low = feature.minimum if feature.minimum is not None else min(0.0, feature.maximum or 0.0)
         high = feature.maximum if feature.maximum is not None else low
