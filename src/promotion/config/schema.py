@@ -278,6 +278,9 @@ class FamilyConfig(Strict):
         elif self.task == "binary-classification":
             if self.target.positive_above is None:
                 raise contradiction("missing; say above which value a row is positive", "target", "positive_above")
+            if (kind := self.data.columns[self.target.column].type) in {"date", "identifier", "ignored"}:
+                why = f"column {self.target.column!r} is of type {kind}, which has no classes; correct the column"
+                raise contradiction(why, "target", "column")
         elif self.target.positive_above is not None or len(self.classes) < _MULTICLASS:
             raise contradiction(
                 f"a multiclass task needs a column of type label or code with {_MULTICLASS} or more values, and no "

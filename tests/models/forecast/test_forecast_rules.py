@@ -35,7 +35,7 @@ def config() -> FamilyConfig:
     ("old", "new", "message"),
     [
         ("selection_metric: rmspe", "selection_metric: accuracy", "which measure task sales-forecast"),
-        ("task: sales-forecast", "task: binary-classification", "a date is no feature of a table"),
+        ("task: sales-forecast", "task: binary-classification", "missing; say above which value a row is positive"),
         ("catboost: {origin_offset: 28", "prophet: {origin_offset: 28", "'prophet' is no candidate"),
         ("registered_model: rossmann-ensemble", "registered_model: 'x-{algorithm}'", "one ensemble"),
         ("learns: level", "learns: all", "forecast.views.catboost.learns"),

@@ -60,10 +60,13 @@ def refusal(config: FamilyConfig, home: Path, content: list[str]) -> str:
         (IRIS, lambda it: it["data"]["columns"]["species"].pop("labels"), "a column of type label lists its labels"),
         (IRIS, lambda it: it["data"].update(url="https://host/iris.csv"), "url and generator exclude each other"),
         (IRIS, lambda it: it["candidates"].update(logistic_regression={}), "params_file: overlays a single candidate"),
-        (
-            IRIS,
-            lambda it: it["data"]["columns"].update(picked={"type": "date"}),
-            "column 'picked': a date is no feature of a table; make it ignored, or numbers of it",
+        *(
+            (
+                HEART,
+                lambda it, kind=kind: it["data"]["columns"].update(num={"type": kind}),
+                f"target.column: column 'num' is of type {kind}, which has no classes; correct the column",
+            )
+            for kind in ("date", "identifier", "ignored")
         ),
         (
             IRIS,
