@@ -11,7 +11,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from promotion.config.training import Column
-from promotion.data.days import EXAMPLE, day_numbers
+from promotion.data.days import EXAMPLE, days_since_reference
 from promotion.errors import DataError
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _numbers(cells: pd.Series, column: Column, decimal: str) -> pd.Series:
     elif column.type == "boolean":
         cells = cells.map(_truth, na_action="ignore")
     elif column.type == "date":
-        return day_numbers(cells)
+        return days_since_reference(cells)
     numbers: pd.Series = _as_numbers(cells, decimal).replace([np.inf, -np.inf], np.nan)
     return numbers
 
@@ -156,7 +156,10 @@ def _shape_checks(column: Column, decimal: str) -> list[Check]:
         return [present, pandera.Check.isin(column.labels, error=f"must be one of {labels}")]
     check, rule = {
         "boolean": (lambda cells: cells.map(_truth).notna(), "must be true or false (or yes, no, 1, 0)"),
-        "date": (lambda cells: day_numbers(cells).notna(), f"must be a date such as {EXAMPLE}, without a time of day"),
+        "date": (
+            lambda cells: days_since_reference(cells).notna(),
+            f"must be a date such as {EXAMPLE}, without a time of day",
+        ),
     }.get(column.type, (is_number, "must be a number"))
     return [present, pandera.Check(check, error=rule)]
 

@@ -17,7 +17,7 @@ MISSING_DAY = float(np.iinfo(np.int64).min)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
-def day_numbers(cells: pd.Series) -> pd.Series:
+def days_since_reference(cells: pd.Series) -> pd.Series:
     """Days since `REFERENCE`, float64; NaN where a cell is missing or no day such as `EXAMPLE`."""
     return pd.Series([_number(cell) for cell in cells], cells.index, dtype=np.float64)
 

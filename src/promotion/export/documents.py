@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from promotion.data.days import day_numbers
+from promotion.data.days import days_since_reference
 from promotion.export.contract import CellType, Contract, group_name
 from promotion.export.folder import canonical_json
 from promotion.export.generated import generated_rows, shared_statistics
@@ -172,7 +172,7 @@ def _statistics(contract: Contract, name: str, cells: pd.Series) -> dict[str, An
             "others": len(cells) - int(counts.sum()),
         }
     if contract.columns[name].type == "date":
-        return value_histogram(day_numbers(cells).to_numpy())
+        return value_histogram(days_since_reference(cells).to_numpy())
     return (value_histogram if name in contract.numeric else code_counts)(cells.to_numpy(dtype=np.float64))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from promotion.data.days import day_numbers
+from promotion.data.days import days_since_reference
 from promotion.errors import GateRefused
 from promotion.evaluation.received.translation import OPERATORS, graph_of
 from promotion.export.catboost_file import catboost_answers, is_catboost_file
@@ -381,7 +381,7 @@ def _column(cells: pd.Series, kind: str) -> NDArray[Any]:
     if kind == "tensor(string)":
         return cells.astype(object).where(cells.notna(), "").to_numpy().reshape(-1, 1)
     if any(isinstance(cell, str) for cell in cells):
-        cells = day_numbers(cells)
+        cells = days_since_reference(cells)
     number = np.float64 if kind == "tensor(double)" else np.float32
     return cells.to_numpy(dtype=number, na_value=np.nan).reshape(-1, 1)
 

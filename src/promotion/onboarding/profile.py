@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from promotion.config.printable import printable
-from promotion.data.days import day_numbers
+from promotion.data.days import days_since_reference
 from promotion.errors import UsageError
 from promotion.evaluation.received.rows import class_name, class_order
 
@@ -112,7 +112,7 @@ def _profile(name: str, cells: pd.Series) -> ColumnProfile:
     is_unique = distinct == len(texts) > 1
     values = _names(texts) if distinct <= _FEW else ()
     if numbers.isna().any() or numbers.abs().max() == float("inf"):
-        are_days = bool(day_numbers(texts).notna().all())
+        are_days = bool(days_since_reference(texts).notna().all())
         return ColumnProfile(name, "text", values, distinct, missing, is_unique=is_unique, are_days=are_days)
     kind = "whole" if (numbers % 1 == 0).all() else "number"
     return ColumnProfile(

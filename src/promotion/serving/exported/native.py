@@ -9,7 +9,7 @@ import numpy as np
 from promotion.serving.errors import ExportRefused
 from promotion.serving.exported.engines import Prediction
 from promotion.serving.exported.folder import ENGINE_FILES, ExportFolder
-from promotion.serving.exported.rows import Matrix, day_text
+from promotion.serving.exported.rows import Matrix, written_day
 
 # Whatever a manifest says: types beyond what skops itself vouches for.
 TRUSTABLE = frozenset(
@@ -56,7 +56,7 @@ class NativeEngine:
 
         frame = pd.DataFrame(matrix.T, columns=list(self._names))
         for name in self._days:
-            frame[name] = frame[name].astype(object).map(day_text, na_action="ignore")
+            frame[name] = frame[name].astype(object).map(written_day, na_action="ignore")
         if self._is_regression:
             values = np.asarray(self._pipeline.predict(frame), dtype=np.float32)
             return Prediction(np.zeros(len(values), dtype=np.int64), values.reshape(-1, 1))

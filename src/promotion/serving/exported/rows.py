@@ -61,7 +61,7 @@ def _day_number(text: str) -> float:
     return float(date.fromisoformat(text).toordinal() - REFERENCE)
 
 
-def day_text(number: float) -> str:
+def written_day(number: float) -> str:
     """The day so many days after 1970-01-01, as it was sent."""
     return date.fromordinal(int(number) + REFERENCE).isoformat()
 
