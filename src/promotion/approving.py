@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ from promotion.journal.records import Entry
 from promotion.journal.reviews import Reviews
 from promotion.service import PromotionPlan, PromotionService
 from promotion.signing.ssh import sign, verify
+
+_ONLY_STATED = ("at", "rules")
+"""What of a word stands in its statement and in no column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +193,7 @@ class Approving:
         if digest is None:
             raise GateRefused(f"{self.plan.candidate} has no readable artifact, so there is nothing to approve")
         return Word(
-            role=opinion.role,
-            approver=opinion.approver,
-            approved=opinion.approved,
-            comment=opinion.comment,
+            **asdict(opinion),
             artifact_digest=digest,
             evidence=self.plan.report.evidence,
             rules=self.plan.report.rules.digest if self.plan.report.rules else None,
@@ -247,18 +247,9 @@ class Approving:
         with self.service.journal.family_lock(self.plan.family):
             # The same person may have spoken for another role since the first look.
             self._require_speaker(Opinion(word.role, word.approver, word.approved, word.comment), actor, signature)
-            values = {
-                "role": word.role,
-                "approver": word.approver,
-                "approved": word.approved,
-                "comment": word.comment,
-                "artifact_digest": word.artifact_digest,
-                "evidence": word.evidence,
-                "gate_report_id": self.service.keep_report(self.plan, actor),
-                "statement": statement,
-                "signature": signature,
-                "expires_at": word.expires_at,
-            }
+            bound = {name: value for name, value in asdict(word).items() if name not in _ONLY_STATED}
+            report_id = self.service.keep_report(self.plan, actor)
+            values = bound | {"gate_report_id": report_id, "statement": statement, "signature": signature}
             Reviews(self.service.journal).add_approval(self.plan.family, self._entry, values, actor)
 
 

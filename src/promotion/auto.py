@@ -10,7 +10,7 @@ from promotion.artifacts.provenance import Registered, registrations
 from promotion.config.family import FamilyConfig, FamilyConfigs
 from promotion.errors import GateRefused, NothingToDo, ProjectionIncomplete, PromotionError
 from promotion.journal.reader import JournalReader
-from promotion.journal.records import Known
+from promotion.journal.records import Known, place_of
 from promotion.registry.contract import ModelVersion, Registry
 from promotion.registry.stages import Stage
 from promotion.service import Move, Mover, PromotionPlan, PromotionService, refusal
@@ -56,7 +56,7 @@ def best_candidate(
         version for value in BEST_VALUES for version in registry.tagged(BEST_TAG, value) if config.owns(version.model)
     ]
     known = {found.place for found in registrations(journal, config.family) if found.is_explicit}
-    strangers = [version for version in tagged if (version.model, version.number) not in known]
+    strangers = [version for version in tagged if place_of(version) not in known]
     chosen = newest_round(journal, config)
     if not chosen and strangers:
         raise GateRefused(
@@ -96,7 +96,7 @@ def how_to_begin(config: FamilyConfig) -> str:
 
 def _agreed(chosen: Sequence[Registered], tagged: Sequence[ModelVersion], config: FamilyConfig) -> ModelVersion:
     """The version that the journal calls the best of its round, where the tag says the same."""
-    marked = [version for version in tagged if (version.model, version.number) in {found.place for found in chosen}]
+    marked = [version for version in tagged if place_of(version) in {found.place for found in chosen}]
     best = [found for found in chosen if found.is_best] or (list(chosen) if len(chosen) == 1 else [])
     if len(marked) > 1:
         raise GateRefused(
@@ -104,7 +104,7 @@ def _agreed(chosen: Sequence[Registered], tagged: Sequence[ModelVersion], config
             "remove one tag"
         )
     # An older registration names no best: the tag does, and the signature gate proves whose training it was.
-    if marked and (not best or best[0].place == (marked[0].model, marked[0].number)):
+    if marked and (not best or best[0].place == place_of(marked[0])):
         return marked[0]
     says = f"the journal says that {best[0]} is" if best else f"the journal has {_listed(chosen)}, not which is"
     raise GateRefused(

@@ -9,14 +9,14 @@ from typing import Any
 
 from promotion.auto import BEST_TAG, BEST_VALUES, ROUND_TAG
 from promotion.config.policy import Retention
-from promotion.errors import UnknownModel, UsageError
+from promotion.errors import UsageError
 from promotion.journal import clock
 from promotion.journal.journal import Journal
 from promotion.journal.periods import version_acts
 from promotion.journal.records import Authority, Entry, Place, place_of
 from promotion.journal.reviews import Reviews
 from promotion.reconcile.reconciler import Reconciler
-from promotion.registry.contract import ModelVersion
+from promotion.registry.contract import ModelVersion, RegisteredModel
 from promotion.registry.stages import Stage
 
 ACTION = "cleanup"
@@ -83,11 +83,11 @@ def review_versions(service: Reconciler, family: str, keep: int) -> list[Cleanup
         RegistryError: MLflow cannot be read.
         JournalError: The journal cannot be read.
     """
-    models, aliases = _read(service, family)
-    facts = _facts(service, family, [version for versions in models for version in versions], aliases)
+    models = service.shown(family)
+    facts = _facts(service, family, models)
     verdicts: list[CleanupVerdict] = []
-    for versions in models:
-        for age, version in enumerate(versions):
+    for model in models:
+        for age, version in enumerate(model.versions):
             entry = facts.entries.get(place_of(version))
             is_begun = entry is not None and entry.id in facts.begun
             kept = _protection(version, entry, facts)
@@ -192,26 +192,14 @@ def _delete(service: Reconciler, family: str, verdict: CleanupVerdict, authority
     service.report(f"{verdict} deleted from MLflow")
 
 
-def _read(service: Reconciler, family: str) -> tuple[list[list[ModelVersion]], dict[Place, list[str]]]:
-    models: list[list[ModelVersion]] = []
+def _facts(service: Reconciler, family: str, models: Sequence[RegisteredModel]) -> _Facts:
+    versions = [version for model in models for version in model.versions]
     aliases: dict[Place, list[str]] = {}
-    for name in sorted(service.models(family)):
-        try:
-            found = service.registry.model(name).aliases
-            models.append(service.registry.versions(name))
-        except UnknownModel:
-            continue
-        for alias, number in sorted(found.items()):
-            aliases.setdefault((name, number), []).append(alias)
-    return models, aliases
-
-
-def _facts(
-    service: Reconciler, family: str, versions: Sequence[ModelVersion], aliases: Mapping[Place, Sequence[str]]
-) -> _Facts:
+    for model in models:
+        for alias, number in sorted(model.aliases.items()):
+            aliases.setdefault((model.name, number), []).append(alias)
     journal = service.journal
     config = service.configs.get(family)
-    now = journal.now()
     entries = journal.entries(family)
     acts = version_acts(journal, family, ACTION)
     reviews = Reviews(journal)
@@ -231,7 +219,7 @@ def _facts(
         },
         aliases=aliases,
         days=(config.retention if config else Retention()).days,
-        now=now,
+        now=journal.now(),
     )
 
 

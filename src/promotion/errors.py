@@ -1,37 +1,4 @@
-"""Everything that can go wrong on purpose, each with the exit code a shell or Jenkins reads.
-
-PromotionError                1  failed, nothing moved
-├── UsageError                2  the command line names something that does not exist or is malformed
-│   ├── ConfigError           2  a family's YAML file is wrong
-│   ├── UnknownFamily         2
-│   ├── UnknownModel          2
-│   └── UnknownVersion        2
-├── DataError                 1  the data is missing, unreadable or breaks its contract
-├── ArtifactRefused           1  a model artifact is incomplete, unsafe, or not one we load
-│   └── ArtifactTampered      1  a model artifact's files are not the ones that were signed
-├── SigningFailed             1  a key, or a list of keys, cannot be used: nothing was signed or checked
-├── SignatureRefused          1  a signature is forged, expired, or from a key that is not trusted
-├── RegistryError             1  MLflow did not do what was asked
-│   ├── RegistryUnreachable   1  no answer in time
-│   ├── RegistryUnauthorised  1  401: credentials missing or wrong
-│   ├── RegistryForbidden     1  403: credentials valid, permission missing
-│   ├── RegistryBroken        1  5xx, or an exception inside the store
-│   │   ├── NotOffered        1  the server has no such endpoint
-│   │   └── RegistryReadOnly  1  the store can be read and not written
-│   ├── ArtifactMissing       1  a version's files are not where the registry says
-│   └── ArtifactUnsafe        1  a version's files reach outside their folder
-├── JournalError              1  the journal's database cannot be read or written
-│   ├── JournalLocked         1  another process holds it for too long
-│   └── ClockSkewed           1  this machine's clock is not the shared database's
-├── ChannelFailed             1  an alert channel does not take messages
-├── GateRefused               3  evidence says no
-│   ├── ProductionOccupied    3  another version serves and must not be archived
-│   ├── Quarantined           3  somebody moved a version past the rules: nothing moves until that is settled
-│   └── RecordsAltered        3  a row says something else than the events that were recorded
-├── ProductionMoved           4  Production is no longer the version the gates ran against
-├── NothingToDo               5  no candidate, already there, or not better
-└── ProjectionIncomplete      6  promoted in the journal, MLflow does not show it yet
-"""
+"""Everything that can go wrong on purpose, each with the exit code a shell or Jenkins reads."""
 
 from __future__ import annotations
 

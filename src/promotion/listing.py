@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from promotion.gates import GateReport
-from promotion.journal.records import Event
+from promotion.journal.records import Event, Place, place_of
 from promotion.reconcile.aliases import may_point_elsewhere
 from promotion.reconcile.reconciler import Reconciler
 from promotion.registry.contract import ModelVersion, RegisteredModel
@@ -37,7 +37,7 @@ def model_lines(models: Sequence[RegisteredModel], semvers: Semvers = MappingPro
         for version in sorted(model.versions, key=lambda item: -item.number):
             icon = "🏆" if version.stage is Stage.PRODUCTION else "📌"
             lines.append(f"   {icon} Version {version.number} - Stage: {version.stage}")
-            if semver := semvers.get((version.model, version.number)):
+            if semver := semvers.get(place_of(version)):
                 lines.append(f"      Semantic version: {semver}")
             lines += [f"      Tag: {key} = {value}" for key, value in shown_tags(version).items()]
     return lines
@@ -83,7 +83,7 @@ def model_documents(
             "versions": [
                 {
                     "version": version.number,
-                    "semver": semvers.get((version.model, version.number)),
+                    "semver": semvers.get(place_of(version)),
                     "stage": version.stage.value,
                     "aliases": sorted(alias for alias, number in model.aliases.items() if number == version.number),
                     "status": version.status,
@@ -133,7 +133,7 @@ def families_in_question(
     models: Sequence[RegisteredModel],
     reconciler: Reconciler,
     only: str | None,
-    held: Mapping[str, Mapping[Stage, set[tuple[str, int]]]],
+    held: Mapping[str, Mapping[Stage, set[Place]]],
 ) -> set[str]:
     """The families whose rows or listing are not what was recorded; of those nobody recorded, several Productions."""
     journal = reconciler.journal
@@ -159,10 +159,10 @@ def families_in_question(
     return suspects
 
 
-def _shown(models: Sequence[RegisteredModel]) -> dict[Stage, set[tuple[str, int]]]:
+def _shown(models: Sequence[RegisteredModel]) -> dict[Stage, set[Place]]:
     versions = [version for model in models for version in model.versions]
     return {
-        stage: {(version.model, version.number) for version in versions if version.stage is stage}
+        stage: {place_of(version) for version in versions if version.stage is stage}
         for stage in (Stage.PRODUCTION, Stage.STAGING)
     }
 

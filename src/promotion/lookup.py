@@ -148,16 +148,9 @@ def _by_stage(registry: Registry, models: Sequence[RegisteredModel], name: str, 
         full = [f"{item}: {', '.join(names)}" for item, names in taken.items() if names]
         raise EmptyStage(f"no version of {name!r} is in {stage}; {'; '.join(full) or 'there is none at all'}")
     if stage is not Stage.PRODUCTION:
-        found = [max((item for item in found if item.model == model), key=_number) for model in _names(found)]
+        newest_last = sorted(found, key=lambda version: (version.model, version.number))
+        found = list({version.model: version for version in newest_last}.values())
     return _only(found, f"{stage} of {name!r}")
-
-
-def _number(version: ModelVersion) -> int:
-    return version.number
-
-
-def _names(versions: Sequence[ModelVersion]) -> list[str]:
-    return sorted({version.model for version in versions})
 
 
 def _only(versions: Sequence[ModelVersion], question: str) -> ModelVersion:

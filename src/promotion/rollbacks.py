@@ -10,7 +10,7 @@ from promotion.errors import GateRefused, NothingToDo, ProductionMoved, UnknownM
 from promotion.journal import clock
 from promotion.journal.journal import Journal
 from promotion.journal.monitoring import last_critical
-from promotion.journal.records import Authority, Change, Entry, Event, Known, place_of
+from promotion.journal.records import Authority, Change, Entry, Event, Known, Place, place_of
 from promotion.journal.reviews import Reviews
 from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
@@ -57,7 +57,7 @@ def roll_back(
     service.synchronise(family)
     leaving = service.journal.production(family)
     target = _predecessor(service, family, leaving) if to_version is None else _named(service, name, to_version)
-    if leaving and (target.model, target.number) == (leaving.model, leaving.number):
+    if leaving and place_of(target) == place_of(leaving):
         raise NothingToDo(f"{leaving} is in {Stage.PRODUCTION} already: nothing to do")
     _require_served(service, family, target)
     if not force:
@@ -93,8 +93,7 @@ def archive(service: PromotionService, version: ModelVersion, mover: Mover, *, f
     """
     family = service.family(version.model)
     with service.journal.family_lock(family):
-        entry = service.journal.entry(version.model, version.number)
-        stage = entry.stage if entry else Stage.NONE
+        stage = _recorded_stage(service, version)
         if stage is Stage.ARCHIVED:
             raise NothingToDo(f"{version} is in {stage} already: nothing to do")
         if stage is Stage.PRODUCTION:
@@ -105,16 +104,7 @@ def archive(service: PromotionService, version: ModelVersion, mover: Mover, *, f
         if from_stage is not None and stage is not from_stage:
             raise GateRefused(f"{version} is in {stage}, not in {from_stage}: nothing moved")
         service.require_rights(family, version)
-        current = service.journal.production(family)
-        operation = service.journal.move(
-            family,
-            [Change(version, Stage.ARCHIVED)],
-            Authority("archive", mover.actor, mover.reason, approver=mover.approver),
-            expected_production=current.id if current else None,
-        )
-        service.report(f"journal: {version} is in {Stage.ARCHIVED}")
-        unprojected = service.follow(family)
-    return Move(family, version, stage, Stage.ARCHIVED, "archive", operation, before=current, unprojected=unprojected)
+        return _put_aside(service, family, Change(version, Stage.ARCHIVED), stage, "archive", mover)
 
 
 def withdraw(service: PromotionService, version: Known, mover: Mover) -> Move:
@@ -127,29 +117,40 @@ def withdraw(service: PromotionService, version: Known, mover: Mover) -> Move:
     """
     family = service.family(version.model)
     with service.journal.family_lock(family):
-        entry = service.journal.entry(version.model, version.number)
-        stage = entry.stage if entry else Stage.NONE
-        current = service.journal.production(family)
+        stage = _recorded_stage(service, version)
         to = Stage.NONE if stage is Stage.NONE else Stage.ARCHIVED
-        operation = service.journal.move(
-            family,
-            [Change(version, to, known_bad=mover.reason)],
-            Authority("withdraw", mover.actor, mover.reason, approver=mover.approver),
-            expected_production=current.id if current else None,
+        return _put_aside(service, family, Change(version, to, known_bad=mover.reason), stage, "withdraw", mover)
+
+
+def _recorded_stage(service: PromotionService, version: Known) -> Stage:
+    entry = service.journal.entry(version.model, version.number)
+    return entry.stage if entry else Stage.NONE
+
+
+def _put_aside(service: PromotionService, family: str, change: Change, stage: Stage, action: str, mover: Mover) -> Move:
+    """Record that a version leaves its stage without a successor, and tell MLflow."""
+    current = service.journal.production(family)
+    operation = service.journal.move(
+        family,
+        [change],
+        Authority(action, mover.actor, mover.reason, approver=mover.approver),
+        expected_production=current.id if current else None,
+    )
+    if stage is Stage.PRODUCTION:
+        service.report(
+            f"⚠️ {family!r} has NO PRODUCTION now: {change.version} was withdrawn, and nothing may take its place"
         )
-        if stage is Stage.PRODUCTION:
-            service.report(
-                f"⚠️ {family!r} has NO PRODUCTION now: {version} was withdrawn, and nothing may take its place"
-            )
-        unprojected = service.follow(family)
-    return Move(family, version, stage, to, "withdraw", operation, before=current, unprojected=unprojected)
+    elif stage is not change.to:
+        service.report(f"journal: {change.version} is in {change.to}")
+    unprojected = service.follow(family)
+    return Move(family, change.version, stage, change.to, action, operation, before=current, unprojected=unprojected)
 
 
 def served_before(journal: Journal, family: str, leaving: Entry | None) -> list[Entry]:
     """The versions that served in Production before the present one, the one that left it last first."""
-    found: dict[tuple[str, int], Entry] = {}
+    found: dict[Place, Entry] = {}
     for event in journal.history(family):
-        key = event.model, event.number
+        key = place_of(event)
         if event.from_stage is Stage.PRODUCTION and event.is_move and key not in found:
             entry = journal.entry(*key)
             if entry and (leaving is None or entry.id != leaving.id):
@@ -234,7 +235,7 @@ def _require_calm(
     if last is None:
         return
     same = {place_of(version) for version in (target, leaving) if version}
-    moved = {(event.model, event.number) for event in recent if event.operation == last.operation}
+    moved = {place_of(event) for event in recent if event.operation == last.operation}
     promoted = any(
         event.is_move and event.to_stage is Stage.PRODUCTION and event.action != ACTION
         for event in recent

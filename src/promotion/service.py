@@ -10,16 +10,10 @@ from typing import Any
 from promotion.approvals.people import person, persons, readable_person
 from promotion.audit.attestations import DUE
 from promotion.audit.family_check import require_unaltered
-from promotion.errors import (
-    GateRefused,
-    NothingToDo,
-    ProjectionIncomplete,
-    Quarantined,
-    RecordsAltered,
-)
+from promotion.errors import GateRefused, NothingToDo, ProjectionIncomplete, Quarantined, RecordsAltered
 from promotion.gates import BETTER, GateReport, run_gates
 from promotion.gates.gathering import Gatherer
-from promotion.journal.records import Authority, Change, Entry, Known
+from promotion.journal.records import Authority, Change, Entry, Known, place_of
 from promotion.reconcile.reconciler import Reconciler
 from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
@@ -169,7 +163,7 @@ class PromotionService(Reconciler):
     def stage_of(self, version: ModelVersion) -> Stage:
         """Where a version is: the journal's word, and MLflow's for one the journal does not know yet."""
         entries = self.journal.recorded_entries(self.family(version.model))
-        known = (entry.stage for entry in entries if (entry.model, entry.number) == (version.model, version.number))
+        known = (entry.stage for entry in entries if place_of(entry) == place_of(version))
         return next(known, version.stage)
 
     def check(
@@ -392,15 +386,7 @@ class PromotionService(Reconciler):
 
 def _require_successor(plan: PromotionPlan) -> None:
     serving = plan.production
-    if (
-        plan.to is Stage.STAGING
-        and serving
-        and (serving.model, serving.number)
-        == (
-            plan.candidate.model,
-            plan.candidate.number,
-        )
-    ):
+    if plan.to is Stage.STAGING and serving and place_of(serving) == place_of(plan.candidate):
         raise GateRefused(
             f"{plan.candidate} serves in Production and does not leave it without a successor: promote another version"
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from promotion.approvals.people import person, persons, readable_person
 from promotion.config.family import FamilyConfig
 from promotion.data.files import write_whole
 from promotion.errors import SigningFailed, UsageError
-from promotion.signing.keys import key_folder
+from promotion.signing.keys import key_folder, private_draft
 from promotion.signing.signers import Signer, fingerprint, matches, public_key, read_signers
 from promotion.signing.sshsig import APPROVAL
 
@@ -79,15 +78,12 @@ class SignerList:
         key = Ed25519PrivateKey.generate()
         public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode("ascii")
         try:
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # The draft is 0600 from its first byte on; what cannot be listed leaves no key behind.
-            with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".new-key-") as draft:
-                draft.write(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
-                draft.flush()
-                os.fsync(draft.fileno())
+            private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+            # What cannot be listed leaves no key behind.
+            with private_draft(file, private) as draft:
                 listed = self._add(principal, public, replace=replace)
                 file.unlink(missing_ok=True)
-                os.link(draft.name, file)
+                os.link(draft, file)
             write_whole(file.with_name(f"{file.name}.pub"), f"{public} {principal}\n")
         except OSError as error:
             raise SigningFailed(f"{file}: the key cannot be written: {error.strerror}") from error

@@ -14,8 +14,9 @@ from promotion.config.policy import Approvals
 from promotion.journal import clock
 from promotion.journal.chain import canonical, moment
 from promotion.journal.records import Approval, Entry
+from promotion.signing.sshsig import APPROVAL
 
-NAMESPACE = "promotion-approval"
+NAMESPACE = APPROVAL
 """What the signature of an approval is for, so that none made for something else can stand in for one."""
 
 

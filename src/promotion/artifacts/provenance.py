@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from promotion.errors import ArtifactTampered
 from promotion.journal.chain import digest as digest_of
-from promotion.journal.records import Event, Known, Provenance, Registration
+from promotion.journal.records import Event, Known, Place, Provenance, Registration, place_of
 
 if TYPE_CHECKING:
     from promotion.journal.reader import JournalReader
@@ -54,7 +54,7 @@ class Registered:
         return f"{self.model} v{self.number}"
 
     @property
-    def place(self) -> tuple[str, int]:
+    def place(self) -> Place:
         """Registered model and number."""
         return self.model, self.number
 
@@ -89,9 +89,9 @@ class Registered:
 
 def registrations(journal: JournalReader, family: str) -> list[Registered]:
     """The newest registration of each version of a family, newest first, by the chain's order."""
-    found: dict[tuple[str, int], Registered] = {}
+    found: dict[Place, Registered] = {}
     for event in journal.acts(ACTION, family=family):
-        found.setdefault((event.model, event.number), _registered(event))
+        found.setdefault(place_of(event), _registered(event))
     return list(found.values())
 
 

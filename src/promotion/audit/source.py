@@ -12,30 +12,24 @@ from promotion.journal.reader import JournalReader
 
 
 class RecordSource(Protocol):
-    """Where an audit reads from."""
+    """Where an audit reads from.
 
-    @property
-    def name(self) -> str:
-        """Where the records come from."""
+    Attributes:
+        name: Where the records come from.
+        checkpoints: Those that came with the records.
+        end: Up to which event checkpoints may be missed: later ones came while it was read.
+        unfinished: Operations that were under way, whose checkpoint is still to come.
+        written: The events for which the journal knows that a signed checkpoint was written.
+    """
 
-    @property
-    def checkpoints(self) -> Sequence[Checkpoint]:
-        """Those that came with the records."""
+    name: str
+    checkpoints: Sequence[Checkpoint]
+    end: int
+    unfinished: Collection[str]
+    written: Collection[int]
 
     def records(self) -> Iterator[Batch]:
         """The rows of all kinds; events in the order of their sequence."""
-
-    @property
-    def end(self) -> int:
-        """Up to which event checkpoints may be missed: later ones came while it was read."""
-
-    @property
-    def unfinished(self) -> Collection[str]:
-        """Operations that were under way, whose checkpoint is still to come."""
-
-    @property
-    def written(self) -> Collection[int]:
-        """The events for which the journal knows that a signed checkpoint was written."""
 
     def now(self) -> datetime:
         """What time it is, rehearsal or not, UTC."""

@@ -39,21 +39,22 @@ class Database:
         try:
             parsed = make_url(url.replace("postgres://", "postgresql://", 1))
         except (ArgumentError, ValueError) as error:
-            message = (
+            raise UsageError(
                 f"PROMOTION_DATABASE_URL is not a database URL (expected sqlite:///FILE or postgresql://…): {error}"
-            )
-            raise UsageError(message) from error
+            ) from error
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
         self.backend = parsed.get_backend_name()
         hidden = {name: "***" for name in parsed.query if is_secret_name(name)}
         self.name = parsed.update_query_dict(hidden).render_as_string(hide_password=True)
         if self.backend not in {"sqlite", "postgresql"}:
-            message = f"the journal lives in SQLite or PostgreSQL, not in {self.name}: set PROMOTION_DATABASE_URL"
-            raise UsageError(message)
+            raise UsageError(
+                f"the journal lives in SQLite or PostgreSQL, not in {self.name}: set PROMOTION_DATABASE_URL"
+            )
         if self.backend == "sqlite" and (parsed.database or ":memory:").startswith((":memory:", "file:")):
-            message = f"the journal needs a file, {self.name} names none: set PROMOTION_DATABASE_URL to sqlite:///FILE"
-            raise UsageError(message)
+            raise UsageError(
+                f"the journal needs a file, {self.name} names none: set PROMOTION_DATABASE_URL to sqlite:///FILE"
+            )
         self.file = Path(parsed.database or "") if self.backend == "sqlite" else None
         self._engine = (
             _sqlite_engine(parsed, self.file, lock_timeout) if self.file else _postgresql_engine(parsed, lock_timeout)

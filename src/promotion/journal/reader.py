@@ -15,7 +15,7 @@ from sqlalchemy import Row, Select, String, cast, func, or_, select, true, tuple
 from promotion.errors import UsageError
 from promotion.journal import clock
 from promotion.journal.database import Database
-from promotion.journal.records import Entry, Event, Known, Pending, Registration, StoredReport
+from promotion.journal.records import Entry, Event, Known, Pending, Place, Registration, StoredReport
 from promotion.journal.rows import (
     ENTRIES,
     EVENTS,
@@ -126,7 +126,7 @@ class JournalReader:
 
     def registration(self, entry_id: int) -> Registration | None:
         """What was recorded when the version was registered; None when our training did not register it."""
-        row = self.rows(select(model_version_detail).where(model_version_detail.c.id == entry_id))[0]
+        (row,) = self.rows(select(model_version_detail).where(model_version_detail.c.id == entry_id))
         return None if row.registered_at is None else record(Registration, row)
 
     def families(self) -> set[str]:
@@ -138,9 +138,9 @@ class JournalReader:
         query = ENTRIES.where(model_version_detail.c.status == _PRODUCTION)
         return {row.family: entry(row) for row in self.rows(query)}
 
-    def standing(self) -> dict[str, dict[Stage, set[tuple[str, int]]]]:
+    def standing(self) -> dict[str, dict[Stage, set[Place]]]:
         """Who is in Production and in Staging, by family and stage, as registered model and MLflow's number."""
-        found: dict[str, dict[Stage, set[tuple[str, int]]]] = {}
+        found: dict[str, dict[Stage, set[Place]]] = {}
         for row in self.rows(ENTRIES.where(model_version_detail.c.status.in_((_PRODUCTION, Stage.STAGING.status)))):
             stages = found.setdefault(row.family, {})
             stages.setdefault(entry(row).stage, set()).add((row.model, row.number))
@@ -174,7 +174,7 @@ class JournalReader:
         )
         return self._entry(ENTRIES.where(model_version_detail.c.id == last.scalar_subquery()))
 
-    def rollback_targets(self) -> dict[str, tuple[str, int]]:
+    def rollback_targets(self) -> dict[str, Place]:
         """Of each family the version that served before the present one and is not known bad, as in `standing`."""
         row, act = model_version_detail.c, promotion_event.c
         newest = (
@@ -203,13 +203,9 @@ class JournalReader:
             until: Before.
             limit: At most so many.
         """
-        conditions = (
-            promotion_event.c.family == family if family is not None else None,
-            promotion_event.c.version_id == version_id if version_id is not None else None,
-            promotion_event.c.at >= since if since else None,
-            promotion_event.c.at < until if until else None,
-        )
-        return self._events(EVENTS.where(*(it for it in conditions if it is not None)).limit(limit))
+        since_then = promotion_event.c.at >= since if since else true()
+        before = promotion_event.c.at < until if until else true()
+        return self._events(self._acts_on(family, version_id).where(since_then, before).limit(limit))
 
     def acts(self, action: str, *, family: str | None = None, version_id: int | None = None) -> list[Event]:
         """Every recorded act of one kind, newest first.
@@ -219,9 +215,7 @@ class JournalReader:
             family: Only of this family.
             version_id: Only of the version with this `Entry.id`.
         """
-        query = EVENTS.where(promotion_event.c.action == action)
-        query = query if family is None else query.where(promotion_event.c.family == family)
-        return self._events(query if version_id is None else query.where(promotion_event.c.version_id == version_id))
+        return self._events(self._acts_on(family, version_id).where(promotion_event.c.action == action))
 
     def arrival(self, family: str, stage: Stage, version_id: int | None = None) -> Event | None:
         """The newest move into `stage` of a version that is still there; of one version when its id is given."""
@@ -231,14 +225,9 @@ class JournalReader:
             later.c.sequence > promotion_event.c.sequence,
             later.c.from_status != later.c.to_status,
         )
-        query = EVENTS.where(
-            promotion_event.c.family == family,
-            promotion_event.c.to_status == stage.status,
-            MOVES,
-            ~left.exists(),
+        query = self._acts_on(family, version_id).where(
+            promotion_event.c.to_status == stage.status, MOVES, ~left.exists()
         )
-        if version_id is not None:
-            query = query.where(promotion_event.c.version_id == version_id)
         return next(iter(self._events(query.limit(1))), None)
 
     def rules_of_arrivals(self, family: str, *, limit: int) -> list[str]:
@@ -379,7 +368,7 @@ class JournalReader:
         )
         return [row.sequence for row in self.rows(query.order_by(act.c.sequence))]
 
-    def semantic_versions(self, shown: Sequence[tuple[str, int]]) -> dict[tuple[str, int], str]:
+    def semantic_versions(self, shown: Sequence[Place]) -> dict[Place, str]:
         """Semantic versions of the versions shown that have one.
 
         Args:
@@ -428,6 +417,12 @@ class JournalReader:
     def _entry(self, query: Select[Any]) -> Entry | None:
         rows = self.rows(query)
         return entry(rows[0]) if rows else None
+
+    @staticmethod
+    def _acts_on(family: str | None, version_id: int | None) -> Select[Any]:
+        """The events of one family, of one version, or of all."""
+        query = EVENTS if family is None else EVENTS.where(promotion_event.c.family == family)
+        return query if version_id is None else query.where(promotion_event.c.version_id == version_id)
 
     def _events(self, query: Select[Any]) -> list[Event]:
         return [event(row) for row in self.rows(query.order_by(promotion_event.c.sequence.desc()))]

@@ -146,7 +146,7 @@ Place = tuple[str, int]
 """Registered model and MLflow's number."""
 
 
-def place_of(version: Known) -> Place:
+def place_of(version: Known | Event) -> Place:
     """What tells a version from every other one."""
     return version.model, version.number
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from promotion.config.policy import Aliases
 from promotion.journal.journal import Journal
-from promotion.journal.records import Entry, Event, Place
+from promotion.journal.records import Entry, Event, Place, place_of
 from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
 
@@ -29,7 +29,7 @@ def alias_targets(family: str, journal: Journal, names: Aliases, present: Collec
         (names.previous, journal.previous(family, may_be_bad=False)),
     ]
     return {
-        alias: place if version and (place := (version.model, version.number)) in present else None
+        alias: place if version and (place := place_of(version)) in present else None
         for aliases, version in found
         for alias in aliases
     }

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 from promotion.config.family import FamilyConfigs
 from promotion.config.policy import Aliases
 from promotion.errors import UnknownFamily, UnknownModel, UnknownVersion, UsageError
 from promotion.journal.journal import Journal
 from promotion.journal.records import Entry
-from promotion.registry.contract import ModelVersion, Registry
+from promotion.registry.contract import ModelVersion, RegisteredModel, Registry
 from promotion.registry.semver import parse_version
 from promotion.registry.stages import Stage
 
@@ -67,8 +68,9 @@ class Families:
             self.registry.model(family)
         except UnknownModel as error:
             known = ", ".join(sorted(self.configs)) or "none"
-            message = f"unknown family {family!r}: neither configured (families: {known}) nor a registered model"
-            raise UnknownFamily(message) from error
+            raise UnknownFamily(
+                f"unknown family {family!r}: neither configured (families: {known}) nor a registered model"
+            ) from error
         return self.family(family)
 
     def candidate(self, model: str, version: int | str | None = None) -> ModelVersion:
@@ -83,11 +85,12 @@ class Families:
             named = parse_version(version)
             if isinstance(named, int):
                 return self.registry.version(model, named)
-            return self.registry.version(model, self._semantic(model, named).number)
+            if self.journal.entry(model, named) is None:
+                self.registry.model(model)
+            return self.registry.version(model, self.known_entry(model, named).number)
         versions = self.registry.versions(model)
         if not versions:
-            message = f"registered model {model!r} has no versions yet"
-            raise UnknownVersion(message)
+            raise UnknownVersion(f"registered model {model!r} has no versions yet")
         return versions[0]
 
     def known_entry(self, name: str, version: str) -> Entry:
@@ -103,7 +106,7 @@ class Families:
         model = self.registered_model(name)
         entry = self.journal.entry(model, parse_version(version))
         if entry is None:
-            known = ", ".join(item.version for item in self.journal.entries() if item.model == model) or "none"
+            known = ", ".join(sorted(item.version for item in self.journal.entries() if item.model == model)) or "none"
             raise UnknownVersion(f"{model} has no version {version}: the journal knows {known}")
         return entry
 
@@ -138,6 +141,14 @@ class Families:
         names = {model.name for model in self.registry.models()}
         return {name for name in names if name in recorded or self.claims(family, name)}
 
+    def shown(self, family: str) -> list[RegisteredModel]:
+        """A family's registered models by name as MLflow shows them, each with every version, the newest first."""
+        found = []
+        for name in sorted(self.models(family)):
+            with suppress(UnknownModel):  # claimed, but not registered yet
+                found.append(replace(self.registry.model(name), versions=self.registry.versions(name)))
+        return found
+
     def aliases(self, family: str) -> Aliases:
         """What the family's aliases are called that follow the journal."""
         config = None if family in self.configs.broken else self.configs.get(family)
@@ -151,12 +162,3 @@ class Families:
         if config.has_patterns:
             return self.configs.owns(family, model)
         return model in config.stated_models and self.configs.may_own(family, model)
-
-    def _semantic(self, model: str, version: str) -> Entry:
-        entry = self.journal.entry(model, version)
-        if entry is None:
-            self.registry.model(model)
-            known = [e.version for e in self.journal.entries(self.family(model)) if e.model == model]
-            listed = ", ".join(sorted(known)) or "none"
-            raise UnknownVersion(f"{model} has no version {version}: the journal knows {listed}")
-        return entry

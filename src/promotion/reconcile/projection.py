@@ -10,7 +10,7 @@ from promotion.config.policy import Aliases
 from promotion.config.printable import as_markdown, printable
 from promotion.errors import NotOffered, RegistryBroken, UnknownModel
 from promotion.journal.journal import Journal
-from promotion.journal.records import Entry, Event, Known
+from promotion.journal.records import Entry, Event, Known, Place, place_of
 from promotion.reconcile.aliases import Targets, alias_targets, retired_aliases
 from promotion.registry.contract import ModelVersion, Registry
 from promotion.registry.failures import only_refusals
@@ -57,7 +57,7 @@ def require_projectable(models: Iterable[str], moving: Iterable[Known], registry
         RegistryForbidden: Whoever acts may not. A registry that cannot be asked says nothing: MLflow is told later.
         RegistryReadOnly: The store cannot be written.
     """
-    places = {(version.model, version.number) for version in moving}
+    places = {place_of(version) for version in moving}
     arriving = {model for model, _ in places}
     for name in sorted(models):
         with only_refusals(), suppress(UnknownModel):
@@ -109,7 +109,7 @@ def project(
     entries = journal.entries(family)
     for version, stage in _stage_moves(entries, shown):
         projection.move(version, stage)
-    present = {(version.model, version.number) for versions in shown.values() for version in versions}
+    present = {place_of(version) for versions in shown.values() for version in versions}
     targets = alias_targets(family, journal, names, present)
     projection.point_aliases(targets | dict.fromkeys(retired_aliases(family, journal, names)), shown)
     if not projection.problems:
@@ -156,9 +156,9 @@ class _Projection:
 
     def note_reasons(self, moves: Iterable[Event], shown: Mapping[str, Sequence[ModelVersion]]) -> None:
         """Add why a person moved a version to its description, below whatever stands there."""
-        notes = {(move.model, move.number): note(move) for move in moves if _is_told(move)}
+        notes = {place_of(move): note(move) for move in moves if _is_told(move)}
         for version in (version for versions in shown.values() for version in versions):
-            line = notes.get((version.model, version.number))
+            line = notes.get(place_of(version))
             if line is None or line in version.description.splitlines():
                 continue
             text = f"{version.description.rstrip()}\n\n{line}".lstrip()
@@ -182,7 +182,7 @@ class _Projection:
         except RegistryBroken as error:
             self.problems.append(f"MLflow could not write an alias: {error}")
 
-    def _point(self, model: str, alias: str, present: int | None, target: tuple[str, int] | None) -> None:
+    def _point(self, model: str, alias: str, present: int | None, target: Place | None) -> None:
         if target and target[0] == model:
             if present != target[1]:
                 number = target[1]
@@ -201,10 +201,10 @@ def _is_told(move: Event) -> bool:
 
 def _stage_moves(entries: Iterable[Entry], shown: dict[str, list[ModelVersion]]) -> list[tuple[ModelVersion, Stage]]:
     """What differs, the new Production first: two for a moment are better than none."""
-    held = {(entry.model, entry.number): entry.stage for entry in entries}
+    held = {place_of(entry): entry.stage for entry in entries}
     moves = []
     for version in (version for versions in shown.values() for version in versions):
-        stage = held.get((version.model, version.number))
+        stage = held.get(place_of(version))
         if stage is None and version.stage is Stage.PRODUCTION:
             stage = Stage.ARCHIVED
         if stage and (stage is not version.stage or STAGE_TAG in version.tags):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -18,7 +18,6 @@ from promotion.errors import (
     RegistryForbidden,
     RegistryReadOnly,
     RegistryUnauthorised,
-    UnknownModel,
 )
 from promotion.journal.journal import OWN_ACTOR
 from promotion.journal.records import Authority, Known, place_of
@@ -27,7 +26,6 @@ from promotion.reconcile.families import Families
 from promotion.reconcile.outside_changes import Difference, compare_with_mlflow
 from promotion.reconcile.projection import project, require_projectable
 from promotion.reconcile.unsettled import Unsettled, hand_lines
-from promotion.registry.contract import ModelVersion
 from promotion.registry.stages import Stage
 
 
@@ -69,7 +67,7 @@ class Reconciler(Families):
                 self._take_over_rows(found)
             if self.journal.pending(family):
                 self.report(f"{family}: finishing a move that MLflow does not show yet")
-                self._read(family)
+                self.shown(family)
                 return self.follow(family, is_repair=not found.by_hand)
             if found.moved:
                 return self._take_over_stages(found)
@@ -326,7 +324,9 @@ class Reconciler(Families):
             self.journal.record(found.family, version, authority)
 
     def _compare(self, family: str, *, is_first: bool) -> Difference:
-        versions, aliases = self._read(family)
+        shown = self.shown(family)
+        versions = [version for model in shown for version in model.versions]
+        aliases = {model.name: model.aliases for model in shown}
         names = self.aliases(family)
         entries = self.journal.recorded_entries(family)
         held = {stage: [place_of(entry) for entry in entries if entry.stage is stage] for stage in Stage}
@@ -344,14 +344,3 @@ class Reconciler(Families):
         }
         targets = alias_targets(family, self.journal, names, present)
         return replace(difference, lines=[*difference.lines, *alias_lines(others, targets, present)])
-
-    def _read(self, family: str) -> tuple[list[ModelVersion], dict[str, Mapping[str, int]]]:
-        versions: list[ModelVersion] = []
-        aliases: dict[str, Mapping[str, int]] = {}
-        for name in sorted(self.models(family)):
-            try:
-                aliases[name] = self.registry.model(name).aliases
-                versions += self.registry.versions(name)
-            except UnknownModel:
-                continue
-        return versions, aliases

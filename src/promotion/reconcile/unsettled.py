@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from promotion.config.family import FamilyConfig
 from promotion.errors import Quarantined
-from promotion.journal.records import Change, Entry, Known
+from promotion.journal.records import Change, Entry, Known, place_of
 from promotion.reconcile.outside_changes import GONE
 from promotion.registry.stages import Stage
 
@@ -81,13 +81,10 @@ class Unsettled:
         """What to type for a version that every gate lets through, although the family is not settled."""
         if self.elsewhere:
             return [self.advice]
-        is_theirs = any(
-            (it.model, it.number) == (version.model, version.number)
-            for it in (
-                *(entry for entry, _ in self.by_hand if entry.stage is Stage.PRODUCTION),
-                *(change.version for change in self.changes if change.to is Stage.PRODUCTION),
-            )
-        )
+        is_theirs = place_of(version) in {
+            *(place_of(entry) for entry, _ in self.by_hand if entry.stage is Stage.PRODUCTION),
+            *(place_of(change.version) for change in self.changes if change.to is Stage.PRODUCTION),
+        }
         if is_theirs and not self.known_bad:
             return [self._reconcile]
         restore = f"{_PROMOTE} --restore --model {self.family} --reason WHY"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import Any
 
-from promotion.errors import PromotionError, RegistryBroken
+from promotion.errors import PromotionError
 from promotion.registry.contract import (
     NO_NAME,
     NO_VERSION,
@@ -17,16 +17,11 @@ from promotion.registry.contract import (
     RegisteredModel,
     TrackedRun,
     as_logged,
-    by_name,
     from_milliseconds,
-    search_literal,
     served_artifact_uri,
-    unknown_model,
-    unknown_version,
-    with_whole_stages,
-    without_password,
 )
 from promotion.registry.failures import only_refusals, registry_error, shown_stage
+from promotion.registry.searched import NotThere, SearchedRegistry
 from promotion.registry.stages import Stage
 
 PAGE = 1000
@@ -36,70 +31,15 @@ _ADDED = ("registered_model_aliases", "model_version_tags")
 _WRITTEN = ("registered_models", "model_versions", *_ADDED)
 
 
-class _NotThere(Exception):
-    """MLflow says RESOURCE_DOES_NOT_EXIST."""
-
-
-class ClientRegistry:
-    """MLflow's model registry behind any URI that MLflow understands.
-
-    Args:
-        uri: Registry URI.
-        tracking_uri: The store that keeps runs and artifacts; the registry's own unless set apart.
-    """
-
-    def __init__(self, uri: str, tracking_uri: str | None = None) -> None:
-        self.uri = uri
-        self._tracking_uri = tracking_uri or uri
-        self._shown = without_password(uri)
-
-    def reading(self) -> AbstractContextManager[None]:
-        """Read many times; there is nothing to keep open."""
-        return nullcontext()
-
-    def models(self) -> list[RegisteredModel]:
-        """Every registered model by name, each with the versions that a listing shows."""
-        found = [_model(item) for item in self._pages("search_registered_models")]
-        return sorted(with_whole_stages(found, self._search), key=lambda model: model.name)
-
-    def model(self, name: str) -> RegisteredModel:
-        """One registered model."""
-        try:
-            with self._translated():
-                found = _model(self._client.get_registered_model(name))
-        except _NotThere as error:
-            raise unknown_model(name, [model.name for model in self.models()]) from error
-        return with_whole_stages([found], self._search)[0]
-
-    def versions(self, name: str) -> list[ModelVersion]:
-        """All versions of one registered model, newest first."""
-        found = self._search(by_name(name))
-        if not found:
-            self.model(name)
-        return sorted(found, key=lambda version: -version.number)
-
-    def every_version(self) -> list[ModelVersion]:
-        """All versions of all registered models, in no order."""
-        return self._search("")
-
-    def version(self, name: str, number: int) -> ModelVersion:
-        """One version."""
-        with self._about(name, number):
-            return _version(self._client.get_model_version(name, str(number)))
-
-    def tagged(self, key: str, value: str) -> list[ModelVersion]:
-        """All versions of all models that carry this tag, by name, newest first."""
-        found = self._search(f"tags.`{key}` = {search_literal(value)}")
-        # MySQL compares without case.
-        exact = (version for version in found if version.tags.get(key) == value)
-        return sorted(exact, key=lambda version: (version.model, -version.number))
+class ClientRegistry(SearchedRegistry):
+    """MLflow's model registry behind any URI that MLflow understands."""
 
     def run(self, run_id: str) -> TrackedRun | None:
         """The run that made a version; None when there is none of this id."""
         try:
             with self._translated():
                 found = self._client.get_run(run_id)
-        except _NotThere:
+        except NotThere:
             return None
         datasets = getattr(getattr(found, "inputs", None), "dataset_inputs", None) or []
         return TrackedRun(
@@ -109,10 +49,6 @@ class ClientRegistry:
             datasets=[(item.dataset.name, item.dataset.digest) for item in datasets],
             is_deleted=found.info.lifecycle_stage == "deleted",
         )
-
-    def runs(self, run_ids: Iterable[str]) -> dict[str, TrackedRun]:  # noqa: ARG002  # as a server is asked
-        """None: they cost no less together."""
-        return {}
 
     def artifact_uri(self, version: ModelVersion) -> str:
         """Where the artifact's files are, resolved down to a storage location."""
@@ -157,7 +93,7 @@ class ClientRegistry:
         try:
             with self._translated():
                 self._client.delete_model_version(name, str(number))
-        except _NotThere:
+        except NotThere:
             self.model(name)
             return
         # MLflow 2 leaves them pointing at nothing.
@@ -182,7 +118,7 @@ class ClientRegistry:
                 lambda: client.delete_model_version(name, version),
             ]
         for write in writes:
-            with suppress(_NotThere), only_refusals(), self._translated():
+            with suppress(NotThere), only_refusals(), self._translated():
                 write()
 
     def _require_grants(self, *, deletes: bool) -> None:
@@ -216,9 +152,18 @@ class ClientRegistry:
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         return MlflowClient(tracking_uri=self._tracking_uri, registry_uri=self.uri)
 
+    def _listed(self) -> list[RegisteredModel]:
+        return [_model(item) for item in self._pages("search_registered_models")]
+
+    def _found(self, name: str) -> RegisteredModel:
+        with self._translated():
+            return _model(self._client.get_registered_model(name))
+
+    def _opened(self, name: str, number: int) -> ModelVersion:
+        return _version(self._client.get_model_version(name, str(number)))
+
     def _search(self, condition: str) -> list[ModelVersion]:
-        found = self._pages("search_model_versions", filter_string=condition)
-        return [_version(item) for item in found]
+        return [_version(item) for item in self._pages("search_model_versions", filter_string=condition)]
 
     def _pages(self, search: str, **query: str) -> list[Any]:
         with self._translated():
@@ -243,18 +188,8 @@ class ClientRegistry:
 
     @contextmanager
     def _about(self, name: str, number: int) -> Iterator[None]:
-        """As `_translated`, with "does not exist" explained for this version."""
-        try:
-            with self._translated():
-                yield
-        except _NotThere as error:
-            self._explain(name, number, error)
-
-    def _explain(self, name: str, number: int, error: _NotThere) -> NoReturn:
-        known = [version.number for version in self.versions(name)]
-        if number not in known:
-            raise unknown_version(name, number, known) from error
-        raise RegistryBroken(f"{self._shown}: lists {name} v{number} but cannot open it: {error}") from error
+        with super()._about(name, number), self._translated():
+            yield
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -267,7 +202,7 @@ class ClientRegistry:
             raise
         except Exception as error:
             if getattr(error, "error_code", None) == "RESOURCE_DOES_NOT_EXIST":
-                raise _NotThere(str(error)) from error
+                raise NotThere(str(error)) from error
             raise registry_error(self._shown, error) from error
 
 

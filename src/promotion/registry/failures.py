@@ -48,7 +48,10 @@ _FAILURES: tuple[tuple[str, type[RegistryError], str], ...] = (
     (
         r"password authentication failed|no password supplied|Access denied for user|UNAUTHENTICATED|\b401\b",
         RegistryUnauthorised,
-        "the credentials are missing or wrong: check those in MLFLOW_TRACKING_URI",
+        (
+            "the credentials are missing or wrong: check those in MLFLOW_TRACKING_URI, or MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD"
+        ),
     ),
     (
         r"permission denied|PERMISSION_DENIED|InsufficientPrivilege|\b403\b",
@@ -61,9 +64,15 @@ _FAILURES: tuple[tuple[str, type[RegistryError], str], ...] = (
         "back the database up, then run `mlflow db upgrade` on it",
     ),
     (
+        r"too many \d+ error responses",
+        RegistryBroken,
+        "the server keeps failing: its log says more",
+    ),
+    (
         (
             r"connection (?:failed|refused|timeout|is bad)|could not connect|can't connect|timeout expired|timed out"
-            r"|could not translate host|server closed the connection|terminating connection|max retries exceeded"
+            r"|could not translate host|server closed the connection|terminating connection|failed to resolve"
+            r"|max retries exceeded"
         ),
         RegistryUnreachable,
         "is the database or server up, and MLFLOW_TRACKING_URI right?",

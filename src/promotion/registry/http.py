@@ -31,6 +31,7 @@ from promotion.errors import (
 )
 from promotion.registry.contract import without_password
 from promotion.registry.retry import HINT, is_representer_error
+from promotion.registry.searched import NotThere
 
 CONNECT_SECONDS = 3.05  # just above a multiple of TCP's 3 s retransmission window
 READ_SECONDS = 10.0
@@ -42,10 +43,6 @@ _NOT_OFFERED = {404, 405, 501}
 _TRUE = {"true", "1"}  # MLflow's own spelling of a boolean variable, in any case
 
 Json = Mapping[str, Any]
-
-
-class NotThere(Exception):
-    """The server knows the endpoint but not the thing asked for (RESOURCE_DOES_NOT_EXIST)."""
 
 
 class _MayPass(Exception):

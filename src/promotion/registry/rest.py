@@ -6,9 +6,9 @@ Only endpoints that exist since MLflow 2.3, the first release with aliases, are 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from promotion.errors import PromotionError, RegistryBroken
@@ -19,19 +19,13 @@ from promotion.registry.contract import (
     RegisteredModel,
     TrackedRun,
     as_logged,
-    by_name,
     from_milliseconds,
     search_literal,
     served_artifact_uri,
-    unknown_model,
-    unknown_version,
-    with_whole_stages,
 )
-from promotion.registry.http import Json, MlflowServer, NotThere
+from promotion.registry.http import Json, MlflowServer
+from promotion.registry.searched import NotThere, SearchedRegistry
 from promotion.registry.stages import Stage
-
-if TYPE_CHECKING:
-    from promotion.registry.client import ClientRegistry
 
 _TOGETHER = 20  # runs from which on it is quicker to ask for many at once, which takes a listing of all experiments
 PAGE = 1000  # largest page that `registered-models/search` grants
@@ -39,63 +33,19 @@ PAGE = 1000  # largest page that `registered-models/search` grants
 Record = TypeVar("Record")
 
 
-class RestRegistry:
-    """An MLflow server's model registry.
-
-    Args:
-        uri: Address of the server that keeps the registry.
-        tracking_uri: Address of the store that keeps runs and artifacts; the registry's own unless set apart.
-    """
+class RestRegistry(SearchedRegistry):
+    """An MLflow server's model registry."""
 
     def __init__(self, uri: str, tracking_uri: str | None = None) -> None:
-        self.uri = uri
-        self._tracking_uri = tracking_uri or uri
+        super().__init__(uri, tracking_uri)
         self._server = MlflowServer(uri)
-
-    def reading(self) -> AbstractContextManager[None]:
-        """Read many times; there is nothing to keep open."""
-        return nullcontext()
-
-    def models(self) -> list[RegisteredModel]:
-        """Every registered model by name, each with the versions that a listing shows."""
-        found = self._pages(self._server.get, "registered-models/search", "registered_models", self._model)
-        return sorted(with_whole_stages(found, self._search), key=lambda model: model.name)
-
-    def model(self, name: str) -> RegisteredModel:
-        """One registered model."""
-        try:
-            answer = self._server.get("registered-models/get", name=name)
-        except NotThere as error:
-            raise unknown_model(name, [model.name for model in self.models()]) from error
-        return with_whole_stages([self._parsed(answer, "registered_model", self._model)], self._search)[0]
-
-    def versions(self, name: str) -> list[ModelVersion]:
-        """All versions of one registered model, newest first."""
-        found = self._search(by_name(name))
-        if not found:
-            self.model(name)
-        return sorted(found, key=lambda version: -version.number)
-
-    def every_version(self) -> list[ModelVersion]:
-        """All versions of all registered models, in no order."""
-        return self._search("")
-
-    def version(self, name: str, number: int) -> ModelVersion:
-        """One version."""
-        answer = self._of_version("model-versions/get", name, number)
-        return self._parsed(answer, "model_version", self._version)
-
-    def tagged(self, key: str, value: str) -> list[ModelVersion]:
-        """All versions of all models that carry this tag, by name, newest first."""
-        found = self._search(f"tags.`{key}` = {search_literal(value)}")
-        # A server on MySQL compares without case.
-        exact = (version for version in found if version.tags.get(key) == value)
-        return sorted(exact, key=lambda version: (version.model, -version.number))
 
     def run(self, run_id: str) -> TrackedRun | None:
         """The run that made a version; None when there is none of this id."""
         if not self._tracking_uri.startswith(("http://", "https://")):
-            return self._client.run(run_id)
+            from promotion.registry.client import ClientRegistry
+
+            return ClientRegistry(self.uri, self._tracking_uri).run(run_id)
         try:
             answer = self._tracking.get("runs/get", run_id=run_id)
         except NotThere:
@@ -119,7 +69,10 @@ class RestRegistry:
     def artifact_uri(self, version: ModelVersion) -> str:
         """Where the artifact's files are, resolved down to a storage location."""
         # What is examined must be what consumers are sent to, whatever the version says of its source.
-        answer = self._of_version("model-versions/get-download-uri", version.model, version.number)
+        with self._about(version.model, version.number):
+            answer = self._server.get(
+                "model-versions/get-download-uri", name=version.model, version=str(version.number)
+            )
         uri = str(answer.get("artifact_uri") or version.source)
         return served_artifact_uri(self._storage(uri), self._tracking_uri)
 
@@ -184,30 +137,20 @@ class RestRegistry:
         """The server that keeps runs, which is mostly the registry's own."""
         return self._server if self._tracking_uri == self.uri else MlflowServer(self._tracking_uri)
 
-    @property
-    def _client(self) -> ClientRegistry:
-        """For runs that are kept elsewhere than on a server."""
-        from promotion.registry.client import ClientRegistry
-
-        return ClientRegistry(self.uri, self._tracking_uri)
-
-    def _of_version(self, endpoint: str, name: str, number: int) -> Json:
-        try:
-            return self._server.get(endpoint, name=name, version=str(number))
-        except NotThere as error:
-            self._explain(name, number, error)
-
     def _write(self, endpoint: str, name: str, number: int, *, method: str = "POST", **fields: str | bool) -> None:
-        try:
+        with self._about(name, number):
             self._server.send(method, endpoint, name=name, version=str(number), **fields)
-        except NotThere as error:
-            self._explain(name, number, error)
 
-    def _explain(self, name: str, number: int, error: NotThere) -> NoReturn:
-        known = [version.number for version in self.versions(name)]
-        if number not in known:
-            raise unknown_version(name, number, known) from error
-        raise RegistryBroken(f"{self._server.shown}: lists {name} v{number} but cannot open it: {error}") from error
+    def _listed(self) -> list[RegisteredModel]:
+        return self._pages(self._server.get, "registered-models/search", "registered_models", self._model)
+
+    def _found(self, name: str) -> RegisteredModel:
+        answer = self._server.get("registered-models/get", name=name)
+        return self._parsed(answer, "registered_model", self._model)
+
+    def _opened(self, name: str, number: int) -> ModelVersion:
+        answer = self._server.get("model-versions/get", name=name, version=str(number))
+        return self._parsed(answer, "model_version", self._version)
 
     def _search(self, condition: str) -> list[ModelVersion]:
         return self._pages(self._server.get, "model-versions/search", "model_versions", self._version, filter=condition)
@@ -224,7 +167,7 @@ class RestRegistry:
             if not token:
                 return records
             if token in tokens:
-                raise RegistryBroken(f"{self._server.shown}: {endpoint} hands out the same page for ever")
+                raise RegistryBroken(f"{self._shown}: {endpoint} hands out the same page for ever")
             tokens.add(token)
             query["page_token"] = token
 
@@ -233,7 +176,7 @@ class RestRegistry:
             return read(answer.get(field, missing))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RegistryBroken(
-                f"{self._server.shown}: the answer's {field!r} is not what MLflow documents ({error!r}): "
+                f"{self._shown}: the answer's {field!r} is not what MLflow documents ({error!r}): "
                 "is this an MLflow server?"
             ) from error
 

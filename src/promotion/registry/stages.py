@@ -32,6 +32,4 @@ class Stage(StrEnum):
         try:
             return cls(text.strip().capitalize())
         except ValueError as error:
-            expected = ", ".join(cls)
-            message = f"unknown stage {text!r}: expected one of {expected}"
-            raise ValueError(message) from error
+            raise ValueError(f"unknown stage {text!r}: expected one of {', '.join(cls)}") from error

@@ -7,19 +7,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
-from promotion.errors import (
-    PromotionError,
-    RegistryBroken,
-    RegistryError,
-    RegistryForbidden,
-    RegistryUnauthorised,
-    RegistryUnreachable,
-)
+from promotion.errors import PromotionError, RegistryError
 from promotion.registry.contract import without_password
+from promotion.registry.failures import registry_error
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,8 +26,6 @@ _ENVIRONMENT = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
-_SIGNS_OF_SILENCE = ("Max retries exceeded", "Connection refused", "timed out", "Failed to resolve")
-_LONGEST_MESSAGE = 300
 
 
 def connect(config: FamilyConfig, settings: Settings, experiment_name: str | None = None) -> str:
@@ -144,21 +136,4 @@ def readable_failures(uri: str) -> Iterator[None]:
     except PromotionError:
         raise
     except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
-        raise _translate(error, uri) from error
-
-
-def _translate(error: Any, uri: str) -> RegistryError:
-    place, text = without_password(uri), " ".join(str(error).split())
-    shown = text[:_LONGEST_MESSAGE]
-    code = getattr(error, "error_code", "")
-    if code == "UNAUTHENTICATED" or "error code 401" in text:
-        return RegistryUnauthorised(
-            f"{place}: 401, not logged in: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or _TOKEN"
-        )
-    if code == "PERMISSION_DENIED" or "error code 403" in text:
-        return RegistryForbidden(f"{place}: 403, this user may not do that: ask for EDIT permission ({shown})")
-    if "error responses" in text:
-        return RegistryBroken(f"{place}: the server keeps failing: {shown}")
-    if any(sign in text for sign in _SIGNS_OF_SILENCE):
-        return RegistryUnreachable(f"{place}: no answer: is the tracking server running? ({shown})")
-    return RegistryBroken(f"{place}: {type(error).__name__}: {shown}")
+        raise registry_error(without_password(uri), error) from error

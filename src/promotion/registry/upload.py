@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from promotion.errors import RegistryForbidden
 from promotion.registry.contract import without_password
@@ -15,28 +15,14 @@ FOLDER = "model"
 _NOBODYS_MODEL = "logged-models/m-00000000000000000000000000000000"
 
 
-class UploadPlace(Protocol):
-    """A folder in MLflow that one version's files are put into and registered from.
+class LoggedModelPlace:
+    """A logged model: what MLflow 3 keeps beside the run that made it.
 
     Attributes:
         location: Address of the folder, as the model's own MLmodel states it.
         source: What the version is registered from.
-        model_id: Of the logged model; None where there are none.
+        model_id: Of the logged model.
     """
-
-    location: str
-    source: str
-    model_id: str | None
-
-    def upload(self, folder: Path) -> None:
-        """Copy everything below `folder`, byte by byte."""
-
-    def link(self, name: str, number: int) -> None:
-        """Let MLflow's user interface find the version from here."""
-
-
-class LoggedModelPlace:
-    """A logged model: what MLflow 3 keeps beside the run that made it."""
 
     def __init__(self, client: Any, run: Any) -> None:
         logged = client.create_logged_model(run.info.experiment_id, name=FOLDER, source_run_id=run.info.run_id)
@@ -55,7 +41,7 @@ class LoggedModelPlace:
         self._client.log_outputs(self._run_id, [LoggedModelOutput(self.model_id, step=0)])
 
     def link(self, name: str, number: int) -> None:
-        """Write the tag in which the user interface looks for a logged model's versions."""
+        """Let MLflow's user interface find the version, by the tag in which it looks for a logged model's versions."""
         from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
         versions = json.dumps([{"name": name, "version": number}])
@@ -63,7 +49,7 @@ class LoggedModelPlace:
 
 
 class RunPlace:
-    """The run's artifacts, where models lived before MLflow 3."""
+    """The run's artifacts, where models lived before MLflow 3; attributes as `LoggedModelPlace` has them."""
 
     def __init__(self, client: Any, run: Any) -> None:
         self.location = FOLDER
@@ -79,6 +65,10 @@ class RunPlace:
 
     def link(self, name: str, number: int) -> None:
         """Nothing to write: an old user interface follows the version's source to its run."""
+
+
+UploadPlace = LoggedModelPlace | RunPlace
+"""A folder in MLflow that one version's files are put into and registered from."""
 
 
 def open_place(client: Any, run: Any) -> UploadPlace:
@@ -119,7 +109,8 @@ def keeps_logged_models(tracking_uri: str) -> bool:
         return True
     # Whoever only loads models imports this module too, and has no use for an HTTP client.
     from promotion.errors import NotOffered
-    from promotion.registry.http import MlflowServer, NotThere
+    from promotion.registry.http import MlflowServer
+    from promotion.registry.searched import NotThere
 
     try:
         MlflowServer(tracking_uri).get(_NOBODYS_MODEL)

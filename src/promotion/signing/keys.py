@@ -9,7 +9,8 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -83,7 +84,7 @@ class Keys:
             return trusted_keys(self.trusted_folder, "PROMOTION_TRUSTED_KEYS")
         if not self.given and not self.private_key.exists():
             return {}
-        pem = _pem(public_key_of(self.signing_key()))
+        pem = public_pem(self.signing_key())
         return {key_id(pem): pem}
 
 
@@ -97,7 +98,13 @@ def trusted_keys(folder: Path, variable: str) -> Mapping[str, bytes]:
     Raises:
         SigningFailed: The folder is missing or empty, or a file in it is no EC public key.
     """
-    pems = [_pem(_read_public_key(path)) for path in _trusted_files(folder, variable)]
+    try:
+        files = sorted(path for path in folder.iterdir() if path.suffix in _TRUSTED_SUFFIXES)
+    except OSError as error:
+        raise SigningFailed(f"{variable}: {folder}: {error.strerror}: expected a folder") from error
+    if not files:
+        raise SigningFailed(f"{variable}: {folder}: no *.pem or *.pub file in it: no signature is believed")
+    pems = [_pem(_read_public_key(path)) for path in files]
     return {key_id(pem): pem for pem in pems}
 
 
@@ -121,7 +128,7 @@ def ssh_public_key(private_key: Path) -> str:
     Raises:
         SigningFailed: The file cannot be read, has a passphrase, or is no EC key.
     """
-    return ssh_form(_pem(public_key_of(private_key)))
+    return ssh_form(public_pem(private_key))
 
 
 def ssh_form(pem: bytes) -> str:
@@ -169,6 +176,17 @@ def key_folder() -> Path:
     return configuration / "promotion-layer"
 
 
+@contextmanager
+def private_draft(path: Path, content: bytes) -> Iterator[Path]:
+    """A key's content in a file beside `path`, 0600 from its first byte on: linked there, the key appears finished."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-key-") as draft:
+        draft.write(content)
+        draft.flush()
+        os.fsync(draft.fileno())
+        yield Path(draft.name)
+
+
 def _create(path: Path) -> None:
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -176,13 +194,8 @@ def _create(path: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # The draft is exclusive and 0600; the link makes it appear finished, and only where no other key is.
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-key-") as draft:
-            draft.write(text)
-            draft.flush()
-            os.fsync(draft.fileno())
-            os.link(draft.name, path)
+        with private_draft(path, text) as draft:
+            os.link(draft, path)
     except FileExistsError:
         return
     except OSError as error:
@@ -198,16 +211,6 @@ def _require_private(path: Path) -> None:
             f"{path}: the signing key is open to others (mode {mode:04o}, expected 0600): chmod 600 {path}; "
             "if others could have read it, delete it and trust a new one"
         )
-
-
-def _trusted_files(folder: Path, variable: str) -> list[Path]:
-    try:
-        files = sorted(path for path in folder.iterdir() if path.suffix in _TRUSTED_SUFFIXES)
-    except OSError as error:
-        raise SigningFailed(f"{variable}: {folder}: {error.strerror}: expected a folder") from error
-    if not files:
-        raise SigningFailed(f"{variable}: {folder}: no *.pem or *.pub file in it: no signature is believed")
-    return files
 
 
 def _read_public_key(path: Path) -> EllipticCurvePublicKey:

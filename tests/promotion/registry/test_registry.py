@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from alembic.script import ScriptDirectory
+from mlflow.exceptions import MlflowException
 from packaging.version import Version
 from tests.promotion.conftest import Server
 from tests.promotion.factories import read_only
@@ -24,7 +25,9 @@ from promotion.config.settings import Settings
 from promotion.errors import (
     RegistryBroken,
     RegistryError,
+    RegistryForbidden,
     RegistryReadOnly,
+    RegistryUnauthorised,
     RegistryUnreachable,
     UnknownModel,
     UnknownVersion,
@@ -38,6 +41,7 @@ from promotion.registry.open import open_registry
 from promotion.registry.rest import RestRegistry
 from promotion.registry.sqlite import KNOWN_REVISIONS, SqliteRegistry
 from promotion.registry.stages import Stage
+from promotion.registry.tracking import readable_failures
 
 
 def names(versions: list[ModelVersion]) -> list[str]:
@@ -424,6 +428,24 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
     error = registry_error("mlflow.db", full.value)
     assert isinstance(error, RegistryBroken)
     assert "free some space" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "remedy"),
+    [
+        ("endpoint failed with error code 401 != 200", RegistryUnauthorised, "MLFLOW_TRACKING_USERNAME"),
+        ("endpoint failed with error code 403 != 200", RegistryForbidden, "ask for the permission"),
+        ("Max retries exceeded (too many 500 error responses)", RegistryBroken, "the server keeps failing"),
+        ("Max retries exceeded (Failed to resolve 'mlflow')", RegistryUnreachable, "is the database or server up"),
+    ],
+)
+def test_a_trainings_server_that_fails_is_told_as_any_other_store(
+    said: str, kind: type[RegistryError], remedy: str
+) -> None:
+    """What MLflow's own client raises becomes the error that says what helps; no password is shown."""
+    with pytest.raises(kind, match=remedy) as caught, readable_failures("http://anna:secret@mlflow:5000"):
+        raise MlflowException(said)
+    assert "secret" not in str(caught.value)
 
 
 def test_a_database_server_that_is_down_is_unreachable_within_seconds() -> None:
