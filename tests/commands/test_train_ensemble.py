@@ -261,7 +261,7 @@ def test_the_documented_flow_completes_on_a_fresh_machine(settings: Settings, tm
 
     validate = "src/models/validate_model.py"
     with one_core():
-        assert "version 1" in run("src/models/train.py", "--model", FAMILY)
+        assert "version 1" in run("src/models/train_ensemble.py", "--sample")
     assert "✓ Performance meets threshold (< 0.10)" in run(validate)
     run(validate, "--promote-to-production")
     with one_core():

@@ -22,6 +22,11 @@ from promotion.registry.stages import Stage
 FAMILY = "alzheimer_classifier"
 SHIM = '#!/bin/sh\nPYTHONPATH={src} exec "{python}" -c "from promotion.cli.main import main; main()" "$@"\n'
 TRAP = "trap 'echo \"@@ $? $BASH_COMMAND\"' ERR\n"
+EASIER = {
+    "latency_p95_ms: 100\n": "latency_p95_ms: 5000\n",
+    "n_estimators: 100,": "n_estimators: 15,",
+    "folds: 5, repeats: 2": "folds: 3, repeats: 1",
+}
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 
@@ -30,7 +35,8 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `git clone` and `make setup` leave, with this interpreter's packages.
 
-    One bound is wider: how long a row takes beside other tests on the same cores is not what the walk is about.
+    One bound is wider, and the forests are small: how long a row takes beside other tests on the same cores, and how
+    long a training, is not what the walk is about.
     """
     folder = tmp_path_factory.mktemp("fresh") / "clone"
     for name in ("config", "data", "docs", "mlops", "scripts", "src"):
@@ -38,8 +44,10 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(REPOSITORY / "pyproject.toml", folder)
     family = folder / "config" / f"{FAMILY}.yaml"
     text = family.read_text(encoding="utf-8")
-    assert "latency_p95_ms: 100\n" in text
-    family.write_text(text.replace("latency_p95_ms: 100\n", "latency_p95_ms: 5000\n"), encoding="utf-8")
+    for shipped, here in EASIER.items():
+        assert shipped in text
+        text = text.replace(shipped, here)
+    family.write_text(text, encoding="utf-8")
     subprocess.run(["git", "init", "-q", str(folder)], check=True)
     command = folder / ".venv" / "bin" / "promotion"
     command.parent.mkdir(parents=True)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -117,11 +118,14 @@ def test_a_finishing_command_may_be_killed_as_well(prepared: World, commands: Co
 
 @pytest.mark.system
 @pytest.mark.timeout(300)
-def test_the_very_first_promotion_may_be_killed(model_folder: Path, commands: Commands, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stride", [4, pytest.param(1, marks=pytest.mark.peers)])
+def test_the_very_first_promotion_may_be_killed(
+    stride: int, model_folder: Path, commands: Commands, tmp_path: Path
+) -> None:
     """Killed while the journal's tables are made or the first version moves in, a second attempt succeeds."""
     template = World.local(tmp_path / "template")
     register(template.tracking_uri, template.model, model_folder, 1)
-    for number, world in enumerate(copies(template, tmp_path), 1):
+    for number, world in zip(count(1, stride), copies(template, tmp_path), strict=False):
         killed = commands(SCRIPT, world.model, environment=world.environment, kill=("statement", number))
         if killed.code == 0:
             break
