@@ -107,9 +107,13 @@ class ModelEndpoint:
 
     async def _predict(self, request: Request, read: Read, choose: Callable[[Request, str], Choice] | None) -> Response:
         self._key.check(request)
-        ticket = _ticket(request)
+        # Each is looked up several times: where Starlette keeps them, every look goes through all of them.
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(request.scope["headers"])
+        }
+        request_id = request.scope["request_id"]
+        ticket = Ticket(request_id, headers.get("x-request-key") or request_id, request.scope["started"])
         choice = choose(request, ticket.key) if choose else self.scorer.choose(ticket.key)
-        headers = request.headers
         question = Question(read, ticket, headers, content_encoding(headers), choice)
         split = self.scorer.split
         is_challenged = split is not None and choice.model is split.model
@@ -178,8 +182,3 @@ def _response(model: Model, body: Body) -> Response:
 
 async def _at_once(work: Callable[[], Any]) -> Any:
     return work()
-
-
-def _ticket(request: Request) -> Ticket:
-    request_id = request.scope["request_id"]
-    return Ticket(request_id, request.headers.get("x-request-key") or request_id, request.scope["started"])

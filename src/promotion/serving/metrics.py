@@ -18,7 +18,7 @@ from promotion.serving.exported.engines import Prediction
 from promotion.serving.exported.model import Model
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5)
-PROBABILITIES = tuple(step / 10 for step in range(1, 10))
+PROBABILITIES = np.arange(1, 10) / 10
 METHODS = frozenset(HTTPMethod)
 MODEL = ("role", "family", "model", "version", "semver", "digest", "engine")
 
@@ -33,14 +33,14 @@ class PredictionCounts(Collector):
     def add(self, model: Model, prediction: Prediction) -> None:
         """Count the rows of one answer."""
         scores = model.scores(prediction)
-        places = np.searchsorted(PROBABILITIES, scores)
+        places = PROBABILITIES.searchsorted(scores)
         with self._lock:
             if model.role not in self._counts:
                 empty = np.zeros(len(model.schema.labels) or 1, np.int64), np.zeros(len(PROBABILITIES) + 1, np.int64)
                 self._counts[model.role] = (model, *empty, [0.0])
             _, classes, buckets, total = self._counts[model.role]
-            np.add.at(classes, prediction.classes, 1)
-            np.add.at(buckets, places, 1)
+            classes += np.bincount(prediction.classes, minlength=len(classes))
+            buckets += np.bincount(places, minlength=len(buckets))
             total[0] += float(scores.sum())
 
     def collect(self) -> Iterable[Metric]:

@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from uuid import uuid4
+from secrets import token_hex
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -89,7 +89,7 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and SAFE_ID.fullmatch(value):
             return str(value, "ascii")
-    return uuid4().hex
+    return token_hex(16)
 
 
 class Shortcut:

@@ -143,7 +143,7 @@ class RowReader:
         Raises:
             Refusal: As for `from_json`.
         """
-        if isinstance(rows, list) and (matrix := self._at_once(_parts(rows))) is not None:
+        if isinstance(rows, list) and len(rows) > FEW and (matrix := self._at_once(_parts(rows))) is not None:
             return matrix
         cells = [_without_nan(row) for row in rows] if isinstance(rows, list) else rows
         try:
@@ -157,7 +157,9 @@ class RowReader:
         Raises:
             Refusal: As for `from_json`.
         """
-        numbers = _table(rows) if len(rows) > FEW else None
+        if len(rows) <= FEW:
+            return self.from_rows([dict(zip(names, row, strict=True)) for row in rows])
+        numbers = _table(rows)
         columns: Sequence[ColumnCells] = (
             list(zip(*rows, strict=True)) if numbers is None else list(_transposed(numbers, len(names)))
         )

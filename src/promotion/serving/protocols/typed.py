@@ -50,9 +50,14 @@ class TypedProtocol:
         if self._is_regression:
             rows = ",".join([f'{{"value":{text}}}' for text in _texts(model.scores(prediction))])
         else:
-            numbers = [_texts(model.scores(prediction)), *map(_texts, prediction.probabilities.T)]
-            cells = zip(prediction.classes.tolist(), zip(*numbers, strict=True), strict=True)
-            rows = ",".join([templates[position] % texts for position, texts in cells])
+            texts, positive = iter(_texts(prediction.probabilities.reshape(-1))), model.schema.positive
+            cells = zip(prediction.classes.tolist(), zip(*[texts] * len(templates), strict=True), strict=True)
+            rows = ",".join(
+                [
+                    templates[position] % (each[position if positive is None else positive], *each)
+                    for position, each in cells
+                ]
+            )
         start = orjson.dumps(head).decode()[:-1]
         return f'{start},"predictions":[{rows}],"request_id":"{request_id}"}}'.encode(), JSON_HEADERS
 
