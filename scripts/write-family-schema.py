@@ -33,7 +33,7 @@ EXAMPLES = yaml.safe_load("""  # of keys that none of the repository's families 
     aliases.production: champion, aliases.staging: challenger, aliases.previous: [previous, fallback],
     na_values: ["?"], split.groups: patient, split.time: visited, split.stratify: [sex], gates.split: sound,
     export.rows: generated, sha256: 9f86d081884c7d65…, label_coverage: 0.5, unmatched_labels: 0.9, silence: 6h,
-    accept_approvals_from: [9f86d081884c7d65…], threads: 2,
+    accept_approvals_from: [9f86d081884c7d65…], trusted_origins: [9f86d081884c7d65…], threads: 2,
     only: [promote, rollback], token: DEPLOY_TOKEN, events.NAME.key: DEPLOY_KEY, url: DEPLOY_URL,
     monitoring.log: /var/log/predictions, monitoring.labels: labels.csv, segments: [sex],
     metrics: {roc_auc: {warning: 0.02, critical: 0.05}, recall: {critical: 0.1}}}""")

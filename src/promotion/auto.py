@@ -31,7 +31,7 @@ def newest_round(journal: JournalReader, config: FamilyConfig) -> list[Registere
     counted = [
         found
         for found in registrations(journal, config.family)
-        if found.is_explicit and config.owns(found.model) and (found.provenance == "trained" or not config.trains_here)
+        if found.is_explicit and config.owns(found.model) and (_is_of_round(found) or not config.trains_here)
     ]
     return [found for found in counted if found.operation == counted[0].operation]
 
@@ -92,6 +92,11 @@ def how_to_begin(config: FamilyConfig) -> str:
     if config.trains_here:
         return f"train first (python src/models/train.py --model {config.family})"
     return "register one first (python scripts/register-model.py NAME VERSION)"
+
+
+def _is_of_round(found: Registered) -> bool:
+    """Whether a training here made it; what was trained elsewhere is moved by name."""
+    return found.provenance == "trained" and found.origin_key is None
 
 
 def _agreed(chosen: Sequence[Registered], tagged: Sequence[ModelVersion], config: FamilyConfig) -> ModelVersion:

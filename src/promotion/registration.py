@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,25 @@ from promotion.signing.keys import Keys
 _COMMIT = "mlflow.source.git.commit"
 
 
+@dataclass(frozen=True, slots=True)
+class TrainedElsewhere:
+    """What another installation says of a version that its training made and that was transferred from there.
+
+    Attributes:
+        key: Fingerprint of the key it says it with.
+        is_trusted: Whether the family's file names that key in `trusted_origins`.
+        trainer: The persons behind the training, comma-separated.
+        feature_hash: Of the feature schema it was trained on.
+        lineage: Where it comes from: run, commit, data, parameters.
+    """
+
+    key: str
+    is_trusted: bool
+    trainer: str | None
+    feature_hash: str | None
+    lineage: Mapping[str, Any]
+
+
 def register_version(
     service: PromotionService,
     version: ModelVersion,
@@ -31,6 +51,7 @@ def register_version(
     semver: str | None = None,
     trainer: str | None = None,
     files: Path | None = None,
+    training: TrainedElsewhere | None = None,
 ) -> Entry:
     """Tell the journal of one version: whose it is, what its files are, signed with our key as received.
 
@@ -40,6 +61,7 @@ def register_version(
         semver: The semantic version it gets; the family's next minor one by default.
         trainer: Who trained it; the account of its run by default. May be added later where nobody was known.
         files: Its files, where somebody has just read them; fetched by default.
+        training: What the installation says that trained it, for a version that was transferred from there.
 
     Raises:
         NothingToDo: It is registered already.
@@ -52,7 +74,7 @@ def register_version(
     given = require_semantic(semver) if semver else None
     if trainer is not None:
         _require_trainer(trainer, _machines(service, version))
-    return _register(service, version, semver=given, trainer=trainer, is_explicit=True, files=files)
+    return _register(service, version, semver=given, trainer=trainer, is_explicit=True, files=files, training=training)
 
 
 def receive(service: PromotionService, version: ModelVersion) -> None:
@@ -93,6 +115,7 @@ def _register(
     trainer: str | None,
     is_explicit: bool,
     files: Path | None = None,
+    training: TrainedElsewhere | None = None,
 ) -> Entry:
     family, journal = service.family(version.model), service.journal
     with journal.family_lock(family):
@@ -108,24 +131,32 @@ def _register(
                     f"{version}: its files are not those that were recorded: nothing was registered; restore them, or "
                     "register the model as a new version"
                 )
-            if entry and known:
+            counts = training if training and training.is_trusted else None
+            if entry and known and not (counts and known.provenance == "received"):
                 _require_news(entry, known, trainer, is_explicit=is_explicit)
             findings = [*scan(folder), *foreign_requirements(folder)]
             signature = sign_artifact(folder, Keys.from_environment())
         run = service.registry.run(version.run_id) if version.run_id else None
-        who = trainer or (run.user if run else None)
+        who = trainer or (counts and counts.trainer) or (run.user if run else None)
         registration = Registration(
             digest=digest,
             signature=signature,
             trainer=",".join(trainers(who or "", None, _machines(service, version))) or None,
-            feature_hash=None,
+            feature_hash=counts.feature_hash if counts else None,
             metrics=run.finite_metrics if run else {},
-            lineage=_lineage(version, run, findings),
-            provenance="received",
+            lineage={**(counts.lineage if counts else {}), **_lineage(version, run, findings)},
+            provenance="trained" if counts else "received",
         )
         if semver is None and entry and is_semantic(entry.version):
             semver = entry.version
-        journal.register(family, [(version, registration)], actor=actor(), semver=semver, is_explicit=is_explicit)
+        journal.register(
+            family,
+            [(version, registration)],
+            actor=actor(),
+            semver=semver,
+            is_explicit=is_explicit,
+            origin_key=training.key if training else None,
+        )
     found = journal.entry(version.model, version.number)
     assert found is not None  # noqa: S101  # written above
     return found

@@ -11,7 +11,7 @@ from promotion.auto import auto_families, best_candidate, for_each_family, metri
 from promotion.config.family import FamilyConfig, FamilyConfigs
 from promotion.errors import GateRefused, NothingToDo, PromotionError, RegistryUnreachable
 from promotion.journal.transaction import FamilyTransaction
-from promotion.registration import receive, register_version
+from promotion.registration import TrainedElsewhere, receive, register_version
 from promotion.registry.stages import Stage
 from promotion.service import Move, Mover
 
@@ -163,6 +163,23 @@ def test_a_received_version_does_not_move_where_models_are_trained(store: Store)
     refusals = service.check(version).report.refusals
     assert [("signature", "not of our training")] == [(gate.name, gate.measured) for gate in refusals]
     assert "received, registered by " in refusals[0].why
+
+
+@pytest.mark.parametrize("is_trusted", [True, False])
+def test_what_another_installation_trained_moves_by_name_where_its_key_is_trusted(
+    store: Store, *, is_trusted: bool
+) -> None:
+    """It is no round of this family's training; without the key it is received."""
+    service = store.service(a_training_family())
+    store.register("tiny-linear", BEST, roc_auc=0.9)
+    version = store.registry.version("tiny-linear", 1)
+    training = TrainedElsewhere("ab" * 32, is_trusted, "tina@example.com", None, {"round": "r1"})
+    register_version(service, version, training=training)
+
+    with pytest.raises(NothingToDo, match="train first"):
+        _best(store)
+    (gate,) = (gate for gate in service.check(version).report.results if gate.name == "signature")
+    assert (is_trusted, not is_trusted) == (gate.passed, "trusted_origins" in gate.why)
 
 
 @pytest.mark.parametrize(

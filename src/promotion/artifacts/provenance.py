@@ -35,6 +35,8 @@ class Registered:
         is_best: Whether it won that training; None when not recorded.
         digest: sha256 of its artifact then.
         facts: Digest of the registration, signature included; the row must still have it.
+        origin_key: Fingerprint of the key by which another installation says that its training made it, before it was
+            transferred from there; None for every other version. What it says counts where this is `trained`.
     """
 
     model: str
@@ -49,6 +51,7 @@ class Registered:
     is_best: bool | None
     digest: str | None
     facts: str | None
+    origin_key: str | None = None
 
     def __str__(self) -> str:
         return f"{self.model} v{self.number}"
@@ -62,7 +65,8 @@ class Registered:
     def story(self) -> str:
         """Who registered it, when and as what, in words."""
         how = "" if self.is_explicit else " at its first check"
-        return f"{self.provenance}, registered{how} by {self.actor} on {self.at:%Y-%m-%d %H:%M} UTC"
+        where = f" elsewhere (key {self.origin_key[:16]})" if self.origin_key and self.provenance == "trained" else ""
+        return f"{self.provenance}{where}, registered{how} by {self.actor} on {self.at:%Y-%m-%d %H:%M} UTC"
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain data."""
@@ -74,7 +78,17 @@ class Registered:
             "trainer": self.trainer,
             "round": self.round,
             "best": self.is_best,
+            "origin_key": self.origin_key,
         }
+
+    def advice(self, family: str) -> str:
+        """How its origin's word comes to count, where another installation says that it trained it."""
+        if self.origin_key is None or self.provenance == "trained":
+            return ""
+        return (
+            f"its origin says, with key {self.origin_key}, that it trained it: if you trust that key, add "
+            f"trusted_origins: [{self.origin_key}] to the file of {family!r} and transfer it again"
+        )
 
     def contradiction(self, row: Registration | None) -> str:
         """Why the row is not what was registered, its signature for example gone; empty when it is."""
@@ -141,4 +155,5 @@ def _registered(event: Event) -> Registered:
         is_best=told.get("best"),
         digest=told.get("digest"),
         facts=told.get("registration"),
+        origin_key=told.get("origin_key"),
     )

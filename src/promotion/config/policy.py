@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from promotion.config.evidence import CustomGate, SliceRule
-from promotion.config.values import AliasNames, Duration, Name, Positive, Share, Strict, contradiction
+from promotion.config.values import AliasNames, Duration, KeyDigest, Name, Positive, Share, Strict, contradiction
 
 ChannelName = Annotated[str, Field(min_length=1, max_length=64)]
 Variable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
@@ -179,7 +179,7 @@ class Approvals(Strict):
     approvers: dict[str, list[Name]] = {}
     ci_accounts: list[Name] = ["jenkins"]
     recorder: Literal["anyone", "independent"] = "anyone"
-    accept_approvals_from: list[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = []
+    accept_approvals_from: list[KeyDigest] = []
 
     @model_validator(mode="after")
     def _roles_are_known(self) -> Approvals:

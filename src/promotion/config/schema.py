@@ -28,7 +28,7 @@ from promotion.config.policy import (
     Rollback,
 )
 from promotion.config.training import Candidate, CrossValidation, Data, Split, TargetColumn
-from promotion.config.values import Name, Strict, contradiction, listed
+from promotion.config.values import KeyDigest, Name, Strict, contradiction, listed
 from promotion.errors import ConfigError
 
 _MULTICLASS = 3
@@ -147,6 +147,8 @@ class FamilyConfig(Strict):
         export: What an export may hold of the data.
         feature_view: The approved feature schema; without one, schemas are only compared with Production's.
         approvals: Who must agree; without it nobody, and changes made outside are adopted instead of quarantined.
+        trusted_origins: Keys of other installations, each by the sha256 of its PEM file: a version that was transferred
+            from there and trained there counts as trained; without its key it is received.
         access: Who may move versions.
         aliases: What the aliases are called that follow the journal.
         rollback: Guard against going back and forth.
@@ -184,6 +186,7 @@ class FamilyConfig(Strict):
     export: ExportRules = ExportRules()
     feature_view: FeatureView | None = None
     approvals: Approvals | None = None
+    trusted_origins: list[KeyDigest] = []
     access: Access = Access()
     aliases: Aliases = Aliases()
     rollback: Rollback = Rollback()

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Name = Annotated[str, Field(min_length=1)]
+KeyDigest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _ALIAS = re.compile(r"(?!latest$|v\d+$)[\w-]{1,255}", re.IGNORECASE | re.ASCII)
 _SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}

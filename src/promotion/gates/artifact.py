@@ -84,7 +84,8 @@ def _signed(config: FamilyConfig | None, *, trains_here: bool) -> Gate:
             )
             return answer("none", f"nobody registered it, so nobody vouches for its files: {way}")
         if trains_here and context.registered and context.registered.provenance != "trained":
-            return answer("not of our training", f"{context.registered.story}: {train}")
+            advice = context.registered.advice(config.family) if config else ""
+            return answer("not of our training", f"{context.registered.story}: {advice or train}")
         return answer("valid")
 
     return gate

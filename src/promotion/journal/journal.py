@@ -108,6 +108,7 @@ class Journal(JournalReader):
         semver: str | None,
         training: TrainingRound | None = None,
         is_explicit: bool = True,
+        origin_key: str | None = None,
     ) -> str:
         """Record what was registered together: every version under the same semantic version.
 
@@ -118,6 +119,7 @@ class Journal(JournalReader):
             semver: The semantic version; None for the next minor one of the family.
             training: The round they come from, and its best; None for versions that were trained elsewhere.
             is_explicit: Whether somebody asked for it; otherwise the versions keep MLflow's number for a name.
+            origin_key: Fingerprint of another installation's key that says its training made them.
 
         Returns:
             The semantic version, or the number.
@@ -152,6 +154,8 @@ class Journal(JournalReader):
                     if training:
                         best = (training.best.model, training.best.number)
                         details |= {"round": training.name, "best": best == (version.model, version.number)}
+                    if origin_key:
+                        details["origin_key"] = origin_key
                     authority = Authority("register", actor, f"{registration.provenance} as {given}")
                     transaction.append(known, authority, details)
         except IntegrityError as error:

@@ -80,7 +80,7 @@ _KEYS: Mapping[RuleKind, str] = {
         gates.ab_test.metric family registered_model task selection_metric target numeric split files
         data.path data.url data.generator data.columns data.delimiter data.encoding data.decimal data.na_values
         holdout.path holdout.target holdout.positive holdout.id holdout.group holdout.time
-        artifacts environment aliases export
+        artifacts environment aliases export trusted_origins
         forecast gates.thresholds gates.better_than_production.also gates.staging.typical
         feature_view.name feature_view.hash feature_view.approved_by feature_view.approved_on
         approvals.approvers approvals.accept_approvals_from candidates.*

@@ -102,6 +102,7 @@ class Transferred:
         files: How many.
         size: Of all, bytes.
         remarks: What did not come along, and why.
+        evidence: What the source said of it, as both records keep it.
     """
 
     origin: TransferOrigin
@@ -113,6 +114,7 @@ class Transferred:
     files: int
     size: int
     remarks: tuple[str, ...] = ()
+    evidence: Mapping[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -123,12 +125,16 @@ class Transferred:
             "files": self.files,
             "bytes": self.size,
             "remarks": list(self.remarks),
+            "evidence": {name: self.evidence[name] for name in ("key", "statement")} if self.evidence else None,
         }
 
 
-def departure(origin: TransferOrigin, server: str, model: str, number: int) -> dict[str, Any]:
+def departure(
+    origin: TransferOrigin, server: str, model: str, number: int, evidence: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """What either record keeps of a transfer, the same in both."""
-    return {"origin": asdict(origin), "target": {"server": server, "model": model, "version": number}}
+    kept = {"origin": asdict(origin), "target": {"server": server, "model": model, "version": number}}
+    return {**kept, "evidence": dict(evidence)} if evidence else kept
 
 
 def same_transfer(event: Event, kept: Mapping[str, Any]) -> bool:

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from promotion.approvals.people import actor
 from promotion.artifacts.files import artifact_digest
+from promotion.artifacts.provenance import registered
 from promotion.artifacts.signature import verify_artifact
 from promotion.bootstrap import open_promotions
 from promotion.config.settings import Settings
 from promotion.errors import ArtifactTampered, GateRefused, NothingToDo, RegistryError, UnknownModel, UsageError
 from promotion.journal.records import Authority, Entry
-from promotion.registration import register_version
+from promotion.registration import TrainedElsewhere, register_version
 from promotion.registry.contract import ModelVersion, served_artifact_uri, without_password
 from promotion.registry.semver import is_semantic
 from promotion.registry.tracking import bound_patience, quiet, readable_failures, require_registered_model
 from promotion.service import Mover, PromotionService
 from promotion.signing.keys import Keys
-from promotion.transfer.approvals import SealedApprovals, accept_approvals, seal_approvals
+from promotion.transfer.evidence import (
+    SealedEvidence,
+    accept_approvals,
+    evidence_line,
+    seal_evidence,
+    trained_elsewhere,
+)
 from promotion.transfer.files import ByteProgress, Stored, file_sizes
 from promotion.transfer.records import (
     ACTION,
@@ -62,11 +70,11 @@ class _Transfer:
                 return self._known(*there)
             files, digest = self._fetched(version, entry, folder)
             origin = self._origin(version, digest)
-            seal = seal_approvals(self.source, entry, origin)
+            seal = seal_evidence(self.source, entry, origin)
             run = read_run(self.settings.tracking_uri, version.run_id, self.source.family(version.model))
             with self.target.entered() as settings:
                 service = open_promotions(settings, self.report)
-                arrived = self._arrive(service, settings, version, entry, origin, run, files)
+                arrived = self._arrive(service, settings, version, entry, origin, run, files, seal)
                 arrived = self._approved(service, arrived, seal)
             self._leave(version, origin, arrived)
             shutil.rmtree(folder)
@@ -126,7 +134,7 @@ class _Transfer:
 
     def _leave(self, version: ModelVersion, origin: TransferOrigin, arrived: Transferred) -> None:
         assert arrived.number is not None  # noqa: S101  # it is there
-        kept = departure(origin, arrived.server, arrived.model, arrived.number)
+        kept = departure(origin, arrived.server, arrived.model, arrived.number, arrived.evidence)
         family = self.source.family(version.model)
         if any(same_transfer(act, kept) for act in self.source.journal.acts(ACTION, family=family)):
             return
@@ -154,12 +162,16 @@ class _Transfer:
         return None
 
     def _unrecorded(self, version: ModelVersion, there: ModelVersion, origin: TransferOrigin) -> bool:
-        """Whether an interrupted transfer left out a record."""
+        """Whether an interrupted transfer left out a record, or the rules there trust the origin since."""
         kept = departure(origin, self.target.shown, there.model, there.number)
         left = self.source.journal.acts(ACTION, family=self.source.family(version.model))
         with self.target.entered() as settings:
             service = open_promotions(settings)
             came = service.journal.acts(ACTION, family=service.family(there.model))
+            config, entry = service.configs.owner(there.model), service.journal.entry(there.model, there.number)
+            known = registered(service.journal, entry.id) if entry else None
+            if config and known and known.provenance == "received" and known.origin_key in config.trusted_origins:
+                return True
         return not all(any(same_transfer(act, kept) for act in acts) for acts in (left, came))
 
     def _known(self, there: ModelVersion, origin: TransferOrigin) -> Transferred:
@@ -185,6 +197,7 @@ class _Transfer:
         origin: TransferOrigin,
         run: CarriedRun,
         files: Path,
+        seal: SealedEvidence | None,
     ) -> Transferred:
         """Write the run, its files, the version and the record, in this order: consumers see whole versions only."""
         name = self._name(version)
@@ -199,11 +212,9 @@ class _Transfer:
                 there = self._registered(service, settings, version, origin, run_id, f"{place}/{FOLDER}")
                 self.report(f"{self.target.shown}: {there} is registered, outside every stage")
             family = service.family(name)
-            known = self._recorded_as(service, there, entry, files)
-            kept = departure(origin, self.target.shown, there.model, there.number)
-            if not any(same_transfer(act, kept) for act in service.journal.acts(ACTION, family=family)):
-                authority = Authority(ACTION, actor(), f"{self.request.reason}: from {origin}", details=kept)
-                service.journal.record(family, there, authority)
+            training = trained_elsewhere(seal, origin, service.configs.owner(there.model))
+            known = self._recorded_as(service, there, entry, files, training)
+            evidence = self._received(service, family, there, origin, seal)
         sizes = file_sizes(files).values()
         return Transferred(
             origin,
@@ -214,7 +225,28 @@ class _Transfer:
             known.stage.value,
             len(sizes),
             sum(sizes),
+            evidence=evidence,
         )
+
+    def _received(
+        self,
+        service: PromotionService,
+        family: str,
+        there: ModelVersion,
+        origin: TransferOrigin,
+        seal: SealedEvidence | None,
+    ) -> Mapping[str, Any] | None:
+        """Record the arrival at the target, with what the source said; what an earlier attempt recorded stands."""
+        kept = departure(origin, self.target.shown, there.model, there.number)
+        acts = service.journal.acts(ACTION, family=family)
+        if recorded := next((act for act in acts if same_transfer(act, kept)), None):
+            return recorded.details.get("evidence")
+        reason = f"{self.request.reason}: from {origin}"
+        if seal:
+            reason += f" ({evidence_line(seal.opened(origin), seal)})"
+            kept = departure(origin, self.target.shown, there.model, there.number, seal.as_json())
+        service.journal.record(family, there, Authority(ACTION, actor(), reason, details=kept))
+        return kept.get("evidence")
 
     @staticmethod
     def _versions(service: PromotionService, name: str) -> list[ModelVersion]:
@@ -264,7 +296,14 @@ class _Transfer:
             )
         return service.registry.version(name, int(made.version))
 
-    def _recorded_as(self, service: PromotionService, there: ModelVersion, entry: Entry | None, files: Path) -> Entry:
+    def _recorded_as(
+        self,
+        service: PromotionService,
+        there: ModelVersion,
+        entry: Entry | None,
+        files: Path,
+        training: TrainedElsewhere | None,
+    ) -> Entry:
         """Registered in the target's journal, under its semantic version where that is free there."""
         known = service.journal.entry(there.model, there.number)
         semver = entry.version if entry and is_semantic(entry.version) else None
@@ -276,13 +315,23 @@ class _Transfer:
                     self.report(f"⚠️ {semver} is another version at {self.target.shown}: it gets the next one there")
                     semver = None
         trainer = entry.trainer if entry and entry.trainer and "," not in entry.trainer else None
+        if training and training.is_trusted:
+            trainer = None
         with suppress(NothingToDo):
-            return register_version(service, there, semver=semver, trainer=trainer, files=files)
+            register_version(service, there, semver=semver, trainer=trainer, files=files, training=training)
+        self._advise(service, there)
         known = service.journal.entry(there.model, there.number)
         assert known  # noqa: S101  # it is registered already
         return known
 
-    def _approved(self, service: PromotionService, arrived: Transferred, seal: SealedApprovals | None) -> Transferred:
+    def _advise(self, service: PromotionService, there: ModelVersion) -> None:
+        """Say how a training at the source comes to count, in a family that takes no other."""
+        config, entry = service.configs.owner(there.model), service.journal.entry(there.model, there.number)
+        known = registered(service.journal, entry.id) if entry else None
+        if config and config.trains_here and known and (advice := known.advice(config.family)):
+            self.report(f"⚠️ {there} is received there, not trained: {advice}")
+
+    def _approved(self, service: PromotionService, arrived: Transferred, seal: SealedEvidence | None) -> Transferred:
         """Let approvals of the source count, where the target's rules say so; why one does not is said."""
         if seal is None or arrived.number is None:
             return arrived

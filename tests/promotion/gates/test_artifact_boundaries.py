@@ -186,6 +186,11 @@ def test_a_family_that_trains_asks_for_its_trainings_signature(
         result = answer(context, "signature")
         assert (expected, False) == ((result.passed, result.measured), result.overridable)
         assert (not result.passed) == ("train.py --model tiny" in result.why)
+    if expected == (False, "not of our training"):
+        known = replace(told, origin_key="ab" * 32)
+        result = answer(replace(context, registered=known), "signature")
+        assert f"trusted_origins: [{'ab' * 32}] to the file of 'tiny'" in result.why
+        assert "train.py" not in result.why
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,10 @@ from mlflow.entities import Dataset, DatasetInput, Metric
 from tests.promotion.factories import Store
 
 from promotion.approving import Approving, Opinion
+from promotion.artifacts.provenance import Registered, registered
 from promotion.bootstrap import open_promotions
 from promotion.cli.delivery.transfer import transfer_command
+from promotion.config.schema import FamilyConfig
 from promotion.config.settings import Settings
 from promotion.errors import (
     ArtifactTampered,
@@ -24,18 +28,23 @@ from promotion.errors import (
     NothingToDo,
     RecordsAltered,
     RegistryForbidden,
+    SignatureRefused,
     UnknownVersion,
     UsageError,
 )
-from promotion.journal.records import Approval, Authority
+from promotion.journal.reader import JournalReader
+from promotion.journal.records import Approval, Authority, Event
 from promotion.journal.reviews import Reviews
 from promotion.registration import register_version
 from promotion.registry.sqlite import SqliteRegistry
 from promotion.registry.stages import Stage
-from promotion.signing.keys import key_id, public_pem
+from promotion.service import Mover
+from promotion.signing.dsse import sign_envelope
+from promotion.signing.keys import Keys, key_id, public_pem
 from promotion.transfer import transfer as carrying
+from promotion.transfer.evidence import PAYLOAD, SealedEvidence, seal_evidence, trained_elsewhere
 from promotion.transfer.files import Stored, local_files
-from promotion.transfer.records import Transferred, TransferRequest, origin_of
+from promotion.transfer.records import TransferOrigin, Transferred, TransferRequest, origin_of
 from promotion.transfer.runs import KEY_TAG, TargetRuns, read_run
 from promotion.transfer.target import Target
 from promotion.transfer.transfer import transfer
@@ -336,6 +345,124 @@ def test_approvals_count_where_the_target_names_the_key(pair: Pair, tmp_path: Pa
     assert "looked at it (given at churn v1 of" in word.comment
     (original,) = Reviews(pair.service().journal).approvals(pair.service().journal.entry("churn", 1))
     assert (original.expires_at, False) == (word.expires_at, original.evidence == word.evidence)
+
+
+TRAINED = "family: churn\nregistered_model: churn\n"
+
+
+def trained_at_the_source(pair: Pair) -> str:
+    """The version as a training there registers it, with a gate report; returns the key's fingerprint."""
+    service = pair.service()
+    version = service.candidate("churn", 1)
+    (kept,) = (service.journal.registration(entry.id) for entry in [service.journal.entry("churn", 1)] if entry)
+    assert kept
+    ours = replace(kept, provenance="trained", feature_hash="f3a7", lineage={"round": "r1"}, trainer="tina@example.com")
+    service.journal.register("churn", [(version, ours)], actor="jenkins", semver="1.2.0")
+    service.check(version)
+    return key_id(public_pem(Keys.from_environment().signing_key()))
+
+
+def registration_there(pair: Pair) -> Registered:
+    """As the target's chain tells it."""
+    found = pair.entered(lambda there: registered(there.journal, there.journal.entry("churn", 1).id))
+    assert isinstance(found, Registered)
+    return found
+
+
+def test_a_training_of_the_source_counts_where_its_key_is_named(pair: Pair) -> None:
+    """Otherwise it is received, with the line to add; once that is there, the same command makes it count."""
+    own = trained_at_the_source(pair)
+    (pair.home / "config" / "churn.yaml").write_text(TRAINED)
+
+    pair.carry()
+
+    known = registration_there(pair)
+    assert ("received", own) == (known.provenance, known.origin_key)
+    assert f"trusted_origins: [{own}]" in known.advice("churn")
+    with pytest.raises(NothingToDo):
+        pair.carry()
+    (pair.home / "config" / "churn.yaml").write_text(f"{TRAINED}trusted_origins: [{own}]\n")
+
+    assert 1 == pair.carry().number
+    known = registration_there(pair)
+    assert ("trained", own, "tina@example.com") == (known.provenance, known.origin_key, known.trainer)
+    assert f"trained elsewhere (key {own[:16]}), registered by" in known.story
+    (row,) = pair.entered(lambda there: [there.journal.registration(there.journal.entry("churn", 1).id)])
+    assert ("f3a7", "r1") == (row.feature_hash, row.lineage["round"])
+    with pytest.raises(NothingToDo):
+        pair.carry()
+    compare_sides(pair.service(), pair.here.settings, pair.target, TransferRequest("churn", "1"))
+
+
+@pytest.mark.system
+def test_a_key_that_is_not_its_own_counts_for_nothing(pair: Pair) -> None:
+    """Neither another's name on it, nor a word about other files, makes a training of it."""
+    own = trained_at_the_source(pair)
+    (pair.home / "config" / "churn.yaml").write_text(f"{TRAINED}trusted_origins: [{own}]\n")
+    service = pair.service()
+    entry = service.journal.entry("churn", 1)
+    assert entry
+    origin = TransferOrigin("http://x", "churn", "1", "r", str(entry.digest))
+    seal = seal_evidence(service, entry, origin)
+    config = FamilyConfig.model_validate({"family": "churn", "registered_model": "churn", "trusted_origins": [own]})
+    assert seal
+
+    found = trained_elsewhere(seal, origin, config)
+
+    assert found is not None
+    assert (own, True) == (found.key, found.is_trusted)
+    assert None is trained_elsewhere(None, origin, config)
+    other = Keys(pair.home / "other" / "signing-key.pem").signing_key()
+    with pytest.raises(SignatureRefused, match="not trusted"):
+        trained_elsewhere(replace(seal, public=public_pem(other).decode()), origin, config)
+    with pytest.raises(SignatureRefused, match="another version"):
+        trained_elsewhere(seal, replace(origin, digest="0" * 64), config)
+    stranger = SealedEvidence(sign_envelope(seal_payload(seal), PAYLOAD, other), public_pem(other).decode())
+    found = trained_elsewhere(stranger, origin, config)
+    assert found is not None
+    assert not found.is_trusted
+
+
+def seal_payload(seal: SealedEvidence) -> bytes:
+    """What is sealed, to the byte."""
+    return base64.b64decode(json.loads(seal.envelope)["payload"])
+
+
+@pytest.mark.system
+def test_evidence_comes_along_and_both_records_hold_it(pair: Pair) -> None:
+    """Gate report and provenance, said in the target's history; what is changed in a record later is named."""
+    (pair.here.home / "config" / "churn.yaml").write_text(
+        TRAINED + "gates: {thresholds: {auc: {minimum: 0.5, from: run}}}\n"
+    )
+    own = trained_at_the_source(pair)
+    service = pair.service()
+    service.promote(service.check(service.candidate("churn", 1)), Mover("anna", "good"))
+
+    done = pair.carry(target_name="churn-production")
+
+    (came,) = pair.entered(lambda there: there.journal.acts("transfer"))
+    assert f"gates passed there, attested, signed with {own[:16]}" in came.reason
+    kept = came.details["evidence"]
+    document = SealedEvidence(kept["envelope"], kept["public"]).opened(done.origin)
+    assert done.origin.digest == document["report"]["digest"]
+    assert {"key": own, "statement": kept["statement"]} == done.as_json()["evidence"]
+    (left,) = pair.service().journal.acts("transfer")
+    assert left.details["evidence"] == kept
+    acts = JournalReader.acts
+
+    def altered(reader: JournalReader, *what: Any, **which: Any) -> list[Event]:
+        found = acts(reader, *what, **which)
+        return [
+            replace(it, details={**it.details, "evidence": None}) if it.model == "churn-production" else it
+            for it in found
+        ]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JournalReader, "acts", altered)
+        with pytest.raises(RecordsAltered, match="the evidence"):
+            compare_sides(
+                pair.service(), pair.here.settings, pair.target, TransferRequest("churn", "1", "churn-production")
+            )
 
 
 def test_without_the_right_nothing_is_written(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
