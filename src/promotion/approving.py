@@ -27,14 +27,7 @@ _ONLY_STATED = ("at", "rules")
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What a person has to say, before it is tied to any evidence.
-
-    Attributes:
-        role: In which role.
-        approver: Who.
-        approved: For or against.
-        comment: Why.
-    """
+    """What a person has to say, before it is tied to any evidence."""
 
     role: str
     approver: str
@@ -118,11 +111,6 @@ class Approving:
     def record_until(self, opinion: Opinion, actor: str, expires: datetime) -> None:
         """Record an opinion that was given elsewhere, unsigned, and counts no longer than it does there.
 
-        Args:
-            opinion: What the person says.
-            actor: The account behind the process.
-            expires: When it ends there, UTC.
-
         Raises:
             GateRefused: This person may not say it.
         """
@@ -131,13 +119,7 @@ class Approving:
         self._record(word, word.statement(self.plan.family, self._entry), None, actor)
 
     def record_signed(self, opinion: Opinion, actor: str, *, statement: str, signature: str) -> None:
-        """Record an opinion whose statement was signed elsewhere.
-
-        Args:
-            opinion: What the person says, once more.
-            actor: The account behind the process.
-            statement: The signed text, to the byte.
-            signature: Its armoured signature.
+        """Record an opinion whose statement, to the byte, was signed elsewhere.
 
         Raises:
             UsageError: The family has no such role, or the text is no statement.
@@ -263,14 +245,7 @@ def standing_of(service: PromotionService, plan: PromotionPlan) -> Standing | No
 
 
 def approval_command(model: str, version: str, role: str, config: FamilyConfig | None) -> str:
-    """What a person types, or pastes, who approves in a role.
-
-    Args:
-        model: Registered model.
-        version: The semantic version, or MLflow's number.
-        role: The role.
-        config: The family's rules.
-    """
+    """What a person types, or pastes, who approves in a role."""
     signed = " --sign KEY" if config and config.approvals and config.approvals.signed else ""
     model, version, role = map(shlex.quote, (model, version, role))
     return (

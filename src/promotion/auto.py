@@ -41,12 +41,6 @@ def best_candidate(
 ) -> ModelVersion:
     """The best version of the newest round, by the journal; MLflow's tag `best_model=true` must be on it, too.
 
-    Args:
-        journal: Says what was registered, and which of it won.
-        registry: Has the tags.
-        config: The family.
-        report: Told which tagged versions are passed over.
-
     Raises:
         NothingToDo: Nothing is registered, nor tagged.
         GateRefused: Journal and tags disagree, only versions are tagged that nobody registered, or the winner's metric
@@ -156,13 +150,6 @@ def promote_best(
     """Promote the newest training round's best version if it passes every gate.
 
     A candidate that merely does not beat Production stays, or goes to Staging, as the configuration says.
-
-    Args:
-        service: Moves versions.
-        config: The family.
-        mover: Who asks, and why.
-        on_found: Told the candidate.
-        on_checked: Told what the gates found.
 
     Raises:
         NothingToDo: No candidate, already in Production, or not better than Production.

@@ -229,7 +229,8 @@ def _previous(after: _Aftermath) -> ItemResult:
         digest = artifact_digest(folder)
     if left.digest not in {None, digest}:
         return ItemOutcome.FAILED, f"the artifact of {left} is not what was recorded (sha256 {digest[:_SHOWN]})"
-    if _stage(version.stage, version.tags.get(STAGE_TAG)) is not Stage.ARCHIVED:
+    tag = version.tags.get(STAGE_TAG)  # stands in for a stage that MLflow could not store
+    if (tag if tag in set(Stage) else version.stage) != Stage.ARCHIVED:
         return (
             ItemOutcome.FAILED,
             f"MLflow shows {left} in {version.stage}: python scripts/promote-model.py --reconcile",
@@ -274,11 +275,6 @@ def _shown(after: _Aftermath) -> ItemResult:
     outcome, detail = _monitoring(after)
     at_it = "".join(f" and @{name} at it" for name in names)
     return outcome, f"MLflow shows {shown} in {shown.stage}{at_it}; {detail}"
-
-
-def _stage(stage: Stage, tag: str | None) -> Stage:
-    """Where MLflow shows a version: by its stage, or by the tag that stands in for one."""
-    return Stage.parse(tag) if tag in set(Stage) else stage
 
 
 def _ask(url: str) -> tuple[str, str | None]:

@@ -126,13 +126,6 @@ def clean_up(
     Each deletion is recorded first, with where the files are, because MLflow forgets that; rows and events stay for
     ever. What a killed process recorded and did not delete is deleted by the next run, and recorded once.
 
-    Args:
-        service: Moves and records.
-        agreed: What somebody said yes to.
-        keep: As for `review_versions`.
-        actor: Who.
-        reason: Why.
-
     Returns:
         What was deleted.
 

@@ -103,11 +103,6 @@ def disagreements(
     """Where rows, events and MLflow say different things: lines by family, with what to do.
 
     Each family is compared by what the listing has of it, and only looked at whole where that differs.
-
-    Args:
-        models: The listing.
-        reconciler: Knows the journal, and looks.
-        only: The one family asked about; None for all.
     """
     journal = reconciler.journal
     held = journal.standing()

@@ -13,12 +13,7 @@ MARKED, LIFTED = "known bad", "known bad lifted"
 
 
 def mark_known_bad(service: PromotionService, version: ModelVersion, mover: Mover) -> str:
-    """Hold something against a version that does not serve; it moves nothing.
-
-    Args:
-        service: Whose journal.
-        version: Which.
-        mover: Who says so; the reason is what is known against it.
+    """Hold the mover's reason against a version that does not serve; it moves nothing.
 
     Returns:
         What MLflow does not show yet; empty when it shows everything.
@@ -32,11 +27,6 @@ def mark_known_bad(service: PromotionService, version: ModelVersion, mover: Move
 
 def lift_known_bad(service: PromotionService, version: ModelVersion, mover: Mover) -> str:
     """Take the mark from a version that turned out to be innocent; every gate is asked before it serves again.
-
-    Args:
-        service: Whose journal.
-        version: Which.
-        mover: Who says so, and why.
 
     Returns:
         What MLflow does not show yet; empty when it shows everything.

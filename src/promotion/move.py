@@ -106,10 +106,8 @@ def move(
                 f"{serving} serves in Production of {service.family(version.model)!r}, and archive_existing=False "
                 f"keeps it there: {version} stays in {before}; archive_existing=True archives {serving}"
             )
-        moved = (enter_production if comes_back else _promote)(service, version, mover)
+        moved = (
+            enter_production(service, version, mover) if comes_back else service.promote(service.check(version), mover)
+        )
     moved.require_shown(**moved.as_json())
     return moved
-
-
-def _promote(service: PromotionService, version: ModelVersion, mover: Mover) -> Move:
-    return service.promote(service.check(version), mover)

@@ -72,8 +72,8 @@ def register_version(
         PromotionError: Its files cannot be read or signed; nothing was recorded.
     """
     given = require_semantic(semver) if semver else None
-    if trainer is not None:
-        _require_trainer(trainer, _machines(service, version))
+    if trainer is not None and readable_person(trainer) in persons(_machines(service, version)):
+        raise UsageError(f"--trainer {trainer}: a CI account is no person: name who started the training")
     return _register(service, version, semver=given, trainer=trainer, is_explicit=True, files=files, training=training)
 
 
@@ -173,11 +173,6 @@ def _require_news(entry: Entry, known: Registered, trainer: str | None, *, is_ex
         )
     if (known.is_explicit or not is_explicit) and not (trainer and not known.trainer):
         raise NothingToDo(f"{entry} is registered already, as {entry.version}: nothing to do")
-
-
-def _require_trainer(trainer: str, machines: Sequence[str]) -> None:
-    if readable_person(trainer) in persons(machines):
-        raise UsageError(f"--trainer {trainer}: a CI account is no person: name who started the training")
 
 
 def _machines(service: PromotionService, version: ModelVersion) -> Sequence[str]:

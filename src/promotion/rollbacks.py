@@ -108,13 +108,7 @@ def archive(service: PromotionService, version: ModelVersion, mover: Mover, *, f
 
 
 def withdraw(service: PromotionService, version: Known, mover: Mover) -> Move:
-    """Mark a version as known bad and put it aside wherever it is; Production ends empty when it serves there.
-
-    Args:
-        service: Moves versions.
-        version: Which.
-        mover: Who asks, and why; the reason becomes what is known against it.
-    """
+    """Mark a version as known bad, for the mover's reason, and put it aside; Production ends empty where it served."""
     family = service.family(version.model)
     with service.journal.family_lock(family):
         stage = _recorded_stage(service, version)

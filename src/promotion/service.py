@@ -212,7 +212,8 @@ class PromotionService(Reconciler):
         """
         self._require_access(plan.family, plan.to, mover)
         _require_successor(plan)
-        if not plan.report.passed and not self._is_overridden(plan, mover):
+        is_overridden = mover.override and all(gate.overridable for gate in plan.report.refusals)
+        if not plan.report.passed and not is_overridden:
             raise self.refuse(plan, mover)
         return self.commit(plan, mover)
 
@@ -378,10 +379,6 @@ class PromotionService(Reconciler):
                 f"{mover.person} may not move versions of {family!r} into {to}: "
                 f"access names {', '.join(allowed) or 'nobody'}"
             )
-
-    @staticmethod
-    def _is_overridden(plan: PromotionPlan, mover: Mover) -> bool:
-        return mover.override and all(gate.overridable for gate in plan.report.refusals)
 
 
 def _require_successor(plan: PromotionPlan) -> None:

@@ -80,13 +80,7 @@ def declared_dangers(folder: Path, *, code_is_vouched: bool) -> Iterator[Danger]
 
 
 def _objection(keys: Sequence[str], value: Any, *, is_vouched: bool) -> str:
-    """What is wrong with one value of MLmodel; empty when nothing is.
-
-    Args:
-        keys: Under which it stands, the outermost first.
-        value: A scalar.
-        is_vouched: Whether a signature covers a model from code.
-    """
+    """What is wrong with one scalar of MLmodel, under the keys it stands, outermost first; empty when nothing is."""
     if isinstance(value, str) and LEADS_OUT.match(value):
         return "leads out of the artifact"
     if value and not is_vouched and not _CODE_KEYS.isdisjoint(keys):

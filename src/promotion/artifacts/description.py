@@ -16,9 +16,6 @@ MAX_BYTES = 4 * 1024**2
 def read_description(folder: Path) -> dict[str, Any]:
     """What the file says, plain data.
 
-    Args:
-        folder: A version's files.
-
     Raises:
         ArtifactRefused: It is missing, no YAML, too large, too deep, or made of aliases without end.
     """

@@ -59,8 +59,11 @@ def local_artifact(registry: Registry, version: ModelVersion, *, is_copied: bool
     """
     uri = registry.artifact_uri(version)
     path = _local_path(uri, version)
-    if path:
-        _require_folder(path, version)
+    if path and not path.is_dir():
+        raise ArtifactMissing(
+            f"{version}: its artifact {path} does not exist on this machine; restore it, "
+            "or let the tracking server serve its artifacts (mlflow server --serve-artifacts), then register again"
+        )
     if path and not is_copied:
         yield path
         return
@@ -145,24 +148,8 @@ def _local_path(uri: str, version: ModelVersion) -> Path | None:
     return None if parts.scheme else Path(uri)
 
 
-def _require_folder(source: Path, version: ModelVersion) -> None:
-    if not source.is_dir():
-        raise ArtifactMissing(
-            f"{version}: its artifact {source} does not exist on this machine; restore it, "
-            "or let the tracking server serve its artifacts (mlflow server --serve-artifacts), then register again"
-        )
-
-
 def copy_files(source: Path, folder: Path, what: str) -> Path:
-    """Copy a version's plain files, where there is room for all of them.
-
-    Args:
-        source: The files.
-        folder: A new folder.
-        what: Is copied, for the message.
-
-    Returns:
-        The new folder.
+    """Copy a version's plain files into a new folder, where there is room for all of them; returns that folder.
 
     Raises:
         ArtifactUnsafe: There are others than plain files.

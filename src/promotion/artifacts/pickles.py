@@ -61,9 +61,6 @@ def hidden_pickle(data: bytes | mmap.mmap) -> int | None:
     Pickles that start with their protocol are found anywhere, older ones behind at most `_JUNK` bytes: raw numbers
     and text hold their opcodes too often.
 
-    Args:
-        data: A file's content from its first byte.
-
     Raises:
         TooLong: Nobody can say in a few seconds.
     """

@@ -36,9 +36,6 @@ def foreign_requirements(folder: Path) -> list[str]:
 
     They run no code when the model is loaded, so they are remarks and no refusal; whoever builds the environment from
     them installs whatever lies there.
-
-    Args:
-        folder: A version's files.
     """
     names = dict.fromkeys([*FILES, *_named_files(folder)])
     return [remark for name in names for remark in _remarks(folder, name)]
@@ -79,11 +76,7 @@ def _remarks(folder: Path, name: str) -> Iterator[str]:
 
 
 def is_plain(text: str) -> bool:
-    """Whether a line names a package of the index, or an option that leads nowhere else, and nothing more.
-
-    Args:
-        text: A line of a requirements file.
-    """
+    """Whether a requirement names a package of the index, or an option that leads nowhere else, and nothing more."""
     line = _COMMENT.sub("", text).strip()
     name = line.partition(";")[0].split("[")[0].strip()
     return not line or bool(_HARMLESS.fullmatch(line) or (_PLAIN.fullmatch(line) and not _ARCHIVE.search(name)))

@@ -74,10 +74,6 @@ class Checkpoint:
     def parse(cls, document: Any, where: str) -> Self:
         """Read what `document` returned.
 
-        Args:
-            document: Parsed JSON.
-            where: Names it in the error.
-
         Raises:
             DataError: It is no checkpoint.
         """
@@ -150,11 +146,7 @@ def read_checkpoints(folder: Path) -> tuple[list[Checkpoint], list[str]]:
 
 
 def judge_checkpoints(checkpoints: Iterable[Checkpoint], trusted: Mapping[str, bytes]) -> list[tuple[Checkpoint, str]]:
-    """Say of each checkpoint whether its signature vouches for it.
-
-    Args:
-        checkpoints: Which.
-        trusted: Public keys that are believed, from `Keys.trusted`.
+    """Say of each checkpoint whether its signature, by a key of `Keys.trusted`, vouches for it.
 
     Returns:
         Each with `VALID`, `UNSIGNED`, `UNKNOWN` or `FORGED`.

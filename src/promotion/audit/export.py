@@ -28,12 +28,6 @@ def export(source: JournalSource, checkpoints: Sequence[Checkpoint], path: Path,
     A line is a JSON object whose `kind` says what it is: `journal` first, then `checkpoint`, `report`, `approval`,
     `event`, `version`, `incident` and `rules`, each with its columns as they are stored and times in UTC.
 
-    Args:
-        source: The journal.
-        checkpoints: Go along.
-        path: The file; it appears when it is complete.
-        family: Which family `source` is limited to.
-
     Returns:
         How many events were written.
 
@@ -57,9 +51,6 @@ def export(source: JournalSource, checkpoints: Sequence[Checkpoint], path: Path,
 
 class ExportSource:
     """An exported file.
-
-    Args:
-        path: The file.
 
     Raises:
         DataError: It cannot be read, or is no export.

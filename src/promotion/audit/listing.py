@@ -26,15 +26,7 @@ def newest_events(
     until: datetime | None,
     limit: int,
 ) -> list[Event]:
-    """What was recorded, newest first.
-
-    Args:
-        journal: Where.
-        family: Only of this one.
-        version: Only of this version of it.
-        since: Not before.
-        until: Before.
-        limit: At most so many.
+    """What was recorded, newest first, not before `since` and before `until`.
 
     Raises:
         UsageError: The family has no such version.

@@ -23,9 +23,6 @@ class DateCheck:
 
     What was recorded in a rehearsal says itself that its date means nothing; it is counted and passed over.
 
-    Args:
-        findings: Collects what is wrong.
-
     Attributes:
         rehearsed: How many events were recorded in a rehearsal.
     """
@@ -36,12 +33,7 @@ class DateCheck:
         self.rehearsed = 0
 
     def follow(self, rows: Sequence[Row], now: datetime) -> None:
-        """Go on with events in the order of their sequence.
-
-        Args:
-            rows: The events.
-            now: What time it was after they were read.
-        """
+        """Go on with events in the order of their sequence; `now` is the time after they were read."""
         # The spelling is always the same, so that text is ordered as time is; there may be millions.
         last, latest = self._last, moment(now + clock.TOLERANCE)
         for row in rows:
@@ -83,10 +75,6 @@ def misdated(events: Sequence[DatedEvent], now: datetime) -> list[Misdated]:
 
     Where time runs backwards between two events, the later dates before are wrong or the earlier ones after: fewer
     mistakes are likelier, so the shorter row of them is told, and both where they are as long.
-
-    Args:
-        events: In the order of the chain.
-        now: UTC.
     """
     wrong = {event.sequence for event in events if event.is_rehearsed or event.at > now + clock.TOLERANCE}
     sound = [event for event in events if event.sequence not in wrong]

@@ -38,12 +38,6 @@ _SECTIONS = {
 def write_compliance_page(report: Compliance, path: Path, *, spreadsheet: Path, journal_exists: bool) -> None:
     """Write the report as a self-contained page.
 
-    Args:
-        report: The month's facts.
-        path: Of the page.
-        spreadsheet: Where all events are, one a row.
-        journal_exists: Whether anything was ever recorded at all.
-
     Raises:
         PromotionError: It cannot be written.
     """

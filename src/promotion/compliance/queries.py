@@ -21,13 +21,7 @@ def acts_of(period: Period) -> list[Act]:
 
 
 def misdated_acts(period: Period, month: Month, now: datetime) -> list[MisdatedAct]:
-    """The acts of the month whose dates cannot be right, those among them that are dated in another month.
-
-    Args:
-        period: What the journal holds of the month.
-        month: Which.
-        now: UTC.
-    """
+    """The acts of the month whose dates cannot be right, those among them that are dated in another month."""
     dates = period.dates()
     rehearsed_inside = {it.sequence for it in dates if it.is_rehearsed and month.start <= it.at < month.end}
     found = {
@@ -72,14 +66,7 @@ def snapshots_of(period: Period, acts: Sequence[Act]) -> list[Snapshot]:
 def retained(
     period: Period, month: Month, configs: Mapping[str, FamilyConfig], without: Container[str] = ()
 ) -> list[Kept]:
-    """Versions that were archived at the month's end, and whose retention had not ended when it began.
-
-    Args:
-        period: What the journal holds of the month.
-        month: Which.
-        configs: Say how long versions are kept.
-        without: Families that are left out.
-    """
+    """Versions that were archived at the month's end, and whose retention had not ended when it began."""
     found = []
     for event in period.archived():
         if event.family in without:

@@ -231,13 +231,6 @@ def collect(
 ) -> Compliance:
     """The facts of a month.
 
-    Args:
-        journal: Holds them.
-        configs: Families by name; say how long versions are kept and when the rules are looked at.
-        month: Which.
-        family: Only this one.
-        verification: What came of verifying the records, if that was asked for.
-
     Raises:
         UnknownFamily: It is neither configured nor in the journal.
         ConfigError: The file of the family asked for is broken.

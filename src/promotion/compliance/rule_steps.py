@@ -65,14 +65,7 @@ class RuleStep:
 
 
 def rule_steps(journal: Journal, period: Period, acts: Iterable[Act], rules_now: RulesNow) -> list[RuleStep]:
-    """Every change of the rules from one recorded act of a family to the next, and to what followed the last one.
-
-    Args:
-        journal: Keeps the rules.
-        period: What the journal holds of the month.
-        acts: The month's.
-        rules_now: Asked where nothing followed yet.
-    """
+    """Every change of the rules from one recorded act of a family to the next, and to what followed the last one."""
     homes, history = journal.homes(), RuleHistory(journal)
 
     def home(event: Event) -> str:

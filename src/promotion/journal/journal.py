@@ -281,12 +281,7 @@ class Journal(JournalReader):
         return transaction.operation
 
     def note_checkpoint(self, sequence: int, chained: str) -> None:
-        """Remember that a signed checkpoint was written, so that it is missed when it is gone.
-
-        Args:
-            sequence: Of the event it vouches for.
-            chained: That event's hash.
-        """
+        """Remember that a signed checkpoint of the event with this hash was written, so that it is missed when gone."""
         if sequence in self.written_checkpoints(since=sequence):
             return
         # Another process may have written the same one at the same time.

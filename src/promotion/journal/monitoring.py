@@ -263,13 +263,7 @@ def newest_run_of_each(journal: Journal) -> dict[str, MonitoringRun]:
 
 
 def last_critical(journal: Journal, family: str, entry: Entry) -> str:
-    """What of a version is critical: an alert that is open, or what its newest run found; empty where nothing is.
-
-    Args:
-        journal: May be one in which nothing was ever monitored.
-        family: Whose version it is.
-        entry: The version.
-    """
+    """What of a version is critical: an alert that is open, or what its newest run found; empty where nothing is."""
     of_it = (alert.c.version_id == entry.id, alert.c.state == AlertState.OPEN, alert.c.level == _CRITICAL)
     for row in journal.rows(_ALERTS.where(*of_it).order_by(alert.c.id)):
         return f"critical alert since {row.opened_at:%Y-%m-%d}: {row.finding['text']}"

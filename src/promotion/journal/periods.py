@@ -113,14 +113,7 @@ class VersionActs:
 
 
 class Period:
-    """What the journal knows of a time.
-
-    Args:
-        journal: Is asked.
-        start: When it begins, UTC.
-        end: Before when it ends, UTC.
-        family: The only family asked about; None for all.
-    """
+    """What the journal knows of a time, from `start` until before `end`, UTC; of one family, or of all."""
 
     def __init__(self, journal: Journal, start: datetime, end: datetime, family: str | None) -> None:
         self._journal = journal
@@ -275,13 +268,7 @@ class Period:
 
 
 def version_acts(journal: Journal, family: str, cleanup: str) -> list[VersionActs]:
-    """The newest acts on each version of a family.
-
-    Args:
-        journal: Is asked.
-        family: Whose versions.
-        cleanup: The action by which a deletion begins.
-    """
+    """The newest acts on each version of a family; `cleanup` is the action by which a deletion begins."""
     act = promotion_event.c
     ends = (_PRODUCTION, _ARCHIVED)
     touched = MOVES & or_(act.from_status.in_(ends), act.to_status.in_(ends))

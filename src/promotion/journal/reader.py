@@ -194,27 +194,13 @@ class JournalReader:
         until: datetime | None = None,
         limit: int | None = None,
     ) -> list[Event]:
-        """Recorded acts, newest first.
-
-        Args:
-            family: Only of this family.
-            version_id: Only of the version with this `Entry.id`.
-            since: Not before.
-            until: Before.
-            limit: At most so many.
-        """
+        """Recorded acts, newest first, not before `since` and before `until`; of one family or version where named."""
         since_then = promotion_event.c.at >= since if since else true()
         before = promotion_event.c.at < until if until else true()
         return self._events(self._acts_on(family, version_id).where(since_then, before).limit(limit))
 
     def acts(self, action: str, *, family: str | None = None, version_id: int | None = None) -> list[Event]:
-        """Every recorded act of one kind, newest first.
-
-        Args:
-            action: See `Event.action`.
-            family: Only of this family.
-            version_id: Only of the version with this `Entry.id`.
-        """
+        """Every recorded act of one kind, newest first; of one family or version, where it is named."""
         return self._events(self._acts_on(family, version_id).where(promotion_event.c.action == action))
 
     def arrival(self, family: str, stage: Stage, version_id: int | None = None) -> Event | None:
@@ -231,26 +217,14 @@ class JournalReader:
         return next(iter(self._events(query.limit(1))), None)
 
     def rules_of_arrivals(self, family: str, *, limit: int) -> list[str]:
-        """Digests of the rules under which versions last came into Production; empty texts from before there were any.
-
-        Args:
-            family: Whose versions.
-            limit: How many, the newest first.
-        """
+        """Digests of the rules by which versions last came into Production, newest first; "" where none were kept."""
         query = EVENTS.where(promotion_event.c.family == family, promotion_event.c.to_status == _PRODUCTION, MOVES)
         return [str((it.details.get("rules") or {}).get("digest", "")) for it in self._events(query.limit(limit))]
 
     def promotions(self, names: Collection[str], *, limit: int | None = None) -> list[Event]:
-        """Promotions into Production of versions that belong to families, or are registered under such a name.
+        """Promotions into Production of versions of families, or registered under such a name, newest first.
 
         A family whose file was taken away for a while is found again by its registered model.
-
-        Args:
-            names: The families.
-            limit: At most so many.
-
-        Returns:
-            The newest first.
         """
         query = EVENTS.where(
             or_(model_version_detail.c.family.in_(names), model_registry.c.name.in_(names)),
@@ -369,11 +343,7 @@ class JournalReader:
         return [row.sequence for row in self.rows(query.order_by(act.c.sequence))]
 
     def semantic_versions(self, shown: Sequence[Place]) -> dict[Place, str]:
-        """Semantic versions of the versions shown that have one.
-
-        Args:
-            shown: Registered model and MLflow's number of each.
-        """
+        """Semantic versions of the versions shown that have one."""
         row = model_version_detail.c
         query = (
             select(MODEL, NUMBER, row.version)

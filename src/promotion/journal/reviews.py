@@ -23,11 +23,7 @@ _INCIDENTS = of_versions(incident)
 
 
 class Reviews:
-    """Reads and writes approvals and incidents; each write is one transaction with its event.
-
-    Args:
-        journal: Whose database holds them.
-    """
+    """Reads and writes approvals and incidents; each write is one transaction with its event."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -58,14 +54,7 @@ class Reviews:
         ]
 
     def add_approval(self, family: str, entry: Entry, values: Mapping[str, Any], actor: str) -> None:
-        """Record one person's word.
-
-        Args:
-            family: Whose version.
-            entry: The version.
-            values: The fields of `Approval` but `id`, `recorded` and `created_at`.
-            actor: The account behind the process.
-        """
+        """Record one person's word: the fields of `Approval` but `id`, `recorded` and `created_at`."""
         authority = Authority(
             "approve" if values["approved"] else "reject",
             actor,
@@ -100,13 +89,7 @@ class Reviews:
     def incidents(
         self, *, entry: Entry | None = None, family: str | None = None, only_open: bool = True
     ) -> list[Incident]:
-        """Incidents, newest first; outside a rehearsal, one that was closed in a rehearsal is open.
-
-        Args:
-            entry: Only of this version.
-            family: Only of this one.
-            only_open: Only those that are not closed.
-        """
+        """Incidents, newest first; outside a rehearsal, one that was closed in a rehearsal is open."""
         mine = [incident.c.version_id == entry.id] if entry else []
         mine += [model_version_detail.c.family == family] if family is not None else []
         rows = self._journal.rows(_INCIDENTS.where(*mine).order_by(incident.c.id.desc()))

@@ -91,10 +91,6 @@ def stored(row: Row[Any]) -> StoredReport:
 def recorded_stage(text: str, where: str) -> Stage:
     """A stage as the journal holds it.
 
-    Args:
-        text: Its spelling there.
-        where: Names the row.
-
     Raises:
         RecordsAltered: It is none.
     """

@@ -219,13 +219,7 @@ class FamilyTransaction:
 
 
 def keep_rules(connection: Connection, rules: RuleSet, at: datetime) -> None:
-    """Write a set of rules, the first time it is heard of.
-
-    Args:
-        connection: The transaction.
-        rules: Which.
-        at: UTC.
-    """
+    """Write a set of rules, the first time it is heard of."""
     known = select(rule_set.c.digest).where(rule_set.c.digest == rules.digest)
     if connection.execute(known).first() is not None:
         return

@@ -15,14 +15,7 @@ Targets = Mapping[str, Place | None]
 
 
 def alias_targets(family: str, journal: Journal, names: Aliases, present: Collection[Place]) -> dict[str, Place | None]:
-    """Where each alias belongs; nowhere when its version is not among those that MLflow has.
-
-    Args:
-        family: Whose.
-        journal: Decides.
-        names: What the family's aliases are called.
-        present: The versions that MLflow has.
-    """
+    """Where each alias belongs; nowhere when its version is not among those that MLflow has."""
     found: list[tuple[Sequence[str], Entry | Event | None]] = [
         (names.production, journal.arrival(family, Stage.PRODUCTION)),
         (names.staging, journal.arrival(family, Stage.STAGING)),
@@ -60,13 +53,7 @@ def moved_alias(
 
 
 def alias_lines(aliases: Mapping[str, Mapping[str, int]], targets: Targets, present: Collection[Place]) -> list[str]:
-    """The aliases of ours that point elsewhere than they should, one line each; one that is missing is no news.
-
-    Args:
-        aliases: Of each registered model, its aliases.
-        targets: Of each alias that follows the journal, where it belongs.
-        present: The versions that MLflow has.
-    """
+    """The aliases of ours that point elsewhere than they should, one line each; one that is missing is no news."""
     lines = []
     for model, found in sorted(aliases.items()):
         for alias, number in sorted(found.items()):

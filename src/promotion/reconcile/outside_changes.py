@@ -75,7 +75,8 @@ def compare_with_mlflow(
         wanted[serving] = Stage.PRODUCTION
     if staged and Stage.PRODUCTION not in {wanted.get(staged[1], Stage.PRODUCTION), held.get(staged[1])}:
         if wanted[staged[1]] is not Stage.STAGING:
-            lines.append(moved_line(*staged, shown, Stage.STAGING, _last_staged(entries)))
+            last_staged = next((entry for entry in reversed(entries) if entry.stage is Stage.STAGING), None)
+            lines.append(moved_line(*staged, shown, Stage.STAGING, last_staged))
         wanted[staged[1]] = Stage.STAGING
     by_alias = {place: alias for alias, place in filter(None, (promoted, staged))}
     changes = [
@@ -101,11 +102,6 @@ def production_line(shown: Iterable[Known], held: Entry | None) -> str:
     *others, last = [str(version) for version in shown] or ["no version"]
     names = f"{', '.join(others)} and {last}" if others else last
     return f"MLflow shows {names} in Production, the journal holds {held or 'none'}"
-
-
-def _last_staged(entries: Sequence[Entry]) -> Entry | None:
-    """A version that the journal holds in Staging."""
-    return next((entry for entry in reversed(entries) if entry.stage is Stage.STAGING), None)
 
 
 def _found(

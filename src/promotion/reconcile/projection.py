@@ -46,12 +46,6 @@ def require_projectable(models: Iterable[str], moving: Iterable[Known], registry
 
     Removing takes a right of its own, and is asked about only where an alias or a tag will have to go.
 
-    Args:
-        models: Names of the family's registered models.
-        moving: The versions that are about to move.
-        registry: Is asked.
-        names: What the family's aliases are called.
-
     Raises:
         RegistryUnauthorised: Whoever acts is not known.
         RegistryForbidden: Whoever acts may not. A registry that cannot be asked says nothing: MLflow is told later.
@@ -83,14 +77,6 @@ def project(
 
     The caller holds the family's lock, so the state cannot change underneath, and an older queued state is never
     written over a newer one.
-
-    Args:
-        family: Whose versions.
-        models: Names of the family's registered models; one that MLflow does not have yet is passed over.
-        journal: Decides.
-        registry: Follows.
-        report: Told each step as it is done.
-        names: What the family's aliases are called.
 
     Returns:
         What MLflow still does not show, one line each; empty when it shows everything. Where stages could not be

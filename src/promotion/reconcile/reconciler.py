@@ -188,13 +188,7 @@ class Reconciler(Families):
             self.report(str(self.unsettled(family)))
 
     def settle_for(self, family: str, *, actor: str, reason: str) -> None:
-        """As `synchronise`; where SQL emptied Production, what was recorded is put back before the next move.
-
-        Args:
-            family: Whose versions.
-            actor: Who is about to move a version, which every gate is asked about.
-            reason: Why.
-        """
+        """As `synchronise`; where SQL emptied Production, what was recorded is put back before the next move."""
         if not self.unsettled(family).is_emptied:
             self.synchronise(family)
             return
@@ -204,10 +198,6 @@ class Reconciler(Families):
 
     def require_rights(self, family: str, *moving: Known) -> None:
         """Refuse before anything is recorded where whoever acts may not write what MLflow will have to show.
-
-        Args:
-            family: Whose versions.
-            moving: Those that are about to move.
 
         Raises:
             RegistryUnauthorised: Whoever acts is not known to MLflow.

@@ -87,7 +87,7 @@ def registry_error(place: str, error: Exception) -> RegistryError:
         place: The store as it may be shown, without a password.
         error: What sqlite3, SQLAlchemy or MLflow raised.
     """
-    summary = f"{type(error).__name__}: {_first_line(error)}"
+    summary = f"{type(error).__name__}: {excerpt(_without_statement(error))}"
     if is_representer_error(error):
         return RegistryBroken(f"{place}: {summary}; {HINT}")
     if getattr(error, "error_code", None) == "INVALID_PARAMETER_VALUE":
@@ -121,8 +121,12 @@ def only_refusals() -> Iterator[None]:
         return
 
 
-def _first_line(error: Exception) -> str:
-    """The message without SQLAlchemy's statement, parameters and background link."""
-    text = re.split(r"\n\[SQL:|\n\(Background on this error", str(error), maxsplit=1)[0]
+def excerpt(text: str) -> str:
+    """The text in one line of bounded length."""
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+
+
+def _without_statement(error: Exception) -> str:
+    """The message without SQLAlchemy's statement, parameters and background link."""
+    return re.split(r"\n\[SQL:|\n\(Background on this error", str(error), maxsplit=1)[0]

@@ -10,14 +10,6 @@ from typing import Any
 
 import requests
 from requests.auth import AuthBase, HTTPBasicAuth
-from tenacity import (
-    Retrying,
-    retry_if_exception_type,
-    stop_after_attempt,
-    stop_before_delay,
-    wait_exponential,
-    wait_random,
-)
 
 from promotion.config.secrets import CREDENTIALS
 from promotion.errors import (
@@ -30,13 +22,12 @@ from promotion.errors import (
     UsageError,
 )
 from promotion.registry.contract import without_password
-from promotion.registry.retry import HINT, is_representer_error
+from promotion.registry.failures import excerpt
+from promotion.registry.retry import HINT, bounded_retrying, is_representer_error
 from promotion.registry.searched import NotThere
 
 CONNECT_SECONDS = 3.05  # just above a multiple of TCP's 3 s retransmission window
 READ_SECONDS = 10.0
-TRIES = 3
-WITHIN_SECONDS = 10.0
 API = "/api/2.0/mlflow/"
 _MAY_PASS = {429, 500, 502, 503, 504}
 _NOT_OFFERED = {404, 405, 501}
@@ -137,14 +128,8 @@ class MlflowServer:
         return True
 
     def _patiently(self, call: Callable[[], Json]) -> Json:
-        attempts = Retrying(
-            retry=retry_if_exception_type(_MayPass),
-            stop=stop_after_attempt(TRIES) | stop_before_delay(WITHIN_SECONDS),
-            wait=wait_exponential(multiplier=0.4, max=3.0) + wait_random(0, 0.2),
-            reraise=True,
-        )
         try:
-            return attempts(call)
+            return bounded_retrying(lambda error: isinstance(error, _MayPass), first=0.4, longest=3.0)(call)
         except _MayPass as wrapped:
             raise wrapped.args[0] from wrapped.__cause__
 
@@ -198,7 +183,7 @@ class MlflowServer:
         if not isinstance(answer, dict):
             raise RegistryBroken(
                 f"{self.shown}: {endpoint} answered {response.status_code} with something that is no MLflow answer "
-                f"({_excerpt(response.text)}): is this an MLflow server, or a proxy or login page in front of it?"
+                f"({excerpt(response.text)}): is this an MLflow server, or a proxy or login page in front of it?"
             )
         return answer
 
@@ -314,19 +299,14 @@ def _error_of(response: requests.Response) -> tuple[str, str]:
     except ValueError:
         answer = None
     if isinstance(answer, dict) and "error_code" in answer:
-        return str(answer["error_code"]), _excerpt(str(answer.get("message", "")))
+        return str(answer["error_code"]), excerpt(str(answer.get("message", "")))
     # A server's error page repeats itself; its title says it once.
     title = re.search(r"<title>(.*?)</title>", response.text, re.IGNORECASE | re.DOTALL)
-    return "", _excerpt(title[1] if title else response.text)
-
-
-def _excerpt(text: str, length: int = 300) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= length else f"{line[:length]}…"
+    return "", excerpt(title[1] if title else response.text)
 
 
 def _root(error: BaseException) -> str:
     """The innermost reason, without the object addresses urllib3 puts in front."""
     while inner := (error.__cause__ or error.__context__):
         error = inner
-    return _excerpt(str(error) or type(error).__name__)
+    return excerpt(str(error) or type(error).__name__)

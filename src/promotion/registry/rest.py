@@ -59,11 +59,25 @@ class RestRegistry(SearchedRegistry):
             return found
         server = self._tracking
         with suppress(PromotionError):
-            experiments = self._pages(server.get, "experiments/search", "experiments", _experiment, view_type="ALL")
+            experiments = self._pages(
+                server.get,
+                "experiments/search",
+                "experiments",
+                lambda item: str(item["experiment_id"]),
+                view_type="ALL",
+            )
             for start in range(0, len(wanted), PAGE):
                 condition = f"attributes.run_id IN ({', '.join(map(search_literal, wanted[start : start + PAGE]))})"
                 asked = {"filter": condition, "experiment_ids": experiments, "run_view_type": "ALL"}
-                found.update(self._pages(server.ask, "runs/search", "runs", _named_run, **asked))
+                found.update(
+                    self._pages(
+                        server.ask,
+                        "runs/search",
+                        "runs",
+                        lambda item: (str(item["info"]["run_id"]), _run(item)),
+                        **asked,
+                    )
+                )
         return found
 
     def artifact_uri(self, version: ModelVersion) -> str:
@@ -218,14 +232,6 @@ class RestRegistry(SearchedRegistry):
         except (NotThere, KeyError, TypeError) as error:
             raise RegistryBroken(f"{server.shown}: cannot say where {uri} is stored: {error}") from error
         return f"{root}/{rest}" if rest else str(root)
-
-
-def _experiment(item: Json) -> str:
-    return str(item["experiment_id"])
-
-
-def _named_run(item: Json) -> tuple[str, TrackedRun]:
-    return str(item["info"]["run_id"]), _run(item)
 
 
 def _run(item: Json) -> TrackedRun:

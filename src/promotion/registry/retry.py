@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from promotion.errors import RegistryBroken
+
+if TYPE_CHECKING:
+    from tenacity import Retrying
 
 HINT = (
     "file stores of MLflow 3.0.0 to 3.5.0 raise it on stage transitions, repeating does not help; "
@@ -39,6 +42,32 @@ def is_representer_error(error: BaseException) -> bool:
     )
 
 
+def bounded_retrying(may_pass: Callable[[BaseException], bool], *, first: float, longest: float) -> Retrying:
+    """Three attempts, the last one starting within 10 s, each wait about twice as long as the one before.
+
+    Args:
+        may_pass: Whether another attempt may not meet this error.
+        first: Seconds of the first wait.
+        longest: Seconds of the longest.
+    """
+    # Imported here because whoever reads alone needs only the recognition above.
+    from tenacity import (
+        Retrying,
+        retry_if_exception,
+        stop_after_attempt,
+        stop_before_delay,
+        wait_exponential,
+        wait_random,
+    )
+
+    return Retrying(
+        retry=retry_if_exception(may_pass),
+        stop=stop_after_attempt(TRIES) | stop_before_delay(WITHIN_SECONDS),
+        wait=wait_exponential(multiplier=first, max=longest) + wait_random(0, 0.2),
+        reraise=True,
+    )
+
+
 def retry_projection(call: Callable[[], _Result]) -> _Result:
     """Make one write to MLflow, again at most twice within 10 s when it failed in a way that may pass.
 
@@ -51,24 +80,8 @@ def retry_projection(call: Callable[[], _Result]) -> _Result:
     Raises:
         RegistryBroken: It failed each time; the caller writes alias and tag instead.
     """
-    # Imported here because the REST registry needs only the recognition above.
-    from tenacity import (
-        Retrying,
-        retry_if_exception,
-        stop_after_attempt,
-        stop_before_delay,
-        wait_exponential,
-        wait_random,
-    )
-
-    attempts = Retrying(
-        retry=retry_if_exception(_may_pass),
-        stop=stop_after_attempt(TRIES) | stop_before_delay(WITHIN_SECONDS),
-        wait=wait_exponential(multiplier=0.2, max=2.0) + wait_random(0, 0.2),
-        reraise=True,
-    )
     try:
-        return attempts(call)
+        return bounded_retrying(_may_pass, first=0.2, longest=2.0)(call)
     except Exception as error:
         if isinstance(error, RegistryBroken) or not _may_pass(error):
             raise

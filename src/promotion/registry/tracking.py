@@ -52,15 +52,7 @@ def connect(config: FamilyConfig, settings: Settings, experiment_name: str | Non
 
 
 def open_experiment(client: MlflowClient, name: str, artifacts: Path | None) -> str:
-    """Find or create an experiment.
-
-    Args:
-        client: Of the server.
-        name: Of the experiment.
-        artifacts: Where a new one's files go in a folder of its name; None for a server, which decides for itself.
-
-    Returns:
-        Its id.
+    """Find or create an experiment, with its files in a folder of its name below `artifacts`; returns its id.
 
     Raises:
         RegistryError: It is deleted.

@@ -68,12 +68,7 @@ class RuleChange:
 
 
 def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[RuleChange]:
-    """What is different between two sets of rules, in the order of the keys.
-
-    Args:
-        before: `RuleSet.sections` of the one.
-        after: Those of the other.
-    """
+    """What is different between the sections of two sets of rules, in the order of the keys."""
     had, has = ("registered_model" in sections for sections in (before, after))
     if had != has:
         return [RuleChange(_FILE, *(("there", "gone") if had else ("gone", "there")), _ordered(had, has))]

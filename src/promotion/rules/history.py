@@ -19,23 +19,14 @@ _KEYS_OF_PEOPLE = frozenset({"signers", "revoked"})
 
 
 class RuleHistory:
-    """Compares the rules that recorded acts stand under; each set is read once.
-
-    Args:
-        journal: Keeps them.
-    """
+    """Compares the rules that recorded acts stand under; each set is read once."""
 
     def __init__(self, journal: JournalReader) -> None:
         self._journal = journal
         self._known: dict[str, Mapping[str, Any] | None] = {}
 
     def changes(self, was: Mapping[str, Any], now: Mapping[str, Any]) -> list[RuleChange]:
-        """What is different between what two acts say of their rules; nothing where one says nothing.
-
-        Args:
-            was: `rules_of` the one.
-            now: `rules_of` the other.
-        """
+        """What is different between what two acts say of their rules (`rules_of`); nothing where one says nothing."""
         if not was or not now:
             return []
         changed = [] if was["digest"] == now["digest"] else self._compared(was["digest"], now["digest"])
@@ -57,17 +48,14 @@ class RuleHistory:
             rules: Those of now.
             model: Registered model of the candidate, which another file may have claimed since.
         """
-        promoted = self._journal.promotions({rules.family, *self._families(model)}, limit=1)
+        first_heard_in = self._journal.homes().get(model, model)
+        promoted = self._journal.promotions({rules.family, model, first_heard_in}, limit=1)
         return self.changes_until(rules_of(promoted[0]), rules) if promoted else []
 
     def since_approval(self, digest: str, rules: RuleSet) -> list[RuleChange]:
-        """What is different now from the rules that an approval was given under.
+        """What is different now from the rules, by their digest, that an approval was given under.
 
         Whose keys count is left out: each approval's signature is verified again with the present ones.
-
-        Args:
-            digest: Of the rules then.
-            rules: Those of now.
         """
         self._known[rules.digest] = rules.sections
         found = [] if digest == rules.digest else self._compared(digest, rules.digest)
@@ -101,10 +89,6 @@ class RuleHistory:
             if rules_of(event) and not _makes_room(event):
                 last[home] = event
         return {sequence: changes for sequence, changes in found.items() if changes}
-
-    def _families(self, model: str) -> set[str]:
-        """A registered model's name, and the family that it was first heard of in."""
-        return {model, self._journal.homes().get(model, model)}
 
     def _compared(self, was: str, now: str) -> list[RuleChange]:
         old, new = self._sections(was), self._sections(now)

@@ -107,24 +107,15 @@ _TABLE: Mapping[tuple[str, ...], RuleKind] = {
 
 @lru_cache(maxsize=4096)
 def rule_kind(key: tuple[str, ...]) -> RuleKind | None:
-    """The kind of a key, or of the nearest section above it that is named; None for one that nobody classified.
-
-    Args:
-        key: Its path from the top of the file.
-    """
-    for length in range(len(key), 0, -1):
-        if kind := _named(key[:length]):
-            return kind
-    return None
+    """The kind of a key, or of the nearest section above it that is named; None for one that nobody classified."""
+    sections = (key[:length] for length in range(len(key), 0, -1))
+    named = (name for section in sections for name in _spellings(section) if name in _TABLE)
+    return next((_TABLE[name] for name in named), None)
 
 
 def scale_of(key: tuple[str, ...]) -> Sequence[str | bool | None]:
     """The ordered values of a key that is a scale, the loosest first."""
     return next(SCALES[name] for name in map(".".join, _spellings(key)) if name in SCALES)
-
-
-def _named(key: tuple[str, ...]) -> RuleKind | None:
-    return next((_TABLE[name] for name in _spellings(key) if name in _TABLE), None)
 
 
 def _spellings(key: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

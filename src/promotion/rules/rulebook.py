@@ -38,10 +38,6 @@ class Rulebook:
         """What decides about a family's versions now; without a file nothing but the family's name.
 
         What cannot be read decides nothing by itself: the gate that needs it says so.
-
-        Args:
-            family: Whose.
-            config: Its file, as it was read.
         """
         sections: dict[str, Any] = {"family": family}
         if config is not None:
@@ -72,9 +68,6 @@ def deciding_sections(config: FamilyConfig) -> dict[str, Any]:
     """What of a family's file decides about moves, as plain data; whatever has its default is left out.
 
     So a key that a later version of this package adds makes no other rules of the same file.
-
-    Args:
-        config: The file.
     """
     stated = config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     return {
@@ -83,12 +76,7 @@ def deciding_sections(config: FamilyConfig) -> dict[str, Any]:
 
 
 def deciding_files(config: FamilyConfig, home: Path) -> list[str]:
-    """The files that a gate reads beside the family's file.
-
-    Args:
-        config: The family's file.
-        home: The folder that their paths are relative to.
-    """
+    """The files that a gate reads beside the family's file, relative to the home folder."""
     found = [config.data.path] if config.has_contract else []
     found += [config.forecast.stores] if config.forecast else []
     found += [config.holdout.path] if config.stated_holdout and "://" not in config.holdout.path else []

@@ -22,24 +22,13 @@ _SCHEMES = {"secp256r1": "nistp256", "secp384r1": "nistp384", "secp521r1": "nist
 
 
 def pre_authentication_encoding(kind: str, payload: bytes) -> bytes:
-    """What is signed: type and payload with their lengths, so that neither can be taken for the other.
-
-    Args:
-        kind: The payload's media type.
-        payload: To the byte.
-    """
+    """What is signed: media type and payload with their lengths, so that neither can be taken for the other."""
     name = kind.encode()
     return b"DSSEv1 %d %b %d %b" % (len(name), name, len(payload), payload)
 
 
 def sign_envelope(payload: bytes, kind: str, key: Path) -> str:
-    """Sign a payload; returns the envelope, JSON on one line.
-
-    Args:
-        payload: To the byte.
-        kind: Its media type.
-        key: The installation's private key, see `Keys.signing_key`.
-    """
+    """Sign a payload of a media type with the installation's private key; returns the envelope, JSON on one line."""
     from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
@@ -55,12 +44,7 @@ def sign_envelope(payload: bytes, kind: str, key: Path) -> str:
 
 
 def open_envelope(text: str, kind: str, trusted: Mapping[str, bytes]) -> bytes:
-    """The payload, if a trusted key signed it.
-
-    Args:
-        text: The envelope.
-        kind: The media type it must have.
-        trusted: Public keys that are believed, from `Keys.trusted`.
+    """The payload of an envelope, if it has that media type and a key of `Keys.trusted` signed it.
 
     Raises:
         SignatureRefused: It is no envelope of this type, no trusted key signed it, or it was changed since.

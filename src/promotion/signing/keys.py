@@ -91,10 +91,6 @@ class Keys:
 def trusted_keys(folder: Path, variable: str) -> Mapping[str, bytes]:
     """The public keys in a folder, one a file (`*.pem`, `*.pub`): key id to PEM text.
 
-    Args:
-        folder: Holds them.
-        variable: The environment variable that named it.
-
     Raises:
         SigningFailed: The folder is missing or empty, or a file in it is no EC public key.
     """

@@ -15,11 +15,7 @@ _TIMEOUT_SECONDS = 60
 
 
 def sign_by_agent(key: bytes, message: bytes) -> bytes:
-    """Have a message signed.
-
-    Args:
-        key: Public key, in SSH's wire format.
-        message: What is signed.
+    """Have a message signed with a key, whose public half is in SSH's wire format.
 
     Returns:
         Type and signature in SSH's wire format.

@@ -181,11 +181,7 @@ def string(value: bytes) -> bytes:
 
 
 class Reader:
-    """Takes SSH's wire format apart; whatever does not fit is a ValueError.
-
-    Args:
-        data: The bytes.
-    """
+    """Takes SSH's wire format apart; whatever does not fit is a ValueError."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
