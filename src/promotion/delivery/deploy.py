@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from promotion.delivery.canary.records import AnalysisPlan
+from promotion.delivery.canary.records import AnalysisPlan, LiveLabels
 from promotion.delivery.canary.steps import CanarySteps
 from promotion.delivery.checks import DeploymentChecks
 from promotion.delivery.errors import ClusterError, DeploymentFailed
@@ -37,10 +37,12 @@ class Deployer(DeploymentChecks):
     Attributes:
         watch: Makes the observer of a rollout.
         settling: Seconds in which a pod of the version before may still answer.
+        labels: Says what the labels say that arrived, for a canary's analysis; None without.
     """
 
     watch: Callable[..., RolloutWatch] = RolloutWatch
     settling: float = 45.0
+    labels: LiveLabels | None = None
 
     def deploy(
         self, target: DeploymentTarget, image: Image, export: Path | None, plan: AnalysisPlan | None = None
@@ -221,7 +223,8 @@ class Deployer(DeploymentChecks):
             if failure is None and attempt.analysis:
                 attempt = self.deployments.advance(attempt, DeploymentState.ANALYSING, actor=self.actor)
         if failure is None and attempt.state is DeploymentState.ANALYSING:
-            attempt, failure = CanarySteps(self.cluster, self.deployments, watch, self.actor, report).run(attempt)
+            steps = CanarySteps(self.cluster, self.deployments, watch, self.actor, report, self.labels)
+            attempt, failure = steps.run(attempt)
         if failure is None:
             return self._deployed(attempt)
         failure = watch.explain(self._judged(attempt, failure))

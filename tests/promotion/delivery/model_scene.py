@@ -28,7 +28,7 @@ from promotion.config.settings import REPOSITORY
 from promotion.delivery import checks, recovery
 from promotion.delivery import status as status_module
 from promotion.delivery.canary import steps, telemetry
-from promotion.delivery.canary.records import AnalysisPlan
+from promotion.delivery.canary.records import AnalysisPlan, LiveLabels
 from promotion.delivery.deploy import Deployer
 from promotion.delivery.kubernetes import manifests, rollout, smoke
 from promotion.delivery.kubernetes.cluster import Cluster
@@ -148,6 +148,7 @@ class ModelScene:
         self.cluster = ModelCluster()
         self.registry = ModelRegistry(folder / "artifacts")
         self.said: list[str] = []
+        self.labels: LiveLabels | None = None
         for number in range(1, versions + 1):
             self.registry.add(number, 0.9 + number / 1000)
         opened = Journal(Database(f"sqlite:///{folder / 'promotion.db'}"))
@@ -164,7 +165,13 @@ class ModelScene:
     def deployer(self) -> Deployer:
         """A deployer to the modelled Production."""
         return Deployer(
-            self.service, cast("Cluster", self.cluster), REPOSITORY / "k8s", actor="anna", seconds=60.0, settling=5.0
+            self.service,
+            cast("Cluster", self.cluster),
+            REPOSITORY / "k8s",
+            actor="anna",
+            seconds=60.0,
+            settling=5.0,
+            labels=self.labels,
         )
 
     def promote(self, number: int) -> None:

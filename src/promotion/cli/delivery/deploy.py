@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from promotion.config.settings import Settings
 from promotion.errors import UsageError
 
 if TYPE_CHECKING:
-    from promotion.delivery.canary.records import AnalysisPlan
+    from promotion.delivery.canary.records import AnalysisPlan, LiveLabels
     from promotion.delivery.checks import DeploymentPlan
     from promotion.delivery.deploy import Deployer
     from promotion.delivery.records import Deployment, DeploymentTarget, Image
@@ -115,6 +116,7 @@ def deploy_command(
         _status(deployer, target, as_json=as_json)
         return
     deployer.require_time(target.environment)
+    deployer.labels = _labels(settings, deployer, family, folder) if plan or is_resuming else None
     if is_aborting:
         _undone(deployer.abort(family, target.environment), as_json=as_json)
     elif is_resuming:
@@ -139,6 +141,21 @@ def _analysis(steps: str | None, seconds: float, requests: int, *, canary: bool,
 
     written = steps if steps is not None else ",".join(map(str, DEFAULT_STEPS))
     return AnalysisPlan.of(written, seconds, requests) if analyse else None
+
+
+def _labels(settings: Settings, deployer: Deployer, family: str, export: Path) -> LiveLabels | None:
+    """Labels for a canary's analysis, where the family's file names them."""
+    config = deployer.service.configs[family]
+    if config.monitoring_policy.labels is None:
+        return None
+    from promotion.cli.monitoring.sources import SOURCE, log_source
+    from promotion.monitoring.ab_test.canary_labels import CanaryLabels
+
+    try:
+        return CanaryLabels.of(settings, config, log_source(settings, config, os.environ.get(SOURCE)), export)
+    except UsageError as error:
+        deployer.service.report(f"going on without labels: {error}")
+        return None
 
 
 def _challenger(shadow: str | None, split: str | None, percent: float | None, image: str | None) -> str | None:

@@ -8,6 +8,7 @@ nobody knows yet. Latency is compared at every bound of the histogram, since a m
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from promotion.delivery.canary.records import Comparison, Counts, Decision
 from promotion.evaluation.intervals import sequential_difference
@@ -21,6 +22,9 @@ MORE_SLOW = 0.1
 OTHER_PREDICTIONS = 0.2
 """Accepted difference of the share of any class; a new version may well predict otherwise, and people decide that."""
 
+MORE_WRONG = 0.05
+"""Accepted difference of the share of labelled keys that are answered wrongly."""
+
 _KINDS = 3
 
 
@@ -32,7 +36,8 @@ def compare(canary: Counts, stable: Counts, error: float) -> tuple[Comparison, .
         stable: What theirs did meanwhile.
         error: Probability that any of the intervals is ever wrong; the kinds of measures share it.
     """
-    return tuple(_comparisons(canary, stable, error / _KINDS))
+    has_labels = canary.labelled is not None
+    return tuple(_comparisons(canary, stable, error / (_KINDS + has_labels)))
 
 
 def decide(comparisons: Sequence[Comparison], requests: int, least: int) -> tuple[Decision, str] | None:
@@ -49,7 +54,7 @@ def decide(comparisons: Sequence[Comparison], requests: int, least: int) -> tupl
         return Decision.ABORT, str(worse[0])
     if beyond:
         return Decision.HOLD, f"other predictions, which a person judges: {beyond[0]}"
-    if requests >= least and all(comparison.is_within for comparison in comparisons):
+    if requests >= least and all(comparison.is_within for comparison in comparisons if comparison.is_awaited):
         return Decision.ADVANCE, f"{requests} requests, no measure is worse than accepted"
     return None
 
@@ -58,7 +63,9 @@ def undecided(comparisons: Sequence[Comparison], requests: int, least: int) -> s
     """Why time ended before the evidence sufficed."""
     if requests < least:
         return f"inconclusive: {requests} of {least} requests reached the canary"
-    widest = max((each for each in comparisons if not each.is_within), key=lambda each: each.high - each.low)
+    widest = max(
+        (each for each in comparisons if each.is_awaited and not each.is_within), key=lambda each: each.high - each.low
+    )
     return f"inconclusive after {requests} requests: {widest}"
 
 
@@ -78,6 +85,11 @@ def _comparisons(canary: Counts, stable: Counts, error: float) -> Iterator[Compa
         yield compared(f"requests beyond {bound} s", slower, requests, error / len(bounds), MORE_SLOW)
     classes = sorted(canary.predictions.keys() | stable.predictions.keys())
     rows = sum(canary.predictions.values()), sum(stable.predictions.values())
+    labelled = canary.labelled or 0, stable.labelled or 0
+    if all(labelled):
+        found = compared("wrong answers", (canary.wrong, stable.wrong), labelled, error, MORE_WRONG)
+        # Labels come when they come: what there is may end a canary, and is not waited for.
+        yield replace(found, is_awaited=False)
     # Of two classes one says all.
     for label in classes[1:] if len(classes) == 2 else classes:  # noqa: PLR2004
         predicted = canary.predictions.get(label, 0), stable.predictions.get(label, 0)

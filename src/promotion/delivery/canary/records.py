@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
 from typing import Any, Self
@@ -123,12 +124,26 @@ class Counts:
         failures: Of these, answered with 500 or above.
         slower: Of these, how many took longer than so many seconds, as the server's metrics spell it.
         predictions: Predicted rows by class; empty for a regression.
+        labelled: Keys whose label arrived, each counted once; None where nobody asks for labels.
+        wrong: Of these, answered otherwise.
     """
 
     requests: int = 0
     failures: int = 0
     slower: Mapping[str, int] = field(default_factory=dict)
     predictions: Mapping[str, int] = field(default_factory=dict)
+    labelled: int | None = None
+    wrong: int = 0
+
+
+VersionName = tuple[str, int]
+"""Registered model and MLflow's number."""
+
+LabelCounts = tuple[int, int]
+"""Labelled keys, and how many of these were answered wrongly."""
+
+LiveLabels = Callable[[VersionName, VersionName, datetime], tuple[LabelCounts, LabelCounts]]
+"""What labels say of two versions, the canary's and the stable pods', since a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +158,7 @@ class Comparison:
         high: Upper end.
         allowed: Largest difference that is accepted.
         is_about_predictions: Whether a difference, in either direction, is for people to judge.
+        is_awaited: Whether a canary goes on only when this is surely accepted.
     """
 
     measure: str
@@ -152,6 +168,7 @@ class Comparison:
     high: float
     allowed: float
     is_about_predictions: bool = False
+    is_awaited: bool = True
 
     @property
     def is_beyond(self) -> bool:

@@ -7,7 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from promotion.delivery.canary.analysis import compare, decide, undecided
-from promotion.delivery.canary.records import FULL, Analysis, Comparison, Decision
+from promotion.delivery.canary.records import (
+    FULL,
+    Analysis,
+    Comparison,
+    Counts,
+    Decision,
+    LabelCounts,
+    LiveLabels,
+    VersionName,
+)
 from promotion.delivery.canary.telemetry import TrackCounts, read_pods
 from promotion.delivery.deployments import Deployments
 from promotion.delivery.errors import CanaryHeld, ClusterError
@@ -17,7 +26,7 @@ from promotion.delivery.kubernetes.manifests import selector
 from promotion.delivery.kubernetes.objects import Pod, Rollout
 from promotion.delivery.kubernetes.rollout import RolloutWatch
 from promotion.delivery.records import Deployment, DeploymentTarget, Failure, RolloutVerdict
-from promotion.errors import ProductionMoved
+from promotion.errors import ProductionMoved, PromotionError
 
 LOOK_SECONDS = 10.0
 
@@ -32,6 +41,7 @@ class CanarySteps:
         watch: The observer of its rollout.
         actor: Who asks.
         report: Told what is seen.
+        labels: Says what the labels say that arrived; None where the family names none.
         look: Seconds between two looks.
     """
 
@@ -40,6 +50,7 @@ class CanarySteps:
     watch: RolloutWatch
     actor: str
     report: Callable[[str], None]
+    labels: LiveLabels | None = None
     look: float = LOOK_SECONDS
 
     def run(self, attempt: Deployment) -> tuple[Deployment, Failure | None]:
@@ -95,17 +106,43 @@ class CanarySteps:
                 share = _share(ours, others)
                 for pods, counts in zip((ours, others), tracks, strict=True):
                     read_pods(self.cluster, pods, counts)
-                canary, stable = (counts.counts() for counts in tracks)
+                canary, stable = self._labelled(attempt, *(counts.counts() for counts in tracks))
                 comparisons = compare(canary, stable, progress.error)
                 said = decide(comparisons, canary.requests, progress.plan.requests)
                 if said:
                     found = Analysis(percent, share, *said, canary, stable, comparisons)
                     return found, _fault(found, ours, others)
             if time.monotonic() >= end:
-                canary, stable = (counts.counts() for counts in tracks)
+                canary, stable = self._labelled(attempt, *(counts.counts() for counts in tracks))
                 why = undecided(comparisons, canary.requests, progress.plan.requests) + problem
                 return Analysis(percent, share, Decision.HOLD, why, canary, stable, comparisons), None
             time.sleep(self.look)
+
+    def _labelled(self, attempt: Deployment, canary: Counts, stable: Counts) -> tuple[Counts, Counts]:
+        """The counts with what the labels say; without where there are none, or both tracks run the same version."""
+        beside = self._beside(attempt) if self.labels else None
+        ours = attempt.image.model, attempt.image.version
+        if self.labels is None or beside in {None, ours}:
+            return canary, stable
+        assert beside  # noqa: S101  # as was asked
+        try:
+            found = self.labels(ours, beside, attempt.started_at)
+        except (PromotionError, OSError) as error:
+            # The pods' own counts decide all the same; what cannot be read now is not asked for at each look.
+            self.report(f"{attempt}: going on without labels: {error}")
+            self.labels = no_labels
+            found = no_labels()
+        each = [
+            replace(counts, labelled=labelled, wrong=wrong)
+            for counts, (labelled, wrong) in zip((canary, stable), found, strict=True)
+        ]
+        return each[0], each[1]
+
+    def _beside(self, attempt: Deployment) -> VersionName | None:
+        """What the stable pods run."""
+        stable = self.cluster.get("deployment", attempt.target.instance)
+        record = self.deployments.named(Rollout.of(stable).operation) if stable else None
+        return (record.image.model, record.image.version) if record else None
 
     def _scaled(self, attempt: Deployment, percent: int) -> Failure | None:
         """Give the canary the pods that make the share, and wait for them."""
@@ -134,6 +171,11 @@ class CanarySteps:
         return hopeless(ours, others)
 
 
+def no_labels(*_: object) -> tuple[LabelCounts, LabelCounts]:
+    """Labels that cannot be read, as `LiveLabels`."""
+    return (0, 0), (0, 0)
+
+
 def _share(ours: list[Pod], others: list[Pod]) -> float:
     ready = [sum(pod.is_ready for pod in pods) for pods in (ours, others)]
     return ready[0] / max(sum(ready), 1)
@@ -144,7 +186,7 @@ def _fault(analysis: Analysis, ours: list[Pod], others: list[Pod]) -> Failure | 
     if analysis.decision is not Decision.ABORT:
         return None
     failure = Failure(RolloutVerdict.VERSION, f"analysis: {analysis}")
-    if next(each for each in analysis.comparisons if each.is_beyond).measure.startswith("failed"):
+    if not next(each for each in analysis.comparisons if each.is_beyond).measure.startswith("requests beyond"):
         return failure
     nodes = {pod.node for pod in ours if pod.is_ready}
     if len(nodes) == 1 and not any(pod.is_ready and pod.node in nodes for pod in others):

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from promotion.delivery.canary.records import VersionName
 from promotion.errors import UsageError
 from promotion.evaluation.intervals import sequential, sequential_difference
-from promotion.monitoring.ab_test.outcomes import Arms, VersionName
+from promotion.monitoring.ab_test.outcomes import Arms
 
 ERROR = 0.05
 METRIC = "accuracy"

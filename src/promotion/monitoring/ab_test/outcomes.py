@@ -1,4 +1,4 @@
-"""How often champion and challenger were right, key by key, out of the prediction log and the labels."""
+"""How often two versions were right, key by key, out of the prediction log and the labels."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from promotion.delivery.canary.records import LabelCounts, VersionName
 from promotion.errors import DataError, UsageError
 from promotion.export.contract import Contract
 from promotion.monitoring.observe.labels import UNKNOWN, Labels
@@ -21,9 +22,6 @@ _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 _KEPT = ["time", "request_id", "row", "family", "model", "version", "role", "key", "class"]
 _ROW = ["request_id", "row"]
 _GROUP = "group"
-
-VersionName = tuple[str, int]
-"""Registered model and MLflow's number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +94,34 @@ def read_arms(source: str, contract: Contract, labels: Labels, column: str | Non
     return _disjoint(champion, challenger, theirs, ours, labels, left_out)
 
 
-def _rows(source: str, contract: Contract, column: str | None) -> pd.DataFrame:
+def count_wrong(
+    source: str, contract: Contract, labels: Labels, versions: tuple[VersionName, VersionName], since: datetime
+) -> tuple[LabelCounts, LabelCounts]:
+    """How many keys two versions answered, side by side, and how many of these wrongly.
+
+    A key counts once for each version that answered it, by the first row: nothing makes it stay with one of both.
+
+    Args:
+        source: The prediction log; see `find_parts`.
+        contract: Whose rows.
+        labels: What arrived.
+        versions: Which two.
+        since: Rows before are another time's.
+
+    Raises:
+        UsageError: There is no log.
+    """
+    rows = _rows(source, contract, None, since)
+    rows = rows[(rows["role"] != "shadow") & (rows["time"] >= pd.Timestamp(since))]
+    one, other = (_known(_right(rows[_is(rows, version)].drop_duplicates("key"), labels)) for version in versions)
+    return (len(one), int((one == 0).sum())), (len(other), int((other == 0).sum()))
+
+
+def _rows(source: str, contract: Contract, column: str | None, earliest: datetime = _EVER) -> pd.DataFrame:
     """Everything the family's versions answered, oldest first."""
     features = [column] if column else []
     schema = log_schema(features, contract.texts).append(pa.field("key", pa.string()))
-    blocks = [block.rows for part in find_parts(source, _EVER) for block in read(part, features, schema)]
+    blocks = [block.rows for part in find_parts(source, earliest) for block in read(part, features, schema)]
     table = pa.concat_tables(blocks) if blocks else schema.empty_table()
     rows: pd.DataFrame = table.select(_KEPT).to_pandas()
     if column:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,38 @@ def decided(canary: Counts, stable: Counts) -> Decision | None:
 def test_the_difference_decides(canary: Counts, stable: Counts, expected: Decision | None) -> None:
     """Not the canary's own figures: what the stable pods do at the same time is no fault of its own."""
     assert decided(canary, stable) is expected
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [
+        ((400, 120), (1200, 120), Decision.ABORT),
+        ((400, 40), (1200, 120), Decision.ADVANCE),
+        ((400, 0), (1200, 1200), Decision.ADVANCE),
+        ((10, 5), (30, 3), Decision.ADVANCE),
+        ((0, 0), (1200, 120), Decision.ADVANCE),
+    ],
+)
+def test_labels_end_a_canary_and_are_not_waited_for(
+    ours: tuple[int, int], theirs: tuple[int, int], expected: Decision
+) -> None:
+    """Surely more wrong answers than the stable pods' is worse; labels that are few, or better, keep nothing."""
+    canary, stable = (
+        replace(counts(requests), labelled=labelled, wrong=wrong)
+        for requests, (labelled, wrong) in ((4000, ours), (12000, theirs))
+    )
+
+    assert expected is decided(canary, stable)
+
+
+def test_asking_for_labels_takes_its_part_of_the_error() -> None:
+    """Whether any came or not, so that when they come is no second chance."""
+    without, asked = (
+        compare(replace(counts(1000), labelled=labelled), replace(counts(3000), labelled=labelled), ERROR)[0]
+        for labelled in (None, 0)
+    )
+
+    assert without.low > asked.low
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from promotion.delivery.errors import CanaryHeld, DeploymentFailed
 from promotion.delivery.kubernetes.cluster import Cluster
 from promotion.delivery.records import Deployment, DeploymentState, Environment, Image, Track
 from promotion.delivery.status import Status, status
-from promotion.errors import NothingToDo, ProductionMoved
+from promotion.errors import DataError, NothingToDo, ProductionMoved
 
 pytestmark = pytest.mark.needs("kubectl")
 
@@ -90,6 +90,42 @@ def test_a_canary_that_fails_more_is_taken_back_and_its_version_known_bad(modell
     assert modelled.entry(2).known_bad
     assert (1, 3) == (modelled.production(), len(modelled.cluster.pods["tiny"]))
     assert under_way(modelled) is None
+
+
+def test_a_canary_that_is_more_often_wrong_is_taken_back(modelled: ModelScene) -> None:
+    """By the labels that arrived since it began, its version against the one of the stable pods."""
+    asked: list[tuple[object, ...]] = []
+
+    def labels(*given: object) -> tuple[tuple[int, int], tuple[int, int]]:
+        asked.append(given)
+        return (400, 160), (1200, 120)
+
+    image = new_image(modelled, Traffic(failures=1, slow=5))
+    modelled.labels = labels
+
+    with pytest.raises(DeploymentFailed, match=r"\(version\): analysis: abort at 25 %.*wrong answers: 40\.00%"):
+        canary(modelled, image)
+
+    assert (("tiny-linear", 2), ("tiny-linear", 1)) == asked[0][:2]
+    assert modelled.entry(2).known_bad
+    (event,) = [event for event in modelled.service.journal.history("tiny") if event.action == "canary analysis"]
+    kept = event.details["analysis"]
+    assert ((400, 160), (1200, 120)) == tuple(
+        (kept[track]["labelled"], kept[track]["wrong"]) for track in ("canary", "stable")
+    )
+
+
+def test_labels_that_cannot_be_read_keep_nobody(modelled: ModelScene) -> None:
+    """It is said once, and the pods' own counts decide."""
+
+    def labels(*_: object) -> tuple[tuple[int, int], tuple[int, int]]:
+        message = "labels.csv: column 'request_id' is missing"
+        raise DataError(message)
+
+    modelled.labels = labels
+    canary(modelled, new_image(modelled, Traffic(failures=0, slow=5)))
+
+    assert [1] == [line.count("going on without labels") for line in modelled.said if "without labels" in line]
 
 
 @pytest.mark.parametrize(("nodes", "is_bad"), [(("one", "two", "three"), True), (("slow",), False)])

@@ -52,10 +52,14 @@ class Log:
 
     def look(self, column: str | None = None) -> AbTest:
         """Compare what is there."""
-        self.path.write_text("\n".join(self.lines) + "\n", encoding="utf-8")
-        self.labels.write_text("\n".join(dict.fromkeys(self.known)) + "\n", encoding="utf-8")
+        self.write()
         labels = read_labels(self.labels, churn())
         return compare_arms(read_arms(str(self.path), contract_of(churn()), labels, column), 0.1)
+
+    def write(self) -> None:
+        """Write both files."""
+        self.path.write_text("\n".join(self.lines) + "\n", encoding="utf-8")
+        self.labels.write_text("\n".join(dict.fromkeys(self.known)) + "\n", encoding="utf-8")
 
 
 @pytest.fixture
