@@ -157,7 +157,7 @@ def measure_cost(config: FamilyConfig, stores: int) -> None:
             build_features(known, data.stores, history, origins)
         with _stage("train, register, record"):
             result = train_ensemble(config, settings)
-        print(f"{'':<28}holdout RMSPE {result.holdout['rmspe']:.4f}")
+        print(f"{'':<28}holdout RMSPE {result.examined.holdout['rmspe']:.4f}")
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from promotion.config.settings import Settings
 from promotion.errors import ConfigError
 
 if TYPE_CHECKING:
-    from models.forecast.training.training import EnsembleResult
+    from models.forecast.training.recording import EnsembleResult
 
 DEFAULT_FAMILY = "rossmann-ensemble"
 _TENTHS = 10
@@ -62,7 +62,7 @@ def main(*, family: str, sample: bool, threads: int | None, semver: str | None, 
             report=lambda stage: _say(stage, say),
         )
     say("Registering model to MLflow Model Registry...")
-    say(f"✓ Model registered: {result.recorded.model} version {result.recorded.number}")
+    say(f"✓ Model registered: {result.version.model} version {result.version.number}")
     if as_json:
         echo_json(_as_json(result), indent=2)
         return
@@ -78,17 +78,17 @@ def _verdict(config: FamilyConfig, result: EnsembleResult) -> Iterator[str]:
     """What the figures say, for the person who trained."""
     from models.forecast.boosters import BOOSTERS
 
-    if result.invented:
-        yield f"⚠️ {result.invented}"
-    weights = result.learned.ensemble.weights
+    examined, interval = result.examined, result.examined.interval
+    if examined.invented:
+        yield f"⚠️ {examined.invented}"
+    weights = examined.learned.ensemble.weights
     yield "Weights: " + ", ".join(f"{BOOSTERS[name].title} {weight:.3f}" for name, weight in weights.items())
-    scores = result.learned.cross_validation()
+    scores = examined.learned.cross_validation()
     folds = ", ".join(f"{value:.4f}" for value in scores["ensemble"])
     yield f"RMSPE on the {len(scores['ensemble'])} windows that chose rounds and weights, newest first: {folds}"
-    interval = result.interval
     yield (
-        f"RMSPE on the holdout, {result.learned.window.label}, never learned from: {interval.value:.4f} "
-        f"(95 % {interval.low:.4f} – {interval.high:.4f}, {result.holdout_rows} days with sales)"
+        f"RMSPE on the holdout, {examined.learned.window.label}, never learned from: {interval.value:.4f} "
+        f"(95 % {interval.low:.4f} – {interval.high:.4f}, {len(examined.rows)} days with sales)"
     )
     bound = config.gates.thresholds.get("rmspe")
     if bound is not None and bound.below is not None and interval.value >= bound.below:
@@ -98,25 +98,26 @@ def _verdict(config: FamilyConfig, result: EnsembleResult) -> Iterator[str]:
 
 
 def _as_json(result: EnsembleResult) -> dict[str, Any]:
-    ensemble = result.learned.ensemble
+    examined, learned = result.examined, result.examined.learned
+    ensemble = learned.ensemble
     return {
-        "model": result.recorded.model,
-        "version": result.recorded.number,
-        "semantic_version": result.recorded.semver,
-        "run_id": result.recorded.run_id,
-        "round": result.recorded.timestamp,
+        "model": result.version.model,
+        "version": result.version.number,
+        "semantic_version": result.semver,
+        "run_id": result.version.run_id,
+        "round": result.timestamp,
         "weights": dict(ensemble.weights),
         "rounds": {member.name: member.booster.rounds for member in ensemble.members},
-        "cross_validation": result.learned.cross_validation(),
-        "folds": [fold.window.label for fold in next(iter(result.learned.folds.values()))],
+        "cross_validation": learned.cross_validation(),
+        "folds": [fold.window.label for fold in next(iter(learned.folds.values()))],
         "holdout": {
-            "window": result.learned.window.label,
-            "rows": result.holdout_rows,
-            **result.holdout,
-            "rmspe_low": result.interval.low,
-            "rmspe_high": result.interval.high,
+            "window": learned.window.label,
+            "rows": len(examined.rows),
+            **examined.holdout,
+            "rmspe_low": examined.interval.low,
+            "rmspe_high": examined.interval.high,
         },
-        "invented": bool(result.invented),
+        "invented": bool(examined.invented),
     }
 
 

@@ -33,7 +33,7 @@ def metadata_of(result: TrainingResult, outcome: ChallengeOutcome | None) -> dic
     return {
         "run_id": best.run_id,
         "model_name": best.model,
-        "version": best.version,
+        "version": best.number,
         f"train_{shown}": result.train[shown],
         f"test_{shown}": best.test[shown].value,
         "promoted_to_production": outcome is not None and outcome.promoted,

@@ -39,7 +39,7 @@ def log_and_register(
     card: str,
     on_saved: Callable[[Path], None],
 ) -> int:
-    """Register a fitted pipeline as a new version of `name`; see `publish`.
+    """Register a fitted pipeline as a new version of `name`; see `publish` for what is not said here.
 
     Args:
         run: The MLflow run.
@@ -47,17 +47,12 @@ def log_and_register(
         config: The family; its data contract is the signature.
         name: Registered model.
         features: Data frame whose first rows are the input example.
-        tags: Of the version, read after `on_saved`; they exist as soon as the version does.
+        tags: Of the version.
         card: Markdown for `MODEL_CARD.md`.
-        on_saved: Called once with the complete folder, before anything is uploaded; what it raises ends the work with
-            nothing registered, what it adds to the folder belongs to the version.
-
-    Returns:
-        The version's number.
+        on_saved: Called with the complete folder.
 
     Raises:
         ArtifactRefused: The model holds a type outside `TRUSTED_TYPES` and `BOOSTER_TYPES`.
-        RegistryError: The tracking server does not say what it offers.
     """
     return publish(run, name, tags, save=partial(_save, model, config, features), card=card, on_saved=on_saved)
 
@@ -82,7 +77,8 @@ def publish(
         tags: Of the version, read after `on_saved`; they exist as soon as the version does.
         save: Writes the model into a folder that does not exist yet, under the MLflow `Model` it is given.
         card: Markdown for `MODEL_CARD.md`.
-        on_saved: As for `log_and_register`.
+        on_saved: Called once with the complete folder, before anything is uploaded; what it raises ends the work with
+            nothing registered, what it adds to the folder belongs to the version.
 
     Returns:
         The version's number.

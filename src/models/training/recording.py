@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from promotion.approvals.people import actor, trainers
 from promotion.artifacts.files import artifact_digest
 from promotion.artifacts.signature import sign_artifact
 from promotion.auto import BEST_TAG, ROUND_TAG, newest_round
-from promotion.config.commit import Commit, current_commit
+from promotion.config.commit import current_commit
 from promotion.config.family import FamilyConfig
 from promotion.config.policy import machine_accounts
 from promotion.config.settings import REPOSITORY, Settings
@@ -29,41 +29,45 @@ from promotion.signing.keys import Keys
 
 
 @dataclass(frozen=True, slots=True)
-class CandidateResult:
+class RegisteredVersion:
+    """A version that a training registered.
+
+    Attributes:
+        model: Registered model.
+        number: Of the version.
+        run_id: MLflow run that holds params, metrics and pictures.
+        registration: What the journal is told of it.
+    """
+
+    model: str
+    number: int
+    run_id: str
+    registration: Registration
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateResult(RegisteredVersion):
     """One candidate as trained, examined and registered.
 
     Attributes:
         algorithm: Name in the family's configuration.
         cross_validation: By metric, one score a fold, shape (folds * repeats,).
         test: By metric, on the test split, with its 95 % bootstrap interval.
-        model: Registered model.
-        version: Number of the registered version.
-        run_id: MLflow run that holds params, metrics and pictures.
-        registration: What the journal is told of it.
     """
 
     algorithm: str
     cross_validation: Mapping[str, FloatArray]
     test: Mapping[str, Interval]
-    model: str
-    version: int
-    run_id: str
-    registration: Registration
-
-    @property
-    def number(self) -> int:
-        """The registered version's number, by the name the journal uses."""
-        return self.version
 
 
 class Round:
-    """One training as MLflow sees it: what all its runs and versions share.
+    """One training as MLflow and the journal see it: what all its runs and versions share.
 
     Args:
         config: The family.
-        dataset: What was learned from.
-        part: Its split.
+        data_sha256: Digest of what was learned from.
         experiment: Id of the MLflow experiment the runs belong to.
+        tags: Further tags of the runs.
 
     Attributes:
         timestamp: UTC, ISO 8601 with microseconds; names the round.
@@ -71,124 +75,89 @@ class Round:
         trainers: The persons behind the training; empty when unknown.
     """
 
-    def __init__(self, config: FamilyConfig, dataset: Dataset, part: Partition, experiment: str) -> None:
+    def __init__(self, config: FamilyConfig, data_sha256: str, experiment: str, **tags: str) -> None:
         self.timestamp = datetime.now(UTC).isoformat(timespec="microseconds")
-        self.commit = current_commit(REPOSITORY)
-        self.trainers = trainers(
-            actor(),
-            self.commit.author if self.commit else None,
-            machine_accounts(config.approvals),
-        )
-        self._config = config
-        self._dataset = dataset
-        self._part = part
-        self._experiment = experiment
-        self._tags = {
-            ROUND_TAG: self.timestamp,
-            "data_sha256": dataset.sha256,
-            "feature_schema_hash": feature_schema_hash(config),
+        self.commit = commit = current_commit(REPOSITORY)
+        self.trainers = trainers(actor(), commit.author if commit else None, machine_accounts(config.approvals))
+        self._family, self._experiment = config.family, experiment
+        self._feature_hash = feature_schema_hash(config)
+        hashes = {"data_sha256": data_sha256, "feature_schema_hash": self._feature_hash}
+        self._tags = {ROUND_TAG: self.timestamp, **hashes, **tags}
+        self._lineage = {
+            "round": self.timestamp,
+            "git_commit": commit.sha if commit else None,
+            "git_dirty": commit.dirty if commit else None,
+            "git_author": commit.author if commit else None,
+            "data_path": config.data.path,
+            "data_sha256": data_sha256,
         }
-        if self.commit is not None:
+        if commit is not None:
             # MLflow's own name for it is what its user interface links.
-            self._tags |= {"mlflow.source.git.commit": self.commit.sha, "git_commit": self.commit.sha}
-            self._tags["git_dirty"] = str(self.commit.dirty).lower()
+            self._tags |= {"mlflow.source.git.commit": commit.sha, "git_commit": commit.sha}
+            self._tags["git_dirty"] = str(commit.dirty).lower()
 
     def log(
         self,
-        algorithm: str,
-        examined: Examined,
-        folds: Mapping[str, FloatArray],
-        others: Mapping[str, Mapping[str, FloatArray]],
-    ) -> CandidateResult:
-        """Write one candidate's run, sign its files and register its version.
+        name: str,
+        publish: Callable[[Any, Seal], int],
+        *,
+        run_name: str,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        beside: Mapping[str, float] | None = None,
+        pictures: Mapping[str, bytes],
+        lineage: Mapping[str, Any],
+    ) -> RegisteredVersion:
+        """Write one run, and sign and register its version.
 
         Args:
-            algorithm: Name in the family's configuration.
-            examined: The fitted candidate.
-            folds: By metric, its score on each fold.
-            others: The same of the candidates that are not registered, by algorithm.
+            name: Registered model.
+            publish: Registers the run's version, whose complete files it shows to the seal; returns its number.
+            run_name: Of the run.
+            params: Of the model.
+            metrics: Of the model, by name.
+            beside: Further metrics of the run, which say nothing of this model.
+            pictures: PNG files by name.
+            lineage: Where the version comes from, beyond what the round knows.
         """
         import mlflow
 
-        config, test = self._config, examined.test
-        params = {"algorithm": algorithm, **examined.model.named_steps["estimator"].get_params(deep=False)}
-        tags = {name: f"{test[name].value:.4f}" for name in ("roc_auc", config.selection_metric) if name in test}
         seal = Seal(Keys.from_environment())
-        with mlflow.start_run(experiment_id=self._experiment, run_name=algorithm, tags=self._tags) as run:
-            mlflow.log_params(params)
-            version = log_and_register(
-                run,
-                examined.model,
-                config,
-                config.model_name(algorithm),
-                self._part.train_features,
-                tags | {ROUND_TAG: self.timestamp},
-                card=model_card(config, self._facts(algorithm, params, test, folds)),
-                on_saved=seal,
-            )
-            metrics = _metrics(folds, examined)
-            mlflow.log_metrics(metrics | _beaten(others))
+        with mlflow.start_run(experiment_id=self._experiment, run_name=run_name, tags=self._tags) as run:
+            mlflow.log_params(dict(params))
+            number = publish(run, seal)
+            mlflow.log_metrics({**metrics, **(beside or {})})
             with tempfile.TemporaryDirectory() as folder:
-                for name, picture in examined.pictures.items():
-                    (Path(folder) / name).write_bytes(picture)
+                for file, picture in pictures.items():
+                    (Path(folder) / file).write_bytes(picture)
                 mlflow.log_artifacts(folder)
-        run_id = run.info.run_id
+        run_id = str(run.info.run_id)
+        told = {name: str(value) for name, value in params.items()}
         registration = Registration(
             digest=seal.digest,
             signature=seal.signature,
             trainer=",".join(self.trainers) or None,
-            feature_hash=feature_schema_hash(config),
+            feature_hash=self._feature_hash,
             metrics=metrics,
-            lineage=self._lineage(run_id, params),
+            lineage={"run_id": run_id, **self._lineage, **lineage, "params": told},
         )
-        return CandidateResult(algorithm, folds, test, config.model_name(algorithm), version, run_id, registration)
+        return RegisteredVersion(name, number, run_id, registration)
 
-    def register(self, journal: Journal, results: Sequence[CandidateResult], semver: str | None) -> str:
+    def register(self, journal: Journal, versions: Sequence[RegisteredVersion], semver: str | None) -> str:
         """Tell the journal what was registered, all under one semantic version, and which is the best; returns it.
 
         Args:
             journal: Is told.
-            results: The best one first.
+            versions: The best one first.
             semver: The semantic version; None for the next minor one.
 
         Raises:
             UsageError: `semver` is taken.
             JournalError: The journal cannot be written.
         """
-        known = [(result, result.registration) for result in results]
-        training = TrainingRound(self.timestamp, results[0])
-        return journal.register(self._config.family, known, actor=actor(), semver=semver, training=training)
-
-    def _facts(
-        self, algorithm: str, params: Mapping[str, Any], test: Mapping[str, Interval], folds: Mapping[str, FloatArray]
-    ) -> CardFacts:
-        return CardFacts(
-            algorithm=algorithm,
-            params={name: value for name, value in params.items() if name != "algorithm"},
-            cross_validation=folds,
-            test=test,
-            data_sha256=self._dataset.sha256,
-            train_rows=len(self._part.train_target),
-            test_rows=len(self._part.test_target),
-            trainer=", ".join(self.trainers),
-            timestamp=self.timestamp,
-            commit=self.commit,
-        )
-
-    def _lineage(self, run_id: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        config = self._config
-        return {
-            "run_id": run_id,
-            "round": self.timestamp,
-            "git_commit": self.commit.sha if self.commit else None,
-            "git_dirty": self.commit.dirty if self.commit else None,
-            "git_author": self.commit.author if self.commit else None,
-            "data_path": config.data.path,
-            "data_url": config.data.url,
-            "data_sha256": self._dataset.sha256,
-            "split": config.split.recorded(),
-            "params": {name: str(value) for name, value in params.items()},
-        }
+        known = [(version, version.registration) for version in versions]
+        training = TrainingRound(self.timestamp, versions[0])
+        return journal.register(self._family, known, actor=actor(), semver=semver, training=training)
 
 
 class Seal:
@@ -203,6 +172,67 @@ class Seal:
         """Look at the complete folder."""
         self.digest = artifact_digest(folder)
         self.signature = sign_artifact(folder, self._keys)
+
+
+def log_candidate(
+    training: Round,
+    config: FamilyConfig,
+    data: tuple[Dataset, Partition],
+    algorithm: str,
+    examined: Examined,
+    folds: Mapping[str, FloatArray],
+    others: Mapping[str, Mapping[str, FloatArray]],
+) -> CandidateResult:
+    """Write one candidate's run, sign its files and register its version.
+
+    Args:
+        training: The round it belongs to.
+        config: The family.
+        data: What was learned from, and its split.
+        algorithm: Name in the family's configuration.
+        examined: The fitted candidate.
+        folds: By metric, its score on each fold.
+        others: The same of the candidates that are not registered, by algorithm.
+    """
+    (dataset, part), test, name = data, examined.test, config.model_name(algorithm)
+    params = examined.model.named_steps["estimator"].get_params(deep=False)
+    card = CardFacts(
+        algorithm=algorithm,
+        params=params,
+        cross_validation=folds,
+        test=test,
+        data_sha256=dataset.sha256,
+        train_rows=len(part.train_target),
+        test_rows=len(part.test_target),
+        trainer=", ".join(training.trainers),
+        timestamp=training.timestamp,
+        commit=training.commit,
+    )
+    tags = {metric: f"{test[metric].value:.4f}" for metric in ("roc_auc", config.selection_metric) if metric in test}
+
+    def publish(run: Any, seal: Seal) -> int:
+        return log_and_register(
+            run,
+            examined.model,
+            config,
+            name,
+            part.train_features,
+            tags | {ROUND_TAG: training.timestamp},
+            card=model_card(config, card),
+            on_saved=seal,
+        )
+
+    version = training.log(
+        name,
+        publish,
+        run_name=algorithm,
+        params={"algorithm": algorithm, **params},
+        metrics=_metrics(folds, examined),
+        beside=_beaten(others),
+        pictures=examined.pictures,
+        lineage={"data_url": config.data.url, "split": config.split.recorded()},
+    )
+    return CandidateResult(version.model, version.number, version.run_id, version.registration, algorithm, folds, test)
 
 
 def _metrics(folds: Mapping[str, FloatArray], examined: Examined) -> dict[str, float]:
@@ -241,7 +271,7 @@ def crown(config: FamilyConfig, settings: Settings, journal: Journal, best: Cand
     import mlflow
 
     client = mlflow.MlflowClient(settings.tracking_uri, settings.registry_uri)
-    client.set_model_version_tag(best.model, str(best.version), BEST_TAG, "true")
+    client.set_model_version_tag(best.model, str(best.number), BEST_TAG, "true")
     newest = {version.place for version in newest_round(journal, config) if version.is_best}
     for version in _tagged_best(client, config):
         if (version.name, int(version.version)) not in newest:

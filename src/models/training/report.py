@@ -53,7 +53,7 @@ def as_json(result: TrainingResult) -> dict[str, Any]:
             {
                 "algorithm": candidate.algorithm,
                 "model": candidate.model,
-                "version": candidate.version,
+                "version": candidate.number,
                 "run_id": candidate.run_id,
                 "best_model": rank == 0,
                 "cross_validation": _folds_as_json(candidate.cross_validation),
@@ -82,7 +82,7 @@ def _table(result: TrainingResult) -> Iterator[str]:
             _spread(candidate.cross_validation[result.metric]),
             _bounded(candidate.test[result.metric]),
             *(f"{candidate.test[metric].value:.4f}" for metric in others),
-            f"{candidate.model} v{candidate.version}",
+            f"{candidate.model} v{candidate.number}",
         ]
         for rank, candidate in enumerate(result.candidates)
     ]
@@ -115,7 +115,7 @@ def _verdict(result: TrainingResult) -> Iterator[str]:
         yield sentence
     versions = f"{count} versions" if count > 1 else "1 version"
     yield ""
-    yield f"✅ Registered {versions} as {result.semver}; {best.model} v{best.version} is tagged best_model=true."
+    yield f"✅ Registered {versions} as {result.semver}; {best.model} v{best.number} is tagged best_model=true."
 
 
 def _folds_as_json(folds: Mapping[str, FloatArray]) -> dict[str, dict[str, float]]:

@@ -15,7 +15,7 @@ from models.data.sources import describe_invention, make_missing
 from models.training.candidates import build_candidates
 from models.training.folds import FoldComparison, compare_folds
 from models.training.parameters import with_params_file
-from models.training.recording import CandidateResult, Round, crown
+from models.training.recording import CandidateResult, Round, crown, log_candidate
 from models.training.selection import SelectionProgress, cross_validate, examine
 from models.training.workers import stop_workers
 from promotion.bootstrap import open_journal
@@ -122,12 +122,13 @@ def train(
         examined = examine(config, {name: candidates[name] for name in registered}, part, step)
         stop_workers()
         experiment = connection.result()
-    training = Round(config, dataset, part, experiment)
+    training = Round(config, dataset.sha256, experiment)
+    others = {name: folds[name] for name in ranking if name not in registered}
     results = []
     with quiet(), readable_failures(settings.tracking_uri):
         for algorithm in registered:
-            others = {name: folds[name] for name in ranking if name not in registered}
-            results.append(training.log(algorithm, examined[algorithm], folds[algorithm], others))
+            candidate = examined[algorithm], folds[algorithm]
+            results.append(log_candidate(training, config, (dataset, part), algorithm, *candidate, others))
             progress("logging and registering", len(results), len(registered))
         given = training.register(journal, results, semver)
         crown(config, settings, journal, results[0])
@@ -138,7 +139,7 @@ def train(
         semver=given,
         metric=config.selection_metric,
         candidates=tuple(results),
-        others={name: folds[name] for name in ranking if name not in registered},
+        others=others,
         params=config.candidates[ranking[0]].params,
         train=examined[ranking[0]].train,
         comparison=_compare(config, [folds[name][config.selection_metric] for name in ranking]),

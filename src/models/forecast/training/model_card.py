@@ -2,49 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from models.forecast.boosters import BOOSTERS
-from models.forecast.data.sales import Sales
-from models.forecast.training.learning import Learned, LearningPlan
 from models.training.model_card import render_markdown
-from promotion.config.commit import Commit
 from promotion.config.family import FamilyConfig
-from promotion.gates.evidence import Interval
+
+if TYPE_CHECKING:
+    from models.forecast.training.recording import ExaminedEnsemble
+    from models.training.recording import Round
 
 
-@dataclass(frozen=True, slots=True)
-class ForecastFacts:
-    """What a training of the ensemble knows beyond its configuration.
-
-    Attributes:
-        data: What was learned from.
-        plan: How.
-        learned: The ensemble.
-        holdout: By metric, on the days nothing was learned from.
-        interval: 95 % interval of the holdout's RMSPE.
-        holdout_rows: Rows it was examined on.
-        invented: Says so if a generator made the data; empty for real data.
-        trainer: Who started the training.
-        timestamp: When, UTC, ISO 8601.
-        commit: Of the code; None outside a git repository.
-    """
-
-    data: Sales
-    plan: LearningPlan
-    learned: Learned
-    holdout: Mapping[str, float]
-    interval: Interval
-    holdout_rows: int
-    invented: str
-    trainer: str
-    timestamp: str
-    commit: Commit | None
-
-
-def ensemble_card(config: FamilyConfig, facts: ForecastFacts) -> str:
+def ensemble_card(config: FamilyConfig, examined: ExaminedEnsemble, training: Round) -> str:
     """Write the card.
 
     Returns:
@@ -52,4 +22,4 @@ def ensemble_card(config: FamilyConfig, facts: ForecastFacts) -> str:
     """
     titles = {name: booster.title for name, booster in BOOSTERS.items()}
     template = Path(__file__).with_name("model_card.md.j2")
-    return render_markdown(template, config=config, facts=facts, titles=titles)
+    return render_markdown(template, config=config, examined=examined, training=training, titles=titles)

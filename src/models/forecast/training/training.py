@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 from models.forecast.boosters import BOOSTERS
 from models.forecast.data.provision import describe_sales_invention, provide_sales
 from models.forecast.data.sales import forecast_of, load_sales
 from models.forecast.evaluation.holdout import rmspe_interval, score_ensemble
 from models.forecast.rows import INPUT_COLUMNS
-from models.forecast.training.learning import Learned, Learner, LearningPlan
-from models.forecast.training.recording import Recorded, RegisteredEnsemble, record_ensemble
+from models.forecast.training.learning import Learner, LearningPlan
+from models.forecast.training.recording import EnsembleResult, ExaminedEnsemble, record_ensemble
 from promotion.bootstrap import open_journal
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
 from promotion.errors import ConfigError
-from promotion.gates.evidence import Interval
 from promotion.registry.semver import require_semantic
 
 Tellings = Callable[[str], None]
@@ -25,27 +24,6 @@ Tellings = Callable[[str], None]
 TrainingProgress = Callable[[str, int, int], None]
 _SAMPLE_SHARE = 4
 """A sample learns for a fourth of the rounds, and waits a fourth as long for the next gain."""
-
-
-@dataclass(frozen=True, slots=True)
-class EnsembleResult:
-    """What a training did.
-
-    Attributes:
-        recorded: The registered version.
-        learned: The ensemble and its folds.
-        holdout: By metric, on the days nothing was learned from.
-        interval: 95 % interval of the holdout's RMSPE.
-        holdout_rows: Rows it was examined on.
-        invented: Says so if a generator made the data; empty for real data.
-    """
-
-    recorded: Recorded
-    learned: Learned
-    holdout: Mapping[str, float]
-    interval: Interval
-    holdout_rows: int
-    invented: str
 
 
 def free_processors() -> int:
@@ -134,6 +112,5 @@ def train_ensemble(
     holdout = score_ensemble(sales, forecast)
     interval = rmspe_interval(rows, forecast, None, plan.seed)
     invented = describe_sales_invention(config, settings.home)
-    outcome = RegisteredEnsemble(data, plan, learned, rows.assign(forecast=forecast), holdout, interval, invented)
-    recorded = record_ensemble(config, settings, journal, outcome, semver=semver)
-    return EnsembleResult(recorded, learned, holdout, interval, len(rows), invented)
+    examined = ExaminedEnsemble(data, plan, learned, rows.assign(forecast=forecast), holdout, interval, invented)
+    return record_ensemble(config, settings, journal, examined, semver=semver)
