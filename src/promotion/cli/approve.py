@@ -13,12 +13,14 @@ from promotion.cli.console import (
     AS_JSON,
     COUNT,
     MODEL_NAME,
+    NEW_FILE,
     VERSION,
     command,
     echo,
     echo_json,
     promotions,
     remark_clock,
+    say_done,
     say_unsettled,
     talk,
 )
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from promotion.journal.reviews import Reviews
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @command()
@@ -126,13 +127,8 @@ def _show(approving: Approving, opinion: Opinion | None, *, as_json: bool) -> No
         decision = "approved" if opinion.approved else "rejected"
         message = f"{plan.candidate} ({plan.report.version}) {decision} by {opinion.approver} for {opinion.role}"
     if as_json:
-        document = {
-            "exit_code": 0,
-            "message": message,
-            **standing_document(standing),
-            "refused": {gate.name: gate.why or gate.measured for gate in refused},
-        }
-        echo_json(document, default=str)
+        told = {gate.name: gate.why or gate.measured for gate in refused}
+        echo_json({"exit_code": 0, "message": message, **standing_document(standing), "refused": told})
         return
     echo(f"✅ {message}" if opinion else message)
     for line in standing_lines(standing):
@@ -190,13 +186,13 @@ def incident_command(
         if not (resolution or "").strip():
             raise UsageError("--close needs --resolution: how the incident ended")
         reviews.close_incident(closed, resolution=resolution or "", actor=actor())
-        _say_incident(f"incident {closed} is closed", closed, as_json=as_json)
+        say_done(f"incident {closed} is closed", as_json=as_json, incident=closed)
     elif model_name and version and severity and (summary or "").strip():
         entry = service.known_entry(model_name, version)
         family = service.journal.family_of(entry)
         number = reviews.open_incident(family, entry, severity=severity, summary=summary or "", actor=actor())
         message = f"incident {number} of {entry} ({entry.version}) is open: {severity}: {summary}"
-        _say_incident(message, number, as_json=as_json)
+        say_done(message, as_json=as_json, incident=number)
     else:
         raise UsageError(
             "say --model-name, --version, --severity and --summary, or --close ID --resolution, or --list (see --help)"
@@ -206,7 +202,7 @@ def incident_command(
 def _list_incidents(reviews: Reviews, entry: Entry | None, *, as_json: bool) -> None:
     incidents = reviews.incidents(entry=entry)
     if as_json:
-        echo_json([asdict(incident) for incident in incidents], default=str, indent=2)
+        echo_json([asdict(incident) for incident in incidents], indent=2)
         return
     for incident in incidents:
         echo(
@@ -215,13 +211,6 @@ def _list_incidents(reviews: Reviews, entry: Entry | None, *, as_json: bool) -> 
         )
     if not incidents:
         talk("no incident is open")
-
-
-def _say_incident(message: str, number: int, *, as_json: bool) -> None:
-    if as_json:
-        echo_json({"exit_code": 0, "message": message, "incident": number})
-    else:
-        echo(f"✅ {message}")
 
 
 @command()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import re
-import sys
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,20 +12,29 @@ from typing import TYPE_CHECKING
 
 import click
 
-from promotion.cli.console import AS_JSON, COUNT, command, echo, echo_json, remark_clock, talk
+from promotion.cli.console import (
+    AS_JSON,
+    COUNT,
+    MOMENT,
+    NEW_FILE,
+    command,
+    echo,
+    echo_json,
+    open_record,
+    remark_clock,
+    talk,
+    task_bars,
+)
 from promotion.config.settings import Settings
 from promotion.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from promotion.compliance.report import Compliance
+    from promotion.journal.journal import Journal
     from promotion.signing.keys import Keys
 
-_MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 _SHOWN = 100
 _NOT_SOUND = 3
-_FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
@@ -35,11 +42,11 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.argument("action", type=click.Choice(["verify", "show", "export", "attestation"]))
 @click.option("--model", "family", metavar="FAMILY", help="show, export: only this family; attestation: of it.")
 @click.option("--version", help="show, attestation: this version of the family, by number or semantic version.")
-@click.option("--since", type=_MOMENT, help="show: not before (UTC).")
-@click.option("--until", type=_MOMENT, help="show: before (UTC).")
+@click.option("--since", type=MOMENT, help="show: not before (UTC).")
+@click.option("--until", type=MOMENT, help="show: before (UTC).")
 @click.option("--limit", type=COUNT, default=_SHOWN, show_default=True, help="show: the newest so many.")
-@click.option("--output", type=_FILE, help="export, attestation: the file to write, JSON lines.")
-@click.option("--export", "exported", type=_FILE, help="verify: an exported file instead of the database.")
+@click.option("--output", type=NEW_FILE, help="export, attestation: the file to write, JSON lines.")
+@click.option("--export", "exported", type=NEW_FILE, help="verify: an exported file instead of the database.")
 @click.option("--checkpoints", type=_FOLDER, help="but show: where they are [PROMOTION_CHECKPOINTS].")
 @click.option("--keys", type=_FOLDER, help="verify, attestation: the keys that are believed [PROMOTION_TRUSTED_KEYS].")
 @AS_JSON
@@ -82,19 +89,21 @@ def _verify(
     from promotion.audit.export import ExportSource
     from promotion.audit.listing import report_lines
     from promotion.audit.source import JournalSource
-    from promotion.journal.database import Database
-    from promotion.journal.journal import Journal
 
     trusted = _keys(keys).trusted()
     folder = checkpoints or checkpoint_folder(settings)
-    journal = Journal(Database(settings.database_url))
-    if not exported:
-        remark_clock(journal)
-    source = ExportSource(exported) if exported else JournalSource(journal)
+    source = ExportSource(exported) if exported else JournalSource(open_record(settings))
     found, unreadable = read_checkpoints(folder)
     attested = read_attestations(folder)
-    with _progress() as progress:
-        report = verify_journal(source, found, trusted, unreadable=unreadable, attestations=attested, progress=progress)
+    with task_bars(lambda: lambda _task, _done, _total: None) as bars:
+        report = verify_journal(
+            source,
+            found,
+            trusted,
+            unreadable=unreadable,
+            attestations=attested,
+            progress=lambda events: bars("verifying events", events, 0),
+        )
     exit_code = 0 if report.is_sound else _NOT_SOUND
     if as_json:
         echo_json({"exit_code": exit_code, **report.as_json()}, indent=2)
@@ -164,16 +173,11 @@ def _show(
     as_json: bool,
 ) -> None:
     from promotion.audit.listing import event_document, event_line, newest_events
-    from promotion.journal.database import Database
-    from promotion.journal.journal import Journal
     from promotion.rules.history import RuleHistory, changes_line
 
     if version and not family:
         raise UsageError("--version needs --model: say of which family")
-    journal = Journal(Database(settings.database_url))
-    remark_clock(journal)
-    if family and family not in journal.families():
-        raise UsageError(f"unknown family {family!r}: nothing of it was ever recorded in {journal.name}")
+    journal = _record_of(settings, family)
     since, until = (moment and moment.replace(tzinfo=UTC) for moment in period)
     events = newest_events(journal, family, version, since=since, until=until, limit=limit)
     changes = RuleHistory(journal).of_promotions(events)
@@ -195,39 +199,25 @@ def _export(
     from promotion.audit.checkpoints import checkpoint_folder, read_checkpoints
     from promotion.audit.export import export
     from promotion.audit.source import JournalSource
-    from promotion.journal.database import Database
-    from promotion.journal.journal import Journal
 
     if output is None:
         raise UsageError("export needs --output FILE")
-    journal = Journal(Database(settings.database_url))
-    remark_clock(journal)
-    if family and family not in journal.families():
-        raise UsageError(f"unknown family {family!r}: nothing of it was ever recorded in {journal.name}")
+    journal = _record_of(settings, family)
     found, unreadable = read_checkpoints(checkpoints or checkpoint_folder(settings))
     for problem in unreadable:
-        talk(f"⚠️ left out: {problem}", "yellow")
+        talk(f"⚠️ left out: {problem}", colour="yellow")
     events = export(JournalSource(journal, family), found, output, family=family)
     if as_json:
-        document = {"exit_code": 0, "file": str(output), "events": events, "checkpoints": len(found)}
-        echo_json(document)
+        echo_json({"exit_code": 0, "file": str(output), "events": events, "checkpoints": len(found)})
     else:
         echo(f"✅ {output}: {events:,} events and {len(found)} checkpoints of {journal.name}")
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[int], None]]:
-    """On a terminal, how far it is; elsewhere nothing."""
-    if not sys.stderr.isatty():
-        yield lambda _events: None
-        return
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = TextColumn("verifying"), MofNCompleteColumn(), TextColumn("events"), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task("verify", total=None)
-        yield lambda events: shown.update(task, completed=events)
+def _record_of(settings: Settings, family: str | None) -> Journal:
+    journal = open_record(settings)
+    if family and family not in journal.families():
+        raise UsageError(f"unknown family {family!r}: nothing of it was ever recorded in {journal.name}")
+    return journal
 
 
 @command()

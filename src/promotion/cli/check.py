@@ -11,6 +11,7 @@ import click
 from promotion.cli.console import (
     AS_JSON,
     MODEL_NAME,
+    NEW_FILE,
     TO_STAGE,
     VERSION,
     command,
@@ -18,6 +19,7 @@ from promotion.cli.console import (
     echo_json,
     promotions,
     remark_clock,
+    say_done,
     say_unsettled,
     talk,
     with_verbs,
@@ -37,7 +39,7 @@ _REGISTRY = "python mlops/registry"
 @MODEL_NAME
 @VERSION
 @TO_STAGE
-@click.option("--page", type=click.Path(dir_okay=False, path_type=Path), help="Write a page for reviewers, HTML.")
+@click.option("--page", type=NEW_FILE, help="Write a page for reviewers, HTML.")
 @AS_JSON
 def check_command(*, model_name: str, version: str, to_stage: str, page: Path | None, as_json: bool) -> None:
     """Check a version against every gate of its family: measured against required, and the next command to type.
@@ -72,19 +74,14 @@ def check_command(*, model_name: str, version: str, to_stage: str, page: Path | 
         entry = service.journal.entry(candidate.model, candidate.number)
         known = registered(service.journal, entry.id) if entry else None
         echo(f"{plan.candidate}: {known.story if known else 'registered by nobody'}")
-        for line in [*gate_lines(plan.report), "Next:", *(f"   {step}" for step in steps)]:
-            echo(line)
+        echo(*gate_lines(plan.report), "Next:", *(f"   {step}" for step in steps))
     if not plan.report.passed:
         error = refusal(plan)
         error.details["next"] = steps
         raise error
     service.require_sound(family)
     message = f"{plan.candidate} ({plan.report.version}) may enter {plan.to}"
-    if as_json:
-        document = {"exit_code": 0, "message": message, "report": plan.report.as_json(), "next": steps}
-        echo_json(document)
-    else:
-        echo(f"✅ {message}")
+    say_done(message, as_json=as_json, report=plan.report.as_json(), next=steps)
 
 
 def _say_unsettled(service: PromotionService, family: str) -> None:
@@ -139,7 +136,7 @@ def _next_scripts(service: PromotionService, plan: PromotionPlan) -> Iterator[st
 @TO_STAGE
 @click.option(
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=NEW_FILE,
     help="File to write; reports/promotion/NAME-vNUMBER.html in the home folder by default, Markdown to the output.",
 )
 @click.option(
@@ -207,8 +204,7 @@ def plan_command(*, family: str, as_json: bool) -> None:
     if as_json:
         echo_json({"exit_code": 0, **found.as_json()}, indent=2)
         return
-    for line in _plan_lines(found):
-        echo(line)
+    echo(*_plan_lines(found))
 
 
 def _plan_lines(found: PipelinePlan) -> Iterator[str]:
@@ -226,11 +222,7 @@ def _plan_lines(found: PipelinePlan) -> Iterator[str]:
 
 
 @command()
-@click.option(
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write; reports/index.html in the home folder by default.",
-)
+@click.option("--output", type=NEW_FILE, help="File to write; reports/index.html in the home folder by default.")
 @AS_JSON
 def page_command(*, output: Path | None, as_json: bool) -> None:
     """Write every family on one page: what serves, what waits for whom, what is wrong, from what is recorded.

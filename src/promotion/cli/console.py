@@ -27,6 +27,7 @@ from promotion.errors import NothingToDo, PromotionError
 from promotion.registry.stages import Stage
 
 if TYPE_CHECKING:
+    from promotion.journal.journal import Journal
     from promotion.journal.reader import JournalReader
     from promotion.reconcile.reconciler import Reconciler
     from promotion.service import PromotionService
@@ -49,10 +50,12 @@ TO_STAGE = click.option(
 )
 
 Steps = Callable[[str, int, int], None]
-"""Told a task, how many of its steps are done, and how many there are at most."""
+"""Told a task, how many of its steps are done, and how many there are at most; 0 where nobody knows."""
 
 COUNT = click.IntRange(min=1, max=2**31 - 1)
 """A number of rows, or of a row, that databases can count."""
+MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
+NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 
 INTERRUPTED = 130
 FAILED = 1
@@ -189,6 +192,14 @@ def echo_json(document: Any, **options: Any) -> None:
     _write(printable(json.dumps(document, **{"default": str, **options}), keep="\n"), sys.stdout)
 
 
+def say_done(message: str, *, as_json: bool, **facts: Any) -> None:
+    """Say what was done, in a line or as JSON with what more there is to know of it."""
+    if as_json:
+        echo_json({"exit_code": 0, "message": message, **facts})
+    else:
+        echo(f"✅ {message}")
+
+
 def talk(*lines: str, colour: str | None = None) -> None:
     """Write lines for the person watching to standard error, after everything already written."""
     _flush(sys.stdout)
@@ -217,6 +228,16 @@ def promotions(family: str | None = None) -> PromotionService:
     if family:
         service.require_family(family)
     return service
+
+
+def open_record(settings: Settings) -> Journal:
+    """The journal, for a command that only looks; see `remark_clock`."""
+    from promotion.journal.database import Database
+    from promotion.journal.journal import Journal
+
+    journal = Journal(Database(settings.database_url))
+    remark_clock(journal)
+    return journal
 
 
 def remark_clock(journal: JournalReader) -> None:
@@ -263,7 +284,7 @@ def task_bars(
             while waiting:
                 bars.remove_task(waiting.pop())
             if task not in tasks:
-                tasks[task] = bars.add_task(task, total=total)
+                tasks[task] = bars.add_task(task, total=total or None)
             bars.update(tasks[task], completed=done, total=total)
 
         yield show

@@ -27,105 +27,64 @@ class Verb(NamedTuple):
     summary: str
 
 
-TABLE = {
-    "train": Verb("src/models/train.py", "models.train:main", "Train a family's candidates (in a checkout)."),
-    "train-ensemble": Verb(
-        "src/models/train_ensemble.py", "models.train_ensemble:main", "Train the sales forecast (in a checkout)."
+_VERBS = (
+    ("train", "src/models/train.py", "models.train:main", "Train a family's candidates (in a checkout)."),
+    (
+        "train-ensemble",
+        "src/models/train_ensemble.py",
+        "models.train_ensemble:main",
+        "Train the sales forecast (in a checkout).",
     ),
-    "download-data": Verb(
+    (
+        "download-data",
         "scripts/download-data.py",
         "models.download_data:download_data_command",
         "Fetch a family's data (in a checkout).",
     ),
-    "promote": Verb(
-        "scripts/promote-model.py",
-        "promotion.cli.promote:promote_command",
-        "Promote a version, or with --auto the best.",
-    ),
-    "list": Verb("", "promotion.cli.registry:list_command", "List what is registered, and in which stage."),
-    "register": Verb(
-        "scripts/register-model.py",
-        "promotion.cli.registry:register_command",
-        "Record a version that was trained elsewhere.",
-    ),
-    "doctor": Verb(
+    ("promote", "scripts/promote-model.py", "promote", "Promote a version, or with --auto the best."),
+    ("list", "", "registry", "List what is registered, and in which stage."),
+    ("register", "scripts/register-model.py", "registry", "Record a version that was trained elsewhere."),
+    (
+        "doctor",
         "scripts/doctor.py",
-        "promotion.cli.onboarding.doctor:doctor_command",
+        "onboarding.doctor",
         "What state installation and registry are in; writes nothing.",
     ),
-    "init": Verb(
-        "scripts/init-family.py",
-        "promotion.cli.onboarding.init:init_command",
-        "Write a first file for a family of models.",
-    ),
-    "history": Verb("", "promotion.cli.registry:history_command", "Who moved what, when, why, on what evidence."),
-    "reconcile": Verb("", "promotion.cli.registry:reconcile_command", "Make MLflow and the journal agree."),
-    "restore": Verb("", "promotion.cli.registry:restore_command", "Put back what was changed past the rules."),
-    "cleanup": Verb("", "promotion.cli.registry:cleanup_command", "Delete old versions that nothing needs."),
-    "validate": Verb(
-        "src/models/validate_model.py", "promotion.cli.validate:validate_command", "Validate a version for Staging."
-    ),
-    "predict": Verb(
-        "src/models/predict.py", "promotion.cli.predict:predict_command", "Predict, or compare two versions."
-    ),
-    "export": Verb(
-        "scripts/export-model.py", "promotion.cli.delivery.images:export_command", "A version as a signed folder."
-    ),
-    "build-image": Verb(
-        "scripts/build-image.py",
-        "promotion.cli.delivery.images:build_image_command",
-        "An exported version as an image.",
-    ),
-    "test-image": Verb(
-        "scripts/test-image.py", "promotion.cli.delivery.images:test_image_command", "Try an image, locked down."
-    ),
-    "deploy": Verb(
-        "scripts/deploy-model.py", "promotion.cli.delivery.deploy:deploy_command", "Put an image on Kubernetes."
-    ),
-    "transfer": Verb(
-        "scripts/transfer-model.py",
-        "promotion.cli.delivery.transfer:transfer_command",
-        "A version to another MLflow server.",
-    ),
-    "plan": Verb("scripts/pipeline-plan.py", "promotion.cli.check:plan_command", "What a pipeline does next."),
-    "monitor": Verb(
-        "scripts/monitor-model.py", "promotion.cli.monitoring.monitor:monitor_command", "Watch what serves."
-    ),
-    "ab-test": Verb(
-        "scripts/ab-test.py",
-        "promotion.cli.monitoring.ab_test:ab_test_command",
-        "Compare champion and challenger on live requests.",
-    ),
-    "check": Verb(
-        "mlops/registry/check_promotion.py", "promotion.cli.check:check_command", "Ask every gate about a version."
-    ),
-    "approve": Verb(
-        "mlops/registry/approve_model.py", "promotion.cli.approve:approve_command", "Give, refuse or list approvals."
-    ),
-    "move": Verb(
-        "mlops/registry/promote_model.py", "promotion.cli.rollback:move_command", "Move a version from stage to stage."
-    ),
-    "rollback": Verb(
-        "mlops/registry/rollback_model.py", "promotion.cli.rollback:rollback_command", "Back to the version before."
-    ),
-    "keys": Verb("scripts/keys.py", "promotion.cli.approve:keys_command", "Keys that people sign approvals with."),
-    "known-bad": Verb(
-        "mlops/registry/known_bad.py",
-        "promotion.cli.rollback:known_bad_command",
-        "Mark a version as known bad, or lift the mark.",
-    ),
-    "incident": Verb(
-        "mlops/registry/report_incident.py", "promotion.cli.approve:incident_command", "Open, close or list incidents."
-    ),
-    "report": Verb(
-        "scripts/promotion-report.py", "promotion.cli.check:report_command", "A page for the reviewer of a version."
-    ),
-    "page": Verb("scripts/registry-page.py", "promotion.cli.check:page_command", "Every family on one page."),
-    "compliance": Verb(
-        "scripts/compliance-report.py", "promotion.cli.audit:compliance_command", "A month for the auditor."
-    ),
-    "audit": Verb("scripts/audit.py", "promotion.cli.audit:audit_command", "Prove, show or export the record."),
-}
+    ("init", "scripts/init-family.py", "onboarding.init", "Write a first file for a family of models."),
+    ("history", "", "registry", "Who moved what, when, why, on what evidence."),
+    ("reconcile", "", "registry", "Make MLflow and the journal agree."),
+    ("restore", "", "registry", "Put back what was changed past the rules."),
+    ("cleanup", "", "registry", "Delete old versions that nothing needs."),
+    ("validate", "src/models/validate_model.py", "validate", "Validate a version for Staging."),
+    ("predict", "src/models/predict.py", "predict", "Predict, or compare two versions."),
+    ("export", "scripts/export-model.py", "delivery.images", "A version as a signed folder."),
+    ("build-image", "scripts/build-image.py", "delivery.images", "An exported version as an image."),
+    ("test-image", "scripts/test-image.py", "delivery.images", "Try an image, locked down."),
+    ("deploy", "scripts/deploy-model.py", "delivery.deploy", "Put an image on Kubernetes."),
+    ("transfer", "scripts/transfer-model.py", "delivery.transfer", "A version to another MLflow server."),
+    ("plan", "scripts/pipeline-plan.py", "check", "What a pipeline does next."),
+    ("monitor", "scripts/monitor-model.py", "monitoring.monitor", "Watch what serves."),
+    ("ab-test", "scripts/ab-test.py", "monitoring.ab_test", "Compare champion and challenger on live requests."),
+    ("check", "mlops/registry/check_promotion.py", "check", "Ask every gate about a version."),
+    ("approve", "mlops/registry/approve_model.py", "approve", "Give, refuse or list approvals."),
+    ("move", "mlops/registry/promote_model.py", "rollback", "Move a version from stage to stage."),
+    ("rollback", "mlops/registry/rollback_model.py", "rollback", "Back to the version before."),
+    ("keys", "scripts/keys.py", "approve", "Keys that people sign approvals with."),
+    ("known-bad", "mlops/registry/known_bad.py", "rollback", "Mark a version as known bad, or lift the mark."),
+    ("incident", "mlops/registry/report_incident.py", "approve", "Open, close or list incidents."),
+    ("report", "scripts/promotion-report.py", "check", "A page for the reviewer of a version."),
+    ("page", "scripts/registry-page.py", "check", "Every family on one page."),
+    ("compliance", "scripts/compliance-report.py", "audit", "A month for the auditor."),
+    ("audit", "scripts/audit.py", "audit", "Prove, show or export the record."),
+)
+"""Name, script, module below `promotion.cli` (or `module:command` elsewhere) and summary of each subcommand."""
+
+
+def _place(name: str, module: str) -> str:
+    return module if ":" in module else f"promotion.cli.{module}:{name.replace('-', '_')}_command"
+
+
+TABLE = {name: Verb(script, _place(name, module), summary) for name, script, module, summary in _VERBS}
 
 
 class NotInCheckout(click.ClickException):

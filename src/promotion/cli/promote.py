@@ -13,6 +13,7 @@ from promotion.approvals.people import actor
 from promotion.cli.console import (
     AS_JSON,
     COUNT,
+    MOMENT,
     ONLY_FAMILY,
     REASON,
     command,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from promotion.registry.contract import ModelVersion
     from promotion.service import Move, PromotionPlan, PromotionService
 
-    Say = Callable[[str], None]
+    Say = Callable[..., None]
 
 HEADING_RULE = "=" * 40
 ACTIONS: dict[str, click.Command | None] = {
@@ -89,9 +90,7 @@ class Wish:
 @ALIASES
 @click.option("--keep", type=COUNT, default=3, show_default=True, help="With --cleanup: newest versions to keep.")
 @click.option("--yes", is_flag=True, help="With --cleanup: do not ask.")
-@click.option(
-    "--at", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), help="With --history: who served then (UTC)."
-)
+@click.option("--at", type=MOMENT, help="With --history: who served then (UTC).")
 @click.option("--limit", default=100, show_default=True, type=COUNT, help="With --history: the newest so many.")
 @REASON
 @APPROVER
@@ -162,8 +161,7 @@ def _auto_family(service: PromotionService, config: FamilyConfig, wish: Wish) ->
     if not wish.as_json:
         _show_registry(service, config, "Before Promotion")
     say_unsettled(service, config.family)
-    for line in ["", HEADING_RULE, "🏆 Auto-Promoting Best Model", HEADING_RULE, "", "🔍 Searching for best model..."]:
-        say(line)
+    say("", HEADING_RULE, "🏆 Auto-Promoting Best Model", HEADING_RULE, "", "🔍 Searching for best model...")
     if wish.dry_run:
         plan = rehearse_best(service, config, found, checked)
         _finish_rehearsal(plan, as_json=wish.as_json)
@@ -202,19 +200,16 @@ def _promote_named(service: PromotionService, wish: Wish) -> None:
 
 
 def _say_found(candidate: ModelVersion, say: Say) -> None:
-    say(f"🔍 Looking for model: {candidate.model}")
-    say(f"✅ Found version {candidate.number}")
-    say(f"   Current stage: {candidate.stage}")
+    found = f"✅ Found version {candidate.number}", f"   Current stage: {candidate.stage}"
+    say(f"🔍 Looking for model: {candidate.model}", *found)
 
 
 def _say_checked(plan: PromotionPlan, say: Say, *, dry_run: bool) -> None:
     from promotion.listing import gate_lines
 
-    for line in gate_lines(plan.report):
-        talk(line)
+    talk(*gate_lines(plan.report))
     if plan.report.passed and not dry_run:
-        say("")
-        say(f"🚀 Promoting version {plan.candidate.number} to Production...")
+        say("", f"🚀 Promoting version {plan.candidate.number} to Production...")
 
 
 def _say_promoted(move: Move, say: Say) -> None:
@@ -269,8 +264,7 @@ def _shown_afterwards(service: PromotionService, config: FamilyConfig, wish: Wis
 def _show_registry(service: PromotionService, config: FamilyConfig, moment: str) -> None:
     from promotion.listing import model_lines
 
-    for line in ["", HEADING_RULE, f"📊 MLflow Model Registry - {moment}", HEADING_RULE]:
-        echo(line)
+    echo("", HEADING_RULE, f"📊 MLflow Model Registry - {moment}", HEADING_RULE)
     lines = model_lines([model for model in service.registry.models() if config.owns(model.name)])
     if moment.startswith("Before"):
         # The document prints the first model right below this heading.

@@ -13,11 +13,13 @@ from promotion.approvals.people import actor
 from promotion.cli.console import (
     AS_JSON,
     COUNT,
+    MOMENT,
     ONLY_FAMILY,
     REASON,
     command,
     echo,
     echo_json,
+    open_record,
     promotions,
     remark_clock,
     talk,
@@ -56,15 +58,7 @@ def list_command(*, family: str | None, every_version: bool, semver: bool, alias
     Exit codes: 0 done, 1 failed, 2 usage or configuration.
     """
     from promotion.config.family import load_configs
-    from promotion.journal.database import Database
-    from promotion.journal.journal import Journal
-    from promotion.listing import (
-        alias_target_lines,
-        disagreements,
-        model_documents,
-        model_lines,
-        with_every_version,
-    )
+    from promotion.listing import alias_target_lines, disagreements, model_documents, model_lines, with_every_version
     from promotion.reconcile.reconciler import Reconciler
     from promotion.registry.open import open_registry
 
@@ -78,8 +72,7 @@ def list_command(*, family: str | None, every_version: bool, semver: bool, alias
             raise UsageError(f"unknown family {family!r}: neither configured nor a registered model")
     if every_version:
         models = with_every_version(models, registry.every_version())
-    journal = Journal(Database(settings.database_url))
-    remark_clock(journal)
+    journal = open_record(settings)
     semvers = journal.semantic_versions([(item.model, item.number) for model in models for item in model.versions])
     reconciler = Reconciler(journal, registry, configs)
     found = disagreements(models, reconciler, family)
@@ -107,7 +100,7 @@ def list_command(*, family: str | None, every_version: bool, semver: bool, alias
 
 @command()
 @ONLY_FAMILY
-@click.option("--at", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), help="Who served then (UTC).")
+@click.option("--at", type=MOMENT, help="Who served then (UTC).")
 @click.option("--limit", default=100, show_default=True, type=COUNT, help="The newest so many.")
 @AS_JSON
 def history_command(*, family: str | None, at: datetime | None, limit: int, as_json: bool) -> None:

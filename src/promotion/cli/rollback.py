@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from promotion.approvals.people import actor
-from promotion.cli.console import AS_JSON, MODEL_NAME, VERSION, command, echo, echo_json, promotions, talk
+from promotion.cli.console import AS_JSON, MODEL_NAME, VERSION, command, echo, echo_json, promotions, say_done, talk
 from promotion.config.settings import Settings
 from promotion.errors import UsageError
 from promotion.registry.stages import Stage
@@ -78,7 +78,7 @@ def _say_taken_back(service: PromotionService, taken: TakenBack, *, reason: str 
     move.require_shown(**document)
     taken.require_followed(**document)
     if as_json:
-        echo_json({"exit_code": 0, "message": message, **document}, default=str)
+        echo_json({"exit_code": 0, "message": message, **document})
 
 
 @command()
@@ -106,13 +106,10 @@ def known_bad_command(*, name: str, version: str, lift: bool, reason: str, as_js
     marked = service.candidate(service.registered_model(name), version)
     unprojected = (lift_known_bad if lift else mark_known_bad)(service, marked, Mover(actor(), reason))
     message = f"{marked} is {'not known bad any more' if lift else 'known bad'}: {reason}"
-    document = {"message": message, "model": marked.model, "version": marked.number, "known_bad": not lift}
+    document = {"model": marked.model, "version": marked.number, "known_bad": not lift}
     if unprojected:
         raise ProjectionIncomplete(f"{message}; but {unprojected}", **document)
-    if as_json:
-        echo_json({"exit_code": 0, **document})
-    else:
-        echo(f"✅ {message}")
+    say_done(message, as_json=as_json, **document)
 
 
 @command()
@@ -170,18 +167,13 @@ def _archive(service: PromotionService, candidate: ModelVersion, before: Stage, 
     from promotion.rollbacks import archive
 
     archive(service, candidate, mover, from_stage=before).require_shown()
-    message = f"{candidate} is in {Stage.ARCHIVED}"
-    if as_json:
-        echo_json({"exit_code": 0, "message": message})
-    else:
-        echo(f"✅ {message}")
+    say_done(f"{candidate} is in {Stage.ARCHIVED}", as_json=as_json)
 
 
 def _say_gates(plan: PromotionPlan) -> None:
     from promotion.listing import gate_lines
 
-    for line in gate_lines(plan.report):
-        talk(line)
+    talk(*gate_lines(plan.report))
 
 
 def _say_checklist(title: str, items: Sequence[Item], *, as_json: bool) -> None:
@@ -213,4 +205,4 @@ def _say_moved(service: PromotionService, move: Move, *, as_json: bool) -> None:
     _say_checklist("Post-promotion tasks:", items, as_json=as_json)
     move.require_shown(**document)
     if as_json:
-        echo_json({"exit_code": 0, "message": message, **document}, default=str)
+        echo_json({"exit_code": 0, "message": message, **document})

@@ -127,8 +127,7 @@ def _validate(
         needed = ", ".join(f"{_label(metric)} {bound_text(bound)}" for metric, bound in bounds.items())
     if bounds:
         say(f"✗ Performance misses threshold ({needed})" if missed else f"✓ Performance meets threshold ({needed})")
-    for line in gate_lines(report):
-        talk(line)
+    talk(*gate_lines(report))
     if config.has_holdout:
         remember(settings, candidate, report.metrics, report.data_sha256)
     return plan
@@ -166,8 +165,7 @@ def _promote(
 
     def checked(plan: PromotionPlan) -> None:
         say(f"Loading {'registered' if stage is Stage.NONE else stage} model (version {candidate.number})...")
-        for line in gate_lines(plan.report):
-            talk(line)
+        talk(*gate_lines(plan.report))
         if not plan.report.passed:
             return
         if plan.production:
