@@ -23,36 +23,60 @@ _SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True)
-class HoldoutEvaluation:
-    """One model scored on the family's test rows; its answers stay with it for paired comparisons."""
+class ScoredModel:
+    """One model as it was scored; its answers stay with it for paired comparisons."""
 
     metrics: Mapping[str, float]
     rows: int
     data_sha256: str
-    slices: tuple[SliceFigure, ...]
-    _response: FloatArray
+    answers: Any
+    slices: tuple[SliceFigure, ...] = ()
 
 
-class HoldoutEvaluator:
-    """Scores model artifacts on one family's test split; see `promotion.gates.evidence.Evaluator`.
+def paired_answers(candidate: Evaluation, production: Evaluation, data_sha256: str) -> tuple[Any, Any]:
+    """What two models answered to the same rows.
+
+    Raises:
+        PromotionError: They were not scored on these rows.
+    """
+    if not (isinstance(candidate, ScoredModel) and isinstance(production, ScoredModel)) or not (
+        candidate.data_sha256 == production.data_sha256 == data_sha256
+    ):
+        raise PromotionError("the two models were not scored on the same rows: evaluate both again")
+    return candidate.answers, production.answers
+
+
+class ContractEvaluator:
+    """What evaluators of families share whose columns have a contract; see `promotion.gates.evidence.Evaluator`.
 
     Args:
         config: The family.
-        home: Folder the data's path is relative to.
+        home: Folder the data's paths are relative to.
     """
 
     def __init__(self, config: FamilyConfig, home: Path) -> None:
         self._config = config
         self._home = home
 
-    def evaluate(self, artifact: Path) -> HoldoutEvaluation:
-        """Load the model under `artifact` and score it on the test rows.
+    @property
+    def feature_hash(self) -> str:
+        """Fingerprint of the feature view."""
+        return feature_schema_hash(self._config)
 
-        Raises:
-            DataError: The data is missing or breaks its contract.
-            ArtifactRefused: The artifact is not one we load.
-            PromotionError: The model does not run on the test rows.
-        """
+    def holdout_problems(self) -> list[str]:
+        """None: rows that break their contract are not read at all."""
+        return []
+
+    def schema_problems(self, artifact: Path) -> list[str]:
+        """Where the signature of the model under `artifact` differs from the family's features."""
+        return schema_problems(self._config, artifact)
+
+
+class HoldoutEvaluator(ContractEvaluator):
+    """Scores model artifacts on one family's test split."""
+
+    def evaluate(self, artifact: Path) -> ScoredModel:
+        """Load the model under `artifact` and score it on the test rows; raises as `Evaluator.evaluate`."""
         from promotion.evaluation.loading import load_artifact
 
         features, target, data_sha256 = self._holdout
@@ -64,7 +88,7 @@ class HoldoutEvaluator:
         slices = slice_figures(
             self._config.gates.slices, features, target, answers, task=self._config.task, classes=classes
         )
-        return HoldoutEvaluation(metrics, len(target), data_sha256, slices, response)
+        return ScoredModel(metrics, len(target), data_sha256, response, slices)
 
     def difference(self, candidate: Evaluation, production: Evaluation, metric: str) -> Interval:
         """Candidate minus Production on the same rows: point estimate and paired bootstrap interval.
@@ -76,31 +100,13 @@ class HoldoutEvaluator:
         if metric not in (metrics := metrics_of(self._config.task)):
             known = ", ".join(metrics)
             raise PromotionError(f"unknown metric {metric!r}: expected one of {known}")
-        if not (isinstance(candidate, HoldoutEvaluation) and isinstance(production, HoldoutEvaluation)) or not (
-            candidate.data_sha256 == production.data_sha256 == data_sha256
-        ):
-            raise PromotionError("the two models were not scored on the same rows: evaluate both again")
-        return paired_difference(
-            target,
-            candidate._response,  # noqa: SLF001  # ours, and nobody else's business
-            production._response,  # noqa: SLF001
-            metric,
-            self._config.split.seed,
-        )
+        ours, theirs = paired_answers(candidate, production, data_sha256)
+        return paired_difference(target, ours, theirs, metric, self._config.split.seed)
 
     @property
     def data_sha256(self) -> str:
         """Digest of the data file."""
         return self._holdout[2]
-
-    def holdout_problems(self) -> list[str]:
-        """None: rows that break their contract are not read at all."""
-        return []
-
-    @property
-    def feature_hash(self) -> str:
-        """Fingerprint of the feature view."""
-        return feature_schema_hash(self._config)
 
     def split_problems(self, trained: Mapping[str, Any]) -> list[str]:
         """Another split or other rows than the version was trained with, and companions across the split."""
@@ -118,10 +124,6 @@ class HoldoutEvaluator:
     def measure(self, artifact: Path) -> Measurement:
         """What one-row requests cost with the model under `artifact`; see `promotion.evaluation.cost`."""
         return measure(artifact, self._holdout[0])
-
-    def schema_problems(self, artifact: Path) -> list[str]:
-        """Where the signature of the model under `artifact` differs from the family's features."""
-        return schema_problems(self._config, artifact)
 
     def data_problems(self) -> list[str]:
         """What is wrong with the family's data."""

@@ -9,8 +9,9 @@ import numpy as np
 
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
+from promotion.evaluation.holdout import ScoredModel
 from promotion.evaluation.metrics import NUMBER_METRICS
-from promotion.evaluation.received.evaluator import ReceivedEvaluation, ReceivedEvaluator
+from promotion.evaluation.received.evaluator import ReceivedEvaluator
 from promotion.review.classifiers import agreement, measures_of, row_table
 from promotion.review.findings import ReviewFindings, better
 from promotion.review.regressions import compare_numbers
@@ -73,7 +74,7 @@ def review_received(
 
 
 def _rows(
-    config: FamilyConfig, evaluator: ReceivedEvaluator, ours: ReceivedEvaluation, theirs: ReceivedEvaluation | None
+    config: FamilyConfig, evaluator: ReceivedEvaluator, ours: ScoredModel, theirs: ScoredModel | None
 ) -> Iterator[MetricRow]:
     measured = NUMBER_METRICS if config.task == "regression" else _CLASS_METRICS
     asked = dict.fromkeys((config.selection_metric, *measured))

@@ -20,12 +20,11 @@ from models.forecast.rows import INPUT_COLUMNS
 from models.forecast.windows import days_needed, holdout, sold_rows
 from promotion.config.family import FamilyConfig
 from promotion.data.arrays import FloatArray
-from promotion.data.datasets import feature_schema_hash
 from promotion.errors import ArtifactRefused, DataError, PromotionError
 from promotion.evaluation.cost import measure
+from promotion.evaluation.holdout import ContractEvaluator, ScoredModel, paired_answers
 from promotion.evaluation.loading import load_artifact
-from promotion.evaluation.signature import schema_problems
-from promotion.gates.evidence import Evaluation, Interval, Measurement, SliceFigure
+from promotion.gates.evidence import Evaluation, Interval, Measurement
 
 RESAMPLES = 2000
 METRICS = ("rmspe", "mape", "bias")
@@ -45,21 +44,6 @@ class Holdout:
     rows: pd.DataFrame
     sales: FloatArray
     sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class ForecastEvaluation:
-    """One model scored on the holdout; its forecasts stay with it for paired comparisons."""
-
-    metrics: Mapping[str, float]
-    rows: int
-    data_sha256: str
-    _forecast: FloatArray
-
-    @property
-    def slices(self) -> tuple[SliceFigure, ...]:
-        """None: a forecast is judged as a whole."""
-        return ()
 
 
 def score_ensemble(sales: FloatArray, forecast: FloatArray) -> dict[str, float]:
@@ -107,26 +91,11 @@ def cluster_interval(drawn_by: ArrayLike, values: Sequence[FloatArray], seed: in
     return Interval(float(found[0]), float(low), float(high))
 
 
-class ForecastEvaluator:
-    """Scores sales ensembles on one family's last days; see `promotion.gates.evidence.Evaluator`.
+class ForecastEvaluator(ContractEvaluator):
+    """Scores sales ensembles on one family's last days; those that learned from some of them are refused."""
 
-    Args:
-        config: The family.
-        home: Folder the data's paths are relative to.
-    """
-
-    def __init__(self, config: FamilyConfig, home: Path) -> None:
-        self._config = config
-        self._home = home
-
-    def evaluate(self, artifact: Path) -> ForecastEvaluation:
-        """Load the model under `artifact` and score it on the holdout.
-
-        Raises:
-            DataError: The data is missing or breaks its contract.
-            ArtifactRefused: The artifact is not one we load.
-            PromotionError: The model does not run on the rows, or has learned from some of them.
-        """
+    def evaluate(self, artifact: Path) -> ScoredModel:
+        """Load the model under `artifact` and score it on the holdout; raises as `Evaluator.evaluate`."""
         held = self._holdout
         ensemble = _load(artifact)
         if ensemble.learned_until >= int(day_numbers(held.rows["Date"]).min()):
@@ -140,7 +109,7 @@ class ForecastEvaluator:
             raise PromotionError(f"the model cannot score the holdout: {error}") from error
         if not np.isfinite(forecast).all():
             raise PromotionError("the model cannot score the holdout: some of its forecasts are no finite numbers")
-        return ForecastEvaluation(score_ensemble(held.sales, forecast), len(held.rows), held.sha256, forecast)
+        return ScoredModel(score_ensemble(held.sales, forecast), len(held.rows), held.sha256, forecast)
 
     def difference(self, candidate: Evaluation, production: Evaluation, metric: str) -> Interval:
         """Candidate minus Production in RMSPE on the same rows, so below zero is better, with its interval.
@@ -151,26 +120,13 @@ class ForecastEvaluator:
         held = self._holdout
         if metric != "rmspe":
             raise PromotionError(f"unknown metric {metric!r}: forecasts are compared by rmspe")
-        if not (isinstance(candidate, ForecastEvaluation) and isinstance(production, ForecastEvaluation)) or not (
-            candidate.data_sha256 == production.data_sha256 == held.sha256
-        ):
-            raise PromotionError("the two models were not scored on the same rows: evaluate both again")
-        ours, theirs = candidate._forecast, production._forecast  # noqa: SLF001  # ours, and nobody else's business
+        ours, theirs = paired_answers(candidate, production, held.sha256)
         return rmspe_interval(held.rows, ours, theirs, forecast_of(self._config).seed)
 
     @property
     def data_sha256(self) -> str:
         """Digest of the data files."""
         return self._holdout.sha256
-
-    def holdout_problems(self) -> list[str]:
-        """None: rows that break their contract are not read at all."""
-        return []
-
-    @property
-    def feature_hash(self) -> str:
-        """Fingerprint of the feature view."""
-        return feature_schema_hash(self._config)
 
     def load(self, artifact: Path) -> None:
         """Load the model under `artifact` and do nothing with it; raises as `evaluate` does for the artifact."""
@@ -180,10 +136,6 @@ class ForecastEvaluator:
         """What one-row requests cost with the model under `artifact`; see `promotion.evaluation.cost`."""
         rows = self._holdout.rows[list(INPUT_COLUMNS)]
         return measure(artifact, rows.assign(Date=rows["Date"].dt.strftime("%Y-%m-%d")))
-
-    def schema_problems(self, artifact: Path) -> list[str]:
-        """Where the signature of the model under `artifact` differs from the family's features."""
-        return schema_problems(self._config, artifact)
 
     def split_problems(self, trained: Mapping[str, Any]) -> list[str]:  # noqa: ARG002  # the protocol's
         """None: a model that has learned from the holdout is not scored."""

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from promotion.config.family import FamilyConfig
 from promotion.errors import PromotionError, UsageError
 from promotion.evaluation.cost import THREAD_POOLS
 from promotion.evaluation.cost_worker import BLOCK_REQUESTS, timed
+from promotion.evaluation.holdout import ScoredModel, paired_answers
 from promotion.evaluation.received import predictions as read
 from promotion.evaluation.received.columns import missing_columns, typed_rows
 from promotion.evaluation.received.flavours import ReceivedModel, describe_model
@@ -26,20 +26,9 @@ from promotion.evaluation.received.process import ModelWorker
 from promotion.evaluation.received.rows import HoldoutFile
 from promotion.evaluation.scorers import default_scores, difference, interval, measurable, score_of
 from promotion.evaluation.slices import slice_figures
-from promotion.gates.evidence import Evaluation, Interval, Measurement, SliceFigure
+from promotion.gates.evidence import Evaluation, Interval, Measurement
 
 _SEED = 42
-
-
-@dataclass(frozen=True, slots=True)
-class ReceivedEvaluation:
-    """One model scored on the holdout; its answers stay with it for paired comparisons."""
-
-    metrics: Mapping[str, float]
-    rows: int
-    data_sha256: str
-    slices: tuple[SliceFigure, ...]
-    answers: Answers
 
 
 class ReceivedEvaluator:
@@ -88,14 +77,12 @@ class ReceivedEvaluator:
         with self._worker(artifact):
             pass
 
-    def evaluate(self, artifact: Path) -> ReceivedEvaluation:
-        """Score the model under `artifact` on every row.
+    def evaluate(self, artifact: Path) -> ScoredModel:
+        """Score the model under `artifact` on every row; raises as `Evaluator.evaluate`.
 
         Raises:
-            DataError: The holdout cannot be fetched or read.
             ArtifactRefused: The artifact is not one we load, or runs code and the family's file does not allow that.
             UsageError: A metric is unknown.
-            PromotionError: The model does not answer the rows; the message says how.
         """
         if problems := self._rows.problems:
             raise PromotionError(problems[0])
@@ -110,7 +97,7 @@ class ReceivedEvaluator:
         slices = slice_figures(
             config.gates.slices, self._rows.beside, target, answers, task=config.task, classes=self._classes
         )
-        return ReceivedEvaluation(found, self._rows.rows, self._rows.sha256, slices, answers)
+        return ScoredModel(found, self._rows.rows, self._rows.sha256, answers, slices)
 
     def difference(self, candidate: Evaluation, production: Evaluation, metric: str) -> Interval:
         """Candidate minus Production on the same rows: point estimate and paired bootstrap interval.
@@ -118,19 +105,13 @@ class ReceivedEvaluator:
         Raises:
             PromotionError: The two were not scored by this evaluator on the same data, or one cannot be measured so.
         """
-        if not (isinstance(candidate, ReceivedEvaluation) and isinstance(production, ReceivedEvaluation)) or not (
-            candidate.data_sha256 == production.data_sha256 == self._rows.sha256
-        ):
-            raise PromotionError("the two models were not scored on the same rows: evaluate both again")
-        both = candidate.metrics.keys() & production.metrics.keys()
-        if metric not in both:
+        ours, theirs = paired_answers(candidate, production, self._rows.sha256)
+        if metric not in candidate.metrics.keys() & production.metrics.keys():
             return Interval(np.nan, np.nan, np.nan)
         score = score_of(metric, self._config.task, self._classes)
-        return difference(
-            score, self.target, candidate.answers, production.answers, seed=_SEED, groups=self._rows.groups
-        )
+        return difference(score, self.target, ours, theirs, seed=_SEED, groups=self._rows.groups)
 
-    def interval(self, evaluation: ReceivedEvaluation, metric: str) -> Interval:
+    def interval(self, evaluation: ScoredModel, metric: str) -> Interval:
         """A metric of one model with its bootstrap interval."""
         score = score_of(metric, self._config.task, self._classes)
         return interval(score, self.target, evaluation.answers, seed=_SEED, groups=self._rows.groups)
