@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from promotion.config.evidence import is_error
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
 from promotion.data.arrays import FloatArray
 from promotion.data.datasets import load_dataset, split_dataset
 from promotion.evaluation.metrics import predicted_class, probability_of
 from promotion.pages import number
-from promotion.review.findings import NO, YES, Check, Measure, ReviewFindings, Table, TableColumn, better
+from promotion.review.findings import NO, YES, Check, ReviewFindings, Table, TableColumn, better
 from promotion.review.side_by_side import SideBySide, compare_classifiers
 
 SHARE = 0.10
@@ -37,8 +37,7 @@ def review_classes(
     found = compare_classifiers(config, part, ours, theirs)
     target = np.asarray(part.test_target, dtype=np.int64)
     labels = [predicted_class(each, by_class=each.ndim > 1) for each in (ours, theirs)]
-    measures = measures_of(found, config)
-    decisive = next(measure for measure in measures if measure.decides)
+    decisive = next(measure for measure in found.metrics if measure.decides)
     changes = _changes(config, target, *labels)
     shares = _shares(config, target, *labels)
     shift = _shift(config, ours, theirs)
@@ -51,24 +50,9 @@ def review_classes(
             _agrees(changes, len(target)),
             _is_steady(shift),
         ],
-        measures=measures,
+        measures=found.metrics,
         tables=[_share_table(shares), _change_table(changes), _shift_table(shift), row_table(found)],
     )
-
-
-def measures_of(found: SideBySide, config: FamilyConfig) -> list[Measure]:
-    """What both were worth, as a review shows it; the family's selection metric decides."""
-    return [
-        Measure(
-            row.name,
-            row.candidate,
-            row.production or row.candidate,
-            row.difference,
-            lower_is_better=is_error(row.name),
-            decides=row.name == config.selection_metric,
-        )
-        for row in found.metrics
-    ]
 
 
 def _shares(config: FamilyConfig, target: Any, first: Any, second: Any) -> list[dict[str, Any]]:
@@ -92,14 +76,9 @@ def _is_unbiased(shares: list[dict[str, Any]]) -> Check:
 def _share_table(shares: list[dict[str, Any]]) -> Table:
     columns = [
         TableColumn("class", "Class"),
-        *(
-            TableColumn(key, title, ".1%")
-            for key, title in (
-                ("actual", "Of the rows"),
-                ("first", "Of the answers"),
-                ("second", "Of the other's answers"),
-            )
-        ),
+        TableColumn("actual", "Of the rows", ".1%"),
+        TableColumn("first", "Of the answers", ".1%"),
+        TableColumn("second", "Of the other's answers", ".1%"),
     ]
     return Table("shares", "Bias", "How often each class occurs, and how often it is answered.", columns, shares)
 
@@ -184,16 +163,16 @@ def _is_steady(shift: list[dict[str, Any]]) -> Check:
 
 
 def _shift_table(shift: list[dict[str, Any]]) -> Table:
-    titles = {
-        "first_mean": ("Mean", ".3f"),
-        "second_mean": ("Mean of the other", ".3f"),
-        "mean": ("Mean shift", "+.3f"),
-        "low": ("5 %", "+.3f"),
-        "median": ("Median", "+.3f"),
-        "high": ("95 %", "+.3f"),
-        "largest": ("Largest", ".3f"),
-    }
-    columns = [TableColumn("class", "Probability of"), *(TableColumn(key, *text) for key, text in titles.items())]
+    columns = [
+        TableColumn("class", "Probability of"),
+        TableColumn("first_mean", "Mean", ".3f"),
+        TableColumn("second_mean", "Mean of the other", ".3f"),
+        TableColumn("mean", "Mean shift", "+.3f"),
+        TableColumn("low", "5 %", "+.3f"),
+        TableColumn("median", "Median", "+.3f"),
+        TableColumn("high", "95 %", "+.3f"),
+        TableColumn("largest", "Largest", ".3f"),
+    ]
     return Table("probability_shift", "Probability shift", "First minus second, row by row.", columns, shift)
 
 
@@ -210,12 +189,17 @@ def row_table(found: SideBySide) -> Table:
         }
         for row in found.disagreements
     ]
+    return differing_rows_table(rows)
+
+
+def differing_rows_table(rows: Sequence[Mapping[str, Any]], *, answer: str = "", apart: str = ".3f") -> Table:
+    """Rows that get other answers, with how these and their distance are spelt."""
     columns = [
         TableColumn("row", "Row", ",d"),
-        TableColumn("actual", "Actual"),
-        TableColumn("first", "Answers"),
-        TableColumn("second", "The other answers"),
-        TableColumn("apart", "Apart", ".3f"),
+        TableColumn("actual", "Actual", answer),
+        TableColumn("first", "Answers", answer),
+        TableColumn("second", "The other answers", answer),
+        TableColumn("apart", "Apart", apart),
         TableColumn("inputs", "Inputs"),
     ]
     note = "The farthest apart first. These are rows of the data: handle this page as you handle the data."

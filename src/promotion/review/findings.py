@@ -37,7 +37,7 @@ class Measure:
         name: Of the metric.
         first: Of the version under review.
         second: Of the other one; None without one.
-        difference: First minus second, paired; None where nothing is to be won by it.
+        difference: First minus second, paired; None where there is no second, or nothing is to be won by it.
         lower_is_better: Which way is better.
         decides: Whether versions are chosen by it.
     """
@@ -51,20 +51,16 @@ class Measure:
 
     @property
     def reading(self) -> str:
-        """`better`, `worse`, or empty where these rows cannot tell."""
-        return reading_of(self.difference, lower_is_better=self.lower_is_better)
+        """What the difference says of the first: `better`, `worse`, or empty where these rows cannot tell."""
+        difference = self.difference
+        if difference is None or difference.low <= 0 <= difference.high:
+            return ""
+        return "better" if (difference.high < 0) == self.lower_is_better else "worse"
 
     @property
     def verdict(self) -> str:
         """The reading as an answer to "is it better"."""
         return {"better": YES, "worse": NO, "": OPEN}[self.reading]
-
-
-def reading_of(difference: Interval | None, *, lower_is_better: bool) -> str:
-    """What a paired difference, first minus second, says of the first: as `Measure.reading`."""
-    if difference is None or difference.low <= 0 <= difference.high:
-        return ""
-    return "better" if (difference.high < 0) == lower_is_better else "worse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +126,8 @@ class ReviewFindings:
 
     @property
     def metric_axes(self) -> dict[str, Axis]:
-        """Of each measure its axis."""
-        shown = {each.name: [it for it in (each.first, each.second) if it] for each in self.measures}
-        return Axis.each({name: [0.0, *_ends(found)] for name, found in shown.items()})
+        """Of each measure its axis, zero on it."""
+        return metric_axes(self.measures, [0.0])
 
     def as_json(self) -> dict[str, Any]:
         """Everything as plain data."""
@@ -152,6 +147,11 @@ class ReviewFindings:
             },
             **{table.anchor: [_plain(row) for row in table.rows] for table in self.tables},
         }
+
+
+def metric_axes(measures: Sequence[Measure], beside: Sequence[float] = ()) -> dict[str, Axis]:
+    """Of each measure the axis that holds both figures, and further values."""
+    return Axis.each({it.name: [*beside, *_ends(each for each in (it.first, it.second) if each)] for it in measures})
 
 
 def _ends(intervals: Iterable[Interval]) -> list[float]:

@@ -17,7 +17,7 @@ from promotion.journal import clock
 from promotion.journal.chain import digest
 from promotion.journal.records import Entry, Known
 from promotion.pages import flat, page_link, render_page, signer, utc, write
-from promotion.pages.charts import Axis
+from promotion.review.findings import metric_axes
 from promotion.service import PromotionPlan, PromotionService
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def write_promotion_page(service: PromotionService, plan: PromotionPlan, path: P
         compared=compared,
         findings=findings,
         names=_names(plan),
-        axes=_axes(compared) if compared else {},
+        axes=metric_axes(compared.metrics) if compared else {},
         standing=standing,
         roles=config.approvals.roles if config and config.approvals else [],
         facts=_facts(service, plan, entry),
@@ -116,7 +116,6 @@ def write_promotion_page(service: PromotionService, plan: PromotionPlan, path: P
                 if table.anchor not in _SECTIONS
             ),
         ],
-        selection_metric=config.selection_metric if config and config.has_holdout else "",
         written_at=service.journal.now(),
         is_rehearsal=clock.is_set(),
     )
@@ -177,13 +176,6 @@ def _loaded(service: PromotionService, version: Known) -> Any:
 
     with local_artifact(service.registry, service.registry.version(version.model, version.number)) as folder:
         return load_artifact(folder)
-
-
-def _axes(compared: SideBySide) -> dict[str, Axis]:
-    """Of each metric its axis."""
-    shown = {row.name: [each for each in (row.candidate, row.production) if each] for row in compared.metrics}
-    ends = {name: [end for it in found for end in (it.low, it.value, it.high)] for name, found in shown.items()}
-    return Axis.each(ends)
 
 
 def _facts(service: PromotionService, plan: PromotionPlan, entry: Entry | None) -> list[Fact]:

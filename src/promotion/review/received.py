@@ -12,10 +12,10 @@ from promotion.config.settings import Settings
 from promotion.evaluation.holdout import ScoredModel
 from promotion.evaluation.metrics import NUMBER_METRICS
 from promotion.evaluation.received.evaluator import ReceivedEvaluator
-from promotion.review.classifiers import agreement, measures_of, row_table
-from promotion.review.findings import ReviewFindings, better
+from promotion.review.classifiers import agreement, row_table
+from promotion.review.findings import Measure, ReviewFindings, better
 from promotion.review.regressions import compare_numbers
-from promotion.review.side_by_side import ComparedRows, MetricRow, SideBySide, compare_probabilities
+from promotion.review.side_by_side import ComparedRows, SideBySide, compare_probabilities, measure_of
 
 _CLASS_METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc")
 
@@ -60,22 +60,21 @@ def review_received(
         PromotionError: As `compare_received`.
     """
     found = compare_received(config, settings.home, first, second)
-    measures = measures_of(found, config)
-    checks = [better(measure, names) for measure in measures if measure.decides]
+    checks = [better(measure, names) for measure in found.metrics if measure.decides]
     if found.disagreeing is not None:
         checks.append(agreement(found.rows, found.disagreeing, found.right))
     return ReviewFindings(
         rows=found.rows,
         about=f"rows of the holdout {config.holdout.path.partition('?')[0]}",
         checks=checks,
-        measures=measures,
+        measures=found.metrics,
         tables=[row_table(found)] if found.disagreements else [],
     )
 
 
 def _rows(
     config: FamilyConfig, evaluator: ReceivedEvaluator, ours: ScoredModel, theirs: ScoredModel | None
-) -> Iterator[MetricRow]:
+) -> Iterator[Measure]:
     measured = NUMBER_METRICS if config.task == "regression" else _CLASS_METRICS
     asked = dict.fromkeys((config.selection_metric, *measured))
     for name in asked:
@@ -83,4 +82,4 @@ def _rows(
             continue
         production = evaluator.interval(theirs, name) if theirs else None
         difference = evaluator.difference(ours, theirs, name) if theirs else None
-        yield MetricRow(name, evaluator.interval(ours, name), production, difference)
+        yield measure_of(config, name, evaluator.interval(ours, name), production, difference)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from promotion.config.family import FamilyConfig
 from promotion.config.settings import Settings
@@ -15,15 +14,14 @@ from promotion.data.arrays import FloatArray
 from promotion.data.datasets import Partition, load_dataset, split_dataset
 from promotion.evaluation.metrics import response_of
 from promotion.pages.charts import Bar, Chart, Frame, Series, ticks_around
-from promotion.review.classifiers import measures_of
-from promotion.review.findings import NO, OPEN, YES, Check, ReviewFindings, Table, TableColumn, better
-from promotion.review.side_by_side import SHOWN_ROWS, MetricRow, SideBySide, metric_rows
+from promotion.review.classifiers import differing_rows_table
+from promotion.review.findings import NO, OPEN, YES, Check, Measure, ReviewFindings, Table, better
+from promotion.review.side_by_side import SHOWN_ROWS, SideBySide, bins_of, measures_of
 
 SHIFT = 0.10
 """A mean error, or a mean change of the answers, beyond this share of the target's standard deviation is a bias."""
 _ERRORS = 1.96
 """Standard errors from which on a mean is none of chance."""
-_BINS, _BIN_ROWS = 10, 12
 _QUANTILES = (0.05, 0.95)
 _STEPS = 50
 
@@ -39,13 +37,13 @@ def compare_regressors(
         candidate: The candidate's numbers.
         production: The champion's; None when there is none to compare with.
     """
-    metrics = metric_rows(part.test_target, candidate, production, config.split.seed)
+    metrics = measures_of(config, part.test_target, candidate, production)
     return compare_numbers(part.test_target, metrics, candidate, production, _named(config))
 
 
 def compare_numbers(
     target: FloatArray,
-    metrics: Sequence[MetricRow],
+    metrics: Sequence[Measure],
     candidate: FloatArray,
     production: FloatArray | None,
     name: str,
@@ -76,7 +74,7 @@ def review_numbers(
     part = split_dataset(load_dataset(config, settings.home), config)
     ours, theirs = (response_of(model, part.test_features, 0) for model in (first, second))
     target = part.test_target
-    measures = measures_of(compare_regressors(config, part, ours, theirs), config)
+    measures = measures_of(config, target, ours, theirs)
     decisive = next(measure for measure in measures if measure.decides)
     return ReviewFindings(
         rows=len(target),
@@ -122,16 +120,7 @@ def _apart(features: pd.DataFrame, target: FloatArray, first: FloatArray, second
         for place in order
         if first[place] != second[place]
     ]
-    columns = [
-        TableColumn("row", "Row", ",d"),
-        TableColumn("actual", "Actual", ".4g"),
-        TableColumn("first", "Answers", ".4g"),
-        TableColumn("second", "The other answers", ".4g"),
-        TableColumn("apart", "Apart", "+.4g"),
-        TableColumn("inputs", "Inputs"),
-    ]
-    note = "The farthest apart first. These are rows of the data: handle this page as you handle the data."
-    return Table("disagreements", "Where they disagree", note, columns, rows)
+    return differing_rows_table(rows, answer=".4g", apart="+.4g")
 
 
 def _residuals(target: FloatArray, both: Mapping[str, FloatArray], name: str) -> Chart:
@@ -139,11 +128,8 @@ def _residuals(target: FloatArray, both: Mapping[str, FloatArray], name: str) ->
     series = []
     for role, answered in both.items():
         points, bars = [], []
-        count = max(2, min(_BINS, len(target) // _BIN_ROWS))
-        bins = ((rankdata(answered) - 0.5) / len(answered) * count).astype(np.int64)
-        for number in np.unique(bins):
-            residual = (target - answered)[bins == number]
-            place = float(answered[bins == number].mean())
+        for rows in bins_of(answered):
+            residual, place = (target - answered)[rows], float(answered[rows].mean())
             low, high = np.quantile(residual, _QUANTILES)
             points.append((place, float(residual.mean())))
             bars.append(Bar(place, float(low), float(high)))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from promotion.config.evidence import is_error
@@ -19,7 +20,7 @@ from promotion.evaluation.intervals import wilson
 from promotion.evaluation.metrics import intervals, paired_differences, predicted_class
 from promotion.gates.evidence import Interval
 from promotion.pages.charts import Bar, Chart, Series
-from promotion.review.findings import reading_of
+from promotion.review.findings import Measure
 
 SHOWN_ROWS = 20
 # Below this many rows in a bin its share of positives says next to nothing.
@@ -27,21 +28,6 @@ _BIN_ROWS = 12
 _BINS = 10
 _ROLES = ("candidate", "production")
 _NAMES = {"candidate": "candidate", "production": "Production"}
-
-
-@dataclass(frozen=True, slots=True)
-class MetricRow:
-    """One metric of both, and the candidate's minus Production's on the same rows; None without Production."""
-
-    name: str
-    candidate: Interval
-    production: Interval | None
-    difference: Interval | None
-
-    @property
-    def reading(self) -> str:
-        """What the difference says of the candidate: `better`, `worse`, or empty where these rows cannot tell."""
-        return reading_of(self.difference, lower_is_better=is_error(self.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +90,7 @@ class SideBySide:
 
     rows: int
     classes: Sequence[str]
-    metrics: Sequence[MetricRow]
+    metrics: Sequence[Measure]
     curves: Sequence[Chart]
     calibration: Sequence[Chart]
     matrices: Sequence[ConfusionMatrix]
@@ -144,12 +130,12 @@ def compare_classifiers(
     target = np.asarray(part.test_target, dtype=np.int64)
     units = {name: config.data.columns[name].unit or "" for name in config.features}
     rows = ComparedRows(config.labels, target, lambda places: part.test_features.iloc[places], units)
-    metrics = metric_rows(target, candidate, production, config.split.seed)
+    metrics = measures_of(config, target, candidate, production)
     return compare_probabilities(rows, metrics, candidate, production)
 
 
 def compare_probabilities(
-    rows: ComparedRows, metrics: Sequence[MetricRow], candidate: FloatArray, production: FloatArray | None
+    rows: ComparedRows, metrics: Sequence[Measure], candidate: FloatArray, production: FloatArray | None
 ) -> SideBySide:
     """Hold the probabilities of two models against each other.
 
@@ -179,23 +165,32 @@ def compare_probabilities(
     )
 
 
-def metric_rows(
-    target: IntArray | FloatArray, candidate: FloatArray, production: FloatArray | None, seed: int
-) -> list[MetricRow]:
+def measures_of(
+    config: FamilyConfig, target: IntArray | FloatArray, candidate: FloatArray, production: FloatArray | None
+) -> list[Measure]:
     """Every metric of both on the test rows of a contract.
 
     Args:
+        config: The family; its selection metric decides.
         target: Class of each row, or its number.
         candidate: What the candidate answers, see `promotion.evaluation.metrics.response_of`.
         production: The champion's; None when there is none to compare with.
-        seed: Of the resampling.
     """
-    ours = intervals(target, candidate, seed)
-    if production is None:
-        return [MetricRow(name, found, None, None) for name, found in ours.items()]
-    theirs = intervals(target, production, seed)
-    gains = paired_differences(target, candidate, production, seed)
-    return [MetricRow(name, found, theirs[name], gains[name]) for name, found in ours.items()]
+    seed, theirs, gains = config.split.seed, {}, {}
+    if production is not None:
+        theirs = intervals(target, production, seed)
+        gains = paired_differences(target, candidate, production, seed)
+    return [
+        measure_of(config, name, found, theirs.get(name), gains.get(name))
+        for name, found in intervals(target, candidate, seed).items()
+    ]
+
+
+def measure_of(
+    config: FamilyConfig, name: str, ours: Interval, theirs: Interval | None, gain: Interval | None
+) -> Measure:
+    """A metric of both, read as the family reads it."""
+    return Measure(name, ours, theirs, gain, lower_is_better=is_error(name), decides=name == config.selection_metric)
 
 
 def _roc(rows: ComparedRows, whole: dict[str, FloatArray], index: int) -> Chart:
@@ -242,18 +237,21 @@ def _calibration(rows: ComparedRows, whole: dict[str, FloatArray], index: int) -
 
 
 def _bins(positive: np.ndarray, given: FloatArray) -> tuple[list[tuple[float, float]], list[Bar]]:
-    """Rows in bins of about equal size, tied probabilities together: mean probability, share of positives, interval."""
-    count = max(2, min(_BINS, len(given) // _BIN_ROWS))
-    bins = ((rankdata(given) - 0.5) / len(given) * count).astype(np.int64)
+    """Mean probability and share of positives of each bin, and the share's interval."""
     points, bars = [], []
-    for number in np.unique(bins):
-        rows = bins == number
-        hits, size = int(positive[rows].sum()), int(rows.sum())
+    for rows in bins_of(given):
         place = float(given[rows].mean())
-        share, low, high = wilson(hits, size)
+        share, low, high = wilson(int(positive[rows].sum()), int(rows.sum()))
         points.append((place, share))
         bars.append(Bar(place, low, high))
     return points, bars
+
+
+def bins_of(answered: FloatArray) -> Iterator[NDArray[np.bool_]]:
+    """Which rows are in each of some bins of about equal size, rows with the same answer together."""
+    count = max(2, min(_BINS, len(answered) // _BIN_ROWS))
+    bins = ((rankdata(answered) - 0.5) / len(answered) * count).astype(np.int64)
+    return (bins == number for number in np.unique(bins))
 
 
 def _confusion(target: IntArray, answered: IntArray, classes: int) -> list[list[int]]:

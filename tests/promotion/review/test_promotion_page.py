@@ -69,11 +69,11 @@ def test_both_are_scored_on_the_same_rows(compared: SideBySide, target: np.ndarr
     """Values as scikit-learn computes them, each inside its interval; the difference is theirs, interval included."""
     row = next(row for row in compared.metrics if row.name == "roc_auc")
 
-    assert row.production is not None
+    assert row.second is not None
     assert row.difference is not None
-    assert pytest.approx(roc_auc_score(target, candidate)) == row.candidate.value
-    assert row.candidate.low < row.candidate.value < row.candidate.high
-    assert pytest.approx(row.candidate.value - row.production.value) == row.difference.value
+    assert pytest.approx(roc_auc_score(target, candidate)) == row.first.value
+    assert row.first.low < row.first.value < row.first.high
+    assert pytest.approx(row.first.value - row.second.value) == row.difference.value
     assert 0 < row.difference.low < row.difference.value < row.difference.high
 
 
@@ -139,7 +139,7 @@ def test_without_production_there_is_nothing_to_compare(
     alone = compare_classifiers(heart, a_partition(heart, target), candidate, None)
 
     assert (1, 1, 1) == (len(alone.curves[0].series), len(alone.calibration[0].series), len(alone.matrices))
-    assert {(None, None)} == {(row.production, row.difference) for row in alone.metrics}
+    assert {(None, None)} == {(row.second, row.difference) for row in alone.metrics}
     assert (None, []) == (alone.disagreeing, alone.disagreements)
 
 

@@ -64,8 +64,8 @@ def test_numbers_have_metrics_and_residuals(home: Path) -> None:
     found = compare_received(family, home, folder)
 
     assert "rmse" == found.metrics[0].name
-    assert found.metrics[0].production is None
+    assert found.metrics[0].second is None
     assert ["Residuals", "Errors"] == [chart.title for chart in found.curves]
     assert [] == [*found.matrices, *found.disagreements]
     errors = model.predict(customers()[FEATURES]) - customers()["paid"]
-    assert pytest.approx(np.sqrt((errors**2).mean())) == found.metrics[0].candidate.value
+    assert pytest.approx(np.sqrt((errors**2).mean())) == found.metrics[0].first.value
