@@ -44,13 +44,7 @@ class ChallengeOutcome:
 
 
 def challenge(service: PromotionService, config: FamilyConfig, mover: Mover) -> ChallengeOutcome:
-    """Promote the newest round's best version if it deserves it; expected failures are an outcome, not an exception.
-
-    Args:
-        service: Moves versions.
-        config: The family.
-        mover: Who asks, and why.
-    """
+    """Promote the newest round's best version if it deserves it; expected failures are an outcome, not an exception."""
     plans: list[PromotionPlan] = []
     if config.promotion == "manual" and config.approvals:
         return _wait(service, config, mover)

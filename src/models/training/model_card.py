@@ -56,10 +56,6 @@ class CardFacts:
 def model_card(config: FamilyConfig, facts: CardFacts) -> str:
     """Write the card of one trained candidate.
 
-    Args:
-        config: The family.
-        facts: What came out of its training.
-
     Returns:
         Markdown (CommonMark with tables), ending in a line break.
     """

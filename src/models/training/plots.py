@@ -56,14 +56,7 @@ def draw_roc_curve(
 def draw_confusion_matrix(
     title: str, target: NDArray[np.int64], predicted: NDArray[np.int64], classes: list[str]
 ) -> bytes:
-    """Draw the confusion matrix as PNG: counts, and shares of each true class.
-
-    Args:
-        title: First line of the title.
-        target: Class of each row, shape (rows,).
-        predicted: Class the model answers, shape (rows,).
-        classes: What the classes mean.
-    """
+    """Draw the confusion matrix as PNG: counts, and shares of each true class."""
     positions = range(len(classes))
     counts = confusion_matrix(target, predicted, labels=positions)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -82,14 +75,7 @@ def draw_confusion_matrix(
 
 
 def draw_residuals(title: str, target: NDArray[np.float64], predicted: NDArray[np.float64], unit: str) -> bytes:
-    """Draw what a regression missed as PNG: the residual by prediction, and how often each size occurs.
-
-    Args:
-        title: First line of the title.
-        target: Number of each row, shape (rows,).
-        predicted: Number the model answers, shape (rows,).
-        unit: Name of the target with its unit.
-    """
+    """Draw what a regression missed as PNG: the residual by prediction, and how often each size occurs."""
     residual = target - predicted
     figure, axes = new_figure(6.2, 4.6)
     axes.axhline(0, color=INK, linewidth=0.8)

@@ -261,12 +261,6 @@ def crown(config: FamilyConfig, settings: Settings, journal: Journal, best: Cand
 
     Two trainings may finish together: each tags its best and then leaves only the tag of the round that the journal
     has last, so whoever looks last leaves exactly one.
-
-    Args:
-        config: The family.
-        settings: Where the registry is.
-        journal: Knows the newest round.
-        best: The winner of this one.
     """
     import mlflow
 

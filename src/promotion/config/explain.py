@@ -37,13 +37,7 @@ _SAID = {"contradiction", "extra_forbidden", "missing"}
 
 
 def explain(document: YamlDocument, model: type[BaseModel], error: ValidationError) -> list[str]:
-    """One line a mistake, in the file's order.
-
-    Args:
-        document: What was read.
-        model: What it had to be.
-        error: Where it is not.
-    """
+    """One line a mistake, in the file's order."""
     found: dict[tuple[int, str], tuple[YamlPlace, list[Any]]] = {}
     for item in error.errors(include_url=False):
         keys = (*item["loc"], *item.get("ctx", {}).get("key", ()))

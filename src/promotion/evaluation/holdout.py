@@ -47,12 +47,7 @@ def paired_answers(candidate: Evaluation, production: Evaluation, data_sha256: s
 
 
 class ContractEvaluator:
-    """What evaluators of families share whose columns have a contract; see `promotion.gates.evidence.Evaluator`.
-
-    Args:
-        config: The family.
-        home: Folder the data's paths are relative to.
-    """
+    """What evaluators of families share whose columns have a contract; see `promotion.gates.evidence.Evaluator`."""
 
     def __init__(self, config: FamilyConfig, home: Path) -> None:
         self._config = config

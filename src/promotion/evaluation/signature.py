@@ -41,10 +41,6 @@ def _signature_type(column: Column) -> str:
 def schema_problems(config: FamilyConfig, artifact: Path) -> list[str]:
     """Where a model's signature differs from the family's features, whatever the order of the columns.
 
-    Args:
-        config: The family.
-        artifact: Folder of the model, with its MLmodel file.
-
     Returns:
         One line for each column that is missing, extra or of another type, or the reason why there is no signature to
         compare; empty when all is well.
@@ -67,10 +63,6 @@ def schema_problems(config: FamilyConfig, artifact: Path) -> list[str]:
 
 def data_problems(config: FamilyConfig, home: Path) -> list[str]:
     """What is wrong with the family's data file, as it is now.
-
-    Args:
-        config: The family.
-        home: Folder the data's path is relative to.
 
     Returns:
         The broken rules of the data contract; where it holds, a line with its figure for too few rows, a class too rare

@@ -65,12 +65,7 @@ def register_invention(describe: Callable[[FamilyConfig, Path], str]) -> None:
 
 
 def invented_rows(config: FamilyConfig, home: Path) -> str:
-    """In words, that a generator invented the rows a family has now; empty for any others.
-
-    Args:
-        config: The family.
-        home: Folder its data's path is relative to.
-    """
+    """In words, that a generator invented the rows a family has now; empty for any others."""
     if not config.has_contract or config.data.generator is None:
         return ""
     _find()
@@ -94,11 +89,7 @@ def task_of(config: FamilyConfig) -> Task:
 
 
 def task_of_artifact(folder: Path) -> Task | None:
-    """The task whose models look like this; None for what is built in.
-
-    Args:
-        folder: A version's files.
-    """
+    """The task whose models look like this; None for what is built in."""
     _find()
     return next((task for task in _registered.values() if (folder / task.folder).is_dir()), None)
 

@@ -30,11 +30,7 @@ def number_metrics(metrics: Mapping[str, float]) -> list[str]:
 
 
 def run_bounds(metrics: Mapping[str, float]) -> Iterator[str]:
-    """The lines that bound what the trainer measured.
-
-    Args:
-        metrics: Of the version's run.
-    """
+    """The lines that bound what the trainer measured."""
     bounds = [_run_bound(name, value) for name, value in sorted(metrics.items())[:_SHOWN]]
     is_ruled = any(is_known for is_known, _ in bounds)
     mark = "" if is_ruled else "# "
@@ -53,12 +49,7 @@ def run_bounds(metrics: Mapping[str, float]) -> Iterator[str]:
 
 
 def holdout_bounds(metrics: Mapping[str, float], task: str) -> Iterator[str]:
-    """The lines that bound what will be measured here; the run's figures are where to begin.
-
-    Args:
-        metrics: Of the version's run.
-        task: Of the family.
-    """
+    """The lines that bound what will be measured here; the run's figures are where to begin."""
     found = {name: _like(name, metrics) for name in MEASURED[task]}
     told = {name: value for name, value in found.items() if value is not None}
     yield ""

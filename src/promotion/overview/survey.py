@@ -45,11 +45,7 @@ class _Recorded:
 
 
 def survey(service: PromotionService) -> Overview:
-    """Look at every family that has a file, a registered model or a past.
-
-    Args:
-        service: Knows journal, registry and families.
-    """
+    """Look at every family that has a file, a registered model or a past."""
     unread: list[str] = []
     configs, recorded, at = service.configs, _Recorded(), datetime.now(UTC)
     try:

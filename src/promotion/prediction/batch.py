@@ -253,12 +253,6 @@ def experiment_of(config: FamilyConfig) -> str:
 def log_prediction(config: FamilyConfig, settings: Settings, document: dict[str, Any], seconds: float) -> None:
     """Record in MLflow which version predicted what; the predictions are valid without.
 
-    Args:
-        config: The family.
-        settings: Where MLflow is.
-        document: What `TableFile.publish` returned.
-        seconds: What reading, predicting and writing took.
-
     Raises:
         RegistryError: MLflow does not take it.
     """

@@ -71,12 +71,7 @@ class AskedRows(ABC):
 
 
 class FileRows(AskedRows):
-    """Rows of a file, for a family that tells classes apart: its feature columns, its other columns optional.
-
-    Args:
-        config: The family.
-        path: CSV or Parquet.
-    """
+    """Rows of a file, for a family that tells classes apart: its feature columns, its other columns optional."""
 
     def __init__(self, config: FamilyConfig, path: Path) -> None:
         super().__init__(str(path), path)

@@ -41,9 +41,6 @@ def spark_answers(folder: Path) -> Iterator[Any]:
 
     The session is the one `spark-submit` or Spark's own configuration describes; without any, this machine's cores.
 
-    Args:
-        folder: The version's files.
-
     Yields:
         Takes checked rows, returns what `promotion.prediction.predict_rows.answer` returns.
 

@@ -82,10 +82,6 @@ def plan_pipeline(service: PromotionService, config: FamilyConfig) -> PipelinePl
     The candidate is the newest training's best where versions are promoted by themselves, else the newest version in
     Staging that only approvals keep back: a younger one whose days still run must not stand before it.
 
-    Args:
-        service: Knows journal, registry and gates.
-        config: The family.
-
     Raises:
         GateRefused: Journal and tags disagree on the best version, or its metric is no number.
         RegistryError: MLflow does not answer.

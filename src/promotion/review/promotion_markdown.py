@@ -14,12 +14,7 @@ _MENTION = re.compile(r"(?<!\w)@")
 
 
 def promotion_markdown(service: PromotionService, plan: PromotionPlan) -> str:
-    """What the gates found, whose word is there and whose is missing.
-
-    Args:
-        service: Knows the approvals.
-        plan: The version, checked.
-    """
+    """What the gates found, whose word is there and whose is missing."""
     return "\n".join([*_lines(service, plan), ""])
 
 

@@ -61,11 +61,6 @@ def write_promotion_page(service: PromotionService, plan: PromotionPlan, path: P
     Both models are scored once more, for what the gates do not keep: the answer to each row. Only those are that
     the gates have just scored, so that nothing is loaded that they did not find harmless.
 
-    Args:
-        service: Checked the candidate.
-        plan: What it found.
-        path: Of the page, HTML.
-
     Raises:
         DataError: The test rows cannot be read.
         RegistryError: The artifact store fails.

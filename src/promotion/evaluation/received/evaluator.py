@@ -32,12 +32,7 @@ _SEED = 42
 
 
 class ReceivedEvaluator:
-    """Scores models of one family, wherever they come from; see `promotion.gates.evidence.Evaluator`.
-
-    Args:
-        config: The family.
-        home: Folder the holdout's path is relative to.
-    """
+    """Scores models of one family, wherever they come from; see `promotion.gates.evidence.Evaluator`."""
 
     def __init__(self, config: FamilyConfig, home: Path) -> None:
         self._config = config

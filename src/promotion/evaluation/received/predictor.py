@@ -52,10 +52,6 @@ def open_worker(
 class ReceivedPredictor:
     """Predicts with a private copy of a version's files, a process a call.
 
-    Args:
-        config: The family.
-        folder: The version's files; copied.
-
     Raises:
         ArtifactRefused: They are not of a kind that is loaded, or run code and the family's file does not allow that.
         RegistryError: They cannot be copied.
