@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from models.training.training import TrainingResult
@@ -57,10 +58,7 @@ def as_json(result: TrainingResult) -> dict[str, Any]:
                 "run_id": candidate.run_id,
                 "best_model": rank == 0,
                 "cross_validation": _folds_as_json(candidate.cross_validation),
-                "test": {
-                    metric: {"value": interval.value, "low": interval.low, "high": interval.high}
-                    for metric, interval in candidate.test.items()
-                },
+                "test": {metric: asdict(interval) for metric, interval in candidate.test.items()},
             }
             for rank, candidate in enumerate(result.candidates)
         ],

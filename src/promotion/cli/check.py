@@ -64,7 +64,7 @@ def check_command(*, model_name: str, version: str, to_stage: str, page: Path | 
     except NothingToDo:
         service.require_sound(family)
         raise
-    steps = list(_next_steps(service, plan))
+    steps = list(map(with_verbs, _next_steps(service, plan)))
     if page:
         from promotion.review.promotion_page import write_promotion_page
 
@@ -97,10 +97,6 @@ def _say_unsettled(service: PromotionService, family: str) -> None:
 
 def _next_steps(service: PromotionService, plan: PromotionPlan) -> Iterator[str]:
     """Commands in the order they make sense, waiting included; the promotion itself when nothing is missing."""
-    return map(with_verbs, _next_scripts(service, plan))
-
-
-def _next_scripts(service: PromotionService, plan: PromotionPlan) -> Iterator[str]:
     from promotion.approving import approval_command, standing_of
     from promotion.gates import APPROVALS
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from promotion.errors import ArtifactRefused
-from promotion.evaluation.processor import waited_ns
+from promotion.evaluation.processor import peak_resident, waited_ns
 
 WARM_UP_REQUESTS = 20
 BLOCKS = 3
@@ -112,16 +112,8 @@ def _block(
 
 
 def peak_memory() -> int:
-    """Peak resident memory of this process since its program started, in bytes.
-
-    Linux hands `ru_maxrss` down from the parent across fork and exec (getrusage(2), execve(2)), so a large parent
-    would be billed to the model; VmHWM of proc(5), in KiB, starts afresh.
-    """
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS, where it is in bytes
-    line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024
+    """Peak resident memory of this process since its program started, in bytes."""
+    return peak_resident() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS, where it is in bytes
 
 
 def main() -> None:

@@ -53,7 +53,7 @@ def _figure(rule: SliceRule, score: Score, group: str, rows: IntArray, target: A
 
     is_possible = answers.probability is not None or not score.needs_probability
     # Of a group without a positive row nobody can say how many of them are found.
-    has_positives = score.name not in _POSITIVE_ONLY or bool(np.any(target[rows] == 1)) or answers_several(answers)
+    has_positives = score.name not in _POSITIVE_ONLY or bool(np.any(target[rows] == 1)) or _tells_several(answers)
     if len(rows) < rule.minimum_rows or not is_possible or not has_positives:
         return said(math.nan)
     try:
@@ -63,7 +63,7 @@ def _figure(rule: SliceRule, score: Score, group: str, rows: IntArray, target: A
     return said(found.value, found.low, found.high)
 
 
-def answers_several(answers: Answers) -> bool:
+def _tells_several(answers: Answers) -> bool:
     """Whether more than two classes are told apart."""
     return answers.probability is not None and answers.probability.ndim > 1
 

@@ -41,18 +41,11 @@ class SliceFigure:
 
 
 class Evaluation(Protocol):
-    """One model scored now on the family's test rows.
-
-    Attributes:
-        metrics: Every metric by name, dimensionless.
-        rows: Number of rows scored.
-        data_sha256: Digest of the data file the rows come from.
-        slices: Metrics in groups of the rows, where the family's file asks for some.
-    """
+    """One model scored now on the family's test rows."""
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """Every metric by name."""
+        """Every metric by name, dimensionless."""
 
     @property
     def rows(self) -> int:
@@ -60,11 +53,11 @@ class Evaluation(Protocol):
 
     @property
     def data_sha256(self) -> str:
-        """Digest of the data file."""
+        """Digest of the data file the rows come from."""
 
     @property
     def slices(self) -> tuple[SliceFigure, ...]:
-        """Metrics in groups of the rows."""
+        """Metrics in groups of the rows, where the family's file asks for some."""
 
 
 @dataclass(frozen=True, slots=True)

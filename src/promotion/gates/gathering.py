@@ -33,19 +33,19 @@ from promotion.signing.keys import Keys
 from promotion.signing.ssh import verify
 
 
-@dataclass(slots=True)
+@dataclass
 class _Files:
-    """What one version's files said."""
+    """What one version's files said, by the names of `Context`."""
 
     digest: str | None = None
-    problem: str = ""
+    artifact_problem: str = ""
     signature_problem: str = ""
     is_signed: bool = False
     registered: Registered | None = None
     unsafe: tuple[str, ...] = ()
     scanned: tuple[str, ...] | None = None
     remarks: tuple[str, ...] = ()
-    sizes: Mapping[str, int] = field(default_factory=dict)
+    files: Mapping[str, int] = field(default_factory=dict)
     is_loaded: bool = False
     evaluation: Evaluation | None = None
     schema_problems: tuple[str, ...] = ()
@@ -122,6 +122,7 @@ class Gatherer:
         asks_for_data = config is not None and config.gates.data_quality and not is_rollback
         staged = self._journal.arrival(family, Stage.STAGING, entry.id) if entry else None
         return Context(
+            **vars(found),
             config=config,
             candidate=candidate,
             now=self._journal.now(),
@@ -129,24 +130,10 @@ class Gatherer:
             is_rollback=is_rollback,
             from_stage=from_stage,
             entry=entry,
-            digest=found.digest,
-            artifact_problem=found.problem,
             recorded_digest=entry.digest if entry else None,
-            registered=found.registered,
-            is_signed=found.is_signed,
-            signature_problem=found.signature_problem,
-            unsafe=found.unsafe,
-            scanned=found.scanned,
-            remarks=found.remarks,
-            files=found.sizes,
-            is_loaded=found.is_loaded,
             has_run=has_run,
-            evaluation=found.evaluation,
             run_is_deleted=run is not None and run.is_deleted,
             run_metrics=run.metrics if run and config and config.trainer_metrics else None,
-            measurement=found.measurement,
-            measurement_problem=found.measurement_problem,
-            schema_problems=found.schema_problems,
             feature_hash=evaluator.feature_hash if evaluator else None,
             data_problems=tuple(evaluator.data_problems()) if evaluator and asks_for_data else (),
             split_problems=self._split_problems(config, entry, evaluator) if config and not is_rollback else (),
@@ -157,7 +144,7 @@ class Gatherer:
             production=production,
             production_evaluation=rival.evaluation,
             difference=difference,
-            production_problem=_production_problem(production, rival) if rival.digest or rival.problem else "",
+            production_problem=_production_problem(production, rival) if rival.digest or rival.artifact_problem else "",
             staged_at=staged.at if staged and clock.counts(staged.details) else None,
             is_rehearsed=staged is not None and not clock.counts(staged.details),
             ab_test=self._ab_test(family, entry) if config and config.gates.ab_test and not is_rollback else None,
@@ -234,7 +221,7 @@ class Gatherer:
         try:
             with local_artifact(self._registry, self._registry.version(version.model, version.number)) as folder:
                 found.digest = artifact_digest(folder)
-                found.sizes = _sizes(folder)
+                found.files = _sizes(folder)
                 if signature and not found.signature_problem:
                     found.signature_problem = _problem(_verify_files, folder, signature)
                 if config is not None and evaluator is not None:
@@ -244,11 +231,11 @@ class Gatherer:
                 elif not is_rollback:  # the way back waits for nothing that cannot stop it
                     found.scanned = (*scan(folder), *foreign_requirements(folder))
         except (ArtifactMissing, ArtifactUnsafe) as error:
-            found.problem = str(error)
+            found.artifact_problem = str(error)
         except (RegistryError, DataError):
             raise
         except PromotionError as error:
-            found.problem = str(error)
+            found.artifact_problem = str(error)
         return found
 
     def _score(
@@ -270,7 +257,7 @@ class Gatherer:
         found.unsafe = tuple(scan(folder, code_is_vouched=is_ours, code_is_boxed=is_boxed))
         found.remarks = tuple(foreign_requirements(folder))
         if refusal := _not_to_be_loaded(found, entry):
-            found.problem, found.schema_problems = refusal, (refusal,)
+            found.artifact_problem, found.schema_problems = refusal, (refusal,)
             return
         found.schema_problems = tuple(evaluator.schema_problems(folder))
         self._run(found, folder, evaluator, is_rollback=is_rollback)
@@ -281,7 +268,7 @@ class Gatherer:
         self, config: FamilyConfig, candidate: ModelVersion, production: Entry | None, found: _Files, rival: _Files
     ) -> dict[str, CustomAnswer]:
         """What the commands of the family's own gates say; none is shown files that a check has refused."""
-        is_refused = found.problem or found.unsafe or found.signature_problem or found.digest is None
+        is_refused = found.artifact_problem or found.unsafe or found.signature_problem or found.digest is None
         if not config.gates.custom or is_refused:
             return {}
         home = self._rulebook.home
@@ -409,7 +396,7 @@ def _problem(check: Callable[..., None], *arguments: Any) -> str:
 
 def _production_problem(production: Entry | None, rival: _Files) -> str:
     if rival.evaluation is None:
-        return f"Production ({production}) cannot be re-scored: {rival.problem}"
+        return f"Production ({production}) cannot be re-scored: {rival.artifact_problem}"
     if production and production.digest not in {None, rival.digest}:
         return f"Production ({production}) is not what was recorded: its artifact changed"
     return rival.signature_problem

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from promotion.config.evidence import RunLimits
 from promotion.errors import PromotionError
-from promotion.evaluation.processor import waited_ns
+from promotion.evaluation.processor import peak_resident, waited_ns
 from promotion.evaluation.received import sandbox
 from promotion.evaluation.received.worker import FRAME
 
@@ -161,7 +161,7 @@ class ModelWorker:
 
     def peak_memory(self) -> int:
         """Peak resident memory of its processes in bytes: the worker's own, and at least what was seen of all."""
-        return max(self.peak_bytes, max((_peak(pid) for pid in self._pids()), default=0))
+        return max(self.peak_bytes, max(map(peak_resident, self._pids()), default=0))
 
     def cpu_ns(self) -> int:
         """CPU time that it has used, user and system, all its processes."""
@@ -319,15 +319,6 @@ def _stat(pid: int) -> list[str] | None:
 def _cpu_ticks(pid: int) -> int:
     fields = _stat(pid)
     return int(fields[11]) + int(fields[12]) if fields else 0
-
-
-def _peak(pid: int) -> int:
-    """VmHWM of proc(5), which starts afresh with each program."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
 
 
 def _memory(pid: int) -> int:
