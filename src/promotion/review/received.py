@@ -40,7 +40,7 @@ def compare_received(config: FamilyConfig, home: Path, candidate: Path, producti
     theirs = evaluator.evaluate(production) if production else None
     metrics = list(_rows(config, evaluator, ours, theirs))
     chance, other = ours.answers.probability, theirs.answers.probability if theirs else None
-    classes = [] if config.task == "regression" else evaluator.rows.classes
+    classes = [] if config.task == "regression" else config.labels_of(evaluator.rows.classes)
     if not classes:
         champion = np.asarray(theirs.answers.predicted, dtype=np.float64) if theirs else None
         answered = np.asarray(ours.answers.predicted, dtype=np.float64)

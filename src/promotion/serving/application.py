@@ -31,12 +31,13 @@ def build_application(answering: ModelEndpoint) -> Observed:
         yield
         answering.close()
 
-    manifest = answering.scorer.champion.manifest
+    manifest, schema = answering.scorer.champion.manifest, answering.reader.schema
+    what = ": ".join([schema.target, *([" or ".join(schema.labels)] if schema.labels else [])])
     # Its /docs bring their JavaScript along: clusters seldom reach a CDN.
     app = FastAPIOffline(
         title=manifest.family,
         version=manifest.semver or str(manifest.version),
-        description=f"{manifest.model}, version {manifest.version}: predicts {answering.reader.schema.target}.",
+        description=f"{manifest.model}, version {manifest.version}: predicts {what}.",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,

@@ -6,9 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
 from tests.promotion.evaluation.received.made import a_received_family
 from tests.promotion.factories import ANNA, a_family, a_journal, a_version
 
@@ -22,14 +25,16 @@ from promotion.errors import ArtifactTampered, UnknownFamily, UnknownModel, Usag
 from promotion.evaluation.loading import load_artifact
 from promotion.evaluation.metrics import METRICS
 from promotion.export.contract import contract_of
-from promotion.export.documents import documents_of
+from promotion.export.documents import ExportDocuments, documents_of
 from promotion.export.expected_answers import MAXIMUM_ROWS, registered_answers
 from promotion.export.export import (
     _measured_now,
     _replace,
     _require_replaceable,
+    _require_servable,
     _require_unchanged,
     _rows,
+    _write_engine,
     export_version,
     exportable,
     version_to_export,
@@ -427,3 +432,16 @@ def test_what_can_be_exported(tmp_path: Path) -> None:
         exportable(service, "churn")
     with pytest.raises(UnknownFamily, match="unknown family 'nobody'"):
         exportable(a_service(tmp_path, a_family()), "nobody")
+
+
+@pytest.mark.parametrize("library", ["catboost", "lightgbm", "xgboost"])
+@pytest.mark.parametrize("steps", [1, 2], ids=["bare", "in a pipeline"])
+def test_no_server_holds_a_boosters_library_for_files_as_they_are(tmp_path: Path, library: str, steps: int) -> None:
+    """Its graph is what is served; nothing is written, and the line says what to leave out."""
+    booster = type("Booster", (), {"__module__": f"{library}.sklearn"})()
+    model = booster if steps == 1 else Pipeline([("before", "passthrough"), ("last", booster)])
+    source = cast("ServableVersion", SimpleNamespace(model=model))
+    with pytest.raises(UsageError, match=rf"^--native: no server holds {library}: leave it out, and the model becomes"):
+        _write_engine(tmp_path, tmp_path / "out", source, cast("ExportDocuments", None), "native")
+    assert not (tmp_path / "out").exists()
+    _require_servable(Pipeline([("before", "passthrough"), ("last", LogisticRegression())]))

@@ -31,15 +31,16 @@ def home(tmp_path: Path) -> Path:
 
 
 def test_classes_are_compared_row_by_row(home: Path) -> None:
-    """Metrics with intervals, curves, matrices, and the rows on which they disagree, with their texts."""
-    family = a_received_family(**SANDBOX)
+    """Metrics with intervals, curves, matrices, and the rows on which they disagree, with their texts and classes."""
+    names = {"yes": "leaves", "no": "stays"}
+    family = a_received_family(**SANDBOX, classes=names)
     first, second = (
         save(home / str(seed), fitted(seed), customers()[FEATURES], serialization_format="cloudpickle")
         for seed in (2, 3)
     )
     found = compare_received(family, home, first, second)
 
-    assert ["no", "yes"] == list(found.classes)
+    assert ["stays", "leaves"] == list(found.classes)
     assert 300 == found.rows == sum(sum(row) for row in found.matrices[0].counts)
     assert "roc_auc" == found.metrics[0].name
     assert found.metrics[0].difference is not None
@@ -48,7 +49,7 @@ def test_classes_are_compared_row_by_row(home: Path) -> None:
     assert found.disagreeing == (answers[0] != answers[1]).sum() == len(found.disagreements)
     shown = found.disagreements[0]
     assert rows["plan"].iloc[shown.row - 1] == dict(shown.inputs)["plan"]
-    assert rows["churned"].iloc[shown.row - 1] == shown.actual
+    assert names[rows["churned"].iloc[shown.row - 1]] == shown.actual
 
     settings = Settings(home=home, tracking_uri="", registry_uri="", database_url="sqlite://")
     review = review_received(family, settings, first, second, ("Staging v2", "Production v1"))

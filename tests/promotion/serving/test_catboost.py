@@ -115,6 +115,7 @@ def test_every_protocol_answers_as_the_library(serve: Serve, tmp_path: Path, tas
 
     wanted = model.predict(rows[FEATURES[::-1]]).reshape(-1).tolist()
     assert 'engine="catboost"' in server.get("/metrics").text
+    assert "catboost_cbm" == server.get("/v2/models/churn").json()["platform"]
     if task == "regression":
         for found in ([answer["value"] for answer in typed], told, tensor[0]["data"]):
             np.testing.assert_allclose(found, wanted, rtol=1e-5)
@@ -183,3 +184,29 @@ def test_other_columns_do_not_start(binary: tuple[Path, Any], tmp_path: Path) ->
     seal_unsigned(folder, a_manifest(engine="catboost"))
     with pytest.raises(ExportRefused, match=r"expected those of schema\.json"):
         open_model(read_export(folder), "champion")
+
+
+@pytest.mark.parametrize("kind", ["unused category", "counts", "plain"])
+def test_what_a_graph_would_get_wrong(tmp_path: Path, kind: str) -> None:
+    """A category that no tree asks for, an exponent that the graph leaves out; and a plain CatBoost."""
+    import catboost
+
+    frame, is_class = rows_of(400, 2), kind == "unused category"
+    options = {"iterations": 5, "verbose": False, "allow_writing_files": False, "thread_count": 1}
+    target = frame["visits"] % 3 if is_class else frame["visits"] if kind == "counts" else frame["paid"]
+    made = {
+        "unused category": lambda: catboost.CatBoostClassifier(**options),
+        "counts": lambda: catboost.CatBoostRegressor(loss_function="Poisson", **options),
+        "plain": lambda: catboost.CatBoost({"loss_function": "RMSE", **options}),
+    }
+    names = ["age", "spent"] if kind == "counts" else FEATURES
+    pool = catboost.Pool(frame[names], target, cat_features=[] if kind == "counts" else ["plan"])
+    model = made[kind]().fit(pool)
+    assert kind != "unused category" or 0 == model.get_feature_importance()[1]
+    rows_of(300, 1).assign(third=lambda rows: rows["visits"] % 3).to_csv(tmp_path / "holdout.csv", index=False)
+    files = save(tmp_path / "model", model, frame[names], flavour="catboost")
+    column = {"unused category": "third", "counts": "visits", "plain": "paid"}[kind]
+    task = "multiclass-classification" if is_class else "regression"
+    family = a_received_family(task=task, holdout={"path": "holdout.csv", "target": column})
+    with received_version(family, a_version(), files, tmp_path) as source:
+        assert 300 == prove(source.graph(), source.model, source.contract, source.rows).rows

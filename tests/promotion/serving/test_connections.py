@@ -114,10 +114,10 @@ def test_a_slash_behind_the_path_is_no_other_path(path: str, server: Served, row
 
 
 def test_the_root_says_what_this_is(server: Served) -> None:
-    """Whoever opens the address finds the documents."""
-    assert ("heart-disease", 3, "/docs") == tuple(
-        server.get("/").json()[key] for key in ("family", "version", "documents")
-    )
+    """Whoever opens the address finds the documents, and what is predicted."""
+    found = server.get("/").json()
+    assert ("heart-disease", 3, "/docs") == tuple(found[key] for key in ("family", "version", "documents"))
+    assert ("num", ["not num > 0", "num > 0"]) == (found["target"], found["classes"])
 
 
 GET = b"GET /health HTTP/1.1\r\nHost: x\r\n"

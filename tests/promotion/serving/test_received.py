@@ -95,6 +95,22 @@ def test_words_go_in_and_come_out(serve: Serve, classes: tuple[Path, Any]) -> No
     np.testing.assert_allclose(found, pipeline.predict_proba(rows)[:, 1], atol=1e-5)
 
 
+def test_people_read_the_names_that_the_family_gives(serve: Serve, classes: tuple[Path, Any], tmp_path: Path) -> None:
+    """At the root, in the documents and in answers; MLflow's clients get the values all the same."""
+    folder = shutil.copytree(classes[0], tmp_path / "named")
+    write(folder / "schema.json", json.loads((folder / "schema.json").read_text()) | {"labels": ["stays", "leaves"]})
+    seal_unsigned(folder, a_manifest())
+    server, row = serve(folder), json.loads(customers()[FEATURES].head(1).to_json(orient="records"))[0]
+    described = server.get("/openapi.json").json()
+    told = described["paths"]["/invocations"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+
+    assert ["stays", "leaves"] == server.get("/").json()["classes"]
+    assert "predicts churned: stays or leaves." in described["info"]["description"]
+    assert "no is stays, yes is leaves" in told["properties"]["predictions"]["items"]["description"]
+    assert {"stays", "leaves"} == server.post("/predict", row).json()["predictions"][0]["probabilities"].keys()
+    assert server.post("/invocations", {"instances": [row]}).json()["predictions"][0] in {"no", "yes"}
+
+
 def test_a_tensor_of_texts(serve: Serve, classes: tuple[Path, Any]) -> None:
     """BYTES and BOOL of the Open Inference Protocol, and the model's description says so."""
     folder, pipeline = classes

@@ -16,6 +16,7 @@ OPERATORS = {"": 18, "ai.onnx.ml": 3}
 """The newest operators, by domain, that every onnxruntime since 1.14 (February 2023) knows."""
 # The newest that onnxmltools knows how to write; what it writes is raised afterwards.
 _BOOSTER_OPERATORS = 15
+_EXPONENTS = ("Poisson", "Tweedie")
 
 
 def graph_of(model: Any, columns: list[tuple[str, bool]], name: str, *, precise: bool = False) -> bytes:
@@ -378,6 +379,10 @@ def _behind(front: bytes, booster: bytes) -> bytes:
 def _catboost_file(model: Any) -> bytes:
     from catboost import CatBoostError
 
+    loss = str(model.get_all_params().get("loss_function"))
+    # Its graph leaves the exponent out, and takes a number for each category that no tree asks for.
+    if loss.startswith(_EXPONENTS) or model.get_cat_feature_indices() or model.get_text_feature_indices():
+        return _catboost(model, "cbm")
     try:
         return _catboost(model)
     except CatBoostError:

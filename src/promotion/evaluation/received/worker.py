@@ -214,8 +214,11 @@ def _lightgbm(order: dict[str, Any]) -> RowAnswering:
 def _catboost_model(order: dict[str, Any]) -> Any:
     import catboost
 
-    model = catboost.CatBoostRegressor() if order["is_regressor"] else catboost.CatBoostClassifier()
-    return model.load_model(order["path"], format=order["format"])
+    if not order["is_regressor"]:
+        model = catboost.CatBoostClassifier().load_model(order["path"], format=order["format"])
+        if len(model.classes_):  # a plain CatBoost may be either
+            return model
+    return catboost.CatBoostRegressor().load_model(order["path"], format=order["format"])
 
 
 def _catboost(order: dict[str, Any]) -> RowAnswering:
@@ -223,7 +226,7 @@ def _catboost(order: dict[str, Any]) -> RowAnswering:
 
     def answer(rows: Any) -> tuple[Any, Any]:
         frame = _ordered(rows, model.feature_names_, as_categories=False)
-        is_asked = order["classes"] and not order["is_regressor"]
+        is_asked = order["classes"] and hasattr(model, "predict_proba")
         return (model.predict_proba(frame), model.classes_) if is_asked else (model.predict(frame), None)
 
     return answer

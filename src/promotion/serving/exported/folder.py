@@ -109,6 +109,13 @@ class Schema(StrictDocument):
         return not self.labels
 
     @property
+    def meanings(self) -> str:
+        """What MLflow's clients are told of each class and what people read for it; empty for a regression."""
+        answers = self.answers or range(len(self.labels))
+        both = zip(map(str, answers), self.labels, strict=True)
+        return ", ".join(answer if answer == label else f"{answer} is {label}" for answer, label in both)
+
+    @property
     def has_texts(self) -> bool:
         """Whether a feature holds texts."""
         return any(feature.type == "text" for feature in self.features)

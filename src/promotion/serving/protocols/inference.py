@@ -33,6 +33,7 @@ LONGEST_ID = 128
 """Characters of an `id`: it goes into a line of the log for each row."""
 
 _VALUE = ("value",)
+_PLATFORMS = {"onnx": "onnxruntime_onnx", "native": "sklearn_skops", "catboost": "catboost_cbm"}
 DATATYPE_OF = {"text": "BYTES", "date": "BYTES", "boolean": "BOOL"}
 """Datatypes of what is no number, by the type of the column."""
 
@@ -155,7 +156,7 @@ def model_metadata(models: Sequence[Model], name: str) -> dict[str, Any]:
     return {
         "name": name,
         "versions": [str(model.manifest.version) for model in models],
-        "platform": {"onnx": "onnxruntime_onnx", "native": "sklearn_skops"}[first.manifest.engine],
+        "platform": _PLATFORMS[first.manifest.engine],
         "inputs": [
             {
                 "name": feature.name,

@@ -60,11 +60,14 @@ def _add_descriptions(router: APIRouter, answering: ModelEndpoint) -> None:
 
     kinds: dict[str, Any] = {"family": TEXT, "model": TEXT, "version": {"type": "integer"}}
 
-    @router.get("/", responses=told(an_object(**kinds, documents=TEXT, openapi=TEXT), "This server"))
+    predicted: dict[str, Any] = {"target": TEXT, "classes": {"type": "array", "items": TEXT}}
+
+    @router.get("/", responses=told(an_object(**kinds, **predicted, documents=TEXT, openapi=TEXT), "This server"))
     async def root() -> JSONResponse:
-        """What this is, and where it is described."""
-        manifest = scorer.champion.manifest
+        """What this is, what it predicts, by the names the family gives its classes, and where it is described."""
+        manifest, schema = scorer.champion.manifest, scorer.champion.schema
         told = {"family": manifest.family, "model": manifest.model, "version": manifest.version}
+        told |= {"target": schema.target, "classes": list(schema.labels)}
         return JSONResponse({**told, "documents": "/docs", "openapi": "/openapi.json"})
 
     evidence = an_object(role=TEXT, **kinds, image=OPTIONAL, challenger={"type": ["object", "null"]}, is_open=True)

@@ -41,9 +41,9 @@ def prediction_routes(answering: ModelEndpoint) -> APIRouter:
     split = {"dataframe_split": {"columns": list(row), "data": [list(row.values())]}}
     table = "\n".join(",".join(map(str, line)) for line in (row, row.values()))
     takes = {JSON_TYPE: {"schema": forms, "example": split}, CSV_TYPE: {"schema": TEXT, "example": table}}
-    told = {"description": "what the model answers"}
+    told = {"description": f"what the model answers: {schema.meanings}".removesuffix(": ")}
     if not schema.is_regression and schema.answers is None:
-        told = {"type": "integer", "description": "position of the label"}
+        told = {"type": "integer", "description": f"position of the label: {schema.meanings}"}
     classes = {"type": "array", "items": told}
     answers = an_object(predictions=classes)
     add(INVOCATIONS, MlflowProtocol(reader).read, "MLflow's scoring protocol", takes, answers)
