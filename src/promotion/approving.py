@@ -37,11 +37,7 @@ class Opinion:
 
 @dataclass(frozen=True, slots=True)
 class Approving:
-    """One candidate before its reviewers.
-
-    Args:
-        service: Whose journal keeps what they say.
-        plan: The candidate's way into Production, checked now.
+    """One candidate before its reviewers, its way into Production checked now.
 
     Raises:
         UsageError: The family asks for no approvals.

@@ -227,12 +227,6 @@ def for_each_family(
 ) -> None:
     """Act on every family, one family's failure not keeping the others from theirs.
 
-    Args:
-        configs: The families.
-        act: What to do with each.
-        on_failure: Told each failure where there are several families.
-        broken: Why other families could not even be looked at; told already.
-
     Raises:
         PromotionError: The first failure that is one; `NothingToDo` when there was nothing to do in any family.
     """

@@ -74,11 +74,6 @@ def after_promotion(service: PromotionService, move: Move, announce: Announce | 
 
     A task that fails does not undo the move, nor does it fail the command: the version serves, and the item says what
     is left to do.
-
-    Args:
-        service: Moved the version.
-        move: What was done.
-        announce: Tells the channels of it; None where there are none.
     """
     return _Aftermath(service, move, announce).run(
         {

@@ -78,10 +78,6 @@ def review_versions(service: Reconciler, family: str, keep: int) -> list[Cleanup
 
     Returns:
         Registered models by name, their versions newest first.
-
-    Raises:
-        RegistryError: MLflow cannot be read.
-        JournalError: The journal cannot be read.
     """
     models = service.shown(family)
     facts = _facts(service, family, models)
@@ -121,13 +117,10 @@ def review_families(service: Reconciler, family: str | None, keep: int, *, synch
 def clean_up(
     service: Reconciler, agreed: Iterable[CleanupVerdict], keep: int, *, actor: str, reason: str
 ) -> list[CleanupVerdict]:
-    """Delete from MLflow what was agreed and may still be deleted now.
+    """Delete from MLflow what was agreed and may still be deleted now; returns what was deleted.
 
     Each deletion is recorded first, with where the files are, because MLflow forgets that; rows and events stay for
     ever. What a killed process recorded and did not delete is deleted by the next run, and recorded once.
-
-    Returns:
-        What was deleted.
 
     Raises:
         UsageError: The clock is set for a rehearsal, which may show what would be deleted and delete nothing.

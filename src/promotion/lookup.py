@@ -42,11 +42,7 @@ def find_version(registry: Registry, name: str, stage: str | int) -> ModelVersio
 
 
 def parse_stage(text: str, *others: str) -> Stage:
-    """A stage in any case.
-
-    Args:
-        text: As somebody wrote it.
-        others: What else would have been understood, for the message.
+    """A stage in any case; `others` are what else would have been understood, for the message.
 
     Raises:
         UnknownStage: It is none.

@@ -13,10 +13,7 @@ MARKED, LIFTED = "known bad", "known bad lifted"
 
 
 def mark_known_bad(service: PromotionService, version: ModelVersion, mover: Mover) -> str:
-    """Hold the mover's reason against a version that does not serve; it moves nothing.
-
-    Returns:
-        What MLflow does not show yet; empty when it shows everything.
+    """Hold the mover's reason against a version that does not serve; returns what MLflow does not show of that yet.
 
     Raises:
         GateRefused: It serves in Production: a rollback marks it and puts another one in its place.
@@ -26,10 +23,7 @@ def mark_known_bad(service: PromotionService, version: ModelVersion, mover: Move
 
 
 def lift_known_bad(service: PromotionService, version: ModelVersion, mover: Mover) -> str:
-    """Take the mark from a version that turned out to be innocent; every gate is asked before it serves again.
-
-    Returns:
-        What MLflow does not show yet; empty when it shows everything.
+    """Take the mark from a version that turned out to be innocent; returns what MLflow does not show of that yet.
 
     Raises:
         NothingToDo: Nothing is known against it.

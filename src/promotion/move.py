@@ -32,7 +32,7 @@ def enter_production(
     *,
     force: bool = False,
 ) -> Move:
-    """Let a version serve, or bring an archived one back, which is recorded as a rollback.
+    """Let a version serve, or bring an archived one back, recorded as a rollback; raises as `promotion.api.promote`.
 
     Args:
         service: Moves versions.
@@ -40,13 +40,6 @@ def enter_production(
         mover: Who answers for it, and why.
         on_checked: Told what the gates found.
         force: Whether to go on although the family was rolled back a short while ago.
-
-    Raises:
-        GateRefused: A gate said no, such as the one that asks for Staging first: the message has what was measured.
-        UsageError: There is nothing to force: it does not come back.
-        NothingToDo: It serves already.
-        ProductionMoved: Production changed since the check.
-        PromotionError: Something failed before the commit; nothing moved.
     """
     stage = service.stage_of(version)
     if stage is Stage.ARCHIVED:
@@ -68,7 +61,7 @@ def move(
     archive_existing: bool = True,
     comes_back: bool = True,
 ) -> Move:
-    """Move a version to any stage it may enter.
+    """Move a version to any stage it may enter; raises as `promotion.api.promote`.
 
     Args:
         service: Moves versions; has been synchronised with MLflow.
@@ -77,15 +70,6 @@ def move(
         mover: Who answers for it, and why.
         archive_existing: Whether the version in Production may be archived for this one.
         comes_back: Whether an archived version enters Production as a rollback, and not as a promotion.
-
-    Raises:
-        UsageError: The target is None: no version becomes unvalidated again.
-        ProductionOccupied: Another version serves and must not be archived.
-        GateRefused: A gate said no, or Production would end empty.
-        NothingToDo: It is there already.
-        ProductionMoved: Production changed since the check.
-        ProjectionIncomplete: It moved, but MLflow does not show it yet.
-        PromotionError: Something failed before the commit; nothing moved.
     """
     before = service.stage_of(version)
     if before is target:

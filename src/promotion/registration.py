@@ -55,6 +55,8 @@ def register_version(
 ) -> Entry:
     """Tell the journal of one version: whose it is, what its files are, signed with our key as received.
 
+    It raises as `promotion.api.register` does.
+
     Args:
         service: Its journal is told.
         version: Which.
@@ -62,14 +64,6 @@ def register_version(
         trainer: Who trained it; the account of its run by default. May be added later where nobody was known.
         files: Its files, where somebody has just read them; fetched by default.
         training: What the installation says that trained it, for a version that was transferred from there.
-
-    Raises:
-        NothingToDo: It is registered already.
-        ArtifactTampered: Its files are not those that the journal recorded.
-        GateRefused: Somebody else is recorded as its trainer, or its registration was changed by SQL.
-        UsageError: `semver` is malformed or taken, `trainer` is no person.
-        RegistryForbidden: Whoever acts may read MLflow and not write it.
-        PromotionError: Its files cannot be read or signed; nothing was recorded.
     """
     given = require_semantic(semver) if semver else None
     if trainer is not None and readable_person(trainer) in persons(_machines(service, version)):

@@ -33,7 +33,8 @@ def roll_back(
 ) -> Move:
     """Put a version back into Production that served there before, proven to run before anything moves.
 
-    The family's list of who may promote is not asked: whoever may run commands may take a bad version back.
+    The family's list of who may promote is not asked: whoever may run commands may take a bad version back. It
+    raises as `promotion.api.rollback` does.
 
     Args:
         service: Moves versions.
@@ -45,13 +46,6 @@ def roll_back(
         deployment: The failed deployment that is undone: the version that leaves never served, so that this is no
             going back and forth.
         on_checked: Told what the gates found.
-
-    Raises:
-        NothingToDo: The version is in Production already.
-        GateRefused: There is nothing to go back to, a gate said no, or the family was rolled back a short while ago.
-        Quarantined: Somebody moved versions past the rules; that has to be settled first.
-        ProductionMoved: Production changed since the check.
-        PromotionError: Something failed before the commit; nothing moved.
     """
     family = service.require_family(name)
     service.synchronise(family)
@@ -80,12 +74,6 @@ def roll_back(
 
 def archive(service: PromotionService, version: ModelVersion, mover: Mover, *, from_stage: Stage | None = None) -> Move:
     """Put a version aside that is not in Production: a candidate that was rejected.
-
-    Args:
-        service: Moves versions.
-        version: Which.
-        mover: Who asks, and why.
-        from_stage: Where the caller says it is; None when nothing was said.
 
     Raises:
         GateRefused: It is in Production, or not where the caller says.
@@ -154,11 +142,6 @@ def served_before(journal: Journal, family: str, leaving: Entry | None) -> list[
 
 def target_beyond_doubt(journal: Journal, family: str, leaving: Entry | None) -> tuple[Entry | None, str]:
     """The version to go back to without asking a person: the last that served, is not known bad, and not in doubt.
-
-    Args:
-        journal: Knows its incidents, its alerts and what was measured of it last.
-        family: Whose version.
-        leaving: The version in Production.
 
     Returns:
         None where there is none; and each version that is passed over, with what stands against it.

@@ -16,11 +16,7 @@ _PATTERNS = frozenset("*?!")
 
 
 class Identities:
-    """Joins names, as they are compared, and keys.
-
-    Args:
-        signers: The lines of the list: the names of one key are one person.
-    """
+    """Joins names, as they are compared, and keys: the names of one key are one person."""
 
     def __init__(self, signers: Iterable[Signer] = ()) -> None:
         self._leaders: dict[str | bytes, str | bytes] = {}

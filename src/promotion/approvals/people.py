@@ -56,13 +56,10 @@ def person(name: str) -> str:
 
 
 def readable_person(name: str) -> str:
-    """The person a name means, where nobody could read it as another one.
+    """The person a name means, in the form that is compared, where nobody could read it as another one.
 
     Args:
         name: An account or an address, `john.doe@company.com`, also as `John Doe <john.doe@company.com>`.
-
-    Returns:
-        The form that is compared, see `person`.
 
     Raises:
         UsageError: It is empty, or holds blanks, invisible characters or letters beyond ASCII, some of which look like

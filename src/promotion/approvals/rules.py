@@ -136,23 +136,27 @@ def _objection(
     return next((reason for applies, reason in objections if applies), "")
 
 
+def _claims(said: Approval | Word, entry: Entry | None) -> dict[str, Any]:
+    """What a person says of a version, as its statement names it."""
+    return {
+        "decision": "approve" if said.approved else "reject",
+        "model": entry.model if entry else None,
+        "number": entry.number if entry else None,
+        "artifact": said.artifact_digest,
+        "evidence": said.evidence,
+        "role": said.role,
+        "approver": said.approver,
+        "comment": said.comment,
+        "expires": moment(said.expires_at),
+    }
+
+
 def misstatement(approval: Approval, entry: Entry | None) -> str:
     """What a row claims beside the statement that was recorded and signed; empty when it claims nothing else.
 
     Without it a genuine signature could be put under another decision, version or evidence.
     """
-    claimed = {
-        "decision": "approve" if approval.approved else "reject",
-        "model": entry.model if entry else None,
-        "number": entry.number if entry else None,
-        "artifact": approval.artifact_digest,
-        "evidence": approval.evidence,
-        "role": approval.role,
-        "approver": approval.approver,
-        "comment": approval.comment,
-        "expires": moment(approval.expires_at),
-    }
-    stated = _stated(approval)
+    claimed, stated = _claims(approval, entry), _stated(approval)
     differing = [name for name, value in claimed.items() if stated.get(name) != value]
     return f"the approval of {approval.approver} is not what was stated: {', '.join(differing)}" if differing else ""
 
@@ -205,20 +209,5 @@ class Word:
 
     def statement(self, family: str, entry: Entry) -> str:
         """The text that is recorded and signed: one line of JSON, keys sorted."""
-        return canonical(
-            {
-                "decision": "approve" if self.approved else "reject",
-                "family": family,
-                "model": entry.model,
-                "number": entry.number,
-                "version": entry.version,
-                "artifact": self.artifact_digest,
-                "evidence": self.evidence,
-                "role": self.role,
-                "approver": self.approver,
-                "comment": self.comment,
-                "at": moment(self.at),
-                "expires": moment(self.expires_at),
-                **({"rules": self.rules} if self.rules else {}),
-            }
-        )
+        more = {"family": family, "version": entry.version, "at": moment(self.at)}
+        return canonical(_claims(self, entry) | more | ({"rules": self.rules} if self.rules else {}))

@@ -116,12 +116,7 @@ def registered(journal: JournalReader, version_id: int) -> Registered | None:
 
 
 def require_recorded(journal: JournalReader, version: Known, digest: Callable[[], str]) -> None:
-    """Let no files be used that are not the ones the journal knows.
-
-    Args:
-        journal: What it does not know, it says nothing about.
-        version: Whose files.
-        digest: Measures them; asked where there is something to compare with.
+    """Let no files be used that are not the ones the journal knows; of what it does not know it says nothing.
 
     Raises:
         ArtifactTampered: They were changed since, or the registration that vouches for them was.

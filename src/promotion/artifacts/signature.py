@@ -26,14 +26,7 @@ _SHOWN_DIGITS = 16
 
 
 def sign_artifact(folder: Path, keys: Keys) -> str:
-    """Sign the sha256 of every file under a folder; the folder is not changed.
-
-    Args:
-        folder: The model artifact.
-        keys: Names the signing key; it is created on first use.
-
-    Returns:
-        The sigstore bundle, JSON text.
+    """Sign the sha256 of every file under a folder, which is not changed; returns the sigstore bundle, JSON text.
 
     Raises:
         ArtifactMissing: There is no such folder, or no file in it.
@@ -120,11 +113,7 @@ def signed_files(signature: str) -> dict[str, str]:
 
 
 def signed_by(signature: str) -> str:
-    """The id of the key a bundle names, as `promotion.signing.keys.key_id` writes it.
-
-    Raises:
-        SignatureRefused: The bundle is malformed, or of a kind that may leave files out.
-    """
+    """The id of the key a bundle names, as `promotion.signing.keys.key_id` writes it; raises as `signed_files`."""
     signed_files(signature)
     try:
         hint = json.loads(signature)["verificationMaterial"]["publicKey"]["hint"]

@@ -18,13 +18,7 @@ _MARK = detail(DUE)
 
 
 class AttestationCheck:
-    """Listens to the events and compares.
-
-    Args:
-        found: Envelopes by the name of their file; None where nobody brought the folder they lie in.
-        trusted: Public keys that are believed.
-        findings: Collects what is wrong.
-    """
+    """Listens to the events and compares with the envelopes found, by file; None where nobody brought their folder."""
 
     def __init__(self, found: Mapping[str, str] | None, trusted: Mapping[str, bytes], findings: AuditFindings) -> None:
         self._waiting = dict(found or {})

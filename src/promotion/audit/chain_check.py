@@ -15,12 +15,7 @@ _FAMILY, _ACTION, _ACTOR = (COLUMNS[EVENT].index(name) for name in ("family", "a
 
 
 class Chain:
-    """Where the chain has come to.
-
-    Args:
-        judged: Checkpoints with what their signatures are worth, see `promotion.audit.checkpoints.judge_checkpoints`.
-        findings: Collects what is wrong.
-    """
+    """Where the chain has come to, held against checkpoints that `judge_checkpoints` judged."""
 
     def __init__(self, judged: Iterable[tuple[Checkpoint, str]], findings: AuditFindings) -> None:
         self._findings = findings
@@ -87,12 +82,7 @@ class Chain:
 
 
 def check_newest(rows: Sequence[Row], findings: AuditFindings) -> None:
-    """Follow the end of a chain: its events as they are, whatever came before them.
-
-    Args:
-        rows: Events in the order of their sequence.
-        findings: Collects what is wrong.
-    """
+    """Follow the end of a chain, in the order of its events, whatever came before them."""
     chain = Chain((), findings)
     if rows:
         _, sequence, *_, previous, _ = rows[0]

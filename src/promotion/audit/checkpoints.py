@@ -146,11 +146,7 @@ def read_checkpoints(folder: Path) -> tuple[list[Checkpoint], list[str]]:
 
 
 def judge_checkpoints(checkpoints: Iterable[Checkpoint], trusted: Mapping[str, bytes]) -> list[tuple[Checkpoint, str]]:
-    """Say of each checkpoint whether its signature, by a key of `Keys.trusted`, vouches for it.
-
-    Returns:
-        Each with `VALID`, `UNSIGNED`, `UNKNOWN` or `FORGED`.
-    """
+    """Say of each checkpoint whether its signature, by a key of `Keys.trusted`, vouches for it."""
     with signers_file(trusted, IDENTITY, CHECKPOINT) as signers:
         return [(checkpoint, _judged(checkpoint, signers)) for checkpoint in checkpoints]
 

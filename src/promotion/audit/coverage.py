@@ -20,11 +20,6 @@ class Coverage:
     Every event names the newest checkpoint that had been written, the journal lists all, and after each move one
     is due. Only a checkpoint with a valid signature counts: any other can be made up by whoever deletes the real one.
 
-    Args:
-        source: Says which checkpoints were written, and which moves are still under way.
-        judged: The checkpoints that are there, see `promotion.audit.checkpoints.judge_checkpoints`.
-        findings: Collects what is wrong.
-
     Attributes:
         vouched: Up to which event the newest checkpoint with a valid signature vouches for the chain.
     """
@@ -54,11 +49,7 @@ class Coverage:
                 self._moved += 1
 
     def finish(self, named: Mapping[int, int]) -> None:
-        """All events were seen.
-
-        Args:
-            named: The checkpoints that events name, each with the first event that does.
-        """
+        """All events were seen; `named` are the checkpoints that events name, each with the first event that does."""
         for sequence in sorted((named.keys() | self._source.written) - self._present):
             by = f"event {named[sequence]} names it" if sequence in named else "the journal lists it"
             what = f"missing: {by}, and none with a valid signature is here: deleted, exchanged, or not brought along"

@@ -23,13 +23,10 @@ _PAGE = 10_000
 
 
 def export(source: JournalSource, checkpoints: Sequence[Checkpoint], path: Path, *, family: str | None) -> int:
-    """Write everything the journal holds; the same journal gives the same bytes.
+    """Write everything the journal holds, the same bytes for the same journal; returns how many events.
 
     A line is a JSON object whose `kind` says what it is: `journal` first, then `checkpoint`, `report`, `approval`,
     `event`, `version`, `incident` and `rules`, each with its columns as they are stored and times in UTC.
-
-    Returns:
-        How many events were written.
 
     Raises:
         DataError: The file cannot be written.

@@ -36,12 +36,7 @@ class RecordSource(Protocol):
 
 
 class JournalSource(AuditRows):
-    """A journal's database; checkpoints lie beside it, not in it, and are read after this was made.
-
-    Args:
-        journal: Which.
-        family: Only this family's rows; their chain has gaps then.
-    """
+    """A journal's database; checkpoints lie beside it, not in it, and are read after this was made."""
 
     checkpoints: Sequence[Checkpoint] = ()
 

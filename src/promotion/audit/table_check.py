@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from promotion.audit.findings import AuditFindings
 from promotion.audit.timeline import apart
 from promotion.journal.audit_rows import APPROVAL, COLUMNS, EVENT, INCIDENT, REPORT, RULES, VERSION, Row
 from promotion.journal.chain import digest
-from promotion.journal.records import Registration, registered_facts
+from promotion.journal.records import Place, Registration, registered_facts
 from promotion.registry.stages import Stage
 
 _SEQUENCE, _FAMILY, _VERSION_ID, _ACTION, _ACTOR, _REASON, _FROM, _TO, _REPORT_ID, _AT, _DETAILS = (
@@ -40,31 +41,19 @@ _TOLD = ("trainer", "provenance")
 """Columns of a registration that its event holds as they are; of all of them it holds the digest."""
 
 
+@dataclass(slots=True)
 class _Version:
     """What the events say of one version; there may be a hundred thousand, so attributes are few."""
 
-    __slots__ = (
-        "digest",
-        "family",
-        "identity",
-        "known_bad",
-        "registered_at",
-        "registration",
-        "semver",
-        "status",
-        "told",
-    )
-
-    def __init__(self, family: str) -> None:
-        self.family = family
-        self.registered_at: str | None = None
-        self.told: Mapping[str, str | None] = {}
-        self.status = Stage.NONE.status
-        self.identity: tuple[str, int] | None = None
-        self.semver: str | None = None
-        self.digest: str | None = None
-        self.registration: str | None = None
-        self.known_bad: str | None = None
+    family: str
+    status: str = Stage.NONE.status
+    identity: Place | None = None
+    semver: str | None = None
+    digest: str | None = None
+    registration: str | None = None
+    registered_at: str | None = None
+    told: Mapping[str, str | None] = field(default_factory=dict)
+    known_bad: str | None = None
 
     def __str__(self) -> str:
         return "{} v{}".format(*self.identity) if self.identity else "a version"

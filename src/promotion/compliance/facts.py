@@ -228,14 +228,7 @@ class Verification:
 
 
 def tenures(family: str, before: Act | None, acts: Collection[Act], start: datetime, end: datetime) -> list[Tenure]:
-    """Who served when.
-
-    Args:
-        family: The family.
-        before: The newest act before the month that touched Production.
-        acts: Those of the month that touched it, in order.
-        start: Of the time covered.
-        end: Of the time covered.
+    """Who served when, by the newest act before the time covered that touched Production, and those in it, in order.
 
     Returns:
         Without gaps from `start`; empty when nobody ever served.
@@ -255,14 +248,7 @@ def tenures(family: str, before: Act | None, acts: Collection[Act], start: datet
 
 
 def review_dates(family: str, review: Review, serving: Act | None, today: date) -> list[DueReview]:
-    """When the rules of a family, and the version it has in Production, are to be looked at.
-
-    Args:
-        family: The family.
-        review: What its configuration says.
-        serving: How the version in Production got there.
-        today: A review nobody ever did is due today.
-    """
+    """When the rules of a family, and what serves there, are to be looked at; what nobody ever did is due today."""
     found = []
     for what, last, days in (
         ("promotion criteria", review.last_criteria, review.criteria_days),

@@ -55,9 +55,6 @@ def table(report: Compliance) -> str:
     """Every event of the month in the order of the chain, below a header; also those that are dated in another month.
 
     Cells that a spreadsheet program would take for a formula begin with an apostrophe.
-
-    Returns:
-        CSV with CRLF line ends.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text)

@@ -60,11 +60,7 @@ class AuditRows:
         self._queries = _queries(journal.database.backend, family)
 
     def records(self) -> Iterator[Batch]:
-        """The rows of all kinds; events in the order of their sequence.
-
-        Raises:
-            JournalError: The database cannot be read.
-        """
+        """The rows of all kinds; events in the order of their sequence."""
         if not self._database.exists:
             return
         ends: dict[str, Row] = {}
@@ -73,20 +69,12 @@ class AuditRows:
         yield from self._rest(ends)
 
     def state(self) -> Iterator[Batch]:
-        """The rows of all kinds as they are now, in one transaction: for one family, whose rows are few.
-
-        Raises:
-            JournalError: The database cannot be read.
-        """
+        """The rows of all kinds as they are now, in one transaction: for one family, whose rows are few."""
         if self._database.exists:
             yield from self._rest({})
 
     def newest_events(self, count: int) -> list[Row]:
-        """The last events, in the order of their sequence.
-
-        Raises:
-            JournalError: The database cannot be read.
-        """
+        """The last events, in the order of their sequence."""
         if not self._database.exists:
             return []
         query = self._queries[EVENT].order_by(promotion_event.c.sequence.desc()).limit(count)

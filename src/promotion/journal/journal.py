@@ -121,9 +121,6 @@ class Journal(JournalReader):
             is_explicit: Whether somebody asked for it; otherwise the versions keep MLflow's number for a name.
             origin_key: Fingerprint of another installation's key that says its training made them.
 
-        Returns:
-            The semantic version, or the number.
-
         Raises:
             UsageError: `semver` is taken.
         """
@@ -186,11 +183,7 @@ class Journal(JournalReader):
         actor: str,
         rules: RuleSet | None = None,
     ) -> int:
-        """Keep a gate report, refused ones included, and the rules that it asked by.
-
-        Returns:
-            The report's id.
-        """
+        """Keep a gate report, refused ones included, and the rules that it asked by; returns the report's id."""
         values = {
             "family": family,
             "model": version.model,
@@ -261,9 +254,6 @@ class Journal(JournalReader):
             found: What `changed_by_hand` returned.
             authority: By whom and why.
             keep: Whether the rows are right, and events follow them; otherwise the rows go back.
-
-        Returns:
-            The operation's id.
         """
         settled = [(version, recorded, version.stage if keep else recorded) for version, recorded in found]
         signed = {"approver": authority.actor, "reason": authority.reason} if keep else {}

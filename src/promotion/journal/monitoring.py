@@ -229,11 +229,6 @@ def add_run(journal: Journal, run: MonitoringRun, keep: timedelta = KEPT) -> Non
     """Keep what a run saw, and forget what earlier ones of the family left; the journal is created where there is none.
 
     The newest run of each version stays: a rollback looks at it. So do alerts that last; the chain is not touched.
-
-    Args:
-        journal: Where.
-        run: What was seen.
-        keep: How long runs, alerts that are over, and their deliveries stay.
     """
     values = {name: getattr(run, name) for name in MonitoringRun.__slots__ if name != "version"}
     before, table = run.at - keep, monitoring_run.c

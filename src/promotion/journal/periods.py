@@ -112,14 +112,14 @@ class VersionActs:
     is_rehearsed: bool
 
 
+@dataclass(frozen=True, slots=True)
 class Period:
     """What the journal knows of a time, from `start` until before `end`, UTC; of one family, or of all."""
 
-    def __init__(self, journal: Journal, start: datetime, end: datetime, family: str | None) -> None:
-        self._journal = journal
-        self._start = start
-        self._end = end
-        self._family = family
+    journal: Journal
+    start: datetime
+    end: datetime
+    family: str | None
 
     def events(self) -> list[Event]:
         """Every event, in order."""
@@ -132,12 +132,12 @@ class Period:
         """
         act = promotion_event.c
         found = [
-            self._journal.rows(select(act.sequence).where(*conditions).order_by(order).limit(1))
+            self.journal.rows(select(act.sequence).where(*conditions).order_by(order).limit(1))
             for conditions, order in (
                 (self._during(act.at), act.sequence),
                 (self._during(act.at), act.sequence.desc()),
-                ((act.at < self._start,), act.sequence.desc()),
-                ((act.at >= self._end,), act.sequence),
+                ((act.at < self.start,), act.sequence.desc()),
+                ((act.at >= self.end,), act.sequence),
             )
         ]
         ends = [rows[0].sequence for rows in found if rows]
@@ -145,7 +145,7 @@ class Period:
             return []
         span = act.sequence.between(min(ends) - _BESIDE, max(ends) + _BESIDE)
         query = select(act.sequence, act.at, REHEARSED.label("is_rehearsed")).where(span).order_by(act.sequence)
-        return [DatedEvent(row.sequence, row.at, bool(row.is_rehearsed)) for row in self._journal.rows(query)]
+        return [DatedEvent(row.sequence, row.at, bool(row.is_rehearsed)) for row in self.journal.rows(query)]
 
     def events_at(self, sequences: Collection[int]) -> list[Event]:
         """The events at these places of the chain, of the families asked about, in order."""
@@ -157,24 +157,24 @@ class Period:
         columns = (gate_report.c[name] for name in ReportDigest.__slots__)
         wanted = select(promotion_event.c.gate_report_id).where(*self._during(promotion_event.c.at))
         query = select(*columns).where(gate_report.c.id.in_(wanted), *self._mine(gate_report.c.family))
-        return {row.id: record(ReportDigest, row) for row in self._journal.rows(query)}
+        return {row.id: record(ReportDigest, row) for row in self.journal.rows(query)}
 
     def production_before(self) -> list[Event]:
         """Each family's newest move into or out of Production before the start."""
-        return self._newest(promotion_event.c.family, TOUCHES_PRODUCTION, promotion_event.c.at < self._start)
+        return self._newest(promotion_event.c.family, TOUCHES_PRODUCTION, promotion_event.c.at < self.start)
 
     def ruled_before(self) -> list[Event]:
         """Each registered model's newest act before the start that names its rules."""
-        return self._ruled(func.max, promotion_event.c.at < self._start)
+        return self._ruled(func.max, promotion_event.c.at < self.start)
 
     def ruled_after(self) -> list[Event]:
         """Each registered model's first act after the end that names its rules."""
-        return self._ruled(func.min, promotion_event.c.at >= self._end)
+        return self._ruled(func.min, promotion_event.c.at >= self.end)
 
     def archived(self) -> list[Event]:
         """How each version that was archived at the end had got there, in order."""
         archived = promotion_event.c.to_status == _ARCHIVED
-        return self._newest(promotion_event.c.version_id, MOVES, promotion_event.c.at < self._end, then=archived)
+        return self._newest(promotion_event.c.version_id, MOVES, promotion_event.c.at < self.end, then=archived)
 
     def entrants(self) -> list[ProductionEntrant]:
         """The versions that entered Production."""
@@ -184,13 +184,11 @@ class Period:
             .where(promotion_event.c.version_id.in_(versions), promotion_event.c.action == "register")
             .order_by(promotion_event.c.sequence)
         )
-        vouched = {
-            row.version_id: json.loads(row.details).get("registration") for row in self._journal.rows(registered)
-        }
+        vouched = {row.version_id: json.loads(row.details).get("registration") for row in self.journal.rows(registered)}
         details = (model_version_detail.c[name] for name in ("id", "registered_at", *Registration.__slots__))
         query = select(MODEL, NUMBER, *details).join_from(model_version_detail, model_registry)
         found = []
-        for row in self._journal.rows(query.where(model_version_detail.c.id.in_(versions))):
+        for row in self.journal.rows(query.where(model_version_detail.c.id.in_(versions))):
             registration, said = record(Registration, row), vouched.get(row.id)
             is_intact = digest(registration.as_json()) == said if said and row.registered_at is not None else None
             found.append(ProductionEntrant(row.model, row.number, registration, is_intact))
@@ -199,29 +197,25 @@ class Period:
     def entrants_reports(self) -> dict[int, StoredReport]:
         """The gate reports on which versions entered Production, by id."""
         query = REPORTS.where(gate_report.c.id.in_(self._entries(promotion_event.c.gate_report_id)))
-        return {row.id: stored(row) for row in self._journal.rows(query)}
+        return {row.id: stored(row) for row in self.journal.rows(query)}
 
     def incidents(self) -> list[Incident]:
         """Those open at some time of it, newest first."""
-        reviews = Reviews(self._journal)
+        reviews = Reviews(self.journal)
         return [
             found
-            for found in reviews.incidents(family=self._family, only_open=False)
-            if found.opened_at < self._end and (found.closed_at is None or found.closed_at >= self._start)
+            for found in reviews.incidents(family=self.family, only_open=False)
+            if found.opened_at < self.end and (found.closed_at is None or found.closed_at >= self.start)
         ]
 
     def stray_approvals(self, vouched: Collection[str]) -> list[str]:
-        """Approvals that were written past the journal, one line each.
-
-        Args:
-            vouched: The digests of the statements that the chain holds.
-        """
+        """Approvals that were written past the journal, whose statements the chain does not hold, one line each."""
         query = of_versions(approval).where(
             *self._during(approval.c.created_at), *self._mine(model_version_detail.c.family)
         )
         return [
             f"{row.role}: {row.approver} for {row.model} {row.version}"
-            for row in self._journal.rows(query.order_by(approval.c.id))
+            for row in self.journal.rows(query.order_by(approval.c.id))
             if digest(row.statement) not in vouched
         ]
 
@@ -241,8 +235,8 @@ class Period:
             .where(promotion_event.c.details.contains(_NAMES_RULES), *conditions)
             .group_by(model_registry.c.id)
         )
-        if self._family is not None:
-            ours = [model for model, home in self._journal.homes().items() if home == self._family]
+        if self.family is not None:
+            ours = [model for model, home in self.journal.homes().items() if home == self.family]
             chosen = chosen.where(model_registry.c.name.in_(ours))
         return self._events(EVENTS.where(promotion_event.c.sequence.in_(chosen)))
 
@@ -258,13 +252,13 @@ class Period:
         return self._events(query if then is None else query.where(then))
 
     def _events(self, query: Select[Any]) -> list[Event]:
-        return [event(row) for row in self._journal.rows(query.order_by(promotion_event.c.sequence))]
+        return [event(row) for row in self.journal.rows(query.order_by(promotion_event.c.sequence))]
 
     def _during(self, column: ColumnElement[Any]) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-        return column >= self._start, column < self._end
+        return column >= self.start, column < self.end
 
     def _mine(self, column: ColumnElement[Any]) -> list[ColumnElement[bool]]:
-        return [] if self._family is None else [column == self._family]
+        return [] if self.family is None else [column == self.family]
 
 
 def version_acts(journal: Journal, family: str, cleanup: str) -> list[VersionActs]:

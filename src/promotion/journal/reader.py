@@ -62,9 +62,6 @@ class JournalReader:
     Every method raises `JournalError` when the database cannot be used and `JournalLocked` when another process
     keeps it too long.
 
-    Args:
-        database: Holds it.
-
     Raises:
         UsageError: The clock is set for a rehearsal, but the database is one that a team shares.
     """
@@ -281,11 +278,7 @@ class JournalReader:
         return {row.sequence for row in self.rows(query)}
 
     def changed_by_hand(self, family: str) -> list[tuple[Entry, Stage]]:
-        """Versions whose row says another stage than their newest event: somebody wrote SQL.
-
-        Returns:
-            Each with the stage that was recorded for it.
-        """
+        """Versions whose row says another stage than their newest event, each with that one: somebody wrote SQL."""
         return [item for item in self._with_recorded(family) if item[0].stage is not item[1]]
 
     def recorded_entries(self, family: str) -> list[Entry]:

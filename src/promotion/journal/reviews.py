@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, select
@@ -22,11 +23,11 @@ SEVERITIES = ("critical", "warning", "info")
 _INCIDENTS = of_versions(incident)
 
 
+@dataclass(frozen=True, slots=True)
 class Reviews:
     """Reads and writes approvals and incidents; each write is one transaction with its event."""
 
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
+    journal: Journal
 
     # Approvals
 
@@ -34,7 +35,7 @@ class Reviews:
         """All recorded ones of a version in the order of the chain, whatever they are dated; then those in no event."""
         if entry is None:
             return []
-        rows = self._journal.rows(select(approval).where(approval.c.version_id == entry.id).order_by(approval.c.id))
+        rows = self.journal.rows(select(approval).where(approval.c.version_id == entry.id).order_by(approval.c.id))
         places: dict[str, tuple[int, bool, str]] = {}
         for said in self._said(("approve", "reject"), promotion_event.c.version_id == entry.id) if rows else []:
             # Said again, it is no newer than the first time; but what was rehearsed first can be said in earnest.
@@ -67,7 +68,7 @@ class Reviews:
                 "signed": bool(values["signature"]),
             },
         )
-        with self._journal.transaction(family) as transaction:
+        with self.journal.transaction(family) as transaction:
             transaction.insert(approval, **values, version_id=entry.id, created_at=transaction.now)
             transaction.append(transaction.entry(entry.id), authority)
 
@@ -79,10 +80,10 @@ class Reviews:
             .where(
                 model_version_detail.c.family == family,
                 approval.c.approved,
-                approval.c.expires_at > self._journal.now(),
+                approval.c.expires_at > self.journal.now(),
             )
         )
-        return {row.version_id for row in self._journal.rows(query)}
+        return {row.version_id for row in self.journal.rows(query)}
 
     # Incidents
 
@@ -92,7 +93,7 @@ class Reviews:
         """Incidents, newest first; outside a rehearsal, one that was closed in a rehearsal is open."""
         mine = [incident.c.version_id == entry.id] if entry else []
         mine += [model_version_detail.c.family == family] if family is not None else []
-        rows = self._journal.rows(_INCIDENTS.where(*mine).order_by(incident.c.id.desc()))
+        rows = self.journal.rows(_INCIDENTS.where(*mine).order_by(incident.c.id.desc()))
         versions = select(incident.c.version_id) if entry is None else [entry.id]
         said = self._said((_OPENED, _CLOSED), promotion_event.c.version_id.in_(versions)) if rows else []
         reopened = {"closed_by": None, "closed_at": None, "resolution": None}
@@ -117,7 +118,7 @@ class Reviews:
         """
         if severity not in SEVERITIES:
             raise UsageError(f"unknown severity {severity!r}: expected one of {', '.join(SEVERITIES)}")
-        with self._journal.transaction(family) as transaction:
+        with self.journal.transaction(family) as transaction:
             incident_id = transaction.insert(
                 incident,
                 version_id=entry.id,
@@ -137,18 +138,18 @@ class Reviews:
             UsageError: There is no such incident, or it is closed already.
         """
         query = ENTRIES.join(incident, incident.c.version_id == model_version_detail.c.id)
-        rows = self._journal.rows(query.where(incident.c.id == incident_id))
+        rows = self.journal.rows(query.where(incident.c.id == incident_id))
         if not rows:
             raise UsageError(f"there is no incident {incident_id}")
         version, family = entry(rows[0]), rows[0].family
         known = next(item for item in self.incidents(entry=version, only_open=False) if item.id == incident_id)
         if known.closed_at is not None:
             raise UsageError(f"incident {incident_id} was closed by {known.closed_by} already")
-        with self._journal.transaction(family) as transaction:
+        with self.journal.transaction(family) as transaction:
             transaction.update(incident, incident_id, closed_by=actor, closed_at=transaction.now, resolution=resolution)
             authority = Authority(_CLOSED, actor, resolution, details={"incident": incident_id})
             transaction.append(transaction.entry(version.id), authority)
 
     def _said(self, actions: Sequence[str], *conditions: ColumnElement[bool]) -> list[Event]:
         query = EVENTS.where(promotion_event.c.action.in_(actions), *conditions)
-        return [event(row) for row in self._journal.rows(query.order_by(promotion_event.c.sequence))]
+        return [event(row) for row in self.journal.rows(query.order_by(promotion_event.c.sequence))]

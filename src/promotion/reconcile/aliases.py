@@ -41,13 +41,7 @@ def retired_aliases(family: str, journal: Journal, names: Aliases) -> set[str]:
 def moved_alias(
     aliases: Mapping[str, Mapping[str, int]], names: Sequence[str], held: Collection[Place]
 ) -> tuple[str, Place] | None:
-    """The first of some aliases that points elsewhere than where the journal has versions; None when none does.
-
-    Args:
-        aliases: Of each registered model, its aliases.
-        names: The aliases asked about.
-        held: Where they may point.
-    """
+    """The first of the named aliases that points elsewhere than where it may; None when none does."""
     places = ((alias, (model, found[alias])) for alias in names for model, found in aliases.items() if alias in found)
     return next((item for item in places if item[1] not in held), None)
 
@@ -78,14 +72,7 @@ def may_point_elsewhere(
     held: Mapping[Stage, Collection[Place]],
     previous: Place | None,
 ) -> bool:
-    """Whether any alias of a family is not where the journal would have it, as far as a listing can tell.
-
-    Args:
-        aliases: Of each registered model, its aliases.
-        names: What the family's aliases are called.
-        held: The journal's versions in Production and in Staging.
-        previous: The version that a rollback returns to.
-    """
+    """Whether any alias of a family is not where the journal would have it, as far as a listing can tell."""
     staged = held.get(Stage.STAGING, ())
     allowed: Iterable[tuple[Sequence[str], Collection[Place]]] = (
         (names.production, held.get(Stage.PRODUCTION, ())),

@@ -94,11 +94,7 @@ class Families:
         return versions[0]
 
     def known_entry(self, name: str, version: str) -> Entry:
-        """What the journal knows of a version, MLflow not asked.
-
-        Args:
-            name: A registered model, or a family that has just one.
-            version: MLflow's number or the semantic version.
+        """What the journal knows of a version by number or semantic version, MLflow not asked.
 
         Raises:
             UnknownVersion: It knows none.

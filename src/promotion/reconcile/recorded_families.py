@@ -21,12 +21,6 @@ def recorded_families(
 
     A family whose file is broken, or gone while the family had another name than its model, has the rules that its
     last version came into Production under.
-
-    Args:
-        configs: Families as their files are.
-        journal: Knows the past.
-        name: The registered model or family that goes back.
-        report: Told which file of its is passed over.
     """
     homes = journal.homes()
     home = homes.get(name, name)

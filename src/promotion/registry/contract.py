@@ -179,12 +179,7 @@ class Registry(Protocol):
 def with_whole_stages(
     models: Sequence[RegisteredModel], search: Callable[[str], Iterable[ModelVersion]]
 ) -> list[RegisteredModel]:
-    """Add the versions that MLflow's own listing hides: of several in a stage it shows the highest number.
-
-    Args:
-        models: As MLflow lists them.
-        search: The versions that MLflow's search finds by a condition; all of them by an empty one.
-    """
+    """Add the versions that MLflow's own listing hides: of several in a stage it shows the highest number."""
     staged = [model.name for model in models if any(version.stage is not Stage.NONE for version in model.versions)]
     conditions = [by_name(name) for name in staged] if len(staged) <= _ASKED_ONE_BY_ONE else [""]
     hidden: dict[str, list[ModelVersion]] = {}

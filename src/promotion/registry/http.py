@@ -48,9 +48,6 @@ class MlflowServer:
     3 s, an answer 10 s or what `MLFLOW_HTTP_REQUEST_TIMEOUT` says. No connection, 429 and 5xx are tried three times,
     the last one starting within 10 s.
 
-    Args:
-        uri: The server's address, with or without a path prefix.
-
     Raises:
         UsageError: `MLFLOW_HTTP_REQUEST_TIMEOUT` is no positive number, or a variable names a certificate that is not
             there.
@@ -80,12 +77,7 @@ class MlflowServer:
         return self._patiently(lambda: self._once("GET", endpoint, params=parameters))
 
     def ask(self, endpoint: str, **body: Any) -> Json:
-        """Ask one endpoint that takes its question as a body.
-
-        Raises:
-            NotThere: The server has no such resource.
-            RegistryError: Everything else that fails, as the subclass that says how.
-        """
+        """Ask one endpoint that takes its question as a body; raises as `get`."""
         return self._patiently(lambda: self._once("POST", endpoint, json=body))
 
     def release(self) -> str:
@@ -99,19 +91,11 @@ class MlflowServer:
         return text if answer.ok and re.fullmatch(r"\d+\.\d+[\w.+-]{0,20}", text) else ""
 
     def send(self, method: str, endpoint: str, **body: str | bool) -> None:
-        """Change something; every write of ours can be repeated without harm, so it is retried like a read.
-
-        Raises:
-            NotThere: The server has no such resource.
-            RegistryError: Everything else that fails, as the subclass that says how.
-        """
+        """Change something; raises as `get`. Each write of ours can be repeated without harm, so it is retried, too."""
         self._patiently(lambda: self._once(method, endpoint, json=body))
 
     def require_right(self, method: str, endpoint: str, **body: str | bool) -> bool:
-        """Send what cannot succeed, once: a server looks at rights before it looks at what is asked.
-
-        Returns:
-            Whether the server said anything about it.
+        """Send once what cannot succeed: a server looks at rights first; returns whether it said anything about them.
 
         Raises:
             RegistryUnauthorised: 401.

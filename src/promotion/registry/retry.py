@@ -31,11 +31,7 @@ _Result = TypeVar("_Result")
 
 
 def is_representer_error(error: BaseException) -> bool:
-    """Whether this error is, or was caused by, the YAML representer, here or inside a server's answer.
-
-    Args:
-        error: Any exception; its causes are searched too, by class name and by message.
-    """
+    """Whether this error, or one that caused it, is the YAML representer's, here or inside a server's answer."""
     return any(
         any(_REPRESENTER.fullmatch(base.__name__) for base in type(one).__mro__) or _REPRESENTER.search(str(one))
         for one in _chain(error)
@@ -73,9 +69,6 @@ def retry_projection(call: Callable[[], _Result]) -> _Result:
 
     Only a RepresenterError and the collision of two writers are repeated: time-outs and 5xx answers have been retried
     by the registry itself, other refusals do not change.
-
-    Returns:
-        What `call` returned.
 
     Raises:
         RegistryBroken: It failed each time; the caller writes alias and tag instead.

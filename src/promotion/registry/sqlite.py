@@ -96,11 +96,6 @@ class SqliteRegistry:
     """MLflow's model registry in a local SQLite file.
 
     A file that does not exist is an empty registry; reading does not create it.
-
-    Args:
-        uri: The SQLAlchemy URL, as MLflow is given it.
-        path: The file behind it.
-        tracking_uri: The store that keeps runs and artifacts; the registry's own unless set apart.
     """
 
     def __init__(self, uri: str, path: Path, tracking_uri: str | None = None) -> None:

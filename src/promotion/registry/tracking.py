@@ -33,9 +33,6 @@ def connect(config: FamilyConfig, settings: Settings, experiment_name: str | Non
 
     In a local SQLite store the artifacts go to the home's own folder; a server decides for itself.
 
-    Returns:
-        The experiment's id.
-
     Raises:
         RegistryError: The store cannot be reached or used.
     """

@@ -72,21 +72,13 @@ UploadPlace = LoggedModelPlace | RunPlace
 
 
 def open_place(client: Any, run: Any) -> UploadPlace:
-    """Prepare the best place the run's tracking server offers.
-
-    Raises:
-        RegistryError: The server does not answer.
-    """
+    """Prepare the best place the run's tracking server offers."""
     knows = hasattr(client, "create_logged_model") and keeps_logged_models(client.tracking_uri)
     return LoggedModelPlace(client, run) if knows else RunPlace(client, run)
 
 
 def old_server_notice(tracking_uri: str) -> str | None:
-    """One line for the person watching when models go into their runs; None on a server of MLflow 3.
-
-    Raises:
-        RegistryError: The server does not answer.
-    """
+    """One line for the person watching when models go into their runs; None on a server of MLflow 3."""
     if keeps_logged_models(tracking_uri):
         return None
     return (

@@ -75,11 +75,7 @@ class Keys:
         return self.private_key
 
     def trusted(self) -> Mapping[str, bytes]:
-        """The public keys whose signatures are believed: key id to PEM text; empty where no key was made yet.
-
-        Raises:
-            SigningFailed: The folder is missing or empty, or a file in it is no EC public key.
-        """
+        """The public keys that are believed, key id to PEM text, as `trusted_keys`; empty where no key was made yet."""
         if self.trusted_folder is not None:
             return trusted_keys(self.trusted_folder, "PROMOTION_TRUSTED_KEYS")
         if not self.given and not self.private_key.exists():
@@ -110,20 +106,12 @@ def key_id(pem: bytes) -> str:
 
 
 def public_pem(private_key: Path) -> bytes:
-    """The public half as PEM text: the content of a file for another installation's `PROMOTION_TRUSTED_KEYS`.
-
-    Raises:
-        SigningFailed: The file cannot be read, has a passphrase, or is no EC key.
-    """
+    """The public half as PEM text: the content of a file for another installation's `PROMOTION_TRUSTED_KEYS`."""
     return _pem(public_key_of(private_key))
 
 
 def ssh_public_key(private_key: Path) -> str:
-    """The public half as OpenSSH writes it (type and base64): what follows the name in `allowed_signers`.
-
-    Raises:
-        SigningFailed: The file cannot be read, has a passphrase, or is no EC key.
-    """
+    """The public half as OpenSSH writes it (type and base64): what follows the name in `allowed_signers`."""
     return ssh_form(public_pem(private_key))
 
 

@@ -38,15 +38,12 @@ def allowed_signers(settings: Settings) -> Path:
 
 
 def sign(data: bytes, key: Path, namespace: str) -> str:
-    """Sign bytes with an SSH key (Ed25519, EC) or an EC key in a PEM file.
+    """Sign bytes with an SSH key (Ed25519, EC) or an EC key in a PEM file; returns the armoured signature.
 
     Args:
         data: What is signed, to the byte.
         key: Private key file without a passphrase, or a public key file whose private half is in the SSH agent.
         namespace: `APPROVAL`, `CHECKPOINT` or `EXPORT`.
-
-    Returns:
-        The armoured signature.
 
     Raises:
         SigningFailed: The key cannot be used.
@@ -121,16 +118,7 @@ def find_principals(signature: str, allowed_signers: Path) -> list[str]:
 
 @contextmanager
 def signers_file(trusted: Mapping[str, bytes], identity: str, namespace: str) -> Iterator[Path]:
-    """A list of signers for `verify`, of this installation's keys instead of people's.
-
-    Args:
-        trusted: Public keys that are believed, from `Keys.trusted`.
-        identity: The name they sign under.
-        namespace: What they may sign.
-
-    Yields:
-        The file; it is gone afterwards.
-    """
+    """A list of signers for `verify`: keys of `Keys.trusted`, which sign under this name, instead of people's."""
     with TemporaryDirectory(prefix="trusted-") as scratch:
         path = Path(scratch) / "allowed_signers"
         lines = [f'{identity} namespaces="{namespace}" {ssh_form(pem)}\n' for pem in trusted.values()]

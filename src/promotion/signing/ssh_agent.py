@@ -15,10 +15,7 @@ _TIMEOUT_SECONDS = 60
 
 
 def sign_by_agent(key: bytes, message: bytes) -> bytes:
-    """Have a message signed with a key, whose public half is in SSH's wire format.
-
-    Returns:
-        Type and signature in SSH's wire format.
+    """Have a message signed; key, and the signature with its type, are in SSH's wire format.
 
     Raises:
         SigningFailed: There is no agent, it does not have the key, or nobody confirmed.

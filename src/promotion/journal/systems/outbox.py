@@ -120,12 +120,7 @@ def drop(journal: Journal, letter: Letter) -> Letter | None:
 
 
 def revive(journal: Journal, families: Collection[str] | None) -> int:
-    """Let dead letters be tried again, and those that wait at once; returns how many were dead.
-
-    Args:
-        journal: Holds them.
-        families: Only of these; of all when None.
-    """
+    """Let dead letters, of these families or of all, be tried again, and waiting ones at once; returns how many."""
     found = [letter for letter in letters(journal) if families is None or letter.family in families]
     for family in sorted({letter.family for letter in found}):
         ids = [letter.id for letter in found if letter.family == family]
