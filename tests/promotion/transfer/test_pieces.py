@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -158,3 +159,24 @@ def test_stores_with_addresses_of_their_own_keep_them(monkeypatch: pytest.Monkey
     monkeypatch.setattr(store, "_is_multipart_upload_enabled", lambda: True)
     assert not is_served(store, "upload")
     assert not is_served(object(), "download")
+
+
+def test_modules_that_mlflow_looks_for_at_every_request_are_looked_for_once(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nine times a request, one thread at a time, it took longer than a small file; afterwards all is as before."""
+    searched: list[str] = []
+
+    class Finder:
+        @staticmethod
+        def find_spec(name: str, *_where: object) -> None:
+            searched.append(name)
+
+    monkeypatch.delitem(sys.modules, "dbruntime", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
+    with Stored(f"http://127.0.0.1:{server.server_port}")._open():
+        for _ in range(3):
+            server.file().read(lambda _at, _chunk: None)
+
+    assert 1 >= searched.count("dbruntime")
+    assert "dbruntime" not in sys.modules
