@@ -17,8 +17,10 @@ from tests.system.peer_environments import peer_python
 from tests.system.representer_servers import HEALTHY_WITHIN, environment
 
 OLD = "2.7.1"
-# Upper bounds that MLflow 2.7.1 does not set itself.
-REQUIREMENTS = (f"mlflow=={OLD}", "sqlalchemy<2.1", "setuptools<81")
+LOWEST = "2.9.2"
+"""The oldest MLflow that is promised to work, as its newest release of that number."""
+# Upper bounds that these do not set themselves.
+BOUNDS = ("sqlalchemy<2.1", "setuptools<81")
 ADMIN = ("admin", "correct horse")
 
 
@@ -45,9 +47,9 @@ class OldServer:
         }
 
 
-def old_python() -> Path:
-    """The python of an installation of MLflow 2.7.1."""
-    return peer_python(f"mlflow-{OLD}", *REQUIREMENTS)
+def old_python(release: str = OLD) -> Path:
+    """The python of an installation of an old MLflow."""
+    return peer_python(f"mlflow-{release}", f"mlflow=={release}", *BOUNDS)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import requests
 from tests.system.faulty_proxy import Proxy, in_front_of
-from tests.system.old_servers import old_python
+from tests.system.old_servers import LOWEST, OLD, old_python
 from tests.system.representer_servers import Server, environment, serve
 
 from promotion.config.settings import REPOSITORY
@@ -75,10 +75,10 @@ class Servers:
         return process.returncode, out, talk
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """MLflow 2.7.1 with one version of churn, and ours with nothing."""
-    old = old_python()
+@pytest.fixture(scope="module", params=[OLD, LOWEST])
+def servers(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Servers]:
+    """An old MLflow with one version of churn, and ours with nothing."""
+    old = old_python(request.param)
     home, here, there = (tmp_path_factory.mktemp(name) for name in ("home", "here", "there"))
     (home / "config").mkdir()
     path = f"{old.parent}{os.pathsep}/usr/bin{os.pathsep}/bin"
