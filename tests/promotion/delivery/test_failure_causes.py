@@ -49,6 +49,12 @@ ALL = dict.fromkeys(("replicas", "updatedReplicas", "availableReplicas"), 2)
         ({"state": CRASHING, "lastState": ended(1), "restartCount": 2}, RolloutVerdict.VERSION),
         ({"state": CRASHING, "lastState": ended(137, "OOMKilled"), "restartCount": 1}, RolloutVerdict.VERSION),
         ({"state": CRASHING, "lastState": ended(2), "restartCount": 2}, RolloutVerdict.INFRASTRUCTURE),
+        ({"state": CRASHING, "lastState": ended(128, "StartError"), "restartCount": 2}, RolloutVerdict.INFRASTRUCTURE),
+        ({"state": CRASHING, "lastState": ended(255, "Unknown"), "restartCount": 1}, RolloutVerdict.INFRASTRUCTURE),
+        (
+            {"state": CRASHING, "lastState": ended(137, "ContainerStatusUnknown"), "restartCount": 1},
+            RolloutVerdict.INFRASTRUCTURE,
+        ),
         ({"state": CRASHING, "lastState": ended(3), "restartCount": 2}, RolloutVerdict.VERSION),
         (
             {"state": CRASHING, "lastState": ended(3, said="m: no key in TRUSTED_KEYS"), "restartCount": 2},

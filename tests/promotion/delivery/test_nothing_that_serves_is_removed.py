@@ -9,6 +9,7 @@ from tests.promotion.delivery.model_scene import CANARY, MODEL, ModelScene
 from promotion.delivery.deployments import Deployments
 from promotion.delivery.errors import ClusterError, DeploymentFailed
 from promotion.delivery.records import DeploymentState, Environment, Track
+from promotion.delivery.rollback import take_back
 from promotion.errors import ProductionMoved
 from promotion.marking import mark_known_bad
 from promotion.registry.stages import Stage
@@ -201,3 +202,20 @@ def test_a_deployment_paused_during_its_rollout_is_said_at_once(modelled: ModelS
         modelled.resume(2)
     assert is_serving(modelled, 1)
     assert Stage.PRODUCTION is modelled.entry(2).stage
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("track", Track)
+def test_a_failed_deployment_is_no_reason_to_refuse_a_person(modelled: ModelScene, track: Track) -> None:
+    """What was withdrawn never served: the next rollback, asked for without force, goes back and forth over nothing."""
+    modelled.promote(2)
+    with pytest.raises(DeploymentFailed):
+        modelled.deploy(modelled.image(2, "wrong"), track)
+    modelled.promote(3)
+    modelled.deploy(modelled.image(3))
+
+    taken = take_back(modelled.service, lambda _: modelled.deployer(), "tiny", None, Mover("ben", "found out"))
+
+    assert ("", 1) == (taken.problem, modelled.production())
+    assert is_serving(modelled, 1)
+    assert "previous" not in modelled.registry.aliases, "both others are known bad"

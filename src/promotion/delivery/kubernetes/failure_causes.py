@@ -23,6 +23,8 @@ _REFUSED_SETTINGS = 2
 _REFUSED_EXPORT = 3
 _KEYS = "TRUSTED_KEYS"
 _SAID = 400
+# How a runtime says that it could not start a container, or lost sight of one: no server ended there.
+_OF_THE_NODE = frozenset({"StartError", "ContainerCannotRun", "ContainerStatusUnknown", "Unknown"})
 # Of a server that was told to end: by itself, by SIGKILL, by SIGTERM.
 _STOPPED = frozenset({0, 128 + 9, 128 + 15})
 
@@ -114,6 +116,8 @@ def _crash(pod: Pod, pods: Sequence[Pod], others: Sequence[Pod]) -> Failure:
     times = f"{pod.restarts + 1} times"
     lines = pod.last_words.splitlines()
     said = f": {lines[-1][:_SAID]}" if lines else ""
+    if reason in _OF_THE_NODE:
+        return _infrastructure(f"{pod.name} was not run by {pod.node or 'its node'} {times}: {reason}, {code}{said}")
     if reason == "OOMKilled":
         return Failure(RolloutVerdict.VERSION, f"{pod.name} needs more memory than its limit: OOMKilled {times}")
     if code == _REFUSED_SETTINGS:
