@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 from tests.commands.conftest import LOGISTIC, Promote
 from tests.promotion.delivery.scripted_cluster import ScriptedCluster
-from tests.promotion.factories import Store
+from tests.promotion.factories import Store, a_family
 
 from promotion.audit.attestations import PAYLOAD, Attestations
 from promotion.config.settings import REPOSITORY
@@ -312,3 +313,19 @@ def test_without_an_attempt_there_is_nothing_to_give_up(cluster: ScriptedCluster
     """Exit 5, as everywhere."""
     assert cluster.runs(MODEL) is None
     assert 5 == deploy(*PRODUCTION, "--abort").exit_code
+
+
+def test_labels_without_a_log_are_said_and_keep_no_canary(
+    store: Store, cluster: ScriptedCluster, deploy: Deploy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The family's file names labels and nobody names a log: the analysis goes on without; others are not told."""
+    monkeypatch.delenv("PREDICTION_LOG_SOURCE", raising=False)
+    assert "without labels" not in deploy(*PRODUCTION, "--resume").stderr
+    document = a_family(MODEL, monitoring={"labels": "labels.csv"}).model_dump(mode="json", exclude_unset=True)
+    (store.home / "config").mkdir(exist_ok=True)
+    (store.home / "config" / f"{MODEL}.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+
+    found = deploy(*PRODUCTION, "--resume")
+
+    assert 5 == found.exit_code, found.stderr
+    assert "going on without labels: no prediction log" in found.stdout + found.stderr

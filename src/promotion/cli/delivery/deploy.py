@@ -11,7 +11,7 @@ import click
 from promotion.approvals.people import actor
 from promotion.cli.console import AS_JSON, command, echo, echo_json, promotions
 from promotion.config.settings import Settings
-from promotion.errors import UsageError
+from promotion.errors import PromotionError, UsageError
 
 if TYPE_CHECKING:
     from promotion.delivery.canary.records import AnalysisPlan, LiveLabels
@@ -145,15 +145,15 @@ def _analysis(steps: str | None, seconds: float, requests: int, *, canary: bool,
 
 def _labels(settings: Settings, deployer: Deployer, family: str, export: Path) -> LiveLabels | None:
     """Labels for a canary's analysis, where the family's file names them."""
-    config = deployer.service.configs[family]
-    if config.monitoring_policy.labels is None:
-        return None
     from promotion.cli.monitoring.sources import SOURCE, log_source
     from promotion.monitoring.ab_test.canary_labels import CanaryLabels
 
     try:
+        config = deployer.service.configs.get(family)
+        if config is None or config.monitoring_policy.labels is None:
+            return None
         return CanaryLabels.of(settings, config, log_source(settings, config, os.environ.get(SOURCE)), export)
-    except UsageError as error:
+    except PromotionError as error:
         deployer.service.report(f"going on without labels: {error}")
         return None
 
