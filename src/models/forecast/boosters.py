@@ -41,10 +41,7 @@ class LightGBM(Booster):
         valid = []
         if stop is not None:
             valid = [lightgbm.Dataset(stop.table, stop.target, weight=stop.weight, reference=data)]
-            callbacks += [
-                lightgbm.record_evaluation(curves),
-                lightgbm.early_stopping(fit.patience, verbose=False),
-            ]
+            callbacks += [lightgbm.record_evaluation(curves), lightgbm.early_stopping(fit.patience, verbose=False)]
         try:
             model = lightgbm.train(
                 given | dict(fit.params),

@@ -22,14 +22,7 @@ from promotion.data.arrays import FloatArray, IntArray
 from promotion.data.datasets import Partition
 from promotion.data.splits import Belonging, folds
 from promotion.errors import ConfigError
-from promotion.evaluation.metrics import (
-    intervals,
-    metrics_of,
-    permutation_losses,
-    predicted_class,
-    response_of,
-    scores,
-)
+from promotion.evaluation.metrics import intervals, metrics_of, permutation_losses, predicted_class, response_of, scores
 from promotion.gates.evidence import Interval
 
 _SHOWN = 300
@@ -56,10 +49,7 @@ class Examined:
 
 
 def cross_validate(
-    config: FamilyConfig,
-    candidates: Mapping[str, Pipeline],
-    part: Partition,
-    progress: SelectionProgress,
+    config: FamilyConfig, candidates: Mapping[str, Pipeline], part: Partition, progress: SelectionProgress
 ) -> dict[str, dict[str, FloatArray]]:
     """Score every candidate on every fold of the training part, in parallel; all candidates see the same folds.
 

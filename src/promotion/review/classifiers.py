@@ -44,12 +44,7 @@ def review_classes(
     return ReviewFindings(
         rows=len(target),
         about=f"rows of the test split of {config.data.path}",
-        checks=[
-            better(decisive, names),
-            _is_unbiased(shares),
-            _agrees(changes, len(target)),
-            _is_steady(shift),
-        ],
+        checks=[better(decisive, names), _is_unbiased(shares), _agrees(changes, len(target)), _is_steady(shift)],
         measures=found.metrics,
         tables=[_share_table(shares), _change_table(changes), _shift_table(shift), row_table(found)],
     )

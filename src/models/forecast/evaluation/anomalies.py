@@ -72,11 +72,7 @@ def find_anomalies(rows: pd.DataFrame, first: FloatArray, second: FloatArray, be
 
 def anomaly_table(found: pd.DataFrame) -> Table:
     """What `find_anomalies` found, for the page."""
-    columns = [
-        *_COLUMNS,
-        TableColumn("error", "Off by", "+.0%"),
-        TableColumn("why", "Why it is here"),
-    ]
+    columns = [*_COLUMNS, TableColumn("error", "Off by", "+.0%"), TableColumn("why", "Why it is here")]
     note = f"{len(found)} in all, the farthest off first, at most {SHOWN_ANOMALIES} shown."
     rows = [{str(key): value for key, value in row.items()} for row in found.head(SHOWN_ANOMALIES).to_dict("records")]
     return Table("anomalies", "Anomalies", note, columns, rows)
@@ -108,11 +104,7 @@ def disagreement_table(rows: pd.DataFrame, first: FloatArray, second: FloatArray
         for at in shown
         if apart[at]
     ]
-    columns = [
-        *_COLUMNS,
-        TableColumn("apart", "Apart, of sales", "+.0%"),
-        TableColumn("nearer", "Nearer"),
-    ]
+    columns = [*_COLUMNS, TableColumn("apart", "Apart, of sales", "+.0%"), TableColumn("nearer", "Nearer")]
     note = (
         f"{far.sum():,} of {len(sales):,} forecasts lie more than {WORTH_A_LOOK:.0%} of the sales apart: this one is "
         f"nearer in {(far & (nearer > 0)).sum():,}, the other in {(far & (nearer < 0)).sum():,}. The farthest apart "

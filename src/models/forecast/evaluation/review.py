@@ -13,13 +13,7 @@ from numpy.typing import NDArray
 
 from models.forecast.data.sales import forecast_of, load_sales
 from models.forecast.ensemble import Ensemble
-from models.forecast.evaluation.anomalies import (
-    anomaly_table,
-    best_days,
-    disagreement_table,
-    find_anomalies,
-    has_none,
-)
+from models.forecast.evaluation.anomalies import anomaly_table, best_days, disagreement_table, find_anomalies, has_none
 from models.forecast.evaluation.holdout import cluster_interval
 from models.forecast.evaluation.rmspe import squared_errors
 from models.forecast.history import day_numbers

@@ -23,17 +23,7 @@ _PANDAS = {"long": "int64", "double": "float64", "string": "object"}
 _MODEL = "ensemble_model.py"
 _HERE = Path(forecast.__file__).resolve().parent
 # Modules the model itself is made of; how it learns stays at home.
-_MODULES = (
-    "__init__",
-    "booster",
-    "boosters",
-    "calendar",
-    "ensemble",
-    "features",
-    "history",
-    "rows",
-    "windows",
-)
+_MODULES = ("__init__", "booster", "boosters", "calendar", "ensemble", "features", "history", "rows", "windows")
 _PROMOTION = ("__init__", "errors", "evaluation/__init__", "evaluation/received/__init__", "evaluation/received/openmp")
 
 

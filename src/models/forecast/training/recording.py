@@ -105,11 +105,7 @@ def record_ensemble(
                 "learning_curves.png": draw_learning_curves(model, learned.folds),
                 "error_by_store.png": draw_error_by_store(model, examined.rows),
             },
-            lineage={
-                "data_dvc": dvc,
-                "data_invented": bool(examined.invented),
-                "holdout": learned.window.label,
-            },
+            lineage={"data_dvc": dvc, "data_invented": bool(examined.invented), "holdout": learned.window.label},
         )
     return EnsembleResult(examined, version, training.register(journal, [version], semver), training.timestamp)
 
