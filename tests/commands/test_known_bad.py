@@ -64,3 +64,16 @@ def test_what_is_not_done_says_why(
 
     assert code == result.exit_code
     assert said in result.stderr
+
+
+def test_what_mlflow_does_not_show_yet_is_said_with_its_code(
+    known_bad: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mark is recorded; as JSON, too, the answer names it and says what is left to do."""
+    monkeypatch.setattr("promotion.marking.mark_known_bad", lambda *_: "MLflow does not answer")
+
+    result = known_bad(MODEL, "2", *WHY, "--json")
+
+    said = json.loads(result.stdout)
+    assert (6, True) == (result.exit_code, said["known_bad"])
+    assert "churn v2 is known bad: trained on the wrong month; but MLflow does not answer" == said["message"]

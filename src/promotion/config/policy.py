@@ -38,6 +38,12 @@ class Threshold(Strict):
             raise contradiction("a threshold needs minimum, maximum or below; add one")
         return self
 
+    @property
+    def bounds(self) -> list[tuple[str, float]]:
+        """Each bound after the sign of how a value must compare with it."""
+        bounds = ("≥", self.minimum), ("≤", self.maximum), ("<", self.below)
+        return [(sign, bound) for sign, bound in bounds if bound is not None]
+
 
 class BetterThanProduction(Strict):
     """How the candidate must compare with Production, both scored now on the same rows.

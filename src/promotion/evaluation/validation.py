@@ -58,8 +58,7 @@ def newest_in(service: Families, model: str, stage: Stage) -> ModelVersion:
 
 def bound_text(threshold: Threshold) -> str:
     """A threshold as people write it: `< 0.10`."""
-    bounds = (("≥", threshold.minimum), ("≤", threshold.maximum), ("<", threshold.below))
-    return " and ".join(f"{sign} {_number(bound)}" for sign, bound in bounds if bound is not None)
+    return " and ".join(f"{sign} {_number(bound)}" for sign, bound in threshold.bounds)
 
 
 def with_threshold(config: FamilyConfig, limit: float) -> tuple[FamilyConfig, str]:

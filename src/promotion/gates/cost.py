@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from promotion.config.family import FamilyConfig
 from promotion.config.policy import Cpu
+from promotion.gates.evidence import Measurement
 from promotion.gates.report import Context, Gate, GateResult
 
 _NOTICED = 0.05
@@ -31,54 +34,51 @@ def is_measured(config: FamilyConfig) -> bool:
 
 def _latency_gate(limit: float) -> Gate:
     """The model is in time; that others had the processor is not held against it."""
-    name, required = "latency p95", f"≤ {limit:g} ms"
 
-    def gate(context: Context) -> GateResult:
-        if (cost := context.measurement) is None:
-            return _not_measured(name, required, context)
+    def judge(cost: Measurement) -> tuple[bool, str, str]:
         measured, why = f"{cost.latency_p95_ms:.2f} ms", ""
         if cost.load is not None:
             measured += f", {cost.cpu_ms_per_request:.2f} ms of processor time a request"
         passed = cost.latency_p95_ms <= limit
         if not passed:
             passed = cost.undisturbed_p95_ms is not None and cost.undisturbed_p95_ms <= limit
-            why = "" if passed else f"{name} exceeds its limit"
+            why = "" if passed else "latency p95 exceeds its limit"
             if cost.undisturbed_p95_ms is not None and cost.load is not None and cost.waiting > _NOTICED:
                 why += (
                     f"{'; ' if why else ''}the machine was busy (load {cost.load:.1f} a core): {cost.waiting:.0%} of "
                     f"the time a processor was waited for, without that {cost.undisturbed_p95_ms:.2f} ms"
                 )
-        return GateResult(name, passed, measured, required, why)
+        return passed, measured, why
 
-    return gate
+    return _gate("latency p95", f"≤ {limit:g} ms", judge)
 
 
 def _memory_gate(limit: float) -> Gate:
-    name, required = "peak memory", f"< {limit:g} MB"
-
-    def gate(context: Context) -> GateResult:
-        if (cost := context.measurement) is None:
-            return _not_measured(name, required, context)
+    def judge(cost: Measurement) -> tuple[bool, str, str]:
         passed = cost.peak_memory_mb < limit
-        why = "" if passed else f"{name} exceeds its limit"
-        return GateResult(name, passed, f"{cost.peak_memory_mb:.0f} MB", required, why)
+        return passed, f"{cost.peak_memory_mb:.0f} MB", "" if passed else "peak memory exceeds its limit"
 
-    return gate
+    return _gate("peak memory", f"< {limit:g} MB", judge)
 
 
 def _cpu_gate(rule: Cpu) -> Gate:
+    def judge(cost: Measurement) -> tuple[bool, str, str]:
+        share = cost.cpu_ms_per_request / 1000 * rule.requests_per_second / rule.cores
+        passed = share < rule.share
+        return passed, f"{share:.1%}", "" if passed else "it needs too much CPU time"
+
     required = f"< {rule.share:.0%} of {rule.cores:g} cores at {rule.requests_per_second:g} requests/s"
+    return _gate("CPU", required, judge)
+
+
+def _gate(name: str, required: str, judge: Callable[[Measurement], tuple[bool, str, str]]) -> Gate:
+    """What a bound says of a measurement: whether it is kept, what was measured, and why it does not pass."""
 
     def gate(context: Context) -> GateResult:
         if context.measurement is None:
-            return _not_measured("CPU", required, context)
-        share = context.measurement.cpu_ms_per_request / 1000 * rule.requests_per_second / rule.cores
-        passed = share < rule.share
-        return GateResult("CPU", passed, f"{share:.1%}", required, "" if passed else "it needs too much CPU time")
+            why = context.measurement_problem or context.artifact_problem or "it could not be run"
+            return GateResult(name, passed=False, measured="not measured", required=required, why=why)
+        passed, measured, why = judge(context.measurement)
+        return GateResult(name, passed, measured, required, why)
 
     return gate
-
-
-def _not_measured(name: str, required: str, context: Context) -> GateResult:
-    why = context.measurement_problem or context.artifact_problem or "it could not be run"
-    return GateResult(name, passed=False, measured="not measured", required=required, why=why)

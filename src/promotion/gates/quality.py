@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from promotion.config.evidence import is_error
 from promotion.config.explain import nearest
@@ -13,6 +14,7 @@ from promotion.gates.report import BETTER, Context, Gate, GateResult
 from promotion.journal.records import Entry
 
 _SHOWN = 12
+_FITS = {"≥": float.__ge__, "≤": float.__le__, "<": float.__lt__}
 
 
 def threshold_gates(config: FamilyConfig) -> list[Gate]:
@@ -31,9 +33,7 @@ def better_gates(config: FamilyConfig) -> list[Gate]:
 
 def data_quality(context: Context) -> GateResult:
     """The data the version is judged by keeps its contract and is fit to learn from."""
-    problems = context.data_problems
-    measured = "no problems" if not problems else f"{len(problems)} problems"
-    return GateResult("data quality", not problems, measured, "contract kept, checks passed", "; ".join(problems))
+    return _sound("data quality", context.data_problems, "contract kept, checks passed")
 
 
 def is_split_asked(config: FamilyConfig) -> bool:
@@ -48,30 +48,22 @@ def split_gates(config: FamilyConfig) -> list[Gate]:
 
 
 def _split_is_sound(context: Context) -> GateResult:
-    problems = context.split_problems
-    measured = "no problems" if not problems else f"{len(problems)} problems"
-    return GateResult("split", not problems, measured, "test rows unknown to the model", "; ".join(problems))
+    return _sound("split", context.split_problems, "test rows unknown to the model")
 
 
 def holdout_is_sound(context: Context) -> GateResult:
     """The rows that versions are scored on are those of the family's file, with a target that can be learned."""
-    problems = context.holdout_problems
     measured = f"sha256 {str(context.data_sha256)[:_SHOWN]}"
-    return GateResult("holdout", not problems, measured, "rows with the target", "; ".join(problems))
+    return _sound("holdout", context.holdout_problems, "rows with the target", measured)
+
+
+def _sound(name: str, problems: Sequence[str], required: str, measured: str = "") -> GateResult:
+    found = measured or (f"{len(problems)} problems" if problems else "no problems")
+    return GateResult(name, not problems, found, required, "; ".join(problems))
 
 
 def _threshold_gate(metric: str, threshold: Threshold) -> Gate:
-    bounds = [
-        (sign, bound, fits)
-        for sign, bound, fits in (
-            ("≥", threshold.minimum, float.__ge__),
-            ("≤", threshold.maximum, float.__le__),
-            ("<", threshold.below, float.__lt__),
-        )
-        if bound is not None
-    ]
-    required = " and ".join(f"{sign} {bound:g}" for sign, bound, _ in bounds)
-
+    required = " and ".join(f"{sign} {bound:g}" for sign, bound in threshold.bounds)
     told = _logged if threshold.source == "run" else _scored
     whose = " (the trainer's figure)" if threshold.source == "run" else ""
 
@@ -81,7 +73,7 @@ def _threshold_gate(metric: str, threshold: Threshold) -> Gate:
             measured = "not measured" if value is None else f"{value}{whose}"
             why = problem or f"{metric} is missing or not a finite number"
             return GateResult(metric, passed=False, measured=measured, required=required, why=why)
-        passed = all(fits(float(value), float(bound)) for _, bound, fits in bounds)
+        passed = all(_FITS[sign](float(value), float(bound)) for sign, bound in threshold.bounds)
         why = "" if passed else f"{metric} misses its bound"
         return GateResult(metric, passed, f"{value:.4f}{whose}", required, why)
 
@@ -125,9 +117,7 @@ def _better_gate(metric: str, rule: BetterThanProduction) -> Gate:
 
     def gate(context: Context) -> GateResult:
         if context.production is None:
-            return GateResult(
-                BETTER, passed=True, measured="no Production yet", required="first version: thresholds only"
-            )
+            return _nothing_to_beat(BETTER)
         difference = context.difference
         if difference is None or context.evaluation is None or context.production_evaluation is None:
             why = context.production_problem or context.artifact_problem or "it could not be scored"
@@ -155,9 +145,7 @@ def _not_lower_gate(metric: str, loss: float) -> Gate:
 
     def gate(context: Context) -> GateResult:
         if context.production is None:
-            return GateResult(
-                name, passed=True, measured="no Production yet", required="first version: thresholds only"
-            )
+            return _nothing_to_beat(name)
         ours, theirs = (
             (scored.metrics.get(metric, math.nan) if scored else math.nan)
             for scored in (context.evaluation, context.production_evaluation)
@@ -168,6 +156,10 @@ def _not_lower_gate(metric: str, loss: float) -> Gate:
         return GateResult(name, passed, f"{ours:.4f} against {theirs:.4f}", required, why)
 
     return gate
+
+
+def _nothing_to_beat(name: str) -> GateResult:
+    return GateResult(name, passed=True, measured="no Production yet", required="first version: thresholds only")
 
 
 def _exceeds(value: float, bound: float) -> bool:
