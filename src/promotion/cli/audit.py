@@ -95,7 +95,7 @@ def _verify(
     source = ExportSource(exported) if exported else JournalSource(open_record(settings))
     found, unreadable = read_checkpoints(folder)
     attested = read_attestations(folder)
-    with task_bars(lambda: lambda _task, _done, _total: None) as bars:
+    with task_bars() as bars:
         report = verify_journal(
             source,
             found,

@@ -257,19 +257,19 @@ def say_unsettled(service: Reconciler, family: str) -> None:
 
 @contextmanager
 def task_bars(
-    plainly: Callable[[], Steps], *, starting: str = "", transient: bool = True, in_bytes: bool = False
+    plainly: Callable[[], Steps] | None = None, *, starting: str = "", transient: bool = True, in_bytes: bool = False
 ) -> Iterator[Steps]:
     """Show how far each of several tasks is: a bar each on a terminal.
 
     Args:
-        plainly: Makes what is told of every step where there is no terminal.
+        plainly: Makes what is told of every step where there is no terminal; without it nobody is told there.
         starting: Shown until the first task begins.
         transient: Whether the bars vanish at the end.
         in_bytes: Whether steps are bytes, which are shown as MB or GB.
     """
     fit(sys.stderr)
     if not sys.stderr.isatty():
-        yield plainly()
+        yield plainly() if plainly else lambda _task, _done, _total: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -285,7 +285,7 @@ def task_bars(
                 bars.remove_task(waiting.pop())
             if task not in tasks:
                 tasks[task] = bars.add_task(task, total=total or None)
-            bars.update(tasks[task], completed=done, total=total)
+            bars.update(tasks[task], completed=done, total=total or None)
 
         yield show
 

@@ -65,7 +65,7 @@ def transfer_command(
             f"v{found['target']['number']}, sha256 {found['digest'][:12]}"
         )
         return
-    with task_bars(lambda: lambda _task, _done, _total: None, in_bytes=True) as bars:
+    with task_bars(in_bytes=True) as bars:
         done = transfer(service, settings, target, request, talk, bars, dry_run=dry_run)
     extent = f"{done.files:,} files, {done.size:,} bytes" if done.files else "it was there"
     if dry_run:

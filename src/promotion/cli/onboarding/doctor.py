@@ -21,7 +21,7 @@ def doctor_command(*, deep: bool, as_json: bool) -> None:
     """
     from promotion.onboarding.doctor import diagnose
 
-    with task_bars(lambda: lambda _task, _done, _total: None) as bars:
+    with task_bars() as bars:
         diagnosis = diagnose(
             Settings.from_environment(),
             is_deep=deep,
