@@ -66,8 +66,7 @@ def main(*, family: str, sample: bool, threads: int | None, semver: str | None, 
     if as_json:
         echo_json(_as_json(result), indent=2)
         return
-    for line in _verdict(config, result):
-        talk(line)
+    talk(*_verdict(config, result))
 
 
 def _say(stage: str, say: Callable[[str], None]) -> None:

@@ -131,8 +131,7 @@ def _show(approving: Approving, opinion: Opinion | None, *, as_json: bool) -> No
         echo_json({"exit_code": 0, "message": message, **standing_document(standing), "refused": told})
         return
     echo(f"✅ {message}" if opinion else message)
-    for line in standing_lines(standing):
-        echo(line)
+    echo(*standing_lines(standing))
     for gate in refused:
         talk(
             f"also missing: {gate.name}: {gate.measured}, required {gate.required}"

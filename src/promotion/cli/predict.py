@@ -192,8 +192,7 @@ def _review(
     if as_json:
         echo_json(document, indent=2, ensure_ascii=False)
     else:
-        for line in lines:
-            echo(line)
+        echo(*lines)
     talk(f"{page} written, and {page.with_suffix('.json').name}")
 
 

@@ -102,15 +102,12 @@ def _find() -> None:
 
 def finds_checkout_models() -> bool:
     """Whether `import models` gives this repository's package, and nobody else's."""
-    return (neighbour := checkout_models()) is not None and neighbour in _search_path("models")
+    spec = find_spec("models")
+    found = [Path(place).resolve() for place in (spec and spec.submodule_search_locations) or ()]
+    return checkout_models() in found
 
 
 def checkout_models() -> Path | None:
     """This repository's package `models`, where it lies beside this one: it is not in the wheel."""
     folder = PACKAGE.with_name("models")
     return folder if all((folder / name).is_file() for name in _MARKS) else None
-
-
-def _search_path(package: str) -> list[Path]:
-    spec = find_spec(package)
-    return [Path(place).resolve() for place in (spec and spec.submodule_search_locations) or ()]

@@ -63,14 +63,9 @@ class ColumnProfile:
         return self.is_unique and self.kind != "number" and (is_named or (self.kind == "text" and not self.are_days))
 
 
-def profile(rows: pd.DataFrame, names: Iterable[str] | None = None) -> dict[str, ColumnProfile]:
-    """What each column holds, by name.
-
-    Args:
-        rows: The table.
-        names: The columns that are looked at; all by default.
-    """
-    return {name: _profile(name, rows[name]) for name in (rows.columns if names is None else names)}
+def profile(rows: pd.DataFrame) -> dict[str, ColumnProfile]:
+    """What each column holds, by name."""
+    return {name: _profile(name, rows[name]) for name in rows.columns}
 
 
 def column_names(names: Sequence[str]) -> str:
