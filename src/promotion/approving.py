@@ -82,7 +82,7 @@ class Approving:
         return self.word(opinion).statement(self.plan.family, self._entry)
 
     def record_now(self, opinion: Opinion, actor: str, *, key: Path | None = None) -> None:
-        """Record an opinion, signed with a key at hand.
+        """Record an opinion, signed with a key at hand; raises as `word` does, too.
 
         Args:
             opinion: What the person says.
@@ -90,8 +90,8 @@ class Approving:
             key: The approver's private key, or a public one whose other half is in the SSH agent.
 
         Raises:
-            UsageError: The family has no such role, or the approval must be signed.
-            GateRefused: This person may not say it, or the key is not theirs.
+            UsageError: The approval must be signed.
+            GateRefused: The key is not theirs.
             SigningFailed: The key cannot be used.
         """
         word = self.word(opinion)
@@ -105,11 +105,7 @@ class Approving:
         self._record(word, statement, sign(statement.encode(), key, NAMESPACE) if key else None, actor)
 
     def record_until(self, opinion: Opinion, actor: str, expires: datetime) -> None:
-        """Record an opinion that was given elsewhere, unsigned, and counts no longer than it does there.
-
-        Raises:
-            GateRefused: This person may not say it.
-        """
+        """Record an opinion given elsewhere, unsigned, that counts no longer than there; raises as `word` does."""
         word = self.word(opinion)
         word = replace(word, expires_at=min(word.expires_at, expires))
         self._record(word, word.statement(self.plan.family, self._entry), None, actor)

@@ -75,9 +75,6 @@ def review_versions(service: Reconciler, family: str, keep: int) -> list[Cleanup
         service: Knows journal, registry and configuration.
         family: Configured or not; without configuration the default retention counts.
         keep: How many of each registered model.
-
-    Returns:
-        Registered models by name, their versions newest first.
     """
     models = service.shown(family)
     facts = _facts(service, family, models)

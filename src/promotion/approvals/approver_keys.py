@@ -90,12 +90,7 @@ class SignerList:
         return ApproverKey(principal, listed, file)
 
     def add_key(self, name: str, public: Path, *, replace: bool = False) -> ApproverKey:
-        """List a key that a person has already: in an agent, on a security key, with a passphrase.
-
-        Args:
-            name: The person's account or address.
-            public: File with the public half, as `ssh-keygen` writes it.
-            replace: Whether the person's older lines make room.
+        """List a key that a person has already, by the file of its public half: in an agent, on a security key.
 
         Raises:
             UsageError: The person is listed already, or the file holds no public key, or another person's.

@@ -186,10 +186,6 @@ class Word:
     """What one person says of a version.
 
     Attributes:
-        role: In which role.
-        approver: Who.
-        approved: For or against.
-        comment: Why.
         artifact_digest: sha256 of the artifact it is about.
         evidence: Digest of the evidence it is about.
         at: When, UTC.

@@ -46,12 +46,7 @@ def sign_artifact(folder: Path, keys: Keys) -> str:
 
 
 def verify_artifact(folder: Path, signature: str, trusted: Mapping[str, bytes]) -> None:
-    """Check that a folder holds exactly the files that a trusted key signed.
-
-    Args:
-        folder: The model artifact.
-        signature: The bundle that `sign_artifact` returned.
-        trusted: Key id to PEM text, from `Keys.trusted`.
+    """Check that a folder holds exactly the files that a key of `Keys.trusted` signed in a bundle of `sign_artifact`.
 
     Raises:
         ArtifactMissing: There is no such folder, or no file in it.

@@ -98,12 +98,6 @@ def checkpoint_folder(settings: Settings) -> Path:
 def leave_checkpoint(journal: Journal, folder: Path, keys: Callable[[], Keys], report: Callable[[str], None]) -> bool:
     """Write a checkpoint of the chain as it ends now; never fails, because the move it follows is recorded already.
 
-    Args:
-        journal: Whose chain.
-        folder: Where to; made if missing.
-        keys: Gives the signing key.
-        report: Told when the checkpoint could not be signed, or not be written.
-
     Returns:
         False when another process keeps the journal, so that whatever comes next would wait for it once more.
     """

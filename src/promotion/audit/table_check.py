@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -107,14 +107,14 @@ class Claims:
         self._evidence: dict[int, tuple[int, str | None, str | None]] = {}
         self._reports: dict[int, tuple[str | None, str]] = {}
         self._rules: dict[str, int] = {}
-        self._compare = {
+        self._approvals: list[Mapping[str, Any]] = []
+        self._compare: Mapping[str, Callable[[Mapping[str, Any]], None]] = {
             REPORT: self._report,
-            APPROVAL: self._approval,
+            APPROVAL: self._approvals.append,  # its event may still come
             INCIDENT: self._incident,
             VERSION: self._version,
             RULES: self._rule_set,
         }
-        self._approvals: list[Mapping[str, Any]] = []
 
     def hear(self, rows: Sequence[Row]) -> None:
         """Remember what these events say."""
@@ -216,10 +216,6 @@ class Claims:
         for name, today in columns.items():
             if report.get(name, today) != today:
                 self._differs("report", where, name, today, report[name], "its content says")
-
-    def _approval(self, row: Mapping[str, Any]) -> None:
-        # Its event may still come.
-        self._approvals.append(row)
 
     def _spoken(self, row: Mapping[str, Any]) -> None:
         where = f"approval {row['id']} ({row['role']}, {row['approver']})"

@@ -38,15 +38,7 @@ FIELDS = (
 
 
 def link_event(previous_hash: str, content: Iterable[str | int | None]) -> str:
-    """SHA-256 of an event: the JSON array of the hash before it and of `FIELDS`, UTF-8, no spaces.
-
-    Args:
-        previous_hash: Hash of the event before it, `GENESIS` for the first.
-        content: The values of `FIELDS`.
-
-    Returns:
-        64 hexadecimal digits.
-    """
+    """SHA-256, in hexadecimal, of an event: the JSON array of the hash before it and of `FIELDS`, UTF-8, no spaces."""
     return hashlib.sha256(_encode([previous_hash, *content]).encode()).hexdigest()
 
 

@@ -22,6 +22,7 @@ from promotion.journal.rows import (
     MODEL,
     MOVES,
     NUMBER,
+    RECORDED,
     REPORTS,
     TOUCHES_PRODUCTION,
     entry,
@@ -46,14 +47,6 @@ _AT_ONCE = 4000
 """Pairs of a query; SQLite takes 32,766 parameters."""
 
 _PRODUCTION = Stage.PRODUCTION.status
-_RECORDED = (
-    select(promotion_event.c.to_status)
-    .where(promotion_event.c.version_id == model_version_detail.c.id, MOVES)
-    .order_by(promotion_event.c.sequence.desc())
-    .limit(1)
-    .scalar_subquery()
-)
-"""Where the newest event says that a version is."""
 
 
 class JournalReader:
@@ -290,7 +283,7 @@ class JournalReader:
         return next((it for it in self.recorded_entries(family) if it.stage is Stage.PRODUCTION), None)
 
     def _with_recorded(self, family: str) -> list[tuple[Entry, Stage]]:
-        query = ENTRIES.add_columns(_RECORDED.label("recorded")).where(model_version_detail.c.family == family)
+        query = ENTRIES.add_columns(RECORDED.label("recorded")).where(model_version_detail.c.family == family)
         return self._recorded(query.order_by(model_version_detail.c.id)).get(family, [])
 
     def changed_rows(self) -> dict[str, list[tuple[Entry, Stage]]]:
@@ -302,8 +295,8 @@ class JournalReader:
             By family, each version with the stage that was recorded for it.
         """
         row, act = model_version_detail.c, promotion_event.c
-        intruders = ENTRIES.add_columns(_RECORDED.label("recorded")).where(
-            row.status.in_((_PRODUCTION, Stage.STAGING.status)), or_(_RECORDED.is_(None), row.status != _RECORDED)
+        intruders = ENTRIES.add_columns(RECORDED.label("recorded")).where(
+            row.status.in_((_PRODUCTION, Stage.STAGING.status)), or_(RECORDED.is_(None), row.status != RECORDED)
         )
         last = (
             select(act.sequence)

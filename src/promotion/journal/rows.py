@@ -46,6 +46,15 @@ EVENTS = of_versions(promotion_event)
 MOVES = promotion_event.c.from_status != promotion_event.c.to_status
 """The events that changed a stage."""
 
+RECORDED = (
+    select(promotion_event.c.to_status)
+    .where(promotion_event.c.version_id == model_version_detail.c.id, MOVES)
+    .order_by(promotion_event.c.sequence.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+"""Where a version is by its newest event, whatever somebody wrote into its row."""
+
 TOUCHES_PRODUCTION = and_(
     MOVES,
     or_(

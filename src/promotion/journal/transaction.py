@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql
 from promotion.journal import clock
 from promotion.journal.chain import FIELDS, GENESIS, canonical, link_event, moment
 from promotion.journal.records import Authority, Entry, Known, RuleSet
-from promotion.journal.rows import ENTRIES, MOVES, entry, insert, recorded_stage
+from promotion.journal.rows import ENTRIES, MOVES, RECORDED, entry, insert, recorded_stage
 from promotion.journal.schema import (
     checkpoint,
     gate_report,
@@ -187,13 +187,8 @@ class FamilyTransaction:
 
     def _recorded(self, version_id: int) -> Stage:
         """Where the events say that a version is, whatever somebody wrote into its row."""
-        last = (
-            select(promotion_event.c.to_status)
-            .where(promotion_event.c.version_id == version_id, MOVES)
-            .order_by(promotion_event.c.sequence.desc())
-            .limit(1)
-        )
-        return recorded_stage(self.connection.execute(last).scalar() or Stage.NONE.status, "a version's newest event")
+        query = select(RECORDED).select_from(model_version_detail).where(model_version_detail.c.id == version_id)
+        return recorded_stage(self.connection.execute(query).scalar() or Stage.NONE.status, "a version's newest event")
 
     def _first(self, *conditions: ColumnElement[bool]) -> Entry | None:
         row = self.connection.execute(ENTRIES.where(*conditions)).first()

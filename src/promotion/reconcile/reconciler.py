@@ -197,13 +197,7 @@ class Reconciler(Families):
                 self.report(f"{family}: put back: {line}")
 
     def require_rights(self, family: str, *moving: Known) -> None:
-        """Refuse before anything is recorded where whoever acts may not write what MLflow will have to show.
-
-        Raises:
-            RegistryUnauthorised: Whoever acts is not known to MLflow.
-            RegistryForbidden: Whoever acts may read MLflow and not write it.
-            RegistryReadOnly: MLflow's store can be read and not written.
-        """
+        """Refuse, before anything is recorded, who may not write MLflow; raises as `require_projectable`."""
         try:
             require_projectable(self.models(family), moving, self.registry, self.aliases(family))
         except RegistryError as error:
@@ -223,9 +217,7 @@ class Reconciler(Families):
             Why MLflow still does not show everything; empty when it does.
 
         Raises:
-            RegistryUnauthorised: On repair only: whoever acts is not known to MLflow.
-            RegistryForbidden: On repair only: whoever acts may not write MLflow.
-            RegistryReadOnly: On repair only: MLflow's store can be read and not written.
+            RegistryError: On repair only: whoever acts is not known to MLflow or may not write it, or nobody can.
         """
         pending = self.journal.pending(family)
         # While the move is pending: whoever is killed here is followed by a command that comes this way again.

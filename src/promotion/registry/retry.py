@@ -39,13 +39,7 @@ def is_representer_error(error: BaseException) -> bool:
 
 
 def bounded_retrying(may_pass: Callable[[BaseException], bool], *, first: float, longest: float) -> Retrying:
-    """Three attempts, the last one starting within 10 s, each wait about twice as long as the one before.
-
-    Args:
-        may_pass: Whether another attempt may not meet this error.
-        first: Seconds of the first wait.
-        longest: Seconds of the longest.
-    """
+    """Three attempts, the last one starting within 10 s, the waits growing from `first` to `longest` seconds."""
     # Imported here because whoever reads alone needs only the recognition above.
     from tenacity import (
         Retrying,

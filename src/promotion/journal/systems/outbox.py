@@ -73,11 +73,7 @@ def due_queues(journal: Journal) -> list[Queue]:
 
 
 def claim(journal: Journal, queue: Queue) -> Letter | None:
-    """Take the oldest letter of a queue; no other process takes one of it until this one has settled it, or died.
-
-    Returns:
-        The letter; None where there is none, or its time has not come.
-    """
+    """Take the oldest letter of a queue, if its time has come; nobody else takes one until this one is settled."""
     with journal.database.write() as connection:
         return _claim(FamilyTransaction(connection, queue[0]), queue)
 
