@@ -86,6 +86,7 @@ NUMBERS = [
     ("age", 0, "a whole number from 1 to 120 years"),
     ("age", 121, "a whole number from 1 to 120 years"),
     ("age", 63.5, "a whole number from 1 to 120 years"),
+    ("age", 63.00000001, "a whole number from 1 to 120 years"),
     ("oldpeak", -0.1, "a number from 0 to 10 mm"),
 ]
 

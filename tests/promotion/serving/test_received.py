@@ -107,6 +107,8 @@ def test_people_read_the_names_that_the_family_gives(serve: Serve, classes: tupl
     assert ["stays", "leaves"] == server.get("/").json()["classes"]
     assert "predicts churned: stays or leaves." in described["info"]["description"]
     assert "no is stays, yes is leaves" in told["properties"]["predictions"]["items"]["description"]
+    asked = described["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]["anyOf"][0]
+    assert 1e38 < asked["properties"]["spent"]["maximum"] == -asked["properties"]["age"]["minimum"] < 1e39
     assert {"stays", "leaves"} == server.post("/predict", row).json()["predictions"][0]["probabilities"].keys()
     assert server.post("/invocations", {"instances": [row]}).json()["predictions"][0] in {"no", "yes"}
 
@@ -185,6 +187,8 @@ def test_a_number_comes_out(serve: Serve, numbers: tuple[Path, Any], tmp_path: P
         ({"plan": None}, "row 0: plan is None; allowed: a text"),
         ({"is_member": "perhaps"}, "row 0: is_member is 'perhaps'; allowed: true or false"),
         ({"age": "old"}, "row 0: age is 'old'; allowed: a whole number"),
+        ({"age": 2.6e-42}, "row 0: age is 2.6e-42; allowed: a whole number"),
+        ({"spent": 1e100}, "row 0: spent is 1e+100; allowed: a number"),
     ],
 )
 def test_another_cell_is_refused(serve: Serve, classes: tuple[Path, Any], change: Any, said: str) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import orjson
-from pydantic_core import CoreSchema, ErrorDetails, SchemaValidator, ValidationError, core_schema
+from pydantic_core import CoreSchema, ErrorDetails, PydanticKnownError, SchemaValidator, ValidationError, core_schema
 
 from promotion.serving.errors import Problem, Refusal
 from promotion.serving.exported.folder import Feature, Schema
@@ -388,14 +388,22 @@ def _cell(feature: Feature, *, strict: bool) -> CoreSchema:
         allow_inf_nan=False,
         ge=-LARGEST if feature.minimum is None else feature.minimum,
         le=LARGEST if feature.maximum is None else feature.maximum,
-        multiple_of=1.0 if feature.type == "integer" else None,
     )
+    if feature.type == "integer":
+        number = core_schema.no_info_after_validator_function(_whole, number)
     if feature.codes:
         any_number = core_schema.float_schema(strict=strict, allow_inf_nan=False)
         number = core_schema.chain_schema(
             [any_number, core_schema.literal_schema([float(code) for code in feature.codes])]
         )
     return core_schema.nullable_schema(number) if feature.nullable else number
+
+
+def _whole(number: float) -> float:
+    """The number; pydantic's own `multiple_of` takes 63.00000001 for whole."""
+    if not number.is_integer():
+        raise PydanticKnownError("multiple_of", {"multiple_of": 1.0})
+    return number
 
 
 def _shown(value: object) -> object:

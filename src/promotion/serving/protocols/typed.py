@@ -12,7 +12,7 @@ import orjson
 from promotion.serving.exported.engines import Prediction
 from promotion.serving.exported.folder import Feature, Schema
 from promotion.serving.exported.model import Model
-from promotion.serving.exported.rows import RowReader
+from promotion.serving.exported.rows import LARGEST, RowReader
 from promotion.serving.protocols import BYTE_ORDER_MARK, JSON_HEADERS, AcceptedRequest, Body, require_json
 
 
@@ -83,13 +83,14 @@ def _property(feature: Feature) -> dict[str, Any]:
     kind = {"number": "number", "text": "string", "date": "string", "boolean": "boolean"}.get(feature.type, "integer")
     allowed = feature.codes or feature.texts
     unit = f" [{feature.unit}]" if feature.unit else ""
+    low = -LARGEST if feature.minimum is None else feature.minimum
+    high = LARGEST if feature.maximum is None else feature.maximum
     return {
         "type": [kind, "null"] if feature.nullable else kind,
         "description": f"{feature.description or feature.name}{unit}",
         **({"enum": [*allowed, *([None] if feature.nullable else [])]} if allowed else {}),
         **({"format": "date"} if feature.type == "date" else {}),
-        **({"minimum": feature.minimum} if feature.minimum is not None else {}),
-        **({"maximum": feature.maximum} if feature.maximum is not None else {}),
+        **({"minimum": low, "maximum": high} if feature.type in {"number", "integer"} else {}),
         **({"x-unit": feature.unit} if feature.unit else {}),
     }
 
