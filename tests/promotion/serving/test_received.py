@@ -108,7 +108,7 @@ def test_people_read_the_names_that_the_family_gives(serve: Serve, classes: tupl
     assert "predicts churned: stays or leaves." in described["info"]["description"]
     assert "no is stays, yes is leaves" in told["properties"]["predictions"]["items"]["description"]
     asked = described["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]["anyOf"][0]
-    assert 1e38 < asked["properties"]["spent"]["maximum"] == -asked["properties"]["age"]["minimum"] < 1e39
+    assert 1e38 < asked["properties"]["spent"]["maximum"] == -asked["properties"]["spent"]["minimum"] < 1e39
     assert {"stays", "leaves"} == server.post("/predict", row).json()["predictions"][0]["probabilities"].keys()
     assert server.post("/invocations", {"instances": [row]}).json()["predictions"][0] in {"no", "yes"}
 

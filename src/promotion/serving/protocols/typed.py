@@ -83,14 +83,17 @@ def _property(feature: Feature) -> dict[str, Any]:
     kind = {"number": "number", "text": "string", "date": "string", "boolean": "boolean"}.get(feature.type, "integer")
     allowed = feature.codes or feature.texts
     unit = f" [{feature.unit}]" if feature.unit else ""
-    low = -LARGEST if feature.minimum is None else feature.minimum
-    high = LARGEST if feature.maximum is None else feature.maximum
+    # Of whole numbers none is so large that the next one could be told from it.
+    largest = LARGEST if feature.type == "number" else None
+    low = feature.minimum if feature.minimum is not None or largest is None else -largest
+    high = feature.maximum if feature.maximum is not None else largest
     return {
         "type": [kind, "null"] if feature.nullable else kind,
         "description": f"{feature.description or feature.name}{unit}",
         **({"enum": [*allowed, *([None] if feature.nullable else [])]} if allowed else {}),
         **({"format": "date"} if feature.type == "date" else {}),
-        **({"minimum": low, "maximum": high} if feature.type in {"number", "integer"} else {}),
+        **({"minimum": low} if low is not None else {}),
+        **({"maximum": high} if high is not None else {}),
         **({"x-unit": feature.unit} if feature.unit else {}),
     }
 
