@@ -12,7 +12,6 @@ if __name__ == "__main__":
 import csv
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import time
@@ -27,9 +26,11 @@ from numpy.typing import NDArray
 
 from promotion.config.family import FamilyConfig, load_config
 from promotion.config.settings import REPOSITORY
+from promotion.export.contract import contract_of
 from promotion.export.folder import FORMAT, MANIFEST, Manifest
 
 FAMILY, MODEL, VERSION = "heart-disease", "heart-disease-logistic_regression", 2
+LOG, ONE = "predictions.jsonl", "one.jsonl"
 UNTIL = datetime(2026, 11, 21, 12, tzinfo=UTC)
 _BATCH = 50_000
 
@@ -38,8 +39,9 @@ _BATCH = 50_000
 @click.option("--rows", default=1_000_000, show_default=True, help="Predicted rows in the log.")
 @click.option("--labels", "with_labels", is_flag=True, help="Give every row a label, which is the most there can be.")
 @click.option("--engine", "engines", multiple=True, default=["pandas"], help="pandas, spark, or both.")
+@click.option("--duckdb", "python", metavar="PYTHON", help="Let DuckDB count the same beside it; a Python that has it.")
 @click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="Write the log there and leave it.")
-def main(rows: int, engines: tuple[str, ...], keep: Path | None, *, with_labels: bool) -> None:
+def main(rows: int, engines: tuple[str, ...], python: str | None, keep: Path | None, *, with_labels: bool) -> None:
     """Generate a day's log of 13 features and run `scripts/monitor-model.py` on it, each engine in its own process."""
     with TemporaryDirectory() as temporary:
         folder = keep or Path(temporary)
@@ -47,14 +49,22 @@ def main(rows: int, engines: tuple[str, ...], keep: Path | None, *, with_labels:
         config = load_config(REPOSITORY / "config", FAMILY)
         started = time.perf_counter()
         write_log(config, folder, rows)
-        size = (folder / "predictions.jsonl").stat().st_size / 1e6
+        with (folder / LOG).open(encoding="utf-8") as log:
+            (folder / ONE).write_text(log.readline(), encoding="utf-8")
+        size = (folder / LOG).stat().st_size / 1e6
         click.echo(
             f"{rows:,} rows × {len(config.features)} features, {size:,.0f} MB, written in {_since(started):.1f} s"
         )
         seen = {}
         for engine in engines:
-            seconds, megabytes, seen[engine] = _run(folder, engine, with_labels=with_labels)
-            click.echo(f"{engine:8} {seconds:6.1f} s {megabytes:8,.0f} MB (largest process)")
+            cost, _ = _run(_monitor(folder, engine, ONE, with_labels=False))
+            click.echo(f"{engine:8} {cost}; of one row")
+            cost, document = _run(_monitor(folder, engine, LOG, with_labels=with_labels))
+            seen[engine] = json.loads(document)["versions"]
+            click.echo(f"{engine:8} {cost}")
+        if python is not None:
+            cost, document = _run([python, "-c", _DUCKDB, _query(config, folder)])
+            click.echo(f"{'DuckDB':8} {cost}; {document.strip()} rows")
         if len(seen) > 1:
             first, *others = seen.values()
             click.echo("same numbers" if all(first == other for other in others) else "DIFFERENT numbers")
@@ -79,7 +89,7 @@ def write_log(config: FamilyConfig, folder: Path, rows: int) -> None:
         for row in known.tolist()
     ]
     with (
-        (folder / "predictions.jsonl").open("w", encoding="utf-8") as log,
+        (folder / LOG).open("w", encoding="utf-8") as log,
         (folder / "labels.csv").open("w", encoding="utf-8", newline="") as labels,
     ):
         writer = csv.writer(labels)
@@ -150,24 +160,65 @@ def _write_export(config: FamilyConfig, folder: Path, known: NDArray[np.float64]
     (folder / MANIFEST).write_text(manifest.text(), encoding="utf-8")
 
 
-def _run(folder: Path, engine: str, *, with_labels: bool) -> tuple[float, float, Any]:
-    """Seconds and megabytes of one run, and what it saw."""
-    command = [
-        *("/usr/bin/time", "-f", "%M", sys.executable, str(REPOSITORY / "scripts" / "monitor-model.py")),
-        *("--model", FAMILY, "--log", str(folder / "predictions.jsonl"), "--export", str(folder / "export")),
-        *("--engine", engine, "--json"),
-        *(("--labels", str(folder / "labels.csv")) if with_labels else ()),
+_DUCKDB = (
+    "import sys, duckdb; duckdb.sql('SET enable_progress_bar = false'); print(duckdb.sql(sys.argv[1]).fetchall()[0][3])"
+)
+
+
+def _query(config: FamilyConfig, folder: Path) -> str:
+    """What the monitor counts, without labels: rows by time, class, probability, latency, and values."""
+    reference = json.loads((folder / "export" / "reference.json").read_text(encoding="utf-8"))["features"]
+    kinds = ", ".join(f'"{name}" DOUBLE' for name in config.features)
+    columns = {"time": "TIMESTAMPTZ", "row": "INTEGER", "version": "INTEGER", "features": f"STRUCT({kinds})"}
+    columns |= {"class": "INTEGER", "probability": "DOUBLE", "latency_ms": "DOUBLE"}
+    columns |= dict.fromkeys(("request_id", "family", "model", "role"), "VARCHAR")
+    hours = [(UNTIL - timedelta(hours=24 - hour)).timestamp() for hour in range(25)]
+    counted = [
+        "count(*)",
+        """count(DISTINCT request_id || '/' || "row")""",
+        f"histogram(epoch(time)::DOUBLE, {hours})",
+        'histogram("class", [0, 1])',
+        f"histogram(probability, {np.linspace(0, 1, 11).tolist()})",
+        f"histogram(latency_ms, {np.logspace(-2, 5, 1401).tolist()})",
     ]
+    for name, rules in contract_of(config).columns.items():
+        known = reference[name]
+        bounds = known["edges"] if "edges" in known else [float(code) for code in known["codes"]]
+        cell = f'features."{name}"'
+        outside = [f"{cell} < {rules.minimum}"] if rules.minimum is not None else []
+        outside += [f"{cell} > {rules.maximum}"] if rules.maximum is not None else []
+        outside += [f"{cell} NOT IN ({', '.join(map(str, rules.codes))})"] if rules.codes is not None else []
+        counted += [f"histogram({cell}, {bounds})", f"count(*) - count({cell})"]
+        counted += [f"count(*) FILTER ({' OR '.join(outside)})"] if outside else []
+    given = ", ".join(f"\"{name}\": '{kind}'" for name, kind in columns.items())
+    log = f"read_json('{folder / LOG}', format='newline_delimited', columns={{{given}}})"
+    return f"SELECT role, model, version, {', '.join(counted)} FROM {log} WHERE family = '{FAMILY}' GROUP BY ALL"  # noqa: S608  # our own names
+
+
+def _monitor(folder: Path, engine: str, log: str, *, with_labels: bool) -> list[str]:
+    """The command line of one run."""
     home = folder / f"home-{engine}"
     (home / "config").mkdir(parents=True, exist_ok=True)
     (home / "config" / f"{FAMILY}.yaml").write_bytes((REPOSITORY / "config" / f"{FAMILY}.yaml").read_bytes())
-    environment = {**os.environ, "PROMOTION_HOME": str(home), "PROMOTION_CLOCK": UNTIL.isoformat()}
+    return [
+        *("/usr/bin/env", f"PROMOTION_HOME={home}", f"PROMOTION_CLOCK={UNTIL.isoformat()}"),
+        *(sys.executable, str(REPOSITORY / "scripts" / "monitor-model.py")),
+        *("--model", FAMILY, "--log", str(folder / log), "--export", str(folder / "export")),
+        *("--engine", engine, "--json"),
+        *(("--labels", str(folder / "labels.csv")) if with_labels else ()),
+    ]
+
+
+def _run(command: list[str]) -> tuple[str, str]:
+    """What a process costs, and what it says."""
+    command = ["/usr/bin/time", "-f", "%M %U %S", *command]
     started = time.perf_counter()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603  # ours
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # ours
     seconds = _since(started)
     if done.returncode not in {0, 3}:
         raise click.ClickException(done.stderr)
-    return seconds, int(done.stderr.split()[-1]) / 1000, json.loads(done.stdout)["versions"]
+    kilobytes, *cpu = (float(word) for word in done.stderr.split()[-3:])
+    return f"{seconds:6.1f} s {sum(cpu):6.1f} CPU s {kilobytes / 1000:8,.0f} MB (largest process)", done.stdout
 
 
 def _since(started: float) -> float:

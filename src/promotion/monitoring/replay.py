@@ -7,13 +7,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from promotion.errors import UsageError
 from promotion.journal.records import Event
 from promotion.monitoring.finding import LEVELS, LevelName
-from promotion.monitoring.observe.counting import CountingPlan, parse_moment
-from promotion.monitoring.observe.engines import COUNTERS
+from promotion.monitoring.observe.counting import Count, CountingPlan
+from promotion.monitoring.observe.engines import Counter
+from promotion.monitoring.observe.labels import read_labels
+from promotion.monitoring.observe.log_files import find_parts, read
+from promotion.monitoring.observe.log_rows import Block, log_schema
 from promotion.monitoring.observe.observation import Observation
-from promotion.monitoring.observe.observe import KnownVersion, VersionKey, Watch, observe
+from promotion.monitoring.observe.observe import KnownVersion, Past, VersionKey, Watch, observe
 from promotion.monitoring.rollback_trigger import triggers
 from promotion.monitoring.thresholds import judge
 from promotion.registry.stages import Stage
@@ -55,7 +62,7 @@ def replay(
     """Look at the whole log as if it were then, again and again.
 
     A label counts from its row's time on: when it arrived is not in the file. What is in Production is what the journal
-    says of that time; before it knew anything, what answered at the look before.
+    says of that time; before it knew anything, what answered at the look before. The log is read once, and kept.
 
     Args:
         watch: What to look at; its end is not.
@@ -66,7 +73,8 @@ def replay(
     Raises:
         UsageError: There is no log, or no row in it.
     """
-    first, last = _span(watch)
+    rows, (first, last) = _remember(watch)
+    past = Past(read_labels(watch.labels, watch.config, watch.received) if watch.labels else None, _counter(rows))
     step = every or max(watch.window / 24, (last - first) / LOOKS)
     levels: dict[tuple[str, str], LevelName] = {}
     gone: set[str] = set()
@@ -77,7 +85,7 @@ def replay(
         version, since = production or (None, None)
         before = served[0] if served else None
         then = replace(known, production=version, live_since=since, last_served=before, is_recorded=bool(history))
-        for now in observe(replace(watch, until=at), then):
+        for now in observe(replace(watch, until=at), then, past):
             # Log and labels are today's: what was wrong with them then is not in them.
             seen = replace(now, flaws=())
             if seen.serves:
@@ -88,22 +96,33 @@ def replay(
         at += step
 
 
-def _span(watch: Watch) -> tuple[datetime, datetime]:
-    plan = CountingPlan(
-        family=watch.config.family,
-        features=watch.contract.columns,
-        references={},
-        classes=len(watch.contract.classes),
-        since=_LONG_AGO,
-        until=watch.until,
-        earliest=_LONG_AGO,
-        slices=1,
-    )
-    tallies = COUNTERS[watch.engine](watch.source, _LONG_AGO, plan).answerers.values()
-    times = [(tally.first, tally.last) for tally in tallies if tally.first is not None and tally.last is not None]
-    if not times:
+def _remember(watch: Watch) -> tuple[pa.Table, list[datetime]]:
+    """The family's rows in the order of their times, and the first and the last of these."""
+    schema = log_schema(list(watch.contract.columns), watch.contract.texts, is_regression=not watch.contract.classes)
+    rows = [
+        block.rows.filter(
+            pc.and_(pc.equal(block.rows["family"], watch.config.family), pc.less(block.rows["time"], watch.until))
+        )
+        for part in find_parts(watch.source, _LONG_AGO)
+        for block in read(part, list(watch.contract.columns), schema)
+    ]
+    table = pa.concat_tables(rows).sort_by("time") if rows else schema.empty_table()
+    if not table.num_rows:
         raise UsageError(f"{watch.source}: no row of {watch.config.family!r} to rehearse on")
-    return parse_moment(min(first for first, _ in times)), parse_moment(max(last for _, last in times))
+    return table, [table["time"][place].as_py() for place in (0, table.num_rows - 1)]
+
+
+def _counter(rows: pa.Table) -> Counter:
+    """Counts a part of the rows that were read once."""
+    times = rows["time"].cast(pa.int64()).to_numpy()
+
+    def count(_source: str, earliest: datetime, plan: CountingPlan) -> Count:
+        start, end = (int(np.searchsorted(times, round(at.timestamp() * 1e6))) for at in (earliest, plan.until))
+        found = Count()
+        found.take(plan, Block(rows.slice(start, end - start), 0))
+        return found
+
+    return count
 
 
 def _in_production(history: Sequence[Event], at: datetime) -> tuple[VersionKey, datetime] | None:

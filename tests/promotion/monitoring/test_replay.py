@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.promotion.monitoring.logs import (
@@ -19,6 +20,7 @@ from tests.promotion.monitoring.logs import (
 )
 
 from promotion.errors import UsageError
+from promotion.monitoring.observe.log_files import Part, read
 from promotion.monitoring.replay import ReplayedAct, replay
 
 ROLLBACK = {"action": "rollback", "rollback": {"accuracy_drop": 0.1, "error_rate": 0.05}}
@@ -59,6 +61,24 @@ def test_what_ended_is_over(tmp_path: Path) -> None:
 
     assert [("told", "warning"), ("over", None)] == [(it.act, it.level) for it in found]
     assert timedelta(0) < found[1].at - found[0].at <= 3 * DAY
+
+
+def test_the_log_is_read_once_however_often_is_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And rows stamped later than now are looked at by nobody."""
+    traffic = [Traffic(300, since=NOON - 2 * DAY), Traffic(20, since=NOON + 30 * DAY, until=NOON + 31 * DAY, seed=2)]
+    opened: list[Part] = []
+
+    def counted(part: Part, *columns: Any) -> Any:
+        opened.append(part)
+        return read(part, *columns)
+
+    monkeypatch.setattr("promotion.monitoring.replay.read", counted)
+    watch = a_watch(write_log(tmp_path / "log.jsonl", traffic), write_labels(tmp_path / "labels.csv", traffic))
+
+    found = list(replay(watch, known(write_export(tmp_path / "export")), [], DAY / 4))
+
+    assert 1 == len(opened)
+    assert [it for it in found if it.at > NOON + DAY] == []
 
 
 def test_a_log_without_rows_cannot_be_rehearsed(tmp_path: Path) -> None:

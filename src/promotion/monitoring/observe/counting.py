@@ -183,28 +183,25 @@ class Count:
         self.problem = self.problem or block.problem
         self.local_times += block.local_times
         self.local_time = self.local_time or block.local_time
-        ours = block.rows.filter(pc.equal(block.rows["family"], plan.family))
+        ours = _where(block.rows, pc.equal(block.rows["family"], plan.family))
         self.other_families += block.rows.num_rows - ours.num_rows
         told = ours.num_rows
-        ours = ours.filter(pc.is_in(ours["role"], value_set=pa.array(ROLES)))
+        ours = _where(ours, pc.is_in(ours["role"], value_set=pa.array(ROLES)))
         self.bad_lines += told - ours.num_rows
         now, skew = _microseconds(plan.until), SKEW_SECONDS * 1_000_000
         times = _numbers(ours["time"].cast(pa.int64()))
         self.from_the_future += int((times > now + skew).sum())
-        ours = ours.filter(pa.array((times >= _microseconds(plan.earliest)) & (times < now)))
+        ours = _where(ours, pa.array((times >= _microseconds(plan.earliest)) & (times < now)))
         first = self.met.first(ours)
         self.repeated += ours.num_rows - int(first.sum())
-        ours = ours.filter(pa.array(first))
+        ours = _where(ours, pa.array(first))
         if ours.num_rows and not self.example:
             self.example = f"{ours['request_id'][0]}/{ours['row'][0].as_py() or 0}"
         for found in ours.group_by(["role", "model", "version"]).aggregate([]).to_pylist():
             answerer = Answerer(**found)
-            rows = ours.filter(
-                pc.and_(
-                    pc.and_(pc.equal(ours["role"], answerer.role), pc.equal(ours["model"], answerer.model)),
-                    pc.equal(ours["version"], answerer.version),
-                )
-            )
+            rows = ours
+            for name, value in found.items():
+                rows = _where(rows, pc.equal(rows[name], value))
             reference = plan.references.get((answerer.model, answerer.version))
             if answerer not in self.answerers:
                 self.answerers[answerer] = Tally.empty(plan, reference)
@@ -214,6 +211,11 @@ class Count:
                 if (answerer, name) not in self.groups:
                     self.groups[answerer, name] = Tally.empty(plan, apart)
                 _count(self.groups[answerer, name], plan, apart, part)
+
+
+def _where(rows: pa.Table, mask: pa.Array | pa.ChunkedArray) -> pa.Table:
+    """Rows of which something is true; mostly it is of all, and they need not be copied."""
+    return rows if pc.all(mask).as_py() else rows.filter(mask)
 
 
 def _take_over(ours: dict[Any, Tally], theirs: Mapping[Any, Tally]) -> None:
@@ -241,8 +243,7 @@ def _count(tally: Tally, plan: CountingPlan, reference: Reference | None, rows: 
     inside = times >= since
     if not inside.any():
         return
-    if not inside.all():
-        rows, times = rows.filter(pa.array(inside)), times[inside]
+    rows, times = _where(rows, pa.array(inside)), times[inside]
     tally.first = min(int(times.min()), tally.first or int(times.min()))
     tally.last = max(int(times.max()), tally.last or 0)
     place = (times - since) * plan.slices // (_microseconds(plan.until) - since)

@@ -18,7 +18,7 @@ from promotion.export.contract import Contract, contract_of
 from promotion.gates.evidence import Interval
 from promotion.monitoring.data_flaws import data_flaws, silence
 from promotion.monitoring.observe.counting import Answerer, Count, CountingPlan, Tally, parse_moment
-from promotion.monitoring.observe.engines import COUNTERS, CountingEngine
+from promotion.monitoring.observe.engines import COUNTERS, Counter, CountingEngine
 from promotion.monitoring.observe.figures import (
     drifts,
     labelled_period,
@@ -132,20 +132,32 @@ class _Seen:
     silence: str
 
 
-def observe(watch: Watch, known: KnownVersion) -> list[Observation]:
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Labels and log, read once for many looks: the labels, and who counts the rows of a time."""
+
+    labels: Labels | None
+    count: Counter
+
+
+def observe(watch: Watch, known: KnownVersion, past: Past | None = None) -> list[Observation]:
     """What every version did in the window; the one that serves comes first.
 
     Args:
         watch: What to look at.
         known: What is known beside the log.
+        past: What was read before; None to read labels and log now.
 
     Raises:
         UsageError: There is no log, or no file of labels.
         DataError: One of them cannot be read.
     """
-    labels = read_labels(watch.labels, watch.config, watch.received) if watch.labels else None
+    if past is None:
+        labels = read_labels(watch.labels, watch.config, watch.received) if watch.labels else None
+        past = Past(labels, COUNTERS[watch.engine])
+    labels = past.labels
     plan = _plan(watch, known, labels)
-    count = COUNTERS[watch.engine](watch.source, plan.earliest, plan)
+    count = past.count(watch.source, plan.earliest, plan)
     shares = _shares(count, watch.policy.minimum_rows)
     serving = _serving(shares, known)
     # A version in Production that fails every request writes no row, and has to be seen all the same.
