@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from io import BytesIO
 from itertools import cycle
 
@@ -19,6 +20,7 @@ BLUE, GREY, INK = "#1f5fa8", "#9aa3ad", "#22282e"
 DOTS_PER_INCH = 120
 # Share from which on the matrix is too dark for dark text.
 _DARK = 0.5
+_LONGEST = 40
 _LINES = ("-", "--", ":", "-.")
 
 
@@ -44,7 +46,7 @@ def draw_roc_curve(
     else:
         for index, (name, style) in enumerate(zip(classes, cycle(_LINES), strict=False)):
             rates = roc_curve(target == index, probability[:, index], drop_intermediate=False)
-            axes.plot(*rates[:2], color=BLUE, linestyle=style, linewidth=1.8, label=f"{name} against the rest")
+            axes.plot(*rates[:2], color=BLUE, linestyle=style, linewidth=1.8, label=f"{_drawn(name)} against the rest")
         axes.plot([], [], " ", label=f"mean {label}")
     axes.set(xlabel="False positive rate", ylabel="True positive rate", xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
     axes.set_title(f"{title}\nROC curve, {len(target)} test rows")
@@ -66,8 +68,9 @@ def draw_confusion_matrix(
         share = shares[row, column]
         text = f"{count}\n{share:.0%}"
         axes.text(column, row, text, ha="center", va="center", size=13, color="white" if share > _DARK else INK)
-    axes.set_xticks(positions, classes)
-    axes.set_yticks(positions, classes, rotation=90, va="center")
+    shown = [_drawn(name) for name in classes]
+    axes.set_xticks(positions, shown)
+    axes.set_yticks(positions, shown, rotation=90, va="center")
     axes.set(xlabel="Predicted", ylabel="True")
     axes.spines[:].set_visible(False)
     axes.set_title(f"{title}\nConfusion matrix, {len(target)} test rows")
@@ -80,7 +83,7 @@ def draw_residuals(title: str, target: NDArray[np.float64], predicted: NDArray[n
     figure, axes = new_figure(6.2, 4.6)
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.scatter(predicted, residual, s=14, color=BLUE, alpha=0.6, linewidths=0)
-    axes.set(xlabel=f"Predicted {unit}", ylabel="True minus predicted")
+    axes.set(xlabel=f"Predicted {_drawn(unit)}", ylabel="True minus predicted")
     axes.set_title(f"{title}\nResiduals, {len(target)} test rows")
     beside = axes.inset_axes((1.02, 0, 0.22, 1), sharey=axes)
     beside.hist(residual, bins="auto", orientation="horizontal", color=GREY)
@@ -99,8 +102,10 @@ def draw_importance(title: str, features: list[str], importances: NDArray[np.flo
     """
     order = np.argsort(importances.mean(axis=1))
     figure, axes = new_figure(6.2, 1.6 + 0.28 * len(features))
+    places = np.arange(len(order))
+    axes.set_yticks(places, [_drawn(features[index]) for index in order])
     axes.barh(
-        [features[index] for index in order],
+        places,
         importances.mean(axis=1)[order],
         xerr=importances.std(axis=1)[order],
         color=BLUE,
@@ -113,6 +118,12 @@ def draw_importance(title: str, features: list[str], importances: NDArray[np.flo
     axes.tick_params(axis="y", length=0)
     axes.set_title(f"{title}\nPermutation importance on the test rows")
     return as_png(figure)
+
+
+def _drawn(name: str) -> str:
+    """A name as a picture has room for it; to matplotlib what stands between two dollars is a formula."""
+    shown = name if len(name) <= _LONGEST else name[:_LONGEST] + "…"
+    return shown.replace("$", r"\$")
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
@@ -129,5 +140,7 @@ def as_png(figure: Figure) -> bytes:
     for axes in figure.axes:
         axes.title.set(size=11, color=INK)
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph ")  # a letter that the font lacks is drawn as a box
+        figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)
     return buffer.getvalue()

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from promotion.config.family import FamilyConfig
+from promotion.data.arrays import with_cells
 from promotion.data.contract import checked
 from promotion.data.days import day_text
 from promotion.data.parsing import text_cells
@@ -103,7 +104,7 @@ def _features(frame: pd.DataFrame, cells: pd.DataFrame, config: FamilyConfig) ->
     """Checked columns; of texts and dates the cells themselves, as whoever asks the model writes them."""
     texts = cells[config.texts].astype(object).set_axis(frame.index)
     days = frame[config.dates].map(day_text, na_action="ignore").astype(object)
-    return frame[config.features].assign(**{str(name): cells for name, cells in [*texts.items(), *days.items()]})
+    return with_cells(frame[config.features], {str(name): cells for name, cells in [*texts.items(), *days.items()]})
 
 
 def _target(values: pd.Series, config: FamilyConfig) -> np.ndarray:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from promotion.config.evidence import is_error
-from promotion.data.arrays import FloatArray, IntArray
+from promotion.data.arrays import FloatArray, IntArray, with_cells
 from promotion.errors import PromotionError
 from promotion.gates.evidence import Interval
 
@@ -229,7 +229,7 @@ def permutation_losses(
     repeated = features.iloc[np.tile(np.arange(len(target)), SHUFFLES)]
     losses = []
     for column in features.columns:
-        shuffled = repeated.assign(**{column: features[column].to_numpy()[orders].ravel()})
+        shuffled = with_cells(repeated, {column: features[column].to_numpy()[orders].ravel()})
         answered = response_of(model, shuffled, classes)
         repeats = answered.reshape(SHUFFLES, len(target), *answered.shape[1:])
         losses.append(sign * (untouched - scores(whole, repeats)[metric]))

@@ -12,6 +12,7 @@ import numpy as np
 from promotion.artifacts.description import read_description
 from promotion.config.family import FamilyConfig
 from promotion.config.training import Column
+from promotion.data.arrays import with_cells
 from promotion.errors import ArtifactRefused, DataError
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _quality_problems(config: FamilyConfig, dataset: Dataset) -> Iterator[str]:
         if count < MINIMUM_CLASS_SHARE * rows:
             share = f"{count} of {rows} rows ({count / rows:.1%})"
             yield f"class {name!r}: {share}, expected at least {MINIMUM_CLASS_SHARE:.0%}"
-    repeated = int(dataset.features.assign(**{config.target.column: dataset.target}).duplicated().sum())
+    repeated = int(with_cells(dataset.features, {config.target.column: dataset.target}).duplicated().sum())
     if repeated > MAXIMUM_DUPLICATE_SHARE * rows:
         share = f"{repeated} of {rows} rows ({repeated / rows:.1%})"
         yield f"{share} repeat an earlier row, expected at most {MAXIMUM_DUPLICATE_SHARE:.0%}"

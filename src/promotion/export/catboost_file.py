@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from promotion.data.arrays import with_cells
 from promotion.export.contract import Contract
 from promotion.export.documents import schema_document
 from promotion.export.folder import ENGINE_PACKAGES, canonical_json
@@ -37,7 +38,7 @@ def unseen_categories(contract: Contract, rows: pd.DataFrame) -> pd.DataFrame:
     """The first of the rows with texts and whole numbers that none of them has."""
     row = rows.head(1)
     whole = [name for name, rules in contract.columns.items() if rules.type == "integer"]
-    return row.assign(**dict.fromkeys(contract.texts, _UNSEEN), **{name: rows[name].max() + 1 for name in whole})
+    return with_cells(row, dict.fromkeys(contract.texts, _UNSEEN) | {name: rows[name].max() + 1 for name in whole})
 
 
 def catboost_answers(content: bytes, contract: Contract, rows: pd.DataFrame) -> list[NDArray[Any]]:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from promotion.data.arrays import with_cells
 from promotion.data.days import days_since_reference
 from promotion.export.contract import CellType, Contract, group_name
 from promotion.export.folder import canonical_json
@@ -239,7 +240,7 @@ def decided(probability: NDArray[np.float64]) -> NDArray[np.bool_]:
 def emptied(contract: Contract, rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with every cell empty that may be: what the model fills in is part of the model."""
     nullable = [name for name, rules in contract.columns.items() if rules.nullable]
-    return rows.assign(**dict.fromkeys(nullable, np.nan)) if nullable else rows.iloc[:0]
+    return with_cells(rows, dict.fromkeys(nullable, np.nan)) if nullable else rows.iloc[:0]
 
 
 def value_histogram(values: NDArray[np.float64]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from promotion.data.arrays import with_cells
 from promotion.export.servable import ServableVersion
 
 _PAIRS = 1000
@@ -26,7 +27,7 @@ def feature_importance(source: ServableVersion) -> dict[str, float]:
     rows, others = (source.rows.iloc[random.integers(0, len(source.rows), _PAIRS)] for _ in range(2))
     before = source.answers(rows)
     moved = {
-        name: float(np.abs(source.answers(rows.assign(**{name: others[name].array})) - before).mean())
+        name: float(np.abs(source.answers(with_cells(rows, {name: others[name].array})) - before).mean())
         for name in source.contract.features
     }
     total = sum(moved.values())

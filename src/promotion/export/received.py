@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from promotion.config.family import FamilyConfig
-from promotion.data.arrays import FloatArray, IntArray
+from promotion.data.arrays import FloatArray, IntArray, with_cells
 from promotion.errors import DataError, PromotionError, UsageError
 from promotion.evaluation.received import predictions as read
 from promotion.evaluation.received.columns import missing_columns, typed_rows
@@ -165,7 +165,7 @@ class _Asked:
 
     def _takes_empty(self, name: str) -> bool:
         """Whether the model answers a row whose cell of a column is empty: CatBoost takes no empty category."""
-        row = self.rows.head(1).assign(**{name: np.nan})
+        row = with_cells(self.rows.head(1), {name: np.nan})
         try:
             self.raw(row)
         except PromotionError:

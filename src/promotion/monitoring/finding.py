@@ -49,6 +49,13 @@ class Finding:
     rows: int
     text: str
 
+    @property
+    def reason(self) -> str:
+        """The text without what it is about; a column may be called `wall: north`."""
+        name = self.key.partition(":")[2]
+        rest = self.text.partition(name)[2] if name else self.text
+        return rest.partition(": ")[2] or self.text
+
     def as_json(self) -> dict[str, Any]:
         """Plain data."""
         return asdict(self) | {"since": self.since.isoformat()}

@@ -201,5 +201,5 @@ def said(findings: Sequence[Finding]) -> tuple[list[Finding], Mapping[str, list[
     quiet: dict[str, list[Finding]] = {}
     for finding in findings:
         if finding.level is None:
-            quiet.setdefault(finding.text.partition(": ")[2] or finding.text, []).append(finding)
+            quiet.setdefault(finding.reason, []).append(finding)
     return loud, quiet

@@ -15,6 +15,9 @@ from promotion.config.family import FamilyConfig
 from promotion.data.datasets import checked_features, load_dataset, split_dataset
 from promotion.data.tables import read_chunks
 
+_ANSWERED = ("row", "prediction", "probability", "actual", "model", "version", "run_id")
+"""Columns of the output, which an identifier cannot be called."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -89,6 +92,7 @@ class FileRows(AskedRows):
             features = checked_features(self._config, chunk.rows, self.path)
             features.index += chunk.first
             shown = chunk.rows[[name for name in self._names if name in chunk.rows]].set_index(features.index)
+            shown = shown.rename(columns={name: f"{name} (of the file)" for name in _ANSWERED})
             shown.insert(0, "row", features.index)
             yield Asked(features, shown, chunk.done)
 

@@ -32,6 +32,8 @@ OUTPUTS = ("label", "probabilities")
 LONGEST_ID = 128
 """Characters of an `id`: it goes into a line of the log for each row."""
 
+_SHOWN = 128
+"""Characters of a tensor's name in a message."""
 _VALUE = ("value",)
 _PLATFORMS = {"onnx": "onnxruntime_onnx", "native": "sklearn_skops", "catboost": "catboost_cbm"}
 DATATYPE_OF = {"text": "BYTES", "date": "BYTES", "boolean": "BOOL"}
@@ -116,9 +118,11 @@ class InferenceProtocol:
         for name, shape, values in tensors:
             if shape not in {(len(values),), (len(values), 1)}:
                 expected = f"[rows] or [rows, 1], or one tensor of [rows, {len(names)}] for all columns"
-                raise malformed(f"the tensor {name} has {len(values)} values and another shape; expected {expected}")
+                raise malformed(
+                    f"the tensor {name[:_SHOWN]} has {len(values)} values and another shape; expected {expected}"
+                )
             if name in columns:
-                raise malformed(f"the tensor {name} is there twice")
+                raise malformed(f"the tensor {name[:_SHOWN]} is there twice")
             columns[name] = values
         return columns
 
@@ -195,21 +199,21 @@ def _tensor(tensor: object, tail: Tail, datatypes: frozenset[str]) -> Tensor:
     """
     if not isinstance(tensor, Mapping) or not isinstance(tensor.get("name"), str):
         raise malformed("an input is not a tensor: expected name, shape, datatype and data")
-    name, datatype, shape = tensor["name"][:128], tensor.get("datatype"), tensor.get("shape")
+    name, datatype, shape = tensor["name"], tensor.get("datatype"), tensor.get("shape")
     if not isinstance(datatype, str) or datatype not in datatypes:
-        raise malformed(f"the tensor {name} has no numeric datatype; expected FP32, INT64 or alike")
+        raise malformed(f"the tensor {name[:_SHOWN]} has no numeric datatype; expected FP32, INT64 or alike")
     if not isinstance(shape, list) or not all(isinstance(size, int) for size in shape):
-        raise malformed(f"the tensor {name} has no shape; expected [rows] or [rows, 1]")
-    values = _flat(name, tensor["data"]) if "data" in tensor else tail.take(name, datatype, tensor)
+        raise malformed(f"the tensor {name[:_SHOWN]} has no shape; expected [rows] or [rows, 1]")
+    values = _flat(name, tensor["data"]) if "data" in tensor else tail.take(name[:_SHOWN], datatype, tensor)
     return Tensor(name, tuple(shape), values)
 
 
 def _flat(name: str, data: object) -> Sequence[object]:
     if not isinstance(data, list):
-        raise malformed(f"the tensor {name} has data that is not a list")
+        raise malformed(f"the tensor {name[:_SHOWN]} has data that is not a list")
     if data and isinstance(data[0], list):
         if not all(isinstance(value, list) for value in data):
-            raise malformed(f"the tensor {name} mixes values and lists")
+            raise malformed(f"the tensor {name[:_SHOWN]} mixes values and lists")
         return list(chain.from_iterable(data))
     return data
 
