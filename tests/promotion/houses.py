@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from promotion.config.family import FamilyConfig
 
@@ -64,3 +65,20 @@ def table(rows: int) -> pd.DataFrame:
     found.loc[::19, "lift"] = None
     found.loc[::17, "built"] = None
     return found
+
+
+def renamed(names: list[str], home: Path, rows: int = 120) -> tuple[FamilyConfig, pd.DataFrame]:
+    """The houses with other names, as their files have them; the target's is the last."""
+    plain = houses()
+    given_names = dict(zip(plain.data.columns, names, strict=True))
+    cells = table(rows).rename(columns=given_names)
+    (home / "data").mkdir(parents=True, exist_ok=True)
+    cells.to_csv(home / "data" / "houses.csv", index=False)
+    columns = {given_names[name]: it.model_dump(exclude_defaults=True) for name, it in plain.data.columns.items()}
+    document = plain.model_dump(exclude_unset=True, mode="json") | {
+        "data": {"path": "data/houses.csv", "columns": columns},
+        "target": {"column": names[-1]},
+    }
+    return FamilyConfig.model_validate(
+        yaml.safe_load(yaml.safe_dump(document, allow_unicode=True, sort_keys=False))
+    ), cells

@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 from promotion.config.settings import PACKAGE
+from promotion.data.arrays import with_cells
 from promotion.errors import PromotionError, UsageError
 from promotion.evaluation.tasks import checkout_models
 from promotion.registry.tracking import quiet
@@ -104,16 +105,19 @@ def _answer(session: Any, model: Path, rows: pd.DataFrame) -> pd.DataFrame:
     import mlflow.pyfunc
     import pyarrow as pa
     from pyspark.errors import PySparkException
-    from pyspark.sql.functions import struct
+    from pyspark.sql.functions import col, struct
 
-    columns = list(rows.columns)
-    table = pa.Table.from_pandas(_plain(rows).assign(**{_ROW: range(len(rows))}), preserve_index=False)
+    # Spark reads dots and backticks in a name, and tells no case: its columns go by their place.
+    places = [f"c{place}" for place in range(rows.shape[1])]
+    plain = _plain(rows).set_axis(places, axis="columns").assign(**{_ROW: range(len(rows))})
+    table = pa.Table.from_pandas(plain, preserve_index=False)
+    row = struct(*[col(place).alias(name) for place, name in zip(places, rows.columns, strict=True)])
     try:
         predict = mlflow.pyfunc.spark_udf(
             session, str(model), result_type="prediction double, probability double", env_manager="local"
         )
         frame = session.createDataFrame(table).repartition(session.sparkContext.defaultParallelism)
-        found = frame.select(_ROW, predict(struct(*columns)).alias("answer")).select(_ROW, "answer.*").toArrow()
+        found = frame.select(_ROW, predict(row).alias("answer")).select(_ROW, "answer.*").toArrow()
     except PySparkException as error:
         raise PromotionError(f"Spark failed: {_summary(error)}") from error
     answers: pd.DataFrame = found.to_pandas().sort_values(_ROW).drop(columns=_ROW).set_axis(rows.index)
@@ -124,7 +128,8 @@ def _answer(session: Any, model: Path, rows: pd.DataFrame) -> pd.DataFrame:
 
 def _plain(rows: pd.DataFrame) -> pd.DataFrame:
     """Days as text, as they stand in a file: a model takes both."""
-    return rows.assign(Date=rows["Date"].dt.strftime("%Y-%m-%d")) if "Date" in rows else rows
+    days = rows.select_dtypes("datetime")
+    return with_cells(rows, {name: days[name].dt.strftime("%Y-%m-%d") for name in days})
 
 
 def _summary(error: Exception) -> str:

@@ -24,7 +24,7 @@ class SparkModel(PythonModel):  # type: ignore[misc]  # MLflow ships no types
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:  # noqa: ARG002  # MLflow's
         """Answer checked rows."""
         rows = model_input
-        if "Date" in rows:
+        if hasattr(self._model, "forecast"):
             rows = rows.assign(Date=pd.to_datetime(rows["Date"], format="ISO8601"))
         answers = answer(self._model, rows).astype("float64")
         return answers if "probability" in answers else answers.assign(probability=np.nan)

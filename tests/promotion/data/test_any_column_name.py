@@ -11,14 +11,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.promotion.houses import houses, table
+from tests.promotion.houses import renamed
 
 from models.training.candidates import build_pipeline
 from models.training.plots import draw_importance
-from promotion.config.family import FamilyConfig
 from promotion.config.training import Column
 from promotion.data.datasets import checked_features, load_dataset, split_dataset
 from promotion.evaluation.signature import data_problems
@@ -54,23 +52,6 @@ NAMES = st.lists(
     max_size=8,
     unique=True,
 )
-
-
-def renamed(names: list[str], home: Path, rows: int = 120) -> tuple[FamilyConfig, pd.DataFrame]:
-    """The houses with other names, as their files have them; the target's is the last."""
-    plain = houses()
-    given_names = dict(zip(plain.data.columns, names, strict=True))
-    cells = table(rows).rename(columns=given_names)
-    (home / "data").mkdir(parents=True, exist_ok=True)
-    cells.to_csv(home / "data" / "houses.csv", index=False)
-    columns = {given_names[name]: it.model_dump(exclude_defaults=True) for name, it in plain.data.columns.items()}
-    document = plain.model_dump(exclude_unset=True, mode="json") | {
-        "data": {"path": "data/houses.csv", "columns": columns},
-        "target": {"column": names[-1]},
-    }
-    return FamilyConfig.model_validate(
-        yaml.safe_load(yaml.safe_dump(document, allow_unicode=True, sort_keys=False))
-    ), cells
 
 
 @pytest.mark.system
