@@ -322,7 +322,7 @@ def test_server_that_is_not_there(two: FamilyConfig, settings: Settings, monkeyp
     """An unreachable server is said in one line, and nothing is registered anywhere else."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     nowhere = "http://127.0.0.1:9"
-    with pytest.raises(RegistryUnreachable, match="is the tracking server running"):
+    with pytest.raises(RegistryUnreachable, match="is the database or server up"):
         train(two, replace(settings, tracking_uri=nowhere, registry_uri=nowhere), silent)
     assert [] == versions(settings)
 
