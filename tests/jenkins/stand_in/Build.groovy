@@ -24,10 +24,11 @@ class Build {
         this.scenario = scenario
     }
 
-    /** Run a block on an agent: the next of the scenario's, whose workspace is its own. */
-    def onAgent(Closure body) {
+    /** Run a block on an agent: the next of the scenario's, in its workspace or one that is named, below its folder. */
+    def onAgent(String custom = null, Closure body) {
         List workspaces = scenario.workspaces as List
         File root = new File(workspaces[allocated++ % workspaces.size()] as String)
+        if (custom) { root = new File("${root.path}-agent", custom) }
         root.mkdirs()
         agents.push(root)
         folders.push(root)
@@ -89,7 +90,8 @@ class Build {
     }
 
     void record(String step, Map arguments) {
-        steps.add([stage: stage, step: step, executors: agents.size(), arguments: plain(arguments)])
+        steps.add([stage: stage, step: step, executors: agents.size(), workspace: agents.peek()?.path,
+                   arguments: plain(arguments)])
     }
 
     static plain(Object value) {

@@ -72,12 +72,15 @@ class Declarative {
     /** `agent none`, and a stage without one, run where the build is already, or nowhere. */
     private onAgent(List section, Closure body) {
         if (!section || section[0] == 'none') { return body() }
+        String custom = null
         if (section[0] instanceof Closure) {
             List<List> said = Collector.collect(script, section[0] as Closure)
-            Offered.require(['label'], said.collect { it[0] }, 'agent')
+            if (said.size() == 1 && said[0][0] == 'node') { said = Collector.collect(script, said[0][1][0] as Closure) }
+            Offered.require(['label', 'customWorkspace'], said.collect { it[0] }, 'agent')
+            custom = said.find { it[0] == 'customWorkspace' }?.getAt(1)?.getAt(0)
         }
         build.plugins.add('workflow-durable-task-step')
-        return build.onAgent(body)
+        return build.onAgent(custom, body)
     }
 
     private void environment(Map<String, List> sections, Closure body) {

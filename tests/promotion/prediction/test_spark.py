@@ -20,6 +20,8 @@ from promotion.prediction.spark import spark_answers
 
 @pytest.mark.system
 @pytest.mark.needs("java", "pyspark")
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # Spark's own, at a moment of its own
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     "names",
     [["Date", "row", "a.b", "A", "a", "x`y", "self"], ["1", "c0", "Date", "row", "`", "`.`", "日本"]],
