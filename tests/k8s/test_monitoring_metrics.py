@@ -13,7 +13,8 @@ RECORDED = {rule["record"] for rule in rules() if "record" in rule}
 ELSEWHERE = {
     "up": set(TARGET),
     "ALERTS": {*TARGET, "alertname", "alertstate", "family", "model", "version"},
-    **dict.fromkeys(("kube_cronjob_created", "kube_cronjob_status_last_successful_time"), {"namespace", "cronjob"}),
+    "kube_cronjob_created": {"namespace", "cronjob"},
+    "kube_cronjob_status_last_successful_time": {"namespace", "cronjob"},
 }
 """Of Prometheus itself, and of kube-state-metrics."""
 BY_VERSION = {"namespace", "family", "model", "version"}

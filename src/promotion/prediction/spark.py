@@ -129,7 +129,7 @@ def _answer(session: Any, model: Path, rows: pd.DataFrame) -> pd.DataFrame:
 def _plain(rows: pd.DataFrame) -> pd.DataFrame:
     """Days as text, as they stand in a file: a model takes both."""
     days = rows.select_dtypes("datetime")
-    return with_cells(rows, {name: days[name].dt.strftime("%Y-%m-%d") for name in days})
+    return with_cells(rows, {str(name): cells.dt.strftime("%Y-%m-%d") for name, cells in days.items()})
 
 
 def _summary(error: Exception) -> str:
