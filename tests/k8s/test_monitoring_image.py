@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.k8s.test_monitoring_job import INSTANCE, Pod, pod, traffic
+from tests.k8s.test_monitoring_job import Pod, pod, traffic
 from tests.k8s.test_monitoring_manifests import DOCKERFILE, MONITORING
 from tests.programs import needed
 
@@ -24,9 +24,9 @@ RESTRICTED = ("--read-only", "--user=10001:10001", "--cap-drop=ALL", "--security
 MOUNTS = {
     "/app/config": "app/config",
     "/app/reports": "volume/reports",
-    "/var/log/predictions": f"volume/predictions/{INSTANCE}",
-    "/var/lib/monitor/exports": f"volume/exports/{INSTANCE}",
-    "/var/lib/monitor/labels": f"volume/labels/{INSTANCE}",
+    "/var/log/predictions": "volume/predictions",
+    "/var/lib/monitor/exports": "volume/exports",
+    "/var/lib/monitor/labels": "volume/labels",
     "/var/lib/monitor/stores": "volume/stores",
     "/etc/monitor/files": "files",
     "/etc/monitor/keys": "settings/keys",
@@ -83,9 +83,10 @@ def test_it_looks_once_as_the_cluster_lets_it(image: str, pod: Pod, tmp_path: Pa
     shutil.copytree(MONITORING / "monitor", tmp_path / "files")
     for place in ("reports", "stores"):
         (pod.volume / place).mkdir()
+    shutil.copy(pod.volume / "promotion.db", pod.volume / "stores")
     subprocess.run(["chmod", "--recursive", "a+rwX", tmp_path], check=True)
-    variables = {"FAMILY": "churn", "KEYS": "/etc/monitor/keys", "EXPORTS": "/var/lib/monitor/exports"}
-    variables |= {"LABELS": "/var/lib/monitor/labels", "PREDICTION_LOG_SOURCE": "/var/log/predictions"}
+    variables = {"KEYS": "/etc/monitor/keys", "EXPORTS": "/var/lib/monitor/exports"}
+    variables |= {"LABELS": "/var/lib/monitor/labels", "PREDICTION_LOG_SOURCE": "/var/log/predictions/{instance}"}
     variables |= {"PROMOTION_DATABASE_URL": "sqlite:////var/lib/monitor/stores/promotion.db"}
     variables |= {"MLFLOW_TRACKING_URI": "sqlite:////var/lib/monitor/stores/mlflow.db", "PROMOTION_ACTOR": "monitor"}
     options = [f"--volume={tmp_path / place}:{mount}" for mount, place in MOUNTS.items()]
