@@ -147,9 +147,7 @@ def export_version(
         _require_unchanged(files, digest, version)
         with _source(service, config, version, files, report) as source:
             documents = documents_of(source, generated=config.exports_generated_rows)
-            parity = _write_engine(files, folder, source, documents, engine)
-            if engine == "onnx" and not (folder / GRAPH).is_file():
-                engine = "catboost"
+            engine, parity = _write_engine(files, folder, source, documents, engine)
             if parity:
                 told = f"{parity.rows} answers to held-out rows alike, largest difference {parity.difference:.1e}"
                 report(f"proven: {told}")
@@ -259,13 +257,14 @@ def _rows(
 
 def _write_engine(
     files: Path, folder: Path, source: ServableVersion, documents: ExportDocuments, engine: ServingEngine
-) -> Parity | None:
+) -> tuple[ServingEngine, Parity | None]:
+    """Put into the folder what answers; returns what that is, and what it was proven with."""
     if engine == "native":
         _require_servable(source.model)
         # What MLflow keeps as an example are rows that were trained on.
         hidden = None if documents.generated is None else shutil.ignore_patterns("*input_example*")
         shutil.copytree(files, folder / NATIVE, ignore=hidden)
-        return None
+        return engine, None
     import pandas as pd
 
     from promotion.export.catboost_file import is_catboost_file, unseen_categories, write_catboost_file
@@ -281,9 +280,9 @@ def _write_engine(
         prove(graph, source.model, contract, documents.generated)
     if is_file:
         write_catboost_file(graph, folder / NATIVE)
-    else:
-        (folder / GRAPH).write_bytes(graph)
-    return parity
+        return "catboost", parity
+    (folder / GRAPH).write_bytes(graph)
+    return "onnx", parity
 
 
 def _measured_now(

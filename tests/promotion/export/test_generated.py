@@ -171,7 +171,7 @@ def test_the_translation_is_proven_on_real_rows_all_the_same(
     """A graph that is right about every generated row and wrong about a real one is not exported."""
     _, source, _ = heart
     documents = documents_of(source, generated=True)
-    parity = _write_engine(tmp_path, tmp_path, source, documents, "onnx")
+    _engine, parity = _write_engine(tmp_path, tmp_path, source, documents, "onnx")
     assert parity is not None
     assert 122 == parity.rows
 

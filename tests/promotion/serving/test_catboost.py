@@ -66,7 +66,8 @@ def exported(home: Path, model: Any, task: str, *, pickled: bool = False, **rule
     folder.mkdir()
     with received_version(a_received_family(**TASKS[task], task=task, **rules), a_version(), files, home) as source:
         documents = documents_of(source, generated=False)
-        parity = _write_engine(files, folder, source, documents, "onnx")
+        engine, parity = _write_engine(files, folder, source, documents, "onnx")
+        assert engine == "catboost"
         assert parity is not None
         assert 302 <= parity.rows  # an empty row and one of categories that nobody saw among them
         documents.write(folder)
