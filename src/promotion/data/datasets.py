@@ -104,7 +104,7 @@ def _features(frame: pd.DataFrame, cells: pd.DataFrame, config: FamilyConfig) ->
     """Checked columns; of texts and dates the cells themselves, as whoever asks the model writes them."""
     texts = cells[config.texts].astype(object).set_axis(frame.index)
     days = frame[config.dates].map(day_text, na_action="ignore").astype(object)
-    return with_cells(frame[config.features], {str(name): cells for name, cells in [*texts.items(), *days.items()]})
+    return with_cells(frame[config.features], {str(name): column for name, column in [*texts.items(), *days.items()]})
 
 
 def _target(values: pd.Series, config: FamilyConfig) -> np.ndarray:

@@ -16,7 +16,6 @@ from promotion.journal.records import Event
 from promotion.monitoring.finding import LEVELS, LevelName
 from promotion.monitoring.observe.counting import Count, CountingPlan
 from promotion.monitoring.observe.engines import Counter
-from promotion.monitoring.observe.labels import read_labels
 from promotion.monitoring.observe.log_files import find_parts, read
 from promotion.monitoring.observe.log_rows import Block, log_schema
 from promotion.monitoring.observe.observation import Observation
@@ -74,7 +73,7 @@ def replay(
         UsageError: There is no log, or no row in it.
     """
     rows, (first, last) = _remember(watch)
-    past = Past(read_labels(watch.labels, watch.config, watch.received) if watch.labels else None, _counter(rows))
+    past = Past(watch.read_labels(), _counter(rows))
     step = every or max(watch.window / 24, (last - first) / LOOKS)
     levels: dict[tuple[str, str], LevelName] = {}
     gone: set[str] = set()

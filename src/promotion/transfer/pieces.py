@@ -17,6 +17,7 @@ PIECE_BYTES = 32 * 1024**2
 MoreBytes = Callable[[int], object]
 """Told how many bytes more are done."""
 
+_PieceDone = Callable[[int], object]
 _CHUNK_BYTES = 1024**2
 _PIECES_AT_ONCE = 4
 
@@ -40,7 +41,7 @@ class ServedFile:
         sink: Callable[[int, bytes], None],
         *,
         done: Collection[int] = (),
-        finished: MoreBytes = lambda _begin: None,
+        finished: _PieceDone = lambda _begin: None,
     ) -> bool:
         """Read it, or what is left of it; a server that cannot give a piece gives all of it.
 
@@ -77,7 +78,7 @@ class ServedFile:
     def _address(self) -> str:
         return posixpath.join("/", self.path)
 
-    def _piece(self, begin: int, sink: Callable[[int, bytes], None], finished: MoreBytes) -> tuple[bool, bool]:
+    def _piece(self, begin: int, sink: Callable[[int, bytes], None], finished: _PieceDone) -> tuple[bool, bool]:
         """Read from one place on; returns whether all of it came, and whether that is just the piece."""
         from mlflow.utils.rest_utils import augmented_raise_for_status, http_request
 

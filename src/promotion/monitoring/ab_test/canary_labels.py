@@ -59,7 +59,7 @@ class CanaryLabels:
             return self._found
         file = self.path.stat()
         if self._written != (file.st_mtime_ns, file.st_size):
-            labels = read_labels(self.path, self.config, None if self.config.has_contract else self.contract)
+            labels = read_labels(self.path, self.config, self.contract)
             self._found = count_wrong(self.source, self.contract, labels, (canary, stable), since)
             self._written = file.st_mtime_ns, file.st_size
         return self._found

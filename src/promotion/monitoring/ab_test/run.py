@@ -63,7 +63,7 @@ def run_ab_test(
     contract = watched_contract(config, settings.home, [export] if (export / "schema.json").is_file() else [])
     if not contract.classes:
         raise UsageError(f"{config.family} predicts numbers: an A/B test compares how often classes are right")
-    labels = read_labels(options.labels, config, None if config.has_contract else contract)
+    labels = read_labels(options.labels, config, contract)
     found = compare_arms(read_arms(options.source, contract, labels, options.column), options.effect)
     if options.dry_run:
         return found, None

@@ -67,7 +67,7 @@ def read_labels(path: Path, config: FamilyConfig, contract: Contract | None = No
     Args:
         path: CSV or Parquet.
         config: The family.
-        contract: Its columns and classes, where its file does not state them.
+        contract: Its columns and classes; they count where its file does not state them.
 
     Raises:
         UsageError: There is no such file, or it is of another kind.
@@ -75,6 +75,8 @@ def read_labels(path: Path, config: FamilyConfig, contract: Contract | None = No
     """
     if path.suffix.lower() not in _SUFFIXES:
         raise UsageError(f"{path}: labels come as {' or '.join(_SUFFIXES)}")
+    if config.has_contract:
+        contract = None
     if contract is None and config.task == "regression":
         contract = contract_of(config)
     target = config.target.column if contract is None else contract.target

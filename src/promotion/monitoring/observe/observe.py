@@ -114,6 +114,10 @@ class Watch:
         """The family's bounds; the documented ones where its file has none."""
         return self.config.monitoring_policy
 
+    def read_labels(self) -> Labels | None:
+        """The labels that have arrived; None where no file of them is named."""
+        return read_labels(self.labels, self.config, self.received) if self.labels else None
+
 
 @dataclass(frozen=True)
 class _Seen:
@@ -152,9 +156,7 @@ def observe(watch: Watch, known: KnownVersion, past: Past | None = None) -> list
         UsageError: There is no log, or no file of labels.
         DataError: One of them cannot be read.
     """
-    if past is None:
-        labels = read_labels(watch.labels, watch.config, watch.received) if watch.labels else None
-        past = Past(labels, COUNTERS[watch.engine])
+    past = past or Past(watch.read_labels(), COUNTERS[watch.engine])
     labels = past.labels
     plan = _plan(watch, known, labels)
     count = past.count(watch.source, plan.earliest, plan)
