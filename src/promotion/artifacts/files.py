@@ -196,10 +196,9 @@ def _download(uri: str, folder: Path, version: ModelVersion) -> Path:
         try:
             path = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
         except Exception as error:
-            if package := _missing_client(error):
+            if remedy := _missing_client(error, urlsplit(uri).scheme):
                 raise ArtifactMissing(
-                    f"{version}: its artifact {shown} lies in a store whose client is not installed here: "
-                    f"pip install {package}"
+                    f"{version}: its artifact {shown} lies in a store whose client is not installed here: {remedy}"
                 ) from error
             raise registry_error(f"{version}: cannot download its artifact {shown}", error) from error
     if not path.is_dir() or not any(path.iterdir()):
@@ -209,12 +208,14 @@ def _download(uri: str, folder: Path, version: ModelVersion) -> Path:
     return path
 
 
-def _missing_client(error: BaseException | None) -> str:
-    """The package that MLflow's access to a store needs and that is not there; empty where something else failed."""
+def _missing_client(error: BaseException | None, scheme: str) -> str:
+    """How to install what MLflow's access to a store needs and has not; empty where something else failed."""
     while error is not None:
+        if "Could not find a registered artifact repository" in str(error):
+            return f"install the MLflow plugin for {scheme}://"
         if isinstance(error, ModuleNotFoundError) and error.name:
             module = error.name.partition(".")[0]
-            return _CLIENTS.get(module, module)
+            return f"pip install {_CLIENTS.get(module, module)}"
         error = error.__cause__ or error.__context__
     return ""
 

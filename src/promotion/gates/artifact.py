@@ -24,8 +24,11 @@ def ready(context: Context) -> GateResult:
 
 
 def kept_gates(context: Context) -> list[Gate]:
-    """The run that made it is not deleted; asked where it is, as a run that nobody deleted proves nothing."""
-    return [_run_is_kept] if context.run_is_deleted else []
+    """Run and logged model it comes from are not deleted; asked where one is, as one that is kept proves nothing."""
+    return [
+        *([_run_is_kept] if context.run_is_deleted else []),
+        *([_logged_model_is_kept] if context.logged_model_is_deleted else []),
+    ]
 
 
 def _run_is_kept(context: Context) -> GateResult:
@@ -35,6 +38,14 @@ def _run_is_kept(context: Context) -> GateResult:
         f"mlflow runs restore --run-id {run} (after its experiment, where that is deleted, too)"
     )
     return GateResult("run", passed=False, measured="deleted", required="kept", why=why)
+
+
+def _logged_model_is_kept(context: Context) -> GateResult:
+    why = (
+        f"its logged model {context.candidate.logged_model} is deleted in MLflow, which has no command that brings it "
+        "back, and `mlflow gc` would remove its files: train or register another version"
+    )
+    return GateResult("logged model", passed=False, measured="deleted", required="kept", why=why)
 
 
 def present_and_unchanged(context: Context) -> GateResult:

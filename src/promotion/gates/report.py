@@ -75,6 +75,7 @@ class Context:
         has_run: On the way back, whether it ran here before; what never did is not loaded now either.
         evaluation: The candidate scored now.
         run_is_deleted: Whether the run that made it, and its files with it, go with the next `mlflow gc`.
+        logged_model_is_deleted: The same of the logged model that it was registered from.
         run_metrics: What the trainer logged in the version's run; None where nobody asks, or there is no such run.
         measurement: What it costs to run; None when it was not measured.
         measurement_problem: Why it could not be measured.
@@ -123,6 +124,7 @@ class Context:
     has_run: bool = True
     evaluation: Evaluation | None = None
     run_is_deleted: bool = False
+    logged_model_is_deleted: bool = False
     run_metrics: Mapping[str, float] | None = None
     measurement: Measurement | None = None
     measurement_problem: str = ""

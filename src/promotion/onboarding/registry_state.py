@@ -189,7 +189,12 @@ class _Look:
     def at(self, version: ModelVersion) -> list[tuple[str, str, str]]:
         """What is wrong with a version: kind, problem, remedy."""
         config = self._config(version)
-        return [*self._run(version), *self._files(version, config), *self._signature(version, config)]
+        return [
+            *self._run(version),
+            *self._logged_model(version),
+            *self._files(version, config),
+            *self._signature(version, config),
+        ]
 
     def _config(self, version: ModelVersion) -> FamilyConfig | None:
         configs = self.reconciler.configs
@@ -208,6 +213,12 @@ class _Look:
         elif run.is_deleted:
             restore = f"mlflow runs restore --run-id {version.run_id}"
             yield "run", f"its run {version.run_id} is deleted: `mlflow gc` would remove its files", restore
+
+    def _logged_model(self, version: ModelVersion) -> Iterator[tuple[str, str, str]]:
+        with suppress(RegistryError):
+            if version.logged_model and not self.reconciler.registry.keeps_logged_model(version.logged_model):
+                what = f"its logged model {version.logged_model} is deleted: `mlflow gc` would remove its files"
+                yield "logged model", what, self._way_out(version)
 
     def _files(self, version: ModelVersion, config: FamilyConfig | None) -> Iterator[tuple[str, str, str]]:
         entry = self.known.entries.get(place_of(version))

@@ -18,6 +18,7 @@ from promotion.registry.contract import (
     TrackedRun,
     as_logged,
     from_milliseconds,
+    origin_deleted,
     served_artifact_uri,
 )
 from promotion.registry.failures import only_refusals, registry_error, shown_stage
@@ -50,11 +51,24 @@ class ClientRegistry(SearchedRegistry):
             is_deleted=found.info.lifecycle_stage == "deleted",
         )
 
+    def keeps_logged_model(self, model_id: str) -> bool:
+        """Whether there is such a logged model that nobody deleted."""
+        try:
+            with self._translated():
+                self._client.get_logged_model(model_id)
+        except NotThere:
+            return False
+        return True
+
     def artifact_uri(self, version: ModelVersion) -> str:
         """Where the artifact's files are, resolved down to a storage location."""
         with self._about(version.model, version.number):
-            uri = self._client.get_model_version_download_uri(version.model, str(version.number))
-            return served_artifact_uri(self._storage(uri or version.source), self._tracking_uri)
+            uri = self._client.get_model_version_download_uri(version.model, str(version.number)) or version.source
+        try:
+            with self._translated():
+                return served_artifact_uri(self._storage(uri), self._tracking_uri)
+        except NotThere as error:
+            raise origin_deleted(version, uri) from error
 
     def set_stage(self, name: str, number: int, stage: Stage) -> None:
         """Move one version; other versions stay where they are."""

@@ -17,7 +17,7 @@ from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from promotion.config.secrets import is_secret_name
-from promotion.errors import UnknownModel, UnknownVersion, UsageError
+from promotion.errors import ArtifactMissing, UnknownModel, UnknownVersion, UsageError
 from promotion.registry.stages import Stage
 
 _NAMES_SHOWN = 10
@@ -60,6 +60,13 @@ class ModelVersion:
 
     def __str__(self) -> str:
         return f"{self.model} v{self.number}"
+
+    @property
+    def logged_model(self) -> str:
+        """Id of the logged model it was registered from; empty where it was registered from elsewhere."""
+        scheme, _, path = self.source.partition(":/")
+        identifier = path.strip("/").partition("/")[0]
+        return identifier if scheme == "models" and identifier.startswith("m-") else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +142,15 @@ class Registry(Protocol):
     def runs(self, run_ids: Iterable[str]) -> dict[str, TrackedRun]:
         """Those of many runs that the store tells at once, by their ids; any other is to be asked for by itself."""
 
+    def keeps_logged_model(self, model_id: str) -> bool:
+        """Whether there is such a logged model that nobody deleted; a deleted one's files go with `mlflow gc`."""
+
     def artifact_uri(self, version: ModelVersion) -> str:
-        """Where the artifact's files are, resolved down to a storage location."""
+        """Where the artifact's files are, resolved down to a storage location.
+
+        Raises:
+            ArtifactMissing: It was registered from a logged model or a run that is deleted.
+        """
 
     def set_stage(self, name: str, number: int, stage: Stage) -> None:
         """Move one version; other versions stay where they are."""
@@ -262,6 +276,16 @@ def unknown_model(name: str, known: Sequence[str]) -> UnknownModel:
     rest = len(ordered) - _NAMES_SHOWN
     more = f" and {rest} more" if rest > 0 else ""
     return UnknownModel(f"no registered model {name!r}: the registry has {', '.join(ordered[:_NAMES_SHOWN])}{more}")
+
+
+def origin_deleted(version: ModelVersion, uri: str) -> ArtifactMissing:
+    """The error for a version registered from `models:/m-…` or `runs:/…` that MLflow does not hand out any more."""
+    scheme, _, path = uri.partition(":/")
+    what = f"{'logged model' if scheme == 'models' else 'run'} {path.strip('/').partition('/')[0]}"
+    return ArtifactMissing(
+        f"{version}: its {what} is deleted in MLflow, which has no command that brings it back, and its files go with "
+        "`mlflow gc`: train or register another version"
+    )
 
 
 def unknown_version(name: str, number: int, known: Sequence[int]) -> UnknownVersion:

@@ -20,6 +20,7 @@ from promotion.registry.contract import (
     TrackedRun,
     as_logged,
     from_milliseconds,
+    origin_deleted,
     search_literal,
     served_artifact_uri,
 )
@@ -80,6 +81,18 @@ class RestRegistry(SearchedRegistry):
                 )
         return found
 
+    def keeps_logged_model(self, model_id: str) -> bool:
+        """Whether there is such a logged model that nobody deleted."""
+        if not self._tracking_uri.startswith(("http://", "https://")):
+            from promotion.registry.client import ClientRegistry
+
+            return ClientRegistry(self.uri, self._tracking_uri).keeps_logged_model(model_id)
+        try:
+            self._tracking.get(f"logged-models/{quote(model_id, safe='')}")
+        except NotThere:
+            return False
+        return True
+
     def artifact_uri(self, version: ModelVersion) -> str:
         """Where the artifact's files are, resolved down to a storage location."""
         # What is examined must be what consumers are sent to, whatever the version says of its source.
@@ -88,7 +101,10 @@ class RestRegistry(SearchedRegistry):
                 "model-versions/get-download-uri", name=version.model, version=str(version.number)
             )
         uri = str(answer.get("artifact_uri") or version.source)
-        return served_artifact_uri(self._storage(uri), self._tracking_uri)
+        try:
+            return served_artifact_uri(self._storage(uri), self._tracking_uri)
+        except NotThere as error:
+            raise origin_deleted(version, uri) from error
 
     def set_stage(self, name: str, number: int, stage: Stage) -> None:
         """Move one version; other versions stay where they are."""
@@ -229,7 +245,7 @@ class RestRegistry(SearchedRegistry):
                 root = server.get(f"logged-models/{quote(identifier, safe='')}")["model"]["info"]["artifact_uri"]
             else:
                 root = server.get("runs/get", run_id=identifier)["run"]["info"]["artifact_uri"]
-        except (NotThere, KeyError, TypeError) as error:
+        except (KeyError, TypeError) as error:
             raise RegistryBroken(f"{server.shown}: cannot say where {uri} is stored: {error}") from error
         return f"{root}/{rest}" if rest else str(root)
 

@@ -156,6 +156,16 @@ class SqliteRegistry:
         """None: they cost no less together."""
         return {}
 
+    def keeps_logged_model(self, model_id: str) -> bool:
+        """Whether there is such a logged model that nobody deleted."""
+        if self._tracking_uri != self.uri:
+            return self._client.keeps_logged_model(model_id)
+        kept = "SELECT 1 FROM logged_models WHERE model_id = ? AND lifecycle_stage <> 'deleted'"
+        return self._read(
+            lambda store: store.execute(kept, (model_id,)).fetchone() is not None,
+            lambda client: client.keeps_logged_model(model_id),
+        )
+
     def artifact_uri(self, version: ModelVersion) -> str:
         """Where the artifact's files are, resolved down to a storage location."""
 

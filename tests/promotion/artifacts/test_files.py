@@ -225,11 +225,19 @@ def test_a_served_artifact_is_downloaded_and_removed(
 
 
 @pytest.mark.parametrize(
-    ("module", "package"),
-    [("botocore.exceptions", "boto3"), ("azure.storage.blob", "azure-storage-blob azure-identity"), ("ossfs", "ossfs")],
+    ("cause", "remedy"),
+    [
+        (ModuleNotFoundError(name="botocore.exceptions"), "pip install boto3"),
+        (ModuleNotFoundError(name="azure.storage.blob"), "pip install azure-storage-blob azure-identity"),
+        (ModuleNotFoundError(name="ossfs"), "pip install ossfs"),
+        (
+            ValueError("Could not find a registered artifact repository for: s3://bucket/"),
+            "install the MLflow plugin for s3://",
+        ),
+    ],
 )
 def test_a_missing_client_of_a_store_is_named_with_its_package(
-    module: str, package: str, store: Store, monkeypatch: pytest.MonkeyPatch
+    cause: Exception, remedy: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where MLflow cannot import what reaches a store, the message says what to install, not which module it missed."""
     import mlflow.artifacts
@@ -239,8 +247,8 @@ def test_a_missing_client_of_a_store_is_named_with_its_package(
     monkeypatch.setattr(type(store.registry), "artifact_uri", lambda *_: "s3://bucket/m")
 
     def fail(**_options: object) -> None:
-        raise RuntimeError("no plugin") from ModuleNotFoundError(f"No module named {module!r}", name=module)
+        raise RuntimeError("no plugin") from cause
 
     monkeypatch.setattr(mlflow.artifacts, "download_artifacts", fail)
-    with pytest.raises(ArtifactMissing, match=rf"s3://bucket/m lies in a store .* pip install {package}$"):
+    with pytest.raises(ArtifactMissing, match=rf"s3://bucket/m lies in a store whose client is not installed here: {remedy}$"):
         local_artifact(store.registry, version).__enter__()

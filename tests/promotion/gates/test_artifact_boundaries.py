@@ -290,3 +290,14 @@ def test_a_version_whose_run_is_deleted_is_refused(config: FamilyConfig | None) 
     assert (False, "deleted") == says(context, "run")
     assert "mlflow runs restore --run-id r7" in answer(context, "run").why
     assert "run" not in asked(a_context(config))
+
+
+@pytest.mark.parametrize("config", [None, a_config({})])
+def test_a_version_whose_logged_model_is_deleted_is_refused(config: FamilyConfig | None) -> None:
+    """MLflow has no way back for it: the refusal names it and says what is left to do."""
+    candidate = replace(a_version("tiny"), source="models:/m-7")
+    context = a_context(config, candidate=candidate, logged_model_is_deleted=True)
+
+    assert (False, "deleted") == says(context, "logged model")
+    assert "its logged model m-7 is deleted in MLflow" in answer(context, "logged model").why
+    assert "logged model" not in asked(a_context(config))

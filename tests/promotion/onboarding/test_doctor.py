@@ -95,6 +95,7 @@ def _old_registry(team: Store) -> None:
     team.client.delete_run(deleted)
     team.sql(f"UPDATE model_versions SET run_id = '{deleted}' WHERE name = 'churn' AND version = 3")  # noqa: S608
     team.sql(f"UPDATE model_versions SET run_id = '{gone}' WHERE name = 'churn' AND version = 5")  # noqa: S608
+    team.sql("UPDATE model_versions SET source = 'models:/m-1' WHERE name = 'churn' AND version = 3")
 
 
 EXPECTED = {
@@ -103,6 +104,7 @@ EXPECTED = {
     ("pickle", "churn v2"): "init-family.py churn 2 --holdout FILE",
     ("missing", "churn v4"): "known_bad.py churn 4 --reason WHY",
     ("run", "churn v3"): "mlflow runs restore --run-id",
+    ("logged model", "churn v3"): "known_bad.py churn 3 --reason WHY",
     ("run", "churn v5"): "register-model.py churn 5 --trainer WHO",
     ("unsigned", "churn v1"): "register-model.py churn 1",
     ("unsigned", "churn v2"): "register-model.py churn 2",

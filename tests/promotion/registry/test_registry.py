@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version as installed
 from importlib.util import find_spec
@@ -166,6 +167,21 @@ def test_the_artifact_uri_is_a_storage_location(registry: Registry, seeded_datab
     """A version registered from a path has its files there."""
     expected = str(seeded_database.parent / "forest" / "2")
     assert expected == registry.artifact_uri(registry.version("forest", 2))
+
+
+def test_a_logged_model_is_kept_until_somebody_deletes_it(registry: Registry, request: pytest.FixtureRequest) -> None:
+    """Deleted is as good as gone, in every store; the version goes on naming it."""
+    from mlflow import MlflowClient
+
+    server = request.getfixturevalue("mlflow_server").uri if isinstance(registry, RestRegistry) else registry.uri
+    client = MlflowClient(server, server)
+    model = client.create_logged_model("0", "forest").model_id
+    version = replace(registry.version("forest", 2), source=f"models:/{model}")
+
+    assert registry.keeps_logged_model(version.logged_model)
+    client.delete_logged_model(model)
+    assert not registry.keeps_logged_model(version.logged_model)
+    assert "" == registry.version("forest", 2).logged_model == replace(version, source="models:/forest/1").logged_model
 
 
 def test_a_stage_is_set_for_one_version_only(registry: Registry) -> None:

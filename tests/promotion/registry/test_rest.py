@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from promotion.errors import (
+    ArtifactMissing,
     RegistryBroken,
     RegistryError,
     RegistryForbidden,
@@ -377,6 +378,23 @@ def test_the_artifact_uri_is_followed_to_the_storage(source: str, expected: str)
     with serving(answer) as (uri, _):
         registry = RestRegistry(uri)
         assert registry.artifact_uri(registry.version("forest", 3)).endswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("source", "what"), [("models:/m-1", "logged model m-1 is"), ("runs:/r1/model", "run r1 is deleted in MLflow")]
+)
+def test_files_of_what_is_deleted_are_missing_and_the_registry_is_not_broken(source: str, what: str) -> None:
+    """What MLflow does not hand out any more is named, and that it cannot be brought back."""
+
+    def answer(_index: int, _method: str, path: str) -> Answer:
+        if "get-download-uri" in path:
+            return 200, json.dumps({"artifact_uri": source})
+        if "logged-models/m-1" in path or "runs/get" in path:
+            return 404, json.dumps({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no such thing"})
+        return 200, json.dumps({"model_version": VERSION})
+
+    with serving(answer) as (uri, _), pytest.raises(ArtifactMissing, match=what):
+        RestRegistry(uri).artifact_uri(RestRegistry(uri).version("forest", 3))
 
 
 @pytest.mark.parametrize(
