@@ -250,5 +250,7 @@ def test_a_missing_client_of_a_store_is_named_with_its_package(
         raise RuntimeError("no plugin") from cause
 
     monkeypatch.setattr(mlflow.artifacts, "download_artifacts", fail)
-    with pytest.raises(ArtifactMissing, match=rf"s3://bucket/m lies in a store whose client is not installed here: {remedy}$"):
+    with pytest.raises(
+        ArtifactMissing, match=rf"s3://bucket/m lies in a store whose client is not installed here: {remedy}$"
+    ):
         local_artifact(store.registry, version).__enter__()

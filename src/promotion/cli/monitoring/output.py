@@ -69,8 +69,16 @@ def _say_version(observation: Observation, findings: Any) -> None:
         echo(f"   … {why}" if why == found[0].text else f"   … {why}: {', '.join(finding.key for finding in found)}")
     if not findings:
         echo("   ✅ as at promotion")
+    if observation.serves:
+        _say_left_out(observation)
+
+
+def _say_left_out(observation: Observation) -> None:
     counted = [
         f"{number:,} {name.replace('_', ' ')}" for name, number in asdict(observation.left_out).items() if number
     ]
-    if observation.serves and counted:
+    if counted:
         echo(f"   left out: {', '.join(counted)}")
+    for flaw in observation.flaws:
+        if flaw.name == "unreadable_lines" and flaw.part:
+            echo(f"   first bad line: {flaw.example}")

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from promotion.config.printable import printable
 from promotion.data.arrays import FloatArray, IntArray
 from promotion.export.contract import FeatureRules, group_name
 from promotion.monitoring.observe.labels import UNKNOWN, Labels
@@ -145,6 +146,7 @@ class Count:
         local_times: Rows whose time has no zone.
         local_time: One of these times.
         from_the_future: Rows stamped later than now.
+        before_the_window: Rows that are too old to count, of the files that were read.
         other_families: Rows of another family.
         repeated: Rows that stand there again.
         shared: Of what was added: rows that both had counted, and which are counted twice now.
@@ -160,6 +162,7 @@ class Count:
     local_times: int = 0
     local_time: str = ""
     from_the_future: int = 0
+    before_the_window: int = 0
     other_families: int = 0
     repeated: int = 0
     shared: int = 0
@@ -168,8 +171,9 @@ class Count:
 
     def add(self, other: Count) -> None:
         """Take over what somebody else counted by the same plan."""
-        for name in ("rows", "bad_lines", "local_times", "from_the_future", "other_families", "repeated"):
+        for name in ("rows", "bad_lines", "local_times", "from_the_future", "before_the_window", "other_families"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.repeated += other.repeated
         for name in ("problem", "local_time", "example"):
             setattr(self, name, getattr(self, name) or getattr(other, name))
         self.shared += other.shared + self.met.add(other.met)
@@ -185,12 +189,16 @@ class Count:
         self.local_time = self.local_time or block.local_time
         ours = _where(block.rows, pc.equal(block.rows["family"], plan.family))
         self.other_families += block.rows.num_rows - ours.num_rows
-        told = ours.num_rows
-        ours = _where(ours, pc.is_in(ours["role"], value_set=pa.array(ROLES)))
-        self.bad_lines += told - ours.num_rows
+        is_known = pc.is_in(ours["role"], value_set=pa.array(ROLES))
+        strange = ours["role"].filter(pc.invert(is_known))
+        self.bad_lines += len(strange)
+        if len(strange) and not self.problem:
+            self.problem = f"role {printable(strange[0].as_py())!r} is none of {', '.join(ROLES)}"
+        ours = _where(ours, is_known)
         now, skew = _microseconds(plan.until), SKEW_SECONDS * 1_000_000
         times = _numbers(ours["time"].cast(pa.int64()))
         self.from_the_future += int((times > now + skew).sum())
+        self.before_the_window += int((times < _microseconds(plan.earliest)).sum())
         ours = _where(ours, pa.array((times >= _microseconds(plan.earliest)) & (times < now)))
         first = self.met.first(ours)
         self.repeated += ours.num_rows - int(first.sum())

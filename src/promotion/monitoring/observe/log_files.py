@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import pyarrow as pa
 
 from promotion.errors import DataError, UsageError
-from promotion.monitoring.observe.log_rows import Block, is_row, log_schema, parse_lines, parse_parquet
+from promotion.monitoring.observe.log_rows import Block, is_whole, log_schema, parse_lines, parse_parquet
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -42,7 +42,8 @@ def find_parts(source: str, earliest: datetime, *, split: bool = False) -> list[
     Args:
         source: A file of JSON lines, whose rotated and compressed siblings (`….1`, `….2.gz`) belong to it; a folder of
             such files or of Parquet files; or either as a URL of fsspec (`s3://bucket/folder`).
-        earliest: Local files that were last written before have nothing of the window.
+        earliest: Local files that were last written before have nothing of the window; where all were, the newest is
+            one of the log all the same.
         split: Whether large plain files are cut into shares for several workers.
 
     Raises:
@@ -59,9 +60,13 @@ def find_parts(source: str, earliest: datetime, *, split: bool = False) -> list[
             f"{source}: no prediction log here: expected a .jsonl file, or a folder of these or of Parquet"
         )
     parts = []
+    written = {name: info.get("mtime") for name, info in listed}
+    dated = {name: at for name, at in written.items() if isinstance(at, int | float)}
+    old = {name for name, at in dated.items() if at < earliest.timestamp()}
+    if len(old) == len(listed):  # then the newest says how old its rows are
+        old -= {max(dated, key=dated.__getitem__)}
     for name, info in listed:
-        written = info.get("mtime")
-        if isinstance(written, int | float) and written < earliest.timestamp():
+        if name in old:
             continue
         url, size = filesystem.unstrip_protocol(name), int(info.get("size") or 0)
         if split and size > SHARE and PurePosixPath(name).suffix not in {".gz", _PARQUET}:
@@ -160,5 +165,5 @@ def _lines(file: BinaryIO, part: Part, schema: pa.Schema) -> Iterator[Block]:
             block += file.readline(_LONGEST_LINE)
         if not block.endswith(b"\n") and (end := block.rfind(b"\n") + 1) < len(block):
             # Without its line end it is still being written, unless it is whole already.
-            block = block if is_row(block[end:], schema) else block[:end]
+            block = block if is_whole(block[end:]) else block[:end]
         yield parse_lines(block, schema)

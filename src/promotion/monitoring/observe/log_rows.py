@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
@@ -94,9 +94,12 @@ def parse_lines(block: bytes, schema: pa.Schema) -> Block:
     return replace(found, local_times=len(_LOCAL.findall(block)), local_time=local[0].decode()) if local else found
 
 
-def is_row(line: bytes, schema: pa.Schema) -> bool:
-    """Whether a line is a whole row; see `parse_lines`."""
-    return bool(_parsed(_without_prefix(line), schema)[0].num_rows)
+def is_whole(line: bytes) -> bool:
+    """Whether a line without its end is written to its end, whatever it says."""
+    try:
+        return isinstance(json.loads(_without_prefix(line)), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def parse_parquet(file: BinaryIO, schema: pa.Schema) -> Iterator[Block]:
@@ -186,35 +189,41 @@ def _problem(line: bytes, schema: pa.Schema) -> str:
         return f"without {missing[0]!r}: {start}"
     if str(document["time"]).replace(".", "", 1).isdigit():
         return f"time {document['time']} is a number, an epoch perhaps; expected ISO 8601 with its zone"
+    for name, value, read in _values(document, schema):
+        try:
+            read(value)
+        except (ValueError, TypeError, OverflowError):
+            return f"{name} {printable(json.dumps(value)[:_EXCERPT])} is not {_KINDS[read]}"
     return f"a value of another kind than expected: {start}"
 
 
 def _record(document: dict[str, Any], schema: pa.Schema) -> dict[str, Any]:
-    given = document["features"]
-    features = {field.name: _optional if pa.types.is_string(field.type) else _number for field in _kinds(schema)}
-    answer: dict[str, Any] = (
-        {"class": _whole(document["class"]), "probability": _number(document.get("probability"))}
-        if "class" in schema.names
-        else {"prediction": _number(document["prediction"])}
-    )
-    moment = datetime.fromisoformat(document["time"])
-    return {
-        "time": moment if moment.tzinfo else moment.replace(tzinfo=UTC),
-        "request_id": _text(document["request_id"]),
-        "row": _whole(document.get("row", 0)),
-        "family": _text(document["family"]),
-        "model": _text(document["model"]),
-        "version": _whole(document["version"]),
-        "role": _text(document["role"]),
-        "key": _optional(document.get("key")),
-        "features": {name: read(given.get(name)) for name, read in features.items()},
-        **answer,
-        "latency_ms": _number(document.get("latency_ms")),
+    found: dict[str, Any] = {name: read(value) for name, value, read in _values(document, schema)}
+    return found | {
+        "features": {field.name: found[f"features.{field.name}"] for field in schema.field("features").type}
     }
 
 
-def _kinds(schema: pa.Schema) -> list[pa.Field]:
-    return list(schema.field("features").type)
+def _values(document: dict[str, Any], schema: pa.Schema) -> Iterator[tuple[str, Any, Callable[[Any], Any]]]:
+    """Each value of a line, its name and what reads it; a feature's name begins with `features.`."""
+    for name in ("request_id", "family", "model", "role"):
+        yield name, document[name], _text
+    yield "time", document["time"], _moment
+    yield "version", document["version"], _whole
+    yield "row", document.get("row") or 0, _whole
+    yield "key", document.get("key"), _optional
+    is_class = "class" in schema.names
+    yield ("class", document["class"], _whole) if is_class else ("prediction", document["prediction"], _number)
+    for name in ("probability", "latency_ms"):
+        yield name, document.get(name), _number
+    for field in schema.field("features").type:
+        read = _optional if pa.types.is_string(field.type) else _number
+        yield f"features.{field.name}", document["features"].get(field.name), read
+
+
+def _moment(value: Any) -> datetime:
+    moment = datetime.fromisoformat(value)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _optional(value: Any) -> str | None:
@@ -237,6 +246,15 @@ def _number(value: Any) -> float | None:
     if value is not None and (not isinstance(value, int | float) or isinstance(value, bool)):
         raise TypeError
     return None if value is None else float(value)
+
+
+_KINDS: dict[Callable[[Any], Any], str] = {
+    _moment: "a time in ISO 8601 with its zone",
+    _text: "a text",
+    _optional: "a text, or null",
+    _whole: "a whole number",
+    _number: "a number, or null",
+}
 
 
 def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:

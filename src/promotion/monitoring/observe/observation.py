@@ -215,6 +215,7 @@ class LeftOut:
     Attributes:
         bad_lines: Not JSON, or without what every line has.
         from_the_future: Stamped later than now: some clock is wrong.
+        before_the_window: Too old to count; of a log that goes back further they are many, and no damage.
         other_families: Of another family.
         conflicting_labels: Rows that have two labels which differ.
         unknown_labels: Labels that are no class of the family.
@@ -223,6 +224,7 @@ class LeftOut:
 
     bad_lines: int = 0
     from_the_future: int = 0
+    before_the_window: int = 0
     other_families: int = 0
     conflicting_labels: int = 0
     unknown_labels: int = 0

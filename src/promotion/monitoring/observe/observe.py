@@ -172,6 +172,7 @@ def observe(watch: Watch, known: KnownVersion, past: Past | None = None) -> list
     left_out = LeftOut(
         bad_lines=count.bad_lines,
         from_the_future=count.from_the_future,
+        before_the_window=count.before_the_window,
         other_families=count.other_families,
         conflicting_labels=labels.conflicting if labels else 0,
         unknown_labels=labels.unknown if labels else 0,

@@ -17,6 +17,7 @@ from promotion.errors import DataError, UsageError
 from promotion.monitoring.observe import log_files as predictions
 from promotion.monitoring.observe import log_rows
 from promotion.monitoring.observe.log_files import find_parts, read
+from promotion.monitoring.observe.log_rows import log_schema, parse_lines
 
 FEATURES = ["x", "c"]
 
@@ -84,6 +85,30 @@ def test_the_line_that_is_being_written_is_left_for_the_next_run(tmp_path: Path)
     assert (10, 0) == rows_of(log)
     log.write_text(complete + whole, encoding="utf-8")
     assert (11, 0) == rows_of(log)
+    log.write_text(complete + whole.replace('"role": "', '"rôle": "'), encoding="utf-8")
+    assert (10, 1) == rows_of(log)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ({"version": "1"}, 'version "1" is not a whole number'),
+        ({"features": {"x": "63", "c": 1}}, 'features.x "63" is not a number, or null'),
+        ({"time": "yesterday"}, 'time "yesterday" is not a time in ISO 8601 with its zone'),
+        ({"role": None}, "a row without 'role'"),
+        ({"class": 0.5}, "class 0.5 is not a whole number"),
+        ({"row": None}, ""),
+    ],
+)
+def test_a_bad_line_says_which_value_is_wrong(wrong: dict[str, object], problem: str) -> None:
+    """With the value as it stands there; a row without its number is the request's first."""
+    line = json.dumps(Traffic(1).lines[0] | wrong) + "\n"
+    good = json.dumps(Traffic(1).lines[0] | {"class": "?"}) + "\n"
+
+    found = parse_lines((line if problem else line + good).encode(), log_schema(FEATURES))
+
+    assert found.problem.startswith(problem or 'class "?" is not'), found.problem
+    assert found.rows.num_rows == (not problem)
 
 
 def test_rotated_and_compressed_siblings_belong_to_the_log(tmp_path: Path) -> None:
@@ -118,6 +143,8 @@ def test_old_files_are_not_opened(tmp_path: Path) -> None:
     os.utime(old, (before, before))
 
     assert (10, 0) == rows_of(log)
+    os.utime(log, (before - 1, before - 1))
+    assert (20, 0) == rows_of(log), "where all are old, the newest says how old its rows are"
 
 
 @pytest.mark.parametrize("layout", ["struct", "columns"])

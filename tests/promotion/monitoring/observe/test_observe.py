@@ -27,7 +27,7 @@ from tests.promotion.monitoring.logs import (
 from promotion.config.policy import Monitoring
 from promotion.errors import ArtifactRefused, DataError, UsageError
 from promotion.monitoring.observe.log_rows import MetRows
-from promotion.monitoring.observe.observation import Observation
+from promotion.monitoring.observe.observation import LeftOut, Observation
 from promotion.monitoring.observe.observe import observe
 from promotion.monitoring.rollback_trigger import triggers
 from promotion.monitoring.thresholds import judge
@@ -150,11 +150,11 @@ def test_rows_from_the_future_are_counted_and_left_out(tmp_path: Path, export: P
 
 
 def test_rows_before_the_window_do_not_count(tmp_path: Path, export: Path) -> None:
-    """They are no damage either."""
+    """They are no damage either, and told all the same: a log may have nothing else."""
     parts = [Traffic(300), Traffic(70, since=NOON - 2 * DAY, until=NOON - DAY, seed=2)]
     (seen,) = observe(a_watch(write_log(tmp_path / "log.jsonl", parts)), known(export))
 
-    assert (300, 0, 0) == (seen.rows, seen.left_out.bad_lines, seen.left_out.from_the_future)
+    assert (300, LeftOut(before_the_window=70)) == (seen.rows, seen.left_out)
 
 
 def test_rows_of_other_families_and_unknown_roles_are_left_out(tmp_path: Path, export: Path) -> None:
@@ -163,6 +163,8 @@ def test_rows_of_other_families_and_unknown_roles_are_left_out(tmp_path: Path, e
     (seen,) = observe(a_watch(write_log(tmp_path / "log.jsonl", parts)), known(export))
 
     assert (300, 20, 10) == (seen.rows, seen.left_out.other_families, seen.left_out.bad_lines)
+    (why,) = [flaw.example for flaw in seen.flaws if flaw.name == "unreadable_lines"]
+    assert "role 'understudy' is none of champion, challenger, shadow" == why
 
 
 def test_labels_that_arrive_days_later_are_used(tmp_path: Path, export: Path) -> None:
