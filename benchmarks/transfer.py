@@ -47,23 +47,24 @@ MEBIBYTE = 1024**2
 
 @dataclass
 class Clock:
-    """Seconds from one step of a transfer to the next.
+    """Seconds that each step of a transfer takes, from its first byte to its last.
 
     Attributes:
         seconds: By step.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
-    _step: str = "before"
+    _step: str = "else"
     _since: float = field(default_factory=time.perf_counter)
 
-    def __call__(self, step: str, _done: int, _total: int) -> None:
+    def __call__(self, step: str, done: int, total: int) -> None:
         """A step says how far it is."""
-        if step != self._step:
-            self.stop(step)
+        self.enter(step if done < total else "else")
 
-    def stop(self, following: str = "after") -> None:
-        """The step ends; so does the last one, at the end."""
+    def enter(self, following: str) -> None:
+        """Another step begins, if it is another."""
+        if following == self._step:
+            return
         now = time.perf_counter()
         self.seconds[self._step] = self.seconds.get(self._step, 0) + now - self._since
         self._step, self._since = following, now
@@ -91,8 +92,11 @@ def main(large: int, large_files: int, small: int, workers: int, rounds: int) ->
             "PROMOTION_KEYS": str(home / "keys"),
         }
         click.echo(f"Seconds, median of {rounds}; hashing: sha256 of the same files as often as the transfer does it\n")
-        click.echo(f"| files | bytes | bare, in turn | bare, {AT_ONCE} at once | transfer | hashing | factors |")
-        click.echo("|---:|---:|---:|---:|---:|---:|---:|")
+        click.echo(
+            f"| files | bytes | bare, in turn | bare, {AT_ONCE} at once | transfer | hashing | reading again "
+            "| factors without hashing | without either |"
+        )
+        click.echo("|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
         for name, sizes in (("large", [large * MEBIBYTE // large_files] * large_files), ("small", [10_000] * small)):
             measure(home, name, sizes, sides, rounds)
 
@@ -115,17 +119,18 @@ def measure(home: Path, name: str, sizes: list[int], sides: list[str], rounds: i
         request = TransferRequest(name, "1", f"{name}-{number}")
         transfer(service, Settings.from_environment(), Target(sides[1], "TARGET_", home), request, quiet, clock)
         ours.append(time.perf_counter() - start)
-        clock.stop()
+        clock.enter("over")
         steps.append(clock.seconds)
         for left in (home / "there").glob("[0-9]*"):
             shutil.rmtree(left)
-    whole, hashing = statistics.median(ours), hashing_seconds(files)
+    shares = {step: statistics.median(found.get(step, 0) for found in steps) for step in steps[0]}
+    whole, hashing, again = statistics.median(ours), hashing_seconds(files), shares["verifying"]
     calls = [statistics.median(seconds) for seconds in bare.values()]
+    factors = [[f"{(whole - apart) / call:.2f}" for call in calls] for apart in (hashing, hashing + again)]
     click.echo(
         f"| {len(paths):,} | {sum(sizes):,} | {calls[0]:.2f} | {calls[1]:.2f} | {whole:.2f} | {hashing:.2f} "
-        f"| {(whole - hashing) / calls[0]:.2f}, {(whole - hashing) / calls[1]:.2f} |"
+        f"| {again:.2f} | {' | '.join(map(', '.join, factors))} |"
     )
-    shares = {step: statistics.median(found.get(step, 0) for found in steps) for step in steps[0]}
     click.echo(f"steps of {name}: " + ", ".join(f"{step} {took:.2f}" for step, took in shares.items()), err=True)
     shutil.rmtree(files)
 

@@ -13,7 +13,14 @@ from promotion.errors import ChannelFailed
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _PORTS = {"http": 80, "https": 443}
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
+_NEVER = (
+    ipaddress.ip_network("168.63.129.16/32"),  # Azure tells its machines what they are
+    ipaddress.ip_network("192.0.0.0/24"),  # protocols' own; Oracle does there
+    ipaddress.ip_network("fd00:ec2::254/128"),  # AWS
+    ipaddress.ip_network("fd20:ce::254/128"),  # Google
+    ipaddress.ip_network("fec0::/10"),  # a site's, before there were private networks
+)
 _LARGEST_ANSWER = 1 << 16
 
 
@@ -53,19 +60,20 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, is_private: bool,
 def allows(address: Address, *, is_private: bool) -> bool:
     """Whether requests may go to an address; those that stand for another one are judged by that.
 
-    Never to a link-local one, where clouds answer with their machines' credentials.
+    Never to one where clouds answer with their machines' credentials, nor to what no network gives out.
     """
     if isinstance(address, ipaddress.IPv6Address) and (inner := _embedded(address)):
         return allows(inner, is_private=is_private)
-    if address.is_link_local or address.is_multicast or address.is_unspecified:
+    if address.is_loopback:
+        return is_private
+    is_nobodys = address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved
+    if is_nobodys or any(address in network for network in _NEVER):
         return False
-    if address.is_global:
-        return True
-    return is_private and (address.is_private or address.is_loopback)
+    return address.is_global or (is_private and address.is_private)
 
 
 def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    if address in _NAT64:
+    if any(address in network for network in _NAT64):
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
 

@@ -263,12 +263,20 @@ class _Transfer:
             stored.put(files, missing, self.progress)
             missing = stored.differing(files, sizes if attempt == 1 else missing, self.progress)
             if not missing:
-                return
+                break
             self.report(f"⚠️ {len(missing)} files arrived with other bytes ({missing[0]}): sent again")
-        raise ArtifactTampered(
-            f"{stored.shown}: {missing[0]} does not arrive as it was sent: something on the way or there changes it; "
-            "nothing was registered"
-        )
+        else:
+            raise ArtifactTampered(
+                f"{stored.shown}: {missing[0]} does not arrive as it was sent: something on the way or there changes "
+                "it; nothing was registered"
+            )
+        # Of a name such as a%20b or a#b a server reads another, and gives the file all the same.
+        if odd := sorted(sizes.keys() ^ stored.listing().keys()):
+            what = "is not listed there under this name" if odd[0] in sizes else "is there and was not sent"
+            raise ArtifactTampered(
+                f"{stored.shown}: {odd[0]!r} {what}: others would get other files; nothing was registered: give the "
+                "file a plain name where the model is made, or take it away there"
+            )
 
     def _registered(
         self,

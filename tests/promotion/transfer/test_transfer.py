@@ -265,6 +265,24 @@ def test_a_byte_that_changes_on_the_way_is_sent_again(pair: Pair, monkeypatch: p
 
 
 @pytest.mark.system
+def test_files_under_other_names_keep_it_from_being_registered(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that reads a name as another gives the file when it is asked for; whoever lists finds another one."""
+    real = Stored.put
+
+    def put(stored: Stored, folder: Path, paths: Any, progress: Any) -> None:
+        real(stored, folder, paths, progress)
+        arrived = Path(stored.uri.removeprefix("file://"))
+        shutil.copy(arrived / "MLmodel", arrived / "MLmodel 2")
+
+    monkeypatch.setattr(Stored, "put", put)
+
+    with pytest.raises(ArtifactTampered, match="'MLmodel 2' is there and was not sent"):
+        pair.carry()
+
+    assert [] == list(pair.there.search_model_versions())
+
+
+@pytest.mark.system
 def test_what_differs_later_is_named(pair: Pair) -> None:
     """A file that is changed at the target, or a record that is missing."""
     pair.carry()
