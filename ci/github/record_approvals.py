@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-USAGE, REFUSED, NOTHING_TO_DO = 2, 3, 5
+FAILED, USAGE, REFUSED, NOTHING_TO_DO = 1, 2, 3, 5
 _DECISIONS = {"approved": [], "rejected": ["--reject"]}
 
 
@@ -32,8 +32,16 @@ def main() -> int:
         people, roles = dict(known["people"]), dict(known["roles"])
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         return _fail(USAGE, f"{options.reviewers}: expected the sections people and roles ({type(error).__name__})")
+    try:
+        answers = _answers()
+    except (OSError, ValueError, KeyError) as error:
+        return _fail(
+            FAILED,
+            f"the run's approvals cannot be read ({error}): the job needs the permission actions: read, and the action "
+            "the input token",
+        )
     worst = 0
-    for answer in _answers():
+    for answer in answers:
         decision, login = str(answer["state"]), str(answer["user"]["login"])
         for environment in answer["environments"]:
             role = roles.get(environment["name"])
@@ -45,7 +53,15 @@ def main() -> int:
             link = f"{os.environ['GITHUB_SERVER_URL']}/{os.environ['GITHUB_REPOSITORY']}"
             comment = f"{answer.get('comment') or decision} ({link}/actions/runs/{os.environ['GITHUB_RUN_ID']})"
             command = ["promotion", "approve", "--model-name", options.model_name, "--version", options.version]
-            command += ["--role", role, "--approver", people[login], "--comment", comment, *_DECISIONS[decision]]
+            command += [
+                "--role",
+                str(role),
+                "--approver",
+                str(people[login]),
+                "--comment",
+                comment,
+                *_DECISIONS[decision],
+            ]
             code = subprocess.run(command, check=False).returncode  # noqa: S603  # no shell: each stays one argument
             worst = max(worst, 0 if code == NOTHING_TO_DO else code)
     return worst

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 
@@ -20,6 +21,11 @@ class PromotionError(Exception):
         super().__init__("\n".join((message, *more)))
         self.lines = (message, *more)
         self.details = details
+
+    def respell(self, spell: Callable[[str], str]) -> None:
+        """Say the same in other words, where whoever reads it calls something otherwise."""
+        self.lines = tuple(map(spell, self.lines))
+        self.args = ("\n".join(self.lines),)
 
 
 class UsageError(PromotionError):

@@ -243,4 +243,8 @@ def test_an_account_that_is_nobody_approves_nothing(runner: Runner, tmp_path: Pa
     codes = runner.run(model_name="churn", version="1.0.0", reviewers=str(reviewers), token="gh-token")  # noqa: S106
     assert {"Install": 0, "Record the environment's approvals": 3} == codes
     assert "people does not say who 'octocat' is" in runner.said
+    codes = runner.run(model_name="churn", version="1.0.0", reviewers=str(reviewers), token="another")  # noqa: S106
+    assert {"Install": 0, "Record the environment's approvals": 1} == codes
+    assert "::error::the run's approvals cannot be read (HTTP Error 404: Not Found)" in runner.said
+    assert "Traceback" not in runner.said
     assert {"Install": 0, "Check": 2} == runner.run(model_name="churn", version="9.9.9")

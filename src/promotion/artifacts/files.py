@@ -91,7 +91,7 @@ def artifact_digest(folder: Path) -> str:
     """
     if not folder.is_dir():
         raise ArtifactMissing(f"{folder}: no such folder; the artifact cannot be digested")
-    files = sorted(_files(folder), key=lambda path: os.fsencode(str(path)))
+    files = sorted(plain_files(folder), key=lambda path: os.fsencode(str(path)))
     if not files:
         raise ArtifactMissing(f"{folder}: no files in it; the artifact cannot be digested")
     listing = hashlib.sha256()
@@ -100,8 +100,12 @@ def artifact_digest(folder: Path) -> str:
     return listing.hexdigest()
 
 
-def _files(folder: Path) -> list[PurePosixPath]:
-    """The files below a folder, after making sure that all in it are plain ones, with plain names, and not too many."""
+def plain_files(folder: Path) -> list[PurePosixPath]:
+    """The files below a folder, after making sure that all in it are plain ones, with plain names, and not too many.
+
+    Raises:
+        ArtifactUnsafe: They are not.
+    """
     found: list[PurePosixPath] = []
     waiting, count = [PurePosixPath()], 0
     while waiting:
@@ -157,7 +161,7 @@ def copy_files(source: Path, folder: Path, what: str) -> Path:
     """
     folder.mkdir()
     try:
-        files = _files(source)
+        files = plain_files(source)
         _require_room(folder, sum((source / relative).lstat().st_size for relative in files))
         for relative in files:
             (folder / relative).parent.mkdir(parents=True, exist_ok=True)

@@ -15,11 +15,11 @@ from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
-from promotion.artifacts.files import copy_files
+from promotion.artifacts.files import copy_files, plain_files
 from promotion.errors import ArtifactMissing, ArtifactUnsafe, RegistryError
 from promotion.registry.contract import without_password
 from promotion.registry.failures import registry_error
-from promotion.transfer.pieces import MoreBytes, ServedFile, fetch_pieces, is_served
+from promotion.transfer.pieces import MoreBytes, ServedFile, fetch_pieces, is_served, tells_itself
 
 ByteProgress = Callable[[str, int, int], None]
 """Told a task, how many bytes of it are done, and how many there are."""
@@ -47,6 +47,8 @@ class Stored:
             ArtifactUnsafe: A path leads out of the folder, or there are more files than any model has.
             RegistryError: The store does not answer.
         """
+        if local := _local(self.uri):
+            return {str(it): (local / it).stat().st_size for it in plain_files(local)} if local.is_dir() else {}
         found: dict[str, int] = {}
         with self._open() as store:
             waiting: list[str | None] = [None]
@@ -77,7 +79,7 @@ class Stored:
         for path in set(local_files(folder)) - set(sizes):
             (folder / path).unlink()
 
-        def one(store: Any, path: str, told: MoreBytes) -> None:
+        def one(store: Any, path: str, told: MoreBytes, whole: MoreBytes) -> None:
             final = folder / path
             final.parent.mkdir(parents=True, exist_ok=True)
             part = final.with_name(final.name + _PART)
@@ -85,7 +87,7 @@ class Stored:
                 is_whole = fetch_pieces(ServedFile(store, path, sizes[path]), part, told)
             else:
                 store._download_file(path, str(part))  # noqa: SLF001  # what every store implements, without a listing
-                told(part.stat().st_size)
+                whole(part.stat().st_size)
                 is_whole = part.stat().st_size == sizes[path]
             if not is_whole:
                 raise RegistryError(f"{self.shown}: {path} has not the {sizes[path]:,} bytes that are listed")
@@ -107,12 +109,12 @@ class Stored:
         """
         sizes = file_sizes(folder)
 
-        def one(store: Any, path: str, told: MoreBytes) -> None:
+        def one(store: Any, path: str, told: MoreBytes, whole: MoreBytes) -> None:
             if sizes[path] and is_served(store, "upload"):
                 ServedFile(store, path, sizes[path]).write(folder / path, told)
                 return
             store.log_artifact(str(folder / path), str(PurePosixPath(path).parent) if "/" in path else None)
-            told(sizes[path])
+            whole(sizes[path])
 
         self._all("sending", sizes, list(paths), one, progress)
 
@@ -133,26 +135,21 @@ class Stored:
         sizes = file_sizes(folder)
         found: set[str] = set()
 
-        def one(store: Any, path: str, told: MoreBytes) -> None:
+        def one(store: Any, path: str, told: MoreBytes, whole: MoreBytes) -> None:
+            streamed = ServedFile(store, path, sizes[path]) if is_served(store, "download") else None
             with (folder / path).open("rb") as wanted:
 
                 def compare(at: int, chunk: bytes) -> None:
                     if os.pread(wanted.fileno(), len(chunk), at) != chunk:
                         found.add(path)
-                    told(len(chunk))
+                    if streamed:
+                        told(len(chunk))
 
-                if is_served(store, "download"):
-                    if not ServedFile(store, path, sizes[path]).read(compare):
-                        found.add(path)
-                    return
-                with TemporaryDirectory(prefix="transfer-") as scratch:
-                    local = Path(scratch) / "file"
-                    store._download_file(path, str(local))  # noqa: SLF001
-                    if local.stat().st_size != sizes[path]:
-                        found.add(path)
-                    with local.open("rb") as content:
-                        while chunk := content.read(_CHUNK_BYTES):
-                            compare(content.tell() - len(chunk), chunk)
+                is_as_long = streamed.read(compare) if streamed else _read_whole(store, path, sizes[path], compare)
+            if not is_as_long:
+                found.add(path)
+            if not streamed:
+                whole(sizes[path])
 
         self._all("verifying", sizes, list(paths), one, progress)
         return sorted(found)
@@ -167,7 +164,7 @@ class Stored:
         task: str,
         sizes: Mapping[str, int],
         paths: Sequence[str],
-        one: Callable[[Any, str, MoreBytes], None],
+        one: Callable[[Any, str, MoreBytes, MoreBytes], None],
         progress: ByteProgress,
     ) -> None:
         total = sum(sizes.values())
@@ -182,7 +179,8 @@ class Stored:
 
         told(0)
         with self._open() as store, ThreadPoolExecutor(AT_ONCE) as pool:
-            waiting = [pool.submit(one, store, path, told) for path in paths]
+            whole = (lambda _size: None) if tells_itself(store, told) else told
+            waiting = [pool.submit(one, store, path, told, whole) for path in paths]
             try:
                 for future in as_completed(waiting):
                     future.result()
@@ -218,6 +216,17 @@ def _absent(*names: str) -> Iterator[None]:
     finally:
         for name in missing:
             sys.modules.pop(name, None)
+
+
+def _read_whole(store: Any, path: str, size: int, sink: Callable[[int, bytes], None]) -> bool:
+    """Read a file that its store gives only as one, to disk; returns whether it is as long as that."""
+    with TemporaryDirectory(prefix="transfer-") as scratch:
+        local = Path(scratch) / "file"
+        store._download_file(path, str(local))  # noqa: SLF001
+        with local.open("rb") as content:
+            while chunk := content.read(_CHUNK_BYTES):
+                sink(content.tell() - len(chunk), chunk)
+        return local.stat().st_size == size
 
 
 def local_files(folder: Path) -> list[str]:

@@ -139,6 +139,37 @@ def is_served(store: Any, way: str) -> bool:
     return isinstance(store, HttpArtifactRepository) and not elsewhere()
 
 
+def tells_itself(store: Any, told: MoreBytes) -> bool:
+    """Let a store whose client says how far it is within a file say it; returns whether it is such a one.
+
+    Args:
+        store: MLflow's access to it; S3's, which goes through boto3, is one.
+        told: Told how many bytes more are there, or fewer where a piece is asked for again.
+    """
+    client = getattr(store, "_get_s3_client", None)
+    if client is None:
+        return False
+    store._get_s3_client = lambda: _TellingClient(client(), told)  # noqa: SLF001
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _TellingClient:
+    """boto3's client, asked for a file as MLflow asks."""
+
+    client: Any
+    told: MoreBytes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.client, name)
+
+    def upload_file(self, *place: str, **said: Any) -> None:
+        self.client.upload_file(*place, Callback=self.told, **said)
+
+    def download_file(self, *place: str, **said: Any) -> None:
+        self.client.download_file(*place, Callback=self.told, **said)
+
+
 @dataclass(frozen=True, slots=True)
 class _Content:
     """A file as the body of a request: read again from its beginning where the request is sent again."""

@@ -44,6 +44,14 @@ class CarriedRun:
     start: int | None = None
     end: int | None = None
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What of it is not written whole, and why."""
+        cut = sorted(name for name, text in self.tags.items() if len(text) > _LONGEST_TAG)
+        return tuple(
+            f"the run's tag {name!r} is cut to {_LONGEST_TAG:,} characters, what every MLflow takes" for name in cut
+        )
+
 
 def read_run(uri: str, run_id: str | None, experiment: str) -> CarriedRun:
     """Read a run whole; one that is gone is carried as an empty one.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from promotion.config.settings import Settings
-from promotion.errors import UsageError
+from promotion.errors import PromotionError, UsageError
 from promotion.registry.contract import without_password
 from promotion.registry.open import sqlite_path
 
@@ -23,6 +23,7 @@ _CREDENTIALS = re.compile(
     r"MLFLOW_TRACKING_(USERNAME|PASSWORD|TOKEN|INSECURE_TLS|(SERVER|CLIENT)_CERT_PATH|AWS_SIGV4|AUTH)"
 )
 """What is said to one server must not be said to another."""
+_VARIABLE = re.compile(r"\b(?:AWS|MLFLOW|PROMOTION)_[A-Z0-9_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Target:
         """Be there: the environment is the target's as long as the block lasts.
 
         Raises:
+            PromotionError: As the block does, with the target's variables called as they are here.
             UsageError: An address is none.
         """
         before = dict(os.environ)
@@ -65,10 +67,17 @@ class Target:
         os.environ.update(self._defaults(given) | given | {"MLFLOW_TRACKING_URI": self.uri})
         try:
             yield Settings.from_environment()
+        except PromotionError as error:
+            error.respell(self.spelled)
+            raise
         finally:
             for name in set(os.environ) - set(before):
                 del os.environ[name]
             os.environ.update(before)
+
+    def spelled(self, text: str) -> str:
+        """What is said there of a variable, as whoever runs the command here sets it."""
+        return _VARIABLE.sub(lambda it: "--to" if it[0] == "MLFLOW_TRACKING_URI" else self.prefix + it[0], text)
 
     def _defaults(self, given: Mapping[str, str]) -> dict[str, str]:
         """Families' files are ours, the journal is its own, where nothing else is said."""

@@ -73,7 +73,7 @@ class _Transfer:
             seal = seal_evidence(self.source, entry, origin)
             run = read_run(self.settings.tracking_uri, version.run_id, self.source.family(version.model))
             with self.target.entered() as settings:
-                service = open_promotions(settings, self.report)
+                service = open_promotions(settings, self._report_there)
                 arrived = self._arrive(service, settings, version, entry, origin, run, files, seal)
                 arrived = self._approved(service, arrived, seal)
             self._leave(version, origin, arrived)
@@ -142,6 +142,9 @@ class _Transfer:
 
     # The target
 
+    def _report_there(self, line: str) -> None:
+        self.report(self.target.spelled(line))
+
     def _name(self, version: ModelVersion) -> str:
         return self.request.target_name or version.model
 
@@ -177,7 +180,7 @@ class _Transfer:
     def _known(self, there: ModelVersion, origin: TransferOrigin) -> Transferred:
         """Nothing is left to do but the stage."""
         with self.target.entered() as settings:
-            service = open_promotions(settings, self.report)
+            service = open_promotions(settings, self._report_there)
             entry = service.journal.entry(there.model, there.number)
             stage = service.stage_of(there)
         semver = entry.version if entry else str(there.number)
@@ -225,6 +228,7 @@ class _Transfer:
             known.stage.value,
             len(sizes),
             sum(sizes),
+            remarks=run.remarks,
             evidence=evidence,
         )
 
@@ -271,7 +275,8 @@ class _Transfer:
                 "it; nothing was registered"
             )
         # Of a name such as a%20b or a#b a server reads another, and gives the file all the same.
-        if odd := sorted(sizes.keys() ^ stored.listing().keys()):
+        listed = stored.listing()
+        if odd := [*sorted(sizes.keys() - listed.keys()), *sorted(listed.keys() - sizes.keys())]:
             what = "is not listed there under this name" if odd[0] in sizes else "is there and was not sent"
             raise ArtifactTampered(
                 f"{stored.shown}: {odd[0]!r} {what}: others would get other files; nothing was registered: give the "
@@ -340,11 +345,11 @@ class _Transfer:
             self.report(f"⚠️ {there} is received there, not trained: {advice}")
 
     def _approved(self, service: PromotionService, arrived: Transferred, seal: SealedEvidence | None) -> Transferred:
-        """Let approvals of the source count, where the target's rules say so; why one does not is said."""
-        if seal is None or arrived.number is None:
-            return arrived
-        there = service.registry.version(arrived.model, arrived.number)
-        remarks = tuple(accept_approvals(service, there, seal, arrived.origin))
+        """Let approvals of the source count, where the target's rules say so; what did not come along is said."""
+        remarks = arrived.remarks
+        if seal and arrived.number is not None:
+            there = service.registry.version(arrived.model, arrived.number)
+            remarks += tuple(accept_approvals(service, there, seal, arrived.origin))
         for line in remarks:
             self.report(f"⚠️ {line}")
         return replace(arrived, remarks=remarks)
@@ -355,7 +360,7 @@ class _Transfer:
         if to is None or arrived.number is None:
             return arrived
         with self.target.entered() as settings:
-            service = open_promotions(settings, self.report)
+            service = open_promotions(settings, self._report_there)
             candidate = service.registry.version(arrived.model, arrived.number)
             service.synchronise(service.family(candidate.model))
             move = service.promote(service.check(candidate, to), Mover(actor(), self.request.reason))

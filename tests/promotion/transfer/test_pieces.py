@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
+from mlflow.store.artifact.s3_artifact_repo import S3ArtifactRepository
 
 from promotion.transfer import pieces
 from promotion.transfer.files import Stored
@@ -159,6 +160,56 @@ def test_stores_with_addresses_of_their_own_keep_them(monkeypatch: pytest.Monkey
     monkeypatch.setattr(store, "_is_multipart_upload_enabled", lambda: True)
     assert not is_served(store, "upload")
     assert not is_served(object(), "download")
+
+
+class Bucket:
+    """Stands in for boto3's client: the two calls that MLflow makes of it for a file, half of the file at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def upload_file(self, Filename: str, Bucket: str, Key: str, ExtraArgs: Any, Callback: Any) -> None:  # noqa: N803
+        """A file goes there."""
+        assert ("models", True) == (Bucket, isinstance(ExtraArgs, dict))
+        self._copy(Path(Filename), self.folder / Key, Callback)
+
+    def download_file(self, bucket: str, key: str, file: str, Callback: Any) -> None:  # noqa: N803
+        """A file comes."""
+        assert "models" == bucket
+        self._copy(self.folder / key, Path(file), Callback)
+
+    def _copy(self, here: Path, there: Path, told: Any) -> None:
+        there.parent.mkdir(parents=True, exist_ok=True)
+        content = here.read_bytes()
+        there.write_bytes(content)
+        for half in (content[: len(content) // 2], content[len(content) // 2 :]):
+            told(len(half))
+
+
+def test_a_bucket_says_how_far_it_is_within_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sent, fetched and read again, each byte is told once; a stand-in, as boto3 is no part of the tests."""
+    store = S3ArtifactRepository("s3://models/run")
+    monkeypatch.setattr(store, "_get_s3_client", lambda: Bucket(tmp_path / "bucket"))
+    monkeypatch.setattr(Stored, "_open", lambda _stored: nullcontext(store))
+    monkeypatch.setattr(Stored, "listing", lambda _stored: {"data/model.bin": len(CONTENT)})
+    real, told = store._get_s3_client, []
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "model.bin").write_bytes(CONTENT)
+
+    def progress(_step: str, done: int, _total: int) -> None:
+        told.append(done)
+
+    stored = Stored("s3://models/run")
+    for act in (
+        lambda: stored.put(tmp_path, ["data/model.bin"], progress),
+        lambda: stored.fetch(tmp_path / "fetched", progress),
+        lambda: stored.differing(tmp_path / "fetched", ["data/model.bin"], progress),
+    ):
+        told.clear()
+        monkeypatch.setattr(store, "_get_s3_client", real)
+        act()
+        assert [0, len(CONTENT) // 2, len(CONTENT)] == told
+    assert CONTENT == (tmp_path / "fetched" / "data" / "model.bin").read_bytes()
 
 
 def test_modules_that_mlflow_looks_for_at_every_request_are_looked_for_once(

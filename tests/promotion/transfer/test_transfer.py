@@ -24,6 +24,7 @@ from promotion.config.schema import FamilyConfig
 from promotion.config.settings import Settings
 from promotion.errors import (
     ArtifactTampered,
+    ArtifactUnsafe,
     GateRefused,
     NothingToDo,
     RecordsAltered,
@@ -143,6 +144,18 @@ def test_metrics_leave_their_logged_model_behind(pair: Pair, monkeypatch: pytest
 
 
 @pytest.mark.system
+def test_what_is_not_written_whole_is_said(pair: Pair) -> None:
+    """A tag that is longer than what every MLflow takes."""
+    run = pair.here.client.get_model_version("churn", "1").run_id
+    pair.here.client.set_tag(run, "notes", "n" * 6000)
+
+    (remark,) = pair.carry().remarks
+
+    assert remark.startswith("the run's tag 'notes' is cut to 5,000 characters")
+    assert any(remark in line for line in pair.said)
+
+
+@pytest.mark.system
 def test_either_record_says_what_left_and_what_arrived(pair: Pair) -> None:
     """The same facts in both journals; comparing finds them equal, and nothing is left behind here."""
     done = pair.carry(target_name="churn-production")
@@ -179,6 +192,13 @@ def test_a_rehearsal_writes_nothing(pair: Pair) -> None:
     assert (None, 3, sum(map(len, FILES.values()))) == (done.number, done.files, done.size)
     assert [] == list(pair.there.search_registered_models())
     assert not (pair.here.home / ".transfers").exists()
+    pair.target = Target(f"sqlite:///{pair.home / 'new' / 'mlflow.db'}", "TARGET_", pair.here.home)
+    assert 3 == pair.carry(dry_run=True).files
+    assert not (pair.home / "new").exists()
+    (version,) = pair.here.client.search_model_versions("name='churn'")
+    (Path(version.source.removeprefix("file://")) / "elsewhere").symlink_to("/etc/passwd")
+    with pytest.raises(ArtifactUnsafe, match="elsewhere is a symbolic link"):
+        pair.carry(dry_run=True)
 
 
 STEPS: dict[str, tuple[Any, str]] = {
@@ -537,6 +557,16 @@ def test_a_targets_credentials_are_its_own(tmp_path: Path, monkeypatch: pytest.M
         assert settings.database_url.startswith(f"sqlite:///{tmp_path}/promotion-at-")
 
     assert before == dict(os.environ)
+    with (
+        pytest.raises(UsageError, match=r"^--to names a place for files"),
+        Target("ftp://x", "PROD_", tmp_path).entered(),
+    ):
+        pass
+    with (
+        pytest.raises(RegistryForbidden, match=r"check PROD_MLFLOW_TRACKING_TOKEN, not TARGET_MLFLOW_TRACKING_TOKEN$"),
+        Target("https://mlflow.example.com", "PROD_", tmp_path).entered(),
+    ):
+        raise RegistryForbidden("check MLFLOW_TRACKING_TOKEN, not TARGET_MLFLOW_TRACKING_TOKEN")
     with pytest.raises(UsageError, match="beginning of a variable"):
         Target("https://mlflow.example.com", "prod", tmp_path)
 
@@ -568,7 +598,7 @@ def test_the_command_says_what_it_did(pair: Pair) -> None:
         (("churn", "1", "--to", "mlflow.example.com"), 2, "is no address"),
         (("churn", "9", "--to", pair.target.uri), 2, "no version 9"),
         (("churn", "1", "--to", pair.here.settings.registry_uri), 2, "is where churn v1 is already"),
-        (("churn", "1", "--to", "http://127.0.0.1:9"), 1, "no connection"),
+        (("churn", "1", "--to", "http://127.0.0.1:9"), 1, "is the server up, and --to right?"),
     ):
         refused = call(*arguments)
         assert (code, True) == (refused.exit_code, said in refused.stderr), refused.output
