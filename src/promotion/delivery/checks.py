@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from promotion.audit.attestations import Attestations
+from promotion.delivery.canary.records import AnalysisPlan
 from promotion.delivery.deployments import Deployments
 from promotion.delivery.errors import ClusterError
 from promotion.delivery.export import ExpectedAnswers, read_expected
@@ -95,14 +96,17 @@ class DeploymentChecks:
         self._require_attested(target, entry, is_way_back=export is None or ran)
         self._require_proofs(target, image, entry, ran=ran)
         expected = self._expected(target, image, export)
-        running = self._require_movable(target)
-        if running and running.desired == 0:
-            raise ClusterError(
-                f"{target} is scaled to 0 pods, so no rollout of it would end: kubectl --namespace {target.namespace} "
-                f"scale deployment/{target.name} --replicas 1, then again; nothing was applied"
-            )
-        if target.track is Track.CANARY and self.cluster.get("deployment", target.instance) is None:
-            raise UsageError(f"nothing runs as {target.namespace}/{target.instance}: deploy without --canary first")
+        running = self._require_pods(target)
+        if target.track is Track.CANARY:
+            stable = DeploymentTarget(target.family, target.environment)
+            beside = self._require_pods(stable)
+            if beside is None:
+                raise UsageError(f"nothing runs as {stable}: deploy without --canary first")
+            if beside.ready == 0:
+                raise ClusterError(
+                    f"no pod of {stable} is ready, so a canary would get every request: deploy without --canary, or "
+                    f"see what its pods lack (kubectl --namespace {stable.namespace} get pods); nothing was applied"
+                )
         return DeploymentPlan(target, image, entry, expected, running)
 
     def require_time(self, environment: Environment) -> None:
@@ -199,16 +203,49 @@ class DeploymentChecks:
             )
         return entry
 
-    def _require_movable(self, target: DeploymentTarget) -> Rollout | None:
-        """What runs there, unless somebody stopped its rollouts."""
+    def _running(self, target: DeploymentTarget) -> Rollout | None:
+        """What runs there.
+
+        Raises:
+            UsageError: It is another family's, whose name becomes the same on a cluster.
+        """
         found = self.cluster.get("deployment", target.name)
         running = Rollout.of(found) if found else None
+        record = self.deployments.named(running.operation) if running else None
+        if record and record.target.family != target.family:
+            raise UsageError(
+                f"{target} runs {record.version} of family {record.target.family!r}: on a cluster the names of both "
+                f"become the same, so {target.family!r} cannot be deployed there; nothing was applied"
+            )
+        return running
+
+    def _require_movable(self, target: DeploymentTarget) -> Rollout | None:
+        """What runs there, unless somebody stopped its rollouts."""
+        running = self._running(target)
         if running and running.is_paused:
             raise ClusterError(f"{paused(target)}; nothing was applied")
         return running
 
-    def _require_change(self, plan: DeploymentPlan) -> None:
-        """Refuse to do again what was done."""
+    def _require_pods(self, target: DeploymentTarget) -> Rollout | None:
+        """What runs there, unless no rollout of it would end."""
+        running = self._require_movable(target)
+        if running and running.desired == 0:
+            raise ClusterError(
+                f"{target} is scaled to 0 pods, so no rollout of it would end: kubectl --namespace {target.namespace} "
+                f"scale deployment/{target.name} --replicas 1, then again; nothing was applied"
+            )
+        return running
+
+    def _unchanged(self, plan: DeploymentPlan, steps: AnalysisPlan | None) -> Deployment | None:
+        """What runs there already just as it is asked for; None where there is something to do.
+
+        Args:
+            plan: What is asked for.
+            steps: How a canary is to be analysed; one that was not analysed so is not what is asked for.
+
+        Raises:
+            NothingToDo: A canary of what runs on every pod.
+        """
         if plan.target.track is Track.CANARY:
             stable = self.cluster.get("deployment", plan.target.instance)
             if stable and Rollout.of(stable).annotations.get(DIGEST) == plan.image.digest:
@@ -220,12 +257,12 @@ class DeploymentChecks:
             or record is None
             or record.state is not DeploymentState.DEPLOYED
             or record.image != plan.image
+            or (steps and not (record.analysis and record.analysis.plan == steps))
         ):
-            return
-        as_is = self._rendered(record)
-        is_as_said = not self.cluster.difference(as_is) and not self._foreign(plan.target, as_is)
-        if running.is_complete and is_as_said:
-            raise NothingToDo(f"{record} runs already, as the manifests say: nothing to do")
+            return None
+        as_is = self._rendered(replace(record, target=plan.target))
+        is_as_said = not self.cluster.differences(as_is) and not self._foreign(plan.target, as_is)
+        return record if running.is_complete and is_as_said else None
 
     def _predecessor(self, plan: DeploymentPlan) -> Predecessor | None:
         running = plan.running
@@ -233,16 +270,16 @@ class DeploymentChecks:
             return None
         revisions = [Revision.of(item) for item in self.cluster.objects("replicasets", selector(plan.target))]
         template = next((item.template for item in revisions if item.number == running.revision), "")
-        return Predecessor(template, running.operation, running.image, is_edited=self._is_edited(running))
+        return Predecessor(template, running.operation, running.image, is_edited=self._is_edited(plan.target, running))
 
-    def _is_edited(self, running: Rollout) -> bool:
+    def _is_edited(self, target: DeploymentTarget, running: Rollout) -> bool:
         """Whether somebody put another image, or fields of his own, into what we deployed."""
         record = self.deployments.named(running.operation)
         if record is None:
             return False
         if running.image != record.image.reference:
             return True
-        return bool(self._foreign(record.target, self._rendered(record)))
+        return bool(self._foreign(target, self._rendered(replace(record, target=target))))
 
     def _rendered(self, attempt: Deployment) -> str:
         return render_manifests(self.manifests, attempt.target, attempt.image, attempt.operation)

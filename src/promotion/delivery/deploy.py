@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,7 +87,15 @@ class Deployer(DeploymentChecks):
         self.service.require_sound(target.family)
         self.service.synchronise(target.family)
         plan = self.check(target, image, export)
-        self._require_change(plan)
+        runs = self._unchanged(plan, steps)
+        canary = self.deployments.canary(target.family, target.environment) if target.track is Track.STABLE else None
+        if canary and (runs or image.challenger or canary.image.digest != image.digest):
+            # Whoever asks through the Service is led to the pods that are ready for longest, which are its own.
+            self._remove(canary, f"{plan.entry} is wanted on every pod")
+            if runs:
+                return runs
+        if runs:
+            raise NothingToDo(f"{runs} runs already, as the manifests say: nothing to do")
         begun = self.deployments.begin(
             target,
             image,
@@ -135,18 +143,35 @@ class Deployer(DeploymentChecks):
             return self._completed(self._resume(interrupted, export))
 
     def abort(self, family: str, environment: Environment) -> Deployment:
-        """Take back what was interrupted, or is held by its analysis; the version stays unblemished.
+        """Take back what was interrupted, or is held by its analysis, or a canary; the version stays unblemished.
 
         Raises:
-            NothingToDo: Nothing was.
+            NothingToDo: There is nothing of that.
             DeploymentFailed: It could not be taken back yet.
         """
         with self._lock(DeploymentTarget(family, environment)):
             interrupted = self.deployments.unfinished(family, environment)
-            if interrupted is None:
-                raise NothingToDo(f"no deployment of {family!r} to {environment} is under way: nothing to give up")
-            self._require_cluster(interrupted)
-            return self._take_back(interrupted, f"given up by {self.actor}")
+            given_up = interrupted or self.deployments.canary(family, environment)
+            if given_up is None:
+                raise NothingToDo(
+                    f"no deployment of {family!r} to {environment} is under way, and no canary: nothing to give up"
+                )
+            self._require_cluster(given_up)
+            why = f"given up by {self.actor}"
+            return self._take_back(interrupted, why) if interrupted else self._remove(given_up, why)
+
+    def _remove(self, canary: Deployment, why: str) -> Deployment:
+        """Remove a canary that was deployed; the stable pods serve on."""
+        self.service.report(f"{canary}: removing the canary ({why})")
+        self._delete(canary.target)
+        self.deployments.removed(canary, actor=self.actor, why=why)
+        return canary
+
+    def _delete(self, canary: DeploymentTarget) -> None:
+        """Delete a canary, unless another family's Deployment is called so."""
+        with suppress(UsageError):
+            self._running(canary)
+            self.cluster.delete(f"deployment/{canary.name}")
 
     def _lock(self, target: DeploymentTarget) -> AbstractContextManager[None]:
         return self.service.journal.family_lock(f"{target.family} on {target.environment}")
@@ -270,9 +295,7 @@ class Deployer(DeploymentChecks):
 
     def _deployed(self, attempt: Deployment) -> Deployment:
         if attempt.target.track is Track.STABLE:
-            self.cluster.delete(
-                f"deployment/{DeploymentTarget(attempt.target.family, attempt.target.environment, Track.CANARY).name}"
-            )
+            self._delete(DeploymentTarget(attempt.target.family, attempt.target.environment, Track.CANARY))
         done = self.deployments.advance(attempt, DeploymentState.DEPLOYED, actor=self.actor)
         self.service.on_moved(self.service.report)
         entry = self.deployments.entry(done)

@@ -58,6 +58,22 @@ class Deployments:
         """The newest attempt that got any version running there on all pods."""
         return self._newest(family=family, environment=environment.value, state=_DEPLOYED, track=Track.STABLE.value)
 
+    def canary(self, family: str, environment: Environment) -> Deployment | None:
+        """The canary that stands there by the record: under way, held, or deployed and neither followed nor removed."""
+        found = self.unfinished(family, environment) or self._newest(
+            family=family, environment=environment.value, state=_DEPLOYED
+        )
+        if found is None or found.target.track is not Track.CANARY:
+            return None
+        events = self._journal.history(family, version_id=found.version_id)
+        return None if any((e.action, e.operation) == (_REMOVED, found.operation) for e in events) else found
+
+    def removed(self, canary: Deployment, *, actor: str, why: str) -> None:
+        """Record that a canary that had been deployed is there no more."""
+        with self._journal.transaction(canary.target.family) as transaction:
+            authority = Authority(_REMOVED, actor, why)
+            _append(transaction, canary.version_id, canary.target, canary.operation, authority)
+
     def begun_at(self, attempt: Deployment) -> int:
         """Place in the hash chain of the event that began an attempt."""
         events = self._journal.history(attempt.target.family, version_id=attempt.version_id)
@@ -209,6 +225,7 @@ class Deployments:
 _DEPLOYED = DeploymentState.DEPLOYED.value
 _OVERTAKEN = "deploy overtaken"
 _ANALYSIS = "canary analysis"
+_REMOVED = "canary removed"
 
 
 def _left(template: str, analysis: AnalysisProgress | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from promotion.delivery.deployments import Deployments
@@ -147,7 +147,7 @@ class Returner:
         record = self.deployments.named(before.operation)
         if before.is_edited and record:
             # What we deployed then, without what somebody had put into it by hand.
-            return self._applied(record)
+            return self._applied(record, target)
         revisions = [Revision.of(item) for item in self.cluster.objects("replicasets", selector(target))]
         number = next((item.number for item in revisions if item.template and item.template == before.template), None)
         if number:
@@ -155,14 +155,14 @@ class Returner:
             self.cluster.undo(target.name, number)
             return self._waited(target, before.operation, f"{before.image} runs again")
         if record:
-            return self._applied(record)
+            return self._applied(record, target)
         return self._emptied(attempt, f"the revision with {before.image} is gone from the history")
 
-    def _applied(self, record: Deployment) -> str:
-        """Run what an earlier deployment ran."""
-        self.service.report(f"{record.target}: applying {record.image.reference} again")
-        self.cluster.apply(render_manifests(self.manifests, record.target, record.image, record.operation))
-        return self._waited(record.target, record.operation, f"{record.image.reference} runs again")
+    def _applied(self, record: Deployment, target: DeploymentTarget) -> str:
+        """Run what an earlier deployment ran, there or as a canary."""
+        self.service.report(f"{target}: applying {record.image.reference} again")
+        self.cluster.apply(render_manifests(self.manifests, target, record.image, record.operation))
+        return self._waited(target, record.operation, f"{record.image.reference} runs again")
 
     def _waited(self, target: DeploymentTarget, operation: str | None, outcome: str) -> str:
         failure = self.watch(self.cluster, target, operation, self.seconds, self.service.report).wait()
@@ -266,7 +266,7 @@ class Returner:
         is_as_left = attempt.target == stable and running.operation in {attempt.operation, before}
         record = self.deployments.deployed(stable.family, stable.environment, production) if production else None
         if record and is_as_left:
-            return self._applied(replace(record, target=stable))
+            return self._applied(record, stable)
         runs = f"{running.annotations.get(MODEL)} v{running.annotations.get(VERSION)}"
         ways = [f"python mlops/registry/rollback_model.py --model-name {stable.family} --to-version VERSION"]
         ways += [f"export, build and deploy {production}"] if production else ["promote and deploy another version"]

@@ -99,13 +99,15 @@ def take_back(
 
 
 def is_behind(journal: Journal, family: str) -> bool:
-    """Whether the version in Production came back by a rollback, and another one was deployed to Production last."""
+    """Whether the version in Production came back by a rollback, and another one was deployed last, or is a canary."""
     production = journal.production(family)
     arrival = journal.arrival(family, Stage.PRODUCTION)
-    newest = Deployments(journal).newest(family, Environment.PRODUCTION)
-    if production is None or arrival is None or newest is None:
+    deployments = Deployments(journal)
+    newest = deployments.newest(family, Environment.PRODUCTION)
+    if production is None or arrival is None or newest is None or arrival.action != ACTION:
         return False
-    return arrival.action == ACTION and newest.version_id != production.id
+    canary = deployments.canary(family, Environment.PRODUCTION)
+    return {newest.version_id, canary.version_id if canary else production.id} != {production.id}
 
 
 def follow_registry(service: PromotionService, deployer: OpenDeployer, family: str) -> Deployment | None:
@@ -145,7 +147,8 @@ def _require_cluster(deployer: Deployer, target: DeploymentTarget) -> None:
     """See that this is the cluster the family runs on: a pod knows it by another URL than a build agent does."""
     found = deployer.cluster.get("deployment", target.name)
     record = deployer.deployments.named(Rollout.of(found).operation) if found else None
-    if record is None or record.target != target:
+    # What ran as a canary may have been put onto every pod since.
+    if record is None or replace(record.target, track=target.track) != target:
         raise UsageError(
             f"kubectl leads to {deployer.cluster.server()}, where {target} is nothing the journal knows of: "
             "change the context, or deploy with scripts/deploy-model.py"

@@ -176,12 +176,8 @@ class ModelCluster:
             for document in yaml.load_all(manifests, Loader=_LOADER):
                 self._apply(document)
 
-    def difference(self, manifests: str) -> str:
-        """What an apply would change."""
-        return "\n".join(self.differences(manifests))
-
     def differences(self, manifests: str) -> list[str]:
-        """What an apply would change, a line an object or a field."""
+        """What an apply would change, a line an object or a field; the number of pods is not one."""
         with self._request("diff"):
             lines: list[str] = []
             for document in yaml.load_all(manifests, Loader=_LOADER):
@@ -191,6 +187,7 @@ class ModelCluster:
                 if held is None:
                     lines.append(f"{name} is missing")
                     continue
+                wanted.pop(("f:spec", "f:replicas"), None)
                 changed = [path for path, value in wanted.items() if held.fields.get(path, _ABSENT) != value]
                 lines += [f"{name}: {path[-1].removeprefix('f:')} is {held.fields.get(path)}" for path in changed]
             return lines

@@ -160,6 +160,7 @@ class DeploymentMachine(RuleBasedStateMachine):
     def act(self, action: Callable[[], object]) -> None:
         """Do something that may be refused, fail or die; then see what serves."""
         stable, canary = self.cluster.image("tiny"), self.cluster.image(CANARY)
+        begun = self.scene.service.journal.history("tiny", limit=1)[0].sequence
         with suppress(PromotionError, Killed):
             action()
         moved = self.cluster.image("tiny") != stable
@@ -167,7 +168,10 @@ class DeploymentMachine(RuleBasedStateMachine):
         is_bad = runs is None and any(
             self.scene.entry(image.version).known_bad for image in self.images if image.reference == canary
         )
-        self.rest({CANARY} if moved or is_bad else set())
+        newest = self.scene.service.journal.history("tiny", limit=20)
+        # By whoever gave it up, or wanted another version on every pod.
+        is_removed = any(event.action == "canary removed" and event.sequence > begun for event in newest)
+        self.rest({CANARY} if moved or is_bad or is_removed else set())
 
     def unfinished(self) -> bool:
         """Whether an attempt is under way; only one may be."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from sqlalchemy import update
 from tests.promotion.delivery.model_cluster import Killed
 from tests.promotion.delivery.model_scene import CANARY, MODEL, ModelScene
 
 from promotion.delivery.deployments import Deployments
 from promotion.delivery.errors import ClusterError, DeploymentFailed
-from promotion.delivery.records import DeploymentState, Environment, Track
+from promotion.delivery.records import DeploymentState, DeploymentTarget, Environment, Track
 from promotion.delivery.rollback import take_back
-from promotion.errors import ProductionMoved
+from promotion.errors import NothingToDo, ProductionMoved, UsageError
+from promotion.journal.schema import deployment
 from promotion.marking import mark_known_bad
 from promotion.registry.stages import Stage
 from promotion.rollbacks import roll_back
@@ -219,3 +223,46 @@ def test_a_failed_deployment_is_no_reason_to_refuse_a_person(modelled: ModelScen
     assert ("", 1) == (taken.problem, modelled.production())
     assert is_serving(modelled, 1)
     assert "previous" not in modelled.registry.aliases, "both others are known bad"
+
+
+def test_two_families_whose_names_become_the_same_do_not_replace_each_other(modelled: ModelScene) -> None:
+    """`tiny` and `Tiny` are one name on a cluster, and so is a family called as another one's canary."""
+    image = replace(modelled.image(1), family="Tiny")
+
+    with pytest.raises(UsageError, match=r"tiny runs .* of family 'tiny': .* 'Tiny' cannot be deployed there; nothing"):
+        modelled.deployer().check(DeploymentTarget("Tiny", Environment.PRODUCTION), image, modelled.export(1))
+
+
+@pytest.mark.system
+def test_a_deployment_named_as_a_canary_is_left_alone(modelled: ModelScene) -> None:
+    """Deploying fully removes the own canary only."""
+    modelled.promote(2)
+    image = modelled.image(2)
+    modelled.deploy(image, Track.CANARY)
+    theirs = update(deployment).where(deployment.c.track == Track.CANARY.value).values(family=CANARY)
+    with modelled.service.journal.transaction(CANARY) as transaction:
+        transaction.connection.execute(theirs)
+
+    modelled.deploy(image)
+
+    assert [image.reference] * 2 == [modelled.cluster.image(name) for name in ("tiny", CANARY)]
+
+
+@pytest.mark.system
+def test_what_ran_as_a_canary_is_at_home_on_every_pod(modelled: ModelScene) -> None:
+    """The version before came back from the canary's image: it is compared, and taken back, as any other."""
+    modelled.promote(2)
+    image = modelled.image(2)
+    modelled.deploy(image, Track.CANARY)
+    modelled.promote(3)
+    mark_known_bad(modelled.service, modelled.service.candidate(MODEL, 1), Mover("ben", "found out"))
+    with pytest.raises(DeploymentFailed, match="2-well-1 runs again"):
+        modelled.deploy(modelled.image(3, "wrong"))
+    assert (2, True) == (modelled.production(), is_serving(modelled, 2))
+
+    with pytest.raises(NothingToDo):
+        modelled.deploy(image)
+
+    with pytest.raises(DeploymentFailed, match="2-well-1 runs again"):
+        modelled.deploy(modelled.image(2, "crash"))
+    assert is_serving(modelled, 2)

@@ -63,6 +63,36 @@ def test_what_the_manifests_say_is_not_foreign_whoever_wrote_it_last() -> None:
     assert [] == foreign_fields(a_deployment(OURS, undo), WANTED)
 
 
+def test_a_deployment_made_anew_from_what_was_printed_is_as_it_was() -> None:
+    """`kubectl create` owns all of it then, defaults too; a value that is no default is somebody's."""
+    spec = {
+        "template": {
+            "spec": {
+                "dnsPolicy": "ClusterFirst",
+                "restartPolicy": "Always",
+                "serviceAccount": "tiny",
+                "schedulerName": "own-scheduler",
+                "containers": [
+                    {
+                        "name": "server",
+                        "image": "i:1",
+                        "terminationMessagePath": "/dev/termination-log",
+                        "ports": [{"containerPort": 8080, "protocol": "TCP"}],
+                    }
+                ],
+            }
+        }
+    }
+    server: dict[str, Any] = {"f:name": {}, "f:image": {}, "f:terminationMessagePath": {}}
+    fields = in_server(**server, **{"f:ports": {HTTP: {".": {}, "f:containerPort": {}, "f:protocol": {}}}})
+    fields["f:template"]["f:spec"] |= {
+        f"f:{name}": {} for name in ("dnsPolicy", "restartPolicy", "serviceAccount", "schedulerName")
+    }
+    made = a_deployment(an_entry("kubectl-create", "Update", fields))
+
+    assert ["spec.template.spec.schedulerName (set by kubectl-create)"] == foreign_fields(made | {"spec": spec}, WANTED)
+
+
 def test_a_restart_changes_nothing_that_runs() -> None:
     """`kubectl rollout restart` writes a time into the template."""
     restart = an_entry(

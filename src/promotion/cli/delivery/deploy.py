@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Check, and show what would change; nothing is applied.")
 @click.option("--status", "is_status", is_flag=True, help="Compare what runs with what the registry says.")
 @click.option("--resume", "is_resuming", is_flag=True, help="Finish a deployment that was interrupted.")
-@click.option("--abort", "is_aborting", is_flag=True, help="Take back what is interrupted or held, blaming nobody.")
+@click.option("--abort", "is_aborting", is_flag=True, help="Take back a canary or what is interrupted, blaming nobody.")
 @AS_JSON
 def deploy_command(
     *,

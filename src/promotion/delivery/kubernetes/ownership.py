@@ -20,6 +20,22 @@ _OURS = (FIELD_MANAGER, "Apply")
 _REPLICAS = "f:replicas"
 # Of `kubectl rollout restart`: it restarts pods, and changes nothing they run.
 _RESTARTED = ("f:template", "f:metadata", "f:annotations", "f:kubectl.kubernetes.io/restartedAt")
+# What the API server says itself where nobody does: whoever makes a Deployment anew from what `kubectl get` printed
+# owns it, and changed nothing.
+_DEFAULTS = {
+    "f:apiVersion": "v1",
+    "f:defaultMode": 0o644,
+    "f:dnsPolicy": "ClusterFirst",
+    "f:protocol": "TCP",
+    "f:restartPolicy": "Always",
+    "f:scheme": "HTTP",
+    "f:schedulerName": "default-scheduler",
+    "f:successThreshold": 1,
+    "f:terminationMessagePath": "/dev/termination-log",
+}
+# Another name of serviceAccountName, which it always follows.
+_SAME = "f:serviceAccount"
+_ABSENT = object()
 
 Fields = Mapping[str, Any]
 """A tree of fields as `managedFields` spells it."""
@@ -39,9 +55,14 @@ def foreign_fields(deployment: Mapping[str, Any], wanted: Mapping[str, Any]) -> 
         f"spec{_readable(path)} (set by {entry['manager']})"
         for entry in _foreign(deployment)
         for path in _leaves(entry["fieldsV1"]["f:spec"])
-        if path[0] != _REPLICAS and path != _RESTARTED and not _says(wanted["spec"], path)
+        if path[0] != _REPLICAS and path != _RESTARTED and path[-1] != _SAME
+        if _at(wanted["spec"], path) is _ABSENT and not _is_default(deployment.get("spec"), path)
     }
     return sorted(found)
+
+
+def _is_default(spec: Any, path: tuple[str, ...]) -> bool:
+    return path[-1] in _DEFAULTS and _at(spec, path) == _DEFAULTS[path[-1]]
 
 
 def owned_by_us(deployment: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -90,21 +111,22 @@ def _leaves(fields: Fields, path: tuple[str, ...] = ()) -> Iterator[tuple[str, .
             yield (*path, name)
 
 
-def _says(value: Any, path: tuple[str, ...]) -> bool:
-    """Whether a manifest says something at a path."""
+def _at(value: Any, path: tuple[str, ...]) -> Any:
+    """What an object says at a path."""
     for step in path:
         kind, _, name = step.partition(":")
-        if kind == "f" and isinstance(value, Mapping) and name in value:
-            value = value[name]
+        if kind == "f" and isinstance(value, Mapping):
+            value = value.get(name, _ABSENT)
         elif kind == "k" and isinstance(value, list):
             keys = json.loads(name).items()
             # A key that a manifest leaves out has its default, such as TCP.
-            value = next((item for item in value if all(item.get(key, wanted) == wanted for key, wanted in keys)), None)
-            if value is None:
-                return False
+            found = (item for item in value if all(item.get(key, wanted) == wanted for key, wanted in keys))
+            value = next(found, _ABSENT)
+        elif kind == "v" and isinstance(value, list) and json.loads(name) in value:
+            return json.loads(name)
         else:
-            return kind == "v" and isinstance(value, list) and json.loads(name) in value
-    return True
+            return _ABSENT
+    return value
 
 
 def _readable(path: tuple[str, ...]) -> str:
