@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from inspect import signature
@@ -57,6 +58,10 @@ def _not_on_the_disk(connection: object, _record: object) -> None:
         connection.execute("PRAGMA synchronous = OFF")
 
 
+# Most of what is made here, modules and tests, lives to the end: it is looked through for cycles less often.
+gc.set_threshold(20_000)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first; the others stay in their order."""
     places = {name: place for place, name in enumerate(LONGEST)}
@@ -82,6 +87,30 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("left out")
         for line in lines:
             terminalreporter.line(line)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _migrated_once() -> Iterator[None]:
+    """A journal's tables are made by every migration once in this process; each other new file is a copy of that."""
+    migrate, tables = Database._migrate, b""
+
+    def migrate_or_copy(database: Database) -> None:
+        nonlocal tables
+        file = database.file
+        if file is None or file.exists():
+            migrate(database)
+            return
+        if tables:
+            with suppress(OSError), tempfile.NamedTemporaryFile(dir=file.parent) as copy:
+                copy.write(tables)
+                copy.flush()
+                os.link(copy.name, file)  # whole or not at all, for whoever else opens it
+        migrate(database)
+        tables = tables or file.read_bytes()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Database, "_migrate", migrate_or_copy)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -76,6 +76,18 @@ def test_help_lists_every_verb_and_imports_none(alone: Alone) -> None:
 
 
 @pytest.mark.system
+def test_what_a_command_imports_is_seldom_looked_through_for_cycles() -> None:
+    """A hundred thousand objects that stay are gone through a few times, not every 700."""
+    code = (
+        "import promotion.cli.console, gc\nbefore = gc.get_stats()[0]['collections']\n"
+        "kept = [[] for _ in range(100_000)]\nprint(gc.get_stats()[0]['collections'] - before)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+
+    assert 10 > int(done.stdout)
+
+
 def test_every_verb_answers_help_without_the_repository_and_without_mlflow(alone: Alone) -> None:
     """What the wheel holds is enough for each verb that is not about this repository's own models."""
     answer = alone(HELP + EACH)
