@@ -95,11 +95,11 @@ class _Asked:
     def features(self) -> list[str]:
         """Names of the columns that the model is fed, in its order."""
         inputs = self._model.inputs
+        places = self._holdout.features if self._model.names_columns else self._holdout.plain_features
         if inputs is None:
-            return self._holdout.plain_features
-        if problems := missing_columns(inputs, self._holdout.features):
+            return places
+        if problems := missing_columns(inputs, places):
             raise DataError(f"{self._holdout.name}: {problems[0]}")
-        places = self._holdout.features
         names = [item.name if item.name is not None else places[at] for at, item in enumerate(inputs)]
         return [name for name in names if name in places]
 
@@ -107,8 +107,7 @@ class _Asked:
     def _sampled(self) -> tuple[pd.DataFrame, IntArray]:
         """Rows from all over the holdout as the model takes them, and which they are."""
         step, first, parts, places = -(-self._holdout.rows // _MOST_ROWS), 0, [], []
-        typed = self._model.inputs is not None
-        for chunk in self._holdout.chunks() if typed else self._holdout.untyped_chunks():
+        for chunk in self._holdout.chunks() if self._model.takes_text else self._holdout.untyped_chunks():
             chosen = np.arange(-first % step, len(chunk), step)
             parts.append(rows_in(self.stream(chunk.iloc[chosen]), {}))
             places.append(first + chosen)
@@ -122,8 +121,7 @@ class _Asked:
 
     def stream(self, frame: pd.DataFrame) -> bytes:
         """Rows as the worker takes them."""
-        named = self._model.inputs is None or any(item.name is None for item in self._model.inputs)
-        features = self.features if named else [str(name) for name in frame.columns]
+        features = [str(name) for name in frame.columns] if self._model.names_columns else self.features
         return typed_rows(frame, self._model.inputs, features, self._holdout.name)
 
     def raw(self, frame: pd.DataFrame) -> Any:

@@ -47,9 +47,14 @@ class ReceivedAnswers:
         return self._folder
 
     @property
-    def has_signature(self) -> bool:
-        """Whether the model says of which type its columns are."""
-        return self._model.inputs is not None
+    def takes_text(self) -> bool:
+        """Whether cells are read as they are written."""
+        return self._model.takes_text
+
+    @property
+    def names_columns(self) -> bool:
+        """Whether it says what they are called."""
+        return self._model.names_columns
 
     def answer(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Predict every row.
@@ -119,7 +124,7 @@ class ReceivedRows(AskedRows):
     def chunks(self, model: Any) -> Iterator[Asked]:
         """All rows, the first ones where only so many are asked for."""
         left = self._count
-        for chunk in read_chunks(self.path, as_text=model.has_signature):
+        for chunk in read_chunks(self.path, as_text=model.takes_text):
             rows = chunk.rows.head(left) if left is not None else chunk.rows
             left = left - len(rows) if left is not None else None
             if not len(rows):
@@ -134,7 +139,7 @@ class ReceivedRows(AskedRows):
             return rows, None
         if rules.id in rows and rules.id != _ROW:
             shown[rules.id] = rows[rules.id]
-        beside = {rules.target} if model.has_signature else {rules.target, rules.id, rules.group, rules.time}
+        beside = {rules.target} if model.names_columns else {rules.target, rules.id, rules.group, rules.time}
         features = rows.drop(columns=[name for name in rows.columns if name in beside])
         return features, rows.get(rules.target)
 

@@ -28,10 +28,10 @@ REGRESSION = {"task": "regression", "holdout": {"path": "holdout.csv", "target":
 
 
 class Asking:
-    """A model that says whether it has a signature."""
+    """A model that says whether it names its columns."""
 
-    def __init__(self, *, has_signature: bool) -> None:
-        self.has_signature = has_signature
+    def __init__(self, *, names_columns: bool) -> None:
+        self.names_columns = self.takes_text = names_columns
 
 
 @pytest.fixture
@@ -41,17 +41,17 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("has_signature", [True, False])
-def test_rows_are_numbered_and_named(home: Path, *, has_signature: bool) -> None:
+@pytest.mark.parametrize("names_columns", [True, False])
+def test_rows_are_numbered_and_named(home: Path, *, names_columns: bool) -> None:
     """The target is never fed; what names a row is shown, and fed only where a signature asks for it."""
     family = a_received_family(**REGRESSION)
-    asked = next(iter(holdout_rows(family, home, 7).chunks(Asking(has_signature=has_signature))))
+    asked = next(iter(holdout_rows(family, home, 7).chunks(Asking(names_columns=names_columns))))
 
     assert list(range(7)) == asked.shown["row"].tolist()
     assert "c00006" == asked.shown["customer"].iloc[-1]
     assert asked.actual is not None
     assert 7 == len(asked.actual) == len(asked.features)
-    assert has_signature == ("customer" in asked.features)
+    assert names_columns == ("customer" in asked.features)
     assert "paid" not in asked.features
     assert "churned" in asked.features
 
@@ -61,7 +61,7 @@ def test_rows_without_their_target(home: Path) -> None:
     customers(5)[FEATURES].to_csv(home / "asked.csv", index=False)
     bare = FamilyConfig.model_validate({"family": "churn", "registered_model": "churn"})
     for family in (a_received_family(), bare):
-        asked = next(iter(ReceivedRows(family, home / "asked.csv").chunks(Asking(has_signature=True))))
+        asked = next(iter(ReceivedRows(family, home / "asked.csv").chunks(Asking(names_columns=True))))
         assert asked.actual is None
         assert FEATURES == list(asked.features)
 

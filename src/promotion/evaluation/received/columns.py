@@ -12,6 +12,7 @@ import pyarrow as pa
 from promotion.errors import PromotionError
 from promotion.evaluation.received.flavours import InputColumn
 
+_SHOWN = 8
 _WHOLE = {"integer": pa.int32(), "long": pa.int64()}
 _REAL = {"float": pa.float32(), "double": pa.float64()}
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False, "1.0": True, "0.0": False}
@@ -47,7 +48,12 @@ def missing_columns(inputs: Sequence[InputColumn], features: Sequence[str]) -> l
     """What a signature asks for and the file does not have, one line a column."""
     if any(column.name is None for column in inputs):
         needed = len(inputs)
-        return [] if needed == len(features) else [f"{len(features)} columns, the signature asks for {needed}"]
+        shown = ", ".join(features[:_SHOWN]) + (", …" if len(features) > _SHOWN else "")
+        return (
+            []
+            if needed == len(features)
+            else [f"{len(features)} feature columns ({shown}), the signature asks for {needed} by their place"]
+        )
     return [
         f"column {column.name!r}: in the signature, but no feature in the holdout"
         for column in inputs

@@ -56,8 +56,10 @@ class ReceivedEvaluator:
 
     def schema_problems(self, artifact: Path) -> list[str]:
         """What the signature of the model under `artifact` asks for and the holdout does not have."""
-        inputs = describe_model(artifact, classes=self._tells_classes).inputs
-        return [] if inputs is None or self._rows.problems else missing_columns(inputs, self._rows.features)
+        model = describe_model(artifact, classes=self._tells_classes)
+        if model.inputs is None or self._rows.problems:
+            return []
+        return missing_columns(model.inputs, self._features_of(model))
 
     def split_problems(self, trained: Mapping[str, Any]) -> list[str]:  # noqa: ARG002  # the protocol's
         """None that could be seen here: what a received model was trained on, only its trainer knows."""
@@ -146,15 +148,19 @@ class ReceivedEvaluator:
                 else:
                     found.append(Answers(read.numbers(raw, first)))
                 first += count
-        return read.joined(found)
+        answers = read.joined(found)
+        if self._tells_classes:
+            read.require_known(answers, raw, self._rows.classes)
+        return answers
 
     def _streams(self, model: ReceivedModel, most: int | None = None) -> Iterator[tuple[bytes, int]]:
         """The rows as the model wants them, chunk by chunk."""
-        typed = model.inputs is not None
-        for chunk in self._rows.chunks() if typed else self._rows.untyped_chunks():
+        for chunk in self._rows.chunks() if model.takes_text else self._rows.untyped_chunks():
             frame = chunk.head(most) if most else chunk
-            features = self._rows.features if typed else self._rows.plain_features
-            yield typed_rows(frame, model.inputs, features, self._rows.name), len(frame)
+            yield typed_rows(frame, model.inputs, self._features_of(model), self._rows.name), len(frame)
+
+    def _features_of(self, model: ReceivedModel) -> list[str]:
+        return self._rows.features if model.names_columns else self._rows.plain_features
 
     @contextmanager
     def _worker(

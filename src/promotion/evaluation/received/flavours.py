@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,16 @@ from promotion.artifacts.pickles import TooLong, is_pickle
 from promotion.artifacts.trusted_types import TRUSTED_TYPES
 from promotion.errors import ArtifactRefused
 
+_TENSOR_TYPES = {
+    "float32": "float",
+    "float64": "double",
+    "int32": "integer",
+    "int64": "long",
+    "bool": "boolean",
+    "object": "string",
+    "str": "string",
+}
+"""Types of columns by those of tensors."""
 _KNOWN = "scikit-learn, XGBoost, LightGBM, CatBoost, ONNX, or a python_function"
 
 
@@ -40,6 +50,16 @@ class ReceivedModel:
     order: Mapping[str, Any] = field(default_factory=dict)
     runs_code: str = ""
     inputs: tuple[InputColumn, ...] | None = None
+
+    @property
+    def names_columns(self) -> bool:
+        """Whether the signature says what its columns are called."""
+        return self.inputs is not None and all(column.name is not None for column in self.inputs)
+
+    @property
+    def takes_text(self) -> bool:
+        """Whether cells are best read as they are written: the signature types each column for itself."""
+        return self.inputs is not None and self.order["tensor"] is None
 
     @property
     def library(self) -> str:
@@ -83,11 +103,7 @@ def _signature(document: Mapping[str, Any]) -> tuple[tuple[InputColumn, ...] | N
     try:
         columns = json.loads(signature["inputs"])
         if columns[0]["type"] == "tensor":
-            spec = columns[0]["tensor-spec"]
-            shape = [int(size) for size in spec["shape"]]
-            if len(columns) > 1:
-                raise ArtifactRefused("MLmodel: its signature asks for several tensors, which no table holds")
-            return None, {"dtype": str(spec["dtype"]), "shape": shape}, False
+            return _tensors(columns)
         found = tuple(
             InputColumn(column.get("name"), str(column["type"]), bool(column.get("required", True)))
             for column in columns
@@ -95,6 +111,24 @@ def _signature(document: Mapping[str, Any]) -> tuple[tuple[InputColumn, ...] | N
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactRefused(f"MLmodel: its signature cannot be read: {type(error).__name__}") from error
     return found, None, any(column.name is None for column in found)
+
+
+def _tensors(
+    stated: Sequence[Mapping[str, Any]],
+) -> tuple[tuple[InputColumn, ...] | None, dict[str, Any] | None, bool]:
+    """A table as one tensor, its columns by place; several tensors of one value a row as columns by name."""
+    specs = [item["tensor-spec"] for item in stated]
+    shapes = [[int(size) for size in spec["shape"]] for spec in specs]
+    types = [_TENSOR_TYPES.get(str(spec["dtype"])) for spec in specs]
+    if len(stated) > 1:
+        if not all(kind and shape in ([-1], [-1, 1]) for kind, shape in zip(types, shapes, strict=True)):
+            raise ArtifactRefused("MLmodel: its signature asks for several tensors, which no table holds")
+        named = zip(stated, types, strict=True)
+        return tuple(InputColumn(item["name"], str(kind), required=True) for item, kind in named), None, False
+    shape, kind = shapes[0], types[0]
+    of_numbers = kind not in {None, "string"} and len(shape) == 2 and shape[1] > 0  # noqa: PLR2004  # rows × columns
+    columns = (InputColumn(None, str(kind), required=True),) * shape[1] if of_numbers else None
+    return columns, {"dtype": str(specs[0]["dtype"]), "shape": shape}, False
 
 
 def _file(folder: Path, name: object) -> tuple[Path, str]:

@@ -76,13 +76,30 @@ def classes(raw: RawAnswers, names: Sequence[str], first: int = 0) -> Answers:
         for row, value in enumerate(values):
             if value is None or value == "" or (isinstance(value, float) and np.isnan(value)):
                 raise ModelFailed(f"the model's answer to row {first + row + 1} is {value!r}, expected a class")
-        return Answers(_places([class_name(value) for value in values], names))
+        said = [class_name(value) for value in values]
+        words = _words(said, names) or {}
+        return Answers(_places([words.get(value, value) for value in said], names))
     _require_finite(values, first)
     if values.ndim > 1:
         return _of_columns(values, raw, names)
     if raw.kind == "boolean":
         return Answers(_places(["true" if value else "false" for value in values], _truths(names)))
     return _of_numbers(values, names)
+
+
+def require_known(answers: Answers, raw: RawAnswers, names: Sequence[str]) -> None:
+    """Refuse answers of which not one is a class of the holdout: the model speaks of others.
+
+    Args:
+        answers: To all rows.
+        raw: To some of them, as the model gave them.
+        names: The holdout's classes.
+
+    Raises:
+        ModelFailed: It does.
+    """
+    if (answers.predicted == _UNKNOWN).all():
+        raise ModelFailed(f"the model answers {_said(raw, 0)}, and to no row one of the classes ({_shown(names)})")
 
 
 def joined(parts: Sequence[Answers]) -> Answers:
@@ -114,19 +131,38 @@ def _of_numbers(values: FloatArray, names: Sequence[str]) -> Answers:
 
 def _of_columns(values: FloatArray, raw: RawAnswers, names: Sequence[str]) -> Answers:
     """A probability for each class."""
-    columns = [class_name(name) for name in raw.classes] if raw.classes else sorted(names, key=class_order)
-    if len(columns) != values.shape[1]:
-        raise ModelFailed(f"the model answers {values.shape[1]} values a row for {len(columns)} classes")
+    columns = _columns(values.shape[1], raw, names)
+    chosen = [columns[place] for place in values.argmax(axis=1)]
     if values.min() < 0 or np.abs(values.sum(axis=1) - 1).max() > _SUM_TOLERANCE:
+        if raw.classes or raw.columns:  # such as one chance for each class against all others
+            return Answers(_places(chosen, names))
         raise ModelFailed("the model answers several values a row that are no probabilities: they do not add up to 1")
-    if raw.classes and not set(columns) & set(names) and set(columns) == {str(place) for place in range(len(names))}:
-        columns = sorted(names, key=class_order)
     ordered = np.zeros((len(values), len(names)))
     for place, name in enumerate(names):
         if name in columns:
             ordered[:, place] = values[:, columns.index(name)]
-    chosen = [columns[place] for place in values.argmax(axis=1)]
     return Answers(_places(chosen, names), ordered[:, 1] if len(names) == _BINARY else ordered)
+
+
+def _columns(count: int, raw: RawAnswers, names: Sequence[str]) -> list[str]:
+    """The class that each column stands for: as the model says, or in the order of all classes."""
+    stated = [class_name(name) for name in raw.classes or raw.columns or ()]
+    columns = stated or sorted(names, key=class_order)
+    if len(columns) != count:
+        raise ModelFailed(f"the model answers {count} values a row for {len(columns)} classes")
+    if (words := _words(columns, names)) is None:
+        what = "classes" if raw.classes else "columns"
+        raise ModelFailed(f"the model's {what} are {_shown(stated)}, none of them one of the classes ({_shown(names)})")
+    return [words.get(name, name) for name in columns]
+
+
+def _words(said: Sequence[str], names: Sequence[str]) -> dict[str, str] | None:
+    """What a model calls classes in the holdout's words: the same, as true and false, or by their places."""
+    codes = {str(place): name for place, name in enumerate(sorted(names, key=class_order))}
+    known: list[dict[str, str]] = [{name: name for name in names}, dict(zip(_truths(names), names, strict=True))]
+    if set(said) & known[0].keys():
+        return known[0]
+    return next((words for words in (known[1], codes) if set(said) <= words.keys()), None)
 
 
 def _truths(names: Sequence[str]) -> list[str]:
@@ -152,6 +188,10 @@ def _require_finite(values: NDArray[np.floating], first: int) -> None:
         raise ModelFailed(
             f"the model's answer to row {first + row + 1} is {values[row]}, not a finite number ({count} such rows)"
         )
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(name[:60] for name in names[:5]) + (", …" if len(names) > 5 else "")  # noqa: PLR2004  # a line
 
 
 def _said(raw: RawAnswers, row: int) -> str:

@@ -60,11 +60,13 @@ class RawAnswers:
         cells: Shape (rows,) or (rows, columns): numbers, booleans as numbers, or texts.
         kind: `number`, `boolean` or `text`.
         classes: What the columns stand for, where the model says so.
+        columns: What they are called, where they have names.
     """
 
     cells: NDArray[Any]
     kind: str
-    classes: tuple[Any, ...] | None
+    classes: tuple[Any, ...] | None = None
+    columns: tuple[Any, ...] | None = None
 
 
 class ModelWorker:
@@ -200,7 +202,7 @@ class ModelWorker:
     def _receive(self, rows: int) -> RawAnswers:
         document, payload = self._frame(rows * max(8 * _MAX_COLUMNS, _MAX_TEXT_BYTES), f"{rows} rows")
         try:
-            return RawAnswers(np.empty(0), "number", None) if not rows else _parsed(document, payload, rows)
+            return RawAnswers(np.empty(0), "number") if not rows else _parsed(document, payload, rows)
         except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
             raise ModelFailed(f"the model's answer cannot be read: {type(error).__name__}") from error
 
@@ -283,19 +285,18 @@ def _parsed(document: dict[str, Any], payload: bytes, rows: int) -> RawAnswers:
         raise ModelFailed(f"the model answers {answered} for {rows} rows: expected one answer a row")
     if len(shape) > 2 or any(not 0 < size <= _MAX_COLUMNS for size in shape[1:]):  # noqa: PLR2004  # rows × columns
         raise ModelFailed(f"the model answers with shape {list(shape)}: expected a value or a list of values a row")
-    classes = document.get("classes")
-    if classes is not None:
-        classes = tuple(classes)
-        if len(shape) != 2 or len(classes) != shape[1]:  # noqa: PLR2004  # rows × columns
-            raise ModelFailed(f"the model names {len(classes)} classes and answers with shape {list(shape)}")
+    named = {name: tuple(document[name]) for name in ("classes", "columns") if document.get(name) is not None}
+    for name, found in named.items():
+        if len(shape) != 2 or len(found) != shape[1]:  # noqa: PLR2004  # rows × columns
+            raise ModelFailed(f"the model names {len(found)} {name} and answers with shape {list(shape)}")
     if kind == "text":
         values = np.array(json.loads(payload), dtype=object)
         if values.shape != shape:
             raise ModelFailed("the model's answer is not of the shape that it says")
-        return RawAnswers(values, kind, classes)
+        return RawAnswers(values, kind, **named)
     if kind not in {"number", "boolean"} or len(payload) != 8 * int(np.prod(shape)):
         raise ModelFailed("the model's answer is not of the type and shape that it says")
-    return RawAnswers(np.frombuffer(payload, dtype="<f8").reshape(shape), kind, classes)
+    return RawAnswers(np.frombuffer(payload, dtype="<f8").reshape(shape), kind, **named)
 
 
 def _ending(code: int, talk: str) -> str:

@@ -119,7 +119,7 @@ class HoldoutFile:
 
     @property
     def plain_features(self) -> list[str]:
-        """Columns for a model without signature."""
+        """Columns for a model that does not name what it is fed."""
         rules = self._rules
         return [name for name in self.features if name not in {rules.id, rules.group, rules.time}]
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import numbers
 import os
 import struct
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +23,7 @@ FRAME = struct.Struct("<IQ")
 RowAnswering = Callable[[Any], "tuple[Any, Any]"]
 """Of a data frame: the model's answers, and the classes its columns stand for, if it says so."""
 _VECTOR, _MATRIX = 1, 2
+_PREDICTION = frozenset({"prediction", "predictions"})
 _MLFLOW_FLAVOURS = ("sklearn", "xgboost", "lightgbm", "catboost")
 
 
@@ -108,20 +111,40 @@ def packed(values: Any, classes: Any) -> tuple[dict[str, Any], bytes]:
 
     if hasattr(values, "toarray"):
         values = values.toarray()
-    if hasattr(values, "to_numpy"):
-        values = values.to_numpy()
-    if isinstance(values, dict):
-        values = next(iter(values.values()))
+    values, columns = _by_column(values)
     array = np.asarray(values)
     if array.dtype == object:
         array = _told_apart(array)
+    if array.dtype.kind == "S":
+        array = array.astype("U")
     header: dict[str, Any] = {"shape": list(array.shape)}
     if classes is not None:
         header["classes"] = [item.item() if hasattr(item, "item") else item for item in classes]
+    if columns is not None:
+        header["columns"] = [str(name) for name in columns]
     if array.dtype.kind in "OUS":
         return {**header, "kind": "text"}, json.dumps(array.tolist(), default=str).encode()
     kind = "boolean" if array.dtype.kind == "b" else "number"
     return {**header, "kind": kind}, np.ascontiguousarray(array, dtype="<f8").tobytes()
+
+
+def _by_column(values: Any) -> tuple[Any, Any]:
+    """Answers, and what their columns are called, of a table, a dictionary, or a dictionary a row.
+
+    Of several columns the one that is called the prediction is the answer.
+    """
+    import pandas as pd
+
+    if isinstance(values, list) and values and all(isinstance(row, dict) for row in values):
+        values = pd.DataFrame(values)
+    names = list(values) if isinstance(values, dict) else getattr(values, "columns", None)
+    if names is not None:
+        chosen = list(names) if len(names) == 1 else [name for name in names if str(name).lower() in _PREDICTION]
+        if len(chosen) == 1:
+            values, names = values[chosen[0]], None
+        elif isinstance(values, dict):
+            values = pd.DataFrame(values)
+    return (values.to_numpy() if hasattr(values, "to_numpy") else values), names
 
 
 def _told_apart(array: Any) -> Any:
@@ -129,7 +152,7 @@ def _told_apart(array: Any) -> Any:
     import numpy as np
 
     items = array.ravel().tolist()
-    if all(isinstance(item, (bool, int, float, np.number, np.bool_)) for item in items):
+    if all(isinstance(item, (numbers.Real, Decimal, np.bool_)) for item in items):
         kind = bool if items and all(isinstance(item, (bool, np.bool_)) for item in items) else float
         return array.astype(kind)
     return array
@@ -240,8 +263,13 @@ def _ordered(rows: Any, names: Any, *, as_categories: bool = True) -> Any:
     wanted = [str(name).replace(" ", "_") for name in names or ()]
     if set(wanted) <= set(found) and wanted:
         rows = rows[[found[name] for name in wanted]]
-    texts = [name for name in rows.columns if rows[name].dtype == object]
-    return rows.astype(dict.fromkeys(texts, "category")) if as_categories and texts else rows
+    return _with_categories(rows) if as_categories else rows
+
+
+def _with_categories(rows: Any) -> Any:
+    """Texts as categories, the only texts that XGBoost and LightGBM know."""
+    texts = [name for name in rows.columns if rows[name].dtype == object] if hasattr(rows, "columns") else []
+    return rows.astype(dict.fromkeys(texts, "category")) if texts else rows
 
 
 def _onnx(order: dict[str, Any]) -> RowAnswering:
@@ -279,6 +307,9 @@ def _mlflow_model(order: dict[str, Any]) -> Any:
 
 def _mlflow(order: dict[str, Any]) -> RowAnswering:
     """As MLflow loads it, which runs whatever code the model brings."""
+    if {"xgboost", "lightgbm"} & set(order["flavours"]):
+        answer = _estimator(_mlflow_model(order), order)
+        return lambda rows: answer(_with_categories(rows))
     if order["classes"] and hasattr(model := _mlflow_model(order), "predict_proba"):
         return _estimator(model, order)
     import mlflow.pyfunc

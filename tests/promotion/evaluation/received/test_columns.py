@@ -77,4 +77,6 @@ def test_columns_that_are_missing() -> None:
     assert ["column 'a': in the signature, but no feature in the holdout"] == missing_columns(named, ["b", "target"])
     unnamed = [InputColumn(None, "double", required=True)] * 2
     assert [] == missing_columns(unnamed, ["a", "b"])
-    assert ["3 columns, the signature asks for 2"] == missing_columns(unnamed, ["a", "b", "c"])
+    assert ["3 feature columns (a, b, c), the signature asks for 2 by their place"] == missing_columns(
+        unnamed, ["a", "b", "c"]
+    )

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
+from sklearn.linear_model import LogisticRegression
 from tests.promotion.evaluation.received.made import (
     FEATURES,
     LinearRegression,
@@ -143,7 +146,6 @@ def boosters(flavour: str) -> tuple[Any, list[str]]:
             iterations=20, verbose=False, allow_writing_files=False, cat_features=["plan"]
         ).fit(rows[names], rows["churned"]), names
     from skl2onnx import to_onnx
-    from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression().fit(rows[names].to_numpy(np.float32), target)
     return to_onnx(model, rows[names].to_numpy(np.float32)[:1]), names
@@ -160,6 +162,37 @@ def test_boosters_and_onnx_need_no_sandbox(home: Path, flavour: str) -> None:
     found = ReceivedEvaluator(a_received_family(), home).evaluate(folder)
 
     assert found.metrics["roc_auc"] > 0.75
+
+
+@pytest.mark.needs("bwrap")
+def test_a_boosters_scikit_learn_class_gets_its_texts_as_categories(home: Path) -> None:
+    """As it learned them; they come out of a CSV as texts, which it refuses."""
+    import lightgbm
+
+    names, rows = ["age", "plan"], customers(400, 2)
+    learned = rows[names].assign(plan=rows["plan"].astype("category"))
+    model = lightgbm.LGBMClassifier(n_estimators=20, verbose=-1).fit(learned, rows["churned"])
+    folder = save(home / "wrapped", model, rows[names], flavour="lightgbm")
+    found = ReceivedEvaluator(a_received_family(**BOX), home).evaluate(folder)
+
+    assert found.metrics["roc_auc"] > 0.75
+
+
+@pytest.mark.needs("bwrap")
+def test_a_tensor_is_filled_by_the_columns_in_their_order(home: Path) -> None:
+    """What names a row is none of them; too many columns are told by their names."""
+    names, rows = ["age", "spent", "visits"], customers(400, 2)
+    model = LogisticRegression().fit(rows[names].to_numpy(), rows["churned"])
+    tensor = ModelSignature(Schema([TensorSpec(np.dtype("float64"), (-1, 3))]))
+    folder = save(home / "tensor", model, serialization_format="cloudpickle", signature=tensor)
+    customers()[["customer", *names, "churned"]].to_csv(home / "few.csv", index=False)
+    holdout = {"path": "few.csv", "target": "churned", "positive": "yes", "id": "customer"}
+    found = ReceivedEvaluator(a_received_family(**BOX, holdout=holdout), home).evaluate(folder)
+
+    assert found.metrics["roc_auc"] > 0.75
+    problems = ReceivedEvaluator(a_received_family(**BOX), home).schema_problems(folder)
+    assert 1 == len(problems)
+    assert "the signature asks for 3 by their place" in problems[0]
 
 
 @pytest.mark.parametrize("metric", ["rmze", "neg_log_losss"])

@@ -97,6 +97,21 @@ def test_a_malformed_description_is_refused(tmp_path: Path, text: str) -> None:
         describe_model(tmp_path, classes=True)
 
 
+def test_several_tensors_are_columns_where_each_holds_a_value_a_row(tmp_path: Path) -> None:
+    """As an ONNX graph with one input a column; what no table holds is refused."""
+    several = [
+        {"type": "tensor", "name": "age", "tensor-spec": {"dtype": "int64", "shape": [-1, 1]}},
+        {"type": "tensor", "name": "plan", "tensor-spec": {"dtype": "object", "shape": [-1]}},
+    ]
+    found = describe_model(a_version(tmp_path, {"python_function": FUNCTION}, several), classes=True)
+    assert found.inputs is not None
+    assert [("age", "long"), ("plan", "string")] == [(column.name, column.type) for column in found.inputs]
+    assert found.names_columns
+    several[0]["tensor-spec"] = {"dtype": "float32", "shape": [-1, 28, 28]}
+    with pytest.raises(ArtifactRefused, match="several tensors, which no table holds"):
+        describe_model(a_version(tmp_path, {"python_function": FUNCTION}, several), classes=True)
+
+
 def test_signatures(tmp_path: Path) -> None:
     """Columns with their types, columns by place, a tensor, or nothing."""
     columns = [{"type": "long", "name": "a"}, {"type": "string", "name": "b", "required": False}]
@@ -109,5 +124,12 @@ def test_signatures(tmp_path: Path) -> None:
     assert unnamed.order["positional"]
     tensor = [{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 3]}}]
     found = describe_model(a_version(tmp_path, {"python_function": FUNCTION}, tensor), classes=True)
-    assert (None, {"dtype": "float32", "shape": [-1, 3]}) == (found.inputs, found.order["tensor"])
+    assert found.inputs is not None
+    assert ([(None, "float")] * 3, {"dtype": "float32", "shape": [-1, 3]}) == (
+        [(column.name, column.type) for column in found.inputs],
+        found.order["tensor"],
+    )
+    assert not found.takes_text
+    image = [{"type": "tensor", "tensor-spec": {"dtype": "uint8", "shape": [-1, 28, 28]}}]
+    assert describe_model(a_version(tmp_path, {"python_function": FUNCTION}, image), classes=True).inputs is None
     assert describe_model(a_version(tmp_path, {"python_function": FUNCTION}), classes=True).inputs is None
