@@ -24,7 +24,11 @@ from promotion.errors import ConfigError, PromotionError
 
 _TIMEOUT_SECONDS = 900
 _MAX_BYTES = 1024**2
-_OPTION = re.compile(r"\s*-")
+# Where and how pip would look; what names anything to be installed, or held to a version, is none of these.
+_INDEX_OPTION = re.compile(
+    r"-[if]|--(?:(?:extra-)?index-url|find-links|no-index|trusted-host|pre|prefer-binary|require-hashes|"
+    r"(?:no|only)-binary|use-feature)\b"
+)
 # How the worker is asked, in whatever version the model allows; and what older libraries take for given.
 _OURS = ("pyarrow", "pandas", "setuptools<81")
 
@@ -121,8 +125,8 @@ def _requirements(folder: Path) -> list[str]:
     kept = []
     for number, line in enumerate(lines, start=1):
         wanted = line.partition(" #")[0].strip()
-        if not wanted or wanted.startswith("#") or _OPTION.match(wanted):
-            continue  # An index or any other option of the model's is not followed.
+        if not wanted or wanted.startswith("#") or _INDEX_OPTION.match(wanted):
+            continue
         if not is_plain(wanted):
             raise EnvironmentRefused(
                 f"requirements.txt line {number}: {wanted[:100]!r} installs from elsewhere, which is not followed: "

@@ -39,7 +39,7 @@ def asked(folder: Path, requirements: str, **files: str) -> list[str]:
 def test_an_index_of_the_models_is_not_followed(tmp_path: Path) -> None:
     """Names and versions count, options do not."""
     text = (
-        "--index-url https://evil.example/simple\n--extra-index-url=http://evil\n-f https://evil\n# a comment\n\n"
+        "--index-url https://evil.example/simple\n--extra-index-url=http://evil\n-f https://evil\n--pre\n# of then\n\n"
         "mlflow==2.9.2\nscikit-learn[tests]>=1.3,<2 ; python_version > '3.8'  # of then\nnumpy\n"
     )
     expected = ["mlflow==2.9.2", "numpy", "scikit-learn[tests]>=1.3,<2 ; python_version > '3.8'"]
@@ -56,6 +56,11 @@ def test_an_index_of_the_models_is_not_followed(tmp_path: Path) -> None:
         "evil.whl/../x",
         "file:///tmp/evil",
         "code\\evil",
+        "-r others.txt",
+        "-e .",
+        "--editable=git+https://evil.example/evil.git",
+        "-c constraints.txt",
+        "--requ others.txt",
     ],
 )
 def test_what_lies_elsewhere_refuses(tmp_path: Path, line: str) -> None:
