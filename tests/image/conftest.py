@@ -57,7 +57,7 @@ def call(home: Path, script: str, *arguments: str) -> subprocess.CompletedProces
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=900,
     )
 
 
@@ -65,6 +65,49 @@ def docker(*arguments: str) -> str:
     return subprocess.run(
         ["docker", *arguments], capture_output=True, text=True, check=True, timeout=120
     ).stdout.strip()
+
+
+RECEIVED = "churn"
+_RECEIVED_FILE = """\
+family: churn
+registered_model: churn
+task: binary-classification
+holdout: {path: holdout.csv, target: churned, positive: "yes", id: customer}
+"""
+
+
+@pytest.fixture(scope="session")
+def received(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """A CatBoost model with text and boolean categories, trained and logged by others, as an image."""
+    import catboost
+    import mlflow
+    from mlflow.models import infer_signature
+    from tests.promotion.evaluation.received.made import FEATURES, customers
+
+    home = tmp_path_factory.mktemp("received")
+    (home / "config").mkdir()
+    (home / "config" / f"{RECEIVED}.yaml").write_text(_RECEIVED_FILE)
+    customers().to_csv(home / "holdout.csv", index=False)
+    rows = customers(400, 2)
+    model = catboost.CatBoostClassifier(
+        iterations=20, verbose=False, allow_writing_files=False, cat_features=["plan", "is_member"]
+    ).fit(rows[FEATURES], rows["churned"])
+    folder = home / "logged"
+    signature = infer_signature(rows[FEATURES])
+    mlflow.catboost.save_model(model, folder, signature=signature, pip_requirements=["mlflow", "catboost"])
+    client = mlflow.MlflowClient(f"sqlite:///{home / 'mlflow.db'}", f"sqlite:///{home / 'mlflow.db'}")
+    client.create_registered_model(RECEIVED)
+    client.create_model_version(RECEIVED, str(folder))
+    last = ""
+    for script, *arguments in (
+        ("scripts/promote-model.py", RECEIVED, "1", "--reason", "as an image"),
+        ("scripts/export-model.py", "--model", RECEIVED),
+        ("scripts/build-image.py", "--model", RECEIVED, "--json"),
+    ):
+        done = call(home, script, *arguments)
+        assert 0 == done.returncode, f"{script}: {done.stdout}{done.stderr}"
+        last = done.stdout
+    return Built(home, json.loads(last))
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.image.conftest import FAMILY, Built, docker
+from tests.image.conftest import FAMILY, RECEIVED, Built, docker
 
 from models.training.candidates import build_pipeline
 from promotion.config.family import load_config
@@ -37,6 +37,18 @@ def test_it_answers_as_the_registered_model_and_stops_when_asked(built: Built) -
     assert 110 < found["rows"] <= 122
     assert 1e-5 > found["difference"]
     assert 10 > found["ready_seconds"]
+
+
+@pytest.mark.timeout(1800)
+def test_somebody_elses_model_with_categories_answers_from_catboosts_own_file(received: Built) -> None:
+    """No graph holds them; the image holds catboost, and every row of the holdout is answered as by the model."""
+    done = received.call("scripts/test-image.py", "--model", RECEIVED, "--image", received.reference, "--json")
+
+    assert 0 == done.returncode, done.stderr
+    found = json.loads(done.stdout)
+    assert 300 == found["rows"]
+    assert 1e-5 > found["difference"]
+    assert "catboost" in docker("run", "--rm", "--entrypoint", "python", received.reference, "-c", PACKAGES).split()
 
 
 def test_its_name_and_labels_say_what_is_in_it(built: Built) -> None:
