@@ -217,7 +217,8 @@ def _xgboost(order: dict[str, Any]) -> RowAnswering:
     rounds = (0, int(best) + 1) if best else (0, 0)
 
     def answer(rows: Any) -> tuple[Any, Any]:
-        matrix = xgboost.DMatrix(_ordered(rows, booster.feature_names), enable_categorical=True)
+        frame = _with_categories(_ordered(rows, booster.feature_names), booster)
+        matrix = xgboost.DMatrix(frame, enable_categorical=True)
         return booster.predict(matrix, iteration_range=rounds), None
 
     return answer
@@ -231,7 +232,7 @@ def _lightgbm_model(order: dict[str, Any]) -> Any:
 
 def _lightgbm(order: dict[str, Any]) -> RowAnswering:
     booster = _lightgbm_model(order)
-    return lambda rows: (booster.predict(_ordered(rows, booster.feature_name())), None)
+    return lambda rows: (booster.predict(_with_categories(_ordered(rows, booster.feature_name()))), None)
 
 
 def _catboost_model(order: dict[str, Any]) -> Any:
@@ -248,27 +249,38 @@ def _catboost(order: dict[str, Any]) -> RowAnswering:
     model = _catboost_model(order)
 
     def answer(rows: Any) -> tuple[Any, Any]:
-        frame = _ordered(rows, model.feature_names_, as_categories=False)
+        frame = _ordered(rows, model.feature_names_)
         is_asked = order["classes"] and hasattr(model, "predict_proba")
         return (model.predict_proba(frame), model.classes_) if is_asked else (model.predict(frame), None)
 
     return answer
 
 
-def _ordered(rows: Any, names: Any, *, as_categories: bool = True) -> Any:
-    """The columns as a booster learned them: it goes by position, and knows texts as categories only."""
+def _ordered(rows: Any, names: Any) -> Any:
+    """The columns as a booster learned them: it goes by position."""
     if not hasattr(rows, "columns"):
         return rows
     found = {str(name).replace(" ", "_"): name for name in rows.columns}
     wanted = [str(name).replace(" ", "_") for name in names or ()]
     if set(wanted) <= set(found) and wanted:
         rows = rows[[found[name] for name in wanted]]
-    return _with_categories(rows) if as_categories else rows
+    return rows
 
 
-def _with_categories(rows: Any) -> Any:
-    """Texts as categories, the only texts that XGBoost and LightGBM know."""
+def _with_categories(rows: Any, booster: Any = None) -> Any:
+    """Texts as categories, the only texts that XGBoost and LightGBM know.
+
+    Args:
+        rows: For the booster.
+        booster: Of XGBoost, which before 3.1 keeps the categories' places and not their names.
+    """
     texts = [name for name in rows.columns if rows[name].dtype == object] if hasattr(rows, "columns") else []
+    if texts and booster is not None and (not hasattr(booster, "get_categories") or booster.get_categories().empty()):
+        message = (
+            f"it learned the places of categories and keeps no names of them, and {texts[0]!r} holds texts: train it "
+            "with XGBoost 3.1 or newer, on categories"
+        )
+        raise ValueError(message)
     return rows.astype(dict.fromkeys(texts, "category")) if texts else rows
 
 
@@ -308,8 +320,9 @@ def _mlflow_model(order: dict[str, Any]) -> Any:
 def _mlflow(order: dict[str, Any]) -> RowAnswering:
     """As MLflow loads it, which runs whatever code the model brings."""
     if {"xgboost", "lightgbm"} & set(order["flavours"]):
-        answer = _estimator(_mlflow_model(order), order)
-        return lambda rows: answer(_with_categories(rows))
+        answer = _estimator(model := _mlflow_model(order), order)
+        booster = model.get_booster() if hasattr(model, "get_booster") else None
+        return lambda rows: answer(_with_categories(rows, booster))
     if order["classes"] and hasattr(model := _mlflow_model(order), "predict_proba"):
         return _estimator(model, order)
     import mlflow.pyfunc

@@ -178,6 +178,19 @@ def test_a_boosters_scikit_learn_class_gets_its_texts_as_categories(home: Path) 
     assert found.metrics["roc_auc"] > 0.75
 
 
+def test_categories_whose_names_a_booster_does_not_keep_are_not_guessed(home: Path) -> None:
+    """As before XGBoost 3.1: which text is at which place depended on the rows that it came with."""
+    import xgboost
+
+    names, rows = ["age", "plan"], customers(400, 2)
+    codes = rows[names].assign(plan=rows["plan"].astype("category").cat.codes).to_numpy()
+    matrix = xgboost.DMatrix(codes, rows["churned"] == "yes", feature_names=names, feature_types=["q", "c"])
+    model = xgboost.train({"objective": "binary:logistic"}, matrix, 20)
+    folder = save(home / "nameless", model, rows[names], flavour="xgboost")
+    with pytest.raises(PromotionError, match="keeps no names of them, and 'plan' holds texts"):
+        ReceivedEvaluator(a_received_family(), home).evaluate(folder)
+
+
 @pytest.mark.needs("bwrap")
 def test_a_tensor_is_filled_by_the_columns_in_their_order(home: Path) -> None:
     """What names a row is none of them; too many columns are told by their names."""
