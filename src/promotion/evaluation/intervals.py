@@ -9,9 +9,7 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
-from scipy.optimize import brentq
-from scipy.special import betaln
-from scipy.stats import binom, binomtest
+from scipy.special import bdtr, bdtrc, betaln
 
 CONFIDENCE = 0.95
 
@@ -31,8 +29,9 @@ def wilson(part: int, whole: int) -> tuple[float, float, float]:
     Returns:
         The share and the ends of the interval, all within 0 to 1.
     """
-    ends = binomtest(part, whole).proportion_ci(CONFIDENCE, method="wilson")
-    return part / whole, max(0.0, float(ends.low)), min(1.0, float(ends.high))
+    share = part / whole
+    middle, half = _score_interval(share, whole, NormalDist().inv_cdf((1 + CONFIDENCE) / 2))
+    return share, middle - half if part else 0.0, middle + half if part < whole else 1.0
 
 
 def share_reach(share: float, end: float, confidence: float) -> float:
@@ -47,9 +46,15 @@ def share_reach(share: float, end: float, confidence: float) -> float:
     if end == share or not 0 < end < 1:
         return abs(share - end) * wanted / usual
     trials = usual**2 * end * (1 - end) / (share - end) ** 2
-    middle = (share + wanted**2 / (2 * trials)) / (1 + wanted**2 / trials)
-    half = wanted / (1 + wanted**2 / trials) * math.sqrt(share * (1 - share) / trials + (wanted / (2 * trials)) ** 2)
+    middle, half = _score_interval(share, trials, wanted)
     return abs(share - (middle - half if end < share else middle + half))
+
+
+def _score_interval(share: float, trials: float, deviations: float) -> tuple[float, float]:
+    """Middle and half width of Wilson's interval, at so many standard deviations."""
+    scale = 1 + deviations**2 / trials
+    half = deviations * math.sqrt(share * (1 - share) / trials + (deviations / (2 * trials)) ** 2)
+    return (share + deviations**2 / (2 * trials)) / scale, half / scale
 
 
 def is_beyond_bound(part: int, whole: int, bound: float, confidence: float) -> bool | None:
@@ -63,9 +68,9 @@ def is_beyond_bound(part: int, whole: int, bound: float, confidence: float) -> b
     """
     if not whole:
         return None
-    if part >= _LEAST_COUNTED and binom.sf(part - 1, whole, bound) < 1 - confidence:
+    if part >= _LEAST_COUNTED and bdtrc(part - 1, whole, bound) < 1 - confidence:
         return True
-    return False if binom.cdf(part, whole, bound) < 1 - confidence else None
+    return False if bdtr(part, whole, bound) < 1 - confidence else None
 
 
 def sequential(total: float, count: int, error: float) -> tuple[float, float]:
@@ -83,6 +88,8 @@ def sequential(total: float, count: int, error: float) -> tuple[float, float]:
     Returns:
         Both ends, within 0 to 1; the whole range without any values.
     """
+    from scipy.optimize import brentq
+
     if not count:
         return 0.0, 1.0
     rest = count - total

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import kstwobign
+from scipy.special import kolmogorov
 
 from promotion.data.datasets import Dataset
 
@@ -46,7 +46,7 @@ def order_problems(dataset: Dataset, seed: int) -> list[str]:
         return []
     path = np.cumsum(excess)
     place = int(np.abs(path[:-1]).argmax()) + 1
-    chance = float(kstwobign.sf(abs(path[place - 1]) / spread))
+    chance = float(kolmogorov(abs(path[place - 1]) / spread))
     before, after = float(wrong[:place].mean()), float(wrong[place:].mean())
     if chance >= SURPRISING or abs(after - before) < _LEAST_CHANGE:
         return []

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.stats import hypergeom
+from scipy.special import betaln
 
 from promotion.data.arrays import FloatArray, IntArray
 
@@ -217,5 +217,13 @@ def with_missing(counts: Sequence[float], share: float) -> IntArray:
 def _chance(unseen: Unseen, beyond: int) -> float:
     if not beyond or unseen.reference <= unseen.alone:
         return 1.0
-    rows = unseen.reference + unseen.rows
-    return float(hypergeom.cdf(unseen.alone, rows, unseen.reference, min(beyond + unseen.alone, rows)))
+    known, rows = unseen.reference, unseen.rows
+    drawn = min(beyond + unseen.alone, known + rows)
+    ours = np.arange(max(drawn - rows, 0), min(unseen.alone, drawn) + 1)
+    ways = _log_choose(known, ours) + _log_choose(rows, drawn - ours) - _log_choose(known + rows, drawn)
+    return min(1.0, float(np.exp(ways).sum()))
+
+
+def _log_choose(among: int, chosen: Any) -> Any:
+    """Logarithm of the binomial coefficient."""
+    return -np.log1p(among) - betaln(among - chosen + 1, chosen + 1)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, rankdata
 
 from promotion.data.arrays import FloatArray, IntArray
 from promotion.evaluation.intervals import CONFIDENCE, wilson
@@ -16,7 +16,7 @@ from promotion.gates.evidence import Interval
 from promotion.monitoring.observe.observation import Reading
 
 _BINARY = 2
-_NORMAL = float(norm.ppf((1 + CONFIDENCE) / 2))
+_NORMAL = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
 
 def confusion(chosen: IntArray, label: IntArray, classes: int) -> IntArray:
@@ -68,7 +68,9 @@ def roc_auc(label: IntArray, probability: FloatArray) -> tuple[float, float] | N
         None where one of the classes is missing.
     """
     known = ~np.isnan(probability)
-    positive, ranks = label[known] == 1, rankdata(probability[known])
+    positive = label[known] == 1
+    _, place, ties = np.unique(probability[known], return_inverse=True, return_counts=True)
+    ranks = (ties.cumsum() - (ties - 1) / 2)[place]
     m, n = float(positive.sum()), float((~positive).sum())
     if not m or not n:
         return None
