@@ -40,21 +40,31 @@ _BATCH = 50_000
 @click.option("--labels", "with_labels", is_flag=True, help="Give every row a label, which is the most there can be.")
 @click.option("--engine", "engines", multiple=True, default=["pandas"], help="pandas, spark, or both.")
 @click.option("--duckdb", "python", metavar="PYTHON", help="Let DuckDB count the same beside it; a Python that has it.")
+@click.option("--replay", "days", type=int, help="Rehearse on so many days with these rows, a look in five minutes.")
 @click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="Write the log there and leave it.")
-def main(rows: int, engines: tuple[str, ...], python: str | None, keep: Path | None, *, with_labels: bool) -> None:
+def main(
+    rows: int, engines: tuple[str, ...], python: str | None, days: int | None, keep: Path | None, *, with_labels: bool
+) -> None:
     """Generate a day's log of 13 features and run `scripts/monitor-model.py` on it, each engine in its own process."""
     with TemporaryDirectory() as temporary:
         folder = keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         config = load_config(REPOSITORY / "config", FAMILY)
         started = time.perf_counter()
-        write_log(config, folder, rows)
+        write_log(config, folder, rows, days or 1)
         with (folder / LOG).open(encoding="utf-8") as log:
             (folder / ONE).write_text(log.readline(), encoding="utf-8")
         size = (folder / LOG).stat().st_size / 1e6
         click.echo(
             f"{rows:,} rows × {len(config.features)} features, {size:,.0f} MB, written in {_since(started):.1f} s"
         )
+        if days is not None:
+            command = _monitor(folder, "pandas", LOG, with_labels=True)
+            command[command.index("--log")] = "--replay"
+            cost, document = _run([*command, "--interval", "300"])
+            acts = len(json.loads(document)["acts"])
+            click.echo(f"{'replay':8} {cost}; {days * 288:,} looks over {days} days, {acts} acts")
+            return
         seen = {}
         for engine in engines:
             cost, _ = _run(_monitor(folder, engine, ONE, with_labels=False))
@@ -70,18 +80,20 @@ def main(rows: int, engines: tuple[str, ...], python: str | None, keep: Path | N
             click.echo("same numbers" if all(first == other for other in others) else "DIFFERENT numbers")
 
 
-def write_log(config: FamilyConfig, folder: Path, rows: int) -> None:
-    """A day's log, its labels and an export's statistics, all drawn from the family's own data.
+def write_log(config: FamilyConfig, folder: Path, rows: int, days: int = 1) -> None:
+    """A log, its labels and an export's statistics, all drawn from the family's own data.
 
     Args:
         config: The family.
         folder: Gets `predictions.jsonl`, `labels.csv`, and `export/`.
         rows: How many.
+        days: Over how many they are spread.
     """
     random = np.random.default_rng(7)
     known = _known_rows(config)
     _write_export(config, folder / "export", known)
-    start = UNTIL - timedelta(hours=24)
+    span = timedelta(days=days)
+    start = UNTIL - span
     identity = f'"family": "{FAMILY}", "model": "{MODEL}", "version": {VERSION}, "role": "champion"'
     names = [json.dumps(name) for name in config.classes]
     features = [
@@ -102,7 +114,7 @@ def write_log(config: FamilyConfig, folder: Path, rows: int) -> None:
             label = np.where(random.random(count) < 0.85, chosen, 1 - chosen)  # noqa: PLR2004  # an accuracy
             ids = random.bytes(16 * count).hex()
             for place in range(count):
-                at = start + timedelta(hours=24) * ((first + place) / rows)
+                at = start + span * ((first + place) / rows)
                 request = ids[32 * place : 32 * place + 32]
                 log.write(
                     f'{{"time": "{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z", "request_id": "{request}", '

@@ -24,8 +24,11 @@ from tests.promotion.monitoring.receivers import receiving
 
 from promotion.cli.monitoring import looks
 from promotion.config.settings import REPOSITORY
+from promotion.errors import RegistryError
 from promotion.journal.journal import Journal
 from promotion.journal.schema import monitoring_run
+from promotion.registry.contract import RegisteredModel
+from promotion.registry.sqlite import SqliteRegistry
 
 pytestmark = pytest.mark.system
 
@@ -319,6 +322,31 @@ def test_all_families_are_watched_in_one_run(command: Monitor, watched: Path) ->
     found = command("--all")
     assert 0 == found.exit_code, found.output
     assert "silent is not watched: its file names no log (monitoring.log)" in found.output
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+def test_the_registry_is_listed_once_for_all_families(
+    command: Monitor, watched: Path, monkeypatch: pytest.MonkeyPatch, *, is_away: bool
+) -> None:
+    """Also where it is away, which each family's lines say."""
+    document = yaml.safe_load((watched / "config" / "churn.yaml").read_text())
+    (watched / "config" / "other.yaml").write_text(
+        yaml.safe_dump(document | {"family": "other", "registered_model": "other-*"}), encoding="utf-8"
+    )
+    listed: list[None] = []
+
+    def models(self: SqliteRegistry) -> list[RegisteredModel]:
+        listed.append(None)
+        if is_away:
+            raise RegistryError("nobody answers")
+        return found(self)
+
+    found = SqliteRegistry.models
+    monkeypatch.setattr(SqliteRegistry, "models", models)
+    said = command("--all", "--log", str(write_log(watched / "log.jsonl", [Traffic()])))
+
+    assert (0, 1) == (said.exit_code, len(listed)), said.output
+    assert (2 if is_away else 0) == said.output.count("is not known: nobody answers")
 
 
 def test_one_command_line_names_the_files_of_every_family(command: Monitor, watched: Path) -> None:

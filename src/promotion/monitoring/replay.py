@@ -7,19 +7,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from promotion.errors import UsageError
 from promotion.journal.records import Event
 from promotion.monitoring.finding import LEVELS, LevelName
-from promotion.monitoring.observe.counting import Count, CountingPlan
-from promotion.monitoring.observe.engines import Counter
 from promotion.monitoring.observe.log_files import find_parts, read
-from promotion.monitoring.observe.log_rows import Block, log_schema
+from promotion.monitoring.observe.log_rows import log_schema
 from promotion.monitoring.observe.observation import Observation
 from promotion.monitoring.observe.observe import KnownVersion, Past, VersionKey, Watch, observe
+from promotion.monitoring.observe.sliding_count import SlidingCount
 from promotion.monitoring.rollback_trigger import triggers
 from promotion.monitoring.thresholds import judge
 from promotion.registry.stages import Stage
@@ -73,7 +71,7 @@ def replay(
         UsageError: There is no log, or no row in it.
     """
     rows, (first, last) = _remember(watch)
-    past = Past(watch.read_labels(), _counter(rows))
+    past = Past(watch.read_labels(), SlidingCount(rows))
     step = every or max(watch.window / 24, (last - first) / LOOKS)
     levels: dict[tuple[str, str], LevelName] = {}
     gone: set[str] = set()
@@ -84,7 +82,7 @@ def replay(
         version, since = production or (None, None)
         before = served[0] if served else None
         then = replace(known, production=version, live_since=since, last_served=before, is_recorded=bool(history))
-        for now in observe(replace(watch, until=at), then, past):
+        for now in observe(watch.at(at), then, past):
             # Log and labels are today's: what was wrong with them then is not in them.
             seen = replace(now, flaws=())
             if seen.serves:
@@ -109,19 +107,6 @@ def _remember(watch: Watch) -> tuple[pa.Table, list[datetime]]:
     if not table.num_rows:
         raise UsageError(f"{watch.source}: no row of {watch.config.family!r} to rehearse on")
     return table, [table["time"][place].as_py() for place in (0, table.num_rows - 1)]
-
-
-def _counter(rows: pa.Table) -> Counter:
-    """Counts a part of the rows that were read once."""
-    times = rows["time"].cast(pa.int64()).to_numpy()
-
-    def count(_source: str, earliest: datetime, plan: CountingPlan) -> Count:
-        start, end = (int(np.searchsorted(times, round(at.timestamp() * 1e6))) for at in (earliest, plan.until))
-        found = Count()
-        found.take(plan, Block(rows.slice(start, end - start), 0))
-        return found
-
-    return count
 
 
 def _in_production(history: Sequence[Event], at: datetime) -> tuple[VersionKey, datetime] | None:

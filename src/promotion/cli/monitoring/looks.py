@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from promotion.delivery.deploy import Deployer
     from promotion.journal.journal import Journal
     from promotion.monitoring.run import Options, RunOutcome
+    from promotion.registry.contract import RegisteredModel, Registry
     from promotion.service import PromotionService
 
 
@@ -53,15 +55,40 @@ def try_channels(journal: Journal, config: FamilyConfig, *, as_json: bool) -> No
         echo_json({"exit_code": 0, "deliveries": tested.as_json()})
 
 
-def _say_unsettled(settings: Settings, journal: Journal, config: FamilyConfig) -> None:
+class _Listing:
+    """What MLflow lists, asked for once for all families; where it is away it is not asked again."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def registry(self) -> Registry:
+        from promotion.registry.open import open_registry
+
+        return open_registry(self._settings)
+
+    def models(self) -> list[RegisteredModel]:
+        """Every registered model."""
+        if isinstance(self._listed, RegistryError):
+            raise self._listed
+        return self._listed
+
+    @cached_property
+    def _listed(self) -> list[RegisteredModel] | RegistryError:
+        try:
+            return self.registry.models()
+        except RegistryError as error:
+            return error
+
+
+def _say_unsettled(journal: Journal, config: FamilyConfig, listing: _Listing) -> None:
     """What was changed outside; the monitor itself needs no MLflow."""
     from promotion.listing import disagreements
     from promotion.reconcile.reconciler import Reconciler
-    from promotion.registry.open import open_registry
 
-    reconciler = Reconciler(journal, open_registry(settings), FamilyConfigs({config.family: config}))
+    reconciler = Reconciler(journal, listing.registry, FamilyConfigs({config.family: config}))
     try:
-        models = [model for model in reconciler.registry.models() if config.owns(model.name)]
+        models = [model for model in listing.models() if config.owns(model.name)]
         found = disagreements(models, reconciler, config.family)
     except RegistryError as error:
         talk(f"⚠️ whether anything was changed in MLflow is not known: {error}", colour="yellow")
@@ -72,12 +99,12 @@ def _say_unsettled(settings: Settings, journal: Journal, config: FamilyConfig) -
 
 def look_at_one(settings: Settings, journal: Journal, config: FamilyConfig, options: Options, *, as_json: bool) -> int:
     """Look once at a family and say what was seen; the exit code."""
-    return print_outcome(_look(settings, journal, config, options), as_json=as_json)
+    return print_outcome(_look(settings, journal, config, options, _Listing(settings)), as_json=as_json)
 
 
 def look_at_all(settings: Settings, given: Given, *, is_deployed: bool, as_json: bool) -> int:
     """Look once at every family, or at every one that was deployed; the exit code of the worst."""
-    configs, codes = load_configs(settings.config_folder), {0}
+    configs, codes, listing = load_configs(settings.config_folder), {0}, _Listing(settings)
     for name in sorted({*configs, *configs.broken}):
         try:
             config, journal = open_family(settings, name)
@@ -87,7 +114,8 @@ def look_at_all(settings: Settings, given: Given, *, is_deployed: bool, as_json:
                 talk(f"… {name} is not watched: its file names no log (monitoring.log)", colour="yellow")
             else:
                 options = given.options(settings, config)
-                codes.add(look_at_one(settings, journal, config, options, as_json=as_json))
+                outcome = _look(settings, journal, config, options, listing)
+                codes.add(print_outcome(outcome, as_json=as_json))
         except Exception as error:  # noqa: BLE001  # whatever is wrong with one, the others are looked at
             codes.add(FAILED)
             lines = failure_lines(error)
@@ -104,13 +132,15 @@ def _was_deployed(journal: Journal, family: str) -> bool:
     return journal.exists and Deployments(journal).newest(family, Environment.PRODUCTION) is not None
 
 
-def _look(settings: Settings, journal: Journal, config: FamilyConfig, options: Options) -> RunOutcome:
+def _look(
+    settings: Settings, journal: Journal, config: FamilyConfig, options: Options, listing: _Listing
+) -> RunOutcome:
     from promotion.monitoring.alerts.alerter import Alerter
     from promotion.monitoring.alerts.announcements import announcer
     from promotion.monitoring.automatic_rollback import WayBack
     from promotion.monitoring.run import run_monitor
 
-    _say_unsettled(settings, journal, config)
+    _say_unsettled(journal, config, listing)
 
     def deployer(service: PromotionService) -> Deployer:
         from promotion.delivery.bootstrap import open_deployer

@@ -103,34 +103,33 @@ class Bins:
         codes = np.array([code for code, _ in by_code])
         return cls(with_missing([*(count for _, count in by_code), 0], missing), codes=codes)
 
-    def count_texts(self, values: pa.Array) -> IntArray:
-        """How many of some texts fall into each class; null is a row without a value."""
+    def places_of_texts(self, values: pa.Array) -> IntArray:
+        """The class that each of some texts falls into; null is a row without a value."""
         known = self.texts or ()
         place = pc.fill_null(pc.index_in(values, value_set=pa.array(known, type=pa.string())), len(known))
-        counts = np.bincount(np.asarray(place, dtype=np.int64), minlength=len(self.counts))
-        counts[len(known)] -= values.null_count
-        counts[-1] += values.null_count
-        return np.asarray(counts, dtype=np.int64)
+        missing = np.asarray(values.is_null())
+        return np.where(missing, len(self.counts) - 1, np.asarray(place, dtype=np.int64))
 
-    def count(self, values: FloatArray) -> IntArray:
-        """How many of some values fall into each class.
+    def places(self, values: FloatArray) -> IntArray:
+        """The class that each of some values falls into.
 
         Args:
             values: Shape (rows,); NaN is a row without a value.
         """
-        missing = np.isnan(values)
-        present = values[~missing]
         if self.edges is not None:
             # As numpy.histogram counts: a class holds its lower edge.
-            place = np.searchsorted(self.cuts, present, side="right")
+            place = np.searchsorted(self.cuts, values, side="right")
         else:
             codes = self.codes if self.codes is not None else np.empty(0)
-            near = np.minimum(np.searchsorted(codes, present), max(len(codes) - 1, 0))
-            known = codes[near] == present if len(codes) else np.zeros(len(present), dtype=np.bool_)
+            near = np.minimum(np.searchsorted(codes, values), max(len(codes) - 1, 0))
+            known = codes[near] == values if len(codes) else np.zeros(len(values), dtype=np.bool_)
             place = np.where(known, near, len(codes))
-        counts = np.bincount(place, minlength=len(self.counts))
-        counts[-1] += missing.sum()
-        return np.asarray(counts, dtype=np.int64)
+        place[np.isnan(values)] = len(self.counts) - 1
+        return place
+
+    def count(self, values: FloatArray) -> IntArray:
+        """How many of some values fall into each class; see `places`."""
+        return np.bincount(self.places(values), minlength=len(self.counts))
 
     def unseen(self, live: IntArray) -> Unseen:
         """How many live values are such as no reference row has.
@@ -176,13 +175,22 @@ class Bins:
             codes = self.codes if self.codes is not None else ()
             return self.counts, live, [*(self.texts or (f"{code:g}" for code in codes)), "other", "missing"]
         inner = self.counts[2:-3]
-        middles = inner.cumsum() - inner / 2
-        _, starts = np.unique(middles // max(min(rows, inner.sum() / _TENTHS), 1), return_index=True)
-        firsts = np.array([0, *(starts + 2), len(live) - 3, len(live) - 1])
-        ends = [f"{edge:.4g}" for edge in (*self.edges[starts], self.edges[-1])]
-        between = [_range(low, high) for low, high in pairwise(ends)]
-        labels = [f"< {ends[0]}", *between, f"> {ends[-1]}", "missing"]
-        return np.add.reduceat(self.counts, firsts), np.add.reduceat(live, firsts), labels
+        least = max(min(rows, inner.sum() / _TENTHS), 1)
+        if least not in self._groupings:
+            middles = inner.cumsum() - inner / 2
+            _, starts = np.unique(middles // least, return_index=True)
+            firsts = np.array([0, *(starts + 2), len(live) - 3, len(live) - 1])
+            ends = [f"{edge:.4g}" for edge in (*self.edges[starts], self.edges[-1])]
+            between = [_range(low, high) for low, high in pairwise(ends)]
+            labels = [f"< {ends[0]}", *between, f"> {ends[-1]}", "missing"]
+            self._groupings[least] = firsts, np.add.reduceat(self.counts, firsts), labels
+        firsts, reference, labels = self._groupings[least]
+        return reference, np.add.reduceat(live, firsts), labels
+
+    @cached_property
+    def _groupings(self) -> dict[float, tuple[IntArray, IntArray, list[str]]]:
+        """Where classes were put together before: the same reference is looked at again and again."""
+        return {}
 
     @cached_property
     def cuts(self) -> FloatArray:

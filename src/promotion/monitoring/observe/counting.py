@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from promotion.config.printable import printable
 from promotion.data.arrays import FloatArray, IntArray
@@ -195,30 +196,31 @@ class Count:
         if len(strange) and not self.problem:
             self.problem = f"role {printable(strange[0].as_py())!r} is none of {', '.join(ROLES)}"
         ours = _where(ours, is_known)
-        now, skew = _microseconds(plan.until), SKEW_SECONDS * 1_000_000
+        now, skew = microseconds(plan.until), SKEW_SECONDS * 1_000_000
         times = _numbers(ours["time"].cast(pa.int64()))
         self.from_the_future += int((times > now + skew).sum())
-        self.before_the_window += int((times < _microseconds(plan.earliest)).sum())
-        ours = _where(ours, pa.array((times >= _microseconds(plan.earliest)) & (times < now)))
+        self.before_the_window += int((times < microseconds(plan.earliest)).sum())
+        ours = _where(ours, pa.array((times >= microseconds(plan.earliest)) & (times < now)))
         first = self.met.first(ours)
         self.repeated += ours.num_rows - int(first.sum())
         ours = _where(ours, pa.array(first))
         if ours.num_rows and not self.example:
-            self.example = f"{ours['request_id'][0]}/{ours['row'][0].as_py() or 0}"
-        for found in ours.group_by(["role", "model", "version"]).aggregate([]).to_pylist():
-            answerer = Answerer(**found)
-            rows = ours
-            for name, value in found.items():
-                rows = _where(rows, pc.equal(rows[name], value))
+            self.example = row_name(ours, 0)
+        for answerer, rows in by_answerer(ours):
             reference = plan.references.get((answerer.model, answerer.version))
             if answerer not in self.answerers:
                 self.answerers[answerer] = Tally.empty(plan, reference)
             _count(self.answerers[answerer], plan, reference, rows)
-            for name, part in _groups(plan, rows):
+            for name, part in by_group(plan, rows):
                 apart = reference.groups.get(name) if reference else None
                 if (answerer, name) not in self.groups:
                     self.groups[answerer, name] = Tally.empty(plan, apart)
                 _count(self.groups[answerer, name], plan, apart, part)
+
+
+def row_name(rows: pa.Table, place: int) -> str:
+    """Request and row of one row, as labels name it."""
+    return f"{rows['request_id'][place]}/{rows['row'][place].as_py() or 0}"
 
 
 def _where(rows: pa.Table, mask: pa.Array | pa.ChunkedArray) -> pa.Table:
@@ -234,7 +236,16 @@ def _take_over(ours: dict[Any, Tally], theirs: Mapping[Any, Tally]) -> None:
             ours[key] = tally
 
 
-def _groups(plan: CountingPlan, rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+def by_answerer(rows: pa.Table) -> Iterator[tuple[Answerer, pa.Table]]:
+    """Rows by the version and the role that answered."""
+    for found in rows.group_by(["role", "model", "version"]).aggregate([]).to_pylist():
+        part = rows
+        for name, value in found.items():
+            part = _where(part, pc.equal(part[name], value))
+        yield Answerer(**found), part
+
+
+def by_group(plan: CountingPlan, rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
     """Rows by the values of each segment."""
     for column in plan.segments:
         cells = pc.struct_field(rows["features"].combine_chunks(), column)
@@ -246,49 +257,74 @@ def _groups(plan: CountingPlan, rows: pa.Table) -> Iterator[tuple[str, pa.Table]
 def _count(tally: Tally, plan: CountingPlan, reference: Reference | None, rows: pa.Table) -> None:
     times = _numbers(rows["time"].cast(pa.int64()))
     if plan.labels is not None:
-        _collect_labelled(tally, plan.labels, rows, times)
-    since = _microseconds(plan.since)
+        collect_labelled(tally, plan.labels, rows, times)
+    since = microseconds(plan.since)
     inside = times >= since
     if not inside.any():
         return
     rows, times = _where(rows, pa.array(inside)), times[inside]
     tally.first = min(int(times.min()), tally.first or int(times.min()))
     tally.last = max(int(times.max()), tally.last or 0)
-    place = (times - since) * plan.slices // (_microseconds(plan.until) - since)
+    place = (times - since) * plan.slices // (microseconds(plan.until) - since)
     tally.rows += np.bincount(place, minlength=plan.slices)
-    _count_features(tally, plan, reference, rows)
-    if not plan.classes:
-        if reference is not None and tally.probability is not None:
-            tally.probability += reference.probability.count(_floats(rows["prediction"]))
-        _count_latency(tally, rows, place)
-        return
-    chosen = _numbers(rows["class"])
-    known = (chosen >= 0) & (chosen < plan.classes)
-    tally.classes += np.bincount(np.where(known, chosen, plan.classes), minlength=plan.classes + 1)
+    for counter, places in places_in(tally, plan, reference, rows, place):
+        is_flag = places.dtype == np.bool_
+        counter[:] += places.sum() if is_flag else np.bincount(places[places >= 0], minlength=len(counter))
+
+
+def places_in(
+    tally: Tally, plan: CountingPlan, reference: Reference | None, rows: pa.Table, steps: IntArray
+) -> Iterator[tuple[IntArray, Any]]:
+    """The counters of a tally, always in the same order, and where in each of them every row belongs.
+
+    Args:
+        tally: Whose counters.
+        plan: What is counted.
+        reference: Of the version.
+        rows: Of the log, at least one.
+        steps: The slice of each row, shape (rows,).
+
+    Yields:
+        A counter, one-dimensional, and places in it, shape (rows,), -1 for none; of a counter of one cell whether each
+        row counts.
+    """
+    yield from _features_in(tally, plan, reference, rows)
+    answer = "probability"
+    if plan.classes:
+        chosen = _numbers(rows["class"])
+        known = (chosen >= 0) & (chosen < plan.classes)
+        yield tally.classes, np.where(known, chosen, plan.classes)
+    else:
+        answer = "prediction"
     if reference is not None and tally.probability is not None:
-        tally.probability += reference.probability.count(_floats(rows["probability"]))
-    _count_latency(tally, rows, place)
+        yield tally.probability, reference.probability.places(_floats(rows[answer]))
+    # Every request once: by its first row.
+    latency = _floats(rows["latency_ms"])
+    known = (_numbers(pc.fill_null(rows["row"], 0)) == 0) & ~np.isnan(latency)
+    cells = steps * tally.latency.shape[1] + np.searchsorted(LATENCY_EDGES, latency, side="right")
+    yield tally.latency.reshape(-1), np.where(known, cells, -1)
 
 
-def _count_features(tally: Tally, plan: CountingPlan, reference: Reference | None, rows: pa.Table) -> None:
+def _features_in(
+    tally: Tally, plan: CountingPlan, reference: Reference | None, rows: pa.Table
+) -> Iterator[tuple[IntArray, Any]]:
     features = rows["features"].combine_chunks()
-    if isinstance(features, pa.ChunkedArray):  # of no rows at all
-        return
     for column, (name, allowed) in enumerate(plan.features.items()):
-        cells = pc.struct_field(features, name)
+        cells, bins = pc.struct_field(features, name), reference.features.get(name) if reference else None
+        missing, outside = (counter[column : column + 1] for counter in (tally.missing, tally.outside))
         if allowed.type == "text":
-            tally.missing[column] += cells.null_count
-            if reference is not None and name in reference.features:
-                tally.values[name] += reference.features[name].count_texts(cells)
+            yield missing, np.asarray(cells.is_null())
+            if bins is not None:
+                yield tally.values[name], bins.places_of_texts(cells)
             continue
         values = _floats(cells)
-        tally.missing[column] += np.isnan(values).sum()
-        tally.outside[column] += _outside(values, allowed)
-        if reference is not None and name in reference.features:
-            tally.values[name] += reference.features[name].count(values)
+        yield missing, np.isnan(values)
+        yield outside, _outside(values, allowed)
+        if bins is not None:
+            yield tally.values[name], bins.places(values)
 
 
-def _outside(values: FloatArray, allowed: FeatureRules) -> int:
+def _outside(values: FloatArray, allowed: FeatureRules) -> NDArray[np.bool_]:
     # Comparisons with NaN, a row without a value, are false: neither is outside.
     outside = np.zeros(len(values), dtype=np.bool_)
     if allowed.minimum is not None:
@@ -297,20 +333,11 @@ def _outside(values: FloatArray, allowed: FeatureRules) -> int:
         outside |= values > allowed.maximum
     if allowed.codes is not None:
         outside |= ~np.isin(values, allowed.codes) & ~np.isnan(values)
-    return int(outside.sum())
+    return outside
 
 
-def _count_latency(tally: Tally, rows: pa.Table, place: IntArray) -> None:
-    """Every request once: by its first row."""
-    is_first = _numbers(pc.fill_null(rows["row"], 0)) == 0
-    latency = _floats(rows["latency_ms"])
-    known = is_first & ~np.isnan(latency)
-    width = len(LATENCY_EDGES) + 1
-    cells = place[known] * width + np.searchsorted(LATENCY_EDGES, latency[known], side="right")
-    tally.latency += np.bincount(cells, minlength=tally.latency.size).reshape(tally.latency.shape)
-
-
-def _collect_labelled(tally: Tally, labels: Labels, rows: pa.Table, times: IntArray) -> None:
+def collect_labelled(tally: Tally, labels: Labels, rows: pa.Table, times: IntArray) -> None:
+    """Keep what was answered to each row, and of those with a label what they are."""
     label = labels.of(rows["request_id"], pc.fill_null(rows["row"], 0))
     if "class" not in rows.column_names:
         known, answered = ~np.isnan(label), _floats(rows["prediction"])
@@ -344,7 +371,8 @@ def parse_moment(microseconds: int) -> datetime:
     return datetime.fromtimestamp(microseconds / 1e6, UTC)
 
 
-def _microseconds(at: datetime) -> int:
+def microseconds(at: datetime) -> int:
+    """A time as it is counted: since 1970."""
     return round(at.timestamp() * 1e6)
 
 

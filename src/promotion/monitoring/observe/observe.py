@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -109,10 +109,16 @@ class Watch:
         """Columns and classes of the rows."""
         return self.received or contract_of(self.config)
 
-    @property
+    @cached_property
     def policy(self) -> Monitoring:
         """The family's bounds; the documented ones where its file has none."""
         return self.config.monitoring_policy
+
+    def at(self, until: datetime) -> Watch:
+        """The same at another time: what the family's file says is not asked again."""
+        then = replace(self, until=until)
+        vars(then).update(contract=self.contract, policy=self.policy)
+        return then
 
     def read_labels(self) -> Labels | None:
         """The labels that have arrived; None where no file of them is named."""
@@ -134,11 +140,12 @@ class _Seen:
     left_out: LeftOut
     flaws: Sequence[DataFlaw]
     silence: str
+    is_trend_drawn: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Labels and log, read once for many looks: the labels, and who counts the rows of a time."""
+    """Labels and log, read once for many looks: the labels, and who counts the rows of a time; no trend is drawn."""
 
     labels: Labels | None
     count: Counter
@@ -156,6 +163,7 @@ def observe(watch: Watch, known: KnownVersion, past: Past | None = None) -> list
         UsageError: There is no log, or no file of labels.
         DataError: One of them cannot be read.
     """
+    is_trend_drawn = past is None
     past = past or Past(watch.read_labels(), COUNTERS[watch.engine])
     labels = past.labels
     plan = _plan(watch, known, labels)
@@ -180,7 +188,7 @@ def observe(watch: Watch, known: KnownVersion, past: Past | None = None) -> list
     )
     flaws = data_flaws(count, labels, known.labels)
     ended = silence(count, plan, asked, tolerated=watch.policy.data.silence, due_since=known.live_since)
-    seen = _Seen(watch, known, plan, count, serving, shares, service, asked, left_out, flaws, ended)
+    seen = _Seen(watch, known, plan, count, serving, shares, service, asked, left_out, flaws, ended, is_trend_drawn)
     found = [
         _observation(seen, answerer, tally)
         for answerer, tally in count.answerers.items()
@@ -284,7 +292,7 @@ def _observation(seen: _Seen, answerer: Answerer, tally: Tally) -> Observation:
         drift=drifts(tally, plan, names, reference, policy.minimum_rows),
         quality=qualities(tally, plan, reference, policy.minimum_rows),
         service=seen.service,
-        slices=trend(tally, plan, labelled, names, seen.asked),
+        slices=trend(tally, plan, labelled, names, seen.asked) if seen.is_trend_drawn else (),
         lately=_lately(seen, answerer, tally, metrics),
         labels_due=_labels_due(seen),
         arrivals=_arrivals(seen.count, answerer.role),
@@ -328,7 +336,9 @@ def _group(seen: _Seen, answerer: Answerer, reference: Reference | None, name: s
         concept=concept,
         drift=drifts(tally, plan, names, apart, policy.minimum_rows) if apart else (),
         quality=qualities(tally, plan, apart or reference, policy.minimum_rows),
-        slices=[step for step in trend(tally, plan, labelled, names, None) if step.labelled],
+        slices=[step for step in trend(tally, plan, labelled, names, None) if step.labelled]
+        if seen.is_trend_drawn
+        else (),
     )
 
 
