@@ -57,6 +57,19 @@ def label_bias(labelled: Sequence[Any], everything: Sequence[Any], names: Sequen
     return ""
 
 
+def group_bias(groups: Sequence[str], labelled: IntArray, everything: IntArray) -> str:
+    """Which group has more of the labelled rows than of all; empty where each has about its share.
+
+    Args:
+        groups: Names of one segment's groups.
+        labelled: Labelled rows of each, shape (groups,).
+        everything: All rows of each, likewise.
+    """
+    if not labelled.sum() or not _differs(labelled, everything):
+        return ""
+    return _said("the group", groups, labelled, everything)
+
+
 def _by_class(chosen: IntArray, classes: int) -> IntArray:
     """Rows by predicted class; those of a class the family does not have last."""
     chosen = chosen.astype(np.int32)

@@ -69,6 +69,20 @@ def test_a_group_that_is_answered_badly_is_found_behind_a_good_average(tmp_path:
     assert {"c=1:accuracy", "fairness:c:accuracy", "c=0:drift:x"} <= _measured(seen)
 
 
+@pytest.mark.parametrize("is_one_group_labelled", [True, False])
+def test_labels_of_one_group_say_nothing_of_all_rows(tmp_path: Path, *, is_one_group_labelled: bool) -> None:
+    """Only of a group that is answered badly labels come: of itself they speak, as a sample of both does of all."""
+    traffic = [only(0, rows=2000, accuracy=0.95), only(1, rows=1000, accuracy=0.7)]
+    del traffic[0].labels[:: 1 if is_one_group_labelled else 3]
+    del traffic[1].labels[:: 5 if is_one_group_labelled else 3]
+    seen = watched(tmp_path, traffic, {"c=0": {}, "c=1": {}})
+
+    said = "the group c=1 is 100% of them and 33% of all" if is_one_group_labelled else ""
+    assert (said, "") == (seen.label_bias, seen.groups["c=1"].label_bias)
+    assert is_one_group_labelled is ("accuracy" not in found(seen))
+    assert "critical" == found(seen)["c=1:accuracy"].level
+
+
 def test_groups_that_are_answered_alike_raise_nothing(tmp_path: Path) -> None:
     """Neither drift nor fairness, with statistics of the groups or without."""
     traffic = [only(0, rows=600), only(1, rows=600)]

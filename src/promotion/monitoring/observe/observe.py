@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -17,9 +17,11 @@ from promotion.errors import UsageError
 from promotion.export.contract import Contract, contract_of
 from promotion.gates.evidence import Interval
 from promotion.monitoring.data_flaws import data_flaws, silence
-from promotion.monitoring.observe.counting import Answerer, Count, CountingPlan, Tally, parse_moment
+from promotion.monitoring.label_bias import NEARLY_ALL, group_bias
+from promotion.monitoring.observe.counting import Answerer, Count, CountingPlan, Tally, microseconds, parse_moment
 from promotion.monitoring.observe.engines import COUNTERS, Counter, CountingEngine
 from promotion.monitoring.observe.figures import (
+    Labelled,
     drifts,
     labelled_period,
     performance,
@@ -286,7 +288,7 @@ def _observation(seen: _Seen, answerer: Answerer, tally: Tally) -> Observation:
         labelled_until=labelled.until if labelled else None,
         stray_labels=_stray_labels(plan, seen.count),
         coverage=labelled.coverage if labelled else None,
-        label_bias=labelled.bias if labelled else "",
+        label_bias=labelled.bias or _group_bias(seen, answerer, labelled) if labelled else "",
         metrics=metrics,
         concept=concept,
         drift=drifts(tally, plan, names, reference, policy.minimum_rows),
@@ -340,6 +342,28 @@ def _group(seen: _Seen, answerer: Answerer, reference: Reference | None, name: s
         if seen.is_trend_drawn
         else (),
     )
+
+
+def _group_bias(seen: _Seen, answerer: Answerer, found: Labelled) -> str:
+    """Which group of the family's segments the labelled rows hold too many of; empty where they are nearly all."""
+    if found.coverage >= NEARLY_ALL:
+        return ""
+    for segment in seen.watch.policy.segments:
+        tallies = {
+            name: tally
+            for (who, name), tally in seen.count.groups.items()
+            if who == answerer and name.startswith(f"{segment}=")
+        }
+        labelled = np.array([_rows_within(tally.labelled, found) for tally in tallies.values()])
+        everything = np.array([_rows_within(tally.answers, found) for tally in tallies.values()])
+        if bias := group_bias(list(tallies), labelled, everything):
+            return bias
+    return ""
+
+
+def _rows_within(parts: Sequence[Any], found: Labelled) -> int:
+    after, until = microseconds(found.since), microseconds(found.until)
+    return sum(int(((part[0] > after) & (part[0] <= until)).sum()) for part in parts)
 
 
 def _answers(seen: _Seen) -> dict[str, float]:
