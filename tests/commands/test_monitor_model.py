@@ -239,6 +239,17 @@ def test_prometheus_that_is_away_is_a_warning_and_no_figure(
 
 
 @pytest.mark.system
+def test_a_run_imports_nothing_slow_that_it_does_not_need(watched: Path) -> None:
+    """A job that looks every few minutes pays for each import each time; the tests of distributions need none."""
+    script = [sys.executable, "-X", "importtime", str(REPOSITORY / "scripts" / "monitor-model.py"), "--model", "churn"]
+    done = subprocess.run([*script, *files(watched, Traffic(300))], capture_output=True, text=True, check=False)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+
+    assert (0, True) == (done.returncode, "promotion.monitoring.run" in imported), done.stderr[-2000:]
+    assert set() == {"mlflow", "sklearn", "scipy.stats", "scipy.optimize", "matplotlib"} & imported
+
+
+@pytest.mark.system
 def test_an_interval_looks_again_until_it_is_stopped(watched: Path) -> None:
     """A run that fails is said and does not end the watch; a signal does, with exit code 0."""
     log = write_log(watched / "log.jsonl", [Traffic(300)])
