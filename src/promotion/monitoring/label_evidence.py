@@ -19,6 +19,10 @@ def label_problem(observation: Observation, policy: Monitoring) -> str:
         return ""
     if needed is not None and covered < needed:
         return f"labels cover {covered:.1%} of the rows, {needed:.1%} needed"
+    for flaw in observation.flaws:
+        # Which of two labels came wrong is as good as a choice by the label.
+        if flaw.name == "conflicting_labels" and flaw.part > (1 - NEARLY_ALL) * flaw.whole:
+            return f"{flaw.part:,} of {flaw.whole:,} labelled rows have two labels that differ and are left out"
     if not observation.label_bias:
         return ""
     return f"labels cover {covered:.1%} of the rows and do not look like all: {observation.label_bias}"

@@ -110,3 +110,19 @@ def test_a_sample_tells_and_takes_back_only_where_the_family_says_that_it_is_eno
     assert (False, None) == fires(Monitoring(label_coverage=0.6))
     (finding,) = (it for it in judge(seen, Monitoring()) if it.key == "accuracy")
     assert "on 1,000 labelled rows (50.1% of all)" in finding.text
+
+
+@pytest.mark.parametrize(("twice", "level"), [(80, "critical"), (1000, None)])
+def test_rows_whose_two_labels_differ_are_chosen_rows(tmp_path: Path, twice: int, level: str | None) -> None:
+    """Where so many that were right have a second label, what is left says little of all; a few hide nothing."""
+    rows = Traffic(2000, accuracy=0.7)
+    right = [it for it, line in zip(rows.labels, rows.lines, strict=True) if it[2] == line["class"]]
+    again = [f"{request},{row},{1 - label}" for request, row, label in right[:twice]]
+    labels = write_labels(tmp_path / "labels.csv", [rows], *again)
+    log, export = write_log(tmp_path / "log.jsonl", [rows]), write_export(tmp_path / "export")
+    (seen,) = observe(a_watch(log, labels), known(export))
+    (accuracy,) = (it for it in judge(seen, Monitoring()) if it.key == "accuracy")
+
+    assert level == accuracy.level
+    said = f"{twice:,} of 2,000 labelled rows have two labels that differ and are left out"
+    assert (level is None) is (said in accuracy.text), accuracy.text

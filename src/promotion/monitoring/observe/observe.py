@@ -326,6 +326,7 @@ def _group(seen: _Seen, answerer: Answerer, reference: Reference | None, name: s
         role=cast("ServedRole", answerer.role),
         is_production=None,
         serves=True,
+        flaws=seen.flaws,
         since=plan.since,
         until=plan.until,
         rows=int(tally.rows.sum()),
