@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from promotion.approving import approval_command, standing_of
-from promotion.config.printable import as_markdown
+from promotion.config.printable import as_markdown, printable
 from promotion.service import PromotionPlan, PromotionService
 
 _MENTION = re.compile(r"(?<!\w)@")
 """What calls a person or a team where Markdown is shown."""
+_MARK = re.compile(r"[|*~&]")
+"""What makes a column, strong or struck text, or another letter, such as the one that calls."""
 
 
 def promotion_markdown(service: PromotionService, plan: PromotionPlan) -> str:
@@ -44,9 +46,14 @@ def _lines(service: PromotionService, plan: PromotionPlan) -> Iterator[str]:
     if standing.missing:
         model, version = plan.candidate.model, plan.report.version
         commands = [approval_command(model, version, role, config) for role in standing.missing]
-        yield from ("", "```bash", *commands, "```")
+        yield from ("", *_block(commands))
+
+
+def _block(commands: Sequence[str]) -> list[str]:
+    """Commands to copy, a line each: no name in them ends the block."""
+    return ["```bash", *map(printable, commands), "```"]
 
 
 def _cell(text: str) -> str:
     """Text from outside in a table's cell: neither a column of its own, nor markup."""
-    return _MENTION.sub("@\u2060", as_markdown(text)).replace("|", r"\|").replace("*", r"\*")
+    return _MARK.sub(r"\\\g<0>", _MENTION.sub("@\u2060", as_markdown(text)))
