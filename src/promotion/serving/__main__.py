@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
@@ -25,6 +27,9 @@ KEEP_ALIVE_SECONDS = 75
 """Longer than the minute after which load balancers drop idle connections, so that they never pick a closed one."""
 
 LOG_SECONDS = 2
+M_ARENA_MAX = -8
+"""The number of glibc's `malloc.h`."""
+
 SWITCH_SECONDS = 0.0005
 
 
@@ -65,6 +70,9 @@ def main() -> int:
     Returns:
         The exit code: 0 stopped as asked, 1 failed, 2 an environment variable, 3 the exported folder is refused.
     """
+    # One heap: glibc has one for each thread, and each would keep what the largest bodies once took.
+    with suppress(AttributeError):  # of another C library
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
     try:
         settings = ServerSettings.from_environment(os.environ)
         logging.basicConfig(

@@ -9,6 +9,9 @@ from threading import Lock, Thread
 
 BackgroundTask = Callable[[], None]
 LOGGER = logging.getLogger(__name__)
+CAPACITY = 32 * 1024 * 1024
+TASK_BYTES = 1024
+"""What a task takes beside its rows."""
 
 
 class Background:
@@ -16,12 +19,12 @@ class Background:
 
     Args:
         name: Of the thread.
-        capacity: Most rows that may wait.
-        on_loss: Called when a task is dropped or fails; it must not raise.
+        on_loss: Called with its rows when a task is dropped or fails; it must not raise.
+        capacity: Most bytes that what waits may keep in memory.
     """
 
-    def __init__(self, name: str, capacity: int, on_loss: Callable[[int], None]) -> None:
-        self._queue: SimpleQueue[tuple[BackgroundTask, int] | None] = SimpleQueue()
+    def __init__(self, name: str, on_loss: Callable[[int], None], capacity: int = CAPACITY) -> None:
+        self._queue: SimpleQueue[tuple[BackgroundTask, int, int] | None] = SimpleQueue()
         self._capacity = capacity
         self._waiting = 0
         self._lock = Lock()
@@ -30,18 +33,20 @@ class Background:
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, task: BackgroundTask, rows: int) -> None:
+    def submit(self, task: BackgroundTask, rows: int, size: int) -> None:
         """Queue a task, or drop it; neither waits nor raises.
 
         Args:
             task: What to do.
-            rows: How many rows it keeps in memory.
+            rows: How many it is about.
+            size: Bytes of these rows.
         """
+        size += TASK_BYTES
         with self._lock:
-            fits = self._waiting + rows <= self._capacity
-            self._waiting += rows if fits else 0
+            fits = self._waiting + size <= self._capacity
+            self._waiting += size if fits else 0
         if fits:
-            self._queue.put((task, rows))
+            self._queue.put((task, rows, size))
         else:
             self._on_loss(rows)
 
@@ -52,7 +57,7 @@ class Background:
 
     def _run(self) -> None:
         while queued := self._queue.get():
-            task, rows = queued
+            task, rows, size = queued
             try:
                 task()
                 self._failing = False
@@ -64,4 +69,4 @@ class Background:
                 self._failing = True
             finally:
                 with self._lock:
-                    self._waiting -= rows
+                    self._waiting -= size

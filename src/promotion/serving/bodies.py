@@ -18,14 +18,14 @@ START_SECONDS = 5
 BYTES_A_SECOND = 64 * 1024
 """What a body must bring after its first seconds, on average; slower ones are ended, the largest after BODY_SECONDS."""
 
-HELD_BYTES = 64 * 1024 * 1024
+HELD_BYTES = 48 * 1024 * 1024
 """Most bytes of large bodies in memory, or two of the largest a request may have."""
 
 INLINE_BYTES = 16 * 1024
 """Up to this size a request is answered at once; a larger one in a thread, so that others need not wait for it."""
 
-THREADS = 2
-"""So many large bodies are worked on at a time."""
+THREADS = 1
+"""So many large bodies are worked on at a time: each takes several times its size, and a pod has one core."""
 
 WAITING = 16
 WAITING_SECONDS = 10

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
-from logging import LogRecord, makeLogRecord
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from promotion.serving.background import Background
 from promotion.serving.errors import ConfigurationError
 from promotion.serving.exported.engines import Prediction
 from promotion.serving.exported.model import Model
-from promotion.serving.exported.rows import Matrix, iterate_rows
+from promotion.serving.exported.rows import Matrix, held_bytes, iterate_rows
 from promotion.serving.settings import LogSettings
-
-CAPACITY = 50_000
-"""Rows that may wait to be written: a few MB."""
 
 SPACE = 1 << 64
 
@@ -69,12 +66,13 @@ class PredictionLog:
             self._file = _WholeLines(settings.path, maxBytes=settings.max_bytes, backupCount=settings.backups)
         except OSError as error:
             raise ConfigurationError(f"PREDICTION_LOG: {settings.path} cannot be written: {error}") from error
-        self._background = Background("prediction log", CAPACITY, on_loss)
+        self._background = Background("prediction log", on_loss)
 
     def record(self, scored: Scored) -> None:
         """Queue an answer for writing, if its request belongs to the sample; never waits, never raises."""
         if share(scored.request_id, b"sample") < self._sample:
-            self._background.submit(lambda: self._write(scored), len(scored.prediction.classes))
+            rows = len(scored.prediction.classes)
+            self._background.submit(lambda: self._file.write(_lines(scored)), rows, held_bytes(scored.matrix))
 
     def close(self, seconds: float) -> None:
         """Write what is queued, for that long at most, and close the file."""
@@ -82,9 +80,6 @@ class PredictionLog:
         # What a full disk did not take is counted already.
         with suppress(OSError):
             self._file.close()
-
-    def _write(self, scored: Scored) -> None:
-        self._file.emit(makeLogRecord({"msg": "\n".join(_lines(scored))}))
 
 
 class _WholeLines(RotatingFileHandler):
@@ -94,24 +89,28 @@ class _WholeLines(RotatingFileHandler):
         # Without a buffer: what one kept of a write that failed would be written with the next.
         return Path(self.baseFilename).open("ab", buffering=0)
 
-    def emit(self, record: LogRecord) -> None:
+    def write(self, lines: bytes) -> None:
         """Write all of the lines, or raise.
 
         Raises:
             OSError: They did not fit.
         """
-        if self.shouldRollover(record):
+        if (size := self._size()) and size + len(lines) > self.maxBytes:
             self.doRollover()
+            size = self._size()
         file: Any = self.stream
-        content = f"{self.format(record)}{self.terminator}".encode()
-        size = os.fstat(file.fileno()).st_size
         try:
-            _write_all(file, content)
+            _write_all(file, lines)
         except OSError:
             # Not every file can be made shorter.
             with suppress(OSError):
                 file.truncate(size)
             raise
+
+    def _size(self) -> int:
+        if self.stream is None:  # since a file could not be set aside
+            self.stream = self._open()
+        return os.fstat(self.stream.fileno()).st_size
 
 
 def _write_all(file: Any, content: bytes) -> None:
@@ -141,14 +140,15 @@ def pseudonym(key: str) -> str:
     return blake2b(key.encode(), digest_size=8, person=b"log").hexdigest()
 
 
-def _lines(scored: Scored) -> list[str]:
+def _lines(scored: Scored) -> bytes:
     model, manifest = scored.model, scored.model.manifest
     time = datetime.fromtimestamp(scored.time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     rows = iterate_rows(scored.matrix, model.schema.names)
     scores = model.scores(scored.prediction).tolist()
     key = {"key": pseudonym(scored.key)} if scored.key else {}
-    return [
-        json.dumps(
+    # Each becomes bytes by itself: texts of one request can be long, and longer in memory than in the file.
+    return b"".join(
+        orjson.dumps(
             {
                 "time": time,
                 "request_id": scored.request_id,
@@ -162,9 +162,9 @@ def _lines(scored: Scored) -> list[str]:
                 **_answer(model, position_of_class, score),
                 "latency_ms": round(scored.milliseconds, 3),
             },
-            ensure_ascii=False,
+            option=orjson.OPT_APPEND_NEWLINE,
         )
         for position, (features, position_of_class, score) in enumerate(
             zip(rows, scored.prediction.classes.tolist(), scores, strict=True)
         )
-    ]
+    )

@@ -11,13 +11,10 @@ from promotion.serving.challenger import Challenger
 from promotion.serving.exported.engines import Prediction
 from promotion.serving.exported.folder import read_export
 from promotion.serving.exported.model import Model, Role, check_alike, open_model
-from promotion.serving.exported.rows import Matrix
+from promotion.serving.exported.rows import Matrix, held_bytes
 from promotion.serving.metrics import Metrics
 from promotion.serving.prediction_log import PredictionLog, Scored, share
 from promotion.serving.settings import ServerSettings
-
-SHADOW_CAPACITY = 50_000
-"""Rows that may wait for the shadow model: a few MB."""
 
 
 class Choice(NamedTuple):
@@ -73,7 +70,7 @@ class Scorer:
             self.split = Challenger(self.challenger, settings.challenger_timeout_ms / 1000)
         self._shadow: Background | None = None
         if self.challenger is not None and self._percent is None:
-            self._shadow = Background("shadow model", SHADOW_CAPACITY, self.metrics.lose_shadow)
+            self._shadow = Background("shadow model", self.metrics.lose_shadow)
         self._log: PredictionLog | None = None
         if settings.predictions is not None:
             self._log = PredictionLog(settings.predictions, self.metrics.lose_log)
@@ -94,7 +91,7 @@ class Scorer:
                 again = Ticket(ticket.request_id, ticket.key, time.perf_counter())
                 self.record(challenger, matrix, again, challenger.predict(matrix))
 
-            shadow.submit(follow, matrix.shape[1])
+            shadow.submit(follow, matrix.shape[1], held_bytes(matrix))
         return prediction
 
     def close(self, seconds: float) -> None:

@@ -6,18 +6,27 @@ import json
 import random
 import struct
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.promotion.serving.conftest import Served
+from tests.promotion.serving.conftest import Serve, Served
+from tests.promotion.serving.mixed import export_of_every_kind, rows_of_every_kind
 from tests.promotion.serving.requests_by_protocol import Row
 
+from promotion.export.folder import ServingEngine
+
 INFER = "/v2/models/heart-disease/infer"
+PROTOCOLS = ["typed", "mlflow", "csv", "inference", "binary"]
+KINDS: dict[type, tuple[str, str]] = {bool: ("BOOL", "<?"), int: ("INT64", "<q"), str: ("BYTES", "")}
+"""Datatypes of what is no fraction, and how its values are packed."""
+
 REQUESTS = 250
 """Of each protocol: half a second on a quiet core."""
 
 ODD: list[Any] = [
     *(None, True, False, 0, -1, 1.5, 1e308, 2**63, 10**30, "", "63", "x", "NaN", "\u0000", "\U0001f600", "a" * 300),
+    *("\ud800", "2024-02-30", "2024-02-29", "0000-01-01", "10000-01-01", "true", "yes"),
     *([], {}, [[]], [{}], [1], ["x"], [None], {"a": 1}, {"": []}, [[1], 2], [[[1]]]),
 ]
 HEADERS: dict[str, list[str]] = {
@@ -49,16 +58,24 @@ def changed(value: Any, chance: random.Random) -> Any:
     return chance.choice(ODD)
 
 
-def bodies(row: Row) -> dict[str, tuple[str, list[Any]]]:
+def bodies(row: Row, model: str) -> dict[str, tuple[str, list[Any]]]:
     """What each protocol takes, by name, with the path it goes to."""
     columns = {name: [value] for name, value in row.items()}
-    tensors = [{"name": name, "shape": [1], "datatype": "FP64", "data": [value]} for name, value in row.items()]
+    kinds = {name: KINDS.get(type(value), ("FP64", "<d")) for name, value in row.items()}
+    tensors = [{"name": name, "shape": [1], "datatype": kinds[name][0], "data": [value]} for name, value in row.items()]
     behind = [
-        {"name": name, "shape": [1, 1], "datatype": "FP32", "parameters": {"binary_data_size": 4}} for name in row
+        {
+            "name": name,
+            "shape": [1, 1],
+            "datatype": kinds[name][0],
+            "parameters": {"binary_data_size": len(packed(value))},
+        }
+        for name, value in row.items()
     ]
     matrix = {"name": "x", "shape": [1, len(row)], "datatype": "FP64", "data": list(row.values())}
     asked = {"id": "1", "parameters": {"binary_data_output": True}, "outputs": [{"name": "label", "parameters": {}}]}
     split = {"columns": list(row), "index": [0], "data": [list(row.values())]}
+    infer = f"/v2/models/{model}/infer"
     return {
         "typed": ("/predict", [row, {"rows": [row, row]}]),
         "mlflow": (
@@ -72,40 +89,83 @@ def bodies(row: Row) -> dict[str, tuple[str, list[Any]]]:
                 {"inputs": row},
             ],
         ),
-        "inference": (INFER, [{"inputs": tensors}, {**asked, "inputs": tensors}, {"inputs": [matrix]}]),
-        "binary": (INFER, [{**asked, "inputs": behind}]),
+        "csv": ("/invocations", [[list(row), list(row.values())]]),
+        "inference": (infer, [{"inputs": tensors}, {**asked, "inputs": tensors}, {"inputs": [matrix]}]),
+        "binary": (infer, [{**asked, "inputs": behind}]),
     }
 
 
-@pytest.mark.parametrize("protocol", ["typed", "mlflow", "inference", "binary"])
-def test_no_body_and_no_header_is_answered_with_a_failure(protocol: str, server: Served, row: Row) -> None:
-    """Good requests with one to three places changed, in JSON, in their bytes, and in their headers; a fixed seed."""
+def packed(value: Any) -> bytes:
+    """A value as it follows the JSON."""
+    if isinstance(value, str):
+        return struct.pack("<I", len(value.encode())) + value.encode()
+    return struct.pack(KINDS.get(type(value), ("FP64", "<d"))[1], value)
+
+
+def written(protocol: str, content: Any, row: Row, chance: random.Random) -> tuple[bytes, dict[str, str]]:
+    """The body and the headers by which it is sent."""
+    if protocol == "csv":
+        lines = content if isinstance(content, list) else [content]
+        texts = (",".join(map(str, line)) if isinstance(line, list) else str(line) for line in lines)
+        return "\n".join(texts).encode("utf-8", "surrogatepass"), {"Content-Type": "text/csv"}
+    body = json.dumps(content, ensure_ascii=chance.random() < 0.5).encode("utf-8", "surrogatepass")
+    headers = {"Content-Type": "application/json"}
+    if protocol == "binary":
+        headers["Inference-Header-Content-Length"] = str(len(body))
+        body += b"".join(map(packed, row.values()))
+        if chance.random() < 0.5:
+            body = body[: -4 * chance.randint(1, 3)] + chance.randbytes(4 * chance.randint(1, 3))
+    return body, headers
+
+
+def answers(protocol: str, server: Served, row: Row, model: str) -> set[int]:
+    """The statuses of good requests with some places changed, in JSON, in bytes, in headers; a fixed seed."""
     chance = random.Random(f"{protocol} 7")  # noqa: S311 - nothing secret
-    path, good = bodies(row)[protocol]
+    path, good = bodies(row, model)[protocol]
     statuses = set()
     for _ in range(REQUESTS):
         content = chance.choice(good)
         for _ in range(chance.randint(0, 3)):
             content = changed(content, chance)
-        body = json.dumps(content, ensure_ascii=chance.random() < 0.5).encode("utf-8", "surrogatepass")
-        headers = {"Content-Type": "application/json"}
-        if protocol == "binary":
-            headers["Inference-Header-Content-Length"] = str(len(body))
-            body += struct.pack(f"<{len(row)}f", *row.values())
-            if chance.random() < 0.5:
-                body = body[: -4 * chance.randint(1, 3)] + chance.randbytes(4 * chance.randint(1, 3))
+        body, headers = written(protocol, content, row, chance)
         if chance.random() < 0.3:
             name = chance.choice(list(HEADERS))
             headers[name] = chance.choice(HEADERS[name])
-        if chance.random() < 0.2:
+        if chance.random() < 0.2 and body:
             place = chance.randrange(len(body))
             body = body[:place] + chance.randbytes(chance.randint(0, 3)) + body[place + 1 :]
         sent = {name: value.encode() for name, value in headers.items()}
         answer = server.session.post(server.url + path, body, headers=sent, timeout=10)
         assert answer.status_code < HTTPStatus.INTERNAL_SERVER_ERROR, (headers, body)
         statuses.add(answer.status_code)
+    return statuses
 
-    assert {200, 400} <= statuses
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_no_body_and_no_header_is_answered_with_a_failure(protocol: str, server: Served, row: Row) -> None:
+    """Whatever it is, in every protocol."""
+    assert {200, 400} <= answers(protocol, server, row, "heart-disease")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Exports with columns of every kind, by engine."""
+    home = tmp_path_factory.mktemp("mixed")
+    engines: list[ServingEngine] = ["onnx", "catboost"]
+    return {engine: export_of_every_kind(home / engine, engine) for engine in engines}
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("engine", ["onnx", "catboost"])
+def test_nor_where_columns_are_of_every_kind(
+    engine: ServingEngine, protocol: str, serve: Serve, folders: dict[str, Path]
+) -> None:
+    """Texts, booleans, dates and codes, by every engine that takes them."""
+    row = next(row for row in rows_of_every_kind(engine, 9) if None not in row.values())
+    statuses = answers(protocol, serve(folders[engine]), row, "churn")
+
+    assert {200, 400, 422} <= statuses
 
 
 @pytest.mark.parametrize("datatype", [[], {}, None, 3, "", "STRING"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from promotion.export.onnx import served_graph
 from promotion.serving.errors import ExportRefused
 from promotion.serving.exported.folder import read_export
 from promotion.serving.exported.model import open_model
+from promotion.serving.exported.rows import RowReader, held_bytes
 
 TYPES: list[CellType] = ["integer", "text", "boolean", "number", "integer"]
 
@@ -198,6 +200,23 @@ def test_another_cell_is_refused(serve: Serve, classes: tuple[Path, Any], change
 
     assert 422 == answer.status_code
     assert said in answer.json()["error"]
+
+
+def test_a_text_costs_its_own_length(classes: tuple[Path, Any]) -> None:
+    """One long text among many rows takes no more memory than it has characters; it counts where rows wait."""
+    export = read_export(classes[0])
+    rows = [dict(export.expected.rows[0]) for _ in range(2000)]
+    short = RowReader(export.data_schema, len(rows)).from_rows(rows)
+    rows[7]["plan"] = "x" * 100_000
+    matrix = RowReader(export.data_schema, len(rows)).from_rows(rows)
+    model = open_model(export, "champion")
+    tracemalloc.start()
+    model.predict(matrix)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 10_000_000
+    assert 99_000 < held_bytes(matrix) - held_bytes(short) < 101_000
 
 
 def test_another_number_at_the_start_is_refused(numbers: tuple[Path, Any], tmp_path: Path) -> None:

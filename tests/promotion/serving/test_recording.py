@@ -15,7 +15,7 @@ from tests.promotion.serving.conftest import Fitted, Serve, Served
 from tests.promotion.serving.requests_by_protocol import Row, eventually, predict
 from tests.promotion.serving.test_operations import samples
 
-from promotion.serving.background import Background
+from promotion.serving.background import TASK_BYTES, Background
 from promotion.serving.errors import ConfigurationError
 from promotion.serving.prediction_log import share
 from promotion.serving.scoring import Scorer
@@ -151,13 +151,13 @@ def test_a_log_that_cannot_be_opened_is_told_at_start(linear: Fitted, tmp_path: 
 
 
 def test_work_that_does_not_fit_is_dropped_and_counted() -> None:
-    """The queue is bounded in rows; when the thread comes back to it, there is room again."""
+    """The queue is bounded in memory; when the thread comes back to it, there is room again."""
     lost: list[int] = []
     gate, done = threading.Event(), threading.Event()
-    background = Background("test", 10, lost.append)
-    background.submit(gate.wait, 6)  # type: ignore[arg-type]
-    background.submit(done.set, 4)
-    background.submit(done.set, 1)
+    background = Background("test", lost.append, 3 * TASK_BYTES)
+    background.submit(gate.wait, 6, TASK_BYTES)  # type: ignore[arg-type]
+    background.submit(done.set, 4, 0)
+    background.submit(done.set, 1, 0)
     gate.set()
     done.wait(5)
     background.close(5)
@@ -169,9 +169,9 @@ def test_a_task_that_fails_does_not_end_the_thread() -> None:
     """The next task is done all the same."""
     lost: list[int] = []
     done = threading.Event()
-    background = Background("test", 10, lost.append)
-    background.submit(lambda: 1 / 0, 3)  # type: ignore[arg-type]
-    background.submit(done.set, 1)
+    background = Background("test", lost.append)
+    background.submit(lambda: 1 / 0, 3, 0)  # type: ignore[arg-type]
+    background.submit(done.set, 1, 0)
     background.close(5)
 
     assert done.is_set()
@@ -203,7 +203,7 @@ def test_a_shadow_scores_the_same_rows_and_answers_nobody(
 @pytest.mark.system
 def test_a_split_is_sticky_and_close_to_its_share(serve: Serve, linear: Fitted, forest: Fitted, row: Row) -> None:
     """A key is always answered by the same version, and the answer says by which, in every protocol."""
-    served = serve(linear.folder, AB_MODEL=str(forest.folder), AB_PERCENT="30")
+    served = serve(linear.folder, AB_MODEL=str(forest.folder), AB_PERCENT="30", CHALLENGER_TIMEOUT_MS="60000")
     roles: dict[str, set[str]] = {}
     for number in [*range(150), *range(150)]:
         key = f"patient-{number}"

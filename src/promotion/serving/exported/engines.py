@@ -85,8 +85,9 @@ class OnnxEngine:
 
     def _columns(self, matrix: Matrix) -> list[npt.NDArray[Any]]:
         """Cells as the graph takes them: a missing text is an empty one."""
+        # Never an array of numpy's own texts, of which each takes as much memory as the longest.
         return [
-            np.array(["" if cell is None else cell for cell in cells] if is_text else cells)
+            np.array(["" if cell is None else cell for cell in cells] if is_text else cells, dtype=object)
             .astype(object if is_text else self._number)
             .reshape(-1, 1)
             for cells, is_text in zip(matrix, self._texts, strict=True)

@@ -13,6 +13,7 @@ from datetime import date
 from http import HTTPStatus
 from itertools import chain
 from operator import itemgetter
+from sys import getsizeof
 from typing import Any
 
 import numpy as np
@@ -423,6 +424,11 @@ def _refused(problems: Sequence[Problem]) -> Refusal:
     shown = problems[:SHOWN_PROBLEMS]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, f"{problems[0]}{more}", shown)
+
+
+def held_bytes(matrix: Matrix) -> int:
+    """The memory that rows take, with that of their texts, which no limit of rows bounds."""
+    return matrix.nbytes + (sum(map(getsizeof, matrix.flat)) if matrix.dtype == object else 0)
 
 
 def iterate_rows(matrix: Matrix, names: Sequence[str]) -> Iterator[dict[str, float | str | None]]:
