@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _KEY_FILE = "signing-key.pem"
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
 _TRUSTED_SUFFIXES = frozenset({".pem", ".pub"})
+_PEM_KEY = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.DOTALL)
 _GROUP_AND_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -34,7 +36,7 @@ class Keys:
     Attributes:
         private_key: PEM file of the signing key.
         given: Somebody else provides `private_key` (a Jenkins credential), so it is never created here.
-        trusted_folder: Holds the only public keys believed, one a file; None believes the own key and no other.
+        trusted_folder: Holds the only public keys believed; None believes the own key and no other.
     """
 
     private_key: Path
@@ -85,10 +87,10 @@ class Keys:
 
 
 def trusted_keys(folder: Path, variable: str) -> Mapping[str, bytes]:
-    """The public keys in a folder, one a file (`*.pem`, `*.pub`): key id to PEM text.
+    """The public keys in a folder's files (`*.pem`, `*.pub`): key id to PEM text.
 
     Raises:
-        SigningFailed: The folder is missing or empty, or a file in it is no EC public key.
+        SigningFailed: The folder is missing or empty, or a file in it has no EC public key, or anything else.
     """
     try:
         files = sorted(path for path in folder.iterdir() if path.suffix in _TRUSTED_SUFFIXES)
@@ -96,7 +98,7 @@ def trusted_keys(folder: Path, variable: str) -> Mapping[str, bytes]:
         raise SigningFailed(f"{variable}: {folder}: {error.strerror}: expected a folder") from error
     if not files:
         raise SigningFailed(f"{variable}: {folder}: no *.pem or *.pub file in it: no signature is believed")
-    pems = [_pem(_read_public_key(path)) for path in files]
+    pems = [_pem(key) for path in files for key in _read_public_keys(path)]
     return {key_id(pem): pem for pem in pems}
 
 
@@ -197,22 +199,28 @@ def _require_private(path: Path) -> None:
         )
 
 
-def _read_public_key(path: Path) -> EllipticCurvePublicKey:
+def _read_public_keys(path: Path) -> list[EllipticCurvePublicKey]:
+    """Those of a file: in PEM, or a line each as OpenSSH writes them; lines that begin with # are comments."""
     from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key, load_ssh_public_key
 
     try:
         text = path.read_bytes()
-        key = load_pem_public_key(text) if text.startswith(b"-----BEGIN") else load_ssh_public_key(text)
-    except (OSError, ValueError, UnsupportedAlgorithm) as error:
-        raise SigningFailed(f"{path}: not a public key: expected an EC P-256 key as PEM or OpenSSH line") from error
+        others = (line.strip() for line in _PEM_KEY.sub(b"", text).splitlines())
+        lines = [line for line in others if line and not line.startswith(b"#")]
+        keys = [*map(load_pem_public_key, _PEM_KEY.findall(text)), *map(load_ssh_public_key, lines)]
+    except (OSError, ValueError, UnsupportedAlgorithm):
+        keys = []
+    if not keys:
+        raise SigningFailed(f"{path}: not a public key: expected EC P-256 keys as PEM or OpenSSH lines")
+    return [_supported(key, path) for key in keys]
+
+
+def _supported(key: object, path: Path) -> EllipticCurvePublicKey:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+
     if not isinstance(key, EllipticCurvePublicKey):
         raise SigningFailed(f"{path}: expected an EC P-256 public key, found another kind")
-    return _supported(key, path)
-
-
-def _supported(key: EllipticCurvePublicKey, path: Path) -> EllipticCurvePublicKey:
     if key.curve.name not in _CURVES:
         raise SigningFailed(f"{path}: the curve {key.curve.name} is not supported: expected P-256, P-384 or P-521")
     return key

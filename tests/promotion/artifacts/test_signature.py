@@ -14,7 +14,7 @@ import pytest
 
 from promotion.artifacts.signature import sign_artifact, signed_by, signed_files, verify_artifact
 from promotion.errors import ArtifactMissing, ArtifactTampered, ArtifactUnsafe, SignatureRefused, SigningFailed
-from promotion.signing.keys import Keys, key_id, public_pem, ssh_public_key
+from promotion.signing.keys import Keys, key_id, public_pem, ssh_public_key, trusted_keys
 
 
 @pytest.fixture
@@ -254,3 +254,22 @@ def test_a_folder_of_trusted_keys_is_the_only_truth(
     (trusted / "wrong.pem").write_bytes(release.read_bytes())
     with pytest.raises(SigningFailed, match=r"wrong\.pem: not a public key"):
         ours.trusted()
+
+
+@pytest.mark.parametrize("forms", ["pub pub", "pem pem", "pem pub", "pub pem"])
+def test_every_key_of_a_file_is_trusted(forms: str, tmp_path: Path) -> None:
+    """In either form, with what people write beside them; what is no key is never passed over."""
+    both = [Keys(tmp_path / name / "key.pem").signing_key() for name in ("a", "b")]
+    texts = [
+        public_pem(key).decode() if form == "pem" else f"{ssh_public_key(key)} builder\n"
+        for key, form in zip(both, forms.split(), strict=True)
+    ]
+    (tmp_path / "keys").mkdir()
+    file = tmp_path / "keys" / "all.pub"
+    file.write_text("# the builders\n\n" + "# and the other\n".join(texts))
+
+    assert {public_pem(key) for key in both} == set(trusted_keys(tmp_path / "keys", "TRUSTED").values())
+
+    file.write_text(f"{texts[0]}\nssh-ed25519 x\n{texts[1]}")
+    with pytest.raises(SigningFailed, match=r"all\.pub: not a public key"):
+        trusted_keys(tmp_path / "keys", "TRUSTED")

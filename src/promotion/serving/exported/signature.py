@@ -30,9 +30,9 @@ def require_signed(folder: Path, manifest: bytes, trusted: Path) -> None:
         raise ConfigurationError(str(error)) from error
     path = folder / SIGNATURE
     try:
-        signature = Signature.parse(path.read_text(encoding="ascii"))
+        signature = Signature.parse(path.read_text(encoding="ascii", errors="replace"))
         signature.require_of(manifest)
-    except (OSError, UnicodeDecodeError, SignatureRefused) as error:
+    except (OSError, SignatureRefused) as error:
         reason = getattr(error, "strerror", None) or error
         raise ExportRefused(
             f"{folder}/manifest.json is not what was signed: {path}: {reason}; do not serve it, export the version anew"
