@@ -89,7 +89,7 @@ class Deployer(DeploymentChecks):
         plan = self.check(target, image, export)
         runs = self._unchanged(plan, steps)
         canary = self.deployments.canary(target.family, target.environment) if target.track is Track.STABLE else None
-        if canary and (runs or image.challenger or canary.image.digest != image.digest):
+        if canary and (runs or canary.image != image):
             # Whoever asks through the Service is led to the pods that are ready for longest, which are its own.
             self._remove(canary, f"{plan.entry} is wanted on every pod")
             if runs:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import responses
 
 from promotion.delivery.export import ExpectedAnswers
-from promotion.delivery.kubernetes.smoke import TOLERANCE, _api_key, _compare, _Refused
-from promotion.delivery.records import DeploymentTarget, Environment
+from promotion.delivery.kubernetes.smoke import TOLERANCE, _api_key, _compare, _Refused, _runs
+from promotion.delivery.records import Deployment, DeploymentTarget, Environment, Image
 
 URL = "http://127.0.0.1:9"
 BEYOND = math.nextafter(TOLERANCE, 1)
@@ -73,6 +74,16 @@ def test_a_class_that_is_missing_or_another_is_wrong(answer: dict[str, Any]) -> 
     """And so is a probability nobody gave."""
     with pytest.raises(_Refused, match="row 0: expected class 0"):
         compared(answer)
+
+
+@pytest.mark.parametrize(("image", "is_ours"), [("tiny:new", True), ("", True), ("tiny:old", False)])
+def test_a_pod_of_another_image_does_not_answer_for_the_new_one(image: str, *, is_ours: bool) -> None:
+    """One that leaves is ready for longest and asked first; a server that was told no image is known by its version."""
+    deployed = SimpleNamespace(image=Image("tiny:new", "tiny", "m", 1, "", "d" * 64, "", ""))
+    with responses.RequestsMock() as server:
+        server.get(f"{URL}/version", json={"artifact_digest": "d" * 64, "image": image})
+
+        assert is_ours is _runs(URL, cast("Deployment", deployed))
 
 
 @pytest.mark.parametrize(

@@ -121,10 +121,11 @@ def _is_endpoint(cluster: Cluster, deployment: Deployment) -> bool:
 
 
 def _runs(url: str, deployment: Deployment) -> bool:
-    """Whether the pod that answers is of this deployment."""
+    """Whether the pod that answers is of this deployment: one that leaves may run the version from another image."""
     answer = requests.get(f"{url}/version", timeout=_HTTP_SECONDS)
     said = _json(answer, "/version")
-    if said.get("artifact_digest") == deployment.image.digest:
+    is_of_image = said.get("image") in {None, "", deployment.image.reference}
+    if is_of_image and said.get("artifact_digest") == deployment.image.digest:
         challenger = deployment.image.challenger
         found = (said.get("challenger") or {}).get("artifact_digest")
         if challenger and found != challenger.digest:

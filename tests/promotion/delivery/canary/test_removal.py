@@ -11,7 +11,7 @@ from tests.promotion.delivery.model_scene import CANARY, ModelScene
 
 from promotion.delivery.canary.records import AnalysisPlan
 from promotion.delivery.deployments import Deployments
-from promotion.delivery.errors import CanaryHeld, ClusterError
+from promotion.delivery.errors import CanaryHeld, ClusterError, DeploymentFailed
 from promotion.delivery.kubernetes.cluster import Cluster
 from promotion.delivery.records import Environment, Track
 from promotion.delivery.rollback import TakenBack, follow_registry, is_behind, take_back
@@ -82,11 +82,20 @@ def test_a_canary_of_another_version_goes_before_the_stable_pods_roll(tried: Mod
     assert (image.reference, None, ()) == (tried.cluster.image("tiny"), tried.cluster.image(CANARY), drift(tried))
 
 
-def test_a_canary_of_the_same_version_serves_until_the_stable_pods_do(tried: ModelScene) -> None:
+def test_a_canary_does_not_answer_for_another_image_of_its_version(tried: ModelScene) -> None:
+    """That image answers wrongly, and is found out as if there had been no canary."""
+    with pytest.raises(DeploymentFailed, match="smoke test: row 0"):
+        tried.deploy(tried.image(2, "wrong"))
+
+    assert ":1-" in (tried.cluster.image("tiny") or "")
+
+
+def test_a_canary_of_the_same_image_serves_until_the_stable_pods_do(tried: ModelScene) -> None:
     """What answers rightly already is not missed meanwhile."""
+    image = Deployments(tried.service.journal).canary("tiny", Environment.PRODUCTION).image  # type: ignore[union-attr]
     tried.cluster.calls.clear()
 
-    tried.deploy(tried.image(2))
+    tried.deploy(image)
 
     assert tried.cluster.calls.index("apply") < tried.cluster.calls.index("delete")
     assert (None, ()) == (tried.cluster.image(CANARY), drift(tried))
