@@ -7,6 +7,7 @@ MLflow, an SQL statement that writes (the journal's and MLflow's alike), or the 
 
 from __future__ import annotations
 
+import gc
 import importlib
 import itertools
 import json
@@ -29,6 +30,7 @@ Tell = Callable[[str], None]
 REPOSITORY = Path(__file__).resolve().parents[3]
 WRITES = ("set_stage", "set_alias", "delete_alias", "set_tag", "delete_tag", "set_description", "delete_version")
 HEAVY = (
+    "promotion.cli.console",
     "alembic.command",
     "filelock",
     "mlflow.tracking",
@@ -37,7 +39,6 @@ HEAVY = (
     "models.training.packaging",
     "promotion.checklist",
     "promotion.approving",
-    "promotion.cli.console",
     "promotion.registry.client",
     "promotion.registry.rest",
     "promotion.registry.sqlite",
@@ -113,6 +114,7 @@ def _serve() -> None:
     for name in HEAVY:
         importlib.import_module(name)
     _open_some_store()
+    gc.freeze()  # what all commands share: none goes through it, or copies it by marking it
     for line in sys.stdin:
         print(json.dumps(asdict(_fork(json.loads(line)))), flush=True)  # noqa: T201  # the answer to the test
 
