@@ -72,7 +72,8 @@ class SliceRule(Strict):
     """A metric held within each group of rows, so that none is served badly behind a good average.
 
     Attributes:
-        column: The column whose values, or ranges of a number, are the groups; it need not be a feature.
+        column: The column whose values, or ranges of a number, are the groups; of more than ten days the months,
+            quarters or years. It need not be a feature.
         metric: Any that the family is scored by.
         minimum: Smallest value of the metric in a group.
         maximum: Largest value of the metric in a group.

@@ -11,6 +11,7 @@ import pandas as pd
 
 from promotion.config.evidence import SliceRule
 from promotion.data.arrays import IntArray
+from promotion.data.days import as_written, days_since_reference
 from promotion.errors import UsageError
 from promotion.evaluation.received.predictions import Answers
 from promotion.evaluation.scorers import Score, interval, score_of
@@ -69,7 +70,7 @@ def _tells_several(answers: Answers) -> bool:
 
 
 def _groups(cells: pd.Series, bins: Sequence[float]) -> Iterator[tuple[str, IntArray]]:
-    """The groups of a column by name, each with its rows; of a number with many values by ranges."""
+    """The groups of a column by name, each with its rows; of many numbers by ranges, of many days by periods."""
     numbers = cells if pd.api.types.is_numeric_dtype(cells) else pd.to_numeric(cells.astype(object), errors="coerce")
     is_number = not pd.api.types.is_bool_dtype(cells) and bool((numbers.notna() == cells.notna()).all())
     if is_number and (bins or numbers.nunique() > _MOST_VALUES):
@@ -78,9 +79,19 @@ def _groups(cells: pd.Series, bins: Sequence[float]) -> Iterator[tuple[str, IntA
         names = [_range(edges, place) for place in range(len(edges) + 1)]
         yield from _listed([(name, (places == place) & numbers.notna()) for place, name in enumerate(names)])
     else:
-        values = cells.dropna().astype(str)
-        yield from _listed([(value, cells.astype(str) == value) for value in sorted(values.unique())])
+        texts = _periods(cells.dropna().map(as_written)).reindex(cells.index)
+        yield from _listed([(value, texts == value) for value in sorted(texts.dropna().unique())])
     yield from _listed([(_MISSING, cells.isna())])
+
+
+def _periods(texts: pd.Series) -> pd.Series:
+    """Many days, or moments, as the shortest periods of a calendar that are few; anything else as it is."""
+    days = texts.astype(object).str.split(r"[T ]", n=1, regex=True).str[0]
+    if days.nunique() <= _MOST_VALUES or days_since_reference(days).isna().any():
+        return texts
+    years, months = days.str[:4], days.str[:7]
+    quarters = years + "-Q" + ((months.str[5:].astype(int) + 2) // 3).astype(str)
+    return next((it for it in (months, quarters) if it.nunique() <= _MOST_VALUES), years)
 
 
 def _range(edges: Sequence[float], place: int) -> str:

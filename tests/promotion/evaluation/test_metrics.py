@@ -22,7 +22,6 @@ from promotion.evaluation.metrics import (
     response_of,
     scores,
 )
-from promotion.evaluation.row_order import order_problems
 from promotion.evaluation.signature import data_problems
 
 RANDOM = np.random.default_rng(4)
@@ -71,13 +70,13 @@ def test_answers_that_are_no_numbers_are_refused(answer: Any) -> None:
 
 
 def test_rows_of_a_regression_are_split_and_looked_at(tmp_path: Path) -> None:
-    """The target stays a number; of data quality only a constant target is told, and the order of errors is not."""
+    """The target stays a number; a constant one is told."""
     family = diabetes(tmp_path)
     dataset = load_dataset(family, tmp_path)
     part = split_dataset(dataset, family)
     assert np.float64 == dataset.target.dtype
     assert (353, 89) == (len(part.train_target), len(part.test_target))
-    assert [] == family.classes == order_problems(dataset, 1) == data_problems(family, tmp_path)
+    assert [] == family.classes == data_problems(family, tmp_path)
 
     path = tmp_path / "data" / "diabetes.csv"
     pd.read_csv(path).assign(target=7.0).to_csv(path, index=False)

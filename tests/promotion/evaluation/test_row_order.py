@@ -55,3 +55,40 @@ def test_too_few_rows_say_nothing() -> None:
     assert [] == order_problems(
         Dataset(whole.features, rare, "0" * 64, whole.path, whole.belonging, whole.others), seed=42
     )
+
+
+def a_measurement(odd: str = "", order_by: str = "") -> Dataset:
+    """A number that two features tell, as uncertainly as a third one says; the last fifth may be of another kind."""
+    random = np.random.default_rng(5)
+    features = pd.DataFrame({"x": random.normal(size=ROWS), "w": random.gamma(2, size=ROWS)})
+    target = (3 * features["x"] + random.normal(scale=0.3, size=ROWS) * (1 + features["w"])).to_numpy(copy=True)
+    last = slice(ROWS * 4 // 5, None)
+    if odd == "chance":
+        target[last] = random.permutation(target[last])
+    elif odd == "shift":
+        target[last] += 5
+    elif odd == "unit":
+        target[last] *= 2.54
+    if order_by:
+        place = np.argsort(target if order_by == "target" else features[order_by].to_numpy(), kind="stable")
+        features, target = features.iloc[place].reset_index(drop=True), target[place]
+    none = Belonging(np.zeros(ROWS, dtype=np.int64))
+    return Dataset(features, target, "0" * 64, Path("x.csv"), none, pd.DataFrame(index=features.index))
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("odd", ["chance", "shift", "unit"])
+def test_numbers_of_another_kind_are_named(odd: str) -> None:
+    """Chance, an offset or another unit: the place, and how far off the answers are on either side of it."""
+    (problem,) = order_problems(a_measurement(odd), seed=42)
+
+    place = int(problem.split()[2])
+    assert 250 < place < 345, problem
+    assert "a small forest is off by" in problem
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("order_by", ["", "target", "x", "w"])
+def test_a_measurement_is_in_order_however_it_is_sorted(order_by: str) -> None:
+    """Also where a feature says how uncertain the target is, and the file is sorted by it."""
+    assert [] == order_problems(a_measurement(order_by=order_by), seed=42)

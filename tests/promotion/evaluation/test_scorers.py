@@ -134,6 +134,30 @@ def test_groups_are_values_ranges_and_what_is_missing() -> None:
     assert ["< 3", "3 – 6", "6 – 9", "≥ 9"] == list(figures(list(map(str, range(13)))))
 
 
+@pytest.mark.parametrize(
+    ("step", "names"),
+    [
+        (1, ["2024-01"]),
+        (9, ["2024-01", "2024-02", "2024-03", "2024-04"]),
+        (40, [f"{year}-Q{quarter}" for year in (2024, 2025) for quarter in (1, 2, 3, 4)][:6]),
+        (400, [str(year) for year in range(2024, 2038) if year != 2035]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["day", "moment", "timestamp"])
+def test_groups_of_many_days_are_periods(step: int, names: list[str], kind: str) -> None:
+    """The shortest of month, quarter and year that are few; a missing day is a group as elsewhere."""
+    import pandas as pd
+
+    days = pd.Series(pd.date_range("2024-01-01", periods=13, freq=f"{step}D")).astype(object)
+    column = days if kind == "timestamp" else days.map(str) if kind == "moment" else days.map(lambda day: str(day)[:10])
+
+    found = figures([*column, None])
+
+    assert [*names, "missing"] == list(found)
+    assert 14 == sum(rows for rows, _ in found.values())
+    assert ["2024-01-01", "2024-01-02"] == list(figures(["2024-01-02", "2024-01-01"])), "few days are groups themselves"
+
+
 def test_a_group_without_a_positive_row_has_no_recall() -> None:
     """Zero of zero is nothing that could be compared."""
     import pandas as pd
