@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -378,7 +379,9 @@ def _told(version: Known, found: _Files) -> dict[str, Any]:
         "digest": found.digest,
         "rows": scored.rows if scored else None,
         "data_sha256": scored.data_sha256 if scored else None,
-        "metrics": dict(scored.metrics) if scored else {},
+        "metrics": {
+            name: value if math.isfinite(value) else None for name, value in (scored.metrics if scored else {}).items()
+        },
     }
 
 

@@ -50,7 +50,7 @@ class Challenger:
         """
         if self._late is not None and not self._late.done():
             raise ChallengerFailed("busy")
-        work = self._thread.submit(self.model.predict, matrix)
+        work = self._thread.submit(self._answer, matrix)
         try:
             async with asyncio.timeout(self._seconds) as time:
                 prediction = await asyncio.wrap_future(work)
@@ -66,6 +66,19 @@ class Challenger:
     def close(self) -> None:
         """Begin nothing any more."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _answer(self, matrix: Matrix) -> Prediction:
+        """What can be written out: a model that failed late must not take the request with it."""
+        prediction = self.model.predict(matrix)
+        rows, width = matrix.shape[1], len(self.model.schema.labels) or 1
+        classes, probabilities = prediction
+        if classes.shape != (rows,) or probabilities.shape != (rows, width):
+            raise ValueError(
+                f"answers {classes.shape} and {probabilities.shape}; expected ({rows},) and ({rows}, {width})"
+            )
+        if rows and not 0 <= classes.min() <= classes.max() < width:
+            raise ValueError(f"answers a class beyond the {width} it has")
+        return prediction
 
     def _tell(self, error: Exception) -> None:
         """Once, until it answers again: it fails at every request or at none."""

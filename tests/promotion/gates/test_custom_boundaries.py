@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,11 @@ def test_an_answer(tmp_path: Path, line: str, expected: CustomAnswer) -> None:
         ("echo '{\"passed\": 1}'", 'no "passed"'),
         ('echo \'{"passed": "true"}\'', 'no "passed"'),
         ("echo '{\"passed\": true}'; exit 1", "exit code 1"),
-        ("head -c 1000001 /dev/zero | tr '\\0' 1", "more than 1,000,000 letters"),
+        ('echo \'{"passed": true, "measured": NaN}\'', "NaN is no number"),
+        ('echo \'{"passed": true, "more": [-Infinity]}\'', "-Infinity is no number"),
+        ('echo \'{"passed": false, "passed": true}\'', "a key stands there twice"),
+        ("head -c 1000001 /dev/zero | tr '\\0' 1", "more than 1,000,000 bytes"),
+        ("yes", "more than 1,000,000 bytes"),
     ],
 )
 def test_what_is_no_answer_refuses(tmp_path: Path, line: str, problem: str) -> None:
@@ -66,6 +71,19 @@ def test_a_command_that_does_not_end_is_ended(tmp_path: Path) -> None:
     before = time.monotonic()
     assert "it did not end within 1 s" == told(tmp_path, "sleep 60 & sleep 60", "1s").problem
     assert time.monotonic() - before < 20
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
+@pytest.mark.parametrize("end", ["", pytest.param("sleep 60", marks=pytest.mark.system)])
+def test_what_left_the_commands_session_is_ended_too(tmp_path: Path, end: str) -> None:
+    """Whether the command waits for it or not."""
+    started = (
+        "import subprocess; print(subprocess.Popen(['sleep', '60'], start_new_session=True).pid, file=open('pid', 'w'))"
+    )
+    told(tmp_path, f'{sys.executable} -c "{started}"; {end}', "1s")
+    number = int((tmp_path / "pid").read_text())
+    with suppress(FileNotFoundError):  # a zombie that nobody has waited for yet
+        assert "Z" == Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_a_command_that_is_not_there(tmp_path: Path) -> None:

@@ -55,13 +55,37 @@ def against(serve: Serve, linear: Fitted, forest: Fitted, engine: Any, **variabl
     return served
 
 
-@pytest.mark.parametrize("answer", [None, float("nan")])
+class Misshapen:
+    """An engine whose answer has another form than the rows and classes it is asked for."""
+
+    def __init__(self, more_rows: int, columns: int, class_place: int) -> None:
+        self.more_rows, self.columns, self.class_place = more_rows, columns, class_place
+
+    def predict(self, matrix: Matrix) -> Prediction:
+        """Answer at once."""
+        rows = matrix.shape[1] + self.more_rows
+        return Prediction(np.full(rows, self.class_place, np.int64), np.full((rows, self.columns), 0.5, np.float32))
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        Failing(None),
+        Failing(float("nan")),
+        Misshapen(-1, 2, 0),
+        Misshapen(1, 2, 0),
+        Misshapen(0, 3, 0),
+        Misshapen(0, 1, 0),
+        Misshapen(0, 2, 2),
+        Misshapen(0, 2, -1),
+    ],
+)
 @pytest.mark.parametrize("times", [1, 3])
 def test_a_failing_challenger_costs_no_answer(
-    answer: float | None, times: int, serve: Serve, linear: Fitted, forest: Fitted
+    engine: Failing | Misshapen, times: int, serve: Serve, linear: Fitted, forest: Fitted
 ) -> None:
     """One row or a batch: the champion's answer under the champion's name, with the reason beside it."""
-    served = against(serve, linear, forest, Failing(answer))
+    served = against(serve, linear, forest, engine)
     rows = exporting.records(linear.rows) * times
     for _ in range(3):
         response = predict(served, rows)
