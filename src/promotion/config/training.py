@@ -69,7 +69,7 @@ class Data(Strict):
         generator: What makes the file where it is missing, one of those in `models.data.sources`; never with a URL.
         sha256: Digest the file must have.
         licence: Terms and attribution, shown with the data.
-        allow_duplicates: Whether two identical rows may occur.
+        allow_duplicates: Whether two rows may agree in every value, and in the columns that decide the split.
         delimiter: What separates the columns of the file.
         encoding: Of the file's text, such as `latin-1` or `cp1252`.
         decimal: What separates a number's whole part from its fraction, also in rows to predict.

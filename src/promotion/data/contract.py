@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +55,12 @@ class _Violation:
 
 
 def checked(
-    text: pd.DataFrame, columns: dict[str, Column], path: Path, *, unique_rows: bool, decimal: str = "."
+    text: pd.DataFrame,
+    columns: dict[str, Column],
+    path: Path,
+    *,
+    told_apart_by: Sequence[str] | None = None,
+    decimal: str = ".",
 ) -> pd.DataFrame:
     """Turn text cells into numbers, or refuse with every violation at once.
 
@@ -65,7 +71,8 @@ def checked(
         text: Cells as text, empty ones NaN; the index holds line numbers.
         columns: Every column the file must have, and no others.
         path: The file, for the message.
-        unique_rows: Whether two rows that differ in their identifier alone, or not at all, are a violation.
+        told_apart_by: Columns in which two rows may differ and agree in every value, such as whose they are; rows that
+            agree in these, too, are a violation. None: rows may repeat.
         decimal: What separates a number's whole part from its fraction.
 
     Returns:
@@ -78,7 +85,9 @@ def checked(
     numbers = pd.DataFrame(
         {name: _numbers(text[name], column, decimal) for name, column in valued.items()}, index=text.index
     )
-    shape, values = _contract(columns, valued, unique_rows=unique_rows, decimal=decimal)
+    others = [name for name in told_apart_by or () if name in text and name not in valued]
+    belonging = None if told_apart_by is None else text[others]
+    shape, values = _contract(columns, valued, belonging, decimal)
     violations = [*_violations(shape, text, text, columns), *_violations(values, numbers, text, columns)]
     if violations:
         lines = [str(violation) for violation in violations]
@@ -116,12 +125,16 @@ def _as_numbers(cells: pd.Series, decimal: str) -> pd.Series:
 
 
 def _contract(
-    columns: dict[str, Column], valued: dict[str, Column], *, unique_rows: bool, decimal: str
+    columns: dict[str, Column], valued: dict[str, Column], belonging: pd.DataFrame | None, decimal: str
 ) -> tuple[DataFrameSchema, ...]:
     """The pandera schemas of a file: one for its shape, while cells are text, one for the values of its numbers."""
     import pandera.pandas as pandera
 
-    whole_rows = pandera.Check(lambda frame: ~frame.duplicated(), error=_DUPLICATE)
+    def is_first(frame: pd.DataFrame) -> pd.Series:
+        assert belonging is not None  # noqa: S101 - asked of nobody else
+        return ~frame.assign(**{str(name): cells for name, cells in belonging.items()}).duplicated()
+
+    whole_rows = pandera.Check(is_first, error=_DUPLICATE)
     return pandera.DataFrameSchema(
         {
             name: pandera.Column(checks=_shape_checks(column, decimal), nullable=True)
@@ -130,7 +143,7 @@ def _contract(
         strict=True,
     ), pandera.DataFrameSchema(
         {name: pandera.Column(checks=_value_checks(column), nullable=True) for name, column in valued.items()},
-        checks=[whole_rows] if unique_rows else [],
+        checks=[] if belonging is None else [whole_rows],
     )
 
 

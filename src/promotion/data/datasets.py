@@ -81,7 +81,7 @@ def load_dataset(config: FamilyConfig, home: Path) -> Dataset:
         cells,
         columns,
         path,
-        unique_rows=not config.data.allow_duplicates,
+        told_apart_by=None if config.data.allow_duplicates else config.split.columns,
         decimal=config.data.decimal,
     )
     target = _target(frame[config.target.column], config)
@@ -143,7 +143,7 @@ def checked_features(config: FamilyConfig, cells: pd.DataFrame, path: Path) -> p
     rows = cells.drop(columns=others, errors="ignore")
     if config.data.na_values:
         rows = rows.mask(rows.isin(config.data.na_values))
-    frame = checked(rows, lenient, path, unique_rows=False, decimal=config.data.decimal)
+    frame = checked(rows, lenient, path, decimal=config.data.decimal)
     return _features(frame, rows, config)
 
 

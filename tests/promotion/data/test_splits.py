@@ -182,6 +182,32 @@ def test_copies_with_a_little_noise_are_said(noise: float, columns: int, told: i
     assert all("differ from a training row by next to nothing" in line for line in found)
 
 
+@pytest.mark.parametrize(
+    ("patient", "day", "split", "is_refused"),
+    [
+        ("q1", "2024-01-01", {}, True),
+        ("q1", "2024-01-01", {"groups": "patient"}, False),
+        ("p0", "2024-05-09", {"time": "day"}, False),
+        ("p0", "2024-05-09", {"groups": "patient"}, True),
+        ("p0", None, {"time": "day"}, True),
+    ],
+)
+def test_a_row_repeats_one_of_the_same_group_and_time(
+    patient: str, day: str | None, split: dict[str, str], is_refused: bool, home: Path
+) -> None:
+    """What decides the split counts as a value does, although nothing is learned from it."""
+    lines = (home / "visits.csv").read_text(encoding="utf-8").splitlines()
+    age, dose, pulse, _, first_day, ill = lines[1].split(",")
+    again = f"{age},{dose},{pulse},{patient},{day or first_day},{ill}"
+    (home / "visits.csv").write_text("\n".join([*lines, again, ""]), encoding="utf-8")
+
+    if is_refused:
+        with pytest.raises(DataError, match=rf"repeats an earlier row: 1 of .* first: line {len(lines) + 1}"):
+            load_dataset(a_family(**split), home)
+    else:
+        assert len(lines) == len(load_dataset(a_family(**split), home).features)
+
+
 def test_copies_on_both_sides_are_said(home: Path) -> None:
     """The same measurements under another label are a copy all the same."""
     lines = (home / "visits.csv").read_text(encoding="utf-8").splitlines()
