@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import requests
 from tests.promotion.serving.conftest import Fitted, Serve, Served
+from tests.promotion.serving.mixed import export_of_every_kind
 from tests.system.peer_environments import peer_python
 
 
@@ -82,10 +83,11 @@ negative_data_rejection.enabled = false
 @pytest.mark.system
 @pytest.mark.peers
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("key", ["", "secret"])
-def test_schemathesis_finds_nothing(key: str, serve: Serve, linear: Fitted, tmp_path: Path) -> None:
-    """All of its checks, which are its default, with a fixed seed."""
-    served = serve(linear.folder, **({"API_KEY": key} if key else {}))
+@pytest.mark.parametrize(("key", "is_mixed"), [("", False), ("secret", False), ("", True)])
+def test_schemathesis_finds_nothing(key: str, is_mixed: bool, serve: Serve, linear: Fitted, tmp_path: Path) -> None:
+    """All of its checks, which are its default, with a fixed seed; also where columns are of every kind."""
+    folder = export_of_every_kind(tmp_path / "mixed", "onnx") if is_mixed else linear.folder
+    served = serve(folder, **({"API_KEY": key} if key else {}))
     program = peer_python("schemathesis-4", "schemathesis>=4,<5").with_name("schemathesis")
     (tmp_path / "schemathesis.toml").write_text(CONFIGURATION)
     options = ["--seed", "7", "--max-examples", "40"]

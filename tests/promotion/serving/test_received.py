@@ -115,6 +115,33 @@ def test_people_read_the_names_that_the_family_gives(serve: Serve, classes: tupl
     assert server.post("/invocations", {"instances": [row]}).json()["predictions"][0] in {"no", "yes"}
 
 
+@pytest.mark.parametrize("value", ["true", "t", "yes", "1", "", 2, 0.5, None, [True]])
+def test_no_text_is_a_boolean(value: object, serve: Serve, classes: tuple[Path, Any]) -> None:
+    """As the documents say; 0 and 1 are. MLflow's clients may send texts."""
+    server, row = serve(classes[0]), json.loads(customers()[FEATURES].head(1).to_json(orient="records"))[0]
+    asked = server.get("/openapi.json").json()["paths"]["/predict"]["post"]["requestBody"]["content"]
+    described = asked["application/json"]["schema"]["anyOf"][0]["properties"]["is_member"]
+    answer = server.post("/predict", row | {"is_member": value})
+    taken = server.post("/invocations", {"instances": [row | {"is_member": value}]}).status_code
+
+    assert (["boolean", "integer"], [True, False, 0, 1]) == (described["type"], described["enum"])
+    assert (422, "is_member") == (answer.status_code, answer.json()["problems"][0]["field"])
+    assert (200 == taken) == (isinstance(value, str) and bool(value))
+
+
+def test_a_boolean_may_be_a_number(serve: Serve, classes: tuple[Path, Any]) -> None:
+    """One row or many."""
+    server, row = serve(classes[0]), json.loads(customers()[FEATURES].head(1).to_json(orient="records"))[0]
+    told = [
+        server.post("/predict", {"rows": [row | {"is_member": value}] * count}).json()["predictions"][0]
+        for value in (True, 1, 1.0)
+        for count in (1, 50)
+    ]
+
+    found = [answer["probability"] for answer in told]
+    np.testing.assert_allclose(found, found[0], atol=1e-6)
+
+
 def test_a_tensor_of_texts(serve: Serve, classes: tuple[Path, Any]) -> None:
     """BYTES and BOOL of the Open Inference Protocol, and the model's description says so."""
     folder, pipeline = classes

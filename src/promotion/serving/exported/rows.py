@@ -69,7 +69,7 @@ def written_day(number: float) -> str:
 
 _OTHERS: dict[str, CoreSchema] = {
     "text": core_schema.str_schema(strict=True),
-    # Clients send booleans as 0 and 1, as text in a CSV, and as what they are.
+    # Clients send booleans as 0 and 1, too.
     "boolean": core_schema.no_info_after_validator_function(float, core_schema.bool_schema(strict=False)),
     "date": core_schema.no_info_after_validator_function(
         _day_number, core_schema.str_schema(strict=True, pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")
@@ -383,6 +383,8 @@ def _cell(feature: Feature, *, strict: bool) -> CoreSchema:
     """
     if feature.type in _OTHERS:
         other = core_schema.literal_schema(list(feature.texts)) if feature.texts else _OTHERS[feature.type]
+        if feature.type == "boolean" and strict:
+            other = core_schema.no_info_before_validator_function(_not_a_text, other)
         return core_schema.nullable_schema(other) if feature.nullable else other
     number: CoreSchema = core_schema.float_schema(
         strict=strict,
@@ -398,6 +400,12 @@ def _cell(feature: Feature, *, strict: bool) -> CoreSchema:
             [any_number, core_schema.literal_schema([float(code) for code in feature.codes])]
         )
     return core_schema.nullable_schema(number) if feature.nullable else number
+
+
+def _not_a_text(value: object) -> object:
+    if isinstance(value, str):
+        raise PydanticKnownError("bool_type")
+    return value
 
 
 def _whole(number: float) -> float:

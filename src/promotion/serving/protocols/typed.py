@@ -80,15 +80,17 @@ def row_schema(schema: Schema) -> dict[str, Any]:
 
 
 def _property(feature: Feature) -> dict[str, Any]:
-    kind = {"number": "number", "text": "string", "date": "string", "boolean": "boolean"}.get(feature.type, "integer")
+    kinds = [{"number": "number", "text": "string", "date": "string"}.get(feature.type, "integer")]
     allowed = feature.codes or feature.texts
+    if feature.type == "boolean":
+        kinds, allowed = ["boolean", *kinds], (True, False, 0, 1)
     unit = f" [{feature.unit}]" if feature.unit else ""
     # Of whole numbers none is so large that the next one could be told from it.
     largest = LARGEST if feature.type == "number" else None
     low = feature.minimum if feature.minimum is not None or largest is None else -largest
     high = feature.maximum if feature.maximum is not None else largest
     return {
-        "type": [kind, "null"] if feature.nullable else kind,
+        "type": [*kinds, "null"] if feature.nullable else kinds if len(kinds) > 1 else kinds[0],
         "description": f"{feature.description or feature.name}{unit}",
         **({"enum": [*allowed, *([None] if feature.nullable else [])]} if allowed else {}),
         **({"format": "date"} if feature.type == "date" else {}),
