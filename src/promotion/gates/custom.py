@@ -27,6 +27,8 @@ _MAX_BYTES = 1_000_000
 _MAX_TALK = 100_000_000
 _SHOWN = 200
 _LOOK_SECONDS = 0.02
+# A process that waits for a disk ends no sooner.
+_END_SECONDS = 5.0
 # Whatever a command starts inherits this variable, and is found by it after it has left the command's session.
 _MARK = "PROMOTION_GATE"
 
@@ -104,10 +106,12 @@ def _end(process: subprocess.Popen[bytes], mark: str) -> None:
     """End it with everything it has started, in sessions of their own, too."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    while left := _marked(mark):
+    deadline = time.monotonic() + _END_SECONDS
+    while (left := _marked(mark)) and time.monotonic() < deadline:
         for number in left:
-            with suppress(ProcessLookupError):
+            with suppress(OSError):
                 os.kill(number, signal.SIGKILL)
+        time.sleep(_LOOK_SECONDS)
 
 
 def _marked(mark: str) -> list[int]:
