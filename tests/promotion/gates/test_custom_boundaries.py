@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from contextlib import suppress
@@ -79,7 +80,7 @@ def test_what_left_the_commands_session_is_ended_too(tmp_path: Path, end: str) -
     started = (
         "import subprocess; print(subprocess.Popen(['sleep', '60'], start_new_session=True).pid, file=open('pid', 'w'))"
     )
-    told(tmp_path, f'{sys.executable} -c "{started}"; {end}', "1s")
+    told(tmp_path, f'{shlex.quote(sys.executable)} -c "{started}"; {end}', "1s")
     number = int((tmp_path / "pid").read_text())
     with suppress(FileNotFoundError):  # a zombie that nobody has waited for yet
         assert "Z" == Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
