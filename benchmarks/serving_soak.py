@@ -253,13 +253,8 @@ def slowly(url: str, end: float) -> int:
         connection.sendall(head)
         connection.settimeout(SLOW_SECONDS)
         while time.monotonic() < end:
-            try:
-                connection.sendall(b" " * SLOW_BYTES)
-                return int((connection.recv(64).split() or [b"", b"0"])[1])
-            except TimeoutError:
-                continue
-            except OSError:
-                return 0
+            with suppress(TimeoutError):
+                return _status(connection, b" " * SLOW_BYTES)
     return 0
 
 
@@ -273,13 +268,24 @@ def half_heads(url: str, end: float) -> int:
             with suppress(OSError):
                 connection.sendall(b"POST /predict HTTP/1.1\r\nHost: ")
         while time.monotonic() < end:
-            try:
-                return int((connection.recv(64).split() or [b"", b"0"])[1])
-            except TimeoutError:
-                continue
-            except OSError:
-                return 0
+            with suppress(TimeoutError):
+                return _status(connection)
     return 0
+
+
+def _status(connection: socket.socket, more: bytes = b"") -> int:
+    """Send some more, and wait for the status of an answer; 0 where the server closes.
+
+    Raises:
+        TimeoutError: There is no answer yet.
+    """
+    try:
+        connection.sendall(more)
+        return int((connection.recv(64).split() or [b"", b"0"])[1])
+    except TimeoutError:
+        raise
+    except OSError:
+        return 0
 
 
 def probe(session: requests.Session, url: str) -> int:

@@ -130,11 +130,7 @@ def _contract(
     """The pandera schemas of a file: one for its shape, while cells are text, one for the values of its numbers."""
     import pandera.pandas as pandera
 
-    def is_first(frame: pd.DataFrame) -> pd.Series:
-        assert belonging is not None  # noqa: S101 - asked of nobody else
-        return ~frame.assign(**{str(name): cells for name, cells in belonging.items()}).duplicated()
-
-    whole_rows = pandera.Check(is_first, error=_DUPLICATE)
+    whole_rows = pandera.Check(lambda frame: ~frame.join(belonging).duplicated(), error=_DUPLICATE)
     return pandera.DataFrameSchema(
         {
             name: pandera.Column(checks=_shape_checks(column, decimal), nullable=True)

@@ -12,6 +12,8 @@ from statistics import NormalDist
 from scipy.special import bdtr, bdtrc, betaln
 
 CONFIDENCE = 0.95
+DEVIATIONS = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+"""So many standard deviations to either side hold that much of a normal distribution."""
 
 _LEAST_COUNTED = 5
 """Fewer than these, such as one client's retries, are no evidence of a share beyond a bound, whatever their share."""
@@ -30,7 +32,7 @@ def wilson(part: int, whole: int) -> tuple[float, float, float]:
         The share and the ends of the interval, all within 0 to 1.
     """
     share = part / whole
-    middle, half = _score_interval(share, whole, NormalDist().inv_cdf((1 + CONFIDENCE) / 2))
+    middle, half = _score_interval(share, whole, DEVIATIONS)
     return share, middle - half if part else 0.0, middle + half if part < whole else 1.0
 
 
@@ -42,10 +44,10 @@ def share_reach(share: float, end: float, confidence: float) -> float:
         end: That end of its 95 % interval, which tells how many trials there were.
         confidence: The one that is wanted.
     """
-    usual, wanted = (NormalDist().inv_cdf((1 + it) / 2) for it in (CONFIDENCE, confidence))
+    wanted = NormalDist().inv_cdf((1 + confidence) / 2)
     if end == share or not 0 < end < 1:
-        return abs(share - end) * wanted / usual
-    trials = usual**2 * end * (1 - end) / (share - end) ** 2
+        return abs(share - end) * wanted / DEVIATIONS
+    trials = DEVIATIONS**2 * end * (1 - end) / (share - end) ** 2
     middle, half = _score_interval(share, trials, wanted)
     return abs(share - (middle - half if end < share else middle + half))
 

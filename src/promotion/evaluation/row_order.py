@@ -49,18 +49,26 @@ def order_problems(dataset: Dataset, seed: int) -> list[str]:
     path = np.cumsum(excess)
     place = int(np.abs(path[:-1]).argmax()) + 1
     chance = float(kolmogorov(abs(path[place - 1]) / spread))
-    parts = errors[place:], errors[:place]
-    after, before = (float(np.median(part) if is_number else part.mean()) for part in parts)
-    is_like = (
-        max(after, before) < _LEAST_GROWTH * min(after, before) if is_number else abs(after - before) < _LEAST_CHANGE
-    )
-    if chance >= SURPRISING or is_like:
+    change = (_change_of_numbers if is_number else _change_of_classes)(errors[:place], errors[place:])
+    if chance >= SURPRISING or not change:
         return []
-    if is_number:
-        share = f"a small forest is off by {after:.4g} in half of the rows, before it by {before:.4g}"
-    else:
-        share = f"a small forest errs in {after:.0%} of the rows, before it in {before:.0%}"
-    return [f"from row {place + 1} of {rows} on, {share} (p = {chance:.1g}): find out how the file was put together"]
+    return [f"from row {place + 1} of {rows} on, {change} (p = {chance:.1g}): find out how the file was put together"]
+
+
+def _change_of_classes(wrong_before: NDArray[np.float64], wrong_after: NDArray[np.float64]) -> str:
+    """How the error rate changes; empty where hardly."""
+    before, after = float(wrong_before.mean()), float(wrong_after.mean())
+    if abs(after - before) < _LEAST_CHANGE:
+        return ""
+    return f"a small forest errs in {after:.0%} of the rows, before it in {before:.0%}"
+
+
+def _change_of_numbers(off_before: NDArray[np.float64], off_after: NDArray[np.float64]) -> str:
+    """How the median error changes; empty where hardly."""
+    before, after = float(np.median(off_before)), float(np.median(off_after))
+    if max(after, before) < _LEAST_GROWTH * min(after, before):
+        return ""
+    return f"a small forest is off by {after:.4g} in half of the rows, before it by {before:.4g}"
 
 
 def _of_classes(dataset: Dataset, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from promotion.journal import clock
 from promotion.journal.journal import Journal
 from promotion.journal.records import Approval, Entry, Known, RuleSet
 from promotion.journal.reviews import Reviews
-from promotion.registry.contract import ModelVersion, Registry, TrackedRun
+from promotion.registry.contract import ModelVersion, Registry, TrackedRun, has_lost_logged_model
 from promotion.registry.stages import Stage
 from promotion.rules.history import RuleHistory
 from promotion.rules.rulebook import Rulebook
@@ -135,7 +134,7 @@ class Gatherer:
             recorded_digest=entry.digest if entry else None,
             has_run=has_run,
             run_is_deleted=run is not None and run.is_deleted,
-            logged_model_is_deleted=not is_rollback and self._has_lost_logged_model(candidate),
+            logged_model_is_deleted=not is_rollback and has_lost_logged_model(self._registry, candidate),
             run_metrics=run.metrics if run and config and config.trainer_metrics else None,
             feature_hash=evaluator.feature_hash if evaluator else None,
             data_problems=tuple(evaluator.data_problems()) if evaluator and asks_for_data else (),
@@ -312,12 +311,6 @@ class Gatherer:
             if config is not None and config.trainer_metrics:
                 raise
             return None
-
-    def _has_lost_logged_model(self, candidate: ModelVersion) -> bool:
-        """Whether its logged model is deleted; not, where models are out of reach or the server does not know them."""
-        with suppress(RegistryError):
-            return bool(candidate.logged_model) and not self._registry.keeps_logged_model(candidate.logged_model)
-        return False
 
     @staticmethod
     def _run(found: _Files, folder: Path, evaluator: Evaluator, *, is_rollback: bool) -> None:

@@ -22,7 +22,7 @@ from promotion.listing import families_in_question, with_every_version
 from promotion.onboarding.diagnosis import Diagnosis
 from promotion.reconcile.outside_changes import production_line
 from promotion.reconcile.reconciler import Reconciler
-from promotion.registry.contract import ModelVersion, RegisteredModel, Registry, TrackedRun
+from promotion.registry.contract import ModelVersion, RegisteredModel, Registry, TrackedRun, has_lost_logged_model
 from promotion.registry.stages import Stage
 from promotion.signing.keys import Keys
 
@@ -215,10 +215,9 @@ class _Look:
             yield "run", f"its run {version.run_id} is deleted: `mlflow gc` would remove its files", restore
 
     def _logged_model(self, version: ModelVersion) -> Iterator[tuple[str, str, str]]:
-        with suppress(RegistryError):
-            if version.logged_model and not self.reconciler.registry.keeps_logged_model(version.logged_model):
-                what = f"its logged model {version.logged_model} is deleted: `mlflow gc` would remove its files"
-                yield "logged model", what, self._way_out(version)
+        if has_lost_logged_model(self.reconciler.registry, version):
+            what = f"its logged model {version.logged_model} is deleted: `mlflow gc` would remove its files"
+            yield "logged model", what, self._way_out(version)
 
     def _files(self, version: ModelVersion, config: FamilyConfig | None) -> Iterator[tuple[str, str, str]]:
         entry = self.known.entries.get(place_of(version))

@@ -10,14 +10,14 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from promotion.config.secrets import is_secret_name
-from promotion.errors import ArtifactMissing, UnknownModel, UnknownVersion, UsageError
+from promotion.errors import ArtifactMissing, RegistryError, UnknownModel, UnknownVersion, UsageError
 from promotion.registry.stages import Stage
 
 _NAMES_SHOWN = 10
@@ -64,8 +64,7 @@ class ModelVersion:
     @property
     def logged_model(self) -> str:
         """Id of the logged model it was registered from; empty where it was registered from elsewhere."""
-        scheme, _, path = self.source.partition(":/")
-        identifier = path.strip("/").partition("/")[0]
+        scheme, identifier = _origin(self.source)
         return identifier if scheme == "models" and identifier.startswith("m-") else ""
 
 
@@ -280,12 +279,25 @@ def unknown_model(name: str, known: Sequence[str]) -> UnknownModel:
 
 def origin_deleted(version: ModelVersion, uri: str) -> ArtifactMissing:
     """The error for a version registered from `models:/m-…` or `runs:/…` that MLflow does not hand out any more."""
-    scheme, _, path = uri.partition(":/")
-    what = f"{'logged model' if scheme == 'models' else 'run'} {path.strip('/').partition('/')[0]}"
+    scheme, identifier = _origin(uri)
+    what = f"{'logged model' if scheme == 'models' else 'run'} {identifier}"
     return ArtifactMissing(
         f"{version}: its {what} is deleted in MLflow, which has no command that brings it back, and its files go with "
         "`mlflow gc`: train or register another version"
     )
+
+
+def has_lost_logged_model(registry: Registry, version: ModelVersion) -> bool:
+    """Whether its logged model is deleted; not, where models are out of reach or the server does not know them."""
+    with suppress(RegistryError):
+        return bool(version.logged_model) and not registry.keeps_logged_model(version.logged_model)
+    return False
+
+
+def _origin(uri: str) -> tuple[str, str]:
+    """Scheme and id of `models:/m-…` or `runs:/…`, whatever follows."""
+    scheme, _, path = uri.partition(":/")
+    return scheme, path.strip("/").partition("/")[0]
 
 
 def unknown_version(name: str, number: int, known: Sequence[int]) -> UnknownVersion:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from promotion.data.arrays import FloatArray, IntArray
-from promotion.evaluation.intervals import CONFIDENCE, wilson
+from promotion.evaluation.intervals import DEVIATIONS, wilson
 from promotion.gates.evidence import Interval
 from promotion.monitoring.observe.observation import Reading
 
 _BINARY = 2
-_NORMAL = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
 
 def confusion(chosen: IntArray, label: IntArray, classes: int) -> IntArray:
@@ -113,7 +111,7 @@ def readings(
         found = _by_class(table)
         found["accuracy"] = wilson(int((chosen == label).sum()), rows)
         if classes == _BINARY and (area := roc_auc(label, probability)) is not None:
-            reach = _NORMAL * area[1]
+            reach = DEVIATIONS * area[1]
             found["roc_auc"] = (area[0], max(area[0] - reach, 0.0), min(area[0] + reach, 1.0))
     names = ["accuracy", "precision", "recall", "f1", *(["roc_auc"] if classes == _BINARY else [])]
     return {name: reading(found.get(name), reference.get(name), rows, enough=enough) for name in names}
@@ -220,7 +218,7 @@ def error_readings(errors: FloatArray, reference: Mapping[str, Interval], minimu
     for name, (losses, ending) in of.items():
         value = None
         if rows > 1:
-            mean, reach = losses.mean(), _NORMAL * losses.std(ddof=1) / np.sqrt(rows)
+            mean, reach = losses.mean(), DEVIATIONS * losses.std(ddof=1) / np.sqrt(rows)
             low, high = float(ending(max(mean - reach, 0.0))), float(ending(mean + reach))
             value = float(ending(mean)), low, high
         found[name] = reading(value, reference.get(name), rows, enough=rows >= minimum)
