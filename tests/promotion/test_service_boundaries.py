@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -14,6 +15,7 @@ from tests.facts import is_fact
 from tests.promotion.factories import ANNA, Scored, Store, a_family, a_journal, a_version, an_entry, promote
 from tests.promotion.gates.cases import PRODUCTION, a_config, a_context
 
+from promotion.audit.attestations import DUE, Attestations
 from promotion.config.family import FamilyConfig, FamilyConfigs
 from promotion.errors import (
     GateRefused,
@@ -559,6 +561,22 @@ def test_a_move_says_what_it_was_told_to(tiny: Store) -> None:
     assert leaver is not None
     assert comer is not None
     assert ("wrong answers", None) == (leaver.known_bad, comer.known_bad)
+
+
+@pytest.mark.parametrize(("to", "is_due"), [(Stage.PRODUCTION, True), (Stage.STAGING, False)])
+@pytest.mark.parametrize("signs", [True, False])
+def test_an_attestation_is_due_of_what_goes_into_production(
+    tiny: Store, to: Stage, *, is_due: bool, signs: bool
+) -> None:
+    """Where attestations are signed at all; what was said of the move stays."""
+    service = tiny.service(a_family())
+    service.attestations = cast("Attestations", SimpleNamespace(leave=lambda *_, **__: None)) if signs else None
+
+    service.commit(service.check(version(tiny, 3), to), Mover("anna", "x"), details={"cause": "alert"})
+
+    event = service.journal.history("tiny", limit=1)[0]
+    assert (is_due and signs) is (event.details.items() >= DUE.items())
+    assert "alert" == event.details["cause"]
 
 
 def test_staging_leaves_production_alone(tiny: Store) -> None:

@@ -50,7 +50,9 @@ def person(name: str) -> str:
     person. Whether a name may be given at all, `readable_person` says.
     """
     shown = unicodedata.normalize("NFKC", _address(name))
-    seen = "".join(letter for letter in shown if not letter.isspace() and unicodedata.category(letter)[0] != "C")
+    seen = "".join(
+        letter for letter in shown if not letter.isspace() and not unicodedata.category(letter).startswith("C")
+    )
     # What follows a plus is a label that the owner of the mailbox made up.
     return seen.casefold().partition("@")[0].partition("+")[0]
 

@@ -34,23 +34,24 @@ def label_bias(labelled: Sequence[Any], everything: Sequence[Any], names: Sequen
         names: Of the classes; none of a regression.
         steps: Into how many steps the period is cut to compare when rows arrived.
     """
-    rows, some = len(everything[0]), len(labelled[0])
+    times, chosen, figures = zip(labelled, everything, strict=True)
+    some, rows = map(len, times)
     if not some or some >= NEARLY_ALL * rows:
         return ""
     if names:
-        ours, all_rows = (_by_class(part[1], len(names)) for part in (labelled, everything))
+        ours, all_rows = (_by_class(part, len(names)) for part in chosen)
         if _differs(ours, all_rows):
             return _said("predicted", [repr(name) for name in [*names, "another class"]], ours, all_rows)
     # As precise as all rows' are kept, or a value could lie on one side of an edge here and on the other there.
-    answers = [np.asarray(part[2], dtype=np.float32) for part in (labelled, everything)]
+    answers = [np.asarray(part, dtype=np.float32) for part in figures]
     if (given := answers[1][~np.isnan(answers[1])]).size:
         edges = np.unique(np.quantile(given, _TENTHS)).astype(np.float64)
         ours, all_rows = (_counts(part, edges) for part in answers)
         if _differs(ours, all_rows):
             words = "probability" if names else "prediction"
             return _said(words, _between(edges), ours, all_rows)
-    edges = np.linspace(everything[0].min(), everything[0].max(), steps + 1)[1:-1]
-    ours, all_rows = (_counts(part[0], edges) for part in (labelled, everything))
+    edges = np.linspace(times[1].min(), times[1].max(), steps + 1)[1:-1]
+    ours, all_rows = (_counts(part, edges) for part in times)
     if _distance(ours, all_rows) > _ARRIVAL_DISTANCE:
         without = all_rows[ours == 0].sum() / all_rows.sum()
         return f"{without:.0%} of the rows arrived when none was labelled" if without else "most came in a short time"

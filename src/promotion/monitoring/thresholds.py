@@ -92,7 +92,7 @@ def _fairness(
         for name, it in read.items()
         if it.enough and is_figure(it.value) and not label_problem(groups[name], monitoring)
     }
-    if len(known) < len(_ENDS):
+    if not known:
         return
     low, high = (end(known, key=lambda name: known[name].value or 0.0) for end in _ENDS)
     ours, theirs = known[low], known[high]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from promotion.approvals.people import actor, misreading, person, readable_person
@@ -96,3 +98,30 @@ def test_the_acting_account_is_readable_without_a_login_name(monkeypatch: pytest
     monkeypatch.setattr("getpass.getuser", unknown)
 
     assert readable_person(actor()).startswith("uid-")
+
+
+@pytest.mark.parametrize(
+    ("letter", "named"),
+    [
+        (" ", "a blank"),
+        ("\t", "U+0009"),
+        ("\n", "U+000A"),
+        ("\x7f", "U+007F"),
+        ("\u00a0", "NO-BREAK SPACE"),
+        ("\u00df", "LATIN SMALL LETTER SHARP S"),
+    ],
+)
+def test_the_letter_that_cannot_be_is_named(letter: str, named: str) -> None:
+    """By what it is, or by its number: the one before `!` and the one behind `~` of ASCII are out already."""
+    with pytest.raises(UsageError, match=re.escape(f": {named} in the name of a person")):
+        readable_person(f"john{letter}doe")
+
+
+@pytest.mark.parametrize("name", ["a", "a" * 255, "a" * 256, "caf\u00e9"])
+def test_an_account_that_a_journal_keeps_is_taken_as_it_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to 256 letters; the one who started the build is asked for where no actor is named."""
+    monkeypatch.setenv("BUILD_USER_ID", name)
+    monkeypatch.setenv("PROMOTION_ACTOR", "")
+    assert name == actor()
+    monkeypatch.setenv("PROMOTION_ACTOR", "anna")
+    assert "anna" == actor()

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from promotion.audit.chain_check import Chain
+from promotion.audit.chain_check import Chain, check_newest
 from promotion.audit.checkpoints import FORGED, UNKNOWN, UNSIGNED, VALID, Checkpoint
 from promotion.audit.findings import AuditFindings
-from promotion.errors import UsageError
+from promotion.errors import ClockSkewed, UsageError
 from promotion.journal import clock
 from promotion.journal.audit_rows import COLUMNS, EVENT
 from promotion.journal.chain import GENESIS, canonical, digest, link_event, moment
@@ -269,3 +269,47 @@ def test_what_is_no_time_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) 
     assert clock.is_set()
     with pytest.raises(UsageError, match="expected a time such as"):
         clock.now()
+
+
+@pytest.mark.parametrize(
+    ("kept", "expected"),
+    [
+        ([], []),
+        ([0], []),
+        ([3, 4], []),
+        ([1, 2, 3], []),
+        ([1, 3], ["event 3: missing: deleted"]),
+        ([2, 2], ["event 3: out of place, 4 was expected: inserted"]),
+    ],
+)
+def test_the_end_of_a_chain_is_followed_from_where_it_begins(kept: list[int], expected: list[str]) -> None:
+    """Whatever came before is taken as it is said."""
+    findings = AuditFindings()
+    check_newest([events(5)[place] for place in kept], findings)
+
+    assert expected == [str(finding) for finding in findings.kept]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(
+    ("apart", "is_skewed"),
+    [
+        (timedelta(), False),
+        (timedelta(seconds=59, microseconds=999_999), False),
+        (timedelta(seconds=60), False),
+        (timedelta(seconds=60, microseconds=1), True),
+        (timedelta(days=1), True),
+    ],
+)
+def test_clocks_may_be_a_minute_apart(apart: timedelta, sign: int, *, is_skewed: bool) -> None:
+    """In either direction; beyond it nothing moves, and both times are told."""
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    reading = clock.ClockReading(noon, noon + sign * apart)
+
+    assert is_skewed is bool(reading.skew)
+    if not is_skewed:
+        reading.require_agreement()
+        return
+    with pytest.raises(ClockSkewed, match=f"{apart.total_seconds():,.0f} s apart, more than 60"):
+        reading.require_agreement()
+    assert f"says {reading.local:%Y-%m-%d %H:%M:%S} UTC, the database's 2026-01-01 12:00:00 UTC" in reading.skew

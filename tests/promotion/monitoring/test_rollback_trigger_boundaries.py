@@ -253,3 +253,51 @@ def test_a_trigger_is_plain_data() -> None:
 def test_a_trigger_stays_as_it_was_found(kind: type) -> None:
     """And so do its windows."""
     assert is_fact(kind)
+
+
+@pytest.mark.parametrize(
+    ("windows", "doubted"),
+    [
+        ([(900.0, "one instance"), (900.0, "one instance")], "one instance"),
+        ([(900.0, ""), (900.0, "one instance")], "one instance"),
+        ([(100.0, "one instance"), (900.0, "")], ""),
+        ([(900.0, ""), (900.0, "")], ""),
+        ([(100.0, "one instance"), (100.0, "one instance")], ""),
+    ],
+)
+def test_the_fault_of_one_instance_counts_where_its_window_is_bad(
+    windows: list[tuple[float, str]], doubted: str
+) -> None:
+    """It may be the node's; a fault in a window that was well explains nothing of another."""
+    seen = [
+        replace(it, fault=fault)
+        for it, (_, fault) in zip(stretches([value for value, _ in windows]), windows, strict=True)
+    ]
+    (found,) = triggers(observed({"latency": Lately(seen, None, None)}), Monitoring())
+
+    assert doubted == found.doubt
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0, 99.0])
+def test_without_a_value_at_promotion_no_window_is_bad(value: float) -> None:
+    """There is nothing that it could have lost."""
+    found = trigger("accuracy", [value] * 3, together=replace(SURE, reference=None))
+
+    assert ([False] * 3, "no value at promotion is known") == (list(found.bad), found.problem)
+
+
+@pytest.mark.parametrize(
+    ("coverage", "said"), [(None, ""), (1.0, ""), (0.999, ", 99.9% of the rows have a label"), (0.0, ", 0.0% of")]
+)
+def test_how_many_rows_have_a_label_is_said_where_not_all_have(coverage: float | None, said: str) -> None:
+    """Of the accuracy alone: an error rate needs no labels."""
+    lately = {
+        "accuracy": Lately(stretches([0.5] * 3), SURE, None),
+        "error_rate": Lately(stretches([0.5] * 3), None, None),
+    }
+    accuracy, errors = triggers(replace(observed(lately), coverage=coverage), Monitoring())
+
+    assert (coverage, None) == (accuracy.coverage, errors.coverage)
+    assert errors.fires
+    if not accuracy.problem:
+        assert f"(0.900 at promotion{said}" in accuracy.text

@@ -525,3 +525,64 @@ def test_findings_come_worst_first_and_unknown_last() -> None:
 def test_a_finding_stays_as_it_was_found(kind: type) -> None:
     """And so does what it was found in."""
     assert is_fact(kind)
+
+
+THREE = Levels(info=0.1, warning=0.25, critical=0.5)
+
+
+@pytest.mark.parametrize(
+    ("importance", "expected", "bound"),
+    [
+        (1.0, "critical", 0.5),
+        (0.5, "critical", 0.5),  # of two features it is as important as any
+        (0.4, "warning", 0.5),
+        (0.2, "info", 0.5),
+        (0.01, "info", 0.5),
+    ],
+)
+def test_a_drift_weighs_what_its_feature_weighs(importance: float, expected: str, bound: float) -> None:
+    """The bound that was crossed stays in sight; what weighs too little for any level is worth knowing."""
+    others = [moved(0.0, 1.0, name="other")]
+    finding = found(observed(drift=[moved(0.6, importance=importance), *others]), "drift:x", psi=THREE)
+
+    assert finding is not None
+    assert (expected, bound) == (finding.level, finding.bound)
+    words = f"beyond 0.5; {expected} only, by its importance it weighs {0.6 * importance * 2:.2f}"
+    assert (expected != "critical") is (words in finding.text), finding.text
+
+
+@pytest.mark.parametrize("changes", [{"p_value": 1.0}, {"enough": False}, {"psi": None}, {"rows": 0}])
+def test_a_drift_without_a_level_names_the_first_bound(changes: dict[str, Any]) -> None:
+    """Of three levels that which is crossed first, also where chance may be the reason or nothing is known."""
+    finding = found(observed(drift=[replace(moved(0.6), **changes)]), "drift:x", psi=THREE)
+
+    assert finding is not None
+    assert (None, 0.1) == (finding.level, finding.bound)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], HEALTHY),
+        ([0.2], HEALTHY),
+        ([0.9, 0.9], HEALTHY),
+        ([0.9, 0.8], HEALTHY),
+        ([0.9, 0.8 - NEAR], "warning"),
+        ([0.5, 0.95, 0.9], "warning"),
+        ([0.9, None], HEALTHY),
+        ([0.9, math.nan], HEALTHY),
+    ],
+)
+def test_groups_that_are_apart(values: list[float | None], expected: str) -> None:
+    """The worst against the best, whoever was so at promotion; nothing of one group alone, or on the bound."""
+    groups = {
+        f"c={place}": observed(rows=100 + place, metrics={"accuracy": certain(value, None)})
+        for place, value in enumerate(values)
+    }
+    finding = found(observed(groups=groups), "fairness:c:accuracy", segments=["c"], fairness=Levels(warning=0.1))
+
+    assert expected == (HEALTHY if finding is None else finding.level)
+    if finding is not None:
+        read = [value for value in values if value is not None]
+        assert (max(read) - min(read), 0.0, 0.1) == (finding.value, finding.reference, finding.bound)
+        assert f"accuracy of c={read.index(min(read))} is" in finding.text

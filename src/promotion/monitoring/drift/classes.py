@@ -156,12 +156,11 @@ class Bins:
         if self.edges is not None:
             reference, counted, _ = self.grouped(live, _ROWS_A_CLASS * max(1.0, known / max(rows, 1)))
         else:
-            # Of both sides together, so that which side a rare code is on decides nothing.
-            expected = (self.counts + live) * min(known, rows) / max(known + rows, 1)
-            rare = expected < _LEAST_EXPECTED
+            # Expected of both sides together, so that which side a rare code is on decides nothing.
+            rare = (self.counts + live) * min(known, rows) < _LEAST_EXPECTED * (known + rows)
             rare[-2], rare[-1] = True, False
             reference, counted = (np.append(side[~rare], side[rare].sum()) for side in (self.counts, live))
-        seen = (reference + counted) > 0
+        seen = np.flatnonzero(reference + counted)
         return reference[seen], counted[seen]
 
     def grouped(self, live: IntArray, rows: float) -> tuple[IntArray, IntArray, list[str]]:
@@ -195,7 +194,7 @@ class Bins:
     @cached_property
     def cuts(self) -> FloatArray:
         """Where one class of measured values ends and the next begins."""
-        edges = self.edges if self.edges is not None else np.empty(0)
+        edges = np.asarray(self.edges)
         low, high = edges[0], edges[-1]
         # A log may have rounded to single precision what training saw.
         rounding = _ROUNDING * max(abs(low), abs(high))

@@ -91,11 +91,12 @@ def _index(drift: Drift, levels: list[tuple[LevelName, float]], *, weight: float
     if drift.p_value * tests > _DRIFT_P_VALUE:
         text = f"{text}; too few to be sure (p = {drift.p_value:.2g})"
         return _Crossed(None, _INDEX, drift.psi, levels[-1][1], text)
-    weighed = crossed_bound(size * weight, levels) or ("info", levels[-1][1])
-    if weighed[0] == crossed[0]:
+    weighed = crossed_bound(size * weight, levels)
+    level: LevelName = weighed[0] if weighed else "info"
+    if level == crossed[0]:
         return _Crossed(crossed[0], _INDEX, drift.psi, crossed[1], f"{text}; {crossed[0]} beyond {crossed[1]:g}")
-    text = f"{text}, beyond {crossed[1]:g}; {weighed[0]} only, by its importance it weighs {size * weight:.2f}"
-    return _Crossed(weighed[0], _INDEX, drift.psi, crossed[1], text)
+    text = f"{text}, beyond {crossed[1]:g}; {level} only, by its importance it weighs {size * weight:.2f}"
+    return _Crossed(level, _INDEX, drift.psi, crossed[1], text)
 
 
 def _unseen(drift: Drift, levels: list[tuple[LevelName, float]], *, tests: int) -> _Crossed | None:

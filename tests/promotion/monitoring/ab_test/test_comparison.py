@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from tests.promotion.monitoring.logs import NOON, churn
 
 from promotion.errors import DataError, UsageError
+from promotion.evaluation.intervals import sequential, sequential_difference
 from promotion.export.contract import contract_of
 from promotion.monitoring.ab_test.comparison import AbTest, compare_arms, required_keys
 from promotion.monitoring.ab_test.outcomes import Arms, read_arms
@@ -209,3 +211,93 @@ def test_a_column_that_is_no_slice_is_refused(log: Log) -> None:
         log.look("z")
     with pytest.raises(UsageError, match="--slice has 31 values, expected 20 at most"):
         log.look("x")
+
+
+def arms(champion: list[float], challenger: list[float], *, is_paired: bool = False, **groups: Any) -> Arms:
+    """What both did."""
+    return Arms(("m", 1), ("m", 2), np.array(champion), np.array(challenger), is_paired, **groups)
+
+
+def test_the_ends_are_those_of_the_shares() -> None:
+    """Challenger minus champion; of pairs the mean difference, from -1 to 1, whose interval is a share's stretched."""
+    champion, challenger = [1.0] * 6 + [0.0] * 4, [1.0] * 9 + [0.0]
+    apart = compare_arms(arms(champion, challenger), 0.1, 0.02)
+    paired = compare_arms(arms(champion, challenger, is_paired=True), 0.1, 0.02)
+    low, high = sequential(6.5, 10, 0.02)
+
+    assert sequential_difference((9, 10), (6, 10), 0.02) == pytest.approx((apart.difference, apart.low, apart.high))
+    assert (2 * low - 1, 2 * high - 1) == pytest.approx((paired.low, paired.high))
+    assert pytest.approx(0.3) == paired.difference
+    assert (0.6, 0.9, 0.02, 0.1) == (apart.champion_value, apart.challenger_value, apart.error, apart.effect)
+
+
+@pytest.mark.parametrize(("champion", "challenger"), [([], [1.0]), ([1.0], []), ([], [])])
+def test_an_arm_without_keys_has_no_value(champion: list[float], challenger: list[float]) -> None:
+    """Nor is there a difference; what is needed is told as for one that is right in half of the cases."""
+    found = compare_arms(arms(champion, challenger), 0.1)
+
+    assert (None, "not decided") == (found.difference, found.verdict)
+    assert (1.0 if champion else None, 1.0 if challenger else None) == (found.champion_value, found.challenger_value)
+    if not champion:
+        assert required_keys(0.5, 0.1, 0.05) == found.required_keys
+    assert "accuracy unknown (" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (1e-9, 0.1, "the challenger is better"),
+        (0.0, 0.1, "not decided"),
+        (-0.1, 0.1, "not decided"),
+        (-0.1, 0.0, "not decided"),
+        (-0.1, -1e-9, "the champion is better"),
+    ],
+)
+def test_the_whole_interval_decides(low: float, high: float, verdict: str) -> None:
+    """An end that is zero decides nothing."""
+    found = replace(compare_arms(arms([1.0], [1.0]), 0.1), low=low, high=high)
+
+    assert verdict == found.verdict == found.as_json()["verdict"]
+    assert str(found).endswith(verdict)
+
+
+def test_groups_share_the_error_among_them() -> None:
+    """Each with the keys of its own; twenty groups are as many as anybody reads."""
+    names = [f"{place % 20:02}" for place in range(40)]
+    found = compare_arms(
+        arms(
+            [float(place >= 20) for place in range(40)],
+            [1.0] * 40,
+            champion_groups=np.array(names, dtype=object),
+            challenger_groups=np.array(names, dtype=object),
+        ),
+        0.1,
+        0.2,
+    )
+
+    assert sorted({*names}) == [each.group for each in found.slices]
+    for each in found.slices:
+        assert (2, 2, 0.5, 1.0) == (
+            each.champion_keys,
+            each.challenger_keys,
+            each.champion_value,
+            each.challenger_value,
+        )
+        assert sequential_difference((2, 2), (1, 2), 0.01)[1:] == (each.low, each.high)
+
+
+@pytest.mark.parametrize(("value", "effect"), [(0.8, 0.1), (0.5, 0.3), (0.95, 0.1), (0.0, 0.5)])
+def test_as_many_keys_as_are_needed_just_suffice(value: float, effect: float) -> None:
+    """To a hundredth: of a difference of that size, below the best there is."""
+    better = min(value + effect, 1.0)
+
+    def low(keys: int) -> float:
+        return sequential_difference((better * keys, keys), ((better - effect) * keys, keys), 0.05)[1]
+
+    keys = required_keys(value, effect, 0.05)
+    assert low(keys) > 0 >= low(int(keys * 0.98) - 1)
+
+
+def test_what_no_number_of_keys_would_show_ends() -> None:
+    """A million million keys, and no longer asked."""
+    assert 1 << 40 == required_keys(0.5, 0.0, 0.05)

@@ -153,3 +153,48 @@ def test_without_live_rows_nothing_is_known() -> None:
     new = compare_distributions("x", "feature", texts(0, 0), counts(1, 3, 0, 0), minimum_rows=1)
     assert (1.0, 0, None) == (new.p_value, new.reference_rows, new.unseen)
     assert [Bin("a", 0.0, 0.25), Bin("b", 0.0, 0.75)] == new.bins
+
+
+@pytest.mark.parametrize(
+    ("edges", "rows", "expected"),
+    [
+        # The median lies between 1 and 2; far out is four times the farthest from it on that side.
+        ([0.0, 1.0, 2.0, 3.0, 10.0], [1, 1, 1, 1], [-3.0, -1e-5, 1.0, 2.0, 3.0, 10.00001, 37.0]),
+        ([0.0, 1.0, 2.0, 3.0, 10.0], [1, 1, 2, 1], [-6.0, -1e-5, 1.0, 2.0, 3.0, 10.00001, 34.0]),
+        # Half of the values are the smallest, or the greatest: how far is far that way, nobody can tell.
+        ([0.0, 1.0, 10.0], [9, 1], [-math.inf, -1e-5, 1.0, 10.00001, 40.0]),
+        ([-10.0, -1.0, 0.0], [1, 9], [-37.0, -10.00001, -1.0, 1e-5, 3.0]),
+        ([2.0, 4.0], [3], [-math.inf, 2 - 4e-6, 4 + 4e-6, 10.0]),
+    ],
+)
+def test_where_values_are_beyond_and_far_out(edges: list[float], rows: list[int], expected: list[float]) -> None:
+    """Beyond by more than single precision rounds away; far by the distance from the median, on either side apart."""
+    assert pytest.approx(expected, abs=1e-12) == Bins.measured(edges, rows).cuts.tolist()
+
+
+@pytest.mark.parametrize(
+    ("reference", "live", "together"),
+    [
+        # Half of both sides are expected on either one: ten rows of a code together are five, nine are fewer.
+        ([5, 45], [5, 45], []),
+        ([5, 45], [4, 46], [0]),
+        ([0, 50], [10, 40], []),
+        ([9, 41], [0, 50], [0]),
+        # Of a side with a third of the rows: fifteen together are five.
+        ([0, 50], [15, 85], []),
+        ([0, 50], [14, 86], [0]),
+        ([14, 86], [0, 50], [0]),
+    ],
+)
+def test_a_code_is_rare_below_five_expected_rows(reference: list[int], live: list[int], together: list[int]) -> None:
+    """On the side that has fewer rows, whichever side the code is on."""
+    sides = texts(*reference).comparable(counts(*live, 0, 0))
+    kept = [place for place in (0, 1) if place not in together]
+
+    for found, side in zip(sides, (reference, live), strict=True):
+        assert [*(side[place] for place in kept), *([side[0]] if together else [])] == found.tolist()
+
+
+def test_without_any_rows_there_is_nothing_to_compare() -> None:
+    """Neither here nor there: no class at all, and no number that is none."""
+    assert [[], []] == [side.tolist() for side in texts(0, 0).comparable(counts(0, 0, 0, 0))]
