@@ -88,7 +88,7 @@ class Sides:
 def a_seal(folder: Path, origin: TransferOrigin = ORIGIN) -> SealedEvidence:
     """What a key says of a version."""
     key = Keys(folder / "signing-key.pem").signing_key()
-    document = {"origin": asdict(origin), "attestation": None, "approvals": []}
+    document: dict[str, Any] = {"origin": asdict(origin), "attestation": None, "approvals": []}
     return SealedEvidence(sign_envelope(canonical(document).encode(), PAYLOAD, key), public_pem(key).decode())
 
 

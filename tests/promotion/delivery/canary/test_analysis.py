@@ -17,6 +17,7 @@ from promotion.delivery.canary.records import (
     Decision,
 )
 from promotion.errors import UsageError
+from promotion.evaluation.intervals import sequential_difference
 
 
 def counts(requests: int, failures: int = 0, slow: int = 0, positive: int = 0) -> Counts:
@@ -149,3 +150,101 @@ def test_steps_are_read() -> None:
     assert AnalysisPlan.of("10, 25,100", 60, 7) == AnalysisPlan((10, 25, 100), 60, 7)
     progress = AnalysisProgress(AnalysisPlan((10,)), 0, 2, "hold")
     assert AnalysisProgress.from_json(progress.as_json()) == progress
+
+
+def test_each_measure_is_reckoned_with_its_part_of_the_error() -> None:
+    """The kinds share it, and within a kind its bounds or classes do; of two classes one says all."""
+    canary = Counts(200, 4, {"2.5": 3, "0.1": 50, "9": 1}, {"a": 90, "b": 60, "d": 10}, labelled=40, wrong=10)
+    stable = Counts(600, 6, {"0.1": 60, "2.5": 6}, {"a": 300, "b": 200, "c": 40}, labelled=120, wrong=12)
+    part = ERROR / 4
+    expected = {
+        "failed requests": ((4, 200), (6, 600), part, 0.02),
+        "requests beyond 0.1 s": ((50, 200), (60, 600), part / 2, 0.1),
+        "requests beyond 2.5 s": ((3, 200), (6, 600), part / 2, 0.1),
+        "wrong answers": ((10, 40), (12, 120), part, 0.05),
+        "predicted a": ((90, 160), (300, 540), part / 4, 0.2),
+        "predicted b": ((60, 160), (200, 540), part / 4, 0.2),
+        "predicted c": ((0, 160), (40, 540), part / 4, 0.2),
+        "predicted d": ((10, 160), (0, 540), part / 4, 0.2),
+    }
+
+    found = compare(canary, stable, ERROR)
+
+    assert list(expected) == [each.measure for each in found]
+    for each in found:
+        ours, theirs, error, allowed = expected[each.measure]
+        assert sequential_difference(ours, theirs, error)[1:] == (each.low, each.high)
+        assert (ours[0] / ours[1], theirs[0] / theirs[1], allowed) == (each.canary, each.stable, each.allowed)
+        assert (each.measure.startswith("predicted"), each.measure != "wrong answers") == (
+            each.is_about_predictions,
+            each.is_awaited,
+        )
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [
+        ({}, {}, []),
+        ({"a": 5}, {}, ["a"]),
+        ({"a": 5}, {"a": 7}, ["a"]),
+        ({"a": 5}, {"b": 7}, ["b"]),
+        ({"a": 5, "b": 1}, {"a": 5}, ["b"]),
+        ({"a": 5, "b": 1}, {"c": 5}, ["a", "b", "c"]),
+    ],
+)
+def test_classes_of_either_track_are_compared(
+    ours: dict[str, int], theirs: dict[str, int], expected: list[str]
+) -> None:
+    """Also one that the other never predicted."""
+    found = compare(Counts(10, predictions=ours), Counts(10, predictions=theirs), ERROR)
+
+    assert [f"predicted {name}" for name in expected] == [each.measure for each in found[1:]]
+
+
+@pytest.mark.parametrize("labelled", [(0, 5), (5, 0), (0, 0), (None, 5), (5, None)])
+def test_labels_of_one_track_alone_are_no_comparison(labelled: tuple[int | None, int | None]) -> None:
+    """There is nothing to hold them against."""
+    canary, stable = (Counts(10, labelled=number) for number in labelled)
+
+    assert ["failed requests"] == [each.measure for each in compare(canary, stable, ERROR)]
+
+
+def interval(low: float, high: float, measure: str = "it", **marks: bool) -> Comparison:
+    """Of a measure of which two hundredths more are accepted."""
+    return Comparison(measure, 0.1, 0.1, low, high, 0.02, **marks)
+
+
+WITHIN, OPEN, BEYOND = interval(-0.1, 0.01), interval(-0.1, 0.1), interval(0.03, 0.1)
+OTHERWISE = interval(0.03, 0.1, is_about_predictions=True)
+UNAWAITED = interval(-0.1, 0.3, is_awaited=False)
+
+
+@pytest.mark.parametrize(
+    ("comparisons", "requests", "expected"),
+    [
+        ([WITHIN], 500, Decision.ADVANCE),
+        ([WITHIN], 501, Decision.ADVANCE),
+        ([WITHIN], 499, None),
+        ([WITHIN, OPEN], 500, None),
+        ([WITHIN, UNAWAITED], 500, Decision.ADVANCE),
+        ([UNAWAITED], 499, None),
+        ([], 500, Decision.ADVANCE),
+        ([WITHIN, BEYOND], 1, Decision.ABORT),
+        ([WITHIN, OTHERWISE], 1, Decision.HOLD),
+        ([OTHERWISE, BEYOND], 1, Decision.ABORT),
+        ([replace(BEYOND, is_awaited=False)], 500, Decision.ABORT),
+    ],
+)
+def test_what_the_comparisons_say(comparisons: list[Comparison], requests: int, expected: Decision | None) -> None:
+    """Worse ends it at once, other predictions hold it, and enough requests without a doubt let it go on."""
+    said = decide(comparisons, requests, 500)
+
+    assert expected is (said[0] if said else None)
+
+
+def test_the_measure_that_is_least_known_is_told() -> None:
+    """Of those that are waited for and not accepted already, the one with the widest interval."""
+    found = [interval(-0.9, 0.02, "accepted"), interval(-0.1, 0.1, "narrow"), interval(-0.2, 0.1, "wide"), UNAWAITED]
+
+    assert undecided(found, 500, 500).startswith("inconclusive after 500 requests: wide: 10.00% against 10.00%")
+    assert "inconclusive: 499 of 500 requests reached the canary" == undecided(found, 499, 500)
