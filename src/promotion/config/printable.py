@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
+_LONGEST = 60
 _SHORT = {"\n": "\\n", "\r": "\\r", "\x1b": "\\x1b"}
 _MARKUP = re.compile(r"[\\`<\[\]]")
 _FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
@@ -23,6 +25,11 @@ def printable(text: str, *, keep: str = "\t") -> str:
     if text.isprintable():
         return text
     return "".join(letter if letter in keep or not _is_hidden(letter) else _spelled(letter) for letter in text)
+
+
+def first_names(names: Sequence[str], most: int = 8) -> str:
+    """Names for a message: the first of them, and whether there are more."""
+    return ", ".join(printable(name[:_LONGEST]) for name in names[:most]) + (", …" if len(names) > most else "")
 
 
 def is_unicode(text: str) -> bool:

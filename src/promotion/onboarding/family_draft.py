@@ -13,7 +13,7 @@ from promotion.artifacts.description import read_description
 from promotion.artifacts.files import local_artifact
 from promotion.config.evidence import HoldoutRows
 from promotion.config.family import load_configs
-from promotion.config.printable import printable
+from promotion.config.printable import first_names, printable
 from promotion.config.settings import Settings
 from promotion.errors import PromotionError, UsageError
 from promotion.evaluation.received.flavours import ReceivedModel, describe_model
@@ -38,7 +38,7 @@ from promotion.onboarding.draft import (
     require_new_family,
     scalar,
 )
-from promotion.onboarding.profile import ColumnProfile, column_names, profile, require_filled, require_target
+from promotion.onboarding.profile import ColumnProfile, profile, require_filled, require_target
 from promotion.reconcile.families import Families
 from promotion.registry.contract import ModelVersion, RegisteredModel, Registry, TrackedRun
 from promotion.registry.open import open_registry
@@ -168,7 +168,7 @@ def _scored(known: _Evidence, holdout: str, rows: HoldoutFile, wanted: str | Non
     if missing := [name for name, is_required in signature if is_required and name not in columns]:
         raise UsageError(
             f"{rows.name}: column {missing[0]!r}, which the model's signature asks for, is missing: it has "
-            f"{column_names(columns)}"
+            f"{first_names(columns)}"
         )
     column = seen[target]
     require_filled(rows.name, column)
@@ -188,7 +188,7 @@ def _scored(known: _Evidence, holdout: str, rows: HoldoutFile, wanted: str | Non
     others = [name for name in columns if name not in {target, *inputs, *names[:1]}] if inputs else []
     if others:
         yield f"  # {DECIDE} do rows belong together (group: COLUMN), or follow in time (time: COLUMN)? left over: "
-        yield f"  #   {column_names(others)}"
+        yield f"  #   {first_names(others)}"
     yield from _running(known)
     yield from holdout_bounds(known.metrics, task)
 
@@ -226,7 +226,7 @@ def _plausible_target(name: str, seen: Mapping[str, ColumnProfile], inputs: Sequ
             return found[0]
     what = "its columns are" if left else "every column is an input of the model:"
     raise UsageError(
-        f"{name}: which column is to be predicted? say --target COLUMN; {what} {column_names(left or list(seen))}"
+        f"{name}: which column is to be predicted? say --target COLUMN; {what} {first_names(left or list(seen))}"
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from promotion.config.printable import printable
+from promotion.config.printable import first_names
 from promotion.data.days import days_since_reference
 from promotion.errors import UsageError
 from promotion.evaluation.received.rows import class_name, class_order
@@ -15,7 +15,6 @@ from promotion.evaluation.received.rows import class_name, class_order
 _FEW = 20
 """Values up to which whole numbers are taken for codes of classes."""
 _CODES = 10
-_SHOWN = 12
 _ID = ("id", "key", "uuid", "number", "nr")
 
 
@@ -68,12 +67,6 @@ def profile(rows: pd.DataFrame) -> dict[str, ColumnProfile]:
     return {name: _profile(name, rows[name]) for name in rows.columns}
 
 
-def column_names(names: Sequence[str]) -> str:
-    """Names of columns for a message, the first of them."""
-    shown = ", ".join(printable(name) for name in names[:_SHOWN])
-    return shown + (", …" if len(names) > _SHOWN else "")
-
-
 def require_target(file: str, columns: Sequence[str], target: str) -> None:
     """Refuse a target that is no column of the file.
 
@@ -81,7 +74,7 @@ def require_target(file: str, columns: Sequence[str], target: str) -> None:
         UsageError: It is none.
     """
     if target not in columns:
-        raise UsageError(f"--target {target}: {file} has no such column: it has {column_names(columns)}")
+        raise UsageError(f"--target {target}: {file} has no such column: it has {first_names(columns)}")
 
 
 def require_filled(file: str, target: ColumnProfile) -> None:

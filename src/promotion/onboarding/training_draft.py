@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from promotion.config.printable import printable
+from promotion.config.printable import first_names, printable
 from promotion.data.files import file_sha256
 from promotion.data.leakage import names_things
 from promotion.data.tables import read_chunks
 from promotion.errors import UsageError
 from promotion.onboarding.draft import DECIDE, FamilyDraft, governance, heading, relative_to_home, scalar
-from promotion.onboarding.profile import ColumnProfile, column_names, profile, require_filled, require_target
+from promotion.onboarding.profile import ColumnProfile, profile, require_filled, require_target
 
 _BINARY = 2
 _SHOWN = 12
@@ -45,7 +45,7 @@ def draft_training(family: str, path: Path, target: str, home: Path) -> FamilyDr
     _require_learnable(path, seen[target])
     features = {name: column for name, column in seen.items() if name != target}
     if not any(_is_feature(column) for column in features.values()):
-        raise UsageError(f"{path}: no column holds numbers or a few texts to learn from ({column_names(columns)})")
+        raise UsageError(f"{path}: no column holds numbers or a few texts to learn from ({first_names(columns)})")
     lines = [*heading(family, f"What {family} is learned from, and what a version of it needs.", home / "config")]
     is_number, is_binary = _is_number(seen[target]), seen[target].distinct == _BINARY
     metric = "rmse" if is_number else "roc_auc" if is_binary else "accuracy"

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from promotion.config.printable import first_names
 from promotion.errors import PromotionError
 from promotion.evaluation.received.flavours import InputColumn
 
-_SHOWN = 8
 _WHOLE = {"integer": pa.int32(), "long": pa.int64()}
 _REAL = {"float": pa.float32(), "double": pa.float64()}
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False, "1.0": True, "0.0": False}
@@ -48,7 +48,7 @@ def missing_columns(inputs: Sequence[InputColumn], features: Sequence[str]) -> l
     """What a signature asks for and the file does not have, one line a column."""
     if any(column.name is None for column in inputs):
         needed = len(inputs)
-        shown = ", ".join(features[:_SHOWN]) + (", …" if len(features) > _SHOWN else "")
+        shown = first_names(features)
         return (
             []
             if needed == len(features)

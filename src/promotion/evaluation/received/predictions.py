@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from promotion.config.printable import first_names
 from promotion.data.arrays import FloatArray, IntArray
 from promotion.evaluation.received.process import ModelFailed, RawAnswers
 from promotion.evaluation.received.rows import class_name, class_order
@@ -99,7 +100,7 @@ def require_known(answers: Answers, raw: RawAnswers, names: Sequence[str]) -> No
         ModelFailed: It does.
     """
     if (answers.predicted == _UNKNOWN).all():
-        raise ModelFailed(f"the model answers {_said(raw, 0)}, and to no row one of the classes ({_shown(names)})")
+        raise ModelFailed(f"the model answers {_said(raw, 0)}, and to no row one of the classes ({first_names(names)})")
 
 
 def joined(parts: Sequence[Answers]) -> Answers:
@@ -152,7 +153,9 @@ def _columns(count: int, raw: RawAnswers, names: Sequence[str]) -> list[str]:
         raise ModelFailed(f"the model answers {count} values a row for {len(columns)} classes")
     if (words := _words(columns, names)) is None:
         what = "classes" if raw.classes else "columns"
-        raise ModelFailed(f"the model's {what} are {_shown(stated)}, none of them one of the classes ({_shown(names)})")
+        raise ModelFailed(
+            f"the model's {what} are {first_names(stated)}, none of them one of the classes ({first_names(names)})"
+        )
     return [words.get(name, name) for name in columns]
 
 
@@ -188,10 +191,6 @@ def _require_finite(values: NDArray[np.floating], first: int) -> None:
         raise ModelFailed(
             f"the model's answer to row {first + row + 1} is {values[row]}, not a finite number ({count} such rows)"
         )
-
-
-def _shown(names: Sequence[str]) -> str:
-    return ", ".join(name[:60] for name in names[:5]) + (", …" if len(names) > 5 else "")  # noqa: PLR2004  # a line
 
 
 def _said(raw: RawAnswers, row: int) -> str:

@@ -17,13 +17,13 @@ import numpy as np
 import pandas as pd
 
 from promotion.config.evidence import HoldoutRows
+from promotion.config.printable import first_names
 from promotion.data.arrays import FloatArray, IntArray
 from promotion.data.tables import read_chunks
 from promotion.errors import DataError
 from promotion.registry.contract import without_password
 
 _CHUNK = 1 << 20
-_SHOWN = 8
 _MOST_ROWS = 50_000
 _FEW = 2
 
@@ -175,7 +175,7 @@ class HoldoutFile:
             return [f"{self.name}: has no rows: add some"]
         wanted = dict.fromkeys((rules.target, rules.id, rules.group, rules.time, *self._beside))
         if missing := [name for name in wanted if name is not None and name not in columns]:
-            shown = ", ".join(columns[:_SHOWN]) + (", …" if len(columns) > _SHOWN else "")
+            shown = first_names(columns)
             what = "the target, " if rules.target in missing else ""
             return [f"{self.name}: column {missing[0]!r} is missing{f' ({what}' if what else ' ('}it has {shown})"]
         return list(self._cell_problems())
@@ -223,7 +223,7 @@ class HoldoutFile:
             yield f"{self.name}: {str(cell)!r} stands more than once in column {rules.id!r}, which names a row"
 
     def _class_problems(self) -> Iterator[str]:
-        found = ", ".join(self.classes[:_SHOWN]) + (", …" if len(self.classes) > _SHOWN else "")
+        found = first_names(self.classes)
         if len(self.classes) < _FEW:
             yield f"{self.name}: every row is of class {found}: no model can be judged on that; add rows of others"
         elif self._task == "binary-classification" and len(self.classes) > _FEW:
