@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from tests.facts import is_fact
 from tests.promotion.factories import a_family
 from tests.promotion.serving.graphs import echo
 
+from promotion.export import onnx
 from promotion.export.contract import contract_of
 from promotion.export.documents import (
     TOLERANCE,
+    allowed_difference,
     decided,
     emptied,
     expected_document,
@@ -319,3 +322,56 @@ def test_a_metric_with_an_end_that_is_no_number_is_left_out(end: float) -> None:
 def test_a_proof_stays_as_it_was_made(kind: type) -> None:
     """And so does the export that stands on it."""
     assert is_fact(kind)
+
+
+@pytest.mark.parametrize(
+    ("expected", "allowed"),
+    [
+        ([], []),
+        ([0.0], [0.0]),
+        ([4.0], [4.0]),
+        ([-4.0], [4.0]),
+        ([4.0, 4.0], [4.0, 4.0]),
+        ([-3.0, 3.0], [3.0, 3.0]),
+        ([-3.0, 0.0, 0.0, 3.0], [3.0, 4.5**0.5, 4.5**0.5, 3.0]),
+        ([math.nan], [math.nan]),
+        ([1.0, math.inf], [math.nan, math.nan]),
+    ],
+)
+def test_a_number_may_differ_by_a_share_of_it_or_of_their_spread(expected: list[float], allowed: list[float]) -> None:
+    """Whichever is more; a number that is none allows nothing."""
+    found = allowed_difference(np.array(expected))
+
+    assert pytest.approx([TOLERANCE * each for each in allowed], nan_ok=True) == found.tolist()
+
+
+@pytest.mark.parametrize(
+    ("answered", "differing"),
+    [
+        ([4.0, 4.0, 4.0], 0),
+        ([4.0, 4.0 + 3.9e-5, 4.0], 0),
+        ([4.0, 4.0 - 3.9e-5, 4.0], 0),
+        ([4.0, 4.0 + 4.1e-5, 4.0], 1),
+        ([4.0, 4.0 - 4.1e-5, 4.0], 1),
+        ([5.0, 4.0, 4.5], 2),
+        ([math.nan, 4.0, 4.0], 1),
+        ([math.inf, 4.0, 4.0], 1),
+    ],
+)
+def test_a_translated_regression_answers_alike(
+    answered: list[float], differing: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every number; the largest difference is told, with its row, and no label is."""
+    rows = pd.DataFrame({"x": [0.0, 1.0, 2.0]})
+    contract = replace(contract_of(a_family()), classes=())
+    monkeypatch.setattr(onnx, "answers", lambda _graph, _rows: [np.array(answered).reshape(-1, 1)])
+    model = Told([[1.0]], [4, 4, 4])
+
+    if not differing:
+        assert pytest.approx(max(abs(each - 4) for each in answered)) == prove(b"", model, contract, rows).difference
+        return
+    with pytest.raises(ParityFailed, match=rf"in {differing} of 3 held-out rows.*a number is") as caught:
+        prove(b"", model, contract, rows)
+    worst = answered.index(next(each for each in answered if not abs(each - 4) < 4e-5))
+    assert f"in row {worst} (x={worst})" in str(caught.value)
+    assert ", label" not in str(caught.value)

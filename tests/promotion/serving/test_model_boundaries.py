@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.facts import is_fact
 from tests.promotion.factories import a_manifest, seal_unsigned
@@ -14,7 +15,7 @@ from tests.promotion.serving.graphs import echo
 
 from promotion.serving.errors import ConfigurationError, ExportRefused
 from promotion.serving.exported.folder import ExportFolder, Feature, read_export
-from promotion.serving.exported.model import TOLERANCE, Model, check_alike, open_model
+from promotion.serving.exported.model import TOLERANCE, Model, _require_numbers, check_alike, open_model
 
 BEYOND = math.nextafter(TOLERANCE, 1)
 SCHEMA: dict[str, Any] = {
@@ -190,3 +191,38 @@ def test_a_digest_is_compared_whole(tmp_path: Path) -> None:
 def test_a_loaded_model_stays_as_it_was_proven(kind: type) -> None:
     """Nobody exchanges its engine."""
     assert is_fact(kind)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "passed"),
+    [
+        ([0.0, 0.0], [0.0, 0.0], True),
+        ([5.0, 5.0], [5.0, 5.0], True),
+        ([5.0, 5.0], [5.0, 5.00004], True),
+        ([5.0, 5.0], [5.0, 5.00006], False),
+        ([5.0, 5.0], [4.99994, 5.0], False),
+        ([-5.0, -5.0], [-5.0, -5.00004], True),
+        ([-5.0, -5.0], [-5.0, -5.00006], False),
+        # A small number among others that are spread by a hundred: of their spread, not of its own size.
+        ([-100.0, 0.0, 100.0], [-100.0, 0.0008, 100.0], True),
+        ([-100.0, 0.0, 100.0], [-100.0, 0.0009, 100.0], False),
+        ([5.0], [math.nan], False),
+        ([math.nan], [5.0], False),
+        ([math.nan], [math.nan], False),
+        ([5.0], [math.inf], False),
+        ([5.0], [5.0, 5.0], False),
+        ([5.0, 5.0], [5.0], False),
+    ],
+)
+def test_a_number_may_differ_by_a_share_of_it_or_of_their_spread(
+    wanted: list[float], found: list[float], *, passed: bool
+) -> None:
+    """In either direction; what is no number is never alike, and as many there must be."""
+    numbers = np.array(found).reshape(-1, 1)
+
+    if passed:
+        _require_numbers("expected.json", np.array(wanted), numbers)
+    else:
+        what = "answers differently here" if len(wanted) == len(found) else "not as many rows as the model answers"
+        with pytest.raises(ExportRefused, match=what):
+            _require_numbers("expected.json", np.array(wanted), numbers)
