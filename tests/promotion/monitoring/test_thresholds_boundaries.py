@@ -14,7 +14,7 @@ from tests.promotion.monitoring.logs import DAY, MODEL, NOON
 from promotion.config.policy import AlertBounds, Levels, Monitoring
 from promotion.monitoring.finding import Finding, worst
 from promotion.monitoring.observe.observation import Drift, Observation, Quality, Reading, Service
-from promotion.monitoring.performance_thresholds import doubt, is_sure
+from promotion.monitoring.performance_thresholds import doubt, is_sure, unjudged_findings
 from promotion.monitoring.thresholds import judge
 
 NEAR = 1e-6
@@ -586,3 +586,62 @@ def test_groups_that_are_apart(values: list[float | None], expected: str) -> Non
         read = [value for value in values if value is not None]
         assert (max(read) - min(read), 0.0, 0.1) == (finding.value, finding.reference, finding.bound)
         assert f"accuracy of c={read.index(min(read))} is" in finding.text
+
+
+def test_of_one_bound_another_metric_hears_as_well() -> None:
+    """As information, whichever level it is of."""
+    for bounds in (
+        {"critical": AlertBounds(accuracy_drop=0.5), "warning": AlertBounds()},
+        {"critical": AlertBounds(), "warning": AlertBounds(accuracy_drop=0.5)},
+    ):
+        assert "info" == level(observed(metrics={"f1": certain(0.3)}), "f1", **bounds)
+        assert HEALTHY == level(observed(metrics={"f1": certain(0.4)}), "f1", **bounds)
+
+
+FEW, TOO_FEW = "not enough data, 99 labelled rows, 100 needed", {"enough": False, "rows": 99}
+
+
+@pytest.mark.parametrize(
+    ("changes", "seen", "why"),
+    [
+        ({}, {}, None),
+        (TOO_FEW, {}, FEW),
+        (TOO_FEW, {"labels_due": False}, None),
+        (TOO_FEW, {"metrics": {}}, None),
+        ({"value": None}, {}, "the 10,000 labelled rows cannot tell it"),
+        ({"value": math.nan}, {}, "the 10,000 labelled rows cannot tell it"),
+        ({"reference": None}, {}, "no value at promotion is known"),
+        ({"reference": math.nan}, {}, "no value at promotion is known"),
+        ({}, {"stray_labels": "labels of other rows"}, "labels of other rows"),
+        ({}, {"stray_labels": "labels of other rows", "serves": False}, None),
+        ({}, {"coverage": 0.3, "label_bias": "positives only"}, "positives only"),
+    ],
+)
+def test_nobody_knows_how_good_it_is_although_labels_are_due(
+    changes: dict[str, Any], seen: dict[str, Any], why: str | None
+) -> None:
+    """A warning with the reason; nothing where labels are not due yet, or everything is known."""
+    given = {"metrics": {"f1": certain(None), "accuracy": replace(certain(0.9), **changes)}, "labels_due": True} | seen
+    found = list(unjudged_findings(observed(**given), Monitoring()))
+
+    assert (why is not None) is bool(found)
+    for finding in found:
+        assert ("labels", "warning") == (finding.key, finding.level)
+        assert str(why) in finding.text
+
+
+@pytest.mark.parametrize(
+    ("newest", "said"),
+    [
+        (NOON - DAY * 3, "the newest label is 3 days old"),
+        (NOON, "the newest label is 0 days old"),
+        # A day of rows, for whose labels three more are waited.
+        (None, "no label in 4 days"),
+    ],
+)
+def test_how_long_nobody_knew_is_told(newest: Any, said: str) -> None:
+    """Since the newest label, else since the rows began for which labels are waited."""
+    seen = observed(metrics={"accuracy": certain(0.9, **TOO_FEW)}, labels_due=True, labelled_until=newest)
+    (finding,) = unjudged_findings(seen, Monitoring(label_delay=DAY * 3))
+
+    assert finding.text.endswith(f"; {said}")

@@ -202,8 +202,8 @@ class Bins:
         middle = edges[int(np.searchsorted(inner.cumsum(), inner.sum() / 2))]
         # Where most values are the same there is no telling how far is far.
         far = [
-            end + (FAR - 1) * (end - middle) if end != middle else np.copysign(np.inf, side)
-            for end, side in ((low, -1.0), (high, 1.0))
+            end + (FAR - 1) * (end - middle) if end != middle else without
+            for end, without in ((low, -np.inf), (high, np.inf))
         ]
         return np.array([far[0], low - rounding, *edges[1:-1], high + rounding, far[1]])
 

@@ -295,6 +295,7 @@ def test_as_many_keys_as_are_needed_just_suffice(value: float, effect: float) ->
         return sequential_difference((better * keys, keys), ((better - effect) * keys, keys), 0.05)[1]
 
     keys = required_keys(value, effect, 0.05)
+    assert isinstance(keys, int)
     assert low(keys) > 0 >= low(int(keys * 0.98) - 1)
 
 

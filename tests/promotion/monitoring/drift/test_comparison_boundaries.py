@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from promotion.monitoring.drift.classes import Bins
+from promotion.monitoring.drift.classes import Bins, Unseen
 from promotion.monitoring.drift.comparison import (
     compare_distributions,
     expected_by_chance,
@@ -198,3 +198,29 @@ def test_a_code_is_rare_below_five_expected_rows(reference: list[int], live: lis
 def test_without_any_rows_there_is_nothing_to_compare() -> None:
     """Neither here nor there: no class at all, and no number that is none."""
     assert [[], []] == [side.tolist() for side in texts(0, 0).comparable(counts(0, 0, 0, 0))]
+
+
+def test_what_lies_outside_is_counted_on_either_side() -> None:
+    """Beyond and far beyond, below and above; rows without a value are none of them."""
+    bins = Bins.measured([0.0, 1.0, 2.0], [30, 70], missing=0.5)
+
+    assert Unseen(1 + 2 + 64 + 128, 255, 100, alone=1, far=1 + 128) == bins.unseen(
+        counts(1, 2, 4, 8 + 16 + 32, 64, 128, 256)
+    )
+    assert Unseen(0, 0, 100, alone=1) == bins.unseen(counts(0, 0, 0, 0, 0, 0, 256))
+    reference, live, labels = bins.grouped(counts(1, 2, 4, 8, 64, 128, 256), 1)
+    assert ["< 0", "0 – 1", "1 – 2", "> 2", "missing"] == labels
+    assert ([0, 30, 70, 0, 100], [3, 4, 8, 192, 256]) == (reference.tolist(), live.tolist())
+
+
+@pytest.mark.parametrize(
+    ("reference", "others", "alone"),
+    [([5, 5], 0, 0), ([1, 5], 0, 1 + 2), ([1, 1], 0, 2 + 3), ([1, 1, 1, 1], 0, 4 + 4), ([5, 1], 7, 1 + 2 + 7)],
+)
+def test_codes_that_occur_once_tell_how_often_a_new_one_comes(reference: list[int], others: int, alone: int) -> None:
+    """With twice their deviation; those that are counted together came one by one."""
+    bins = Bins(counts(*reference, others, 9), texts=tuple("abcd"[: len(reference)]))
+    live = counts(*[10] * len(reference), 3, 99)
+
+    rows, known = 10 * len(reference) + 3, sum(reference) + others
+    assert Unseen(3, rows, known, alone) == bins.unseen(live)
