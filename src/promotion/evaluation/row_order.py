@@ -38,8 +38,7 @@ def order_problems(dataset: Dataset, seed: int) -> list[str]:
     """
     target, rows = dataset.target, len(dataset.target)
     is_number = np.issubdtype(target.dtype, np.floating)
-    counts = np.zeros(0, dtype=np.int64) if is_number else np.bincount(target)
-    is_rare = not is_number and counts[counts > 0].min() < _LEAST_OF_A_CLASS
+    is_rare = not is_number and np.unique(target, return_counts=True)[1].min() < _LEAST_OF_A_CLASS
     if rows < _LEAST_ROWS or is_rare or len(np.unique(target)) == 1:
         return []
     errors, excess = _of_numbers(dataset, seed) if is_number else _of_classes(dataset, seed)

@@ -115,6 +115,9 @@ def test_the_letter_that_cannot_be_is_named(letter: str, named: str) -> None:
     """By what it is, or by its number: the one before `!` and the one behind `~` of ASCII are out already."""
     with pytest.raises(UsageError, match=re.escape(f": {named} in the name of a person")):
         readable_person(f"john{letter}doe")
+    for plain in "!~":
+        with pytest.raises(UsageError, match="no plain name of a person"):
+            readable_person(f"john{plain}doe")
 
 
 @pytest.mark.parametrize("name", ["a", "a" * 255, "a" * 256, "caf\u00e9"])

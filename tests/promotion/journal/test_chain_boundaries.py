@@ -313,3 +313,14 @@ def test_clocks_may_be_a_minute_apart(apart: timedelta, sign: int, *, is_skewed:
     with pytest.raises(ClockSkewed, match=f"{apart.total_seconds():,.0f} s apart, more than 60"):
         reading.require_agreement()
     assert f"says {reading.local:%Y-%m-%d %H:%M:%S} UTC, the database's 2026-01-01 12:00:00 UTC" in reading.skew
+
+
+def test_what_a_rehearsal_recorded_counts_in_rehearsals_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And everything else in both."""
+    monkeypatch.delenv(clock.VARIABLE, raising=False)
+    assert [True, True, False, False] == [
+        clock.counts(details) for details in ({}, {"cause": "alert"}, clock.MARK, clock.MARK | {"cause": "alert"})
+    ]
+    monkeypatch.setenv(clock.VARIABLE, "2030-01-01")
+    assert clock.counts({})
+    assert clock.counts(clock.MARK)
