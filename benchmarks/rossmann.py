@@ -64,7 +64,7 @@ def main(sales_file: Path | None, store_file: Path | None, windows: int, stores:
     """Measure quality on real files, or cost on invented ones."""
     config = load_config(REPOSITORY / "config", FAMILY)
     if sales_file and store_file:
-        measure_quality(config, read_sales(sales_file, store_file), windows, threads)
+        measure_quality(config, read_sales(sales_file, store_file, config.data), windows, threads)
     else:
         measure_cost(config, stores)
 
@@ -147,7 +147,7 @@ def measure_cost(config: FamilyConfig, stores: int) -> None:
             invented.train.to_csv(files[0], index=False)
             invented.store.to_csv(files[1], index=False)
         with _stage("read and check"):
-            data = read_sales(*files)
+            data = read_sales(*files, config.data)
         print(f"{'':<28}{len(data.rows):,} rows, {stores} stores")
         with _stage("features of every row"):
             days = day_numbers(data.rows["Date"])

@@ -26,6 +26,7 @@ STORE_COLUMNS = (
 )
 _SHOWN = 10
 _LONGEST_CELL = 30
+_EARLIEST, _LATEST = pd.Timestamp(1980, 1, 1), pd.Timestamp(2099, 12, 31)
 _DAY = r"\d{4}-?\d{2}-?\d{2}(?:[ T]00:00(?::00(?:\.0+)?)?)?"
 _CODES = {"Open": (0, 1), "Promo": (0, 1), "SchoolHoliday": (0, 1), "StateHoliday": ("0", "a", "b", "c")}
 
@@ -38,7 +39,7 @@ def checked_rows(
     rows: pd.DataFrame,
     stores: pd.DataFrame,
     place: Path | str,
-    first_line: int = 2,
+    lines: pd.Index | None = None,
     also: Sequence[BrokenRule] = (),
 ) -> pd.DataFrame:
     """Bring rows into the form the features need, or say everything that is wrong with them.
@@ -49,7 +50,7 @@ def checked_rows(
         rows: `INPUT_COLUMNS` in any spelling of their types; further columns are kept.
         stores: Kaggle's store table.
         place: Where the rows come from, for the message.
-        first_line: Line of the first row there.
+        lines: Line of each row there; from 2 on where none is given.
         also: Further rules to say in one go.
 
     Raises:
@@ -69,8 +70,8 @@ def checked_rows(
         SchoolHoliday=numbers_of(rows["SchoolHoliday"]),
     )
     day = (
-        "must be a date such as 2015-07-31: a clock time or an offset may move a sale to another day, and a number is "
-        "a spreadsheet's count of days"
+        f"must be a date such as 2015-07-31, from {_EARLIEST.year} to {_LATEST.year}: a clock time or an offset may "
+        "move a sale to another day, and a number is a spreadsheet's count of days"
     )
     broken = [("Date", day, tidy["Date"].isna())]
     broken.append(("Store", "must be in the store table", ~tidy["Store"].isin(stores["Store"])))
@@ -78,7 +79,7 @@ def checked_rows(
         allowed = ", ".join(str(code) for code in codes)
         broken.append((name, f"must be one of {allowed}", ~tidy[name].isin(codes)))
     broken += also
-    refuse_broken(place, rows, broken, first_line)
+    refuse_broken(place, rows, broken, lines)
     whole = dict.fromkeys(("Store", "Open", "Promo", "SchoolHoliday"), np.int64)
     return tidy.astype(whole)
 
@@ -93,6 +94,7 @@ def _days(values: pd.Series) -> pd.Series:
     places, found = pd.factorize(values)
     text = pd.Series(found).astype("string").str.strip()
     days = pd.to_datetime(text.where(text.str.fullmatch(_DAY)), errors="coerce", format="ISO8601")
+    days = days.where(days.between(_EARLIEST, _LATEST))
     # The place of a missing cell is -1: the last one.
     every = np.append(days.to_numpy(dtype="datetime64[us]"), np.datetime64("NaT", "us"))
     return pd.Series(every[places], index=values.index)
@@ -105,30 +107,33 @@ def _letters(values: pd.Series) -> pd.Series:
     return values.astype("string").replace({"0.0": "0"})
 
 
-def refuse_broken(place: Path | str, rows: pd.DataFrame, broken: Sequence[BrokenRule], first_line: int = 2) -> None:
+def refuse_broken(
+    place: Path | str, rows: pd.DataFrame, broken: Sequence[BrokenRule], lines: pd.Index | None = None
+) -> None:
     """Say every broken rule at once, or nothing.
 
     Args:
         place: Where the rows come from.
         rows: Their cells as they were found there.
         broken: Column, rule, and which rows break it.
-        first_line: Line of the first row there.
+        lines: Line of each row there; from 2 on where none is given.
 
     Raises:
         DataError: At least one row breaks a rule.
     """
-    lines = []
+    said = []
+    numbers = np.arange(2, len(rows) + 2) if lines is None else lines.to_numpy()
     for column, rule, wrong in broken:
         at = np.flatnonzero(wrong.to_numpy(dtype=bool))
         if at.size:
             found = rows[column].iloc[at[:_SHOWN]] if column in rows else [None] * min(at.size, _SHOWN)
-            shown = ", ".join(f"{row + first_line}{_shown(cell)}" for row, cell in zip(at, found, strict=False))
-            lines.append(f"column {column!r} {rule}: {at.size} of {len(wrong)} rows, first: line {shown}")
-    if lines:
+            shown = ", ".join(f"{line}{_shown(cell)}" for line, cell in zip(numbers[at[:_SHOWN]], found, strict=True))
+            said.append(f"column {column!r} {rule}: {at.size} of {len(wrong)} rows, first: line {shown}")
+    if said:
         summary = f"{place} breaks the data contract: "
-        if len(lines) == 1:
-            raise DataError(summary + lines[0])
-        raise DataError(summary, *(f"- {line}" for line in lines))
+        if len(said) == 1:
+            raise DataError(summary + said[0])
+        raise DataError(summary, *(f"- {line}" for line in said))
 
 
 def _shown(cell: object) -> str:

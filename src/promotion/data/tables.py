@@ -14,6 +14,7 @@ import pandas as pd
 
 from promotion.data.files import file_sha256, whole_file, write_whole
 from promotion.data.header import names_in, require_unique
+from promotion.data.parsing import why_unreadable
 from promotion.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -130,8 +131,8 @@ def _readable(path: Path) -> Iterator[None]:
     except pd.errors.EmptyDataError as error:
         raise DataError(f"{path}: the file is empty, expected a CSV file with a header and rows") from error
     except (OSError, ValueError, pd.errors.ParserWarning) as error:
-        summary = " ".join(str(error).removeprefix("Error tokenizing data. C error: ").split())
-        raise DataError(f"{path}: not readable as {kind}: {summary}") from error
+        reason = why_unreadable(error) if kind == "CSV" else f"not readable as {kind}: {' '.join(str(error).split())}"
+        raise DataError(f"{path}: {reason}") from error
 
 
 class _NotPublished(Exception):

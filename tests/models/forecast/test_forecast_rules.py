@@ -143,10 +143,10 @@ def test_rows_of_a_file_are_read_strictly(config: FamilyConfig, home: Path) -> N
     lines = sales.read_text(encoding="utf-8").splitlines()
     sales.write_text("\n".join([*lines, lines[-1]]), encoding="utf-8")
     with pytest.raises(DataError, match="stands there twice"):
-        read_sales(sales, stores)
+        read_sales(sales, stores, config.data)
     sales.write_text("\n".join([*lines, "99" + lines[-1][1:]]), encoding="utf-8")
     with pytest.raises(DataError, match="must be in the store table"):
-        read_sales(sales, stores)
+        read_sales(sales, stores, config.data)
 
 
 def test_the_interval_draws_stores() -> None:

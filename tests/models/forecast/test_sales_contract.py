@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import re
 import sys
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from tests.models.forecast.conftest import make_sales, quick_plan
 
 from models.forecast.data.sales import read_sales
 from models.forecast.training.learning import Learner
+from promotion.config.training import Data
 from promotion.errors import DataError
 
 SALES = """Store,Date,Sales,Open,Promo,StateHoliday,SchoolHoliday
@@ -28,6 +31,7 @@ Promo2SinceWeek,Promo2SinceYear,PromoInterval
 1,c,a,1270,9,2008,0,,,
 2,a,a,570,11,2007,1,13,2010,"Jan,Apr,Jul,Oct"
 """
+AS_KAGGLE = Data(path="train.csv", columns={})
 
 
 @pytest.fixture
@@ -41,7 +45,7 @@ def read(tmp_path: Path) -> Callable[..., pd.DataFrame]:
         texts[name] = texts[name].replace(old, new, 1) if old else texts[name]
         for file, text in texts.items():
             (tmp_path / file).write_text(text, encoding="utf-8")
-        found = read_sales(tmp_path / "train.csv", tmp_path / "store.csv")
+        found = read_sales(tmp_path / "train.csv", tmp_path / "store.csv", AS_KAGGLE)
         return found.stores if stores else found.rows
 
     return read_both
@@ -53,8 +57,9 @@ def read(tmp_path: Path) -> Callable[..., pd.DataFrame]:
         (
             "5263",
             '"5,263"',
-            "'Sales' must be 0 or more euros.*thousands separators: 1 of 4 rows, first: line 4 ('5,263')",
+            "'Sales' must be 0 or more whole euros.*thousands separators: 1 of 4 rows, first: line 4 ('5,263')",
         ),
+        ("5263", "5.263", "'Sales' must be 0 or more whole euros.*line 4 ('5.263')"),
         ("5263", "closed", "first: line 4 ('closed')"),
         ("5263", "-1", "first: line 4 ('-1')"),
         ("5263", "inf", "first: line 4"),
@@ -63,6 +68,12 @@ def read(tmp_path: Path) -> Callable[..., pd.DataFrame]:
         ("1,2015-07-31", "1,2015-07-30 22:00:00+00:00", "'Date' must be a date.*offset.*line 4 ('2015-07-30 22:00"),
         ("1,2015-07-31", "1,2015-07-31T08:00", "'Date' must be a date"),
         ("1,2015-07-31", "1,42216", "'Date' must be a date.*spreadsheet"),
+        ("1,2015-07-31", "1,1900-01-01", "'Date' must be a date such as 2015-07-31, from 1980 to 2099"),
+        ("1,2015-07-31", "1,9999-12-31", "'Date' must be a date such as 2015-07-31, from 1980 to 2099"),
+        ("1,2015-07-31,5263", "\n1,2015-07-31,x", "'Sales' must be.*1 of 4 rows, first: line 5 ('x')"),
+        ("1,2015-07-31,5263,1,1,0,1", "1,2015-07-31,5263,1,1,0,1,1", "line 4 has 8 cells, the header 7 names"),
+        (SALES[SALES.index("\n") :], SALES[SALES.index("\n") :].replace("\n", "\n0,"), "more cells than the header"),
+        ("Sales", "Umsatz", "missing columns Sales; its header names Store, Date, Umsatz,"),
         ("1,2015-07-31", "1,31.07.2015", "'Date' must be a date"),
         ("1,2015-07-31", "one,2015-07-31", "'Store' must be in the store table: 1 of 4 rows, first: line 4 ('one')"),
         ("5263,1", "5263,yes", "'Open' must be one of 0, 1: 1 of 4 rows, first: line 4 ('yes')"),
@@ -86,10 +97,15 @@ def test_sales_are_refused_by_line(read: Callable[..., pd.DataFrame], old: str, 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("1270", "-1", "'CompetitionDistance' must be metres above 0"),
+        ("1270", "-1", "'CompetitionDistance' must be whole metres above 0"),
         ("1270", "0", "for which 0 and -1 do not stand: 1 of 2 rows, first: line 2"),
-        ("1270", "inf", "'CompetitionDistance' must be metres"),
+        ("1270", "inf", "'CompetitionDistance' must be whole metres"),
         ("1270", '"1,270"', "without thousands separators.*line 2 ('1,270')"),
+        ("1270", "1.270", "'CompetitionDistance' must be whole metres"),
+        ("2007,1,13", "2007,0,13", "'PromoInterval' must be there where Promo2 is 1, and only there.*line 3 ('Jan,Apr"),
+        ("13,2010", ",2010", "'Promo2SinceWeek' must be there where Promo2 is 1, and only there: 1 of 2 rows"),
+        ('"Jan,Apr,Jul,Oct"', "", "'PromoInterval' must be there where Promo2 is 1.*line 3 (empty)"),
+        ("9,2008", ",2008", "'CompetitionOpenSinceMonth' must be there with CompetitionOpenSinceYear, or both"),
         ("0,,,", "0,0,0,0", "'Promo2SinceWeek' must be a whole number from 1 to 53, or empty"),
         ("9,2008", "13,2008", "'CompetitionOpenSinceMonth' must be a whole number from 1 to 12"),
         ("13,2010", "53,2010", "'Promo2SinceWeek' must be a week of Promo2SinceYear"),
@@ -127,6 +143,32 @@ def test_what_means_the_same_is_read_the_same(read: Callable[..., pd.DataFrame])
     pd.testing.assert_frame_equal(read(), read("1,2015-07-31", "1,2015-07-31 00:00:00"), check_dtype=False)
 
 
+def test_files_are_read_as_the_family_says_that_they_are_written(
+    tmp_path: Path, read: Callable[..., pd.DataFrame]
+) -> None:
+    """Separator, encoding, decimal mark, missing marks, a packed file and Parquet; the digest is of their bytes."""
+    data = Data(path="train.csv", columns={}, delimiter=";", encoding="utf-16", decimal=",", na_values=["?"])
+    sales, stores = tmp_path / "train.csv.gz", tmp_path / "store.csv"
+    sales.write_bytes(gzip.compress(SALES.replace(",", ";").encode("utf-16")))
+    text = pd.read_csv(StringIO(STORES)).to_csv(index=False, sep=";", decimal=",", na_rep="?", float_format="%.1f")
+    assert "9;2008" in text
+    assert "?;?" in text
+    stores.write_text(text, encoding="utf-16")
+
+    found = read_sales(sales, stores, data)
+
+    assert hashlib.sha256(sales.read_bytes() + stores.read_bytes()).hexdigest() == found.sha256
+    pd.testing.assert_frame_equal(read(stores=True), found.stores, check_dtype=False)
+    pd.testing.assert_frame_equal(read(), found.rows)
+    parquet = tmp_path / "train.parquet"
+    pd.read_csv(StringIO(SALES), parse_dates=["Date"]).to_parquet(parquet)
+    pd.testing.assert_frame_equal(
+        read(), read_sales(parquet, tmp_path / "store.csv", AS_KAGGLE).rows, check_dtype=False
+    )
+    with pytest.raises(DataError, match=r"train\.csv\.gz: line 1 is not UTF-8 text .*encoding: utf-16"):
+        read_sales(sales, stores, AS_KAGGLE)
+
+
 def test_a_history_that_is_too_short_says_how_much_is_needed() -> None:
     """One day less than the oldest fold needs is refused, with the sum that it comes from."""
     plan = quick_plan(folds=3, warm_up=56)
@@ -155,7 +197,7 @@ def workbook(tmp_path: Path) -> Path:
 @pytest.mark.system
 def test_a_workbook_means_what_its_csv_means(workbook: Path, read: Callable[..., pd.DataFrame]) -> None:
     """A day comes back without the clock time that a workbook gives it."""
-    found = read_sales(workbook, workbook.with_name("store.csv")).rows
+    found = read_sales(workbook, workbook.with_name("store.csv"), AS_KAGGLE).rows
 
     pd.testing.assert_frame_equal(read("1,2015-07-31,5263,1,1,0", "1,2015-07-31,5263,1,1,a"), found)
 
@@ -167,8 +209,8 @@ def test_what_is_no_workbook_or_has_no_reader_is_a_line(workbook: Path, monkeypa
     for broken in (b"", b"Store,Date\n", content[: len(content) // 2]):
         workbook.write_bytes(broken)
         with pytest.raises(DataError, match=r"train\.xlsx: not readable as a workbook"):
-            read_sales(workbook, stores)
+            read_sales(workbook, stores, AS_KAGGLE)
     workbook.write_bytes(content)
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     with pytest.raises(DataError, match=r"a workbook is read with openpyxl: pip install openpyxl, or save it as CSV"):
-        read_sales(workbook, stores)
+        read_sales(workbook, stores, AS_KAGGLE)

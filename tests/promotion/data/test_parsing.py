@@ -56,6 +56,33 @@ def test_what_is_no_table_says_what_to_do(content: str, message: str) -> None:
     assert message in refusal(content)
 
 
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (gzip.compress(TABLE.encode()), "gzip (.gz)"),
+        (bz2.compress(TABLE.encode()), "bzip2 (.bz2)"),
+        (lzma.compress(TABLE.encode()), "xz (.xz)"),
+        (b"PK\x03\x04" + bytes(60), "a workbook (.xlsx)"),
+        (b"PAR1" + bytes(60), "Parquet (.parquet)"),
+    ],
+)
+def test_what_is_no_text_at_all_is_named(content: bytes, kind: str) -> None:
+    """An encoding in which every byte is a letter would be the wrong advice."""
+    assert kind in refusal(content)
+    assert kind in refusal(content, encoding="latin-1")
+
+
+def test_an_archive_with_a_password_is_one_line() -> None:
+    """Its flag alone is enough for the reader to ask for one."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("x.csv", TABLE)
+    locked = bytearray(packed.getvalue())
+    locked[6] |= 1
+    locked[locked.rindex(b"PK\x01\x02") + 8] |= 1
+    assert "x.csv.zip: cannot be unpacked: " in refusal(bytes(locked), "x.csv.zip")
+
+
 def test_a_byte_that_is_no_text_names_its_line_and_the_key() -> None:
     """Latin-1 is read where the file says so, and named otherwise."""
     content = "age,note,num\n63,Müller,0\n".encode("latin-1")

@@ -66,13 +66,13 @@ class SalesFileRows(AskedRows):
         """Hold columns and first rows against the contract; which stores there are only a model knows."""
         for chunk in islice(self._read(), 1):
             stores = chunk.rows[["Store"]] if "Store" in chunk.rows else pd.DataFrame()
-            checked_rows(chunk.rows, stores, self.path, int(chunk.rows.index[0]))
+            checked_rows(chunk.rows, stores, self.path, chunk.rows.index)
 
     def chunks(self, model: Any) -> Iterator[Asked]:
         """All rows of the span, each chunk held against the contract and the model's stores."""
         found, beyond = False, 0
         for chunk in self._read():
-            tidy = checked_rows(chunk.rows, model.stores, self.path, int(chunk.rows.index[0]))
+            tidy = checked_rows(chunk.rows, model.stores, self.path, chunk.rows.index)
             tidy = self._span.of(tidy.set_axis(range(chunk.first, chunk.first + len(tidy))))
             if tidy.empty:
                 continue

@@ -14,6 +14,8 @@ from models.forecast.rows import STORE_COLUMNS, numbers_of, refuse_broken
 
 _FARTHEST_METRES = 1_000_000
 _FIRST_YEAR, _LAST_YEAR = 1800, 2200
+_OF_COMPETITION = ("CompetitionOpenSinceMonth", "CompetitionOpenSinceYear")
+_OF_PROMO2 = ("Promo2SinceWeek", "Promo2SinceYear", "PromoInterval")
 _RANGES = {
     "CompetitionOpenSinceMonth": (1, 12),
     "CompetitionOpenSinceYear": (_FIRST_YEAR, _LAST_YEAR),
@@ -44,8 +46,8 @@ def checked_stores(table: pd.DataFrame, place: Path) -> pd.DataFrame:
         *((name, f"must be one of {', '.join(KINDS)}", ~found[name].isin(KINDS)) for name in texts[:2]),
         (
             "CompetitionDistance",
-            f"must be metres above 0 and up to {_FARTHEST_METRES:,} without thousands separators, {_EMPTY}",
-            found["CompetitionDistance"].notna() & ~((distance > 0) & (distance <= _FARTHEST_METRES)),
+            f"must be whole metres above 0 and up to {_FARTHEST_METRES:,} without thousands separators, {_EMPTY}",
+            found["CompetitionDistance"].notna() & ~_is_whole(distance, 1, _FARTHEST_METRES),
         ),
         ("Promo2", "must be one of 0, 1", ~numbers["Promo2"].isin((0, 1))),
     ]
@@ -55,10 +57,17 @@ def checked_stores(table: pd.DataFrame, place: Path) -> pd.DataFrame:
     known = " or ".join(INTERVALS)
     stated = found["PromoInterval"].notna()
     broken.append(("PromoInterval", f"must be {known}, {_EMPTY}", stated & ~interval.isin(INTERVALS)))
-    refuse_broken(place, found, broken)
+    refuse_broken(place, found, broken, found.index)
     weeks = zip(numbers["Promo2SinceYear"], numbers["Promo2SinceWeek"], strict=True)
     strange = pd.Series([not _is_week(year, week) for year, week in weeks], index=found.index)
-    refuse_broken(place, found, [("Promo2SinceWeek", "must be a week of Promo2SinceYear (ISO 8601)", strange)])
+    broken = [("Promo2SinceWeek", "must be a week of Promo2SinceYear (ISO 8601)", strange)]
+    takes_part = numbers["Promo2"] == 1
+    for name in _OF_PROMO2:
+        broken.append((name, "must be there where Promo2 is 1, and only there", found[name].notna() != takes_part))
+    since = [found[name].notna() for name in _OF_COMPETITION]
+    rule = f"must be there with {_OF_COMPETITION[1]}, or both be empty"
+    broken.append((_OF_COMPETITION[0], rule, since[0] != since[1]))
+    refuse_broken(place, found, broken, found.index)
     return found.assign(PromoInterval=interval.where(stated), **numbers)
 
 
