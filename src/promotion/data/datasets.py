@@ -156,20 +156,25 @@ def split_dataset(dataset: Dataset, config: FamilyConfig) -> Partition:
     try:
         learn, check = split_rows(dataset.belonging, config.split)
     except ValueError as error:
-        size, reason = config.split.test_size, f" ({error})" if config.split.columns else ""
-        counts = [int((dataset.target == place).sum()) for place in range(len(config.classes))]
-        rows = "".join(f", {count} of class {name!r}" for name, count in zip(config.classes, counts, strict=True))
-        needed = "every class is needed on both sides" if counts else "rows are needed on both sides"
-        raise DataError(
-            f"{dataset.path}: {len(dataset.target)} rows{rows}, cannot be split with test_size {size}: {needed}; add "
-            f"rows{reason}"
-        ) from error
+        raise _indivisible(dataset, config, str(error)) from error
+    if config.classes and any(len(np.unique(dataset.target[part])) < len(config.classes) for part in (learn, check)):
+        raise _indivisible(dataset, config, "one side has no row of some class")
     return Partition(
         dataset.features.iloc[learn],
         dataset.features.iloc[check],
         dataset.target[learn],
         dataset.target[check],
         dataset.belonging.of(learn),
+    )
+
+
+def _indivisible(dataset: Dataset, config: FamilyConfig, reason: str) -> DataError:
+    counts = [int((dataset.target == place).sum()) for place in range(len(config.classes))]
+    rows = "".join(f", {count} of class {name!r}" for name, count in zip(config.classes, counts, strict=True))
+    needed = "every class is needed on both sides" if counts else "rows are needed on both sides"
+    return DataError(
+        f"{dataset.path}: {len(dataset.target)} rows{rows}, cannot be split with test_size {config.split.test_size}: "
+        f"{needed}; add rows ({reason})"
     )
 
 

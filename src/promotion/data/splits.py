@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -72,7 +73,11 @@ def split_rows(rows: Belonging, split: Split) -> tuple[IntArray, IntArray]:
     if rows.times is not None:
         return _newest(rows.times, split.test_size)
     if rows.groups is not None:
-        return _by_group(rows, split)
+        return _by_group(rows, rows.groups, split)
+    if alone := int((np.bincount(rows.strata) == 1).sum()):
+        beside = f", beside the class those of {', '.join(split.stratify)}," if split.stratify else ""
+        message = f"{alone} of the values{beside} to spread alike over both sides stand in one row each"
+        raise ValueError(message)
     from sklearn.model_selection import train_test_split
 
     learn, check = train_test_split(
@@ -89,7 +94,13 @@ def folds(rows: Belonging, config: FamilyConfig) -> list[tuple[IntArray, IntArra
     """
     plan, seed = config.cross_validation, config.split.seed
     if rows.times is not None:
-        return list(_windows(rows.times, plan.folds, config))
+        windows = list(_windows(rows.times, plan.folds, config))
+        if any(_lacks_a_class(rows.strata, part) for window in windows for part in window):
+            raise DataError(
+                f"{config.data.path}: a fold of {plan.folds} windows of {config.split.time!r}, or what came before it, "
+                "has no row of some class: add rows or lower cross_validation.folds"
+            )
+        return windows
     smallest = int(np.bincount(rows.strata)[np.unique(rows.strata)].min())
     if rows.groups is None and smallest < plan.folds:
         rarest = " of the rarest class" if config.classes or config.split.stratify else ""
@@ -130,11 +141,14 @@ def _newest(times: IntArray, share: float) -> tuple[IntArray, IntArray]:
     return order[:cut], order[cut:]
 
 
-def _by_group(rows: Belonging, split: Split) -> tuple[IntArray, IntArray]:
+def _by_group(rows: Belonging, groups: IntArray, split: Split) -> tuple[IntArray, IntArray]:
+    if len(np.unique(groups)) == 1:
+        message = f"all rows are of one group of {split.groups!r}"
+        raise ValueError(message)
     from sklearn.model_selection import GroupShuffleSplit
 
     splitter = GroupShuffleSplit(_DRAWS, test_size=split.test_size, random_state=split.seed)
-    drawn = splitter.split(rows.strata, rows.strata, rows.groups)
+    drawn = splitter.split(rows.strata, rows.strata, groups)
     whole = np.bincount(rows.strata) / len(rows.strata)
 
     def distance(part: tuple[IntArray, IntArray]) -> float:
@@ -165,12 +179,19 @@ def _windows(times: IntArray, count: int, config: FamilyConfig) -> Iterator[tupl
 
 def _groups(cells: pd.Series, name: str) -> IntArray:
     _require_whole(cells, cells.notna(), name, "must not be empty, as split.groups names it")
-    return np.asarray(pd.factorize(cells)[0], dtype=np.int64)
+    return np.asarray(pd.factorize(cells.map(_same_name))[0], dtype=np.int64)
+
+
+def _same_name(cell: object) -> str:
+    """A name as all who write it otherwise mean it: `P7`, `p7 `, or of numbers 7, 7.0 and 007."""
+    name = unicodedata.normalize("NFKC", str(cell)).strip().casefold()
+    whole, point, rest = name.partition(".")
+    return whole.lstrip("0") if whole.isdecimal() and not (point and rest.strip("0")) else name
 
 
 def _ranks(cells: pd.Series, name: str) -> IntArray:
     """Ranks of moments: of dates, or of numbers where all are numbers."""
-    numbers = pd.to_numeric(cells, errors="coerce")
+    numbers = pd.to_numeric(cells, errors="coerce").replace([np.inf, -np.inf], np.nan)
     moments = numbers if numbers.notna().all() else pd.to_datetime(cells, errors="coerce", format="ISO8601", utc=True)
     rule = "must be a number or a date such as 2015-07-31, as split.time names it"
     _require_whole(cells, moments.notna(), name, rule)

@@ -136,6 +136,62 @@ def test_a_row_that_belongs_nowhere_is_refused(home: Path, split: dict[str, str]
     assert "line 11" in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("column", "split", "change", "message"),
+    [
+        ("patient", {"groups": "patient"}, lambda _: "p1", r"all rows are of one group of 'patient'"),
+        ("ill", {}, lambda _: 0, "240 of class 'not ill > 0', 0 of class 'ill > 0'.*no row of some class"),
+        ("ill", {"time": "day"}, lambda rows: (rows["day"] < "2024-03") * 1, "no row of some class"),
+        (
+            "patient",
+            {"stratify": "patient"},
+            lambda _: range(240),
+            "240 of the values, beside the class those of patient",
+        ),
+    ],
+)
+def test_a_side_without_a_class_is_said_before_anything_learns(
+    home: Path, column: str, split: dict[str, str], change: Any, message: str
+) -> None:
+    """The data is at fault, not a candidate's parameters; the message has one line whatever the table holds."""
+    rows = pd.read_csv(home / "visits.csv")
+    rows.assign(**{column: change(rows)}).to_csv(home / "visits.csv", index=False)
+    config = a_family(**split)
+
+    with pytest.raises(DataError, match=message) as refused:
+        split_dataset(load_dataset(config, home), config)
+    assert "every class is needed on both sides" in str(refused.value)
+    assert len(str(refused.value)) < 400
+
+
+def test_a_window_without_a_class_is_said(home: Path) -> None:
+    """The illness comes up late: what the first window is foretold from knows none of it."""
+    rows = pd.read_csv(home / "visits.csv").sort_values("day", ignore_index=True)
+    rows.assign(ill=np.where(rows.index < 120, 0, rows.index % 2)).to_csv(home / "visits.csv", index=False)
+    config = a_family(time="day")
+    part = split_dataset(load_dataset(config, home), config)
+    assert part.train_belonging is not None
+
+    with pytest.raises(DataError, match=r"a fold of 3 windows of 'day'.* has no row of some class"):
+        folds(part.train_belonging, config)
+
+
+@pytest.mark.parametrize(
+    ("first", "later"), [("p{}", "P{}"), ("p{}", "p{} "), ("{}", "{}.0"), ("{}", "00{}"), ("p{}", "ｐ{}")]
+)
+def test_a_name_written_in_two_ways_is_one_group(home: Path, first: str, later: str) -> None:
+    """Capitals, blanks, a number's nulls and wide letters make no patient new to the model."""
+    rows = pd.read_csv(home / "visits.csv")
+    names = [(later if place % 2 else first).format(place // VISITS) for place in range(len(rows))]
+    rows.assign(patient=names).to_csv(home / "visits.csv", index=False)
+    config = a_family(groups="patient")
+
+    groups = load_dataset(config, home).belonging.groups
+
+    assert groups is not None
+    assert PATIENTS == len(np.unique(groups))
+
+
 def test_too_few_groups_for_the_folds_are_said() -> None:
     """Two groups make no three folds."""
     rows = Belonging(np.array([0, 1, 0, 1]), groups=np.array([0, 0, 1, 1]))
