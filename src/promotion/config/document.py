@@ -22,7 +22,9 @@ MAX_NODES = 100_000
 _CONFLICT = re.compile(r"^(<{7}|>{7})(?= |$)", re.MULTILINE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _TAB = re.compile(r"^ *\t")
-_INTEGER, _MERGE, _TEXT = (f"tag:yaml.org,2002:{kind}" for kind in ("int", "merge", "str"))
+_INTEGER, _REAL, _MERGE, _TEXT = (f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "merge", "str"))
+_NUMBERS = (_INTEGER, _REAL)
+_OTHER_BASE = re.compile(r"[-+]?0[0-7_]+|.*:.*")
 _KINDS = {"bool": "a yes/no value", "int": "a number", "float": "a number", "timestamp": "a date", "null": "nothing"}
 # From so many brackets and dashes, or commas and lines on, depth and number are measured before anything is built.
 _SUSPICIOUS, _MANY = 500, 5000
@@ -225,6 +227,7 @@ class _Check:
         if isinstance(node, yaml.ScalarNode) and node.tag != _TEXT and len(node.value) > _LONGEST_NUMBER:
             kind = kind_of(node) or "a value"
             raise ConfigError(f"{self._path}:{line}: {'.'.join(keys)}: {kind} of {len(node.value):,} characters")
+        self._require_number_as_it_looks(node, keys)
         below = [self.measure(child, where, depth + 1) for child, where in self._below(node, keys)]
         size, height = 1 + sum(size for size, _ in below), 1 + max((height for _, height in below), default=0)
         if size > MAX_NODES:
@@ -249,6 +252,14 @@ class _Check:
                     raise ConfigError(f"{self._path}:{line}: {'.'.join(where)}: {message}")
                 lines[name.value] = line
                 yield value, where
+
+    def _require_number_as_it_looks(self, node: yaml.Node, keys: tuple[str, ...]) -> None:
+        if node.tag not in _NUMBERS or not _OTHER_BASE.fullmatch(node.value):
+            return
+        read = yaml.safe_load(node.value)
+        if ":" in node.value or read != int(node.value.replace("_", "")):
+            message = f'YAML reads {node.value} as {read}; write that number, or in quotes, "{node.value}", a text'
+            raise ConfigError(f"{self._path}:{line_of(node)}: {'.'.join(keys)}: {message}")
 
     def _require_name(self, name: yaml.Node, where: tuple[str, ...]) -> None:
         if name.tag not in {_TEXT, _MERGE} and not (name.tag == _INTEGER and where[:-1] == self._numbered):

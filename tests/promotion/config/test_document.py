@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,16 @@ def test_a_wide_file_is_not_taken_for_a_deep_one(tmp_path: Path) -> None:
     path.write_text("".join(f"c{number}: {{codes: [0, 1]}}\n" for number in range(1000)), encoding="utf-8")
 
     assert 1000 == len(read_yaml(path).content)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"), [("012", "10"), ("-010", "-8"), ("3:00", "180"), ("12:30:00", "45000"), ("1:30.5", "90.5")]
+)
+def test_a_number_that_yaml_reads_in_another_base_is_refused(tmp_path: Path, written: str, read: str) -> None:
+    """Eight and sixty are YAML's, and nobody's who writes a file; in quotes it is a text."""
+    path = tmp_path / "a.yaml"
+    path.write_text(f"a:\n  b: {written}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=rf"a\.yaml:2: a\.b: YAML reads {re.escape(written)} as {re.escape(read)};"):
+        read_yaml(path)
+    path.write_text(f'a: ["{written}", 007, 1_000, 0x1F, 0]\n', encoding="utf-8")
+    assert [written, 7, 1000, 31, 0] == read_yaml(path).content["a"]
