@@ -7,8 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Connection, Table, func, select, text
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import ColumnElement, Connection, Insert, Table, func, select, text
 
 from promotion.journal import clock
 from promotion.journal.chain import FIELDS, GENESIS, canonical, link_event, moment
@@ -218,8 +217,11 @@ def keep_rules(connection: Connection, rules: RuleSet, at: datetime) -> None:
     known = select(rule_set.c.digest).where(rule_set.c.digest == rules.digest)
     if connection.execute(known).first() is not None:
         return
-    is_postgresql = connection.dialect.name == "postgresql"
-    # There two families' transactions may both have found none; SQLite has one writer.
-    insert = postgresql.insert(rule_set).on_conflict_do_nothing() if is_postgresql else rule_set.insert()
+    creation: Insert = rule_set.insert()
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        # There two families' transactions may both have found none; SQLite has one writer.
+        creation = postgresql.insert(rule_set).on_conflict_do_nothing()
     values = {"digest": rules.digest, "family": rules.family, "content": canonical(rules.sections), "created_at": at}
-    connection.execute(insert.values(values))
+    connection.execute(creation.values(values))

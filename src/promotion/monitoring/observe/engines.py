@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -104,5 +105,10 @@ def _apart(part: Part, plan: CountingPlan) -> tuple[Count, str | None]:
 
 
 def _count_part(total: Count, part: Part, plan: CountingPlan) -> None:
-    for block in read(part, plan.names, plan.schema):
-        total.take(plan, block)
+    blocks = read(part, plan.names, plan.schema)
+    # The next block is read and parsed while this one is counted.
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, blocks, None)
+        while (block := coming.result()) is not None:
+            coming = reader.submit(next, blocks, None)
+            total.take(plan, block)

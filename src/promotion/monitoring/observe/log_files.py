@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, BinaryIO
 import pyarrow as pa
 
 from promotion.errors import DataError, UsageError
-from promotion.monitoring.observe.log_rows import Block, is_whole, log_schema, parse_lines, parse_parquet
+from promotion.monitoring.observe.log_rows import Block, goes_on, is_whole, log_schema, parse_lines, parse_parquet
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-BLOCK = 48 << 20
-"""Bytes of JSON lines parsed at once."""
+BLOCK = 16 << 20
+"""Bytes of JSON lines parsed at once; small enough that the memory of one block serves for the next."""
 SHARE = 64 << 20
 """Bytes of one file that a worker of the spark engine reads."""
 _LONGEST_LINE = 16 << 20
@@ -163,6 +163,8 @@ def _lines(file: BinaryIO, part: Part, schema: pa.Schema) -> Iterator[Block]:
             return
         if not block.endswith(b"\n"):
             block += file.readline(_LONGEST_LINE)
+        while goes_on(block) and (line := file.readline(_LONGEST_LINE)):
+            block += line
         if not block.endswith(b"\n") and (end := block.rfind(b"\n") + 1) < len(block):
             # Without its line end it is still being written, unless it is whole already.
             block = block if is_whole(block[end:]) else block[:end]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -102,6 +101,18 @@ def is_whole(line: bytes) -> bool:
         return False
 
 
+def goes_on(block: bytes) -> bool:
+    """Whether the last line that a container put out goes on after the block, as long ones do."""
+    end = len(block)
+    while end > 0:
+        start = block.rfind(b"\n", 0, end - 1) + 1
+        prefix = _CONTAINER.match(block, start)
+        if prefix is None or prefix[1] == b"out":
+            return prefix is not None and prefix[2] == b"P"
+        end = start
+    return False
+
+
 def parse_parquet(file: BinaryIO, schema: pa.Schema) -> Iterator[Block]:
     """Rows of a Parquet file: features as a struct like the lines', or each in a column of its own name."""
     import pyarrow.parquet as pq
@@ -141,7 +152,7 @@ def _pieces(block: bytes) -> Iterator[bytes]:
 def _arrow(block: bytes, schema: pa.Schema) -> pa.Table:
     options = pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
     reading = pj.ReadOptions(block_size=max(1 << 20, min(8 << 20, len(block))))
-    table = pj.read_json(io.BytesIO(block), read_options=reading, parse_options=options)
+    table = pj.read_json(pa.BufferReader(block), read_options=reading, parse_options=options)
     return table.select(schema.names)
 
 

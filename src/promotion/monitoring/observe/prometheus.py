@@ -9,8 +9,6 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
-import requests
-
 from promotion.errors import PromotionError
 from promotion.monitoring.observe.observation import FailingInstance, Service
 
@@ -150,6 +148,8 @@ class Prometheus:
         return self._ask("query_range", {"query": query, **times})
 
     def _ask(self, what: str, parameters: dict[str, str]) -> list[Any]:
+        import requests
+
         try:
             answer = requests.post(f"{self._url}/api/v1/{what}", data=parameters, timeout=_TIMEOUT)
             document = answer.json()
