@@ -18,7 +18,7 @@ from promotion.config.printable import is_unicode
 from promotion.data.files import file_sha256
 from promotion.errors import ArtifactMissing, ArtifactUnsafe, RegistryError
 from promotion.registry.contract import ModelVersion, Registry, without_password
-from promotion.registry.failures import registry_error
+from promotion.registry.failures import excerpt, registry_error
 
 MODEL_CARD = "MODEL_CARD.md"
 """The file in a version's folder that says what the version is."""
@@ -30,6 +30,18 @@ _CLIENTS = {
     "pysftp": "pysftp",
 }
 """Packages of the clients of artifact stores, by the module that MLflow imports."""
+_BY_SERVER = "mlflow-artifacts"
+_ACCESS = {
+    _BY_SERVER: "set MLFLOW_TRACKING_URI to the server that keeps it",
+    **dict.fromkeys(("http", "https"), "MLflow fetches from such addresses only what a tracking server serves itself"),
+    **dict.fromkeys(("s3", "r2"), "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and MLFLOW_S3_ENDPOINT_URL"),
+    **dict.fromkeys(("wasbs", "abfss"), "check AZURE_STORAGE_CONNECTION_STRING or AZURE_STORAGE_ACCESS_KEY"),
+    "b2": "the address is b2://<bucket>@s3.<region>.backblazeb2.com/…",
+    "dbfs": "check DATABRICKS_HOST and DATABRICKS_TOKEN",
+    "gs": "check GOOGLE_APPLICATION_CREDENTIALS",
+    "hdfs": "install Hadoop's client on this machine and set HADOOP_HOME",
+}
+"""What lets this machine into an artifact store, by the scheme of an address there."""
 _CHUNK_BYTES = 1024**2
 _MAX_FILES = 10_000
 """Of one version, folders included; each costs a millisecond, and a model has some dozens."""
@@ -71,7 +83,7 @@ def local_artifact(registry: Registry, version: ModelVersion, *, is_copied: bool
         yield (
             copy_files(path, Path(folder) / "files", f"{version}: its artifact {path}")
             if path
-            else _download(uri, Path(folder), version)
+            else _download(uri, Path(folder), version, registry.uri)
         )
 
 
@@ -191,20 +203,27 @@ def _not_a_link(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
-def _download(uri: str, folder: Path, version: ModelVersion) -> Path:
+def _download(uri: str, folder: Path, version: ModelVersion, server: str) -> Path:
     shown = without_password(uri)
-    with _environment(_DOWNLOAD_LIMITS):
+    # Without its address some of MLflow's clients open a database of their own in the working folder.
+    with _environment({**_DOWNLOAD_LIMITS, "MLFLOW_TRACKING_URI": server}):
         # MLflow starts slowly, and only remote artifacts need it.
         import mlflow.artifacts
 
         try:
             path = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
         except Exception as error:
-            if remedy := _missing_client(error, urlsplit(uri).scheme):
+            scheme = urlsplit(uri).scheme
+            if remedy := _missing_client(error, scheme):
                 raise ArtifactMissing(
                     f"{version}: its artifact {shown} lies in a store whose client is not installed here: {remedy}"
                 ) from error
-            raise registry_error(f"{version}: cannot download its artifact {shown}", error) from error
+            failed = registry_error(f"{version}: cannot download its artifact {shown}", error)
+            if _BY_SERVER in uri and server.startswith("http"):
+                raise failed from error
+            remedy = _ACCESS.get(scheme, "is the address right, its server up, and this account let in?")
+            cause = f"{type(error).__name__}: {excerpt(str(error))}"
+            raise type(failed)(f"{version}: cannot download its artifact {shown}: {remedy} ({cause})") from error
     if not path.is_dir() or not any(path.iterdir()):
         raise ArtifactMissing(
             f"{version}: its artifact {shown} does not exist or is empty; restore it, or register another version"

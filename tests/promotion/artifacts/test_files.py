@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import sqlite3
 import stat
@@ -254,3 +255,46 @@ def test_a_missing_client_of_a_store_is_named_with_its_package(
         ArtifactMissing, match=rf"s3://bucket/m lies in a store whose client is not installed here: {remedy}$"
     ):
         local_artifact(store.registry, version).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("uri", "cause", "remedy"),
+    [
+        ("http://files/m", ValueError("not enough values to unpack"), "only what a tracking server serves itself"),
+        ("b2://bucket/m", Exception("Unable to parse region"), "the address is b2://<bucket>@s3"),
+        ("s3://bucket/m", RuntimeError("Unable to locate credentials"), "check AWS_ACCESS_KEY_ID"),
+        ("ftp://files/m", ConnectionRefusedError("refused"), "is the address right, its server up"),
+        ("mlflow-artifacts:/m", RuntimeError("must be a valid http"), "set MLFLOW_TRACKING_URI to the server"),
+    ],
+)
+def test_a_store_that_does_not_answer_is_one_line_with_what_lets_one_in(
+    uri: str, cause: Exception, remedy: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store is named, not the tracking server; what its client said comes last."""
+    import mlflow.artifacts
+
+    version = store.registry.version("tiny-linear", store.register("tiny-linear"))
+    monkeypatch.setattr(type(store.registry), "artifact_uri", lambda *_: uri)
+
+    def fail(**_options: object) -> None:
+        raise cause
+
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", fail)
+    with pytest.raises(RegistryError, match=rf"{re.escape(uri)}: .*{remedy}.* \({type(cause).__name__}: .*\)$"):
+        local_artifact(store.registry, version).__enter__()
+
+
+@pytest.mark.system
+def test_fetching_leaves_no_database_behind(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's client of DBFS asks where the tracking server is, and would open one in the working folder."""
+    version = store.registry.version("tiny-linear", store.register("tiny-linear"))
+    monkeypatch.setattr(type(store.registry), "artifact_uri", lambda *_: "dbfs:/mnt/m")
+    for name in ("MLFLOW_TRACKING_URI", "DATABRICKS_HOST", "DATABRICKS_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+
+    with pytest.raises(RegistryError, match="check DATABRICKS_HOST and DATABRICKS_TOKEN"):
+        local_artifact(store.registry, version).__enter__()
+
+    assert [] == list((tmp_path / "work").iterdir())
