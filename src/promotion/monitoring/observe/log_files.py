@@ -23,6 +23,8 @@ BLOCK = 16 << 20
 SHARE = 64 << 20
 """Bytes of one file that a worker of the spark engine reads."""
 _LONGEST_LINE = 16 << 20
+_PIECE = 64 << 10
+"""Bytes before a share that hold the last piece of a line; container runtimes cut at 16 KB."""
 _LINES, _PARQUET = frozenset({".jsonl", ".ndjson", ".json"}), ".parquet"
 
 
@@ -153,9 +155,11 @@ def _opened(filesystem: AbstractFileSystem, path: str, inode: int | None) -> Bin
 
 def _lines(file: BinaryIO, part: Part, schema: pa.Schema) -> Iterator[Block]:
     if part.start:
-        # The line that straddles the border belongs to the share before.
-        file.seek(part.start - 1)
-        file.readline()
+        # The line that straddles the border belongs to the share before, with all its pieces.
+        file.seek(max(part.start - _PIECE, 0))
+        behind = file.read(part.start - 1 - file.tell()) + file.readline()
+        while goes_on(behind) and (line := file.readline()):
+            behind += line
     while part.stop is None or file.tell() < part.stop:
         room = BLOCK if part.stop is None else min(BLOCK, part.stop - file.tell())
         block = file.read(room)

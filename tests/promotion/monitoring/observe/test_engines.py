@@ -1,4 +1,4 @@
-"""Counting a log: what it comes to does not depend on where the blocks are cut, and one is read while one is counted."""
+"""Counting a log: it comes to the same wherever blocks are cut, and one is read while one is counted."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def figures(count: Count) -> dict[str, Any]:
 def test_it_does_not_matter_where_blocks_are_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_wrapped: bool
 ) -> None:
-    """Bad lines, rows that stand there again and lines in pieces come to the same, whatever lies in one block."""
+    """Bad lines, rows that stand there again and lines in pieces come to the same in blocks, and in workers' shares."""
     log, lines = tmp_path / "log.jsonl", hostile_lines()
     log.write_text("\n".join(in_a_container(lines) if is_wrapped else lines) + "\n", encoding="utf-8")
     whole = figures(count_here(str(log), PLAN.earliest, PLAN))
@@ -66,6 +66,15 @@ def test_it_does_not_matter_where_blocks_are_cut(
         monkeypatch.setattr(log_files, "BLOCK", size)
 
         assert whole == figures(count_here(str(log), PLAN.earliest, PLAN)), size
+    monkeypatch.setattr(log_files, "_PIECE", 500)
+    for size in (777, 5_000):
+        monkeypatch.setattr(log_files, "SHARE", size)
+        shared = Count()
+        for part in log_files.find_parts(str(log), PLAN.earliest, split=True):
+            for block in log_files.read(part, PLAN.names, PLAN.schema):
+                shared.take(PLAN, block)
+
+        assert whole == figures(shared), size
 
 
 def test_the_next_block_is_read_while_one_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,8 +105,8 @@ def test_a_file_that_breaks_off_after_a_block_is_said(tmp_path: Path, monkeypatc
     import gzip
 
     log = tmp_path / "log.jsonl.1.gz"
-    text = "\n".join(json.dumps(row) for row in Traffic(2_000).lines) + "\n"
-    log.write_bytes(gzip.compress(text.encode())[:-2_000])
+    text = "\n".join(json.dumps(row) for row in Traffic(400).lines) + "\n"
+    log.write_bytes(gzip.compress(text.encode())[:-400])
     monkeypatch.setattr(log_files, "BLOCK", 4_000)
 
     with pytest.raises(DataError, match="cannot be read"):
