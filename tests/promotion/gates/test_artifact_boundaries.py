@@ -150,6 +150,7 @@ def test_a_signature_is_asked_where_one_exists_or_must(
     [
         ("trained", False, (True, "valid")),
         ("received", False, (False, "not of our training")),
+        ("vouched for", False, (False, "not of our training")),  # whatever else is said of it one day
         (None, False, (False, "none")),
         ("trained", True, (True, "valid")),
         ("received", True, (True, "valid")),

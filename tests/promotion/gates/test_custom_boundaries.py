@@ -88,7 +88,7 @@ def test_what_left_the_commands_session_is_ended_too(tmp_path: Path, end: str) -
 
 def test_a_command_that_is_not_there(tmp_path: Path) -> None:
     """Is a refusal with its name."""
-    rule = CustomGate.model_validate({"name": "profit", "command": ["no-such-program"]})
+    rule = CustomGate.model_validate({"name": "profit", "command": ["no-such-program", "--now"]})
     assert "no-such-program cannot be started: No such file or directory" == ask(rule, {}, tmp_path).problem
 
 
@@ -108,6 +108,7 @@ def test_it_reads_the_evidence_in_the_home_folder(tmp_path: Path) -> None:
         ({"profit": CustomAnswer(passed=True)}, (True, "yes", "")),
         ({"profit": CustomAnswer(passed=False)}, (False, "no", "its command says no")),
         ({"profit": CustomAnswer(passed=True, measured="812", why="close")}, (True, "812", "close")),
+        ({"profit": CustomAnswer(passed=False, measured="812", why="too dear")}, (False, "812", "too dear")),
         ({"profit": CustomAnswer(passed=True, problem="it crashed")}, (False, "no answer", "it crashed")),
         ({"other": CustomAnswer(passed=True)}, (False, "not asked", "what a check refused is shown to no command")),
     ],
@@ -117,3 +118,46 @@ def test_the_gate(custom: dict[str, Any], expected: tuple[bool, str, str]) -> No
     found = answer(a_context(a_config({"custom": [RULE]}), custom=custom), "profit")
     assert expected == (found.passed, found.measured, found.why)
     assert json.dumps(found.required)
+
+
+@pytest.mark.parametrize(("required", "expected"), [("at least 900", "at least 900"), ("", "its command says yes")])
+@pytest.mark.parametrize("changes", [{"passed": True}, {"problem": "it crashed"}])
+def test_what_is_required_is_what_the_command_says(required: str, expected: str, changes: dict[str, Any]) -> None:
+    """Or that it says yes, also where it was not asked."""
+    custom = {"profit": CustomAnswer(required=required, **changes)}
+    assert expected == answer(a_context(a_config({"custom": [RULE]}), custom=custom), "profit").required
+    unasked = answer(a_context(a_config({"custom": [RULE]}), artifact_problem="its files are gone"), "profit")
+    assert ("its command says yes", "its files are gone") == (unasked.required, unasked.why)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("head -c 999984 /dev/zero | tr '\\0' ' '; printf '{\"passed\":true}'", ""),
+        ("head -c 999985 /dev/zero | tr '\\0' ' '; printf '{\"passed\":true}'", ""),
+        (
+            "head -c 999986 /dev/zero | tr '\\0' ' '; printf '{\"passed\":true}'",
+            "it answers with more than 1,000,000 bytes",
+        ),
+        ("truncate -s 100000000 /dev/fd/2; echo '{\"passed\":true}'", ""),
+        (
+            "truncate -s 100000001 /dev/fd/2; echo '{\"passed\":true}'",
+            "it writes more than 100,000,000 bytes to standard error",
+        ),
+        ("head -c 30000 /dev/zero | tr '\\0' '['", "its answer is no JSON"),
+    ],
+)
+def test_so_much_a_command_may_say(tmp_path: Path, line: str, problem: str) -> None:
+    """A million bytes are an answer, one more is none; a hundred of them go to standard error."""
+    found = told(tmp_path, line)
+
+    assert found.passed is (not problem)
+    assert found.problem.startswith(problem)
+
+
+def test_what_an_answer_says_is_one_line(tmp_path: Path) -> None:
+    """However it was broken, and no longer than anybody reads."""
+    said = json.dumps({"passed": True, "measured": "a\n b\t c", "required": "r" * 1000, "why": ["x"]})
+    found = told(tmp_path, f"printf %s {shlex.quote(said)}")
+
+    assert CustomAnswer(passed=True, measured="a b c", required="r" * 200, why="['x']") == found

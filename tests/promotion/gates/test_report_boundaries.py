@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any, cast
 
@@ -11,8 +12,8 @@ from tests.promotion.factories import Scored, a_version, an_entry
 from tests.promotion.gates.cases import DIGEST, OTHER, PRODUCTION, a_config, a_context, answer, asked
 
 from promotion.gates import ARTIFACT, BETTER, READY, Context, run_gates
-from promotion.gates.evidence import Interval
-from promotion.gates.report import GateReport, GateResult
+from promotion.gates.evidence import Interval, SliceFigure
+from promotion.gates.report import GateReport, GateResult, _figure
 from promotion.registry.stages import Stage
 
 EVERYTHING: dict[str, Any] = {
@@ -201,3 +202,11 @@ def test_a_report_says_what_it_is_about() -> None:
 def test_an_answer_stays_as_it_was_given(kind: type) -> None:
     """Evidence, answers and report."""
     assert is_fact(kind)
+
+
+def test_a_groups_figure_that_is_no_number_is_null() -> None:
+    """JSON has no NaN; numbers and words stay what they are."""
+    figure = SliceFigure("c", "1", "accuracy", 7, 0.5, -math.inf, math.nan)
+    told = {"column": "c", "group": "1", "metric": "accuracy", "rows": 7, "value": 0.5, "low": None, "high": None}
+
+    assert told == _figure(figure)
