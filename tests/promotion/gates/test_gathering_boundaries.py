@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -314,7 +315,7 @@ def test_without_rows_a_version_that_goes_back_must_load(tmp_path: Path) -> None
         (None, [(RUNS, True)], True),
         ("received", [(RUNS, True)], True),
         ("received", [(RUNS, False)], False),
-        ("received", [("other", True)], False),
+        ("received", [("other", True), ("a check", True)], False),
         ("received", [("other", True), (RUNS, False), (RUNS, True)], True),
     ],
 )
@@ -354,3 +355,157 @@ def test_a_run_that_is_out_of_reach_matters_where_its_figures_are_asked_for(
         assert Gatherer._run_of(gatherer, version, config) is None
     gatherer._registry = cast("Any", SimpleNamespace(run=lambda run: f"run {run}"))
     assert "run r1" == cast("Any", Gatherer._run_of(gatherer, version, config))
+
+
+CUSTOM = a_family(gates={"custom": [{"name": "profit", "command": ["a"]}, {"name": "law", "command": ["b"]}]})
+
+
+@pytest.mark.parametrize(
+    ("config", "found", "now", "is_asked"),
+    [
+        (CUSTOM, {}, "a", True),
+        (TRAINED, {}, "a", False),
+        (CUSTOM, {"artifact_problem": "gone"}, "a", False),
+        (CUSTOM, {"unsafe": ("a pickle",)}, "a", False),
+        (CUSTOM, {"signature_problem": "forged"}, "a", False),
+        (CUSTOM, {"digest": None}, "a", False),
+        (CUSTOM, {}, "b", False),
+        (CUSTOM, {}, "A", False),
+    ],
+)
+@pytest.mark.parametrize("production", [SERVING, None])
+def test_a_familys_own_gates_see_files_that_passed(
+    config: FamilyConfig,
+    found: dict[str, Any],
+    now: str,
+    production: Entry | None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    *,
+    is_asked: bool,
+) -> None:
+    """Every one of them is asked, unless a check refused the files or they changed since."""
+    told: list[Any] = []
+    gatherer = Looking(ENTRY)
+    gatherer._rulebook = cast("Any", SimpleNamespace(home=tmp_path))
+    monkeypatch.setattr(gathering, "local_artifact", lambda *_: nullcontext(tmp_path / "files"))
+    monkeypatch.setattr(gathering, "artifact_digest", lambda _folder: now)
+    monkeypatch.setattr(gathering, "ask", lambda rule, evidence, home: told.append((evidence, home)) or rule.name)
+
+    answers = Gatherer._asked(
+        gatherer, config, CANDIDATE, production, _Files(**({"digest": "a"} | found)), _Files(digest="p")
+    )
+
+    assert ({"profit": "profit", "law": "law"} if is_asked else {}) == answers
+    assert len(answers) == len(told)
+    for evidence, home in told:
+        assert ("tiny", "a", None, tmp_path) == (
+            evidence["family"],
+            evidence["candidate"]["digest"],
+            evidence["holdout"],
+            home,
+        )
+        assert (evidence["production"] or {}).get("digest") == ("p" if production else None)
+        assert str(tmp_path / "files") == evidence["artifact"]
+
+
+MEASURED = a_family(gates={"latency_p95_ms": 5.0})
+BOXED = FamilyConfig.model_validate(
+    {
+        "family": "tiny",
+        "registered_model": "tiny-*",
+        "holdout": HOLDOUT,
+        "task": "binary-classification",
+        "selection_metric": "roc_auc",
+        "artifacts": {"code": "sandbox"},
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("config", "found", "vouched", "boxed"),
+    [
+        (TRAINED, {"is_signed": True, "registered": "trained"}, True, False),
+        (TRAINED, {"is_signed": True, "registered": "received"}, False, False),
+        (TRAINED, {"is_signed": True}, False, False),
+        (TRAINED, {"registered": "trained"}, False, False),
+        (TRAINED, {"is_signed": True, "registered": "trained", "signature_problem": "forged"}, False, False),
+        (RECEIVED, {}, False, False),
+        (BOXED, {}, False, True),
+    ],
+)
+def test_whose_code_is_trusted(
+    config: FamilyConfig,
+    found: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    *,
+    vouched: bool,
+    boxed: bool,
+) -> None:
+    """That of our own training, whose signature holds; the sandbox's is for models that were received."""
+    said: list[tuple[bool, bool]] = []
+
+    def scan(_folder: Path, *, code_is_vouched: bool, code_is_boxed: bool) -> list[str]:
+        said.append((code_is_vouched, code_is_boxed))
+        return ["a pickle"]
+
+    monkeypatch.setattr(gathering, "scan", scan)
+    monkeypatch.setattr(gathering, "foreign_requirements", lambda _folder: ["a remark"])
+    known = found.get("registered")
+    files = _Files(**(found | ({"registered": SimpleNamespace(provenance=known)} if known else {})))
+
+    Gatherer._score(
+        Looking(ENTRY), files, tmp_path, None, config, cast("Any", Rows()), is_rollback=False, is_candidate=True
+    )
+
+    assert [(vouched, boxed)] == said
+    assert (("a pickle",), ("a remark",)) == (files.unsafe, files.remarks)
+    assert files.artifact_problem.startswith("it is not loaded: ")
+    assert (files.artifact_problem,) == files.schema_problems
+    assert not files.is_loaded
+
+
+@pytest.mark.parametrize(
+    ("config", "candidate", "going_back", "scored", "is_measured"),
+    [
+        (MEASURED, True, False, True, True),
+        (MEASURED, False, False, True, False),
+        (MEASURED, True, True, True, False),
+        (MEASURED, True, False, False, False),
+        (TRAINED, True, False, True, False),
+    ],
+)
+def test_only_a_candidate_is_measured(
+    config: FamilyConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    *,
+    candidate: bool,
+    going_back: bool,
+    scored: bool,
+    is_measured: bool,
+) -> None:
+    """Where a gate asks for it, and it was scored; every one that is loaded is held against the schema."""
+    monkeypatch.setattr(gathering, "scan", lambda _folder, **_: [])
+    monkeypatch.setattr(gathering, "foreign_requirements", lambda _folder: [])
+    evaluator = SimpleNamespace(
+        schema_problems=lambda _folder: ["a column"],
+        evaluate=lambda _folder: Scored({}) if scored else None,
+        measure=lambda _folder: "measured",
+    )
+    files = _Files()
+
+    Gatherer._score(
+        Looking(ENTRY),
+        files,
+        tmp_path,
+        None,
+        config,
+        cast("Any", evaluator),
+        is_rollback=going_back,
+        is_candidate=candidate,
+    )
+
+    assert (("a column",), True) == (files.schema_problems, files.is_loaded)
+    assert ("measured" if is_measured else None) == cast("Any", files.measurement)

@@ -224,3 +224,12 @@ def test_codes_that_occur_once_tell_how_often_a_new_one_comes(reference: list[in
 
     rows, known = 10 * len(reference) + 3, sum(reference) + others
     assert Unseen(3, rows, known, alone) == bins.unseen(live)
+
+
+def test_few_rows_are_a_class_each() -> None:
+    """Where a tenth of them is less than one; and without live rows a reference alone can be compared."""
+    bins = Bins.measured([0.0, 1.0, 2.0, 3.0, 4.0], [1, 1, 1, 1])
+    nobody = np.zeros(9, dtype=np.int64)
+
+    assert ["< 0", "0 – 1", "1 – 2", "2 – 3", "3 – 4", "> 4", "missing"] == bins.grouped(nobody, 4)[2]
+    assert [[1, 1, 1, 1], [0, 0, 0, 0]] == [side.tolist() for side in bins.comparable(nobody)]
