@@ -645,3 +645,16 @@ def test_how_long_nobody_knew_is_told(newest: Any, said: str) -> None:
     (finding,) = unjudged_findings(seen, Monitoring(label_delay=DAY * 3))
 
     assert finding.text.endswith(f"; {said}")
+
+
+def test_a_group_is_judged_as_all_rows_are() -> None:
+    """By its name; of one without evidence nothing is said, and nothing of a group that is well."""
+    groups = {
+        "c=1": observed(drift=[moved(0.3)]),
+        "c=2": observed(drift=[moved(0.3, enough=False)]),
+        "c=3": observed(drift=[moved(0.0)]),
+    }
+    findings = judge(observed(groups=groups), Monitoring(segments=["c"]))
+
+    assert [("c=1:drift:x", "warning")] == [(it.key, it.level) for it in findings]
+    assert findings[0].text.startswith("c=1: x drifted: ")
