@@ -111,7 +111,7 @@ def event(
 
 def rolled_back(ago: timedelta = HOUR, to: int = 1, **details: Any) -> list[Event]:
     """From version 2 to another one."""
-    moved = {"action": "rollback", "ago": ago, "operation": f"back {ago}"}
+    moved: dict[str, Any] = {"action": "rollback", "ago": ago, "operation": f"back {ago}"}
     return [event(to, ARCHIVED, PRODUCTION, **moved, **details), event(2, PRODUCTION, ARCHIVED, **moved, **details)]
 
 
@@ -151,7 +151,7 @@ def test_so_long_a_second_rollback_waits(hours: float | None, ago: timedelta, *,
         ([event(1, ARCHIVED, PRODUCTION, "promote")], False),
         (rolled_back(), True),
         (rolled_back(deployment="op"), False),
-        (rolled_back(**clock.MARK), False),
+        (rolled_back(**cast("dict[str, Any]", clock.MARK)), False),
         # Older ones count where the newest does not.
         ([*rolled_back(HOUR, deployment="op"), *rolled_back(2 * HOUR)], True),
     ],

@@ -390,13 +390,18 @@ def test_a_familys_own_gates_see_files_that_passed(
     gatherer._rulebook = cast("Any", SimpleNamespace(home=tmp_path))
     monkeypatch.setattr(gathering, "local_artifact", lambda *_: nullcontext(tmp_path / "files"))
     monkeypatch.setattr(gathering, "artifact_digest", lambda _folder: now)
-    monkeypatch.setattr(gathering, "ask", lambda rule, evidence, home: told.append((evidence, home)) or rule.name)
+
+    def ask(rule: Any, evidence: Any, home: Path) -> str:
+        told.append((evidence, home))
+        return str(rule.name)
+
+    monkeypatch.setattr(gathering, "ask", ask)
 
     answers = Gatherer._asked(
         gatherer, config, CANDIDATE, production, _Files(**({"digest": "a"} | found)), _Files(digest="p")
     )
 
-    assert ({"profit": "profit", "law": "law"} if is_asked else {}) == answers
+    assert ({"profit": "profit", "law": "law"} if is_asked else {}) == cast("Any", answers)
     assert len(answers) == len(told)
     for evidence, home in told:
         assert ("tiny", "a", None, tmp_path) == (
