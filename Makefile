@@ -103,7 +103,7 @@ test-lowest: $(DEVELOPMENT) ## Run the core's tests at the lowest versions its r
 	@$(LOWEST)/bin/python -m pytest -n 3 --dist loadfile -p no:cacheprovider -o filterwarnings=default $(LOWEST_TESTS) $(ARGS)
 
 .PHONY: peers
-peers: $(DEVELOPMENT) ## The long checks: other MLflow versions, other servers' clients, the lowest versions we allow, 150 mutants
+peers: $(DEVELOPMENT) ## The long checks: other MLflow versions and servers' clients, every step killed, lowest versions, 150 mutants
 	@$(PY) -m pytest -m peers
 	@$(MAKE) --no-print-directory test-lowest
 	@$(MAKE) --no-print-directory mutants

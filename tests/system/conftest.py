@@ -18,6 +18,7 @@ import requests
 from sqlalchemy import create_engine, text
 from tests.programs import needed
 from tests.system.drivers.commands import Commands
+from tests.system.drivers.steps import Steps, every, sample
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,13 @@ def commands() -> Iterator[Commands]:
     """Runs real command files."""
     with Commands() as host:
         yield host
+
+
+@pytest.fixture(params=[sample, pytest.param(every, marks=pytest.mark.peers)])
+def steps(request: pytest.FixtureRequest) -> Steps:
+    """Which of a command's steps it is killed at, a copy of the world for each."""
+    chosen: Steps = request.param
+    return chosen
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
 import pytest
-from tests.system.drivers.commands import Commands, Finished, Kind
+from tests.system.drivers.commands import NEVER, Commands, Finished, Kind
+from tests.system.drivers.steps import Steps
 from tests.system.drivers.world import World, content, register
 
 from promotion.audit.attestations import attestation_name, is_attested
@@ -35,12 +34,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, model_folder: Path, comma
     return world
 
 
-def copies(prepared: World, folder: Path) -> Iterator[World]:
-    """The prepared world, again and again, each in files of its own."""
-    for number in range(1, 200):
-        home = folder / f"{number}"
-        shutil.copytree(prepared.home, home)
-        yield World.local(home)
+def copied(prepared: World, home: Path) -> World:
+    """The prepared world in files of its own."""
+    shutil.copytree(prepared.home, home)
+    return World.local(home)
 
 
 def require_readers_change_nothing(commands: Commands, world: World, scratch: Path) -> Finished:
@@ -69,36 +66,37 @@ def require_one_production(world: World, expected: int) -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", ["report", "call", "statement"])
 def test_a_killed_promotion_is_finished_or_undone_by_the_next_command_that_writes(
-    kind: Kind, prepared: World, commands: Commands, tmp_path: Path
+    kind: Kind, steps: Steps, prepared: World, commands: Commands, tmp_path: Path
 ) -> None:
-    """Killed at its n-th step, for every n until it survives; one of three commands comes next, in turn."""
+    """Killed at its n-th step; one of three commands comes next, in turn."""
     committed = []
-    for number, world in enumerate(copies(prepared, tmp_path), 1):
+    world = copied(prepared, tmp_path / "lives")
+    lived = commands(SCRIPT, world.model, NEW, environment=world.environment, kill=(kind, NEVER))
+    assert 0 == lived.code, lived.err
+    require_one_production(world, int(NEW))
+    for turn, number in enumerate(steps(lived.moments), 1):
+        world = copied(prepared, tmp_path / f"{number}")
         killed = commands(SCRIPT, world.model, NEW, environment=world.environment, kill=(kind, number))
-        if killed.code == 0:
-            assert number > len(killed.moments)
-            break
         assert -signal.SIGKILL == killed.code, killed.err
         assert number == len(killed.moments)
         require_readers_change_nothing(commands, world, tmp_path / f"{number}-before")
         was_committed = world.held() == [int(NEW)]
         committed.append(was_committed)
-        arguments, code, expected = _next(number, world, was_committed=was_committed)
+        arguments, code, expected = _next(turn, world, was_committed=was_committed)
         finished = commands(SCRIPT, *arguments, environment=world.environment)
         assert code == finished.code, (killed.moments, finished.err)
         assert finished.seconds < LONGEST
         require_one_production(world, expected)
-    require_one_production(world, int(NEW))
     assert committed == sorted(committed)
     assert committed[-1]
     assert (kind == "call") == committed[0]
 
 
-def _next(number: int, world: World, *, was_committed: bool) -> tuple[list[str], int, int]:
+def _next(turn: int, world: World, *, was_committed: bool) -> tuple[list[str], int, int]:
     """The command that follows, the exit code it must have, and the version it must leave in Production."""
-    if number % 3 == 0:
+    if turn % 3 == 0:
         return ["--reconcile"], 0, int(NEW if was_committed else OLD)
-    if number % 3 == 1:
+    if turn % 3 == 1:
         return [world.model, NEW], NothingToDo.exit_code if was_committed else 0, int(NEW)
     return [world.model, OTHER], 0, int(OTHER)
 
@@ -107,7 +105,7 @@ def _next(number: int, world: World, *, was_committed: bool) -> tuple[list[str],
 @pytest.mark.timeout(300)
 def test_a_finishing_command_may_be_killed_as_well(prepared: World, commands: Commands, tmp_path: Path) -> None:
     """Killed after the commit, then again and again while finishing, the promotion is finished in the end."""
-    world = next(copies(prepared, tmp_path))
+    world = copied(prepared, tmp_path / "home")
     assert -signal.SIGKILL == commands(SCRIPT, world.model, NEW, environment=world.environment, kill=("call", 1)).code
     assert ([int(NEW)], [int(OLD)]) == (world.held(), world.shown())
     for _ in range(3):
@@ -118,24 +116,25 @@ def test_a_finishing_command_may_be_killed_as_well(prepared: World, commands: Co
 
 @pytest.mark.system
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("stride", [4, pytest.param(1, marks=pytest.mark.peers)])
 def test_the_very_first_promotion_may_be_killed(
-    stride: int, model_folder: Path, commands: Commands, tmp_path: Path
+    steps: Steps, model_folder: Path, commands: Commands, tmp_path: Path
 ) -> None:
     """Killed while the journal's tables are made or the first version moves in, a second attempt succeeds."""
     template = World.local(tmp_path / "template")
     register(template.tracking_uri, template.model, model_folder, 1)
-    for number, world in zip(count(1, stride), copies(template, tmp_path), strict=False):
+    world = copied(template, tmp_path / "lives")
+    lived = commands(SCRIPT, world.model, environment=world.environment, kill=("statement", NEVER))
+    assert 0 == lived.code, lived.err
+    assert len(lived.moments) > 20
+    for number in steps(lived.moments):
+        world = copied(template, tmp_path / f"{number}")
         killed = commands(SCRIPT, world.model, environment=world.environment, kill=("statement", number))
-        if killed.code == 0:
-            break
         assert -signal.SIGKILL == killed.code, killed.err
         readers = [commands(SCRIPT, option, environment=world.environment) for option in ("--list", "--history")]
         assert [0, 0] == [reader.code for reader in readers], [reader.err for reader in readers]
         again = commands(SCRIPT, world.model, environment=world.environment)
         assert again.code in {0, NothingToDo.exit_code}, again.err
         require_one_production(world, 1)
-    assert number > 20
 
 
 @pytest.mark.system
@@ -144,7 +143,7 @@ def test_commands_started_from_nothing_finish_a_killed_promotion(
     prepared: World, commands: Commands, tmp_path: Path
 ) -> None:
     """The same with commands as a person starts them, each its own fresh interpreter."""
-    world = next(copies(prepared, tmp_path))
+    world = copied(prepared, tmp_path / "home")
     assert -signal.SIGKILL == commands(SCRIPT, world.model, NEW, environment=world.environment, kill=("call", 1)).code
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -173,7 +172,7 @@ def test_a_database_whose_writer_was_killed_within_its_commit_heals(
     database: str, prepared: World, commands: Commands, tmp_path: Path
 ) -> None:
     """SQLite takes the half-written transaction back; no command stumbles over it."""
-    world = next(copies(prepared, tmp_path))
+    world = copied(prepared, tmp_path / "home")
     torn = subprocess.run([sys.executable, str(TEAR), str(world.home / database)], check=False, timeout=30)
     assert -signal.SIGKILL == torn.returncode
     assert b"\xd9\xd5\x05\xf9" == (world.home / f"{database}-journal").read_bytes()[:4]

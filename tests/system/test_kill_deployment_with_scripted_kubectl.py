@@ -8,13 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from tests.promotion.delivery.scripted_cluster import ScriptedCluster
-from tests.system.drivers.commands import Commands, Finished, Kind
+from tests.system.drivers.commands import NEVER, Commands, Finished, Kind
+from tests.system.drivers.steps import Steps
 from tests.system.drivers.world import MODEL, World, register
 
 from promotion.audit import verify_journal
@@ -97,12 +97,6 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, model_folder: Path, comma
     return scene
 
 
-def copies(prepared: Scene, folder: Path) -> Iterator[tuple[int, Scene]]:
-    """The prepared scene, again and again."""
-    for number in range(1, 200):
-        yield number, prepared.copied(folder / f"{number}")
-
-
 def finish(scene: Scene, image: str, commands: Commands, number: int) -> Finished:
     """What a person or Jenkins does next: the same call, or --resume, in turn."""
     again = scene.arguments(image)
@@ -116,35 +110,38 @@ def finish(scene: Scene, image: str, commands: Commands, number: int) -> Finishe
 @pytest.mark.parametrize("image", ["good", "bad"])
 @pytest.mark.parametrize("kind", ["call", "commit"])
 def test_a_deployment_killed_anywhere_is_finished_by_the_next_call(
-    kind: Kind, image: str, prepared: Scene, commands: Commands, tmp_path: Path
+    kind: Kind, image: str, steps: Steps, prepared: Scene, commands: Commands, tmp_path: Path
 ) -> None:
-    """Killed at its n-th write to MLflow or the end of a transaction, for every n: never half, either way."""
-    for number, scene in copies(prepared, tmp_path):
+    """Killed at its n-th write to MLflow or the end of a transaction: never half, either way."""
+    scene = prepared.copied(tmp_path / "lives")
+    lived = commands(DEPLOY, *scene.arguments(image), environment=scene.environment(), kill=(kind, NEVER))
+    assert (0 if image == "good" else 1) == lived.code, lived.err
+    for turn, number in enumerate(steps(lived.moments), 1):
+        scene = prepared.copied(tmp_path / f"{number}")
         killed = commands(DEPLOY, *scene.arguments(image), environment=scene.environment(), kill=(kind, number))
-        if killed.code != -signal.SIGKILL:
-            assert (0 if image == "good" else 1) == killed.code, killed.err
-            assert number > len(killed.moments)
-            break
-        _require_finished(scene, image, commands, number)
+        assert -signal.SIGKILL == killed.code, killed.err
+        _require_finished(scene, image, commands, turn)
 
 
 @pytest.mark.system
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("image", ["good", "bad"])
 def test_a_deployment_killed_at_any_call_of_kubectl_is_finished_by_the_next_call(
-    image: str, prepared: Scene, commands: Commands, tmp_path: Path
+    image: str, steps: Steps, prepared: Scene, commands: Commands, tmp_path: Path
 ) -> None:
     """Killed before a call: the one before it was done, nobody remembers, and it ends well all the same."""
-    for number, scene in copies(prepared, tmp_path):
+    scene = prepared.copied(tmp_path / "lives")
+    lived = commands(DEPLOY, *scene.arguments(image), environment=scene.environment())
+    assert (0 if image == "good" else 1) == lived.code, lived.err
+    for turn, number in enumerate(steps(scene.cluster.verbs()), 1):
+        scene = prepared.copied(tmp_path / f"{number}")
         with scene.cluster.changed() as state:
             state["kill"] = number
         killed = commands(DEPLOY, *scene.arguments(image), environment=scene.environment())
         with scene.cluster.changed() as state:
             state.pop("kill")
-        if killed.code != -signal.SIGKILL:
-            assert (0 if image == "good" else 1) == killed.code, killed.err
-            break
-        _require_finished(scene, image, commands, number)
+        assert -signal.SIGKILL == killed.code, killed.err
+        _require_finished(scene, image, commands, turn)
 
 
 def _require_finished(scene: Scene, image: str, commands: Commands, number: int) -> None:

@@ -9,14 +9,16 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from tests.commands.governed_home import GOVERNED, governed_home
 from tests.promotion.shared_home import SharedHome
-from tests.system.drivers.commands import Commands, Kind
+from tests.system.drivers.commands import NEVER, Commands, Kind
+from tests.system.drivers.steps import Steps
 from tests.system.drivers.world import World, content, register
-from tests.system.test_concurrency import racers
-from tests.system.test_kill import copies, require_one_production
+from tests.system.test_concurrency import ROUNDS, racers
+from tests.system.test_kill import copied, require_one_production
 
 from promotion.bootstrap import open_promotions
 from promotion.config.settings import Settings
@@ -30,7 +32,6 @@ PROMOTE, ROLLBACK, APPROVE = (
 )
 BACK = ("--model-name", "churn", "--reason", "it answers nonsense")
 SAID = ("--model-name", GOVERNED, "--version", "1.2.0", "--role", "devops", "--approver", "dora", "--comment", "fine")
-ROUNDS = 15
 
 
 @pytest.fixture(scope="module")
@@ -47,34 +48,35 @@ def served(tmp_path_factory: pytest.TempPathFactory, model_folder: Path, command
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", ["report", "call", "commit"])
 def test_a_killed_rollback_is_finished_or_undone_by_the_next_command_that_writes(
-    kind: Kind, served: World, commands: Commands, tmp_path: Path
+    kind: Kind, steps: Steps, served: World, commands: Commands, tmp_path: Path
 ) -> None:
-    """Killed at its n-th step, for every n until it survives: the same command again, --reconcile or a promotion."""
+    """Killed at its n-th step: then the same command again, --reconcile or a promotion."""
     committed = []
-    for number, world in enumerate(copies(served, tmp_path), 1):
+    world = copied(served, tmp_path / "lives")
+    lived = commands(ROLLBACK, *BACK, environment=world.environment, kill=(kind, NEVER))
+    assert 0 == lived.code, lived.err
+    require_one_production(world, 1)
+    for turn, number in enumerate(steps(lived.moments), 1):
+        world = copied(served, tmp_path / f"{number}")
         killed = commands(ROLLBACK, *BACK, environment=world.environment, kill=(kind, number))
-        if killed.code == 0:
-            assert number > len(killed.moments)
-            break
         assert -signal.SIGKILL == killed.code, killed.err
         committed.append(world.held() == [1])
-        again, code, expected = _next(number, was_committed=committed[-1])
+        again, code, expected = _next(turn, was_committed=committed[-1])
         finished = commands(*again, environment=world.environment)
         assert code == finished.code, (killed.moments, finished.err)
         require_one_production(world, expected)
         left = world.journal.entry(world.model, 2)
         assert left
         assert (expected == 1 or committed[-1]) == (left.known_bad == "it answers nonsense")
-    require_one_production(world, 1)
     assert committed == sorted(committed)
     assert committed[-1]
 
 
-def _next(number: int, *, was_committed: bool) -> tuple[tuple[str, ...], int, int]:
+def _next(turn: int, *, was_committed: bool) -> tuple[tuple[str, ...], int, int]:
     """The command that follows, the exit code it must have, and the version it must leave in Production."""
-    if number % 3 == 0:
+    if turn % 3 == 0:
         return (PROMOTE, "--reconcile"), 0, 1 if was_committed else 2
-    if number % 3 == 1:
+    if turn % 3 == 1:
         return (ROLLBACK, *BACK, "--to-version", "1"), NothingToDo.exit_code if was_committed else 0, 1
     return (PROMOTE, "churn", "3"), 0, 3
 
@@ -88,9 +90,9 @@ def governed(tmp_path_factory: pytest.TempPathFactory, empty_store: Path, fitted
 @pytest.mark.system
 @pytest.mark.timeout(900)
 def test_a_killed_approval_is_recorded_with_its_event_or_not_at_all(
-    governed: SharedHome, commands: Commands, tmp_path: Path
+    governed: SharedHome, steps: Steps, commands: Commands
 ) -> None:
-    """Killed at its n-th write, for every n: it counts or it is not there, and saying it again works."""
+    """Killed at its n-th write: it counts or it is not there, and saying it again works."""
     settings = governed.store.settings
     environment = {
         "PROMOTION_HOME": str(settings.home),
@@ -98,7 +100,10 @@ def test_a_killed_approval_is_recorded_with_its_event_or_not_at_all(
         "PROMOTION_CLOCK": "2026-12-05T09:00:00",
     }
     counted = []
-    for number in range(1, 100):
+    governed.back_to("staged")
+    lived = commands(APPROVE, *SAID, environment=environment, kill=("statement", NEVER))
+    assert 0 == lived.code, lived.err
+    for number in [*steps(lived.moments), NEVER]:
         governed.back_to("staged")
         killed = commands(APPROVE, *SAID, environment=environment, kill=("statement", number))
         journal = governed.store.service().journal
@@ -107,14 +112,15 @@ def test_a_killed_approval_is_recorded_with_its_event_or_not_at_all(
         events = [event for event in journal.history(GOVERNED) if event.action == "approve"]
         assert len(rows) == len(events)
         assert all(row.recorded for row in rows)
-        if killed.code == 0:
+        if number == NEVER:
+            assert 0 == killed.code, killed.err
             break
         assert -signal.SIGKILL == killed.code, killed.err
         counted.append(bool(rows))
         again = commands(APPROVE, *SAID, "--json", environment=environment)
         assert 0 == again.code, again.err
         assert ["devops"] == list(json.loads(again.out)["given"])
-    assert number > 4
+    assert len(lived.moments) > 3
     assert not any(counted)
     assert 1 == len(rows)
 
@@ -125,7 +131,12 @@ def world(request: pytest.FixtureRequest, tmp_path: Path, model_folder: Path) ->
     made = World.local(tmp_path)
     if request.param == "postgresql":
         url: str = request.getfixturevalue("postgresql")
-        made = replace(made, tracking_uri=url.format("mlflow"), database_url=url.format("journal"), model="churn-back")
+        made = replace(
+            made,
+            tracking_uri=url.format("mlflow"),
+            database_url=url.format("journal"),
+            model=f"churn-{uuid4().hex[:8]}",
+        )
     register(made.tracking_uri, made.model, model_folder, 5)
     service = open_promotions(Settings(made.home, made.tracking_uri, made.tracking_uri, made.database_url))
     for number in range(1, 6):
@@ -137,17 +148,18 @@ def world(request: pytest.FixtureRequest, tmp_path: Path, model_folder: Path) ->
 
 @pytest.mark.system
 @pytest.mark.timeout(400)
-def test_exactly_one_of_four_rollbacks_at_once_wins(world: World) -> None:
+@pytest.mark.parametrize("rounds", ROUNDS)
+def test_exactly_one_of_four_rollbacks_at_once_wins(rounds: int, world: World) -> None:
     """Each proved another target against the same Production; the others are told that it moved."""
     serving = 5
     with racers(world) as play:
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             answers = play([number for number in range(1, 6) if number != serving], "rollback")
             assert sorted([0, *[ProductionMoved.exit_code] * 3]) == sorted(a["code"] for a in answers), answers
             serving = world.production()
             assert [serving] == [answer["number"] for answer in answers if answer["code"] == 0]
     operations = {event.operation for event in world.journal.history(world.model) if event.action == "rollback"}
-    assert ROUNDS == len(operations)
+    assert rounds == len(operations)
     world.require_whole_history()
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import create_engine, text
-from tests.system.drivers.commands import Commands, Kind
+from tests.system.drivers.commands import NEVER, Commands, Finished, Kind
+from tests.system.drivers.steps import Steps
 from tests.system.drivers.world import World, register
 
 from promotion.errors import NothingToDo
@@ -25,8 +26,7 @@ APPROVE = (
     *("--role", "devops", "--approver", "dora", "--comment", "it deploys"),
 )
 RULES = "family: churn\nregistered_model: churn\napprovals: {roles: [devops]}\n"
-ROUNDS = 60
-Copies = Iterator[World]
+Copied = Callable[[int], AbstractContextManager[World]]
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -45,20 +45,17 @@ def served(
 
 
 @pytest.fixture
-def copies(served: World, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[], Copies]:
-    """That world, again and again, each in databases of its own."""
+def copied(served: World, tmp_path: Path, request: pytest.FixtureRequest) -> Copied:
+    """That world in databases of its own, by a number."""
 
-    def made() -> Copies:
-        for number in range(1, ROUNDS):
-            home = tmp_path / f"{number}"
-            shutil.copytree(served.home, home)
-            if served.database_url.startswith("sqlite"):
-                yield World.local(home)
-                continue
-            url = request.getfixturevalue("postgresql")
+    def made(number: int) -> AbstractContextManager[World]:
+        home = tmp_path / f"{number}"
+        shutil.copytree(served.home, home)
+        world = World.local(home)
+        if not served.database_url.startswith("sqlite"):
             name = served.database_url.split("?")[0].rpartition("/")[2]
-            with closing(replace(World.local(home), database_url=_new(url, name))) as world:
-                yield world
+            world = replace(world, database_url=_new(request.getfixturevalue("postgresql"), name))
+        return closing(world)
 
     return made
 
@@ -112,27 +109,34 @@ def _require_serving(number: int) -> Callable[[World], None]:
     ],
 )
 def test_a_killed_command_leaves_a_sound_record_and_is_made_whole_by_itself(
-    copies: Callable[[], Copies],
+    copied: Copied,
+    steps: Steps,
     commands: Commands,
     command: tuple[str, ...],
     kind: Kind,
     require_whole: Callable[[World], None],
     rules: str,
 ) -> None:
-    """Killed at its n-th write, for every n until it survives; the checkpoint's own writes are among them."""
+    """Killed at its n-th write; the checkpoint's own writes are among them."""
     script, *arguments = command
-    for number, world in enumerate(copies(), 1):
-        environment = {**world.environment, "PROMOTION_ACTOR": "dora"} if rules else world.environment
+
+    def act(world: World, kill: int | None) -> Finished:
         if rules:
             (world.home / "config" / "churn.yaml").write_text(rules)
-        killed = commands(script, *arguments, environment=environment, kill=(kind, number))
+        environment = {**world.environment, "PROMOTION_ACTOR": "dora"} if rules else world.environment
+        finished = commands(script, *arguments, environment=environment, kill=(kind, kill) if kill else None)
         _require_sound(commands, world)
-        if killed.code == 0:
-            break
-        assert -signal.SIGKILL == killed.code, killed.err
-        again = commands(script, *arguments, environment=environment)
-        assert again.code in {0, NothingToDo.exit_code}, (killed.moments, again.err)
+        return finished
+
+    with copied(NEVER) as world:
+        lived = act(world, NEVER)
+        assert 0 == lived.code, lived.err
         require_whole(world)
-        _require_sound(commands, world)
-    require_whole(world)
-    assert number > 3
+    assert len(lived.moments) > 2
+    for number in steps(lived.moments):
+        with copied(number) as world:
+            killed = act(world, number)
+            assert -signal.SIGKILL == killed.code, killed.err
+            again = act(world, None)
+            assert again.code in {0, NothingToDo.exit_code}, (killed.moments, again.err)
+            require_whole(world)

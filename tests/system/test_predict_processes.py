@@ -59,7 +59,7 @@ def call(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.needs("java", "pyspark")
-@pytest.mark.parametrize("family", ["heart-disease", SALES])
+@pytest.mark.parametrize("family", [pytest.param("heart-disease", marks=pytest.mark.peers), SALES])
 def test_spark_answers_what_pandas_answers(
     family: str, shop: Settings, register: Register, fitted_model: Path, artifact: Path, tmp_path: Path
 ) -> None:

@@ -216,10 +216,11 @@ def explore(journal: Path, examples: int, steps: int, **options: Any) -> None:
 @pytest.mark.system
 def test_what_is_proven_serves_on_whatever_happens(empty_store: Path) -> None:
     """A few short histories, the same ones each time."""
-    explore(empty_store.with_name("promotion.db"), 6, 6, derandomize=True)
+    explore(empty_store.with_name("promotion.db"), 8, 8, derandomize=True)
 
 
 @pytest.mark.system
+@pytest.mark.peers
 @pytest.mark.timeout(900)
 def test_what_is_proven_serves_on_whatever_happens_for_long(empty_store: Path) -> None:
     """Many long histories, other ones each time."""

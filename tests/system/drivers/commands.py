@@ -27,6 +27,9 @@ from typing import Any, Literal, Self
 Kind = Literal["report", "call", "statement", "commit"]
 Tell = Callable[[str], None]
 
+NEVER = 1_000_000
+"""A moment that no command comes to: it lives, and says which there are."""
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 WRITES = ("set_stage", "set_alias", "delete_alias", "set_tag", "delete_tag", "set_description", "delete_version")
 HEAVY = (
