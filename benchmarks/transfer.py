@@ -1,9 +1,10 @@
 """What bringing a version to another server costs beside fetching and putting the same files by bare HTTP calls.
 
 Two real `mlflow server`s on loopback, one version of few large files and one of many small ones. Bare calls fetch every
-file to disk and put it, one after the other and as many at once as the transfer does; they verify nothing, while the
-transfer reads every byte again where it arrived. What it hashes is measured apart, alone on the same files; the factors
-are of the transfer without that.
+file to disk and put it, one after the other and as many at once as the transfer does; then they read it again where it
+arrived, as the transfer does before it registers anything. What the transfer hashes is measured apart, alone on these
+files, and no factor contains it. Three factors, each of either way of calling: the transfer without reading again, of
+fetching and putting; the whole transfer, of fetching, putting and reading again; the whole, of fetching and putting.
 
 Run it as `python benchmarks/transfer.py`; it needs some 4 GB of disk in the temporary folder and takes minutes.
 """
@@ -93,10 +94,10 @@ def main(large: int, large_files: int, small: int, workers: int, rounds: int) ->
         }
         click.echo(f"Seconds, median of {rounds}; hashing: sha256 of the same files as often as the transfer does it\n")
         click.echo(
-            f"| files | bytes | bare, in turn | bare, {AT_ONCE} at once | transfer | hashing | reading again "
-            "| factors without hashing | without either |"
+            f"| files | bytes | bare calls: fetch and put, in turn, {AT_ONCE} at once | and read again | transfer "
+            "| of that hashing | reading again | brought, of fetch and put | proven, of all three | of fetch and put |"
         )
-        click.echo("|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
+        click.echo("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
         for name, sizes in (("large", [large * MEBIBYTE // large_files] * large_files), ("small", [10_000] * small)):
             measure(home, name, sizes, sides, rounds)
 
@@ -108,13 +109,11 @@ def measure(home: Path, name: str, sizes: list[int], sides: list[str], rounds: i
     publish(sides[0], name, files, paths)
     service = open_promotions(Settings.from_environment())
     register_version(service, service.candidate(name, 1), files=files)
-    bare: dict[int, list[float]] = {1: [], AT_ONCE: []}
+    bare: dict[int, list[tuple[float, float]]] = {1: [], AT_ONCE: []}
     ours, steps = [], []
     for number in range(rounds):
         for at_once, seconds in bare.items():
-            start = time.perf_counter()
-            bare_calls(home, sides, name, paths, at_once)
-            seconds.append(time.perf_counter() - start)
+            seconds.append(bare_calls(home, sides, name, paths, at_once))
         clock, start = Clock(), time.perf_counter()
         request = TransferRequest(name, "1", f"{name}-{number}")
         transfer(service, Settings.from_environment(), Target(sides[1], "TARGET_", home), request, quiet, clock)
@@ -125,11 +124,21 @@ def measure(home: Path, name: str, sizes: list[int], sides: list[str], rounds: i
             shutil.rmtree(left)
     shares = {step: statistics.median(found.get(step, 0) for found in steps) for step in steps[0]}
     whole, hashing, again = statistics.median(ours), hashing_seconds(files), shares["verifying"]
-    calls = [statistics.median(seconds) for seconds in bare.values()]
-    factors = [[f"{(whole - apart) / call:.2f}" for call in calls] for apart in (hashing, hashing + again)]
+    fetch_put, all_three = (
+        [statistics.median(each[kind] for each in seconds) for seconds in bare.values()] for kind in (0, 1)
+    )
+    brought, proven, strict = (
+        ", ".join(f"{ours / call:.2f}" for call in calls)
+        for ours, calls in (
+            (whole - hashing - again, fetch_put),
+            (whole - hashing, all_three),
+            (whole - hashing, fetch_put),
+        )
+    )
+    shown = (", ".join(f"{call:.2f}" for call in calls) for calls in (fetch_put, all_three))
     click.echo(
-        f"| {len(paths):,} | {sum(sizes):,} | {calls[0]:.2f} | {calls[1]:.2f} | {whole:.2f} | {hashing:.2f} "
-        f"| {again:.2f} | {' | '.join(map(', '.join, factors))} |"
+        f"| {len(paths):,} | {sum(sizes):,} | {' | '.join(shown)} | {whole:.2f} | {hashing:.2f} | {again:.2f} "
+        f"| {brought} | {proven} | {strict} |"
     )
     click.echo(f"steps of {name}: " + ", ".join(f"{step} {took:.2f}" for step, took in shares.items()), err=True)
     shutil.rmtree(files)
@@ -158,18 +167,27 @@ def publish(uri: str, name: str, files: Path, paths: Iterable[str]) -> None:
     client.create_model_version(name, f"{run.info.artifact_uri}/model", run.info.run_id)
 
 
-def bare_calls(home: Path, sides: list[str], name: str, paths: list[str], at_once: int) -> None:
-    """Fetch every file of the version to disk, then put every one."""
+def bare_calls(home: Path, sides: list[str], name: str, paths: list[str], at_once: int) -> tuple[float, float]:
+    """Fetch every file of the version to disk, put every one, read every one again.
+
+    Returns:
+        Seconds until all are put, and until all are read again.
+    """
     from mlflow import MlflowClient
 
     version = MlflowClient(sides[0], sides[0]).get_model_version(name, "1")
     source = version.source.partition(":/")[2].strip("/")
+    start = time.perf_counter()
     with TemporaryDirectory(dir=home) as folder:
         fetched = Path(folder)
         (fetched / "parts").mkdir()
         in_parallel(lambda to, it: fetch(to, address(sides[0], f"{source}/{it}"), fetched / it), paths, at_once)
         in_parallel(lambda to, it: put(to, fetched / it, address(sides[1], f"bare/{it}")), paths, at_once)
+        put_after = time.perf_counter() - start
+        in_parallel(lambda to, it: fetch(to, address(sides[1], f"bare/{it}"), Path(os.devnull)), paths, at_once)
+        read_after = time.perf_counter() - start
     shutil.rmtree(home / "there" / "bare")
+    return put_after, read_after
 
 
 def address(uri: str, path: str) -> str:

@@ -19,7 +19,7 @@ from promotion.artifacts.files import copy_files, plain_files
 from promotion.errors import ArtifactMissing, ArtifactUnsafe, RegistryError
 from promotion.registry.contract import without_password
 from promotion.registry.failures import registry_error
-from promotion.transfer.pieces import MoreBytes, ServedFile, fetch_pieces, is_served, tells_itself
+from promotion.transfer.pieces import FileServer, MoreBytes, ServedFile, fetch_pieces, is_served, tells_itself
 
 ByteProgress = Callable[[str, int, int], None]
 """Told a task, how many bytes of it are done, and how many there are."""
@@ -79,14 +79,14 @@ class Stored:
         for path in set(local_files(folder)) - set(sizes):
             (folder / path).unlink()
 
-        def one(store: Any, path: str, told: MoreBytes, whole: MoreBytes) -> None:
+        def one(server: FileServer, path: str, told: MoreBytes, whole: MoreBytes) -> None:
             final = folder / path
             final.parent.mkdir(parents=True, exist_ok=True)
             part = final.with_name(final.name + _PART)
-            if is_served(store, "download"):
-                is_whole = fetch_pieces(ServedFile(store, path, sizes[path]), part, told)
+            if is_served(server.store, "download"):
+                is_whole = fetch_pieces(ServedFile(server, path, sizes[path]), part, told)
             else:
-                store._download_file(path, str(part))  # noqa: SLF001  # what every store implements, without a listing
+                server.store._download_file(path, str(part))  # noqa: SLF001  # what every store implements, without a listing
                 whole(part.stat().st_size)
                 is_whole = part.stat().st_size == sizes[path]
             if not is_whole:
@@ -109,11 +109,12 @@ class Stored:
         """
         sizes = file_sizes(folder)
 
-        def one(store: Any, path: str, told: MoreBytes, whole: MoreBytes) -> None:
-            if sizes[path] and is_served(store, "upload"):
-                ServedFile(store, path, sizes[path]).write(folder / path, told)
+        def one(server: FileServer, path: str, told: MoreBytes, whole: MoreBytes) -> None:
+            if sizes[path] and is_served(server.store, "upload"):
+                ServedFile(server, path, sizes[path]).write(folder / path, told)
                 return
-            store.log_artifact(str(folder / path), str(PurePosixPath(path).parent) if "/" in path else None)
+            parent = str(PurePosixPath(path).parent) if "/" in path else None
+            server.store.log_artifact(str(folder / path), parent)
             whole(sizes[path])
 
         self._all("sending", sizes, list(paths), one, progress)
@@ -135,8 +136,8 @@ class Stored:
         sizes = file_sizes(folder)
         found: set[str] = set()
 
-        def one(store: Any, path: str, told: MoreBytes, whole: MoreBytes) -> None:
-            streamed = ServedFile(store, path, sizes[path]) if is_served(store, "download") else None
+        def one(server: FileServer, path: str, told: MoreBytes, whole: MoreBytes) -> None:
+            streamed = ServedFile(server, path, sizes[path]) if is_served(server.store, "download") else None
             with (folder / path).open("rb") as wanted:
 
                 def compare(at: int, chunk: bytes) -> None:
@@ -145,7 +146,9 @@ class Stored:
                     if streamed:
                         told(len(chunk))
 
-                is_as_long = streamed.read(compare) if streamed else _read_whole(store, path, sizes[path], compare)
+                is_as_long = (
+                    streamed.read(compare) if streamed else _read_whole(server.store, path, sizes[path], compare)
+                )
             if not is_as_long:
                 found.add(path)
             if not streamed:
@@ -164,7 +167,7 @@ class Stored:
         task: str,
         sizes: Mapping[str, int],
         paths: Sequence[str],
-        one: Callable[[Any, str, MoreBytes, MoreBytes], None],
+        one: Callable[[FileServer, str, MoreBytes, MoreBytes], None],
         progress: ByteProgress,
     ) -> None:
         total = sum(sizes.values())
@@ -180,7 +183,8 @@ class Stored:
         told(0)
         with self._open() as store, ThreadPoolExecutor(AT_ONCE) as pool:
             whole = (lambda _size: None) if tells_itself(store, told) else told
-            waiting = [pool.submit(one, store, path, told, whole) for path in paths]
+            server = FileServer(store)
+            waiting = [pool.submit(one, server, path, told, whole) for path in paths]
             try:
                 for future in as_completed(waiting):
                     future.result()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,108 @@ MoreBytes = Callable[[int], object]
 _PieceDone = Callable[[int], object]
 _CHUNK_BYTES = 1024**2
 _PIECES_AT_ONCE = 4
+_OF_ONE = {"Content-Length", "Content-Type", "Range"}
+"""What a request says of itself alone."""
+
+
+@dataclass(slots=True)
+class FileServer:
+    """A tracking server, asked for files as MLflow asks, without what MLflow finds out again for each of them.
+
+    The first answer says where, with which credentials and over which connection; that took longer than a small file.
+
+    Attributes:
+        store: MLflow's access to the folder the files are in.
+    """
+
+    store: Any
+    _pool: Any = field(default=None, init=False)
+    _headers: Mapping[str, str] = field(default_factory=dict, init=False)
+
+    @contextmanager
+    def ask(
+        self, method: str, path: str, headers: Mapping[str, str], body: Any = None
+    ) -> Iterator[tuple[int, Iterator[bytes]]]:
+        """Send one request.
+
+        Args:
+            method: Of HTTP.
+            path: Of the file.
+            headers: What the request says beside what each says.
+            body: What is sent; it may be read again from its beginning.
+
+        Yields:
+            The status, which is no failure, and the content as it comes.
+
+        Raises:
+            Exception: As MLflow's own request does, after as many attempts.
+        """
+        from mlflow.utils.rest_utils import augmented_raise_for_status, http_request
+
+        if answer := self._directly(method, path, headers, body):
+            try:
+                yield answer.status, answer.stream(_CHUNK_BYTES)
+            except BaseException:
+                answer.close()
+                raise
+            finally:
+                answer.release_conn()
+            return
+        host, address = self.store._host_creds, posixpath.join("/", path)  # noqa: SLF001
+        with http_request(host, address, method, stream=True, data=body, extra_headers=headers) as answer:
+            augmented_raise_for_status(answer)
+            self._learn(host, answer)
+            yield answer.status_code, answer.iter_content(_CHUNK_BYTES)
+
+    def _directly(self, method: str, path: str, headers: Mapping[str, str], body: Any) -> Any:
+        """The answer; None where MLflow has to ask, which tries again and says what is wrong."""
+        if self._pool is None:
+            return None
+        from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
+        from mlflow.tracking.request_header.registry import resolve_request_headers
+        from requests import PreparedRequest
+        from urllib3.exceptions import HTTPError
+
+        # A plugin's token may be another by now, and a path is spelled as MLflow's own downloads will spell it.
+        said = {**resolve_request_headers(), **self._headers, **headers}
+        place = PreparedRequest()
+        place.prepare_url(self.store.artifact_uri.rstrip("/") + posixpath.join("/", path), None)
+        try:
+            answer = self._pool.urlopen(
+                method,
+                place.path_url,
+                body,
+                said,
+                retries=False,
+                redirect=False,
+                timeout=MLFLOW_HTTP_REQUEST_TIMEOUT.get(),
+                preload_content=False,
+            )
+        except HTTPError:
+            return None
+        if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
+            return answer
+        answer.close()
+        return None
+
+    def _learn(self, host: Any, answer: Any) -> None:
+        """Keep what a plain request was sent with; one that is signed, sent on or goes through a proxy is not plain."""
+        from mlflow.tracking.request_header.registry import resolve_request_headers
+        from requests import Session
+        from requests.utils import select_proxy
+
+        found = Session().merge_environment_settings(
+            answer.url, {}, stream=True, verify=host.verify, cert=host.client_cert_path
+        )
+        connect = getattr(answer.connection, "get_connection_with_tls_context", None)
+        is_signed = host.auth or host.aws_sigv4 or host.use_databricks_sdk
+        if connect is None or is_signed or answer.history or select_proxy(answer.url, found["proxies"]):
+            return
+        # Credentials of the environment win over a plugin's.
+        own = {"Authorization"} if host.token or host.username else set()
+        others = resolve_request_headers().keys() - own | _OF_ONE
+        self._headers = {name: text for name, text in answer.request.headers.items() if name not in others}
+        self._pool = connect(answer.request, found["verify"], cert=found["cert"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +130,12 @@ class ServedFile:
     """A file that a tracking server serves.
 
     Attributes:
-        store: MLflow's access to the folder it is in.
+        server: Which.
         path: Its path there.
         size: Bytes.
     """
 
-    store: Any
+    server: FileServer
     path: str
     size: int
 
@@ -67,29 +170,19 @@ class ServedFile:
 
     def write(self, file: Path, told: MoreBytes) -> None:
         """Send what it shall be, as a stream."""
-        from mlflow.utils.rest_utils import augmented_raise_for_status, http_request
-
-        headers = {"Content-Type": "application/octet-stream"}
-        content = _Content(file, self.size, told)
-        answer = http_request(self.store._host_creds, self._address, "PUT", data=content, extra_headers=headers)  # noqa: SLF001
-        augmented_raise_for_status(answer)
-
-    @property
-    def _address(self) -> str:
-        return posixpath.join("/", self.path)
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(self.size)}
+        with self.server.ask("PUT", self.path, headers, _Content(file, self.size, told)) as (_status, rest):
+            for _ in rest:
+                pass
 
     def _piece(self, begin: int, sink: Callable[[int, bytes], None], finished: _PieceDone) -> tuple[bool, bool]:
         """Read from one place on; returns whether all of it came, and whether that is just the piece."""
-        from mlflow.utils.rest_utils import augmented_raise_for_status, http_request
-
         end = min(begin + PIECE_BYTES, self.size)
         headers = {"Range": f"bytes={begin}-{end - 1}"} if self.size > PIECE_BYTES else {}
-        host = self.store._host_creds  # noqa: SLF001  # as MLflow's own downloads ask
-        with http_request(host, self._address, "GET", stream=True, extra_headers=headers) as answer:
-            augmented_raise_for_status(answer)
-            is_piece = bool(answer.status_code == HTTPStatus.PARTIAL_CONTENT)
+        with self.server.ask("GET", self.path, headers) as (status, content):
+            is_piece = status == HTTPStatus.PARTIAL_CONTENT
             at, end = (begin, end) if is_piece else (0, self.size)
-            for chunk in answer.iter_content(_CHUNK_BYTES):
+            for chunk in content:
                 sink(at, chunk)
                 at += len(chunk)
         if at == end:
@@ -170,25 +263,23 @@ class _TellingClient:
         self.client.download_file(*place, Callback=self.told, **said)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Content:
-    """A file as the body of a request: read again from its beginning where the request is sent again."""
+    """A file as the body of a request: read, and told, again from its beginning where the request is sent again."""
 
     file: Path
     size: int
     told: MoreBytes
+    _sent: int = field(default=0, init=False)
 
     def __len__(self) -> int:
         return self.size
 
     def __iter__(self) -> Iterator[bytes]:
-        sent = 0
+        self.told(-self._sent)
+        self._sent = 0
         with self.file.open("rb") as content:
-            try:
-                while chunk := content.read(_CHUNK_BYTES):
-                    yield chunk
-                    sent += len(chunk)
-                    self.told(len(chunk))
-            finally:
-                if sent < self.size:
-                    self.told(-sent)
+            while chunk := content.read(_CHUNK_BYTES):
+                yield chunk
+                self._sent += len(chunk)
+                self.told(len(chunk))

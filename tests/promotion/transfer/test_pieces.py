@@ -8,16 +8,21 @@ import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
 from mlflow.store.artifact.s3_artifact_repo import S3ArtifactRepository
+from mlflow.tracking.request_auth import registry as auth_registry
+from mlflow.tracking.request_header import registry
+from mlflow.utils import rest_utils
+from mlflow.utils.rest_utils import http_request
 
 from promotion.transfer import pieces
 from promotion.transfer.files import Stored
-from promotion.transfer.pieces import ServedFile, fetch_pieces, is_served
+from promotion.transfer.pieces import FileServer, ServedFile, fetch_pieces, is_served
 
 CONTENT = bytes(range(95))
 
@@ -28,7 +33,9 @@ class Server(ThreadingHTTPServer):
     Attributes:
         gives_pieces: Whether it knows ranges.
         fails_from: Requests from this one on are answered with an error that nobody repeats.
+        busy: Numbers of the requests that are answered with 503.
         asked: Ranges of the requests so far.
+        credentials: What the requests so far were sent with.
         got: What was put.
     """
 
@@ -37,12 +44,14 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.gives_pieces, self.fails_from = True, 1000
+        self.busy: set[int] = set()
         self.asked: list[str] = []
+        self.credentials: list[tuple[str | None, ...]] = []
         self.got: dict[str, bytes] = {}
 
     def file(self, size: int = len(CONTENT)) -> ServedFile:
         """As a transfer reads it."""
-        return ServedFile(HttpArtifactRepository(f"http://127.0.0.1:{self.server_port}"), "model.bin", size)
+        return ServedFile(FileServer(HttpArtifactRepository(f"http://127.0.0.1:{self.server_port}")), "model.bin", size)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -52,8 +61,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """All of it, or the piece."""
+        if self._is_busy():
+            return
         said = self.headers.get("Range", "")
-        self.server.asked.append(said)
         if len(self.server.asked) > self.server.fails_from:
             self.send_error(404)
             return
@@ -66,10 +76,24 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         """Kept."""
+        if self._is_busy():
+            return
         self.server.got[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
+
+    def _is_busy(self) -> bool:
+        """Note the request; returns whether it was refused for now, after all of it was read."""
+        self.server.asked.append(self.headers.get("Range", ""))
+        self.server.credentials.append((self.headers.get("Authorization"), self.headers.get("X-Plugin")))
+        if len(self.server.asked) not in self.server.busy:
+            return False
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(503)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        return True
 
     def log_message(self, *_arguments: object) -> None:
         """Nothing is printed."""
@@ -133,9 +157,69 @@ def test_a_file_is_sent_as_it_is_and_told_as_it_goes(server: Server, tmp_path: P
     assert (True, len(CONTENT) * 30_000) == (len(told) > 2, sum(told))
 
 
+def note_mlflows_requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Methods of the requests that MLflow itself sends."""
+    asked: list[str] = []
+
+    def noted(*given: Any, **said: Any) -> Any:
+        asked.append(given[2])
+        return http_request(*given, **said)
+
+    monkeypatch.setattr(rest_utils, "http_request", noted)
+    return asked
+
+
+def test_mlflow_says_once_how_a_server_is_asked(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What each request says is what MLflow said in the first; only what a plugin adds may be another each time."""
+    asked, tokens, file = note_mlflows_requests(monkeypatch), count(), server.file()
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "secret")
+    monkeypatch.setattr(registry, "resolve_request_headers", lambda: {"X-Plugin": str(next(tokens))})
+
+    for _ in range(2):
+        assert file.read(lambda _at, _chunk: None)
+
+    assert ["GET"] == asked
+    assert {"Bearer secret"} == {token for token, _ in server.credentials}
+    assert 20 == len({plugin for _, plugin in server.credentials}) == len(server.asked)
+
+
+@pytest.mark.parametrize("busy", [{1}, {2}, {2, 3}])
+def test_what_a_server_refuses_for_now_is_asked_again(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, busy: set[int]
+) -> None:
+    """At the first request or a later one; what was sent in vain does not count as sent."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
+    (tmp_path / "model.bin").write_bytes(CONTENT)
+    file, server.busy = server.file(), busy
+    told: list[int] = []
+    found: dict[int, bytes] = {}
+
+    file.write(tmp_path / "model.bin", told.append)
+    file.write(tmp_path / "model.bin", told.append)
+    assert file.read(found.__setitem__)
+
+    assert 2 * len(CONTENT) == sum(told)
+    assert CONTENT == b"".join(found[at] for at in sorted(found))
+
+
+@pytest.mark.parametrize("name", ["MLFLOW_TRACKING_AUTH", "HTTP_PROXY"])
+def test_signed_and_passed_on_requests_stay_mlflows(server: Server, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Each is signed anew, or goes where the environment sends it."""
+    asked = note_mlflows_requests(monkeypatch)
+    monkeypatch.setenv(name, {"HTTP_PROXY": f"http://127.0.0.1:{server.server_port}"}.get(name, "signed"))
+    monkeypatch.setattr(auth_registry, "fetch_auth", lambda _name: lambda request: request)
+    address = "http://models.example.com" if name == "HTTP_PROXY" else f"http://127.0.0.1:{server.server_port}"
+    file = ServedFile(FileServer(HttpArtifactRepository(address)), "model.bin", len(CONTENT))
+
+    assert file.read(lambda _at, _chunk: None)
+
+    assert len(server.asked) == len(asked)
+
+
 def test_what_arrived_is_compared_byte_by_byte(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In whichever piece it differs, and where it is shorter; how far it is is told within a file."""
-    store = server.file().store
+    store = server.file().server.store
     monkeypatch.setattr(Stored, "_open", lambda _stored: nullcontext(store))
     for number, content in enumerate((CONTENT, CONTENT[:57] + b"!" + CONTENT[58:], CONTENT + b"!")):
         folder = tmp_path / str(number)
