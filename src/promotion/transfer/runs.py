@@ -33,6 +33,7 @@ class CarriedRun:
         status: How it ended.
         start: When it began, milliseconds since 1970; None when nobody knows.
         end: When it ended.
+        model_description: What people wrote about the registered model that it gave a version; empty when nobody did.
     """
 
     experiment: str
@@ -43,6 +44,7 @@ class CarriedRun:
     status: str = "FINISHED"
     start: int | None = None
     end: int | None = None
+    model_description: str = ""
 
     @property
     def remarks(self) -> tuple[str, ...]:

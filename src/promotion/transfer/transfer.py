@@ -72,6 +72,7 @@ class _Transfer:
             origin = self._origin(version, digest)
             seal = seal_evidence(self.source, entry, origin)
             run = read_run(self.settings.tracking_uri, version.run_id, self.source.family(version.model))
+            run = replace(run, model_description=self._description(version))
             with self.target.entered() as settings:
                 service = open_promotions(settings, self._report_there)
                 arrived = self._arrive(service, settings, version, entry, origin, run, files, seal)
@@ -131,6 +132,14 @@ class _Transfer:
         else:
             self.report(f"⚠️ {version}: nobody registered it at the source: no signature vouches for its files")
         return files, digest
+
+    def _description(self, version: ModelVersion) -> str:
+        """What people wrote at the source about the registered model."""
+        from mlflow import MlflowClient
+
+        with quiet(), readable_failures(self.settings.registry_uri):
+            client = MlflowClient(self.settings.tracking_uri, self.settings.registry_uri)
+            return client.get_registered_model(version.model).description or ""
 
     def _leave(self, version: ModelVersion, origin: TransferOrigin, arrived: Transferred) -> None:
         assert arrived.number is not None  # noqa: S101  # it is there
@@ -212,7 +221,9 @@ class _Transfer:
                 )
                 root = served_artifact_uri(place, settings.tracking_uri)
                 self._sent(Stored(f"{root}/{FOLDER}"), files)
-                there = self._registered(service, settings, version, origin, run_id, f"{place}/{FOLDER}")
+                there = self._registered(
+                    service, settings, version, origin, run.model_description, run_id, f"{place}/{FOLDER}"
+                )
                 self.report(f"{self.target.shown}: {there} is registered, outside every stage")
             family = service.family(name)
             training = trained_elsewhere(seal, origin, service.configs.owner(there.model))
@@ -289,6 +300,7 @@ class _Transfer:
         settings: Settings,
         version: ModelVersion,
         origin: TransferOrigin,
+        about: str,
         run_id: str,
         source: str,
     ) -> ModelVersion:
@@ -299,6 +311,8 @@ class _Transfer:
         with quiet(), readable_failures(settings.registry_uri):
             client = MlflowClient(settings.tracking_uri, settings.registry_uri)
             require_registered_model(client, name)
+            if about and not client.get_registered_model(name).description:
+                client.update_registered_model(name, about)
             made = client.create_model_version(
                 name,
                 source,

@@ -133,6 +133,19 @@ def test_all_of_a_version_arrives(pair: Pair) -> None:
 
 
 @pytest.mark.system
+@pytest.mark.parametrize("there", [None, "", "ours"])
+def test_what_the_registered_model_is_for_comes_along(pair: Pair, there: str | None) -> None:
+    """Where nobody has written there yet what theirs is for."""
+    pair.here.client.update_registered_model("churn", "who leaves next month")
+    if there is not None:
+        pair.there.create_registered_model("churn", description=there)
+
+    pair.carry()
+
+    assert (there or "who leaves next month") == pair.there.get_registered_model("churn").description
+
+
+@pytest.mark.system
 def test_metrics_leave_their_logged_model_behind(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow 3 ties a value to a logged model, which the target does not have and may ask for."""
     tied = [Metric("auc", 0.9, 1, 0, model_id="m-1")]
