@@ -596,6 +596,9 @@ def test_of_one_bound_another_metric_hears_as_well() -> None:
     ):
         assert "info" == level(observed(metrics={"f1": certain(0.3)}), "f1", **bounds)
         assert HEALTHY == level(observed(metrics={"f1": certain(0.4)}), "f1", **bounds)
+    both = found(observed(metrics={"f1": certain(0.3)}), "f1")
+    assert both is not None
+    assert ("info", 0.02) == (both.level, both.bound)
 
 
 FEW, TOO_FEW = "not enough data, 99 labelled rows, 100 needed", {"enough": False, "rows": 99}
