@@ -64,7 +64,7 @@ def best_candidate(
             f"⚠️ {version}: passed over: tagged {BEST_TAG}=true, but registered by nobody here; "
             f"{how_to_register(config, version)}"
         )
-    best = _agreed(chosen, tagged, config)
+    best = _agreed(chosen, tagged, config, registry)
     if config.trains_here:
         metric_tag(best, config.selection_metric)
     return best
@@ -93,7 +93,9 @@ def _is_of_round(found: Registered) -> bool:
     return found.provenance == "trained" and found.origin_key is None
 
 
-def _agreed(chosen: Sequence[Registered], tagged: Sequence[ModelVersion], config: FamilyConfig) -> ModelVersion:
+def _agreed(
+    chosen: Sequence[Registered], tagged: Sequence[ModelVersion], config: FamilyConfig, registry: Registry
+) -> ModelVersion:
     """The version that the journal calls the best of its round, where the tag says the same."""
     marked = [version for version in tagged if place_of(version) in {found.place for found in chosen}]
     best = [found for found in chosen if found.is_best] or (list(chosen) if len(chosen) == 1 else [])
@@ -105,11 +107,13 @@ def _agreed(chosen: Sequence[Registered], tagged: Sequence[ModelVersion], config
     # An older registration names no best: the tag does, and the signature gate proves whose training it was.
     if marked and (not best or best[0].place == place_of(marked[0])):
         return marked[0]
+    written = registry.version(best[0].model, best[0].number).tags.get(BEST_TAG) if best else None
+    spelled = f" ({best[0]} has {written!r} there, expected 'true')" if written and written not in BEST_VALUES else ""
     says = f"the journal says that {best[0]} is" if best else f"the journal has {_listed(chosen)}, not which is"
     raise GateRefused(
         f"{says} the best of the newest round ({chosen[0].story}), MLflow's tag {BEST_TAG}=true is on "
-        f"{_listed(marked or tagged) or 'no version'}: nothing is promoted; find out who moved the tag, then set it on "
-        "the right version, or "
+        f"{_listed(marked or tagged) or 'no version'}{spelled}: nothing is promoted; find out who moved the "
+        "tag, then set it on the right version, or "
         + (
             f"train again (python src/models/train.py --model {config.family})"
             if config.trains_here

@@ -392,3 +392,13 @@ def test_a_tag_that_python_wrote_counts(store: Store) -> None:
     store.client.set_model_version_tag("tiny-linear", "1", "best_model", True)  # noqa: FBT003  # as people write it
 
     assert "tiny-linear v1" == _best(store)
+
+
+@pytest.mark.parametrize("written", ["TRUE", " true", "yes", "1"])
+def test_a_tag_in_another_spelling_is_named(store: Store, written: str) -> None:
+    """Nobody moved it: it is there, and says something else than `true`."""
+    store.train("tiny", "tiny-linear", "tiny-forest", tag="-")
+    store.client.set_model_version_tag("tiny-linear", "1", "best_model", written)
+
+    with pytest.raises(GateRefused, match=rf"on no version \(tiny-linear v1 has '{written}' there, expected 'true'\)"):
+        _best(store)

@@ -6,6 +6,7 @@ import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -40,6 +41,10 @@ _FILE_STORES = frozenset(
 )
 """Schemes under which MLflow keeps artifacts and never a registry."""
 _DATABASES = (".db", ".sqlite", ".sqlite3")
+_STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
+_SLASHES = re.compile(r"(sqlite)(?::/{0,2}|//)(?=[^/:+])|(https?|postgresql|mysql)(?::/?|//)(?=[^/:+])", re.IGNORECASE)
+"""A scheme behind which too few slashes stand, or no colon."""
+_QUOTES = "\"'`“”„‘’«»"
 
 
 def is_checkout() -> bool:
@@ -102,8 +107,11 @@ def _address(variable: str, scheme: str = "http", host: str = "host:5000") -> st
     value = os.environ.get(variable)
     if not value:
         return None
-    if value != value.strip().strip("\"'"):
+    if value != value.strip().strip(_QUOTES):
         raise UsageError(f"{variable} stands in quotes or blanks: remove them (docker --env-file keeps them)")
+    if slip := _SLASHES.match(value):
+        begins = f"{slip[1]}:///" if slip[1] else f"{slip[2]}://"
+        raise UsageError(f"{variable} has too few slashes or no colon: such an address begins with {begins}")
     if _HOST.fullmatch(value) and not Path(value).is_dir():
         meant = f"sqlite:///{value}" if value.endswith(_DATABASES) else f"{scheme}://{value}"
         meant = f"{scheme}://user:password@{host}" if "@" in value else meant
@@ -115,6 +123,10 @@ def _address(variable: str, scheme: str = "http", host: str = "host:5000") -> st
     if found in _FILE_STORES:
         meant = f"expected such as {scheme}://{host}"
         raise UsageError(f"{variable} names a place for files ({found}:), where nothing is registered: {meant}")
+    kind = found.partition("+")[0]
+    near = get_close_matches(kind, _STORES, 1, cutoff=0.8)
+    if scheme == "http" and near and kind not in _STORES:
+        raise UsageError(f"{variable} names no store there is ({found}:): did you mean {near[0]}://?")
     return value
 
 

@@ -133,6 +133,14 @@ def test_what_only_a_checkout_has_is_named() -> None:
         ("MLFLOW_TRACKING_URI", "mlflow.db", "did you mean sqlite:///mlflow.db?"),
         ("MLFLOW_TRACKING_URI", "dbfs:/models", "names a place for files (dbfs:), where nothing is registered"),
         ("MLFLOW_REGISTRY_URI", "s3://secret/x", "names a place for files (s3:), where nothing is registered"),
+        ("MLFLOW_TRACKING_URI", "“http://mlflow:5000”", "stands in quotes or blanks: remove them"),
+        ("MLFLOW_TRACKING_URI", "http:/mlflow:5000", "begins with http://"),
+        ("MLFLOW_TRACKING_URI", "https//mlflow", "begins with https://"),
+        ("MLFLOW_TRACKING_URI", "sqlite://mlflow.db", "begins with sqlite:///"),
+        ("MLFLOW_TRACKING_URI", "sqlite:/x/mlflow.db", "begins with sqlite:///"),
+        ("PROMOTION_DATABASE_URL", "postgresql:/host/promotion", "begins with postgresql://"),
+        ("MLFLOW_TRACKING_URI", "postgres://anna:secret@host/mlflow", "did you mean postgresql://?"),
+        ("MLFLOW_TRACKING_URI", "htp://mlflow:5000", "did you mean http://?"),
         ("MLFLOW_TRACKING_URI", '"http://mlflow:5000"', "stands in quotes or blanks: remove them"),
         ("MLFLOW_TRACKING_URI", "http://mlflow:5000\n", "stands in quotes or blanks: remove them"),
         ("PROMOTION_DATABASE_URL", "'sqlite:///x.db'", "stands in quotes or blanks: remove them"),
@@ -155,7 +163,16 @@ def test_an_address_without_a_scheme_or_in_quotes_says_what_was_meant(
 
 @pytest.mark.parametrize(
     "value",
-    ["./mlruns", "/srv/mlruns", "mlruns", "databricks", "databricks://work", "file:///srv/m", "sqlite:////m.db"],
+    [
+        "./mlruns",
+        "/srv/mlruns",
+        "mlruns",
+        "databricks",
+        "databricks://work",
+        "file:///srv/m",
+        "sqlite:////m.db",
+        "mssql+pyodbc://h/m",
+    ],
 )
 def test_other_addresses_stay_as_they_are(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Folders, databases and names of services need no host."""
