@@ -8,8 +8,12 @@ import re
 import time
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
-from tests.image.conftest import FAMILY, RECEIVED, Built, docker
+import requests
+import yaml
+from tests.image.conftest import FAMILY, RECEIVED, Built, call, docker
 
 from models.training.candidates import build_pipeline
 from promotion.config.family import load_config
@@ -26,6 +30,52 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
 MEGABYTE = 1e6
 PACKAGES = "import importlib.metadata as m; print(*sorted(d.name.lower() for d in m.distributions()))"
+
+VISITS = {
+    "family": "visits",
+    "task": "binary-classification",
+    "registered_model": "visits-{algorithm}",
+    "data": {
+        "path": "data/visits.csv",
+        "columns": {
+            "visit count": {"type": "integer", "minimum": 0},
+            "plan": {"type": "label", "labels": ["free", "plus", "größer"], "unknown": "other", "max_missing": 0.1},
+            "is member": {"type": "boolean", "max_missing": 0.1},
+            "since": {"type": "date"},
+            "spent": {"type": "number", "max_missing": 0.1},
+            "again": {"type": "label", "labels": ["no", "yes"]},
+        },
+    },
+    "target": {"column": "again", "positive_above": 0},
+    "cross_validation": {"folds": 2, "repeats": 1},
+}
+
+
+def visits(count: int = 300) -> pd.DataFrame:
+    """Rows of every kind of column, some cells empty."""
+    random = np.random.default_rng(3)
+    rows = pd.DataFrame(
+        {
+            "visit count": random.integers(0, 40, count),
+            "plan": random.choice(["free", "plus", "größer"], count),
+            "is member": random.choice(["yes", "no"], count),
+            "since": (np.datetime64("2020-01-01") + random.integers(0, 1500, count)).astype(str),
+            "spent": random.normal(50, 20, count).round(2),
+        }
+    )
+    likely = rows["visit count"] / 20 + (rows["plan"] == "plus") - (rows["is member"] == "no")
+    again = likely + random.normal(0, 0.5, count)
+    rows["again"] = np.where(again > again.median(), "yes", "no")
+    for step, name in ((17, "plan"), (23, "spent"), (29, "is member")):
+        rows.loc[::step, name] = None
+    return rows
+
+
+def answers(address: str) -> bool:
+    try:
+        return requests.get(address, timeout=2).ok
+    except requests.RequestException:
+        return False
 
 
 def test_it_answers_as_the_registered_model_and_stops_when_asked(built: Built) -> None:
@@ -49,6 +99,57 @@ def test_somebody_elses_model_with_categories_answers_from_catboosts_own_file(re
     assert 300 == found["rows"]
     assert 1e-5 > found["difference"]
     assert "catboost" in docker("run", "--rm", "--entrypoint", "python", received.reference, "-c", PACKAGES).split()
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("algorithm", ["logistic_regression", "catboost"])
+def test_a_family_with_texts_truths_and_days_answers_over_http_as_its_model_does_here(
+    tmp_path: Path, algorithm: str
+) -> None:
+    """Columns with blanks in their names, a text nobody has seen, empty cells: the held-out rows, and those."""
+    rows = visits()
+    (tmp_path / "data").mkdir()
+    rows.to_csv(tmp_path / "data" / "visits.csv", index=False)
+    (tmp_path / "config").mkdir()
+    family = VISITS | {"candidates": {algorithm: {}}}
+    (tmp_path / "config" / "visits.yaml").write_text(yaml.safe_dump(family, allow_unicode=True))
+    odd = rows.drop(columns="again").head(40)
+    odd.loc[0, "plan"] = "never heard of"
+    odd.loc[1, ["plan", "is member", "spent"]] = None
+    odd.to_csv(tmp_path / "odd.csv", index=False)
+    asked = ["--input", str(tmp_path / "odd.csv"), "--output", str(tmp_path / "here.csv")]
+    for script, *arguments in (
+        ("src/models/train.py", "--model", "visits"),
+        ("scripts/promote-model.py", f"visits-{algorithm}", "1", "--reason", "as an image"),
+        ("src/models/predict.py", "--model", "visits", *asked),
+        ("scripts/export-model.py", "--model", "visits"),
+        ("scripts/build-image.py", "--model", "visits", "--json"),
+    ):
+        done = call(tmp_path, script, *arguments)
+        assert 0 == done.returncode, f"{script}: {done.stdout}{done.stderr}"
+    image = json.loads(done.stdout)["image"]
+    tried = call(tmp_path, "scripts/test-image.py", "--model", "visits", "--image", image)
+    assert 0 == tried.returncode, tried.stderr
+    here = pd.read_csv(tmp_path / "here.csv")
+
+    with running(image) as container:
+        records = json.loads(odd.to_json(orient="records"))
+        deadline = time.monotonic() + 60
+        while not answers(f"{container.url}/ready"):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        truths = [row | {"is member": row["is member"] and row["is member"] == "yes"} for row in records]
+        answer = requests.post(f"{container.url}/predict", json={"rows": truths}, timeout=30)
+        assert answer.ok, answer.text
+        typed = answer.json()["predictions"]
+        records_body = {"dataframe_records": records}
+        invoked = requests.post(f"{container.url}/invocations", json=records_body, timeout=30).json()["predictions"]
+
+    assert here["prediction"].tolist() == invoked
+    assert here["probability"].tolist() == pytest.approx(
+        [list(row["probabilities"].values())[1] for row in typed], abs=1e-5
+    )
+    assert 10 < sum(invoked) < 30
 
 
 def test_its_name_and_labels_say_what_is_in_it(built: Built) -> None:
