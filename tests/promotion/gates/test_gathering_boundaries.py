@@ -69,6 +69,7 @@ class Looking(Gatherer):
         found: What the candidate's files say.
         rival: What those of the version in Production say.
         staged: When the candidate came into Staging.
+        has_run: Whether the candidate was trained here, or run by the gates.
     """
 
     def __init__(self, *entries: Entry) -> None:
@@ -76,6 +77,7 @@ class Looking(Gatherer):
         self.found = _Files(digest="a" * 64, evaluation=Scored({"roc_auc": 0.9}))
         self.rival = _Files(digest="b" * 64, evaluation=Scored({"roc_auc": 0.8}))
         self.staged: Any = None
+        self.has_run = True
         self.run: Any = SimpleNamespace(is_deleted=False, metrics={"auc": 1.0})
         journal = SimpleNamespace(
             recorded_entries=lambda _family: entries,
@@ -114,7 +116,7 @@ class Looking(Gatherer):
         return self.run
 
     def _has_run(self, _entry: Entry) -> bool:
-        return True
+        return self.has_run
 
     def _ab_test(self, *_arguments: Any) -> dict[str, Any]:
         return {"it": "was asked"}
@@ -166,6 +168,20 @@ def test_whom_it_looks_at_and_what_it_asks(
     assert (config is not None) is bool(found.invented)
     assert going_back is not found.logged_model_is_deleted
     assert ("difference of roc_auc" if "tiny-linear v1" in asked else None) == cast("Any", found.difference)
+
+
+@pytest.mark.parametrize(("entries", "has_run"), [((ENTRY,), True), ((ENTRY,), False), ((), True)])
+def test_a_version_that_goes_back_is_loaded_where_it_has_run_before(
+    entries: tuple[Entry, ...], *, has_run: bool
+) -> None:
+    """What nobody trained here, and no gate ever ran, is judged by its files alone; a candidate always is run."""
+    back, candidate = Looking(*entries), Looking(*entries)
+    back.has_run = candidate.has_run = has_run
+    back.look(TRAINED, is_rollback=True)
+    candidate.look(TRAINED)
+
+    assert (bool(entries) and has_run) is ("rows" in back.asked)
+    assert "rows" in candidate.asked
 
 
 @pytest.mark.parametrize(

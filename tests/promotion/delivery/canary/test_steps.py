@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -10,9 +11,11 @@ from tests.promotion.delivery.model_cluster import Killed, Traffic
 from tests.promotion.delivery.model_scene import CANARY, ModelScene, play
 
 from promotion.delivery.canary.records import AnalysisPlan
+from promotion.delivery.canary.steps import _share
 from promotion.delivery.deployments import Deployments
 from promotion.delivery.errors import CanaryHeld, DeploymentFailed
 from promotion.delivery.kubernetes.cluster import Cluster
+from promotion.delivery.kubernetes.objects import Pod
 from promotion.delivery.records import Deployment, DeploymentState, Environment, Image, Track
 from promotion.delivery.status import Status, status
 from promotion.errors import DataError, NothingToDo, ProductionMoved
@@ -325,3 +328,26 @@ def test_an_api_server_that_is_away_holds(modelled: ModelScene) -> None:
     modelled.resume(2)
 
     assert image.reference == modelled.cluster.image("tiny")
+
+
+def test_a_share_is_set_once_however_long_it_is_compared(modelled: ModelScene) -> None:
+    """Whoever scales the canary by hand meanwhile is not overruled at each look."""
+    image = new_image(modelled, Traffic(failures=3, slow=5))
+
+    with pytest.raises(CanaryHeld):
+        canary(modelled, image, replace(PLAN, seconds=100))
+
+    assert ["scale"] == [call for call in modelled.cluster.calls if call == "scale"]
+
+
+@pytest.mark.parametrize(
+    ("ours", "others", "share"),
+    [((), (), 0.0), ((False,), (False, False), 0.0), ((True,), (), 1.0), ((True, False), (True, True, True), 0.25)],
+)
+def test_the_share_is_that_of_the_pods_that_answer(
+    ours: tuple[bool, ...], others: tuple[bool, ...], share: float
+) -> None:
+    """None where none does, as while an API server is away."""
+    pods = [cast("list[Pod]", [SimpleNamespace(is_ready=each) for each in track]) for track in (ours, others)]
+
+    assert share == _share(*pods)
