@@ -40,16 +40,14 @@ def test_no_benchmark_is_forgotten() -> None:
     assert sorted(SMALL) == sorted(path.name for path in (REPOSITORY / "benchmarks").glob("*.py"))
 
 
-MARKS = {
-    "serving.py": [pytest.mark.needs("wrk"), pytest.mark.peers],
-    "serving_load.py": [pytest.mark.needs("wrk"), pytest.mark.peers],
-    "sandbox.py": [pytest.mark.needs("bwrap")],
-    "training.py": [pytest.mark.peers],
-}
-"""What a benchmark needs; and those that take a minute at any size. The soak uses most of what the serving ones do."""
+NEEDS = {"serving.py": "wrk", "serving_load.py": "wrk", "sandbox.py": "bwrap"}
+"""The programs of those that need one."""
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS.get(name, ())) for name in SMALL])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.needs(NEEDS[name])] if name in NEEDS else []) for name in SMALL],
+)
 def test_a_benchmark_prints_its_table(name: str, tmp_path: Path) -> None:
     """Its figures mean nothing at that size."""
     options, expected = SMALL[name]
