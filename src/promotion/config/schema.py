@@ -76,9 +76,9 @@ _T = TypeVar("_T")
 
 def claim_of(name: str, model: str) -> int:
     """How exactly a name or pattern means a registered model: by how much of it is no placeholder."""
-    parts = re.split(r"(\*|\{algorithm\})", name)
-    if len(parts) == 1:
+    if not any(mark in name for mark in _WILD):
         return _EXACT if name == model else 0
+    parts = re.split(r"(\*|\{algorithm\})", name)
     expression = "".join(_WILD.get(part) or re.escape(part) for part in parts)
     return 1 + sum(map(len, parts[::2])) if re.fullmatch(expression, model, re.DOTALL) else 0
 

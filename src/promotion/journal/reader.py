@@ -195,16 +195,21 @@ class JournalReader:
 
     def arrival(self, family: str, stage: Stage, version_id: int | None = None) -> Event | None:
         """The newest move into `stage` of a version that is still there; of one version when its id is given."""
+        return next(iter(self._arrivals(self._acts_on(family, version_id), stage, limit=1)), None)
+
+    def arrivals(self, stage: Stage) -> list[Event]:
+        """The newest move into `stage` of each version that is still there, all families', newest first."""
+        return self._arrivals(EVENTS, stage)
+
+    def _arrivals(self, acts: Select[Any], stage: Stage, *, limit: int | None = None) -> list[Event]:
         later = promotion_event.alias()
         left = select(later.c.id).where(
             later.c.version_id == promotion_event.c.version_id,
             later.c.sequence > promotion_event.c.sequence,
             later.c.from_status != later.c.to_status,
         )
-        query = self._acts_on(family, version_id).where(
-            promotion_event.c.to_status == stage.status, MOVES, ~left.exists()
-        )
-        return next(iter(self._events(query.limit(1))), None)
+        query = acts.where(promotion_event.c.to_status == stage.status, MOVES, ~left.exists())
+        return self._events(query.limit(limit))
 
     def rules_of_arrivals(self, family: str, *, limit: int) -> list[str]:
         """Digests of the rules by which versions last came into Production, newest first; "" where none were kept."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Row, Select, Table, and_, or_, select
@@ -71,7 +72,12 @@ REPORTS = select(gate_report, gate_report.c.mlflow_version.label("number"))
 
 def record(kind: type[_Record], row: Row[Any], **given: Any) -> _Record:
     """A row as a record; what is not given is the column of the same name."""
-    return kind(**given, **{field.name: getattr(row, field.name) for field in fields(kind) if field.name not in given})
+    return kind(**given, **{name: getattr(row, name) for name in _names(kind) if name not in given})
+
+
+@cache
+def _names(kind: type[DataclassInstance]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 def entry(row: Row[Any]) -> Entry:

@@ -41,6 +41,7 @@ class _Recorded:
     runs: Mapping[str, MonitoringRun] = field(default_factory=dict)
     deployments: Mapping[str, Sequence[StoredDeployment]] = field(default_factory=dict)
     staged: Mapping[str, set[Place]] = field(default_factory=dict)
+    arrivals: Mapping[Place, datetime] = field(default_factory=dict)
     families: frozenset[str] = frozenset()
 
 
@@ -94,6 +95,7 @@ def _read(service: PromotionService) -> _Recorded:
         runs=newest_run_of_each(journal),
         deployments=deployments,
         staged={family: stages.get(Stage.STAGING, set()) for family, stages in journal.standing().items()},
+        arrivals={place_of(move): move.at for move in journal.arrivals(Stage.STAGING)},
         families=frozenset(journal.families()),
     )
 
@@ -153,8 +155,8 @@ class _Look:
         staged = [self.recorded.entries[place] for place in self.recorded.staged.get(family, ())]
         if staged:
             entry = max(staged, key=lambda it: it.id)
-            arrival = self.service.journal.arrival(family, Stage.STAGING, entry.id)
-            version, label, since = place_of(entry), entry.version, arrival.at if arrival else entry.registered_at
+            version, label = place_of(entry), entry.version
+            since = self.recorded.arrivals.get(version, entry.registered_at)
         else:
             found = self._newest(family)
             if found is None:
