@@ -41,7 +41,7 @@ class _Recorded:
     runs: Mapping[str, MonitoringRun] = field(default_factory=dict)
     deployments: Mapping[str, Sequence[StoredDeployment]] = field(default_factory=dict)
     staged: Mapping[str, set[Place]] = field(default_factory=dict)
-    arrivals: Mapping[Place, datetime] = field(default_factory=dict)
+    staged_since: Mapping[Place, datetime] = field(default_factory=dict)
     families: frozenset[str] = frozenset()
 
 
@@ -95,7 +95,7 @@ def _read(service: PromotionService) -> _Recorded:
         runs=newest_run_of_each(journal),
         deployments=deployments,
         staged={family: stages.get(Stage.STAGING, set()) for family, stages in journal.standing().items()},
-        arrivals={place_of(move): move.at for move in journal.arrivals(Stage.STAGING)},
+        staged_since={place_of(move): move.at for move in journal.arrivals(Stage.STAGING)},
         families=frozenset(journal.families()),
     )
 
@@ -156,7 +156,7 @@ class _Look:
         if staged:
             entry = max(staged, key=lambda it: it.id)
             version, label = place_of(entry), entry.version
-            since = self.recorded.arrivals.get(version, entry.registered_at)
+            since = self.recorded.staged_since.get(version, entry.registered_at)
         else:
             found = self._newest(family)
             if found is None:

@@ -153,13 +153,22 @@ def _opened(filesystem: AbstractFileSystem, path: str, inode: int | None) -> Bin
     raise FileNotFoundError(2, "it was rotated away while it was read; run it again", path)
 
 
+def _rest_of_line(file: BinaryIO, block: bytes) -> bytes:
+    """The pieces behind a block of the line that it ends with, and what else was put out between them."""
+    pieces: list[bytes] = []
+    is_open = goes_on(block)
+    while is_open and (line := file.readline(_LONGEST_LINE)):
+        pieces.append(line)
+        is_open = goes_on(line, is_open=True)
+    return b"".join(pieces)
+
+
 def _lines(file: BinaryIO, part: Part, schema: pa.Schema) -> Iterator[Block]:
     if part.start:
         # The line that straddles the border belongs to the share before, with all its pieces.
         file.seek(max(part.start - _PIECE, 0))
         behind = file.read(part.start - 1 - file.tell()) + file.readline()
-        while goes_on(behind) and (line := file.readline()):
-            behind += line
+        _rest_of_line(file, behind)
     while part.stop is None or file.tell() < part.stop:
         room = BLOCK if part.stop is None else min(BLOCK, part.stop - file.tell())
         block = file.read(room)
@@ -167,8 +176,7 @@ def _lines(file: BinaryIO, part: Part, schema: pa.Schema) -> Iterator[Block]:
             return
         if not block.endswith(b"\n"):
             block += file.readline(_LONGEST_LINE)
-        while goes_on(block) and (line := file.readline(_LONGEST_LINE)):
-            block += line
+        block += _rest_of_line(file, block)
         if not block.endswith(b"\n") and (end := block.rfind(b"\n") + 1) < len(block):
             # Without its line end it is still being written, unless it is whole already.
             block = block if is_whole(block[end:]) else block[:end]

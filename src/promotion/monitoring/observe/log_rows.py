@@ -101,8 +101,13 @@ def is_whole(line: bytes) -> bool:
         return False
 
 
-def goes_on(block: bytes) -> bool:
-    """Whether the last line that a container put out goes on after the block, as long ones do."""
+def goes_on(block: bytes, *, is_open: bool = False) -> bool:
+    """Whether the last line that a container put out goes on after the block, as long ones do.
+
+    Args:
+        block: Whole lines of the file.
+        is_open: Whether one did before the block, which may put out nothing.
+    """
     end = len(block)
     while end > 0:
         start = block.rfind(b"\n", 0, end - 1) + 1
@@ -110,7 +115,7 @@ def goes_on(block: bytes) -> bool:
         if prefix is None or prefix[1] == b"out":
             return prefix is not None and prefix[2] == b"P"
         end = start
-    return False
+    return is_open
 
 
 def parse_parquet(file: BinaryIO, schema: pa.Schema) -> Iterator[Block]:
