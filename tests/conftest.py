@@ -145,8 +145,10 @@ def home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
         folder: Path = request.getfixturevalue("shared_home").store.home
     else:
         folder = tmp_path / "home"
-        for name in ("config", "data"):
-            shutil.copytree(REPOSITORY / name, folder / name)
+        shutil.copytree(REPOSITORY / "config", folder / "config")
+        # What commands brought into this clone's folder of data is not what a test begins with.
+        ours = shutil.ignore_patterns("rossmann", "iris.csv", "alzheimer.csv")
+        shutil.copytree(REPOSITORY / "data", folder / "data", ignore=ours)
     monkeypatch.setenv("PROMOTION_HOME", str(folder))
     return folder
 
