@@ -32,10 +32,10 @@ _SHOWN = 60
 _LONGEST_NUMBER = 400
 """Characters of what is no text: PyYAML multiplies the parts of 1:59:59:… one by one."""
 # Every command reads every family's file; libyaml does it six times faster, where PyYAML was built with it.
-_Fastest: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+FASTEST_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _Loader(_Fastest):  # type: ignore[misc]  # chosen at run time
+class _Loader(FASTEST_LOADER):  # type: ignore[misc]  # chosen at run time
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002  # PyYAML's
         try:
             return super().construct_object(node, deep)
@@ -169,7 +169,7 @@ def _line(text: str, position: int) -> int:
 def _require_small(path: Path, text: str) -> None:
     """Count before anything is built."""
     depth = 0
-    for number, event in enumerate(yaml.parse(text, _Fastest)):
+    for number, event in enumerate(yaml.parse(text, FASTEST_LOADER)):
         if number > MAX_NODES:
             raise ConfigError(f"{path}:{line_of(event)}: more than {MAX_NODES:,} values; shorten it")
         depth += isinstance(event, yaml.CollectionStartEvent)

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from promotion.config.document import FASTEST_LOADER
 from promotion.delivery.kubernetes.cluster import kubectl
 from promotion.delivery.records import DeployedChallenger, DeploymentTarget, Environment, Image, Track
 from promotion.errors import ConfigError
@@ -96,7 +97,7 @@ def startup_seconds(folder: Path, environment: Environment) -> float:
 
 def deployment_in(manifests: str) -> dict[str, Any]:
     """The Deployment among rendered manifests."""
-    documents: Iterator[dict[str, Any]] = yaml.safe_load_all(manifests)
+    documents: Iterator[dict[str, Any]] = yaml.load_all(manifests, FASTEST_LOADER)
     return next(document for document in documents if document["kind"] == "Deployment")
 
 
