@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from promotion.cli.main import TABLE
 from promotion.config.settings import REPOSITORY
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Parsed = Callable[[Path], ast.Module]
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
 TEXT = "\n".join(path.read_text(encoding="utf-8") for path in DOCUMENTS)
 NAMED = sorted(set(re.findall(r"python ((?:scripts|src|mlops|benchmarks)/[\w/-]+\.py)", TEXT)))
@@ -34,6 +36,12 @@ PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 RUNS = re.findall(r"^RUNS := (.*)$", MAKEFILE, flags=re.MULTILINE)[0].split()
 TARGETS = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, flags=re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def parsed() -> Parsed:
+    """A module's syntax tree; several tests look through all there are."""
+    return cache(lambda path: ast.parse(path.read_text(encoding="utf-8")))
 
 
 def test_documents_and_commands_agree() -> None:
@@ -160,14 +168,14 @@ def test_make_takes_the_first_python_that_will_do(pythons: Path) -> None:
     assert (pythons / ".venv" / "bin" / "python").exists()
 
 
-def test_library_modules_are_silent() -> None:
+def test_library_modules_are_silent(parsed: Parsed) -> None:
     """Only commands print, by the console's functions; everything else returns or raises."""
     commands = {*(REPOSITORY / "src" / "promotion" / "cli").rglob("*.py")}
     commands |= {REPOSITORY / "src" / "models" / f"{name}.py" for name in ("train", "train_ensemble", "download_data")}
     loud = [
         f"{path.relative_to(REPOSITORY)}:{node.lineno}"
         for path in (REPOSITORY / "src").rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.Call)
         and getattr(node.func, "id", getattr(node.func, "attr", ""))
         in ({"print"} if path in commands else {"print", "echo", "secho", "talk"})
@@ -227,13 +235,13 @@ def test_without_an_environment_one_line_says_what_to_run(copy: Path) -> None:
     assert 1 == len(result.stderr.splitlines())
 
 
-def test_one_word_means_one_thing() -> None:
+def test_one_word_means_one_thing(parsed: Parsed) -> None:
     """No public class, function or type is defined twice; a command's `main` and a migration's `upgrade` aside."""
     places: dict[str, list[str]] = {}
     for path in sorted((REPOSITORY / "src").rglob("*.py")):
         if "migrations" in path.parts:
             continue
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in parsed(path).body:
             for name in _defined(node):
                 places.setdefault(name, []).append(str(path.relative_to(REPOSITORY)))
 
@@ -243,14 +251,14 @@ def test_one_word_means_one_thing() -> None:
 JOURNAL = REPOSITORY / "src" / "promotion" / "journal"
 
 
-def test_the_journal_has_one_door() -> None:
+def test_the_journal_has_one_door(parsed: Parsed) -> None:
     """SQL on its tables stands in its own folder; others have SQLAlchemy for MLflow's database alone."""
     reaching = {
         f"{path.relative_to(REPOSITORY)}: {name}"
         for folder in ("src", "scripts", "mlops")
         for path in sorted((REPOSITORY / folder).rglob("*.py"))
         if not path.is_relative_to(JOURNAL)
-        for name in _imported(path)
+        for name in _imported(parsed(path))
         if name.split(".")[0] == "sqlalchemy" or name.startswith(("promotion.journal.schema", "promotion.journal.rows"))
     }
 
@@ -260,18 +268,18 @@ def test_the_journal_has_one_door() -> None:
     } == reaching
 
 
-def test_the_journal_knows_none_of_its_users() -> None:
+def test_the_journal_knows_none_of_its_users(parsed: Parsed) -> None:
     """It imports itself, the words it shares with the registry, the errors, and which names stand for secrets."""
     shared = ("promotion.registry.stages", "promotion.registry.semver", "promotion.errors", "promotion.config.secrets")
     known = ("promotion.journal", *shared)
-    names = {name for path in JOURNAL.rglob("*.py") for name in _imported(path) if name.startswith("promotion")}
+    names = {name for path in JOURNAL.rglob("*.py") for name in _imported(parsed(path)) if name.startswith("promotion")}
 
     assert set() == {name for name in names if not name.startswith(known)}
 
 
-def _imported(path: Path) -> Iterator[str]:
+def _imported(module: ast.Module) -> Iterator[str]:
     """The modules a file imports, wherever in it; of `from a import b` both `a` and, for a package, `a.b`."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(module):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

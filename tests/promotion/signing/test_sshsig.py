@@ -63,7 +63,7 @@ def test_ssh_keygen_believes_what_is_signed_here(tmp_path: Path, kind: str) -> N
 
 @pytest.mark.needs("ssh-keygen")
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "ecdsa-384", "ecdsa-521", "rsa-2048"])
 def test_what_ssh_keygen_signs_is_believed_here(tmp_path: Path, kind: str, algorithm: str) -> None:
     """Every kind of key that it makes; and not when a byte is another. The same key signs here, to the same bytes."""
     key = tmp_path / "key"
@@ -85,7 +85,7 @@ def test_what_ssh_keygen_signs_is_believed_here(tmp_path: Path, kind: str, algor
 def test_a_key_in_a_pem_file_signs(tmp_path: Path) -> None:
     """As older tools and openssl write them."""
     key = tmp_path / "key"
-    assert 0 == keygen("-q", "-t", "rsa", "-m", "PEM", "-N", "", "-f", str(key)).returncode
+    assert 0 == keygen("-q", "-t", "rsa", "-b", "2048", "-m", "PEM", "-N", "", "-f", str(key)).returncode
     assert b"BEGIN RSA PRIVATE KEY" in key.read_bytes()
     assert believes(listed(key), sign(DATA, key, APPROVAL))
 
@@ -159,7 +159,7 @@ def test_a_dsa_key_does_not_sign(tmp_path: Path) -> None:
     """Too short, and gone from OpenSSH."""
     path = tmp_path / "key"
     path.touch(mode=0o600)
-    key = dsa.generate_private_key(2048)
+    key = dsa.generate_private_key(1024)  # noqa: S505  # it is refused
     path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     with pytest.raises(SigningFailed, match="neither an Ed25519, an ECDSA nor an RSA key"):
         sign(DATA, path, APPROVAL)
