@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,21 +91,23 @@ class TrainingRows:
     age: Days
 
 
-def training_rows(rows: pd.DataFrame, last_known: int, *, horizon: int, offset: int, first_origin: int) -> TrainingRows:
-    """Every day with sales until `last_known`, each with an origin as a real forecast would have.
+def training_rows(
+    rows: pd.DataFrame, last_known: int, *, horizon: int, offsets: Sequence[int], first_origin: int
+) -> TrainingRows:
+    """Every day with sales until `last_known`, each with origins as real forecasts would have.
 
     Args:
         rows: Days with sales; later ones are left out.
         last_known: Last day that may be learned from.
         horizon: Days a forecast reaches.
-        offset: Shift of the windows, days: with another one the same day is learned from another distance. The days
-            behind the newest origin are learned too, though their window is not over.
+        offsets: Shifts of the windows, days: each lets the same day be learned once more, from another distance. The
+            days behind the newest origin are learned too, though their window is not over.
         first_origin: Earlier origins know too little and are left out.
     """
     days = day_numbers(rows["Date"])
-    origins = origins_of(days, last_known - offset, horizon)
-    kept = np.flatnonzero((days <= last_known) & (origins >= first_origin))
-    return TrainingRows(rows.iloc[kept], origins[kept], last_known - days[kept])
+    origins = np.stack([origins_of(days, last_known - offset, horizon) for offset in offsets])
+    place, kept = np.nonzero((days <= last_known) & (origins >= first_origin))
+    return TrainingRows(rows.iloc[kept], origins[place, kept], last_known - days[kept])
 
 
 def _date(day: int) -> str:

@@ -17,9 +17,10 @@ from models.forecast.ensemble import Ensemble
 from models.forecast.evaluation.rmspe import fit_weights, rmspe
 from models.forecast.history import day_numbers
 from models.forecast.rows import INPUT_COLUMNS
+from models.forecast.training import learning
 from models.forecast.training.learning import Learned, Learner
 from models.forecast.training.training import plan_of
-from models.forecast.windows import Window, folds_before, holdout, origins_of
+from models.forecast.windows import Window, folds_before, holdout, origins_of, training_rows
 from promotion.config.family import load_config
 from promotion.config.settings import REPOSITORY
 from promotion.errors import ArtifactRefused, ConfigError, DataError
@@ -175,6 +176,38 @@ def test_origins_lie_before_the_windows() -> None:
     days = np.array([1000, 959, 958, 1001, 1100])
 
     assert [958, 958, 916, 1000, 1000] == origins_of(days, 1000, 42).tolist()
+
+
+def test_a_day_is_learned_from_several_distances(sold: pd.DataFrame) -> None:
+    """Once from each offset, never from its own day or later, and nothing behind the last known day."""
+    last = int(day_numbers(sold["Date"]).max()) - 42
+
+    past = training_rows(sold, last, horizon=42, offsets=[0, 14, 28], first_origin=last - 200)
+
+    days = day_numbers(past.rows["Date"])
+    distance = days - past.origins
+    assert days.max() == last
+    assert (distance >= 1).all()
+    assert (distance <= 42 + 28).all()
+    one_day = distance[(days == last - 50) & (past.rows["Store"] == 1).to_numpy()]
+    assert 3 == len(set(one_day))
+
+
+def test_several_origins_pay_off(sales: Sales, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the past is short, days seen from several distances foretell better than days seen from a single one."""
+    plan = quick_plan(fold_rows=20_000, final_rows=20_000, warm_up=56)
+    plan = replace(plan, params={"lightgbm": plan.params["lightgbm"]})
+
+    def forecast_error() -> float:
+        learner = Learner(sales, plan)
+        window = folds_before(holdout(learner.history.last_day, 42), 12)[-1]
+        rows = learner.sold_in(window)
+        return rmspe(rows["Sales"].to_numpy(dtype=float), learner.learn(window).ensemble.predict(rows))
+
+    several = forecast_error()
+    monkeypatch.setattr(learning, "_ORIGINS", 1)
+
+    assert several < forecast_error()
 
 
 def test_folds_end_where_the_next_window_begins() -> None:

@@ -23,6 +23,9 @@ from promotion.errors import DataError
 
 # Days further off than this, in ln(sales), are accidents: they count, but not with all their distance.
 _FARTHEST = 0.5
+# Origins each day is learned from, evenly spread over the horizon: a booster that sees a day from one distance only
+# takes that distance's accidents for rules, most of all where the past is short.
+_ORIGINS = 3
 
 LearningProgress = Callable[[str, int, int], None]
 """Told the booster at work, how many rounds are done, and how many there may be."""
@@ -201,12 +204,12 @@ class Learner:
 
     def _sample(self, name: str, last_known: int, most: int) -> Sample:
         """What a booster learns from when nothing behind `last_known` is known."""
-        plan = self._plan
+        plan, first = self._plan, self._view(name).origin_offset
         past = training_rows(
             self._sold,
             last_known,
             horizon=plan.horizon,
-            offset=self._view(name).origin_offset,
+            offsets=[first + place * plan.horizon // _ORIGINS for place in range(min(_ORIGINS, plan.horizon))],
             first_origin=self.history.first_day + plan.warm_up,
         )
         chosen = np.arange(len(past.rows))
