@@ -27,6 +27,7 @@ from promotion.config.training import ParameterValue
 from promotion.data.arrays import FloatArray
 from promotion.data.datasets import load_dataset, split_dataset
 from promotion.data.leakage import leaks
+from promotion.data.sentinels import sentinels
 from promotion.errors import ConfigError
 from promotion.registry.semver import require_semantic
 from promotion.registry.tracking import connect, quiet, readable_failures
@@ -52,7 +53,7 @@ class TrainingResult:
         rows: Number of rows trained and tested on.
         data_sha256: Digest of the data file.
         commit: Of the code; None outside a git repository.
-        warnings: What suggests that test rows are known from the training rows.
+        warnings: What suggests that test rows are known from the training rows, or that a number stands for no value.
         invented: Says so if a generator invented the rows; empty for real data.
     """
 
@@ -147,7 +148,7 @@ def train(
         rows=(len(part.train_target), len(part.test_target)),
         data_sha256=dataset.sha256,
         commit=training.commit,
-        warnings=tuple(leaks(dataset, config)),
+        warnings=(*leaks(dataset, config), *sentinels(dataset, config)),
         invented=describe_invention(config, dataset.sha256),
     )
 

@@ -7,6 +7,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -42,6 +43,10 @@ _FILE_STORES = frozenset(
 """Schemes under which MLflow keeps artifacts and never a registry."""
 _DATABASES = (".db", ".sqlite", ".sqlite3")
 _STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
+_OTHER_STORES = frozenset(["", "file", "databricks", "databricks-uc", "uc"])
+_PLUGINS = ("mlflow.tracking_store", "mlflow.model_registry_store")
+"""Under which installed packages name to MLflow the schemes they serve."""
+_WINDOWS_FOLDER = re.compile(r"[a-z]:[\\/]|\\\\", re.IGNORECASE)
 _SLASHES = re.compile(r"(sqlite)(?::/{0,2}|//)(?=[^/:+])|(https?|postgresql|mysql)(?::/?|//)(?=[^/:+])", re.IGNORECASE)
 """A scheme behind which too few slashes stand, or no colon."""
 _QUOTES = "\"'`“”„‘’«»"
@@ -103,19 +108,13 @@ def home_notice() -> str | None:
 
 
 def _address(variable: str, scheme: str = "http", host: str = "host:5000") -> str | None:
-    """What a variable says, if it is an address that can be taken apart at all; it may hold a password."""
+    """What a variable says, its scheme in small letters, if it can be an address; it may hold a password."""
     value = os.environ.get(variable)
     if not value:
         return None
     if value != value.strip().strip(_QUOTES):
         raise UsageError(f"{variable} stands in quotes or blanks: remove them (docker --env-file keeps them)")
-    if slip := _SLASHES.match(value):
-        begins = f"{slip[1]}:///" if slip[1] else f"{slip[2]}://"
-        raise UsageError(f"{variable} has too few slashes or no colon: such an address begins with {begins}")
-    if _HOST.fullmatch(value) and not Path(value).is_dir():
-        meant = f"sqlite:///{value}" if value.endswith(_DATABASES) else f"{scheme}://{value}"
-        meant = f"{scheme}://user:password@{host}" if "@" in value else meant
-        raise UsageError(f"{variable} has no scheme: did you mean {meant}?")
+    _require_scheme(variable, value, scheme, host)
     try:
         found = urlsplit(value).scheme
     except ValueError as error:
@@ -123,11 +122,32 @@ def _address(variable: str, scheme: str = "http", host: str = "host:5000") -> st
     if found in _FILE_STORES:
         meant = f"expected such as {scheme}://{host}"
         raise UsageError(f"{variable} names a place for files ({found}:), where nothing is registered: {meant}")
-    kind = found.partition("+")[0]
+    if scheme == "http":
+        _require_store(variable, found)
+    return found + value[len(found) :]
+
+
+def _require_scheme(variable: str, value: str, scheme: str, host: str) -> None:
+    """Refuse what has no scheme, or only most of one, and is no folder."""
+    if slip := _SLASHES.match(value):
+        begins = f"{slip[1]}:///" if slip[1] else f"{slip[2]}://"
+        raise UsageError(f"{variable} has too few slashes or no colon: such an address begins with {begins}")
+    if _WINDOWS_FOLDER.match(value):
+        raise UsageError(f"{variable} is a folder of Windows, no store: expected such as {scheme}://{host}")
+    if _HOST.fullmatch(value) and not Path(value).is_dir():
+        meant = f"sqlite:///{value}" if value.endswith(_DATABASES) else f"{scheme}://{value}"
+        meant = f"{scheme}://user:password@{host}" if "@" in value else meant
+        raise UsageError(f"{variable} has no scheme: did you mean {meant}?")
+
+
+def _require_store(variable: str, scheme: str) -> None:
+    """Refuse a scheme under which MLflow finds no store; `databricks` alone is an address without one."""
+    kind = scheme.partition("+")[0]
+    if kind in _STORES or kind in _OTHER_STORES or any(entry_points(group=group, name=kind) for group in _PLUGINS):
+        return
     near = get_close_matches(kind, _STORES, 1, cutoff=0.8)
-    if scheme == "http" and near and kind not in _STORES:
-        raise UsageError(f"{variable} names no store there is ({found}:): did you mean {near[0]}://?")
-    return value
+    meant = f"did you mean {near[0]}://?" if near else "expected such as http://host:5000"
+    raise UsageError(f"{variable} names no store there is ({scheme}:): {meant}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pandas.api.types import is_numeric_dtype
 
 from promotion.config.training import Column
 from promotion.data.days import EXAMPLE, days_since_reference
+from promotion.data.thousands import ADVICE, AMBIGUOUS, thousands
 from promotion.errors import DataError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 SHOWN_ROWS = 3
 _NO_VALUES = {"identifier", "ignored"}
+_MEASURED = {"number", "integer"}
 _DUPLICATE = "repeats an earlier row"
 _MISSING = frozenset({"?", "-", "--", ".", "missing", "unknown", "-999", "-9999"})
 """Cells by which files of others say that a value is missing, in small letters."""
@@ -108,7 +110,7 @@ def _numbers(cells: pd.Series, column: Column, decimal: str) -> pd.Series:
         cells = cells.map(_truth, na_action="ignore")
     elif column.type == "date":
         return days_since_reference(cells)
-    numbers: pd.Series = _as_numbers(cells, decimal).replace([np.inf, -np.inf], np.nan)
+    numbers: pd.Series = as_numbers(cells, decimal).replace([np.inf, -np.inf], np.nan)
     return numbers
 
 
@@ -116,7 +118,7 @@ def _truth(cell: object) -> float | None:
     return _TRUTHS.get(str(cell).strip().lower())
 
 
-def _as_numbers(cells: pd.Series, decimal: str) -> pd.Series:
+def as_numbers(cells: pd.Series, decimal: str) -> pd.Series:
     """Cells as numbers, NaN where they are none; with a comma for the fraction, a point makes none."""
     if decimal == "," and not is_numeric_dtype(cells):
         cells = cells.map(lambda cell: cell.translate(_COMMA) if isinstance(cell, str) else cell)
@@ -151,7 +153,10 @@ def _shape_checks(column: Column, decimal: str) -> list[Check]:
         return ~missing if missing.mean() > column.max_missing else pd.Series(data=True, index=cells.index)
 
     def is_number(cells: pd.Series) -> pd.Series:
-        return pd.Series(np.isfinite(_as_numbers(cells, decimal)), index=cells.index)
+        return pd.Series(np.isfinite(as_numbers(cells, decimal)), index=cells.index)
+
+    def is_clear(cells: pd.Series) -> pd.Series:
+        return ~thousands(cells, decimal, are_whole=column.type == "integer", most=column.maximum)
 
     if column.type == "ignored":
         return []
@@ -170,7 +175,8 @@ def _shape_checks(column: Column, decimal: str) -> list[Check]:
             f"must be a date such as {EXAMPLE}, without a time of day",
         ),
     }.get(column.type, (is_number, "must be a number"))
-    return [present, pandera.Check(check, error=rule)]
+    clear = [pandera.Check(is_clear, error=AMBIGUOUS.format(mark=decimal))] if column.type in _MEASURED else []
+    return [present, pandera.Check(check, error=rule), *clear]
 
 
 def _value_checks(column: Column) -> list[Check]:
@@ -209,7 +215,7 @@ def _violations(
         values = text.loc[group["index"].astype(int), name]
         shown = {int(line): f" ({value!r})" if isinstance(value, str) else "" for line, value in values.items()}
         column = columns[str(name)]
-        hint = _of_missing_marks(values) or (_ALLOWED_EMPTY if str(rule) == _emptiness(column) else None) or column.hint
+        hint = _of_missing_marks(values) or _advice(str(rule), column) or column.hint
         found.append(_Violation(str(name), str(rule), shown, len(text), hint))
     duplicates = cases.loc[cases["check"] == _DUPLICATE, "index"].drop_duplicates()
     if len(duplicates):
@@ -225,6 +231,17 @@ def _of_missing_marks(cells: pd.Series) -> str | None:
         return None
     shown = ", ".join(map(repr, found))
     return f"{shown} marks a missing value in many files: leave such cells empty, or list it under data: na_values"
+
+
+def _advice(rule: str, column: Column) -> str | None:
+    """What to do about cells that break one of the rules that every column has."""
+    if rule == _emptiness(column):
+        return _ALLOWED_EMPTY
+    return (
+        f"{ADVICE}; a maximum that 5000 exceeds says 5"
+        if rule in {AMBIGUOUS.format(mark=mark) for mark in ".,"}
+        else None
+    )
 
 
 def _emptiness(column: Column) -> str:

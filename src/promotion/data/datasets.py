@@ -87,7 +87,8 @@ def load_dataset(config: FamilyConfig, home: Path) -> Dataset:
     target = _target(frame[config.target.column], config)
     strata = target if config.classes else np.zeros(len(target), dtype=np.int64)
     try:
-        rows = belonging(strata, {name: cells[name] for name in config.split.columns}, config.split)
+        deciding = {name: cells[name] for name in config.split.columns}
+        rows = belonging(strata, deciding, config.split, config.data.decimal)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     return Dataset(

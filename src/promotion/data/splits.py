@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from promotion.config.family import FamilyConfig
 from promotion.config.training import Split
 from promotion.data.arrays import IntArray
+from promotion.data.contract import as_numbers
+from promotion.data.days import EXAMPLE
 from promotion.errors import DataError
 
 _DRAWS = 100
@@ -43,13 +45,14 @@ class Belonging:
         )
 
 
-def belonging(target: IntArray, cells: Mapping[str, pd.Series], split: Split) -> Belonging:
+def belonging(target: IntArray, cells: Mapping[str, pd.Series], split: Split, decimal: str = ".") -> Belonging:
     """Read what the columns of `split` say of each row.
 
     Args:
         target: Class of each row; one for all where a number is predicted.
         cells: By name, the cells of those columns as text, their lines in the index.
         split: Names them.
+        decimal: What separates a number's whole part from its fraction.
 
     Raises:
         DataError: A group or a time is missing, or a time is none.
@@ -60,7 +63,7 @@ def belonging(target: IntArray, cells: Mapping[str, pd.Series], split: Split) ->
     return Belonging(
         strata=pd.factorize(strata, sort=True)[0].astype(np.int64) if split.stratify else target,
         groups=None if split.groups is None else _groups(cells[split.groups], split.groups),
-        times=None if split.time is None else _ranks(cells[split.time], split.time),
+        times=None if split.time is None else _ranks(cells[split.time], split.time, decimal),
     )
 
 
@@ -189,11 +192,12 @@ def _same_name(cell: object) -> str:
     return whole.lstrip("0") if whole.isdecimal() and not (point and rest.strip("0")) else name
 
 
-def _ranks(cells: pd.Series, name: str) -> IntArray:
-    """Ranks of moments: of dates, or of numbers where all are numbers."""
-    numbers = pd.to_numeric(cells, errors="coerce").replace([np.inf, -np.inf], np.nan)
-    moments = numbers if numbers.notna().all() else pd.to_datetime(cells, errors="coerce", format="ISO8601", utc=True)
-    rule = "must be a number or a date such as 2015-07-31, as split.time names it"
+def _ranks(cells: pd.Series, name: str, decimal: str) -> IntArray:
+    """Ranks of moments: of numbers, or of dates where more cells are dates."""
+    numbers = as_numbers(cells, decimal).replace([np.inf, -np.inf], np.nan)
+    days = pd.to_datetime(cells, errors="coerce", format="ISO8601", utc=True)
+    moments = numbers if numbers.count() >= days.count() else days
+    rule = f"must be a number such as 1{decimal}5 or a date such as {EXAMPLE}, as split.time names it"
     _require_whole(cells, moments.notna(), name, rule)
     return np.asarray(pd.factorize(moments, sort=True)[0], dtype=np.int64)
 

@@ -68,9 +68,11 @@ def data_problems(config: FamilyConfig, home: Path) -> list[str]:
     Returns:
         The broken rules of the data contract; where it holds, a line with its figure for too few rows, a class too rare
         to learn or examine, repeated rows (they end up on both sides of the split and flatter the score), columns
-        that say nothing, and rows that are of another kind than those before them. Empty when all is well.
+        that say nothing, sentinel values, and rows that are of another kind than those before them. Empty when all is
+        well.
     """
     from promotion.data.datasets import load_dataset
+    from promotion.data.sentinels import sentinels
     from promotion.evaluation.row_order import order_problems
 
     try:
@@ -78,7 +80,11 @@ def data_problems(config: FamilyConfig, home: Path) -> list[str]:
     except DataError as error:
         summary, *lines = error.lines
         return [line.removeprefix("- ") for line in lines] or [summary]
-    return [*_quality_problems(config, dataset), *order_problems(dataset, config.split.seed)]
+    return [
+        *_quality_problems(config, dataset),
+        *sentinels(dataset, config),
+        *order_problems(dataset, config.split.seed),
+    ]
 
 
 def _signature_inputs(artifact: Path) -> dict[str, str]:

@@ -37,7 +37,7 @@ def transition_gates(config: FamilyConfig, context: Context) -> list[Gate]:
 
     def gate(context: Context) -> GateResult:
         stage = context.entry.stage if context.entry else context.candidate.stage
-        required = f"{expected} → {context.target}"
+        required = f"{Stage.STAGING if through_staging else expected} → {context.target}"
         why = ""
         if stage is not expected:
             why = f"it is in {stage}, not in {expected}"

@@ -18,6 +18,10 @@ from promotion.registry.retry import HINT, is_representer_error
 from promotion.registry.stages import Stage
 
 _LONGEST = 300
+_FOLDER = (
+    "a folder, in which this MLflow keeps nothing any more: name a server or sqlite:///PATH/mlflow.db in "
+    "MLFLOW_TRACKING_URI, or let MLflow have its way with MLFLOW_ALLOW_FILE_STORE=true"
+)
 # First match decides: what a store's message contains, the error it means, and what helps.
 _FAILURES: tuple[tuple[str, type[RegistryError], str], ...] = (
     (
@@ -64,6 +68,11 @@ _FAILURES: tuple[tuple[str, type[RegistryError], str], ...] = (
         "back the database up, then run `mlflow db upgrade` on it",
     ),
     (
+        r"No module named",
+        RegistryBroken,
+        "the database's driver is not installed: pip install it, or name another, such as mysql+pymysql://",
+    ),
+    (
         r"too many \d+ error responses",
         RegistryBroken,
         "the server keeps failing: its log says more",
@@ -88,6 +97,8 @@ def registry_error(place: str, error: Exception) -> RegistryError:
         error: What sqlite3, SQLAlchemy or MLflow raised.
     """
     summary = f"{type(error).__name__}: {excerpt(_without_statement(error))}"
+    if "filesystem tracking backend" in str(error):
+        return RegistryBroken(f"{place}: {_FOLDER}")
     if is_representer_error(error):
         return RegistryBroken(f"{place}: {summary}; {HINT}")
     if getattr(error, "error_code", None) == "INVALID_PARAMETER_VALUE":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,11 @@ def test_what_only_a_checkout_has_is_named() -> None:
         ("MLFLOW_TRACKING_URI", '"http://mlflow:5000"', "stands in quotes or blanks: remove them"),
         ("MLFLOW_TRACKING_URI", "http://mlflow:5000\n", "stands in quotes or blanks: remove them"),
         ("PROMOTION_DATABASE_URL", "'sqlite:///x.db'", "stands in quotes or blanks: remove them"),
+        ("MLFLOW_TRACKING_URI", "ws://mlflow:5000", "names no store there is (ws:): expected such as http://host:5000"),
+        ("MLFLOW_TRACKING_URI", "oracle://anna:secret@host/x", "names no store there is (oracle:): expected such as"),
+        ("MLFLOW_TRACKING_URI", r"C:\mlruns", "is a folder of Windows, no store: expected such as http://host:5000"),
+        ("MLFLOW_REGISTRY_URI", r"\\srv\mlruns", "is a folder of Windows, no store: expected such as http://host:5000"),
+        ("PROMOTION_DATABASE_URL", "c:/promotion.db", "no store: expected such as postgresql://host/promotion"),
         ("PROMOTION_DATABASE_URL", "db:5432/promotion", "did you mean postgresql://db:5432/promotion?"),
     ],
 )
@@ -179,3 +185,34 @@ def test_other_addresses_stay_as_they_are(value: str, monkeypatch: pytest.Monkey
     monkeypatch.setenv("MLFLOW_TRACKING_URI", value)
 
     assert value == Settings.from_environment().tracking_uri
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("MLFLOW_TRACKING_URI", "HTTP://MLflow:5000/X", "http://MLflow:5000/X"),
+        ("MLFLOW_TRACKING_URI", "SQLite:////M.db", "sqlite:////M.db"),
+        ("PROMOTION_DATABASE_URL", "PostgreSQL+psycopg://H/P", "postgresql+psycopg://H/P"),
+    ],
+)
+def test_a_scheme_may_be_written_in_capitals(
+    variable: str, value: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What follows it stays as it is written."""
+    monkeypatch.setenv(variable, value)
+
+    settings = Settings.from_environment()
+
+    assert expected in {settings.tracking_uri, settings.database_url}
+
+
+def test_a_store_that_an_installed_package_brings_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow asks packages for the schemes it does not know itself."""
+    brought = EntryPoint("dagshub", "dagshub.store:Store", "mlflow.tracking_store")
+    monkeypatch.setattr(
+        "promotion.config.settings.entry_points",
+        lambda group, name: [brought] if (group, name) == (brought.group, brought.name) else [],
+    )
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "dagshub://anna/wines")
+
+    assert Settings.from_environment().tracking_uri == "dagshub://anna/wines"

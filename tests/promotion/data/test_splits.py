@@ -11,9 +11,10 @@ import pytest
 from pydantic import ValidationError
 
 from promotion.config.family import FamilyConfig
+from promotion.config.training import Split
 from promotion.data.datasets import load_dataset, split_dataset
 from promotion.data.leakage import _copies, leaks
-from promotion.data.splits import Belonging, folds
+from promotion.data.splits import Belonging, belonging, folds
 from promotion.errors import DataError
 
 PATIENTS, VISITS = 80, 3
@@ -124,7 +125,11 @@ def test_rows_of_one_time_are_on_one_side(home: Path) -> None:
     ("split", "cell", "message"),
     [
         ({"groups": "patient"}, "p3", "column 'patient': must not be empty, as split.groups names it: 1 of 240 rows"),
-        ({"time": "day"}, "2024-01", "column 'day': must be a number or a date such as 2015-07-31, as split.time"),
+        (
+            {"time": "day"},
+            "2024-01",
+            "column 'day': must be a number such as 1.5 or a date such as",
+        ),
     ],
 )
 def test_a_row_that_belongs_nowhere_is_refused(home: Path, split: dict[str, str], cell: str, message: str) -> None:
@@ -273,3 +278,13 @@ def test_copies_on_both_sides_are_said(home: Path) -> None:
     config = config.model_copy(update={"data": config.data.model_copy(update={"allow_duplicates": True})})
     (warning,) = leaks(load_dataset(config, home), config)
     assert "have all values of a training row: remove the copies, or name" in warning
+
+
+def test_time_is_written_as_the_file_writes_numbers() -> None:
+    """With a comma for the fraction, too."""
+    when = pd.Series(["10,5", "9,25", "10,25"], index=[2, 3, 4])
+    times = belonging(np.zeros(3, dtype=np.int64), {"hour": when}, Split(time="hour"), ",").times
+    assert times is not None
+    assert [2, 0, 1] == times.tolist()
+    with pytest.raises(DataError, match=r"must be a number such as 1,5 or a date .* line 3 \('9.25'\)"):
+        belonging(np.zeros(3, dtype=np.int64), {"hour": when.replace("9,25", "9.25")}, Split(time="hour"), ",")

@@ -451,6 +451,8 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
     [
         ("endpoint failed with error code 401 != 200", RegistryUnauthorised, "MLFLOW_TRACKING_USERNAME"),
         ("endpoint failed with error code 403 != 200", RegistryForbidden, "ask for the permission"),
+        ("No module named 'MySQLdb'", RegistryBroken, "driver is not installed: pip install it"),
+        ("The filesystem tracking backend is in maintenance mode", RegistryBroken, "sqlite:///PATH/mlflow.db"),
         ("Max retries exceeded (too many 500 error responses)", RegistryBroken, "the server keeps failing"),
         ("Max retries exceeded (Failed to resolve 'mlflow')", RegistryUnreachable, "is the database or server up"),
     ],

@@ -19,10 +19,13 @@ from promotion.config.forecasting import Forecast
 from promotion.config.training import Data
 from promotion.data.header import names_in
 from promotion.data.parsing import csv_text, parquet_cells, why_unreadable
+from promotion.data.thousands import ADVICE, AMBIGUOUS, thousands
 from promotion.errors import ConfigError, DataError
 
 _DTYPES: dict[str, Any] = {"StateHoliday": "string"}
 _MOST_EUROS = 1_000_000_000
+_COUNTED = {"Sales", "Store", "CompetitionDistance"}
+"""Whole numbers beyond a thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,12 @@ def _cells(text: str, path: Path, columns: list[str], data: Data) -> pd.DataFram
             )
     except (ValueError, pd.errors.ParserWarning) as error:
         raise DataError(f"{path}: {why_unreadable(error)}") from error
+    for name in _COUNTED & set(table.select_dtypes("float")):
+        texts = pd.read_csv(
+            StringIO(text), dtype=str, sep=data.delimiter, usecols=[name], index_col=False, skip_blank_lines=False
+        )[name]
+        unclear = thousands(texts, data.decimal, are_whole=True, most=_MOST_EUROS)
+        refuse_broken(path, texts.to_frame(), [(name, f"{AMBIGUOUS.format(mark=data.decimal)}: {ADVICE}", unclear)])
     table.index += 2
     return table.dropna(how="all")
 
