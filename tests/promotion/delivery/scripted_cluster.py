@@ -15,9 +15,15 @@ from typing import Any
 import yaml
 from tests.programs import needed
 
+from promotion.config.settings import REPOSITORY
 from promotion.delivery.records import Image
 
-KUBECTL = Path(__file__).with_name("scripted_kubectl.py")
+KUBECTL = f"""
+import sys
+sys.path.insert(0, "{Path(__file__).parent}")
+import scripted_kubectl  # compiled once
+sys.exit(scripted_kubectl.main())
+"""
 DOCKER = """
 import json, os, sys
 images = json.load(open(os.environ["SCRIPTED_CLUSTER"]))["images"]
@@ -25,6 +31,10 @@ if sys.argv[1:3] != ["image", "inspect"] or sys.argv[3] not in images:
     sys.exit(f"Error response from daemon: No such image: {sys.argv[-1]}")
 image = images[sys.argv[3]]
 print(json.dumps([{"Config": {"Labels": image["labels"]}, "RepoDigests": image.get("pushed")}]))
+"""
+PROGRAM = """#!/bin/sh
+[ "$1" = kustomize ] && exec "$REAL_KUBECTL" "$@"
+exec "{python}" -SE -c '{script}' "$@"
 """
 ROWS = [{"x": 1.0}, {"x": None}]
 PROBABILITIES = [[0.25, 0.75], [0.9, 0.1]]
@@ -48,10 +58,9 @@ class ScriptedCluster:
         self.file.write_text(json.dumps({"images": {}, "objects": objects, "calls": []}), encoding="utf-8")
         programs = folder / "bin"
         programs.mkdir()
-        (programs / "docker.py").write_text(DOCKER, encoding="utf-8")
-        for name, script in (("kubectl", KUBECTL), ("docker", programs / "docker.py")):
+        for name, script in (("kubectl", KUBECTL), ("docker", DOCKER)):
             program = programs / name
-            program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -SE "{script}" "$@"\n', encoding="utf-8")
+            program.write_text(PROGRAM.format(python=sys.executable, script=script), encoding="utf-8")
             program.chmod(0o755)
 
     @property
@@ -61,6 +70,7 @@ class ScriptedCluster:
             "PATH": f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
             "SCRIPTED_CLUSTER": str(self.file),
             "SCRIPTED_LIBRARIES": str(Path(yaml.__file__).parents[1]),
+            "SCRIPTED_SOURCES": str(REPOSITORY / "src"),
             "REAL_KUBECTL": needed("kubectl"),  # renders the manifests
         }
 

@@ -1,8 +1,8 @@
 """A scripted stand-in for kubectl and a cluster behind it: answers in kubectl's shapes from a state file.
 
 It is no cluster: nothing is scheduled, pulled or run. `well`, `crash`, … say how the pods of an image would do, and a
-rollout goes on by one step each time somebody looks at the Deployment. `kustomize` is the real one. Needs the standard
-library only, so that it starts fast; what few calls need is imported by them.
+rollout goes on by one step each time somebody looks at the Deployment. Needs the standard library only, and little of it,
+so that it starts fast; what few calls need is imported by them.
 
 State (JSON in the file SCRIPTED_CLUSTER names): `images` by reference with `behaviour` and `answers`, `objects` by
 namespace, kind and name, `calls` so far, `looks` a rollout takes, `away` (first and last call the API server misses),
@@ -12,14 +12,15 @@ namespace, kind and name, `calls` so far, `looks` a rollout takes, `away` (first
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+
+TYPE_CHECKING = False  # typing takes as long to import as all that a call does
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 REVISION = "deployment.kubernetes.io/revision"
 START = "2026-11-21T10:00:00Z"
@@ -70,10 +71,7 @@ def main() -> int:
     """Answer one call."""
     flags = [item for item in sys.argv[1:] if item.startswith("--")]
     words = [item for item in sys.argv[1:] if not item.startswith("--")]
-    if words[0] == "kustomize":
-        os.execv(os.environ["REAL_KUBECTL"], ["kubectl", *sys.argv[1:]])  # noqa: S606
-    path = Path(os.environ["SCRIPTED_CLUSTER"])
-    with path.open("r+", encoding="utf-8") as file:
+    with open(os.environ["SCRIPTED_CLUSTER"], "r+", encoding="utf-8") as file:  # noqa: PTH123  # as with typing
         fcntl.flock(file, fcntl.LOCK_EX)
         state = json.load(file)
         state["calls"].append(sys.argv[1:])
@@ -171,6 +169,8 @@ def _roll(objects: dict[str, Any], key: str, document: dict[str, Any]) -> None:
 
 def _revise(objects: dict[str, Any], deployment: dict[str, Any]) -> None:
     """What the Deployment controller does with a template: a new ReplicaSet, or an old one under a new number."""
+    import hashlib
+
     template, metadata = deployment["spec"]["template"], deployment["metadata"]
     mark = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:9]
     number = str(int(metadata["annotations"].get(REVISION, "0")) + 1)
@@ -396,7 +396,7 @@ def _serve(state: dict[str, Any], image: str, ports: str) -> None:
     if "serves" in answers:
         # The real server in place of a pod: an export folder is all it needs.
         environment = {"MODEL_DIR": answers["serves"], "HOST": "127.0.0.1", "PORT": port, "IMAGE": image}
-        environment["PYTHONPATH"] = str(Path(__file__).parents[3] / "src")
+        environment["PYTHONPATH"] = os.environ["SCRIPTED_SOURCES"]
         os.execve(sys.executable, [sys.executable, "-m", "promotion.serving"], environment)  # noqa: S606
 
     from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -425,7 +425,3 @@ def _serve(state: dict[str, Any], image: str, ports: str) -> None:
         server.timeout = 1.0
         while os.getppid() == parent:
             server.handle_request()
-
-
-if __name__ == "__main__":
-    sys.exit(main())
