@@ -62,7 +62,6 @@ def _train(home: Path, empty_store: Path) -> None:
         environment.setenv("PROMOTION_HOME", str(home))
         environment.setenv("PROMOTION_KEYS", str(home / "keys"))
         environment.setenv("PROMOTION_ACTOR", "tess@lab.example")
-        environment.setenv("LOKY_MAX_CPU_COUNT", "1")  # a process of its own would import everything once more
         settings = Settings.from_environment()
         train(load_config(settings.config_folder, "heart-disease"), settings, lambda *_progress: None)
     client.delete_model_version(LOGISTIC, "1")

@@ -36,9 +36,8 @@ Train = Callable[..., Result]
 
 @pytest.fixture
 def train(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Train:
-    """Set hyper-parameters and call `train.py --promote`, with few folds and without paying for a new process."""
+    """Set hyper-parameters and call `train.py --promote`, with few folds."""
     edit_config(settings, cross_validation={"folds": 2, "repeats": 1})
-    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
     monkeypatch.setenv("PROMOTION_ACTOR", "anna")
     shutil.copy(REPOSITORY / "params.yaml", settings.home)
     main = runpy.run_path(str(REPOSITORY / "src" / "models" / "train.py"), run_name="train")["main"]

@@ -21,7 +21,7 @@ from tests.system.drivers.commands import Commands
 from tests.system.drivers.steps import Steps, every, sample
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def commands() -> Iterator[Commands]:
     """Runs real command files."""
     with Commands() as host:

@@ -125,7 +125,6 @@ def home(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
             "PROMOTION_HOME": str(home),
             "PROMOTION_KEYS": str(home / "keys"),
             "PROMOTION_ACTOR": "tess@lab.example",
-            "LOKY_MAX_CPU_COUNT": "1",
         }.items():
             environment.setenv(name, value)
         settings = Settings.from_environment()

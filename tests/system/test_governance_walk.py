@@ -23,7 +23,9 @@ FAMILY = "alzheimer_classifier"
 SHIM = '#!/bin/sh\nPYTHONPATH={src} exec "{python}" -c "from promotion.cli.main import main; main()" "$@"\n'
 TRAP = "trap 'echo \"@@ $? $BASH_COMMAND\"' ERR\n"
 EASIER = {
-    "latency_p95_ms: 100\n": "latency_p95_ms: 5000\n",
+    "  latency_p95_ms: 100\n": "",
+    "  peak_memory_mb: 1000\n": "",
+    "  cpu: {share: 0.8, requests_per_second: 10, cores: 1}\n": "",
     "n_estimators: 100,": "n_estimators: 15,",
     "folds: 5, repeats: 2": "folds: 3, repeats: 1",
 }
@@ -35,8 +37,8 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `git clone` and `make setup` leave, with this interpreter's packages.
 
-    One bound is wider, and the forests are small: how long a row takes beside other tests on the same cores, and how
-    long a training, is not what the walk is about.
+    What a row costs is not asked, and the forests are small: measuring it is half the time of each of fifteen commands,
+    and neither that nor how long a training takes is what the walk is about.
     """
     folder = tmp_path_factory.mktemp("fresh") / "clone"
     for name in ("config", "data", "docs", "mlops", "scripts", "src"):
@@ -73,7 +75,6 @@ def walked(clone: Path) -> subprocess.CompletedProcess[str]:
             "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}",
             "PROMOTION_ACTOR": "tess@company.com",
             "MLFLOW_DISABLE_TELEMETRY": "true",
-            "LOKY_MAX_CPU_COUNT": "1",
         },
         capture_output=True,
         text=True,

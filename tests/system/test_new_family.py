@@ -33,7 +33,6 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.Completed
             PYTHONPATH=REPOSITORY / "src",
             PROMOTION_KEYS=home / "keys",
             PROMOTION_ACTOR="anna@example.com",
-            LOKY_MAX_CPU_COUNT="1",  # processes to train in take longer to start than the work takes
             PORT=str(port),
         ),
         cwd=home,

@@ -106,6 +106,7 @@ def call(home: Path, *command: str) -> None:
         "PROMOTION_ACTOR": "tess@lab.example",
         "PATH": "/usr/bin:/bin",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "LOKY_MAX_CPU_COUNT": "1",
     }
     done = subprocess.run(
         [sys.executable, *command], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False

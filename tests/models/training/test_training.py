@@ -53,9 +53,8 @@ def best(settings: Settings) -> list[tuple[str, int]]:
 
 
 @pytest.fixture
-def config(monkeypatch: pytest.MonkeyPatch) -> FamilyConfig:
-    """Few folds, in this process: starting workers would take longer than the work."""
-    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+def config() -> FamilyConfig:
+    """Few folds."""
     return quick(load_config(REPOSITORY / "config", "heart-disease"))
 
 

@@ -1,8 +1,8 @@
 """A scripted stand-in for kubectl and a cluster behind it: answers in kubectl's shapes from a state file.
 
 It is no cluster: nothing is scheduled, pulled or run. `well`, `crash`, … say how the pods of an image would do, and a
-rollout goes on by one step each time somebody looks at the Deployment. Needs the standard library only, and little of it,
-so that it starts fast; what few calls need is imported by them.
+rollout goes on by one step each time somebody looks at the Deployment. Needs little of the standard library, so that it
+starts fast; what few calls need is imported by them.
 
 State (JSON in the file SCRIPTED_CLUSTER names): `images` by reference with `behaviour` and `answers`, `objects` by
 namespace, kind and name, `calls` so far, `looks` a rollout takes, `away` (first and last call the API server misses),
