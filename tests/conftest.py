@@ -39,9 +39,11 @@ OURS = (
 )
 
 LONGEST = (
-    *("test_outages.py", "test_kill_deployment_with_scripted_kubectl.py", "test_train_ensemble.py"),
-    *("test_concurrency.py", "test_kill_governance.py", "test_predict_processes.py", "test_old_server.py"),
-    *("test_governance_walk.py", "test_existing_models.py", "test_kill.py", "test_real_commands_in_stand_in.py"),
+    *("test_outages.py", "test_governance_walk.py", "test_benchmarks.py", "test_missing_rights.py"),
+    *("test_kill_deployment_with_scripted_kubectl.py", "test_train_ensemble.py", "test_existing_models.py"),
+    *("test_concurrency.py", "test_kill_governance.py", "test_predict_processes.py", "test_registry_documents.py"),
+    *("test_real_commands_in_stand_in.py", "test_pages_in_browser.py", "test_new_family.py", "test_kill.py"),
+    *("test_package.py", "test_old_server.py", "test_automatic_rollback.py"),
 )
 """Files whose system tests take minutes: they begin first, so that at the end no worker is left alone with one."""
 

@@ -77,6 +77,7 @@ def serve_new(folder: Path) -> Iterator[str]:
         f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{folder / 'auth.db'}\n"
         f"admin_username = {ADMIN[0]}\nadmin_password = {ADMIN[1]}\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+        "auth_cache_ttl_seconds = 3600\n"  # a right password is hashed once; a wrong one each time
     )
     with log.open("w") as written:
         process = subprocess.Popen(
