@@ -24,6 +24,8 @@ from promotion.journal.journal import Journal
 from promotion.journal.records import Authority, Entry
 from promotion.journal.systems.deployments import StoredDeployment, add_deployment, change_deployment, newest_deployment
 from promotion.journal.transaction import FamilyTransaction
+from promotion.registry.stages import Stage
+from promotion.rollbacks import ACTION
 
 
 class Deployments:
@@ -271,3 +273,15 @@ def _deployment(row: StoredDeployment) -> Deployment:
         template=explanation.get("template", ""),
         analysis=AnalysisProgress.from_json(explanation["analysis"]) if explanation.get("analysis") else None,
     )
+
+
+def is_behind(journal: Journal, family: str) -> bool:
+    """Whether the version in Production came back by a rollback, and another one was deployed last, or is a canary."""
+    production = journal.production(family)
+    arrival = journal.arrival(family, Stage.PRODUCTION)
+    deployments = Deployments(journal)
+    newest = deployments.newest(family, Environment.PRODUCTION)
+    if production is None or arrival is None or newest is None or arrival.action != ACTION:
+        return False
+    canary = deployments.canary(family, Environment.PRODUCTION)
+    return {newest.version_id, canary.version_id if canary else production.id} != {production.id}

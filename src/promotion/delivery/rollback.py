@@ -7,16 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from promotion.delivery.deploy import Deployer
-from promotion.delivery.deployments import Deployments
+from promotion.delivery.deployments import Deployments, is_behind
 from promotion.delivery.errors import ClusterBehind
 from promotion.delivery.kubernetes.objects import Rollout
 from promotion.delivery.records import Deployment, DeploymentTarget, Environment
 from promotion.errors import GateRefused, NothingToDo, PromotionError, UsageError
-from promotion.journal.journal import Journal
 from promotion.journal.records import Entry
 from promotion.reconcile.recorded_families import recorded_families
-from promotion.registry.stages import Stage
-from promotion.rollbacks import ACTION, roll_back
+from promotion.rollbacks import roll_back
 from promotion.service import Move, Mover, PromotionPlan, PromotionService
 
 OpenDeployer = Callable[[PromotionService], Deployer]
@@ -96,18 +94,6 @@ def take_back(
         return TakenBack(move, follow_registry(service, deployer, move.family))
     except PromotionError as error:
         return TakenBack(move, problem=str(error))
-
-
-def is_behind(journal: Journal, family: str) -> bool:
-    """Whether the version in Production came back by a rollback, and another one was deployed last, or is a canary."""
-    production = journal.production(family)
-    arrival = journal.arrival(family, Stage.PRODUCTION)
-    deployments = Deployments(journal)
-    newest = deployments.newest(family, Environment.PRODUCTION)
-    if production is None or arrival is None or newest is None or arrival.action != ACTION:
-        return False
-    canary = deployments.canary(family, Environment.PRODUCTION)
-    return {newest.version_id, canary.version_id if canary else production.id} != {production.id}
 
 
 def follow_registry(service: PromotionService, deployer: OpenDeployer, family: str) -> Deployment | None:

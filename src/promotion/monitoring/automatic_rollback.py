@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from promotion.checklist import Announce, Item, after_rollback, checklist_document
 from promotion.config.family import FamilyConfig
 from promotion.config.policy import Monitoring
+from promotion.delivery.deployments import is_behind
 from promotion.errors import ProductionMoved, PromotionError
 from promotion.journal.journal import Journal
 from promotion.journal.monitoring import ACTOR, CLUSTER
@@ -151,14 +152,14 @@ class WayBack:
 
     def _finish(self, observation: Observation | None, found: Sequence[Trigger], *, dry_run: bool) -> Returned:
         """Bring the cluster after a rollback where an earlier run, or a person, was interrupted or could not."""
-        from promotion.delivery.rollback import follow_registry, is_behind
-
         production = self.journal.production(self.config.family) if self.journal.exists else None
         if production is None or not is_behind(self.journal, self.config.family):
             return Returned(found)
         outcome = f"the cluster does not run {production} yet, which came back into Production"
         if dry_run:
             return Returned(found, outcome=f"{outcome}: it would be deployed again")
+        from promotion.delivery.rollback import follow_registry
+
         try:
             deployment = follow_registry(self.service(), self.deployer, self.config.family)
         except PromotionError as error:

@@ -10,8 +10,8 @@ import numpy as np
 
 from promotion.config.printable import printable
 from promotion.data.arrays import FloatArray
+from promotion.monitoring.labels.labels import Labels
 from promotion.monitoring.observe.counting import Count, CountingPlan, parse_moment
-from promotion.monitoring.observe.labels import Labels
 from promotion.monitoring.observe.observation import DataFlaw
 from promotion.monitoring.observe.prometheus import Trend
 

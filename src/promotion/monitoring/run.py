@@ -18,7 +18,6 @@ from promotion.monitoring.automatic_rollback import Returned, WayBack
 from promotion.monitoring.done import last_rollback
 from promotion.monitoring.finding import Finding, LevelName, worst
 from promotion.monitoring.observe.engines import CountingEngine
-from promotion.monitoring.observe.forecasts import observe_forecasts
 from promotion.monitoring.observe.observation import Observation
 from promotion.monitoring.observe.observe import KnownVersion, Watch, observe
 from promotion.monitoring.observe.reference import read_reference
@@ -164,7 +163,7 @@ def run_monitor(
     """
     policy = config.monitoring_policy
     watch, known = open_watch(settings, journal, config, options)
-    observations = observe_forecasts(watch, known) if config.is_forecast else observe(watch, known)
+    observations = _observe(watch, known)
     findings = [judge(observation, policy) for observation in observations]
     warned: list[Finding] = []
     deliveries: list[Delivery] = []
@@ -193,6 +192,14 @@ def run_monitor(
     if told is not None:
         told = replace(told, deliveries=[*deliveries, *told.deliveries])
     return RunOutcome(observations, findings, path, told, returned, done)
+
+
+def _observe(watch: Watch, known: KnownVersion) -> list[Observation]:
+    if not watch.config.is_forecast:
+        return observe(watch, known)
+    from promotion.monitoring.observe.forecasts import observe_forecasts
+
+    return observe_forecasts(watch, known)
 
 
 def said(findings: Sequence[Finding]) -> tuple[list[Finding], Mapping[str, list[Finding]]]:

@@ -12,9 +12,10 @@ from tests.promotion.factories import a_family
 from tests.promotion.monitoring.test_rollback_trigger import seen
 
 from promotion.delivery.deploy import Deployer
+from promotion.delivery.deployments import is_behind
 from promotion.delivery.errors import ClusterBehind
 from promotion.delivery.records import Environment
-from promotion.delivery.rollback import TakenBack, follow_registry, is_behind, take_back
+from promotion.delivery.rollback import TakenBack, follow_registry, take_back
 from promotion.delivery.status import status
 from promotion.errors import GateRefused, UsageError
 from promotion.monitoring.alerts.announcements import announcer

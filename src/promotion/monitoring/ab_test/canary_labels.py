@@ -12,7 +12,7 @@ from promotion.delivery.canary.records import LabelCounts, VersionName
 from promotion.errors import UsageError
 from promotion.export.contract import Contract
 from promotion.monitoring.ab_test.outcomes import count_wrong
-from promotion.monitoring.observe.labels import read_labels
+from promotion.monitoring.labels.files import read_labels
 from promotion.monitoring.watched_contract import watched_contract
 
 

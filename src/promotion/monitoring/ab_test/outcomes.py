@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from promotion.delivery.canary.records import LabelCounts, VersionName
 from promotion.errors import DataError, UsageError
 from promotion.export.contract import Contract
-from promotion.monitoring.observe.labels import UNKNOWN, Labels
+from promotion.monitoring.labels.labels import UNKNOWN, Labels
 from promotion.monitoring.observe.log_files import find_parts, read
 from promotion.monitoring.observe.log_rows import log_schema
 

@@ -14,7 +14,7 @@ from promotion.journal.journal import Journal
 from promotion.journal.records import Authority
 from promotion.monitoring.ab_test.comparison import AbTest, compare_arms
 from promotion.monitoring.ab_test.outcomes import read_arms
-from promotion.monitoring.observe.labels import read_labels
+from promotion.monitoring.labels.files import read_labels
 from promotion.monitoring.run import default_export
 from promotion.monitoring.watched_contract import watched_contract
 from promotion.pages import render_page, write

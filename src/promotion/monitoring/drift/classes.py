@@ -18,6 +18,7 @@ from promotion.data.arrays import FloatArray, IntArray
 
 FAR = 4
 """Beyond so many times the greatest distance from the median that training saw a value is far out."""
+_FEW = 30
 _TENTHS = 10
 _ROUNDING = 1e-6
 _ROWS_A_CLASS = 20
@@ -118,10 +119,10 @@ class Bins:
         """
         if self.edges is not None:
             # As numpy.histogram counts: a class holds its lower edge.
-            place = np.searchsorted(self.cuts, values, side="right")
+            place = _passed(self.cuts, values)
         else:
             codes = self.codes if self.codes is not None else np.empty(0)
-            near = np.minimum(np.searchsorted(codes, values), max(len(codes) - 1, 0))
+            near = _passed(codes, values) - 1
             known = codes[near] == values if len(codes) else np.zeros(len(values), dtype=np.bool_)
             place = np.where(known, near, len(codes))
         place[np.isnan(values)] = len(self.counts) - 1
@@ -206,6 +207,13 @@ class Bins:
             for end, without in ((low, -np.inf), (high, np.inf))
         ]
         return np.array([far[0], low - rounding, *edges[1:-1], high + rounding, far[1]])
+
+
+def _passed(cuts: FloatArray, values: FloatArray) -> IntArray:
+    """How many of some rising cuts each value has reached; among few of them a search costs more than comparing."""
+    if len(cuts) > _FEW:
+        return np.searchsorted(cuts, values, side="right")
+    return sum((values >= cut for cut in cuts), np.zeros(len(values), dtype=np.int64))
 
 
 def _range(low: str, high: str) -> str:

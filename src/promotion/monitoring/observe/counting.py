@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from promotion.config.printable import printable
 from promotion.data.arrays import FloatArray, IntArray
 from promotion.export.contract import FeatureRules, group_name
-from promotion.monitoring.observe.labels import UNKNOWN, Labels
+from promotion.monitoring.labels.labels import UNKNOWN, Labels
 from promotion.monitoring.observe.log_rows import Block, MetRows, log_schema
 from promotion.monitoring.observe.reference import Reference
 

@@ -52,6 +52,8 @@ def count_with_spark(source: str, earliest: datetime, plan: CountingPlan) -> Cou
     if not parts:
         return Count()
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    # Handed on to the workers, who then know a row by the same hash.
+    os.environ["PYTHONHASHSEED"] = "0"
     builder = SparkSession.builder.appName(f"monitor {plan.family}").config("spark.ui.enabled", "false")
     if master := os.environ.get("SPARK_MASTER"):
         builder = builder.master(master)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +20,7 @@ from promotion.monitoring.observe.log_rows import Block, goes_on, is_whole, log_
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-BLOCK = 16 << 20
+BLOCK = 8 << 20
 """Bytes of JSON lines parsed at once; small enough that the memory of one block serves for the next."""
 SHARE = 64 << 20
 """Bytes of one file that a worker of the spark engine reads."""
@@ -99,9 +101,9 @@ def read(part: Part, features: Sequence[str], schema: pa.Schema | None = None) -
                 import gzip
 
                 with gzip.open(file) as lines:
-                    yield from _lines(lines, part, columns)  # type: ignore[arg-type]  # reads like a file
+                    yield from _parsed(_lines(lines, part), columns)  # type: ignore[arg-type]  # reads like a file
             else:
-                yield from _lines(file, part, columns)
+                yield from _parsed(_lines(file, part), columns)
     except (OSError, EOFError, pa.ArrowException) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise DataError(f"{part.url}: the prediction log cannot be read: {reason}") from error
@@ -163,7 +165,19 @@ def _rest_of_line(file: BinaryIO, block: bytes) -> bytes:
     return b"".join(pieces)
 
 
-def _lines(file: BinaryIO, part: Part, schema: pa.Schema) -> Iterator[Block]:
+def _parsed(blocks: Iterator[bytes], schema: pa.Schema) -> Iterator[Block]:
+    """The rows of blocks in their order; each core parses one, and one more is ready."""
+    with ThreadPoolExecutor(pa.cpu_count()) as parsers:
+        coming: deque[Future[Block]] = deque()
+        for block in blocks:
+            coming.append(parsers.submit(parse_lines, block, schema))
+            if len(coming) > pa.cpu_count():
+                yield coming.popleft().result()
+        for parsed in coming:
+            yield parsed.result()
+
+
+def _lines(file: BinaryIO, part: Part) -> Iterator[bytes]:
     if part.start:
         # The line that straddles the border belongs to the share before, with all its pieces.
         file.seek(max(part.start - _PIECE, 0))
@@ -180,4 +194,4 @@ def _lines(file: BinaryIO, part: Part, schema: pa.Schema) -> Iterator[Block]:
         if not block.endswith(b"\n") and (end := block.rfind(b"\n") + 1) < len(block):
             # Without its line end it is still being written, unless it is whole already.
             block = block if is_whole(block[end:]) else block[:end]
-        yield parse_lines(block, schema)
+        yield block

@@ -10,20 +10,21 @@ from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 from numpy.typing import NDArray
 
 from promotion.config.printable import printable
+from promotion.data.arrays import IntArray
 
 _SMALL = 128 << 10
 _PIECES = 8
 _BATCH = 131_072
 _MOMENT = pa.timestamp("us", "UTC")
 Hashes = NDArray[np.uint64]
-_KEY = ("request_id", "role", "model", "version")
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+"""By which one hash is mixed with the next."""
 _REQUIRED = ("time", "request_id", "model", "version", "role")
 _CONTAINER = re.compile(rb"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d) std(out|err) ([FP]) ")
 """What a container runtime (CRI) puts before each line of an output; of a long line only the last piece is `F`."""
@@ -156,7 +157,7 @@ def _pieces(block: bytes) -> Iterator[bytes]:
 
 def _arrow(block: bytes, schema: pa.Schema) -> pa.Table:
     options = pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
-    reading = pj.ReadOptions(block_size=max(1 << 20, min(8 << 20, len(block))))
+    reading = pj.ReadOptions(use_threads=False, block_size=1 << 20)
     table = pj.read_json(pa.BufferReader(block), read_options=reading, parse_options=options)
     return table.select(schema.names)
 
@@ -331,7 +332,7 @@ class MetRows:
         Args:
             rows: An Arrow table of a log's rows.
         """
-        hashes, places, counts = np.unique(_hashes(rows), return_index=True, return_counts=True)
+        hashes, places, counts = _distinct(_hashes(rows))
         fresh = ~self._know(hashes)
         self._add(hashes[fresh])
         found = np.zeros(rows.num_rows, dtype=np.bool_)
@@ -372,9 +373,23 @@ class MetRows:
             self._parts[-1] = np.sort(np.concatenate([self._parts[-1], last]))
 
 
+def _distinct(hashes: Hashes) -> tuple[Hashes, IntArray, IntArray]:
+    """What `numpy.unique` says with the index and the counts, which sorts several times as slowly."""
+    order = np.argsort(hashes)
+    rising = hashes[order]
+    starts = np.flatnonzero(np.diff(rising, prepend=~rising[:1]))
+    return rising[starts], np.minimum.reduceat(order, starts), np.diff(starts, append=len(order))
+
+
 def _hashes(rows: Any) -> Hashes:
-    keys = [pc.cast(rows[name], "string") for name in _KEY]
-    row = pc.cast(pc.fill_null(rows["row"], 0), "string")
-    texts = pc.binary_join_element_wise(*keys, row, "\0")
-    found: Hashes = pd.util.hash_array(np.asarray(texts.to_numpy(), dtype=object), categorize=False)
+    found = _hashed(rows["request_id"].to_pylist())
+    for name in ("role", "model"):
+        texts = rows[name].combine_chunks().dictionary_encode()
+        found = found * _ODD + _hashed(texts.dictionary.to_pylist())[texts.indices]
+    for name in ("version", "row"):
+        found = found * _ODD + np.asarray(pc.fill_null(rows[name], 0).to_numpy(), dtype=np.int64).view(np.uint64)
     return found
+
+
+def _hashed(texts: Sequence[str]) -> Hashes:
+    return np.fromiter(map(hash, texts), np.int64, len(texts)).view(np.uint64)

@@ -18,6 +18,7 @@ from promotion.export.contract import Contract, contract_of
 from promotion.gates.evidence import Interval
 from promotion.monitoring.data_flaws import data_flaws, silence
 from promotion.monitoring.label_bias import NEARLY_ALL, group_bias
+from promotion.monitoring.labels.labels import Labels
 from promotion.monitoring.observe.counting import Answerer, Count, CountingPlan, Tally, microseconds, parse_moment
 from promotion.monitoring.observe.engines import COUNTERS, Counter, CountingEngine
 from promotion.monitoring.observe.figures import (
@@ -29,7 +30,6 @@ from promotion.monitoring.observe.figures import (
     service_from_log,
     trend,
 )
-from promotion.monitoring.observe.labels import Labels, read_labels
 from promotion.monitoring.observe.observation import (
     Arrival,
     DataFlaw,
@@ -124,7 +124,11 @@ class Watch:
 
     def read_labels(self) -> Labels | None:
         """The labels that have arrived; None where no file of them is named."""
-        return read_labels(self.labels, self.config, self.received) if self.labels else None
+        if self.labels is None:
+            return None
+        from promotion.monitoring.labels.files import read_labels
+
+        return read_labels(self.labels, self.config, self.received)
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from tests.promotion.delivery.model_cluster import ModelCluster, Traffic
 from tests.promotion.delivery.model_scene import CANARY, ModelScene
 
 from promotion.delivery.canary.records import AnalysisPlan
-from promotion.delivery.deployments import Deployments
+from promotion.delivery.deployments import Deployments, is_behind
 from promotion.delivery.errors import CanaryHeld, ClusterError, DeploymentFailed
 from promotion.delivery.kubernetes.cluster import Cluster
 from promotion.delivery.records import Environment, Track
-from promotion.delivery.rollback import TakenBack, follow_registry, is_behind, take_back
+from promotion.delivery.rollback import TakenBack, follow_registry, take_back
 from promotion.delivery.status import status
 from promotion.errors import NothingToDo
 from promotion.rollbacks import roll_back

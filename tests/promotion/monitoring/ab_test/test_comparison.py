@@ -17,7 +17,7 @@ from promotion.evaluation.intervals import sequential, sequential_difference
 from promotion.export.contract import contract_of
 from promotion.monitoring.ab_test.comparison import AbTest, compare_arms, required_keys
 from promotion.monitoring.ab_test.outcomes import Arms, read_arms
-from promotion.monitoring.observe.labels import read_labels
+from promotion.monitoring.labels.files import read_labels
 
 
 class Log:

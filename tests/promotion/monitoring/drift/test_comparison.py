@@ -206,3 +206,14 @@ def test_the_chance_of_unseen_values_is_the_published_formula() -> None:
     assert pytest.approx(2 * comb(10, FAR) / comb(30, FAR)) == far.p_value
     assert 1.0 == Unseen(0, 10, 20, 1).p_value
     assert 1.0 == Unseen(3, 10, 1, 1).p_value
+
+
+@pytest.mark.parametrize("classes", [3, 200])
+def test_few_classes_and_many_are_counted_alike(classes: int) -> None:
+    """A class holds its lower edge, a code is itself; NaN is missing, whatever the number of classes."""
+    values = np.array([0.0, 0.5, 1.0, classes - 1.0, classes + 0.25, -1.0, np.nan])
+    measured = Bins.measured(np.arange(classes + 1.0), np.ones(classes))
+    coded = Bins.coded({str(code): 1 for code in range(classes)})
+
+    assert [2, 2, 3, classes + 1, classes + 2, 1, classes + 4] == measured.places(values).tolist()
+    assert [0, classes, 1, classes - 1, classes, classes, classes + 1] == coded.places(values).tolist()

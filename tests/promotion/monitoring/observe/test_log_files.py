@@ -66,6 +66,22 @@ def test_a_large_block_gives_up_only_its_bad_lines(tmp_path: Path, monkeypatch: 
     assert (500, 2) == rows_of(log)
 
 
+def test_blocks_that_are_parsed_side_by_side_come_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the bad line among them, and the one that is longer than what the parser takes at once."""
+    monkeypatch.setattr(predictions, "BLOCK", 3_000)
+    lines = [json.dumps(line) for line in Traffic(400).lines]
+    lines[200:200] = ["oops", json.dumps(Traffic(1).lines[0] | {"request_id": "long", "note": "x" * (2 << 20)})]
+    log = tmp_path / "log.jsonl"
+    log.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    blocks = [block for part in find_parts(str(log), NOON - DAY) for block in read(part, FEATURES)]
+    found = [request for block in blocks for request in block.rows["request_id"].to_pylist()]
+    assert found == [json.loads(line)["request_id"] for line in lines if line != "oops"]
+    assert ["no JSON: oops"] == [block.problem for block in blocks if block.bad_lines]
+
+
 def test_shares_of_a_file_are_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every line belongs to one worker, wherever the borders fall."""
     log = write_log(tmp_path / "log.jsonl", [Traffic(300)])

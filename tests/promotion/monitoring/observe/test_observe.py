@@ -385,6 +385,17 @@ def test_rows_that_two_workers_met_are_told() -> None:
     assert 1 == here.add(there)
 
 
+def test_which_of_the_rows_that_stand_there_again_counts() -> None:
+    """The first of each, whoever answered; the commonest one is named. A row without its number is the first."""
+    ids, versions = ["c", "a", "c", "b", "a", "c", "c", ""], [1, 1, 1, 1, 1, 2, 1, 1]
+    table = {"request_id": ids, "row": [0, 0, None, 0, 1, 0, 0, 0], "version": versions}
+    met = MetRows()
+
+    found = met.first(pa.table(table | {"role": 8 * ["r"], "model": 8 * ["m"]}))
+    assert [True, True, False, True, True, True, False, True] == list(found)
+    assert (6, (3, "c")) == (met.rows, met.most)
+
+
 @pytest.mark.parametrize("change", [str.upper, lambda text: f"{text} "])
 def test_labels_that_name_no_row_are_a_warning(tmp_path: Path, export: Path, change: Callable[[str], str]) -> None:
     """Ids in capitals or with blanks are none of the log's: one of either side is shown."""

@@ -19,7 +19,7 @@ from promotion.errors import DataError
 from promotion.export.contract import Contract, FeatureRules
 from promotion.export.documents import reference_document, schema_document
 from promotion.gates.evidence import Interval
-from promotion.monitoring.observe.labels import read_labels
+from promotion.monitoring.labels.files import read_labels
 from promotion.monitoring.observe.observation import Observation
 from promotion.monitoring.observe.observe import KnownVersion, Watch, observe
 from promotion.monitoring.observe.reference import read_reference

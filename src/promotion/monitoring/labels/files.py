@@ -1,60 +1,23 @@
-"""What the rows really were, once somebody knows: labels that arrive late, by request and row."""
+"""Read the labels that have arrived, from a file that names classes in one of several ways."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from promotion.config.family import FamilyConfig
 from promotion.config.printable import printable
 from promotion.errors import DataError, UsageError
 from promotion.export.contract import Contract, contract_of
+from promotion.monitoring.labels.labels import Labels
 
-UNKNOWN = -1
-"""A row without a label."""
 _EXCERPT = 80
 _SUFFIXES = (".csv", ".parquet")
-
-
-@dataclass(frozen=True)
-class Labels:
-    """Labels by request and row.
-
-    Attributes:
-        keys: `request_id/row`, each once.
-        classes: Position of the class of each, or the number that was to be predicted, shape (len(keys),).
-        conflicting: Rows left out because they have two labels that differ.
-        unknown: Labels left out because they are no class of the family, or of no row.
-        total: Labels in the file; a row of it whose label is still empty is none.
-        example: One of the unknown ones.
-    """
-
-    keys: pa.Array
-    classes: NDArray[np.int64] | NDArray[np.float64]
-    conflicting: int = 0
-    unknown: int = 0
-    total: int = 0
-    example: str = ""
-
-    def of(self, request_ids: Any, rows: Any) -> Any:
-        """The label of each row; `UNKNOWN`, or of numbers NaN, where there is none.
-
-        Args:
-            request_ids: Arrow strings, one a row.
-            rows: Arrow integers: position within the request.
-        """
-        place = pc.index_in(_keys(request_ids, rows), value_set=self.keys)
-        found = np.asarray(pc.fill_null(place, UNKNOWN).to_numpy(), dtype=np.int64)
-        # Appended, so that a place of -1 reads as "no label".
-        return np.append(self.classes, np.nan if self.classes.dtype.kind == "f" else UNKNOWN)[found]
 
 
 def read_labels(path: Path, config: FamilyConfig, contract: Contract | None = None) -> Labels:
@@ -168,7 +131,3 @@ def _classes(given: pd.Series[Any], config: FamilyConfig, *, raw: bool) -> pd.Se
     if column.labels is not None:
         numbers = texts.map({label: float(place) for place, label in enumerate(column.labels)})
     return named.fillna((numbers > above).astype("Float64").where(numbers.notna()))
-
-
-def _keys(request_ids: Any, rows: Any) -> Any:
-    return pc.binary_join_element_wise(request_ids.cast(pa.string()), rows.cast(pa.string()), "/")

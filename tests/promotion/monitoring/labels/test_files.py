@@ -12,7 +12,8 @@ from tests.promotion.monitoring.logs import churn
 
 from promotion.config.family import FamilyConfig
 from promotion.errors import DataError, UsageError
-from promotion.monitoring.observe.labels import UNKNOWN, read_labels
+from promotion.monitoring.labels.files import read_labels
+from promotion.monitoring.labels.labels import UNKNOWN
 
 
 def flowers() -> FamilyConfig:

@@ -1,0 +1,1 @@
+"""What the rows really were, once somebody knows."""
