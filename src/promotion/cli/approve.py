@@ -148,7 +148,7 @@ def _text(path: Path) -> str:
 
 
 @command()
-@click.option("--model-name", metavar="NAME", help="Registered model, or a family that has just one.")
+@click.option("--model-name", "--model", metavar="NAME", help="Registered model, or a family that has just one.")
 @click.option("--version", metavar="VERSION", help="Semantic version (1.2.0) or MLflow's number.")
 @click.option("--severity", type=click.Choice(["critical", "warning", "info"]), help="How bad; critical ones block.")
 @click.option("--summary", help="What is wrong.")

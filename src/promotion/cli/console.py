@@ -36,7 +36,7 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Data on standard
 ONLY_FAMILY = click.option("--model", "family", metavar="FAMILY", help="Only this family.")
 REASON = click.option("--reason", help="Why; goes into the record.")
 MODEL_NAME = click.option(
-    "--model-name", required=True, metavar="NAME", help="Registered model, or a family that has just one."
+    "--model-name", "--model", required=True, metavar="NAME", help="Registered model, or a family that has just one."
 )
 VERSION = click.option(
     "--version", required=True, metavar="VERSION", help="Semantic version (1.2.0) or MLflow's number."

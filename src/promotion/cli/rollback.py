@@ -24,7 +24,7 @@ TO_STAGES = [Stage.STAGING.status, Stage.PRODUCTION.status, Stage.ARCHIVED.statu
 
 
 @command()
-@click.option("--model-name", required=True, metavar="NAME", help="Registered model, or family.")
+@click.option("--model-name", "--model", required=True, metavar="NAME", help="Registered model, or family.")
 @click.option("--to-version", metavar="VERSION", help="Semantic version (1.1.0) or MLflow's number; else the last one.")
 @click.option("--reason", required=True, help="Why; goes into the record, and stands against the version that leaves.")
 @click.option("--force", is_flag=True, help="Although the family was rolled back a short while ago.")

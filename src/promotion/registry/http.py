@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import os
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -50,7 +51,7 @@ class MlflowServer:
 
     Raises:
         UsageError: `MLFLOW_HTTP_REQUEST_TIMEOUT` is no positive number, or a variable names a certificate that is not
-            there.
+            there, or none.
     """
 
     def __init__(self, uri: str) -> None:
@@ -61,10 +62,10 @@ class MlflowServer:
         self._session.auth, self._user = _credentials()
         insecure = os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in _TRUE
         # Said with each request: of what only the session says, requests lets REQUESTS_CA_BUNDLE win.
-        self._verify = _existing("MLFLOW_TRACKING_SERVER_CERT_PATH") or not insecure
-        self._session.cert = _existing("MLFLOW_TRACKING_CLIENT_CERT_PATH")
-        for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if self._verify is True else ():
-            _existing(variable)
+        self._verify = _readable("MLFLOW_TRACKING_SERVER_CERT_PATH", _trust) or not insecure
+        self._session.cert = _readable("MLFLOW_TRACKING_CLIENT_CERT_PATH", _present)
+        if self._verify is True:
+            _ = _readable("REQUESTS_CA_BUNDLE", _trust) or _readable("CURL_CA_BUNDLE", _trust)
 
     def get(self, endpoint: str, **parameters: str | int) -> Json:
         """Ask one endpoint below `/api/2.0/mlflow/`.
@@ -129,9 +130,7 @@ class MlflowServer:
                 **content,
             )
         except requests.exceptions.SSLError as error:
-            raise RegistryUnreachable(
-                f"{self.shown}: TLS failed ({_root(error)}): set MLFLOW_TRACKING_SERVER_CERT_PATH to the CA's file"
-            ) from error
+            raise RegistryUnreachable(f"{self.shown}: TLS failed ({_root(error)}): {_tls_remedy(error)}") from error
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidHeader) as error:
             raise UsageError(
                 f"{self.shown}: {_root(error)}: check MLFLOW_TRACKING_URI and the MLflow credentials"
@@ -147,6 +146,7 @@ class MlflowServer:
             raise _MayPass(
                 RegistryUnreachable(
                     f"{self.shown}: no connection ({_root(error)}): is the server up, and MLFLOW_TRACKING_URI right?"
+                    f"{self._client_certificate_hint(error)}"
                 )
             ) from error
         return self._read(response, endpoint)
@@ -194,6 +194,12 @@ class MlflowServer:
             # Another try meets it again.
             return RegistryBroken(f"{error}; {HINT}")
         return _MayPass(error) if status in _MAY_PASS else error
+
+    def _client_certificate_hint(self, error: Exception) -> str:
+        """What a server may miss that hangs up without a word after the TLS handshake."""
+        if "without response" not in str(error) or not self._base.startswith("https:") or self._session.cert:
+            return ""
+        return " One that asks for a certificate finds it by MLFLOW_TRACKING_CLIENT_CERT_PATH"
 
     def _credentials_hint(self) -> str:
         pair = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
@@ -255,12 +261,50 @@ def _stored_credentials() -> configparser.ConfigParser:
     return stored
 
 
-def _existing(variable: str) -> str | None:
+def _readable(variable: str, load: Callable[[str], None]) -> str | None:
     """The file or folder of certificates that a variable names; None where it names none."""
     path = os.environ.get(variable)
-    if path and not os.path.exists(path):  # noqa: PTH110  # a name that no path can have is not there, either
+    if not path:
+        return None
+    if not os.path.exists(path):  # noqa: PTH110  # a name that no path can have is not there, either
         raise UsageError(f"{variable}: {path!r} does not exist: name the file with the certificate, or unset it")
-    return path or None
+    try:
+        load(path)
+    except OSError as error:
+        needed = "certificates in PEM" if load is _trust else "a certificate and its key, both in this one file in PEM"
+        raise UsageError(f"{variable}: {path!r} is not readable ({_root(error)}): expected {needed}") from error
+    return path
+
+
+def _trust(path: str) -> None:
+    """Read the certificates of those who may sign a server's."""
+    folder = os.path.isdir(path)  # noqa: PTH112  # as `os.path.exists`
+    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(**{"capath" if folder else "cafile": path})
+
+
+def _present(path: str) -> None:
+    """Read the certificate that is shown to a server, and its key; a key with a password is left to who asks for it."""
+    asked = []
+
+    def no_password() -> str:
+        asked.append(path)
+        return ""
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(path, password=no_password)
+    except ssl.SSLError:
+        if not asked:
+            raise
+
+
+def _tls_remedy(error: Exception) -> str:
+    """What helps, by what OpenSSL says."""
+    said = _root(error).upper()
+    if "WRONG_VERSION_NUMBER" in said or "RECORD_LAYER_FAILURE" in said:
+        return "the server speaks no TLS there: is it http://, or another port?"
+    if "ALERT" in said:
+        return "the server refuses: set MLFLOW_TRACKING_CLIENT_CERT_PATH to a certificate that it takes, with its key"
+    return "set MLFLOW_TRACKING_SERVER_CERT_PATH to the CA's file"
 
 
 def _read_seconds() -> float:

@@ -61,6 +61,7 @@ def test_long_tails_are_no_sentinels(tmp_path: Path) -> None:
     assert [] == told(tmp_path, dict(enumerate(map(str, drawn))))
 
 
+@pytest.mark.system
 def test_the_gate_of_the_datas_quality_counts_them(tmp_path: Path) -> None:
     """What a training says, a promotion that asks for good data does not overlook."""
     told(tmp_path, {3: "1e300"})

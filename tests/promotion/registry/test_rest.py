@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import socket
 import threading
 import time
@@ -12,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 import requests
 
@@ -454,9 +457,7 @@ def test_mlflows_own_variables_win_over_those_of_requests(
         raise requests.exceptions.SSLError("self-signed")
 
     def named(path: str) -> str:
-        file = tmp_path / path.removeprefix("/")
-        file.touch()
-        return str(file)
+        return str(shutil.copy(certifi.where(), tmp_path / path.removeprefix("/")))
 
     monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
@@ -466,7 +467,7 @@ def test_mlflows_own_variables_win_over_those_of_requests(
         monkeypatch.setenv(name, named(value) if value.startswith("/") else value)
     with pytest.raises(RegistryUnreachable, match="TLS failed"):
         MlflowServer("https://mlflow:5000").get("registered-models/search")
-    assert [named(expected) if isinstance(expected, str) else expected] == seen
+    assert [str(tmp_path / expected.removeprefix("/")) if isinstance(expected, str) else expected] == seen
 
 
 @pytest.mark.parametrize(
@@ -479,3 +480,53 @@ def test_a_certificate_that_is_not_there_is_named_by_its_variable(
     monkeypatch.setenv(variable, "/nowhere.pem")
     with pytest.raises(UsageError, match=rf"^{variable}: '/nowhere.pem' does not exist"):
         MlflowServer("https://mlflow:5000")
+
+
+@pytest.mark.parametrize(
+    ("variable", "expected"),
+    [
+        ("MLFLOW_TRACKING_SERVER_CERT_PATH", "expected certificates in PEM"),
+        ("REQUESTS_CA_BUNDLE", "expected certificates in PEM"),
+        ("MLFLOW_TRACKING_CLIENT_CERT_PATH", "expected a certificate and its key, both in this one file"),
+    ],
+)
+def test_a_file_without_a_certificate_is_named_by_its_variable(
+    variable: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not by whatever TLS makes of it when the first request is sent."""
+    (tmp_path / "key.pem").write_text("no certificate", encoding="utf-8")
+    monkeypatch.setenv(variable, str(tmp_path / "key.pem"))
+    with pytest.raises(UsageError, match=rf"^{variable}: '.*key.pem' is not readable .*{expected}"):
+        MlflowServer("https://mlflow:5000")
+
+
+def test_only_the_bundle_that_requests_reads_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another variable of another program may say what it likes."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", certifi.where())
+    monkeypatch.setenv("CURL_CA_BUNDLE", "/nowhere.pem")
+    MlflowServer("https://mlflow:5000")
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (requests.exceptions.SSLError("[SSL: WRONG_VERSION_NUMBER] wrong version number"), "is it http://"),
+        (requests.exceptions.SSLError("tlsv13 alert certificate required"), "MLFLOW_TRACKING_CLIENT_CERT_PATH"),
+        (requests.exceptions.SSLError("self-signed certificate"), "MLFLOW_TRACKING_SERVER_CERT_PATH to the CA's file"),
+        (
+            requests.exceptions.ConnectionError("Remote end closed connection without response"),
+            "finds it by MLFLOW_TRACKING_CLIENT_CERT_PATH",
+        ),
+    ],
+)
+def test_what_tls_stumbles_over_has_its_own_remedy(
+    raised: Exception, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing certificate of the client's is not looked for among the CAs."""
+
+    def send(*_given: object, **_options: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
+    with pytest.raises(RegistryUnreachable, match=re.escape(expected)):
+        MlflowServer("https://mlflow:5000").get("registered-models/search")
