@@ -385,7 +385,8 @@ class Monitoring(Strict):
         minimum_rows: Rows, and requests, below which nothing is said of drift, values, latency and errors.
         minimum_labels: Labelled rows below which nothing is said of performance.
         label_coverage: Share of the rows that have to be labelled before performance counts. Where it is not written
-            down, fewer labels count for alerts as far as their rows look like all, and take nothing back.
+            down, fewer labels count for alerts as far as their rows look like all, only warn of what right answers to
+            all other rows would undo, and take nothing back.
         confidence: How sure it must be that a metric is worse than at promotion at all, before a drop beyond a bound
             counts: two-sided confidence of the interval that must exclude the value at promotion.
         psi: From which population stability index on a distribution has drifted. Not critical by default: inputs may

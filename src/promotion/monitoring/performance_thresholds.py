@@ -53,7 +53,8 @@ def unjudged_findings(observation: Observation, monitoring: Monitoring) -> Itera
     if why:
         newest = observation.labelled_until
         days = (observation.until - (newest or observation.since - monitoring.label_delay)).days
-        seen = f"the newest label is {days} days old" if newest else f"no label in {days} days"
+        seen = f"the newest label is {days} days old" if days else "the newest label is less than a day old"
+        seen = seen if newest else f"no label in {days} days"
         text = f"the performance of {observation} is not judged: {why}; {seen}"
         yield Finding(UNJUDGED, "warning", UNJUDGED, None, None, None, observation.since, leading.rows, text)
 
@@ -92,6 +93,13 @@ def _loss(
     )
     if not is_sure(reading, loss, monitoring.confidence, rising=rising):
         return say(None, crossed[1], f"{text}; {doubt(reading, rising=rising)}") if crossed else None
+    if crossed and crossed[0] == "critical" and _may_be_choice(reading, crossed[1], monitoring, rising=rising):
+        return say(
+            "warning",
+            crossed[1],
+            f"{text}; warning, not critical: were all rows without a label answered right, it would be "
+            f"{reading.at_best:.3f}, and monitoring.label_coverage does not say that so many labels are enough",
+        )
     if crossed:
         return say(*crossed, f"{text}; {crossed[0]} beyond {crossed[1]:g}")
     return say("info", first, f"{text}; a minor fluctuation") if name in _LEADING else None
@@ -103,6 +111,14 @@ def _unsaid(reading: Reading, monitoring: Monitoring) -> str:
     if not is_figure(reading.value):
         return f"the {reading.rows:,} labelled rows cannot tell it"
     return "nothing to compare with, no value at promotion is known"
+
+
+def _may_be_choice(reading: Reading, bound: float, monitoring: Monitoring, *, rising: bool) -> bool:
+    """Whether labels that come for wrong answers alone would explain the loss, and nobody has ruled that out."""
+    if monitoring.label_coverage is not None or not is_figure(reading.at_best) or reading.reference is None:
+        return False
+    loss = (reading.at_best - reading.reference) * (1 if rising else -1)
+    return not is_beyond(loss, bound)
 
 
 def is_sure(reading: Reading, loss: float, confidence: float, *, rising: bool) -> bool:

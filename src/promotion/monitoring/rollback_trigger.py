@@ -103,10 +103,15 @@ def triggers(observation: Observation, policy: Monitoring) -> list[Trigger]:
         )
         if bound is not None and key in observation.lately
     ]
-    unsure = rollback_problem(observation, policy)
+    if _DROP not in observation.lately:
+        return found
+    # Not those of the whole stretch that alerts are about: in its last hours other rows may have a label.
+    lately = observation.lately[_DROP]
+    # To a hundredth: these windows end where labels just reach the share that is needed.
+    covered = None if lately.coverage is None else round(lately.coverage, 2)
+    unsure = rollback_problem(replace(observation, coverage=covered, label_bias=lately.label_bias), policy)
     return [
-        replace(it, problem=it.problem or unsure, coverage=observation.coverage) if it.key == _DROP else it
-        for it in found
+        replace(it, problem=it.problem or unsure, coverage=lately.coverage) if it.key == _DROP else it for it in found
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -106,7 +106,13 @@ def write_labels(path: Path, traffic: Iterable[Traffic], *extra: str) -> Path:
     return path
 
 
-def write_export(folder: Path, version: int = 2, rows: int = REFERENCE_ROWS, model: str = MODEL) -> Path:
+def write_export(
+    folder: Path,
+    version: int = 2,
+    rows: int = REFERENCE_ROWS,
+    model: str = MODEL,
+    metrics: Mapping[str, float] = PROMOTED,
+) -> Path:
     """What an export says of its training rows: x normal, c with the shares of undisturbed traffic."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(version)
@@ -125,7 +131,7 @@ def write_export(folder: Path, version: int = 2, rows: int = REFERENCE_ROWS, mod
             "probability": {"edges": ten.tolist(), "counts": np.histogram(probability, ten)[0].tolist()},
         },
         "metrics": {
-            name: {"value": value, "low": value - 0.005, "high": value + 0.005} for name, value in PROMOTED.items()
+            name: {"value": value, "low": value - 0.005, "high": value + 0.005} for name, value in metrics.items()
         },
     }
     rewrite_reference(folder, json.dumps(document), version, model)

@@ -292,10 +292,10 @@ def test_without_a_value_at_promotion_no_window_is_bad(value: float) -> None:
 def test_how_many_rows_have_a_label_is_said_where_not_all_have(coverage: float | None, said: str | None) -> None:
     """Of the accuracy alone: an error rate needs no labels, and goes on without."""
     lately = {
-        "accuracy": Lately(stretches([0.5] * 3), SURE, None),
+        "accuracy": Lately(stretches([0.5] * 3), SURE, None, coverage),
         "error_rate": Lately(stretches([0.5] * 3), None, None),
     }
-    accuracy, errors = triggers(replace(observed(lately), coverage=coverage), Monitoring())
+    accuracy, errors = triggers(observed(lately), Monitoring())
 
     assert (coverage, None) == (accuracy.coverage, errors.coverage)
     assert errors.fires

@@ -637,7 +637,7 @@ def test_nobody_knows_how_good_it_is_although_labels_are_due(
     ("newest", "said"),
     [
         (NOON - DAY * 3, "the newest label is 3 days old"),
-        (NOON, "the newest label is 0 days old"),
+        (NOON, "the newest label is less than a day old"),
         # A day of rows, for whose labels three more are waited.
         (None, "no label in 4 days"),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from promotion.data.arrays import FloatArray, IntArray
 from promotion.gates.evidence import Interval
 from promotion.monitoring.drift.comparison import compare_distributions, unknown
-from promotion.monitoring.label_bias import label_bias
+from promotion.monitoring.label_bias import NEARLY_ALL, label_bias
 from promotion.monitoring.observe.counting import CountingPlan, Tally, latency_quantile, parse_moment
 from promotion.monitoring.observe.observation import Drift, Quality, Reading, Service, Slice
 from promotion.monitoring.observe.performance import (
@@ -46,6 +46,7 @@ class Labelled:
         chosen: Predicted classes, likewise.
         label: What they are, likewise.
         probability: Likewise.
+        others: Predicted classes and probabilities of the rows without a label; none where nearly all have one.
         bias: In which way these rows differ from all rows of the period; empty where they look alike.
     """
 
@@ -56,6 +57,7 @@ class Labelled:
     chosen: Any
     label: Any
     probability: FloatArray
+    others: tuple[Any, FloatArray] | None = None
     bias: str = ""
 
     @property
@@ -64,7 +66,9 @@ class Labelled:
         return len(self.label) / self.rows
 
 
-def labelled_period(tally: Tally, window: timedelta, names: Sequence[str], minimum: int) -> Labelled | None:
+def labelled_period(
+    tally: Tally, window: timedelta, names: Sequence[str], minimum: int, needed: float | None
+) -> Labelled | None:
     """The newest stretch of rows whose labels have arrived; None without any.
 
     Labels arrive late. Rows of the last days without one, or with a few that came early, say nothing of the
@@ -76,28 +80,68 @@ def labelled_period(tally: Tally, window: timedelta, names: Sequence[str], minim
         window: Its least length.
         names: Of the classes; none of a regression.
         minimum: How many labels it is to hold, as far as there are so many.
+        needed: Share of the rows that is to be labelled, as far as so many ever are; None where nobody says.
     """
     if not tally.labelled:
         return None
+    labelled, everything = (np.concatenate([part[0] for part in parts]) for parts in (tally.labelled, tally.answers))
+    length = window // timedelta(microseconds=1)
+    newest = newest_labelled(labelled, everything, length, minimum, needed)
+    times = np.sort(labelled[labelled <= newest])
+    return labelled_between(tally, min(newest - length, int(times[-min(minimum, len(times))]) - 1), newest, names)
+
+
+def labelled_between(tally: Tally, after: int, newest: int, names: Sequence[str]) -> Labelled:
+    """The labelled rows of a time, and how they look beside all of it.
+
+    Args:
+        tally: What was counted, labels among it.
+        after: Before the first row, microseconds since 1970.
+        newest: Of the last row, likewise.
+        names: Of the classes; none of a regression.
+    """
     columns = [np.concatenate(parts) for parts in zip(*tally.labelled, strict=True)]
     answers = [np.concatenate(parts) for parts in zip(*tally.answers, strict=True)]
-    after, newest = _stretch(columns[0], answers[0], window // timedelta(microseconds=1), minimum)
     inside = (columns[0] > after) & (columns[0] <= newest)
     times, chosen, label, probability = (part[inside] for part in columns)
     within = (answers[0] > after) & (answers[0] <= newest)
-    bias = label_bias((times, chosen, probability), [part[within] for part in answers], names)
-    period = parse_moment(after), parse_moment(newest)
-    return Labelled(*period, int(within.sum()), times, chosen, label, probability, bias)
+    everything = [part[within] for part in answers]
+    rows = len(everything[0])
+    return Labelled(
+        parse_moment(after),
+        parse_moment(newest),
+        rows,
+        times,
+        chosen,
+        label,
+        probability,
+        None if len(label) >= NEARLY_ALL * rows else _without((chosen, probability), everything[1:]),
+        label_bias((times, chosen, probability), everything, names),
+    )
 
 
-def _stretch(labelled: IntArray, everything: IntArray, window: int, minimum: int) -> tuple[int, int]:
-    """Before its first row, and its last: the newest whose rows are labelled at least a quarter as often as the best.
+def _without(labelled: Sequence[Any], everything: Sequence[Any]) -> tuple[Any, FloatArray]:
+    """Answers and probabilities of the rows that are not among the labelled ones."""
+    # As precise as all rows' are kept; numbers that are none equal each other.
+    keys = [
+        np.asarray(chosen, dtype=np.float32) + 1j * np.nan_to_num(np.asarray(figure, dtype=np.float32), nan=-1.0)
+        for chosen, figure in (everything, labelled)
+    ]
+    values, place = np.unique(np.concatenate(keys), return_inverse=True)
+    of_all, ours = (np.bincount(it, minlength=len(values)) for it in np.split(place, [len(keys[0])]))
+    rest = np.repeat(values, np.maximum(of_all - ours, 0))
+    return rest.real.astype(np.asarray(labelled[0]).dtype), np.where(rest.imag < 0, np.nan, rest.imag)
+
+
+def newest_labelled(labelled: IntArray, everything: IntArray, window: int, minimum: int, needed: float | None) -> int:
+    """The newest row whose labels have arrived: its window has as many as are needed, or a quarter of the best one's.
 
     Args:
-        labelled: Times of the labelled rows, microseconds, shape (rows,).
+        labelled: Times of the labelled rows, microseconds, shape (rows,), at least one.
         everything: Of all rows, likewise.
         window: Microseconds.
         minimum: Labels below which a window is no measure of how often rows are labelled.
+        needed: Share of the rows that is to be labelled; None where nobody says.
     """
     last, step = int(labelled.max()), max(window // _STEPS, 1)
     ages = [(last - times[times <= last]) // step for times in (labelled, everything)]
@@ -107,10 +151,9 @@ def _stretch(labelled: IntArray, everything: IntArray, window: int, minimum: int
     some, rows = (total[_STEPS:] - total[:-_STEPS] for total in sums)
     coverage = np.divide(some, rows, out=np.zeros(len(some)), where=rows > 0)
     best = coverage[some >= minimum].max(initial=0.0)
-    thin = int(np.argmax(coverage >= best / _THIN)) if best else 0
-    ends = np.sort(labelled[(last - labelled) // step >= thin])
-    newest = int(ends[-1])
-    return min(newest - window, int(ends[-min(minimum, len(ends))]) - 1), newest
+    least = best / _THIN if needed is None or needed > best else max(needed, best / _THIN)
+    thin = int(np.argmax(coverage >= least)) if best else 0
+    return int(labelled[(last - labelled) // step >= thin].max())
 
 
 def performance(
@@ -129,12 +172,24 @@ def performance(
         held_out: Rows these were measured on, by predicted class; empty when that is not known.
         minimum: Labelled rows below which a reading is not enough.
     """
-    if not names:
-        return error_readings(found.chosen - found.label if found else np.empty(0), reference, minimum), {}
     none = np.empty(0, dtype=np.int64)
     chosen, label = (found.chosen, found.label) if found else (none, none)
     probability = found.probability if found else np.empty(0)
-    metrics = readings(chosen, label, probability, classes=len(names), reference=reference, minimum=minimum)
+
+    def measured(chosen: Any, label: Any, probability: FloatArray) -> dict[str, Reading]:
+        if not names:
+            return error_readings(chosen - label, reference, minimum)
+        return readings(chosen, label, probability, classes=len(names), reference=reference, minimum=minimum)
+
+    metrics = measured(chosen, label, probability)
+    if found and found.others:
+        # As if all rows without a label had been answered right.
+        answers, figures = found.others
+        parts = (chosen, answers), (label, answers), (probability, figures)
+        best = measured(*(np.concatenate(part) for part in parts))
+        metrics = {name: replace(it, at_best=best[name].value) for name, it in metrics.items()}
+    if not names:
+        return metrics, {}
     meaning = concept(chosen, label, names=names, reference=reference, held_out=held_out, minimum=minimum)
     return metrics, meaning
 

@@ -25,6 +25,7 @@ class Reading:
         reference_low: Lower end of the 95 % interval of the value at promotion, which was measured on held-out rows and
             often on few of them; None when it is not known.
         reference_high: Upper end, likewise.
+        at_best: The value if every row without a label was answered right; None where nearly all have one.
     """
 
     value: float | None
@@ -35,6 +36,7 @@ class Reading:
     enough: bool
     reference_low: float | None = None
     reference_high: float | None = None
+    at_best: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +194,15 @@ class Lately:
         stretches: Oldest first; those before the version went into Production are missing.
         together: All of them as one, beside the value at promotion; None of what was not promised.
         problem: Why it is unknown.
+        coverage: Share of their rows that have a label; None of what needs no labels.
+        label_bias: In which way those differ from all rows of these windows; empty where they look alike.
     """
 
     stretches: Sequence[Stretch] = ()
     together: Reading | None = None
     problem: str | None = None
+    coverage: float | None = None
+    label_bias: str = ""
 
 
 @dataclass(frozen=True, slots=True)

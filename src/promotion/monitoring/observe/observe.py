@@ -24,6 +24,7 @@ from promotion.monitoring.observe.engines import COUNTERS, Counter, CountingEngi
 from promotion.monitoring.observe.figures import (
     Labelled,
     drifts,
+    labelled_between,
     labelled_period,
     performance,
     qualities,
@@ -271,7 +272,7 @@ def _observation(seen: _Seen, answerer: Answerer, tally: Tally) -> Observation:
     is_seen = known.production is not None and seen.shares.get(Answerer("champion", *known.production), 0.0) > 0
     reference = known.references.get(version)
     promoted = known.metrics.get(version) or (reference.metrics if reference else {})
-    labelled = labelled_period(tally, seen.watch.window, names, policy.minimum_labels)
+    labelled = labelled_period(tally, seen.watch.window, names, policy.minimum_labels, policy.label_coverage)
     held_out = reference.labels if reference else {}
     metrics, concept = performance(labelled, names, promoted, held_out, policy.minimum_labels)
     return Observation(
@@ -318,7 +319,7 @@ def _group(seen: _Seen, answerer: Answerer, reference: Reference | None, name: s
     """What rows, labels and values of one group say; the service does not know whose requests they are."""
     plan, policy, names = seen.plan, seen.watch.policy, seen.watch.contract.classes
     apart = reference.groups.get(name) if reference else None
-    labelled = labelled_period(tally, seen.watch.window, names, policy.minimum_labels)
+    labelled = labelled_period(tally, seen.watch.window, names, policy.minimum_labels, policy.label_coverage)
     metrics, concept = performance(
         labelled, names, apart.metrics if apart else {}, apart.labels if apart else {}, policy.minimum_labels
     )
@@ -384,15 +385,16 @@ def _lately(seen: _Seen, answerer: Answerer, tally: Tally, metrics: Mapping[str,
     if answerer.role != "champion" or version != seen.known.production or live_since is None:
         return {}
     accuracy, policy = metrics.get("accuracy"), watch.policy
-    # As many windows as are looked at, however long it takes to fill them.
-    labels = policy.sustained.of * policy.sustained.minimum_labels
-    found = labelled_period(tally, watch.window, watch.contract.classes, labels) if accuracy else None
-    return {
-        **({"accuracy": accuracy_lately(found, accuracy, policy, live_since)} if accuracy else {}),
-        **service_lately(
-            watch.prometheus, Served(watch.config.family, *version), watch.policy, live_since, watch.until
-        ),
-    }
+    found = service_lately(watch.prometheus, Served(watch.config.family, *version), policy, live_since, watch.until)
+    if accuracy is None:
+        return found
+    lately = accuracy_lately(tally, accuracy, policy, live_since)
+    if lately.stretches:
+        since, until = lately.stretches[0].since, lately.stretches[-1].until
+        labelled = labelled_between(tally, microseconds(since) - 1, microseconds(until), watch.contract.classes)
+        bias = labelled.bias or _group_bias(seen, answerer, labelled)
+        lately = replace(lately, coverage=labelled.coverage, label_bias=bias)
+    return {"accuracy": lately} | found
 
 
 def _labels_due(seen: _Seen) -> bool:

@@ -10,35 +10,50 @@ import numpy as np
 from promotion.config.policy import Monitoring
 from promotion.evaluation.intervals import wilson
 from promotion.monitoring.instances import instances_fault
-from promotion.monitoring.observe.counting import parse_moment
-from promotion.monitoring.observe.figures import Labelled
+from promotion.monitoring.label_bias import NEARLY_ALL
+from promotion.monitoring.observe.counting import Tally, microseconds, parse_moment
+from promotion.monitoring.observe.figures import newest_labelled
 from promotion.monitoring.observe.observation import Lately, Reading, Service, Stretch
 from promotion.monitoring.observe.prometheus import Prometheus, ServedVersion
 
 
-def accuracy_lately(found: Labelled | None, promoted: Reading, policy: Monitoring, live_since: datetime) -> Lately:
+def accuracy_lately(tally: Tally, promoted: Reading, policy: Monitoring, live_since: datetime) -> Lately:
     """Accuracy in the newest windows that have labels.
 
     Labels arrive late and at their own pace, so a window ends with a labelled row, and is longer than the policy's
-    where that has fewer labelled rows than the policy asks for.
+    where that has fewer labelled rows than the policy asks for. Where labels still arrive there is no window: those
+    that come first, such as complaints, are of other rows than those that come later.
 
     Args:
-        found: The labelled rows of the version in its newest period; None without any.
-        promoted: The accuracy in that period; its value at promotion counts.
+        tally: What was counted of the version.
+        promoted: An accuracy; its value at promotion counts.
         policy: Length and number of the windows, and how many rows one needs.
         live_since: What was answered earlier does not count.
     """
-    if found is None:
+    if not tally.labelled:
         return Lately(problem="there are no labels")
-    order = np.argsort(found.times, kind="stable")
-    order = order[found.times[order] >= round(live_since.timestamp() * 1e6)]
-    times, is_right = found.times[order], (found.chosen == found.label)[order]
-    length = policy.sustained.window // timedelta(microseconds=1)
+    since = microseconds(live_since)
+    times, chosen, label, _ = (np.concatenate(parts) for parts in zip(*tally.labelled, strict=True))
+    order = np.argsort(times, kind="stable")
+    order = order[times[order] >= since]
+    times, is_right = times[order], (chosen == label)[order]
+    length, labels = policy.sustained.window // timedelta(microseconds=1), policy.sustained.minimum_labels
+    if len(times):
+        everything = np.concatenate([part[0] for part in tally.answers])
+        everything = np.sort(everything[everything >= since])
+        needed = NEARLY_ALL if policy.label_coverage is None else policy.label_coverage
+        # As long as all windows are together where just so many rows have a label.
+        least = policy.sustained.of * labels
+        rows = min(round(least / needed) if needed else len(everything), len(everything))
+        longest = max(policy.sustained.of * length, int(everything[-1] - everything[-rows]))
+        newest = newest_labelled(times, everything, longest, min(least, len(times)), needed)
+        arrived = int(np.searchsorted(times, newest, side="right"))
+        times, is_right = times[:arrived], is_right[:arrived]
     stretches: list[Stretch] = []
     end = len(times)
     while end and len(stretches) < policy.sustained.of:
         by_time = int(np.searchsorted(times, times[end - 1] - length, side="right"))
-        start = max(min(by_time, end - policy.sustained.minimum_labels), 0)
+        start = max(min(by_time, end - labels), 0)
         rows = end - start
         stretches.append(
             Stretch(
@@ -46,7 +61,7 @@ def accuracy_lately(found: Labelled | None, promoted: Reading, policy: Monitorin
                 until=parse_moment(int(times[end - 1])),
                 value=float(is_right[start:end].mean()),
                 rows=rows,
-                enough=rows >= policy.sustained.minimum_labels,
+                enough=rows >= labels,
             )
         )
         end = start
