@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SHOWN_ROWS = 3
 _NO_VALUES = {"identifier", "ignored"}
 _MEASURED = {"number", "integer"}
+_GREATEST = float(np.finfo(np.float32).max)
+"""What is computed with 32 bits, by forests and by a server, holds no more."""
 _DUPLICATE = "repeats an earlier row"
 _MISSING = frozenset({"?", "-", "--", ".", "missing", "unknown", "-999", "-9999"})
 """Cells by which files of others say that a value is missing, in small letters."""
@@ -183,6 +185,9 @@ def _value_checks(column: Column) -> list[Check]:
     import pandera.pandas as pandera
 
     checks = []
+    if column.type in _MEASURED and None in {column.minimum, column.maximum}:
+        rule = f"must be at most {_GREATEST:.2g} in size"
+        checks.append(pandera.Check(lambda cells: cells.abs() <= _GREATEST, error=rule))
     if column.type == "integer":
         checks.append(pandera.Check(lambda cells: cells % 1 == 0, error="must be a whole number"))
     if column.codes is not None:

@@ -111,8 +111,7 @@ def _centred(values: NDArray[np.float64], groups: NDArray[np.int64]) -> NDArray[
 
 
 def _table(dataset: Dataset) -> pd.DataFrame:
-    """The features as numbers of 32 bits; with medians, as not every release's forest takes empty cells."""
+    """The features as numbers; with medians, because a forest takes no empty cells in every release there is."""
     table = dataset.features.apply(lambda cells: pd.factorize(cells, sort=True)[0] if cells.dtype == object else cells)
-    most = float(np.finfo(np.float32).max)
-    filled: pd.DataFrame = table.fillna(table.median()).fillna(0).clip(-most, most)
+    filled: pd.DataFrame = table.fillna(table.median()).fillna(0)
     return filled
