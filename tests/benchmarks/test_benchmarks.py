@@ -42,13 +42,18 @@ def test_no_benchmark_is_forgotten() -> None:
 
 REHEARSED = ("monitoring.py", "--rows 2000 --replay 2", "576 looks over 2 days, ")
 """The same one's other half."""
-NEEDS = {"serving.py": "wrk", "serving_load.py": "wrk", "sandbox.py": "bwrap"}
+MARKS = {
+    "registry_read.py": [pytest.mark.peers],  # half a minute of starting MLflow's client
+    "sandbox.py": [pytest.mark.needs("bwrap")],
+    "serving.py": [pytest.mark.needs("wrk"), pytest.mark.peers],  # likewise, of MLflow's server
+    "serving_load.py": [pytest.mark.needs("wrk")],
+}
 
 
 @pytest.mark.parametrize(
     ("name", "options", "expected"),
     [
-        pytest.param(*call, marks=[pytest.mark.needs(NEEDS[call[0]])] if call[0] in NEEDS else [], id=call[0])
+        pytest.param(*call, marks=MARKS.get(call[0], []), id=call[0])
         for call in [*((name, *small) for name, small in SMALL.items()), REHEARSED]
     ],
 )
