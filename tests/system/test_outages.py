@@ -28,8 +28,6 @@ SCRIPT = "scripts/promote-model.py"
 OLD, NEW = "1", "2"
 FAILED, INCOMPLETE = 1, ProjectionIncomplete.exit_code
 LONGEST = 60.0
-PATIENCE = "4"
-"""Seconds a command waits for an answer, instead of ten: shorter than the slow faults below, which nobody waits out."""
 RIGHTS_ASKED = 4
 """Requests before the commit that look like writes: stage, alias, tag, description."""
 
@@ -69,8 +67,7 @@ def remote(
 
 def through(world: World, proxy: FaultyProxy | None) -> dict[str, str]:
     """The environment of a command that reaches MLflow over the proxy."""
-    there = {"MLFLOW_TRACKING_URI": proxy.uri, "MLFLOW_HTTP_REQUEST_TIMEOUT": PATIENCE} if proxy else {}
-    return {**world.environment, **there}
+    return {**world.environment, **({"MLFLOW_TRACKING_URI": proxy.uri} if proxy else {})}
 
 
 def promote(commands: Commands, world: World, number: str, proxy: FaultyProxy | None = None) -> Finished:
