@@ -62,7 +62,7 @@ def _not_on_the_disk(connection: object, _record: object) -> None:
         connection.execute("PRAGMA synchronous = OFF")
 
 
-# The workers share the cores already: a second thread of a numerical library would wait for one, and spin meanwhile;
+# The workers share the cores already: a second thread of a numerical library would wait for one;
 # a second process to train in imports everything once more, which takes longer than the work.
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1"}
 

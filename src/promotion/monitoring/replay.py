@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -11,8 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from promotion.errors import UsageError
-from promotion.journal.records import Event
-from promotion.monitoring.finding import LEVELS, LevelName
+from promotion.journal.records import Alert, AlertState, Event
+from promotion.monitoring.alerts.messages import Kind, Level
+from promotion.monitoring.alerts.rules import Rules
+from promotion.monitoring.finding import LevelName
 from promotion.monitoring.observe.log_files import find_parts, read
 from promotion.monitoring.observe.log_rows import log_schema
 from promotion.monitoring.observe.observation import Observation
@@ -24,6 +26,7 @@ from promotion.registry.stages import Stage
 
 LOOKS = 400
 """As many as a rehearsal makes at most, where nobody says how often to look."""
+Act = Literal["told", "eased", "over", "rollback"]
 _LONG_AGO = datetime.fromisoformat("1970-01-02T00:00:00+00:00")
 
 
@@ -33,7 +36,8 @@ class ReplayedAct:
 
     Attributes:
         at: When, UTC.
-        act: `told`, `over`, or `rollback`: the version taken back, or with `alert-only` a person asked to.
+        act: `told`; `eased`, when it was less bad than told; `over`; or `rollback`: the version taken back, or with
+            `alert-only` a person asked to.
         version: Of which version.
         level: Of what was told; None of what is over.
         channels: Who would have heard.
@@ -41,7 +45,7 @@ class ReplayedAct:
     """
 
     at: datetime
-    act: Literal["told", "over", "rollback"]
+    act: Act
     version: str
     level: LevelName | None
     channels: Sequence[str]
@@ -73,7 +77,7 @@ def replay(
     rows, (first, last) = _remember(watch)
     past = Past(watch.read_labels(), SlidingCount(rows))
     step = every or max(watch.window / 24, (last - first) / LOOKS)
-    levels: dict[tuple[str, str], LevelName] = {}
+    book = _Book(watch.config.family)
     gone: set[str] = set()
     served: tuple[VersionKey, datetime] | None = None
     at = first + step
@@ -86,7 +90,7 @@ def replay(
             # Log and labels are today's: what was wrong with them then is not in them.
             seen = replace(now, flaws=())
             if seen.serves:
-                yield from _told(seen, watch, levels)
+                yield from _told(seen, watch, book)
                 if served is None or served[0] != (seen.model, seen.version):
                     served = (seen.model, seen.version), max(at - step, first)
             yield from _rolled_back(seen, watch, gone)
@@ -116,22 +120,86 @@ def _in_production(history: Sequence[Event], at: datetime) -> tuple[VersionKey, 
     return None if newest is None else ((newest.model, newest.number), newest.at)
 
 
-def _told(seen: Observation, watch: Watch, levels: dict[tuple[str, str], LevelName]) -> Iterator[ReplayedAct]:
-    """What is new or worse, and what is over; what cannot be told changes nothing."""
-    version, routing = str(seen), watch.policy.routing
-    findings = judge(seen, watch.policy)
-    for finding in findings:
-        before = levels.get((version, finding.key))
-        if finding.level is None:
+def _told(seen: Observation, watch: Watch, book: _Book) -> Iterator[ReplayedAct]:
+    """What people would have heard of after this look, by the rules that the monitor goes by."""
+    book.now, version_id = seen.until, book.version_id(str(seen))
+    rules = Rules(book, watch.policy)
+    rules.end_others(version_id)
+    rules.note(version_id, judge(seen, watch.policy), seen)
+    for alert, channels, kind in book.said:
+        if kind is Kind.REMINDER:
             continue
-        levels[version, finding.key] = finding.level
-        if before is None or LEVELS.index(finding.level) < LEVELS.index(before):
-            yield ReplayedAct(seen.until, "told", version, finding.level, getattr(routing, finding.level), finding.text)
-    present = {finding.key for finding in findings}
-    for owner, key in [it for it in levels if it[0] != version or it[1] not in present]:
-        level = levels.pop((owner, key))
-        text = f"{key} is well again" if owner == version else f"{key} ended: {version} answers now"
-        yield ReplayedAct(seen.until, "over", owner, None, getattr(routing, level), text)
+        level = Level(alert.level).value
+        if not kind.is_over:
+            act: Act = "eased" if kind is Kind.EASED else "told"
+            yield ReplayedAct(seen.until, act, alert.version, level, channels, alert.finding["text"])
+        elif channels or alert.state is not AlertState.OPEN:
+            text = f"{alert.key} ended: {seen} answers now" if kind is Kind.ENDED else f"{alert.key} is well again"
+            yield ReplayedAct(seen.until, "over", alert.version, None, channels, text)
+    book.said.clear()
+
+
+class _Book:
+    """The alerts of a rehearsal: in memory, and asked as `AlertBook` is.
+
+    Attributes:
+        now: When the look is, UTC.
+        said: What was to be told since it was emptied last: the alert as it stood then, to whom, and why.
+    """
+
+    def __init__(self, family: str) -> None:
+        self.now = _LONG_AGO
+        self.said: list[tuple[Alert, list[str], Kind]] = []
+        self._family = family
+        self._versions: list[str] = []
+        self._alerts: dict[int, Alert] = {}
+        self._heard: dict[int, dict[str, str]] = {}
+
+    def version_id(self, version: str) -> int:
+        if version not in self._versions:
+            self._versions.append(version)
+        return self._versions.index(version)
+
+    def open_alerts(self) -> list[Alert]:
+        return [it for it in self._alerts.values() if it.state is AlertState.OPEN]
+
+    def recent(self, version_id: int, key: str, since: datetime) -> Alert | None:
+        found = [
+            it
+            for it in self._alerts.values()
+            if it.state is AlertState.RECOVERED and (it.version_id, it.key) == (version_id, key)
+        ]
+        return found[-1] if found and found[-1].closed_at and found[-1].closed_at > since else None
+
+    def add(self, version_id: int, key: str, level: str, finding: Mapping[str, Any]) -> int:
+        number, version = len(self._alerts), self._versions[version_id]
+        times = {"opened_at": self.now, "told_at": self.now, "better_since": None, "eased_at": None, "closed_at": None}
+        self._alerts[number] = Alert(
+            number,
+            self._family,
+            version_id,
+            version,
+            key,
+            level,
+            AlertState.OPEN,
+            flapping=False,
+            finding=finding,
+            **times,
+        )
+        self._heard[number] = {}
+        return number
+
+    def change(self, known: Alert, **values: Any) -> None:
+        values.pop("seen_at", None)
+        self._alerts[known.id] = replace(self._alerts[known.id], **values)
+
+    def told(self, known: Alert) -> dict[str, str]:
+        return self._heard[known.id]
+
+    def queue(self, alert_id: int, channels: Iterable[str], kind: Kind) -> None:
+        hearers = list(channels)
+        self._heard[alert_id] |= dict.fromkeys(hearers, kind)
+        self.said.append((self._alerts[alert_id], hearers, kind))
 
 
 def _rolled_back(seen: Observation, watch: Watch, gone: set[str]) -> Iterator[ReplayedAct]:

@@ -18,7 +18,7 @@ from promotion.config.family import load_config
 from promotion.config.settings import REPOSITORY
 from promotion.data.datasets import load_dataset, split_dataset
 from promotion.errors import ArtifactRefused, PromotionError
-from promotion.evaluation.cost import measure, worker_environment
+from promotion.evaluation.cost import THREAD_POOLS, measure, worker_environment
 from promotion.evaluation.cost_worker import BLOCK_REQUESTS, BLOCKS, WARM_UP_REQUESTS, timed
 from promotion.evaluation.holdout import HoldoutEvaluator
 from promotion.gates.evidence import Measurement
@@ -79,6 +79,8 @@ def witnessed(fitted_model: Path, tmp_path_factory: pytest.TempPathFactory) -> W
     line = f'export PYTHONPATH="{folder}:$PYTHONPATH"; exec "{sys.executable}" "$@"'
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2")
+        for name in THREAD_POOLS:
+            patch.setenv(name, "2")  # whatever the caller's own environment says
         patch.setattr(sys, "executable", start_with(folder / "python", line))
         measurement = HoldoutEvaluator(config, REPOSITORY).measure(fitted_model)
     seen = json.loads((folder / "seen.json").read_text())

@@ -63,6 +63,18 @@ def test_what_ended_is_over(tmp_path: Path) -> None:
     assert timedelta(0) < found[1].at - found[0].at <= 3 * DAY
 
 
+def test_what_comes_and_goes_is_told_as_rarely_as_the_monitor_tells_it(tmp_path: Path) -> None:
+    """Slow every third day: told, over, told once more, and from then on one alert that lasts, as it comes back."""
+    days = [NOON - place * DAY for place in range(15, 0, -1)]
+    traffic = [
+        Traffic(400, since=since, until=since + DAY, latency=20.0 if place % 3 else 900.0, seed=place)
+        for place, since in enumerate(days)
+    ]
+    found = rehearsed(tmp_path, traffic, cool_down="4d")
+
+    assert ["told", "over", "told"] == [it.act for it in found if it.text.startswith("latency")]
+
+
 def test_the_log_is_read_once_however_often_is_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And rows stamped later than now are looked at by nobody."""
     traffic = [Traffic(300, since=NOON - 2 * DAY), Traffic(20, since=NOON + 30 * DAY, until=NOON + 31 * DAY, seed=2)]

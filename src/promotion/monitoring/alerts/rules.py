@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
 
 from promotion.config.policy import Monitoring
-from promotion.journal.monitoring import AlertBook
 from promotion.journal.records import Alert, AlertState
 from promotion.monitoring.alerts.messages import Kind, Level, measure_text
 from promotion.monitoring.finding import DATA, FAIRNESS, UNJUDGED
@@ -16,6 +16,32 @@ from promotion.monitoring.rollback_trigger import PREFIX, WARNED
 if TYPE_CHECKING:
     from promotion.monitoring.finding import Finding
     from promotion.monitoring.observe.observation import Observation
+
+
+class Book(Protocol):
+    """A family's alerts: the journal's `AlertBook`, or what a rehearsal remembers."""
+
+    @property
+    def now(self) -> datetime:
+        """When it is, UTC."""
+
+    def open_alerts(self) -> list[Alert]:
+        """Those that last, oldest first."""
+
+    def recent(self, version_id: int, key: str, since: datetime) -> Alert | None:
+        """The alert of this key that was over not longer ago than `since`."""
+
+    def add(self, version_id: int, key: str, level: str, finding: Mapping[str, Any]) -> int:
+        """A new alert; returns its number."""
+
+    def change(self, known: Alert, **values: Any) -> None:
+        """Write down what is different now."""
+
+    def told(self, known: Alert) -> Mapping[str, str]:
+        """The kind of message that each channel heard last of an alert."""
+
+    def queue(self, alert_id: int, channels: Iterable[str], kind: Kind) -> None:
+        """Tell channels."""
 
 
 class Rules:
@@ -27,7 +53,7 @@ class Rules:
         elsewhere: Keys of what Alertmanager tells of: it is written down, and nobody hears of it from here.
     """
 
-    def __init__(self, book: AlertBook, policy: Monitoring, elsewhere: Collection[str] = ()) -> None:
+    def __init__(self, book: Book, policy: Monitoring, elsewhere: Collection[str] = ()) -> None:
         self._elsewhere = elsewhere
         self._book = book
         self._policy = policy
