@@ -18,8 +18,9 @@ from promotion.monitoring.finding import LevelName
 from promotion.monitoring.observe.log_files import find_parts, read
 from promotion.monitoring.observe.log_rows import log_schema
 from promotion.monitoring.observe.observation import Observation
-from promotion.monitoring.observe.observe import KnownVersion, Past, VersionKey, Watch, observe
+from promotion.monitoring.observe.observe import observe
 from promotion.monitoring.observe.sliding_count import SlidingCount
+from promotion.monitoring.observe.watch import KnownVersion, Past, VersionKey, Watch
 from promotion.monitoring.rollback_trigger import triggers
 from promotion.monitoring.thresholds import judge
 from promotion.registry.stages import Stage

@@ -19,8 +19,9 @@ from promotion.monitoring.done import last_rollback
 from promotion.monitoring.finding import Finding, LevelName, worst
 from promotion.monitoring.observe.engines import CountingEngine
 from promotion.monitoring.observe.observation import Observation
-from promotion.monitoring.observe.observe import KnownVersion, Watch, observe
+from promotion.monitoring.observe.observe import observe
 from promotion.monitoring.observe.reference import read_reference
+from promotion.monitoring.observe.watch import KnownVersion, Watch
 from promotion.monitoring.report.history import known_versions, record_run
 from promotion.monitoring.report.page import EARLIER, write_monitoring_page
 from promotion.monitoring.thresholds import judge

@@ -13,8 +13,8 @@ import numpy as np
 from tests.promotion.factories import a_family, a_manifest, seal_unsigned
 
 from promotion.config.family import FamilyConfig
-from promotion.monitoring.observe.observe import KnownVersion, Watch
 from promotion.monitoring.observe.reference import Reference, read_reference
+from promotion.monitoring.observe.watch import KnownVersion, Watch
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 DAY = timedelta(hours=24)

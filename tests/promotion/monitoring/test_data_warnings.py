@@ -26,8 +26,9 @@ from promotion.config.policy import DataBounds, Monitoring
 from promotion.monitoring.data_flaws import labels_in_runs, silence
 from promotion.monitoring.observe.counting import Answerer, Count, CountingPlan, Tally
 from promotion.monitoring.observe.observation import Observation
-from promotion.monitoring.observe.observe import KnownVersion, observe
+from promotion.monitoring.observe.observe import observe
 from promotion.monitoring.observe.prometheus import Trend
+from promotion.monitoring.observe.watch import KnownVersion
 from promotion.monitoring.thresholds import judge
 
 Change = Callable[[list[str]], list[str]]

@@ -11,8 +11,8 @@ import pandas as pd
 
 from promotion.errors import DataError, UsageError
 from promotion.monitoring.observe.observation import Arrival, LeftOut, Observation, Reading, Service, Slice
-from promotion.monitoring.observe.observe import SLICES, KnownVersion, VersionKey, Watch
 from promotion.monitoring.observe.performance import reading
+from promotion.monitoring.observe.watch import SLICES, KnownVersion, VersionKey, Watch
 
 _STORE, _DATE, _FORECAST = "Store", "Date", "prediction"
 _KEY = [_STORE, _DATE]

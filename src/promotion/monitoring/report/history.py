@@ -14,8 +14,8 @@ from promotion.journal.monitoring import KEPT, MonitoringRun, add_run, newest_ru
 from promotion.monitoring.data_flaws import labels_in_runs
 from promotion.monitoring.finding import Finding, worst
 from promotion.monitoring.observe.observation import Observation
-from promotion.monitoring.observe.observe import KnownVersion, VersionKey
 from promotion.monitoring.observe.reference import Reference
+from promotion.monitoring.observe.watch import KnownVersion, VersionKey
 from promotion.registry.semver import is_semantic
 
 _HEAVY = ("slices", "drift", "groups")

@@ -17,7 +17,7 @@ from promotion.errors import DataError, UsageError
 from promotion.gates.evidence import Interval
 from promotion.monitoring.observe.forecasts import observe_forecasts, rmspe_and_mae
 from promotion.monitoring.observe.observation import Observation
-from promotion.monitoring.observe.observe import KnownVersion, Watch
+from promotion.monitoring.observe.watch import KnownVersion, Watch
 from promotion.monitoring.report.page import write_monitoring_page
 from promotion.monitoring.thresholds import judge
 

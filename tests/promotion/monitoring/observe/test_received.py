@@ -21,8 +21,9 @@ from promotion.export.documents import reference_document, schema_document
 from promotion.gates.evidence import Interval
 from promotion.monitoring.labels.files import read_labels
 from promotion.monitoring.observe.observation import Observation
-from promotion.monitoring.observe.observe import KnownVersion, Watch, observe
+from promotion.monitoring.observe.observe import observe
 from promotion.monitoring.observe.reference import read_reference
+from promotion.monitoring.observe.watch import KnownVersion, Watch
 from promotion.monitoring.thresholds import judge
 from promotion.monitoring.watched_contract import watched_contract
 
