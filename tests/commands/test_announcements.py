@@ -13,6 +13,7 @@ from tests.promotion.monitoring.receivers import free_port, receiving
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 
 
+@pytest.mark.system
 def test_a_promotion_is_announced(trained: Store, promote: Promote, monkeypatch: pytest.MonkeyPatch) -> None:
     """To the channel that is set and no other; who was told is said beside the output, and recorded."""
     with receiving() as team:
@@ -50,6 +51,7 @@ def test_a_rollback_is_announced_in_its_checklist(
 GENERAL = "events:\n  ci: {url: CI_URL, key: CI_KEY, network: private}\n"
 
 
+@pytest.mark.system
 def test_other_systems_are_told_when_mlflow_shows_it(
     trained: Store, promote: Promote, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -222,6 +222,7 @@ def test_a_promotion_leaves_a_signed_checkpoint(
     assert "⚠️" not in result.stdout
 
 
+@pytest.mark.system
 def test_a_process_of_its_own_on_an_ascii_console(at_home: Path, run: Run) -> None:
     """As Jenkins runs it; where nothing can be shown but ASCII, everything can still be read."""
     result = run("scripts/audit.py", "verify", LANG="C", LC_ALL="C")

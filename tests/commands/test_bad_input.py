@@ -376,6 +376,7 @@ def test_as_json_a_failure_is_data_too(churn: Store, promote: Promote) -> None:
     assert document["message"] == result.stderr.splitlines()[-1]
 
 
+@pytest.mark.system
 def test_as_a_process_it_answers_the_same(churn: Store, run: Run) -> None:
     """The exit code and the one line reach a shell, from any folder."""
     done = run("scripts/promote-model.py", "chrun")

@@ -34,6 +34,7 @@ def test_what_is_missing_is_said_exactly(governed: Store, governance: Promote) -
     assert before == governed.rows()
 
 
+@pytest.mark.system
 def test_where_approvals_must_be_signed_the_next_step_signs(governed: Store, governance: Promote) -> None:
     """What is to be typed would be refused without."""
     path = governed.home / "config" / f"{GOVERNED}.yaml"
@@ -70,6 +71,7 @@ def test_an_eligible_version_gets_the_command_that_promotes_it(governed: Store, 
     )
 
 
+@pytest.mark.system
 def test_a_change_made_outside_is_said_and_not_taken_over(governed: Store, governance: Promote) -> None:
     """A version that somebody moved into Production in MLflow: seen, reported, left alone."""
     governed.move(GOVERNED, 3, Stage.PRODUCTION)

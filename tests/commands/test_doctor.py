@@ -79,6 +79,7 @@ def test_no_connection_ends_with_one(team: Store, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.usefixtures("team")
+@pytest.mark.system
 def test_many_findings_of_one_kind_are_cut_and_counted(team: Store) -> None:
     """`--json` has all of them; text from outside stays in its line."""
     for number in range(15):

@@ -51,6 +51,7 @@ def rules(team: Store, more: str = "", *, family: str = "churn", models: str = "
     (team.home / "config" / f"{family}.yaml").write_text(text, encoding="utf-8")
 
 
+@pytest.mark.system
 def test_without_a_file_a_pickle_is_said_and_recorded(team: Store, call: Any) -> None:
     """It moves all the same, since nothing here loads it; the way back looks at no content."""
     for _ in range(2):
@@ -180,6 +181,7 @@ def test_no_file_takes_the_way_back_away(
     assert {"churn"} == {event.family for event in serving.service().journal.history()}
 
 
+@pytest.mark.system
 def test_where_the_file_broke_later_its_last_rules_lead_back(team: Store, call: Any) -> None:
     """The aliases that it named are written, and a second rollback within a day is refused as ever."""
     named = "aliases: {production: champion, previous: []}\n"

@@ -159,6 +159,7 @@ def test_the_output_says_where_it_comes_from(register: Register, settings: Setti
     assert ["predictions.csv.json"] == [item.path for item in client.list_artifacts(run.info.run_id)]
 
 
+@pytest.mark.system
 def test_parquet_and_csv_give_the_same_answers(register: Register, settings: Settings, tmp_path: Path) -> None:
     """By the file's name, in and out, and exactly what the model answers."""
     register(LOGISTIC, Stage.PRODUCTION)
@@ -178,6 +179,7 @@ def test_parquet_and_csv_give_the_same_answers(register: Register, settings: Set
     assert list(probability) == list(found["probability"])
 
 
+@pytest.mark.system
 def test_chunks_give_what_the_whole_gives(
     register: Register, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +196,7 @@ def test_chunks_give_what_the_whole_gives(
     assert "100 rows predicted, 33%" in result.stderr.splitlines()
 
 
+@pytest.mark.system
 def test_a_broken_row_far_down_leaves_nothing(
     register: Register, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +229,7 @@ def test_rows_are_checked_before_the_model_is_loaded(register: Register, setting
     assert "does not exist on this machine" in right.stderr
 
 
+@pytest.mark.system
 def test_a_registry_that_takes_nothing_is_only_a_warning(
     register: Register, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +247,7 @@ def test_a_registry_that_takes_nothing_is_only_a_warning(
     assert "is deleted" in result.stderr
 
 
+@pytest.mark.system
 def test_files_that_were_changed_do_not_answer(
     register: Register, settings: Settings, fitted_model: Path, tmp_path: Path
 ) -> None:
@@ -289,6 +294,7 @@ def test_what_cannot_be_meant_is_exit_2(
     assert 1 == len(result.stderr.splitlines())
 
 
+@pytest.mark.system
 def test_two_versions_are_reviewed_on_the_same_rows(
     register: Register, settings: Settings, other_model: Path, tmp_path: Path
 ) -> None:

@@ -196,6 +196,7 @@ def test_auto_twice_is_nothing_to_do(trained: Store, promote: Promote) -> None:
     assert before == trained.rows()
 
 
+@pytest.mark.system
 def test_an_unchanged_retrain_is_not_better(trained: Store, promote: Promote) -> None:
     """The same model trained again scores the same, so the champion stays: exit 5 with the comparison."""
     promote("--auto")
@@ -211,6 +212,7 @@ def test_an_unchanged_retrain_is_not_better(trained: Store, promote: Promote) ->
     assert {f"{LOGISTIC} v2": "Production"} == trained.shown()
 
 
+@pytest.mark.system
 def test_a_stranger_beside_the_training_is_named_and_passed_over(trained: Store, promote: Promote) -> None:
     """Written straight into MLflow with the same files, best of a round in the far future: the trained one moves."""
     files = trained.registry.artifact_uri(trained.registry.version(LOGISTIC, 2))
@@ -425,6 +427,7 @@ def _by_hand(store: Store, statement: str) -> None:
         database.execute(statement)
 
 
+@pytest.mark.system
 def test_an_emptied_production_is_loud_and_can_be_restored(churn: Store, promote: Promote) -> None:
     """SQL archived the old version and promoted none: every command says so until it is restored on request."""
     promote("churn", "1")

@@ -59,6 +59,7 @@ def test_the_documented_way_from_refused_to_promoted(
     assert 5 == governance("promote_model", *PROMOTE).exit_code
 
 
+@pytest.mark.system
 def test_breaking_the_glass_is_loud_and_on_record(governed: Store, governance: Promote) -> None:
     """It needs a reason, names every gate it overrides, and the record holds them."""
     assert 2 == governance("promote_model", *PROMOTE, "--override-gates").exit_code
@@ -74,6 +75,7 @@ def test_breaking_the_glass_is_loud_and_on_record(governed: Store, governance: P
     assert ["days in Staging", "approvals"] == move.details["override"]
 
 
+@pytest.mark.system
 def test_nobody_overrides_a_changed_artifact(governed: Store, governance: Promote) -> None:
     """Where the files cannot be trusted the glass does not break."""
     (governed.artifact(GOVERNED, 3) / "added.txt").write_text("x")
@@ -85,6 +87,7 @@ def test_nobody_overrides_a_changed_artifact(governed: Store, governance: Promot
     assert "Staging" == governed.shown()["alzheimer_classifier v3"]
 
 
+@pytest.mark.system
 def test_a_version_that_is_somewhere_else_is_refused(governed: Store, governance: Promote) -> None:
     """The caller says where it is, and is wrong."""
     arguments = ["--model-name", GOVERNED, "--version", "1.0.0", "--from-stage", "Staging", "--to-stage", "Production"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from tests.commands.conftest import Promote
 from tests.commands.governed_home import GOVERNED
 from tests.promotion.factories import Store
@@ -12,6 +13,7 @@ NAMED = ("--model-name", GOVERNED)
 WHY = ("--reason", "Performance degradation detected")
 
 
+@pytest.mark.system
 def test_the_version_that_served_before_is_back_and_validated(governed: Store, governance: Promote) -> None:
     """Without a version: the predecessor, not the highest archived one; then the documented validation."""
     result = governance("rollback_model", *NAMED, *WHY)
@@ -28,6 +30,7 @@ def test_the_version_that_served_before_is_back_and_validated(governed: Store, g
     assert "Production" == governed.shown()["alzheimer_classifier v1"]
 
 
+@pytest.mark.system
 def test_the_documented_command_then_a_second_one(governed: Store, governance: Promote) -> None:
     """`--to-version 1.0.0` works once, again is nothing to do, and going back and forth needs --force."""
     arguments = (*NAMED, "--to-version", "1.0.0", *WHY)
@@ -42,6 +45,7 @@ def test_the_documented_command_then_a_second_one(governed: Store, governance: P
     assert 0 == governance("rollback_model", *back, "--force").exit_code
 
 
+@pytest.mark.system
 def test_missing_rows_do_not_stop_it(governed: Store, governance: Promote) -> None:
     """The model loads, that must do; the quality is left to a person."""
     rows = governed.home / "data" / "heart-disease.csv"

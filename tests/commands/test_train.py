@@ -117,6 +117,7 @@ def test_bad_data(run: Run, home: Path) -> None:
     assert not (home / "mlflow.db").exists()
 
 
+@pytest.mark.system
 def test_a_forecast_family_is_handed_to_its_own_command(
     home: Path, run: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

@@ -37,6 +37,7 @@ RULES = (
 
 @pytest.mark.parametrize(("schema", "file"), [("github-workflows", "promote.yml"), ("github-actions", "action.yml")])
 @pytest.mark.needs("check_jsonschema")
+@pytest.mark.system
 def test_the_published_schema_holds(schema: str, file: str) -> None:
     """As editors and the platform read it."""
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}", str(FOLDER / file)]

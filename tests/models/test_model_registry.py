@@ -106,6 +106,7 @@ def test_two_versions_in_production_are_refused(models: tuple[str, str], registe
     assert "--reconcile --model heart-disease" in str(caught.value)
 
 
+@pytest.mark.system
 def test_what_was_changed_outside_is_said_to_whoever_loads(
     register: Register, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -303,6 +304,7 @@ def _stages() -> list[str]:
     return [version["stage"] for version in reversed(get_model_info("churn")["versions"])]
 
 
+@pytest.mark.system
 def test_a_version_goes_the_documented_way_and_back(churn: Store) -> None:
     """Staged, promoted, and by promoting the archived one taken back: numbers, texts, stages in any case."""
     staged = promote_model("churn", 2, "staging", reason="new prices")

@@ -32,6 +32,7 @@ def _best(store: Store, config: FamilyConfig | None = None, heard: list[str] | N
 # Which one
 
 
+@pytest.mark.system
 def test_the_best_of_the_newest_training_is_found(store: Store) -> None:
     """By the journal, where the tag is on it too; a tag that an older round has left does not matter."""
     store.train("tiny", "tiny-linear", "tiny-forest")
@@ -252,6 +253,7 @@ def test_a_candidate_that_is_not_better_leaves_the_champion(store: Store, not_be
     assert [1, int(stage == "Staging")] == [row[5] for row in rows(store.home / "promotion.db")["gate_report"]]
 
 
+@pytest.mark.system
 def test_a_candidate_in_staging_already_is_not_moved_again(store: Store) -> None:
     """Running twice writes no second event."""
     config = a_training_family(not_better="staging")

@@ -238,6 +238,7 @@ def test_a_rollback_is_validated(store: Store, serving: tuple[str, Answers]) -> 
     assert "after rollback" == service.journal.history("tiny", limit=1)[0].reason
 
 
+@pytest.mark.system
 def test_a_service_that_is_down_or_serves_another_version_fails_the_validation(
     store: Store, serving: tuple[str, Answers]
 ) -> None:
@@ -252,6 +253,7 @@ def test_a_service_that_is_down_or_serves_another_version_fails_the_validation(
     assert (FAILED, True) == (outcome, "does not answer as a service: ConnectionError" in detail)
 
 
+@pytest.mark.system
 def test_a_version_below_its_thresholds_fails_the_validation(store: Store) -> None:
     """It is back all the same; the item says what it reaches."""
     _service, promotion = _back(store, a_family())

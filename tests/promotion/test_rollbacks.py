@@ -111,6 +111,7 @@ def test_what_is_known_bad_is_passed_over(served: Store) -> None:
         _back(service, force=True)
 
 
+@pytest.mark.system
 def test_the_predecessor_is_the_one_that_served_not_the_highest_number(store: Store) -> None:
     """Versions 1, 3 and then 2 served: back from 2 leads to 3, and from there to 1."""
     for score in (0.90, 0.94, 0.92):
@@ -122,6 +123,7 @@ def test_the_predecessor_is_the_one_that_served_not_the_highest_number(store: St
     assert "tiny-linear v1" == str(_back(service, force=True).version)
 
 
+@pytest.mark.system
 def test_it_may_lead_to_another_registered_model_of_the_family(store: Store) -> None:
     """Production is unique in the family, so the predecessor may be the other algorithm's."""
     store.register("tiny-forest", roc_auc=0.90)

@@ -454,6 +454,7 @@ def test_a_small_file_does_not_keep_us_for_minutes(model: Path, name: str, conte
 
 
 @pytest.mark.timeout(30)
+@pytest.mark.system
 def test_an_archive_of_countless_members_is_not_looked_through(model: Path) -> None:
     """One line says where it was left."""
     with zipfile.ZipFile(model / "many.zip", "w") as archive:

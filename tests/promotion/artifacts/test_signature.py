@@ -179,6 +179,7 @@ def test_the_default_place_is_the_users_configuration(tmp_path: Path, monkeypatc
     assert tmp_path / "xdg" / "promotion-layer" / "signing-key.pem" == Keys.from_environment().private_key
 
 
+@pytest.mark.system
 def test_processes_that_start_together_share_one_key(tmp_path: Path) -> None:
     """Whoever loses the race uses the winner's key, and nobody reads half a file."""
     code = "from promotion.signing.keys import *; print(key_id(public_pem(Keys.from_environment().signing_key())))"

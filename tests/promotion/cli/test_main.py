@@ -88,6 +88,7 @@ def test_what_a_command_imports_is_seldom_looked_through_for_cycles() -> None:
     assert 10 > int(done.stdout)
 
 
+@pytest.mark.system
 def test_every_verb_answers_help_without_the_repository_and_without_mlflow(alone: Alone) -> None:
     """What the wheel holds is enough for each verb that is not about this repository's own models."""
     answer = alone(HELP + EACH)

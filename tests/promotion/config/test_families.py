@@ -163,6 +163,7 @@ def test_identifiers_and_ignored_columns_are_no_features(alzheimer: FamilyConfig
     assert feature_schema_hash(without) == feature_schema_hash(alzheimer)
 
 
+@pytest.mark.system
 def test_identifiers_are_present_and_unique(alzheimer: FamilyConfig, tmp_path: Path) -> None:
     """A file without the two columns, a repeated number and an empty one are each refused; any doctor is accepted."""
     content = lines(alzheimer, tmp_path)

@@ -44,6 +44,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Dataset]:
     return home, load_dataset(houses(home), home)
 
 
+@pytest.mark.system
 def test_texts_stay_texts_and_truths_become_numbers(loaded: tuple[Path, Dataset]) -> None:
     """As whoever asks the model writes them; an empty cell is missing in both."""
     home, dataset = loaded
@@ -97,6 +98,7 @@ def test_a_cell_that_is_none_is_named(tmp_path: Path, column: str, cell: str | N
 
 
 @pytest.mark.parametrize("algorithm", ["ridge", "random_forest"])
+@pytest.mark.system
 def test_the_graph_takes_texts_and_truths(loaded: tuple[Path, Dataset], algorithm: str) -> None:
     """Also a text nobody has listed, which is of no category, and empty cells."""
     params = {"n_estimators": 10} if algorithm == "random_forest" else {}

@@ -152,6 +152,7 @@ def test_going_back_does_not_bring_back_what_somebody_had_set(modelled: ModelSce
     assert ((), 1) == (look(modelled).drift, modelled.production())
 
 
+@pytest.mark.system
 def test_a_canary_of_the_version_in_production_is_no_drift(modelled: ModelScene) -> None:
     """It is what was asked for, with its share of the pods; one that is not in Production any more is not."""
     modelled.promote(2)
@@ -180,6 +181,7 @@ def test_a_canary_that_was_changed_is_named(modelled: ModelScene) -> None:
     assert any(line.startswith("canary: spec.template.spec.containers") for line in look(modelled).drift)
 
 
+@pytest.mark.system
 def test_an_image_that_ran_here_is_deployable_again_whatever_became_of_its_export(modelled: ModelScene) -> None:
     """At night the export is another one, or gone: labels and reference prove the image, and it answered rightly."""
     first = Deployments(modelled.service.journal).newest("tiny", Environment.PRODUCTION)

@@ -61,6 +61,7 @@ def test_every_object_is_valid_for_the_supported_versions(version: str) -> None:
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.system
 def test_every_selector_finds_the_pods_and_only_those(environment: Environment) -> None:
     """Service, budget and network policy lead to stable and canary pods, each Deployment to its own."""
     stable, canary = (rendered(environment, track) for track in TRACKS)

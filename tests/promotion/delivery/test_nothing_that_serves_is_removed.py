@@ -58,6 +58,7 @@ def test_what_runs_and_may_not_come_back_serves_on_until_a_person_decides(modell
     assert is_serving(modelled, 1)
 
 
+@pytest.mark.system
 def test_a_second_canary_image_of_a_version_that_ran_is_the_images_fault(modelled: ModelScene) -> None:
     """The version answered rightly as a canary: the registry stays, and the first canary's pods serve again."""
     modelled.promote(2)

@@ -111,6 +111,7 @@ def test_a_class_without_rows_has_no_area() -> None:
     assert float(found["recall"]) == pytest.approx(float(found["accuracy"]) / 3)
 
 
+@pytest.mark.system
 def test_importance_for_several_classes(iris: tuple[FamilyConfig, Path]) -> None:
     """Shuffling a petal's measure costs accuracy, as scikit-learn's permutation importance says."""
     config, home = iris
@@ -124,6 +125,7 @@ def test_importance_for_several_classes(iris: tuple[FamilyConfig, Path]) -> None
     assert pytest.approx(expected, abs=0.05) == ours.mean(axis=1)
 
 
+@pytest.mark.system
 def test_holdout_of_several_classes(skops_flavour: None, iris: tuple[FamilyConfig, Path], tmp_path: Path) -> None:
     """A registered iris model is scored on the 30 test rows; one with other classes is refused."""
     config, home = iris
@@ -168,6 +170,7 @@ def test_interval_width_is_plausible() -> None:
     assert pytest.approx(2 * 1.96 * math.sqrt(variance), rel=0.2) == area.high - area.low
 
 
+@pytest.mark.system
 def test_paired_difference() -> None:
     """A model does not differ from itself; against noise the interval excludes zero; pairing narrows the interval."""
     target, probability = rows(3, count=300)

@@ -69,6 +69,7 @@ def test_answers_that_are_no_numbers_are_refused(answer: Any) -> None:
         response_of(SimpleNamespace(predict=lambda _: answer), pd.DataFrame({"x": [1, 2]}), 0)
 
 
+@pytest.mark.system
 def test_rows_of_a_regression_are_split_and_looked_at(tmp_path: Path) -> None:
     """The target stays a number; a constant one is told."""
     family = diabetes(tmp_path)

@@ -144,6 +144,7 @@ def test_groups_are_values_ranges_and_what_is_missing() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["day", "moment", "timestamp"])
+@pytest.mark.system
 def test_groups_of_many_days_are_periods(step: int, names: list[str], kind: str) -> None:
     """The shortest of month, quarter and year that are few; a missing day is a group as elsewhere."""
     import pandas as pd

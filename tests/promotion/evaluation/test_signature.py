@@ -216,11 +216,13 @@ def test_other_feature_view(columns: dict[str, dict[str, Any]]) -> None:
     assert VIEW != feature_schema_hash(a_family(columns))
 
 
+@pytest.mark.system
 def test_cleveland_data_is_in_order(heart: FamilyConfig) -> None:
     """The real data has no quality problem."""
     assert [] == data_problems(heart, REPOSITORY)
 
 
+@pytest.mark.system
 def test_made_data_is_in_order(tmp_path: Path) -> None:
     """The rows that the next tests spoil are good."""
     assert [] == data_problems(a_family(), write(tmp_path, ROWS))
@@ -269,6 +271,7 @@ def test_missing_file(tmp_path: Path) -> None:
     assert f"{tmp_path / 'clinic.csv'}: no such file" in problem
 
 
+@pytest.mark.system
 def test_evaluator_answers_the_gates(heart: FamilyConfig, artifact: Path) -> None:
     """The gates reach all of this through the family's evaluator."""
     evaluator = HoldoutEvaluator(heart, REPOSITORY)

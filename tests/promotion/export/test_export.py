@@ -127,6 +127,7 @@ def test_the_graph_takes_and_gives_what_a_server_expects(heart: tuple[FamilyConf
     ]
 
 
+@pytest.mark.system
 def test_a_forest_behind_a_scaler_is_refused_with_row_and_difference(heart: tuple[FamilyConfig, Partition]) -> None:
     """32-bit scaled measures fall on the other side of 64-bit thresholds; whoever builds such a model is told."""
     config, part = heart
@@ -355,6 +356,7 @@ def test_expected_rows_are_what_a_person_would_send(heart: tuple[FamilyConfig, P
     assert model.predict_proba(rows)[:2].tolist() == document["probabilities"]
 
 
+@pytest.mark.system
 def test_equally_likely_classes(heart: tuple[FamilyConfig, Partition]) -> None:
     """With half the votes each the graph names the first class, as scikit-learn does; such rows test nobody."""
     config, part = heart

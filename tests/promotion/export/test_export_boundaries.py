@@ -308,6 +308,7 @@ def a_source(config: FamilyConfig, part: Partition, model: Any, metrics: Any, di
     return ServableVersion(contract_of(config), model, rows, part.train_features, metrics, digest, lambda: b"")
 
 
+@pytest.mark.system
 def test_documents_hold_what_was_recorded_or_is_measured_now(tmp_path: Path, fitted_model: Path) -> None:
     """The recorded metrics where all of them were; twenty rows, the first with every cell empty that may be."""
     config = load_config(REPOSITORY / "config", "heart-disease")

@@ -89,6 +89,7 @@ def test_families_with_approvals_keep_their_rows_unless_told_otherwise() -> None
             assert expected is stated.exports_generated_rows
 
 
+@pytest.mark.system
 def test_no_stored_row_is_anybodys(heart: tuple[FamilyConfig, ServableVersion, Partition]) -> None:
     """Twenty rows the server takes, none of which is in the data; without the rule all but the emptied one are."""
     _, source, part = heart
@@ -165,6 +166,7 @@ def test_columns_that_say_little(rules: FeatureRules, found: dict[str, Any], exp
     assert set(rows) == expected if expected else rows.map(math.isfinite).all()
 
 
+@pytest.mark.system
 def test_the_translation_is_proven_on_real_rows_all_the_same(
     heart: tuple[FamilyConfig, ServableVersion, Partition], tmp_path: Path
 ) -> None:
@@ -190,6 +192,7 @@ def test_the_translation_is_proven_on_real_rows_all_the_same(
         _write_engine(tmp_path, tmp_path, wrong, documents, "onnx")
 
 
+@pytest.mark.system
 def test_the_registered_files_go_without_their_example(
     heart: tuple[FamilyConfig, ServableVersion, Partition], tmp_path: Path
 ) -> None:

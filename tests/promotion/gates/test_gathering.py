@@ -54,6 +54,7 @@ def test_what_both_have_is_compared(ours: Scored | None, theirs: Scored | None, 
     assert is_compared == (_difference(ScoreFileEvaluator(), ours, theirs, "auc") is not None)
 
 
+@pytest.mark.system
 def test_the_newest_look_at_an_ab_test_counts(store: Store) -> None:
     """Of the version itself, and what was found last."""
     for score in (0.9, 0.92):

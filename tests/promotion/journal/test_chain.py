@@ -87,6 +87,7 @@ def test_an_event_cannot_be_replaced_by_its_sequence(tmp_path: Path) -> None:
             database.execute(f"INSERT OR REPLACE INTO promotion_event SELECT {chosen} FROM promotion_event")  # noqa: S608
 
 
+@pytest.mark.system
 def test_a_journal_from_before_the_chain_is_chained_and_sound(tmp_path: Path) -> None:
     """Events that were recorded without hashes get them on the first write, which continues their chain."""
     path = tmp_path / "promotion.db"

@@ -48,6 +48,7 @@ def test_the_first_write_creates_every_table_the_code_declares(tmp_path: Path) -
             assert declared == [(row[1], not row[3]) for row in present]
 
 
+@pytest.mark.system
 def test_a_journal_in_place_is_opened_without_the_migration_engine(tmp_path: Path) -> None:
     """A second command pays nothing for migrations: Alembic is not even imported."""
     promote(a_journal(tmp_path), "churn", a_version())
@@ -121,6 +122,7 @@ def test_the_family_lock_keeps_others_out_and_ends(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.system
 def test_the_family_lock_dies_with_its_process(tmp_path: Path) -> None:
     """A killed holder leaves no lock behind."""
     program = (

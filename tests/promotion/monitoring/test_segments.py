@@ -107,6 +107,7 @@ def test_a_group_that_drifts_is_found_where_the_export_knows_it(tmp_path: Path) 
     assert "c=1:drift:x" not in found(watched(tmp_path / "old", traffic))
 
 
+@pytest.mark.system
 def test_the_importance_of_a_feature_is_that_of_every_group(tmp_path: Path) -> None:
     """It is the model's; an older export says none."""
     traffic = [only(0, rows=9000), only(1, rows=400, shift=2)]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from models.data.sources import make_missing
 from promotion.config.family import load_config
@@ -14,6 +15,7 @@ from promotion.data.datasets import load_dataset, split_dataset
 from promotion.prediction.inputs import FileRows, SampleRows
 
 
+@pytest.mark.system
 def test_an_identifier_goes_into_the_output_and_not_into_the_model(tmp_path: Path) -> None:
     """Patients are recognised by their number, which is no feature; a file without numbers is fine too."""
     config = load_config(REPOSITORY / "config", "alzheimer_classifier")

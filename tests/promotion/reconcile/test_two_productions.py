@@ -127,6 +127,7 @@ def test_two_in_staging_are_no_fault(serving: Store) -> None:
 
 @pytest.mark.parametrize("how", ["stage", "beside the present one", "alias", "SQL"])
 @pytest.mark.parametrize("config", [{}, GOVERNED], ids=["without approvals", "with approvals"])
+@pytest.mark.system
 def test_a_known_bad_version_is_not_taken_back(serving: Store, config: dict[str, Any], how: str) -> None:
     """Nobody adopts it: exit 3, the reason held against it, and the ways out; restoring is one of them."""
     service = serving.service(a_family(**config))

@@ -142,6 +142,7 @@ def answers(protocol: str, server: Served, row: Row, model: str) -> set[int]:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.system
 def test_no_body_and_no_header_is_answered_with_a_failure(protocol: str, server: Served, row: Row) -> None:
     """Whatever it is, in every protocol."""
     assert {200, 400} <= answers(protocol, server, row, "heart-disease")

@@ -395,6 +395,7 @@ def test_exit_codes_of_what_cannot_start(linear: Fitted, tmp_path: Path) -> None
     assert "schema.json was changed after the export" in changed.stderr
 
 
+@pytest.mark.system
 def test_the_server_imports_nothing_of_training(signed: Path) -> None:
     """The image has no MLflow, no scikit-learn and no pandas, and of the rest only how signatures are checked."""
     program = (

@@ -51,6 +51,7 @@ def test_probabilities_are_the_pipelines(name: str, serve: Serve, request: pytes
     np.testing.assert_allclose(np.reshape(tensors["data"], tensors["shape"]), wanted, atol=1e-5)
 
 
+@pytest.mark.system
 def test_several_classes_have_labels(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Iris: the label's text, its position, and the probability of the predicted class."""
     iris = _fitted(tmp_path_factory, "iris-classifier", "random_forest", model="iris-classifier")

@@ -70,6 +70,7 @@ def test_a_clients_key_is_in_the_log_by_a_pseudonym(serve: Serve, linear: Fitted
     assert "patient" not in log.read_text(encoding="utf-8")
 
 
+@pytest.mark.system
 def test_the_sample_depends_on_the_request_alone(serve: Serve, linear: Fitted, row: Row, tmp_path: Path) -> None:
     """A tenth of the requests, always the same ones; refused requests are never in it."""
     log = tmp_path / "log.jsonl"

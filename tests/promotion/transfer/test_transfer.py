@@ -420,6 +420,7 @@ def registration_there(pair: Pair) -> Registered:
     return found
 
 
+@pytest.mark.system
 def test_a_training_of_the_source_counts_where_its_key_is_named(pair: Pair) -> None:
     """Otherwise it is received, with the line to add; once that is there, the same command makes it count."""
     own = trained_at_the_source(pair)

@@ -70,6 +70,7 @@ def test_a_canary_that_does_as_well_goes_to_every_pod(modelled: ModelScene) -> N
     assert second.startswith("advance at 50 % (50% of the pods): ")
 
 
+@pytest.mark.system
 def test_a_record_says_what_was_compared(modelled: ModelScene) -> None:
     """Counts of both tracks, each interval, and what was decided, in the hash chain."""
     canary(modelled, new_image(modelled, Traffic(failures=1, slow=5)))
@@ -182,6 +183,7 @@ def test_a_held_canary_is_no_drift_and_its_step_is_shown(modelled: ModelScene) -
     assert found.analysis.startswith("step 25 % (of 25, 50, 100); hold at 25 % (25% of the pods): inconclusive")
 
 
+@pytest.mark.system
 def test_a_held_canary_is_looked_at_again(modelled: ModelScene) -> None:
     """The same step, with evidence of its own and a smaller error; it is never stuck."""
     image = new_image(modelled, Traffic(requests=0, positive=0))
@@ -195,6 +197,7 @@ def test_a_held_canary_is_looked_at_again(modelled: ModelScene) -> None:
     assert ["hold", "advance", "advance"] == [said.split()[0] for said in analyses(modelled)]
 
 
+@pytest.mark.system
 def test_a_held_canary_is_given_up(modelled: ModelScene) -> None:
     """It is removed, the version stays what it was; then there is nothing to give up."""
     image = new_image(modelled, Traffic(requests=0, positive=0))
@@ -220,6 +223,7 @@ def test_a_held_canary_is_deployed_fully_by_a_person(modelled: ModelScene) -> No
     assert (image.reference, None) == (modelled.cluster.image("tiny"), modelled.cluster.image(CANARY))
 
 
+@pytest.mark.system
 def test_steps_that_end_early_leave_the_canary(modelled: ModelScene) -> None:
     """Without 100 it stays at its last share."""
     image = new_image(modelled, Traffic(failures=1, slow=5))
@@ -268,6 +272,7 @@ def test_somebody_who_changes_the_canary_ends_it(modelled: ModelScene) -> None:
 @pytest.mark.parametrize(
     "moment", ["applying registry.example/tiny:2-well-1", "step 25 %", "advance at 50 %", "every step is passed"]
 )
+@pytest.mark.system
 def test_killed_at_any_moment_it_goes_on(
     modelled: ModelScene, monkeypatch: pytest.MonkeyPatch, moment: str, resumes: bool
 ) -> None:
@@ -292,6 +297,7 @@ def test_killed_at_any_moment_it_goes_on(
 
 
 @pytest.mark.parametrize("resumes", [True, False])
+@pytest.mark.system
 def test_killed_on_the_way_to_every_pod_it_goes_on(modelled: ModelScene, resumes: bool) -> None:
     """The stable pods' rollout is an attempt of its own, and the same command knows it for its last step."""
     image = new_image(modelled, Traffic(failures=1, slow=5))
@@ -313,6 +319,7 @@ def test_killed_on_the_way_to_every_pod_it_goes_on(modelled: ModelScene, resumes
     assert not [line for line in modelled.said if "taking back" in line]
 
 
+@pytest.mark.system
 def test_an_api_server_that_is_away_holds(modelled: ModelScene) -> None:
     """Nothing can be compared; when it is back, `--resume` goes on."""
     image = new_image(modelled, Traffic(failures=1, slow=5))

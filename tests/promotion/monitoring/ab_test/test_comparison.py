@@ -158,6 +158,7 @@ def test_a_shadow_is_paired_row_by_row(log: Log) -> None:
     assert found.verdict == "the challenger is better"
 
 
+@pytest.mark.system
 def test_peeking_finds_no_difference_where_there_is_none() -> None:
     """Twenty looks at each of thirty tests of equal arms."""
     random = np.random.default_rng(11)

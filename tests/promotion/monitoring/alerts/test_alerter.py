@@ -268,6 +268,7 @@ def test_not_enough_data_is_neither_an_alarm_nor_an_all_clear(watch: Watch) -> N
     assert ["trigger"] == watch.pages
 
 
+@pytest.mark.system
 def test_what_comes_and_goes_is_told_as_over_only_when_it_stays_away(watch: Watch) -> None:
     """Bad and good by turns every hour: alert, recovery, alert, one reminder, and the recovery when it stayed so."""
     for hour in range(12):
@@ -335,6 +336,7 @@ def test_the_journal_says_who_was_told_what_and_by_which_answer(watch: Watch) ->
     assert ("pending", "EMAIL_URL is not set") == (rows["email"].state, rows["email"].error)
 
 
+@pytest.mark.system
 def test_what_a_channel_did_not_take_the_next_run_delivers(watch: Watch) -> None:
     """E-mail is down for two runs: Slack is not told twice, and the mail comes once, saying since when."""
     url = watch.mails.url

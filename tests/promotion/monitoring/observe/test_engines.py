@@ -53,6 +53,7 @@ def figures(count: Count) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("is_wrapped", [False, True])
+@pytest.mark.system
 def test_it_does_not_matter_where_blocks_are_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_wrapped: bool
 ) -> None:

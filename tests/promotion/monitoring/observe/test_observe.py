@@ -44,6 +44,7 @@ def export(tmp_path: Path) -> Path:
     return write_export(tmp_path / "export")
 
 
+@pytest.mark.system
 def test_healthy_traffic_raises_nothing(tmp_path: Path, export: Path) -> None:
     """A long run: ten days, none of them with an alarm, and none without an answer where there was data."""
     for day in range(10):
@@ -272,6 +273,7 @@ def test_a_canary_or_a_fast_clock_does_not_change_what_answers(tmp_path: Path) -
     assert [(1, {f"{MODEL} v1": 0.9, f"{MODEL} v2": 0.1})] * 4 == served
 
 
+@pytest.mark.system
 def test_a_rolling_update_changes_what_answers_once(tmp_path: Path) -> None:
     """Instance by instance: the old version stays until the new one clearly answers more, and does not come back."""
     served, last = [], (MODEL, 1)
