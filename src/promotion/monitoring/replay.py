@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from promotion.errors import UsageError
 from promotion.journal.records import Alert, AlertState, Event
-from promotion.monitoring.alerts.messages import Kind, Level
+from promotion.monitoring.alerts.messages import Kind
 from promotion.monitoring.alerts.rules import Rules
 from promotion.monitoring.finding import LevelName
 from promotion.monitoring.observe.log_files import find_parts, read
@@ -27,7 +27,7 @@ from promotion.registry.stages import Stage
 
 LOOKS = 400
 """As many as a rehearsal makes at most, where nobody says how often to look."""
-Act = Literal["told", "eased", "over", "rollback"]
+Deed = Literal["told", "eased", "over", "rollback"]
 _LONG_AGO = datetime.fromisoformat("1970-01-02T00:00:00+00:00")
 
 
@@ -46,7 +46,7 @@ class ReplayedAct:
     """
 
     at: datetime
-    act: Act
+    act: Deed
     version: str
     level: LevelName | None
     channels: Sequence[str]
@@ -130,10 +130,11 @@ def _told(seen: Observation, watch: Watch, book: _Book) -> Iterator[ReplayedAct]
     for alert, channels, kind in book.said:
         if kind is Kind.REMINDER:
             continue
-        level = Level(alert.level).value
         if not kind.is_over:
-            act: Act = "eased" if kind is Kind.EASED else "told"
-            yield ReplayedAct(seen.until, act, alert.version, level, channels, alert.finding["text"])
+            act: Deed = "eased" if kind is Kind.EASED else "told"
+            yield ReplayedAct(
+                seen.until, act, alert.version, cast(LevelName, alert.level), channels, alert.finding["text"]
+            )
         elif channels or alert.state is not AlertState.OPEN:
             text = f"{alert.key} ended: {seen} answers now" if kind is Kind.ENDED else f"{alert.key} is well again"
             yield ReplayedAct(seen.until, "over", alert.version, None, channels, text)
@@ -173,19 +174,22 @@ class _Book:
         return found[-1] if found and found[-1].closed_at and found[-1].closed_at > since else None
 
     def add(self, version_id: int, key: str, level: str, finding: Mapping[str, Any]) -> int:
-        number, version = len(self._alerts), self._versions[version_id]
-        times = {"opened_at": self.now, "told_at": self.now, "better_since": None, "eased_at": None, "closed_at": None}
+        number = len(self._alerts)
         self._alerts[number] = Alert(
-            number,
-            self._family,
-            version_id,
-            version,
-            key,
-            level,
-            AlertState.OPEN,
+            id=number,
+            family=self._family,
+            version_id=version_id,
+            version=self._versions[version_id],
+            key=key,
+            level=level,
+            state=AlertState.OPEN,
             flapping=False,
             finding=finding,
-            **times,
+            opened_at=self.now,
+            told_at=self.now,
+            better_since=None,
+            eased_at=None,
+            closed_at=None,
         )
         self._heard[number] = {}
         return number
