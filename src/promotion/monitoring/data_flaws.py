@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from promotion.config.printable import printable
+from promotion.config.values import duration_text
 from promotion.data.arrays import FloatArray
 from promotion.monitoring.labels.labels import Labels
 from promotion.monitoring.observe.counting import Count, CountingPlan, parse_moment
@@ -79,7 +80,11 @@ def silence(
     rows = sum((it.rows for it in count.answerers.values()), start=np.zeros(plan.slices, dtype=np.int64))
     last = max((it.last for it in count.answerers.values() if it.last is not None), default=None)
     calm = int(np.flatnonzero(np.append(rows[::-1], 1))[0])
-    newest = f"the newest row is of {parse_moment(last):%Y-%m-%d %H:%M} UTC" if last else f"no row in {window}"
+    newest = (
+        f"the newest row is of {parse_moment(last):%Y-%m-%d %H:%M} UTC"
+        if last
+        else f"no row in {duration_text(window)}"
+    )
     if asked is not None and calm >= _CALM_STEPS:
         answered = _answered(asked, window.total_seconds() / plan.slices)
         before, requests = answered[:-calm].sum(), answered[-calm:].sum()
@@ -90,11 +95,14 @@ def silence(
     if last is not None and tolerated is None and calm >= _CALM_STEPS:
         before = rows[: plan.slices - calm]
         if len(before) >= _STEADY_SHARE * plan.slices and before.min() >= _STEADY_ROWS:
-            return f"{newest}, after at least {int(before.min())} rows in each {window / plan.slices} before"
+            step = duration_text(window / plan.slices)
+            return f"{newest}, after at least {int(before.min())} rows in each {step} before"
     age = plan.until - parse_moment(last) if last else window
     limit = window if tolerated is None else tolerated
     if due_since is None or plan.until - due_since < limit or age < limit:
         return ""
+    if count.bad_lines and not count.rows:
+        return f"{newest}: none of the log's {count.bad_lines:,} lines can be read"
     return f"{newest}: no traffic, or the log does not arrive"
 
 

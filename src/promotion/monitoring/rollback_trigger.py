@@ -64,10 +64,11 @@ class Trigger:
         labels = "" if self.coverage in {None, 1.0} else f", {self.coverage:.1%} of the rows have a label"
         promoted = "" if self.reference is None else f" ({self.reference:.3f} at promotion{labels})"
         since, until = self.stretches[0].since, self.stretches[-1].until
+        end = f"{until:%H:%M:%S}" if since.date() == until.date() else f"{until:%Y-%m-%d %H:%M:%S}"
         return (
             f"{_NAMES[self.key]} beyond {_SPELLING[self.key].format(self.bound)} in {sum(self.bad)} of the newest "
             f"{len(self.stretches)} windows, {self.needed} needed: {figures}{promoted}, "
-            f"{since:%Y-%m-%d %H:%M:%S} to {until:%H:%M:%S} UTC" + (f"; {self.doubt}" if self.doubt else "")
+            f"{since:%Y-%m-%d %H:%M:%S} to {end} UTC" + (f"; {self.doubt}" if self.doubt else "")
         )
 
     def as_json(self) -> dict[str, Any]:

@@ -33,7 +33,8 @@ from promotion.monitoring.performance_thresholds import (
 
 _FAIR = ("accuracy", "recall")
 _ENDS = (min, max)
-_LATENCY = "latency p95, ms"
+_SERVED = {"error_rate": ("error rate", "{:.2%}"), "latency": ("latency p95", "{:,.0f} ms")}
+"""How the figures of the service are called and written."""
 
 
 def judge(observation: Observation, monitoring: Monitoring) -> list[Finding]:
@@ -142,17 +143,19 @@ def _served(
 ) -> Iterator[Finding]:
     """What one figure of the service comes to; nothing when it is healthy."""
     service, requests = observation.service, observation.service.requests or 0
-    name, value = ("error rate", service.error_rate) if key == "error_rate" else (_LATENCY, service.latency_p95_ms)
+    name, written = _SERVED[key]
+    value = service.error_rate if key == "error_rate" else service.latency_p95_ms
     text = f"{name}: unknown, {service.problem or 'nothing was measured'}"
     if crossed:
-        text = f"{name} {value:.3g} over {requests:,} requests; {crossed[0]} beyond {crossed[1]:g}"
+        text = f"{name} {written.format(value)} over {requests:,} requests; "
+        text += f"{crossed[0]} beyond {written.format(crossed[1])}"
         text += f"; {fault}" if fault else ""
     elif is_figure(value) and not service.enough:
         text = f"{name}: not enough data, {requests:,} requests, {monitoring.minimum_rows:,} needed"
     elif is_figure(value):
         if not crossed_bound(value, bounds):
             return
-        text = f"{name} {value:.3g} over {requests:,} requests; it may be chance"
+        text = f"{name} {written.format(value)} over {requests:,} requests; it may be chance"
     level, bound = crossed or (None, bounds[-1][1])
     yield Finding(key, level, name, value, None, bound, observation.since, requests, text)
 

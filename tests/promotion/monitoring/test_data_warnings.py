@@ -163,7 +163,7 @@ def test_no_traffic_is_told_once_it_is_due(tmp_path: Path) -> None:
     observation, found = seen(tmp_path, old)
     young = known(write_export(tmp_path / "export"), live_since=NOON - timedelta(hours=2))
 
-    assert found["silence"].startswith("no row in 1 day")
+    assert found["silence"] == "no row in 1d: no traffic, or the log does not arrive"
     assert {"not enough data, no rows"} == {
         it.text.partition(": ")[2] for it in judge(observation, Monitoring()) if it.key.startswith("drift:")
     }
@@ -189,6 +189,20 @@ def test_a_log_that_ended_is_told(
     _, found = seen(tmp_path, written(traffic), policy=policy)
 
     assert is_told is ("silence" in found)
+
+
+def test_lines_that_cannot_be_read_are_no_silence_of_the_log(tmp_path: Path) -> None:
+    """Who looks for traffic or a lost log looks in the wrong place."""
+    _, found = seen(tmp_path, with_times(lambda _: 1.7e9)(written(Traffic(50))))
+
+    assert found["silence"] == "no row in 1d: none of the log's 50 lines can be read"
+
+
+def test_spans_are_written_as_in_the_familys_file(tmp_path: Path) -> None:
+    """Of a log that ended: how steadily it came before."""
+    _, found = seen(tmp_path, written(Traffic(600, since=NOON - DAY, until=NOON - timedelta(hours=3))))
+
+    assert found["silence"].endswith(" rows in each 1h before")
 
 
 @pytest.mark.parametrize(

@@ -230,6 +230,14 @@ def test_the_reason_is_one_line() -> None:
     ) == trigger("accuracy", [0.5]).text
 
 
+def test_windows_of_several_days_name_the_day_they_end() -> None:
+    """Eight days must not read as ten hours."""
+    long = [replace(it, since=it.since - timedelta(days=8)) for it in stretches([0.9, 0.9])]
+    (found,) = triggers(observed({"error_rate": Lately(long)}), Monitoring())
+
+    assert found.text.endswith(", 2026-11-13 11:58:00 to 2026-11-21 12:00:00 UTC")
+
+
 def test_a_trigger_is_plain_data() -> None:
     """Times as text, and what it comes to."""
     document = trigger("latency", [700.0, 700.0]).as_json()

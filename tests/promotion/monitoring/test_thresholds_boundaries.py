@@ -308,8 +308,8 @@ def test_what_is_said_of_a_service() -> None:
     """Figures, requests and bounds; what is unknown says why, what nobody bounds is not asked."""
     slow = observed(service=Service(250.0, 0.5, 1.0, 10_000, "prometheus", enough=True))
     assert [
-        "error rate 0.5 over 10,000 requests; critical beyond 0.02",
-        "latency p95, ms 250 over 10,000 requests; warning beyond 200",
+        "error rate 50.00% over 10,000 requests; critical beyond 2.00%",
+        "latency p95 250 ms over 10,000 requests; warning beyond 200 ms",
     ] == [it.text for it in judge(slow, Monitoring())]
     few = observed(service=Service(250.0, 0.5, 1.0, 7, "prometheus", enough=False))
     assert ["error rate: not enough data, 7 requests, 200 needed"] == [
@@ -319,10 +319,10 @@ def test_what_is_said_of_a_service() -> None:
     assert [
         ("the service cannot be watched: it is down", 0),
         ("error rate: unknown, it is down", 0),
-        ("latency p95, ms: unknown, it is down", 0),
+        ("latency p95: unknown, it is down", 0),
     ] == [(it.text, it.rows) for it in judge(blind, Monitoring())]
     nothing = observed(service=Service())
-    assert ["error rate: unknown, nothing was measured", "latency p95, ms: unknown, nothing was measured"] == [
+    assert ["error rate: unknown, nothing was measured", "latency p95: unknown, nothing was measured"] == [
         it.text for it in judge(nothing, Monitoring())
     ]
     assert [] == judge(slow, Monitoring(critical=AlertBounds(), warning=AlertBounds()))

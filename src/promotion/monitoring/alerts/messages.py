@@ -77,7 +77,8 @@ class Notice:
         words = {
             Kind.REMINDER: f"STILL {self.level.upper()}",
             Kind.EASED: f"EASED TO {self.level.upper()}",
-            Kind.RECOVERY: "RECOVERED",
+            # Whoever does not hear of what it eased to is told that it is over for them, not that it is well.
+            Kind.RECOVERY: "RECOVERED" if self.until else f"EASED TO {self.level.upper()}, OVER HERE",
             Kind.ENDED: "ENDED, SERVES NO MORE",
             Kind.ANNOUNCEMENT: "NOTICE",
             Kind.TEST: "TEST",

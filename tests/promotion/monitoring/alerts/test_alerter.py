@@ -207,7 +207,10 @@ def test_what_gets_better_closes_the_page_and_stays_open_for_the_others(watch: W
     watch.tell()
 
     assert ["trigger", "resolve"] == watch.pages
-    assert ["[CRITICAL] churn v2: accuracy is 0.8", "[RECOVERED] churn v2: accuracy is 0.86"] == watch.subjects
+    assert [
+        "[CRITICAL] churn v2: accuracy is 0.8",
+        "[EASED TO INFO, OVER HERE] churn v2: accuracy is 0.86",
+    ] == watch.subjects
     assert ["CRITICAL", "EASED TO INFO", "RECOVERED"] == [title[1:].split("]")[0] for title in watch.slack.titles]
 
 
