@@ -257,6 +257,8 @@ def _mail_problem(said: str) -> tuple[str, bool]:
         if code in _NOT_AUTHENTICATED:
             return f"authentication failed, SMTP {code}: check user and password", False
         return f"refused, SMTP {code}", code < _FOR_GOOD
+    if "AUTH extension" in said or "No suitable authentication" in said:
+        return "authentication is not offered: mailtos:// if TLS comes first, or a URL without a password", False
     if "SSL" in said or "STARTTLS" in said or "certificate" in said:
         return "TLS failed: check the port, the certificate, and mailto:// or mailtos://", False
     if "Sending email" in said:

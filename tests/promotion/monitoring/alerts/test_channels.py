@@ -317,6 +317,15 @@ def test_a_slow_answer_is_waited_for() -> None:
     assert (True, 1, 1) == (answer.accepted, answer.attempts, len(sleeper.got))
 
 
+def test_a_mail_server_that_asks_for_no_password_is_no_lost_connection() -> None:
+    """Or asks for it after TLS alone: trying again helps nobody."""
+    with mailing() as mailbox:
+        (answer,) = send(mailbox.url.replace("mailto://", f"mailto://monitor:{TOKEN}@"))
+
+    assert (False, 1) == (answer.accepted, answer.attempts)
+    assert answer.problem == "authentication is not offered: mailtos:// if TLS comes first, or a URL without a password"
+
+
 class _Wary(Mailbox):
     """A mail server that wants a password, and does not like the recipient."""
 
