@@ -258,15 +258,22 @@ def newest_run_of_each(journal: Journal) -> dict[str, MonitoringRun]:
 
 
 def last_critical(journal: Journal, family: str, entry: Entry) -> str:
-    """What of a version is critical: an alert that is open, or what its newest run found; empty where nothing is."""
-    of_it = (alert.c.version_id == entry.id, alert.c.state == AlertState.OPEN, alert.c.level == _CRITICAL)
-    for row in journal.rows(_ALERTS.where(*of_it).order_by(alert.c.id)):
-        return f"critical alert since {row.opened_at:%Y-%m-%d}: {row.finding['text']}"
+    """What of a version is critical, empty where nothing is: by an alert, or by what its newest run found.
+
+    An alert that ended because another version answered goes on until a run finds its figure well: what was not
+    measured since, or on too few rows, is named by the findings of each run.
+    """
     runs = select(monitoring_run).where(
         monitoring_run.c.family == family,
         monitoring_run.c.model == entry.model,
         monitoring_run.c.mlflow_version == entry.number,
     )
+    of_it = (alert.c.version_id == entry.id, alert.c.level == _CRITICAL, alert.c.key != CLUSTER)
+    lasting = alert.c.state.in_([AlertState.OPEN, AlertState.ENDED])
+    for row in journal.rows(_ALERTS.where(*of_it, lasting).order_by(alert.c.id)):
+        since = journal.rows(runs.where(monitoring_run.c.at > row.closed_at)) if row.closed_at else []
+        if all(any(finding["key"] == row.key for finding in run.findings) for run in since):
+            return f"critical alert since {row.opened_at:%Y-%m-%d}: {row.finding['text']}"
     newest = runs.order_by(monitoring_run.c.at.desc(), monitoring_run.c.id.desc()).limit(1)
     for run in journal.rows(newest):
         for finding in run.findings:

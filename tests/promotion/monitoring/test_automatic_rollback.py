@@ -294,6 +294,16 @@ def _an_alert(scene: Scene) -> None:
     Alerter(scene.service.journal, scene.config).tell([_critical("accuracy")], _well(seen("error_rate", [0.0] * 3), 2))
 
 
+def _an_alert_that_ended(scene: Scene, *found: Finding) -> None:
+    """Another version answered; of what is left of the old one's rows a later run cannot tell anything."""
+    _an_alert(scene)
+    Alerter(scene.service.journal, scene.config).tell([], _well(seen("error_rate", [0.0] * 3)))
+    later = scene.service.journal.now() + timedelta(minutes=1)
+    unknown = replace(_critical("accuracy"), level=None, text="accuracy: not enough data")
+    observation = replace(_well(seen("error_rate", [0.0] * 3), 2), until=later)
+    record_run(scene.service.journal, observation, found or [unknown])
+
+
 def _a_last_figure(scene: Scene) -> None:
     observation = _well(seen("error_rate", [0.0] * 3), 2)
     record_run(scene.service.journal, observation, [_critical("accuracy")])
@@ -308,6 +318,7 @@ def _critical(key: str) -> Finding:
     [
         (_an_incident, "critical incident 1 of"),
         (_an_alert, "critical alert since"),
+        (_an_alert_that_ended, "critical alert since"),
         (_a_last_figure, "critical when it was looked at last, 2026-11-21: accuracy is far below promotion"),
     ],
 )
@@ -320,6 +331,14 @@ def test_it_never_goes_back_to_a_version_in_doubt(make: Make, against: Callable[
     done = scene.consider(slow())
     assert ("tiny-linear v1", "tiny-linear v1") == (done.version, scene.production())
     assert f"tiny-linear v2 is passed over: {why}" in done.outcome
+
+
+def test_what_was_measured_well_since_is_in_doubt_no_more(make: Make) -> None:
+    """The alert ended with the version's answers, and a later run finds the figure well."""
+    scene = make(rollback={"cool_down_hours": 0})
+    _an_alert_that_ended(scene, replace(_critical("recall"), level="info"))
+
+    assert "to tiny-linear v2" in scene.consider(slow(), dry_run=True).outcome
 
 
 def test_where_everything_is_in_doubt_a_person_decides(make: Make) -> None:
