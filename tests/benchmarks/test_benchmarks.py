@@ -43,9 +43,8 @@ def test_no_benchmark_is_forgotten() -> None:
 REHEARSED = ("monitoring.py", "--rows 2000 --replay 2", "576 looks over 2 days, ")
 """The same one's other half."""
 MARKS = {
-    "registry_read.py": [pytest.mark.peers],  # half a minute of starting MLflow's client
     "sandbox.py": [pytest.mark.needs("bwrap")],
-    "serving.py": [pytest.mark.needs("wrk"), pytest.mark.peers],  # likewise, of MLflow's server
+    "serving.py": [pytest.mark.needs("wrk")],
     "serving_load.py": [pytest.mark.needs("wrk")],
 }
 
