@@ -93,6 +93,7 @@ def test_a_signature_made_elsewhere_in_two_steps(governed: Store, run: Run, tmp_
     assert json.loads(recorded.stdout)["given"]["devops"]["signed"]
 
 
+@pytest.mark.system
 def test_an_incident_is_reported_listed_and_closed(governed: Store, governance: Promote) -> None:
     """An open critical one keeps the version out of Production; a closed one no longer does."""
     opened = governance("report_incident", *NAMED, "--severity", "critical", "--summary", "drops half of the rows")

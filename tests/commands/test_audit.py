@@ -203,6 +203,7 @@ def test_export_takes_everything_along(at_home: Path, audit: Audit, tmp_path: Pa
     assert one | {"event": EVENTS + 1, "version": 3} == counts["all"]
 
 
+@pytest.mark.system
 def test_a_promotion_leaves_a_signed_checkpoint(
     store: Store, promote: Promote, audit: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +233,7 @@ def test_a_process_of_its_own_on_an_ascii_console(at_home: Path, run: Run) -> No
     assert result.stdout.isascii()
 
 
+@pytest.mark.system
 def test_an_attestation_is_printed_written_and_refused_when_it_is_gone(
     store: Store, promote: Promote, audit: Audit, tmp_path: Path
 ) -> None:

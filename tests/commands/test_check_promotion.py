@@ -48,6 +48,7 @@ def test_where_approvals_must_be_signed_the_next_step_signs(governed: Store, gov
 
 
 @pytest.mark.parametrize("version", ["1.2.0", "3", "v3"])
+@pytest.mark.system
 def test_as_json_it_is_one_document(governed: Store, governance: Promote, version: str) -> None:
     """By either name of the version."""
     result = governance("check_promotion", "--model-name", GOVERNED, "--version", version, "--json")
@@ -59,6 +60,7 @@ def test_as_json_it_is_one_document(governed: Store, governance: Promote, versio
     assert 5 == len(document["next"])
 
 
+@pytest.mark.system
 def test_an_eligible_version_gets_the_command_that_promotes_it(governed: Store, governance: Promote) -> None:
     """Back to Staging nothing is asked but soundness; here the archived first version."""
     result = governance("check_promotion", "--model-name", GOVERNED, "--version", "1.0.0", "--to-stage", "STAGING")

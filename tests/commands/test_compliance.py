@@ -35,6 +35,7 @@ def month(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
+@pytest.mark.system
 def test_the_documented_line(month: Path, report: Report) -> None:
     """Page and spreadsheet are where the document says, figures on the console, the override loud on stderr."""
     result = report("--month", "2026-10", "--verify")

@@ -83,6 +83,7 @@ def test_without_a_file_a_pickle_is_said_and_recorded(team: Store, call: Any) ->
         ({"roc": 0.9}, 3, "has no metric roc_auc; did you mean 'roc'?"),
     ],
 )
+@pytest.mark.system
 def test_a_bound_on_the_trainers_figure(
     team: Store, call: Any, metrics: dict[str, float], exit_code: int, said: str
 ) -> None:
@@ -166,6 +167,7 @@ def serving(team: Store, call: Any) -> Store:
     ],
     ids=["a contract it never met", "a broken file", "another family's name", "another family's broken file"],
 )
+@pytest.mark.system
 def test_no_file_takes_the_way_back_away(
     serving: Store, call: Any, family: str, models: str, more: str, warned: str
 ) -> None:
@@ -242,6 +244,7 @@ def test_two_files_for_one_model_are_told_and_stop_nobody_else(serving: Store, c
     assert 0 == back.exit_code, back.output
 
 
+@pytest.mark.system
 def test_auto_takes_of_received_versions_what_somebody_registered(team: Store, call: Any) -> None:
     """Not what a check received by itself; the record does not speak of a training that there was none of."""
     rules(team, "promotion: auto\n")
@@ -268,6 +271,7 @@ def test_auto_takes_of_received_versions_what_somebody_registered(team: Store, c
     ],
     ids=["a broken file claims it", "an exacter file claims it", "its file names it no more", "its file is gone"],
 )
+@pytest.mark.system
 def test_what_files_say_later_does_not_empty_production(
     team: Store, call: Any, family: str, models: str, more: str
 ) -> None:

@@ -35,6 +35,7 @@ def predict(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["--model-name", "heart-disease", *arguments])
 
 
+@pytest.mark.system
 def test_without_input_the_test_split_is_predicted_and_compared(register: Register, settings: Settings) -> None:
     """The table shows rows no model learned from, their actual class, and which version answered."""
     register(LOGISTIC, Stage.PRODUCTION)
@@ -53,6 +54,7 @@ def test_without_input_the_test_split_is_predicted_and_compared(register: Regist
 
 
 @pytest.mark.parametrize(("stage", "number"), [("staging", 1), ("None", 2), ("2", 2)])
+@pytest.mark.system
 def test_another_stage_or_version_can_be_asked_for(
     stage: str, number: int, register: Register, settings: Settings
 ) -> None:
@@ -63,6 +65,7 @@ def test_another_stage_or_version_can_be_asked_for(
     assert f"{LOGISTIC} v{number} " in predict("--stage", stage).stdout
 
 
+@pytest.mark.system
 def test_output_holds_every_row_with_the_version_that_made_it(
     register: Register, settings: Settings, tmp_path: Path
 ) -> None:
@@ -130,6 +133,7 @@ def test_a_model_without_family_cannot_be_predicted(register: Register, settings
     assert "belongs to no family" in result.stderr
 
 
+@pytest.mark.system
 def test_the_output_says_where_it_comes_from(register: Register, settings: Settings, tmp_path: Path) -> None:
     """The JSON beside it names version, artifact, input and time; MLflow's own experiment holds the same."""
     register(LOGISTIC, Stage.PRODUCTION)
@@ -214,6 +218,7 @@ def test_a_broken_row_far_down_leaves_nothing(
     assert [] == list(tmp_path.glob("*out.csv*"))
 
 
+@pytest.mark.system
 def test_rows_are_checked_before_the_model_is_loaded(register: Register, settings: Settings, tmp_path: Path) -> None:
     """With wrong columns and no model files, the columns are what is said."""
     source = tmp_path / "model"
@@ -325,6 +330,7 @@ def test_two_versions_are_reviewed_on_the_same_rows(
         assert f"<h2>{title}</h2>" in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.system
 def test_a_review_as_data_goes_where_it_is_sent(
     register: Register, settings: Settings, other_model: Path, tmp_path: Path
 ) -> None:

@@ -148,6 +148,7 @@ def test_list_shows_what_was_changed_outside(churn: Store, promote: Promote) -> 
     assert before == churn.rows()
 
 
+@pytest.mark.system
 def test_list_shows_a_move_that_mlflow_does_not_show_yet(churn: Store, promote: Promote) -> None:
     """A recorded move whose projection is open is reported with the command that finishes it."""
     plan = churn.service().check(churn.registry.version("churn", 1))
@@ -172,6 +173,7 @@ def _refuse(*_arguments: object) -> None:
 # --auto
 
 
+@pytest.mark.system
 def test_auto_prints_the_documented_stage_and_promotes(trained: Store, promote: Promote) -> None:
     """The Jenkins stage's whole output, with a really trained model: 0.9665 on the documented split."""
     result = promote("--auto")
@@ -182,6 +184,7 @@ def test_auto_prints_the_documented_stage_and_promotes(trained: Store, promote: 
     assert {f"{LOGISTIC} v2": "Production"} == trained.shown()
 
 
+@pytest.mark.system
 def test_auto_twice_is_nothing_to_do(trained: Store, promote: Promote) -> None:
     """The champion is tagged still: exit 5, which `make` and Jenkins treat as green, and nothing changes."""
     promote("--auto")
@@ -229,6 +232,7 @@ def test_a_stranger_beside_the_training_is_named_and_passed_over(trained: Store,
     assert (3, True) == (named.exit_code, "signature: none, required valid signature" in named.stderr)
 
 
+@pytest.mark.system
 def test_auto_rehearsed_creates_nothing(trained: Store, promote: Promote) -> None:
     """`--dry-run` runs the gates and writes nothing, neither to MLflow nor to the journal."""
     before = trained.rows()
@@ -240,6 +244,7 @@ def test_auto_rehearsed_creates_nothing(trained: Store, promote: Promote) -> Non
     assert before == trained.rows()
 
 
+@pytest.mark.system
 def test_auto_as_json(trained: Store, promote: Promote) -> None:
     """Standard output is one document with the gate report; the talk is on standard error."""
     result = promote("--auto", "--json", "--reason", "nightly")
@@ -270,6 +275,7 @@ def test_a_name_promotes_its_newest_version(churn: Store, promote: Promote) -> N
     assert {"churn v3": "Production"} == churn.shown()
 
 
+@pytest.mark.system
 def test_a_version_is_promoted_and_the_old_one_archived(churn: Store, promote: Promote) -> None:
     """An older version can be promoted by number; exactly one is in Production afterwards."""
     promote("churn")
@@ -305,6 +311,7 @@ def test_a_rehearsed_refusal_exits_3_and_records_nothing(trained: Store, promote
     assert before == trained.rows()
 
 
+@pytest.mark.system
 def test_an_incomplete_projection_exits_6(churn: Store, promote: Promote, monkeypatch: pytest.MonkeyPatch) -> None:
     """Promoted in the journal, not shown by MLflow: exit 6, the cure on the console, and the cure works."""
     from promotion.registry.sqlite import SqliteRegistry
@@ -327,6 +334,7 @@ def test_an_incomplete_projection_exits_6(churn: Store, promote: Promote, monkey
 # --history, --reconcile
 
 
+@pytest.mark.system
 def test_history_tells_who_what_when_and_why(churn: Store, promote: Promote) -> None:
     """Newest first, on the console and as JSON."""
     promote("churn", "1", "--reason", "first")
@@ -362,6 +370,7 @@ def test_history_of_nothing_creates_nothing(store: Store, promote: Promote) -> N
     assert not (store.home / "promotion.db").exists()
 
 
+@pytest.mark.system
 def test_reconcile_adopts_a_promotion_made_in_the_user_interface(churn: Store, promote: Promote) -> None:
     """Document 001's third way to promote stays valid, and is recorded."""
     promote("churn", "1")
@@ -385,6 +394,7 @@ def named(churn: Store) -> Store:
     return churn
 
 
+@pytest.mark.system
 def test_a_semantic_version_is_as_good_as_a_number(named: Store, promote: Promote) -> None:
     """`1.2.0` finds MLflow's version 1, and stands beside the number wherever that is shown."""
     result = promote("churn", "1.2.0")
@@ -486,6 +496,7 @@ def test_cleanup_without_a_terminal_wants_yes(churn: Store, promote: Promote) ->
     assert 3 == len(churn.registry.versions("churn"))
 
 
+@pytest.mark.system
 def test_cleanup_deletes_and_keeps_the_record(churn: Store, promote: Promote) -> None:
     """What goes and what stays is said first, the history remembers; again is nothing to do."""
     promote("churn", "1")

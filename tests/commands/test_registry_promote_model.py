@@ -98,6 +98,7 @@ def test_a_version_that_is_somewhere_else_is_refused(governed: Store, governance
     assert "it is in Archived, not in Staging" in result.stderr
 
 
+@pytest.mark.system
 def test_a_rejected_candidate_is_archived_and_production_is_not(governed: Store, governance: Promote) -> None:
     """Staging may be left for good; Production only for a successor."""
     result = governance("promote_model", *NAMED, "--to-stage", "archived", "--approver", "john")

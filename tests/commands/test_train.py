@@ -98,6 +98,7 @@ def test_failing_promotion_on_an_ascii_console(run: Run, quick: Settings, tmp_pa
     assert answer.stderr.isascii()
 
 
+@pytest.mark.system
 def test_unknown_family(run: Run, settings: Settings) -> None:
     """An unknown model is a usage error that lists the known ones."""
     answer = run(TRAIN, "--model", "nonesuch")

@@ -72,6 +72,7 @@ def monitored(tmp_path_factory: pytest.TempPathFactory) -> dict[Track, Document]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.system
 def test_every_object_is_valid_for_the_supported_versions(version: str, monitored: dict[Track, Document]) -> None:
     """Strictly: an unknown field, or a kind without a schema, fails."""
     documents = [document for folder in FOLDERS for document in built(folder)]
@@ -81,6 +82,7 @@ def test_every_object_is_valid_for_the_supported_versions(version: str, monitore
     }
 
 
+@pytest.mark.system
 def test_the_operators_kinds_are_apart_and_fit_the_servers() -> None:
     """A cluster without the operator takes the rest; the selector finds the Services; port and labels are theirs."""
     kinds = {document["kind"] for folder in FOLDERS for document in built(folder)}

@@ -48,6 +48,7 @@ LOGISTIC = "heart-disease-logistic_regression"
 FOREST = "heart-disease-random_forest"
 
 
+@pytest.mark.system
 def test_a_family_loads_its_champion_whatever_the_algorithm(register: Register, settings: Settings) -> None:
     """`load_model("heart-disease")` finds Production across the family's registered models; raw rows go in."""
     register(LOGISTIC)
@@ -322,6 +323,7 @@ def test_a_version_goes_the_documented_way_and_back(churn: Store) -> None:
     assert "answers nonsense" == left.known_bad
 
 
+@pytest.mark.system
 def test_the_reason_is_in_the_record_and_in_the_description(churn: Store) -> None:
     """Each move adds its line; who answers for it is named."""
     promote_model("churn", 2, "Staging", reason="new prices")
@@ -345,6 +347,7 @@ def test_an_occupied_production_stays_when_it_must_not_be_archived(churn: Store)
     assert ["Production", "Staging", "None"] == _stages()
 
 
+@pytest.mark.system
 def test_an_empty_production_is_entered_without_archiving(churn: Store) -> None:
     """archive_existing=False asks for nothing where nothing serves."""
     churn.register("demand")
@@ -396,6 +399,7 @@ def test_a_family_is_as_good_as_its_model_unless_two_have_the_version(register: 
         promote_model("heart-disease", 1, "Staging")
 
 
+@pytest.mark.system
 def test_a_refusal_has_the_measured_figures(register: Register, settings: Settings) -> None:
     """What the gates found is in the message and, complete, in the details; nothing moves."""
     path = settings.config_folder / "heart-disease.yaml"

@@ -213,6 +213,7 @@ def test_another_persons_key_is_refused(store: Store, signed: FamilyConfig, keys
     assert before == store.rows()
 
 
+@pytest.mark.system
 def test_one_key_under_two_names_is_one_person(store: Store, keys: Path) -> None:
     """Neither for two roles, nor beside the trainer, and not through a second key of either name."""
     anna, mallory = ((keys / f"{name}.pub").read_text() for name in ("anna", "mallory"))

@@ -114,6 +114,7 @@ def test_nothing_registered_is_nothing_to_do(store: Store) -> None:
             store.register("tiny-linear", {"roc_auc": "0.99", "best_model": "yes"})
 
 
+@pytest.mark.system
 def test_an_older_registration_names_no_best(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """What releases registered that did not record it: the tag says which, and the signature proves the training."""
     write = FamilyTransaction.append
@@ -135,6 +136,7 @@ def test_an_older_registration_names_no_best(store: Store, monkeypatch: pytest.M
         _best(store)
 
 
+@pytest.mark.system
 def test_a_received_version_moves_where_somebody_registered_it(store: Store) -> None:
     """In a family that trains elsewhere, and not what a first check registered on its own; the newest one counts."""
     config = a_family()
@@ -235,6 +237,7 @@ def test_the_best_version_is_promoted(store: Store) -> None:
 
 
 @pytest.mark.parametrize(("not_better", "stage"), [("stay", "None"), ("staging", "Staging")])
+@pytest.mark.system
 def test_a_candidate_that_is_not_better_leaves_the_champion(store: Store, not_better: str, stage: str) -> None:
     """The champion stays; the candidate stays too, or goes to Staging, as the family's configuration says."""
     config = a_training_family(not_better=not_better)
@@ -269,6 +272,7 @@ def test_a_candidate_in_staging_already_is_not_moved_again(store: Store) -> None
     assert ["stage", "register", "promote", "register"] == [event.action for event in history]
 
 
+@pytest.mark.system
 def test_a_worse_candidate_below_its_threshold_is_refused(store: Store) -> None:
     """Not better and not good enough is a refusal (3), not "nothing to do" (5), and never Staging."""
     config = a_training_family(not_better="staging")
@@ -307,6 +311,7 @@ def test_a_promotion_by_hand_is_adopted_before_the_comparison(store: Store) -> N
 
 
 @pytest.mark.parametrize(("score", "error"), [(0.95, None), (0.9, NothingToDo), (0.5, GateRefused)])
+@pytest.mark.system
 def test_a_rehearsal_answers_as_the_promotion_would(store: Store, score: float, error: type | None) -> None:
     """Same outcome, same exception, nothing written."""
     store.train("tiny", "tiny-linear", roc_auc=0.9)

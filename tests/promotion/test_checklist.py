@@ -224,6 +224,7 @@ def _back(store: Store, family: FamilyConfig, **options: Any) -> tuple[Promotion
     return service, roll_back(service, "tiny", None, MOVER)
 
 
+@pytest.mark.system
 def test_a_rollback_is_validated(store: Store, serving: tuple[str, Answers]) -> None:
     """Health, quality on the test rows, MLflow's view and stakeholders."""
     serving[1]["/version"] = (200, '{"version": "1"}')
@@ -264,6 +265,7 @@ def test_a_version_below_its_thresholds_fails_the_validation(store: Store) -> No
     assert (FAILED, "roc_auc 0.9000 (required ≥ 0.95) on 60 test rows") == (outcome, detail)
 
 
+@pytest.mark.system
 def test_without_rows_the_quality_is_left_to_a_person(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """The model loads; there is nothing to score it on."""
 
@@ -292,6 +294,7 @@ def test_mlflow_that_lags_behind_fails_the_validation(store: Store) -> None:
     assert "--reconcile" in detail
 
 
+@pytest.mark.system
 def test_a_model_without_configuration_is_validated_as_far_as_it_can_be(store: Store) -> None:
     """Everything is left to a person."""
     for _ in range(2):

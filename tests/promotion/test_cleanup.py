@@ -87,6 +87,7 @@ def test_the_newest_of_each_registered_model_stay(store: Store) -> None:
     ] == [(verdict.version.model, verdict.version.number, verdict.kept) for verdict in verdicts]
 
 
+@pytest.mark.system
 def test_what_serves_is_tried_or_is_the_way_back_stays(churn: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Production, Staging and the rollback target stay even when they left Production many years ago."""
     service = churn.service()
@@ -106,6 +107,7 @@ def test_what_serves_is_tried_or_is_the_way_back_stays(churn: Store, monkeypatch
     } == _kept(review_versions(service, "churn", 1))
 
 
+@pytest.mark.system
 def test_behind_a_bad_version_the_way_back_is_the_one_before(churn: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A rollback passes over what is known bad, so the version behind it stays too."""
     service = churn.service()
@@ -121,6 +123,7 @@ def test_behind_a_bad_version_the_way_back_is_the_one_before(churn: Store, monke
 
 
 @pytest.mark.parametrize(("days", "kept"), [(364, "retained until 2020-12-31 (365 days)"), (366, "")])
+@pytest.mark.system
 def test_what_served_is_kept_for_a_year(churn: Store, monkeypatch: pytest.MonkeyPatch, days: int, kept: str) -> None:
     """The period counts from leaving Production and is asked of the events: an edited row shortens nothing."""
     service = churn.service()
@@ -135,6 +138,7 @@ def test_what_served_is_kept_for_a_year(churn: Store, monkeypatch: pytest.Monkey
     assert bool(kept) == bool(found[1])
 
 
+@pytest.mark.system
 def test_the_configuration_says_how_long(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A family's own `retention.days` replaces the default of a year."""
     for _ in range(4):
@@ -211,6 +215,7 @@ def _authority() -> Any:
     return Authority("refuse", "anna", "not yet")
 
 
+@pytest.mark.system
 def test_deleting_leaves_the_record(churn: Store) -> None:
     """Versions go from MLflow; each has one event that still says where its files are."""
     service = churn.service()
@@ -244,6 +249,7 @@ def test_an_interrupted_deletion_is_finished_and_recorded_once(churn: Store) -> 
     assert 1 == len(service.journal.history("churn"))
 
 
+@pytest.mark.system
 def test_a_version_that_moved_after_the_question_stays(churn: Store) -> None:
     """What was agreed is looked at again under the family's lock."""
     service = churn.service()
@@ -277,6 +283,7 @@ def test_a_rehearsal_deletes_nothing(churn: Store, monkeypatch: pytest.MonkeyPat
     assert before == churn.rows()
 
 
+@pytest.mark.system
 def test_what_was_archived_in_a_rehearsal_is_kept(churn: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its date says nothing, and might lie years back."""
     service = churn.service()
@@ -293,6 +300,7 @@ def test_what_was_archived_in_a_rehearsal_is_kept(churn: Store, monkeypatch: pyt
     assert "served or archived in a rehearsal" in kept[2]
 
 
+@pytest.mark.system
 def test_a_quarantined_family_is_left_alone(store: Store) -> None:
     """While somebody's changes are unsettled nothing that may be evidence is deleted."""
     for _ in range(4):

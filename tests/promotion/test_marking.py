@@ -36,6 +36,7 @@ def service(store: Store) -> PromotionService:
     return store.service(a_family())
 
 
+@pytest.mark.system
 def test_a_lifted_mark_lets_a_version_be_promoted_again(service: PromotionService) -> None:
     """The gate that refused it lets it through; the record holds what was lifted, by whom and why, and is whole."""
     roll_back(service, "tiny", None, Mover("anna", "answers nonsense"))
@@ -58,6 +59,7 @@ def test_a_lifted_mark_lets_a_version_be_promoted_again(service: PromotionServic
     assert {"checkpoint"} >= {finding.kind for finding in found}  # a test's moves leave none
 
 
+@pytest.mark.system
 def test_a_marked_version_is_passed_over_by_alias_and_rollback(service: PromotionService, store: Store) -> None:
     """`previous` moves on to the version before it, which is also where a rollback goes."""
     assert "2" == store.aliases()[f"{MODEL}@previous"]

@@ -98,6 +98,7 @@ def test_why_it_was_taken_back_stands_beside_both_versions(served: Store) -> Non
     assert back.endswith("UTC, Production, rollback by anna: it answers nonsense")
 
 
+@pytest.mark.system
 def test_what_is_known_bad_is_passed_over(served: Store) -> None:
     """A second rollback does not return to what the first one left, nor to where it started."""
     said: list[str] = []
@@ -144,6 +145,7 @@ def test_a_version_can_be_named(served: Store, version: int | str) -> None:
     assert "tiny-linear v1" == str(promotion.version)
 
 
+@pytest.mark.system
 def test_the_version_that_leaves_can_keep_its_good_name(served: Store) -> None:
     """When something else had failed, nothing is held against it, and it may be promoted as before."""
     service = served.service(a_family())
@@ -154,6 +156,7 @@ def test_the_version_that_leaves_can_keep_its_good_name(served: Store) -> None:
     assert {"tiny-linear v3"} == {name for name, stage in served.shown().items() if stage == "Production"}
 
 
+@pytest.mark.system
 def test_a_known_bad_version_needs_somebodys_word(served: Store) -> None:
     """Neither a rollback nor a promotion leads back to it; an overridden promotion does, and is recorded as one."""
     service = served.service(a_family())
@@ -170,6 +173,7 @@ def test_a_known_bad_version_needs_somebodys_word(served: Store) -> None:
     assert ("promote", ["not known bad"]) == (newest.action, newest.details["override"])
 
 
+@pytest.mark.system
 def test_a_second_rollback_within_the_cool_down_is_refused(served: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Back and forth is stopped for the configured hours; --force goes on, and the record says so."""
     monkeypatch.setenv("PROMOTION_CLOCK", "2026-12-01T09:00:00")
@@ -189,6 +193,7 @@ def test_a_second_rollback_within_the_cool_down_is_refused(served: Store, monkey
 @pytest.mark.parametrize(
     ("promoted", "target", "refused"), [(4, 2, False), (4, None, False), (3, 2, True), (None, 1, True)]
 )
+@pytest.mark.system
 def test_a_promotion_in_between_ends_the_waiting_but_not_for_the_same_two(
     served: Store, promoted: int | None, target: int | None, *, refused: bool
 ) -> None:
@@ -206,6 +211,7 @@ def test_a_promotion_in_between_ends_the_waiting_but_not_for_the_same_two(
         assert "tiny-linear v2" == str(_back(service, target).version)
 
 
+@pytest.mark.system
 def test_a_version_that_never_served_and_was_withdrawn_is_no_rollback_to_wait_for(served: Store) -> None:
     """A deployment failed and led back to 2: that was no going back and forth, a person may go back at once."""
     service = served.service(a_family())
@@ -214,6 +220,7 @@ def test_a_version_that_never_served_and_was_withdrawn_is_no_rollback_to_wait_fo
     assert "tiny-linear v1" == str(_back(service).version)
 
 
+@pytest.mark.system
 def test_after_the_cool_down_it_is_free_again(served: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hours are counted on the clock, to the minute."""
     service = served.service(a_family(rollback={"cool_down_hours": 2.0}))
@@ -224,6 +231,7 @@ def test_after_the_cool_down_it_is_free_again(served: Store, monkeypatch: pytest
     assert "tiny-linear v1" == str(_back(service).version)
 
 
+@pytest.mark.system
 def test_a_rehearsed_rollback_begins_no_cool_down(served: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dated years ahead, it would last as long."""
     service = served.service(a_family(rollback={"cool_down_hours": 2.0}))
@@ -374,6 +382,7 @@ def test_a_quarantined_family_says_what_to_do_first(served: Store) -> None:
 
 
 @pytest.mark.parametrize("moment", ["before the check", "after the check"])
+@pytest.mark.system
 def test_production_that_moves_meanwhile_is_not_rolled_back(
     served: Store, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -114,6 +114,7 @@ def test_what_is_in_production_already_is_nothing_to_do(tiny: Store) -> None:
     assert before == tiny.rows()
 
 
+@pytest.mark.system
 def test_a_plan_made_before_somebody_else_promoted_is_refused(tiny: Store) -> None:
     """If Production moved since the check, promotion is refused and nothing moves."""
     tiny.register("tiny-linear", roc_auc=0.97)
@@ -175,6 +176,7 @@ def test_a_candidate_without_a_sound_artifact_is_refused(tiny: Store, damage: st
         _promote(tiny.service(a_family()), "tiny-linear", 2)
 
 
+@pytest.mark.system
 def test_an_artifact_that_changed_after_its_promotion_does_not_come_back(tiny: Store) -> None:
     """The journal remembers the digest: a version whose files were replaced is refused."""
     service = tiny.service()

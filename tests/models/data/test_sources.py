@@ -55,6 +55,7 @@ def test_iris_is_scikit_learns(iris: FamilyConfig, tmp_path: Path) -> None:
     assert "" == describe_invention(iris, dataset.sha256)
 
 
+@pytest.mark.system
 def test_iris_reaches_the_documented_accuracy(iris: FamilyConfig, tmp_path: Path) -> None:
     """A random forest of 100 trees, depth 5, gets 28 of the 30 test rows right."""
     make_missing(iris, tmp_path)

@@ -109,6 +109,7 @@ def test_the_evaluator_scores_the_last_days(config: FamilyConfig, home: Path, le
     assert [] == evaluator.data_problems()
 
 
+@pytest.mark.system
 def test_a_model_that_has_seen_the_holdout_is_not_scored(
     config: FamilyConfig, home: Path, learned: Learned, tmp_path: Path
 ) -> None:

@@ -184,6 +184,7 @@ def test_a_history_that_is_too_short_says_how_much_is_needed() -> None:
         Learner(make_sales(days=12), plan).learn()
 
 
+@pytest.mark.system
 def test_a_history_that_just_suffices_is_learned_from() -> None:
     """The number that the refusal names is enough."""
     plan = replace(quick_plan(folds=3, warm_up=56), rounds=2, params={"lightgbm": {"num_leaves": 4}}, views={})

@@ -446,6 +446,7 @@ _TINY = {
 
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize(("name", "content", "told"), _TINY.values(), ids=_TINY)
+@pytest.mark.system
 def test_a_small_file_does_not_keep_us_for_minutes(model: Path, name: str, content: bytes, told: str) -> None:
     """Aliases, depth, numbers, opcodes and unpacking end at a bound, and the file is refused."""
     (model / name).write_bytes(content)

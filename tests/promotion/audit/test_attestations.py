@@ -103,6 +103,7 @@ def test_a_promotion_is_attested_as_another_library_reads_it(
     assert [] == problems(service, store, keys)
 
 
+@pytest.mark.system
 def test_each_promotion_has_its_own(service: PromotionService, store: Store, keys: Keys) -> None:
     """The one before stays; a version that never entered Production has none, and none is due."""
     promote(service, 1)
@@ -118,6 +119,7 @@ def test_each_promotion_has_its_own(service: PromotionService, store: Store, key
 
 
 @pytest.mark.parametrize("repair", [False, True], ids=["next command", "reconcile"])
+@pytest.mark.system
 def test_one_that_a_crash_prevented_is_written_later(
     service: PromotionService, store: Store, keys: Keys, *, repair: bool
 ) -> None:

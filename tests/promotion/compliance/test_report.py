@@ -413,6 +413,7 @@ def _dates(journal: Journal, month: str) -> list[tuple[int, str]]:
     return [(item.act.event.sequence, f"{item.after:%m-%d} {item.before:%m-%d}") for item in report.misdated]
 
 
+@pytest.mark.system
 def test_a_record_dated_in_another_month_is_listed_where_it_was_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

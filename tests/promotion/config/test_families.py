@@ -153,6 +153,7 @@ def test_an_unknown_label_is_refused(iris: FamilyConfig, tmp_path: Path) -> None
     ] == sorted(line.partition(" (max_missing")[0] for line in details)
 
 
+@pytest.mark.system
 def test_identifiers_and_ignored_columns_are_no_features(alzheimer: FamilyConfig, tmp_path: Path) -> None:
     """The patient's number and the doctor are asked for and not learned from, nor are they part of what is fed."""
     lines(alzheimer, tmp_path)
@@ -180,6 +181,7 @@ def test_identifiers_are_present_and_unique(alzheimer: FamilyConfig, tmp_path: P
     assert "- column 'DoctorInCharge': missing; add it" in message
 
 
+@pytest.mark.system
 def test_the_same_patient_under_two_numbers_is_a_repeated_row(alzheimer: FamilyConfig, tmp_path: Path) -> None:
     """A new number does not make a copied row another patient."""
     content = lines(alzheimer, tmp_path)
@@ -187,6 +189,7 @@ def test_the_same_patient_under_two_numbers_is_a_repeated_row(alzheimer: FamilyC
     assert "rows: repeats an earlier row: 1 of 2150 rows, first: line 2151" in refusal(alzheimer, tmp_path, content)
 
 
+@pytest.mark.system
 def test_rows_to_predict_need_only_features(alzheimer: FamilyConfig, tmp_path: Path) -> None:
     """Number, doctor and diagnosis may be there or not."""
     content = lines(alzheimer, tmp_path)[:4]

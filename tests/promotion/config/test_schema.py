@@ -48,6 +48,7 @@ def test_the_families_files_fit_the_schema(path: Any) -> None:
     VALIDATOR.validate(as_an_editor_sees_it)
 
 
+@pytest.mark.system
 def test_the_schema_refuses_what_the_code_refuses() -> None:
     """An unknown key and a wrong type."""
     VALIDATOR.check_schema(SCHEMA)

@@ -56,6 +56,7 @@ def test_texts_stay_texts_and_truths_become_numbers(loaded: tuple[Path, Dataset]
     assert [] == data_problems(houses(), home)
 
 
+@pytest.mark.system
 def test_every_door_reads_the_same_cells(loaded: tuple[Path, Dataset]) -> None:
     """Rows to predict on, in whatever spelling, are those of training."""
     home, dataset = loaded
@@ -117,6 +118,7 @@ def test_the_graph_takes_texts_and_truths(loaded: tuple[Path, Dataset], algorith
     assert model.predict(pd.DataFrame([ROW])) == pytest.approx(answers(graph, pd.DataFrame([ROW]))[0][0])
 
 
+@pytest.mark.system
 def test_every_day_of_the_calendar_is_counted_alike(loaded: tuple[Path, Dataset]) -> None:
     """Year, month, weekday and distance, by the model and by its graph: at the ends of years, leap years, centuries."""
     config = houses()
@@ -173,6 +175,7 @@ def test_what_a_text_may_be_is_part_of_the_schema() -> None:
     assert hash_with(["loft", "house", "flat"]) == feature_schema_hash(family) != hash_with(["loft", "house"])
 
 
+@pytest.mark.system
 def test_rows_with_texts_are_looked_at_in_order(loaded: tuple[Path, Dataset]) -> None:
     """A forest that looks for rows of another kind takes texts, too."""
     dataset = loaded[1]

@@ -147,6 +147,7 @@ def test_blank_lines_do_not_shift_line_numbers(config: FamilyConfig, write: Writ
     assert "first: line 7 ('0')" in refusal(config, tmp_path)
 
 
+@pytest.mark.system
 def test_missing_share_is_bounded(config: FamilyConfig, write: Write, tmp_path: Path) -> None:
     """Where 5 % of the cells may be empty, 15 of 303 pass and 16 are refused."""
     position = NAMES.index("thal")
@@ -357,6 +358,7 @@ def test_the_key_that_would_allow_it_is_named(config: FamilyConfig, write: Write
     assert "allow_duplicates: true under data allows them" in refusal(config, tmp_path)
 
 
+@pytest.mark.system
 def test_fractions_may_have_a_comma(config: FamilyConfig, write: Write, tmp_path: Path) -> None:
     """With `decimal: ","` a comma separates the fraction, and a point is no number, which it would change by 1,000."""
     written = with_data(config, decimal=",", delimiter=";")

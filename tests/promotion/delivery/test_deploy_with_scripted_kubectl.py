@@ -203,6 +203,7 @@ def test_a_version_that_ran_here_before_is_innocent(second: Scene) -> None:
     assert (good.reference, 2, None) == (second.cluster.runs("tiny"), second.production(), second.entry(2).known_bad)
 
 
+@pytest.mark.system
 def test_a_version_that_left_production_since_the_check_is_not_applied(first: Scene) -> None:
     """Production is compared again in the transaction that begins the deployment."""
     image = first.image(1)

@@ -100,6 +100,7 @@ def test_a_deployment_takes_away_what_somebody_set_and_says_so(modelled: ModelSc
     assert any("taking away what is not of the manifests: spec.template" in line for line in modelled.said)
 
 
+@pytest.mark.system
 def test_a_controller_that_writes_meanwhile_is_no_reason_to_fail(modelled: ModelScene) -> None:
     """Who owns what is read again then."""
     modelled.promote(2)
@@ -116,6 +117,7 @@ def test_a_controller_that_writes_meanwhile_is_no_reason_to_fail(modelled: Model
     assert () == look(modelled).drift
 
 
+@pytest.mark.system
 def test_after_a_failed_deployment_was_taken_back_nothing_differs(modelled: ModelScene) -> None:
     """Going back to a revision leaves no trace that would look like somebody's hand."""
     modelled.promote(2)
@@ -126,6 +128,7 @@ def test_after_a_failed_deployment_was_taken_back_nothing_differs(modelled: Mode
     assert (True, ()) == ("undo" in modelled.cluster.calls, look(modelled).drift)
 
 
+@pytest.mark.system
 def test_a_deployment_again_takes_away_what_somebody_set(modelled: ModelScene) -> None:
     """The image runs already, but not as it was deployed: that is something to do, once."""
     record = Deployments(modelled.service.journal).newest("tiny", Environment.PRODUCTION)
@@ -140,6 +143,7 @@ def test_a_deployment_again_takes_away_what_somebody_set(modelled: ModelScene) -
         modelled.deploy(record.image)
 
 
+@pytest.mark.system
 def test_going_back_does_not_bring_back_what_somebody_had_set(modelled: ModelScene) -> None:
     """What we deployed returns, without the foreign command."""
     modelled.promote(2)

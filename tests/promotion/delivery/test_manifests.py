@@ -205,6 +205,7 @@ def test_a_family_without_a_dns_label_is_refused(family: str) -> None:
 
 
 @pytest.mark.parametrize("percent", [None, 12.5])
+@pytest.mark.system
 def test_a_challenger_is_copied_from_its_own_image(percent: float | None) -> None:
     """Before the server starts, which is told where it lies and what it is for; without one nothing of it is there."""
     challenger = DeployedChallenger("registry.example/heart:1.3.0-def", "heart_disease", 8, "c" * 64, percent)

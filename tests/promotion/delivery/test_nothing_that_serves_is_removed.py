@@ -154,6 +154,7 @@ def test_a_hand_edit_of_a_failed_rollout_is_left_alone(modelled: ModelScene, fie
     assert modelled.entry(2).known_bad is None
 
 
+@pytest.mark.system
 def test_a_paused_deployment_is_seen_before_anything_is_applied(modelled: ModelScene) -> None:
     """Nothing would roll: it is said at once."""
     modelled.promote(2)

@@ -85,6 +85,7 @@ def test_a_version_that_hangs_beside_pods_that_are_ready_is_at_fault(modelled: M
 
 
 @pytest.mark.parametrize("environment", Environment)
+@pytest.mark.system
 def test_a_time_shorter_than_the_startup_probe_is_refused(modelled: ModelScene, environment: Environment) -> None:
     """While it lasts a healthy pod may still be starting."""
     deployer: Deployer = modelled.deployer()

@@ -247,6 +247,7 @@ def test_holdout_reproduces_the_documented_score(config: FamilyConfig, artifacts
     assert set(METRICS) == set(regression.metrics)
 
 
+@pytest.mark.system
 def test_holdout_difference(config: FamilyConfig, artifacts: dict[str, Path]) -> None:
     """The paired difference is the difference of the two scores, and its interval here includes zero."""
     evaluator = HoldoutEvaluator(config, REPOSITORY)

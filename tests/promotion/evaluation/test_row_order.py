@@ -30,6 +30,7 @@ def a_dataset(labels_of_chance: int = 0, order_by: str | None = None) -> Dataset
     return Dataset(features, target, "0" * 64, Path("x.csv"), Belonging(target), pd.DataFrame(index=features.index))
 
 
+@pytest.mark.system
 def test_rows_whose_labels_are_chance_are_named() -> None:
     """The place where the errors begin to gather, both error rates and the probability stand in one line."""
     (problem,) = order_problems(a_dataset(labels_of_chance=80), seed=42)
@@ -40,6 +41,7 @@ def test_rows_whose_labels_are_chance_are_named() -> None:
 
 
 @pytest.mark.parametrize("order_by", ["class", "x"])
+@pytest.mark.system
 def test_a_file_of_one_kind_is_in_order_however_it_is_sorted(order_by: str) -> None:
     """Neither sorting by class nor by feature looks like another kind of rows."""
     assert [] == order_problems(a_dataset(order_by=order_by), seed=42)

@@ -98,6 +98,7 @@ def test_what_does_not_measure_the_task_is_unknown(name: str, task: str) -> None
 
 
 @pytest.mark.parametrize("name", ["rmse", "r2", "neg_median_absolute_error"])
+@pytest.mark.system
 def test_paired_intervals(name: str) -> None:
     """A model does not differ from itself, and differs from noise; whole groups are drawn where there are some."""
     score = score_of(name, "regression", 0)
@@ -126,6 +127,7 @@ def figures(column: list[Any], **rule: Any) -> dict[str, tuple[int, float]]:
     return {each.group: (each.rows, each.value) for each in found}
 
 
+@pytest.mark.system
 def test_groups_are_values_ranges_and_what_is_missing() -> None:
     """Texts by value, numbers by value or range, also where a CSV holds them as text."""
     assert {"a": (1, 0.0), "b": (2, 0.5), "missing": (1, 1.0)} == figures(["a", "b", "b", None])

@@ -126,6 +126,7 @@ def test_a_receiver_that_is_down_hears_everything_later_in_order(tmp_path: Path)
     assert 1 == len(place.said)
 
 
+@pytest.mark.system
 def test_waits_grow(tmp_path: Path) -> None:
     """Half a minute at first, then twice as long each time, up to six hours, and at last nobody tries any more."""
     place = Workplace(tmp_path, environment={"CI_URL": "http://127.0.0.1:9/"})

@@ -76,6 +76,7 @@ def any_family(
 
 
 @pytest.mark.parametrize("algorithm", algorithms("binary-classification"))
+@pytest.mark.system
 def test_every_algorithm_of_every_family_answers_alike(
     any_family: tuple[FamilyConfig, Partition], algorithm: str
 ) -> None:
@@ -98,6 +99,7 @@ def test_every_algorithm_of_every_family_answers_alike(
 
 
 @pytest.mark.parametrize("algorithm", algorithms("regression"))
+@pytest.mark.system
 def test_every_regression_answers_alike(tmp_path: Path, algorithm: str) -> None:
     """Numbers within rounding, with empty cells too."""
     config = diabetes(tmp_path, candidates={algorithm: {"params": SMALL.get(algorithm, {})}})
@@ -249,6 +251,7 @@ def test_the_reference_counts_every_row_once(heart: tuple[FamilyConfig, Partitio
     assert {"value": 0.9, "low": 0.8, "high": 1.0} == found["metrics"]["roc_auc"]
 
 
+@pytest.mark.system
 def test_groups_of_a_segment_have_a_reference_of_their_own(heart: tuple[FamilyConfig, Partition]) -> None:
     """Rows, answers and metrics of the group alone; a group of few rows has none, since it might name somebody."""
     config, part = heart

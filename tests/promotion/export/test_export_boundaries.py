@@ -107,6 +107,7 @@ class OneModel:
         return self._folder.as_uri()
 
 
+@pytest.mark.system
 def test_only_the_exported_version_is_asked(fitted_model: Path) -> None:
     """Its files' whole digest must be the one that was exported; the answers are to held-out rows, twice."""
     registry = cast("Registry", OneModel(fitted_model))

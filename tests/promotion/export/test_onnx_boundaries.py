@@ -170,6 +170,7 @@ def test_the_library_is_silent(capfd: pytest.CaptureFixture[str]) -> None:
     assert ("", "") == capfd.readouterr()
 
 
+@pytest.mark.system
 def test_a_graph_is_for_every_runtime_since_2023() -> None:
     """Operators of no later version than 18, of 3 for trees and the like; the same bytes each time."""
     import onnx

@@ -96,6 +96,7 @@ LAST = {
 
 
 @pytest.mark.parametrize(("last", "words"), list(zip(LAST, [*WORDS, *WORDS], strict=True)))
+@pytest.mark.system
 def test_boosters_and_trees_behind_a_preparation(last: str, words: str) -> None:
     """Thresholds are scaled values of rows learned from, with a decimal: 32 bits would put many on the other side."""
     rows = pd.DataFrame(

@@ -138,6 +138,7 @@ def _as_it_was(path: Path) -> None:
     assert "0001" != REVISION
 
 
+@pytest.mark.system
 def test_a_journal_of_an_older_version_is_brought_up_to_date_by_the_first_command_that_reads(tmp_path: Path) -> None:
     """Nobody has to write first, which a promotion that reads first could not."""
     _as_it_was(tmp_path / "promotion.db")

@@ -111,6 +111,7 @@ def team(monkeypatch: pytest.MonkeyPatch) -> Any:
         yield receiver
 
 
+@pytest.mark.system
 def test_a_version_that_is_bad_for_long_enough_is_taken_back(make: Make, team: Receiver) -> None:
     """To the one before, by `monitor`, with the figures; validated, announced, recorded; known bad from then on."""
     scene = make(monitoring={"routing": {"critical": [], "warning": ["slack"], "info": []}})
@@ -145,6 +146,7 @@ def test_a_version_that_is_bad_for_long_enough_is_taken_back(make: Make, team: R
     assert {"checkpoint"} >= {finding.kind for finding in found}  # a test's moves leave none
 
 
+@pytest.mark.system
 def test_it_is_done_once_and_not_again_in_the_cool_down(make: Make) -> None:
     """The run after sees another version in Production; one that is bad, too, is not taken back in turn."""
     scene = make()
@@ -160,6 +162,7 @@ def test_it_is_done_once_and_not_again_in_the_cool_down(make: Make) -> None:
 
 
 @pytest.mark.parametrize("hours", [0, 24])
+@pytest.mark.system
 def test_what_came_into_production_meanwhile_is_left_alone(make: Make, hours: float) -> None:
     """The measured version is not the one that would leave: nothing moves, nobody is woken."""
     scene = make(rollback={"cool_down_hours": hours})
@@ -172,6 +175,7 @@ def test_what_came_into_production_meanwhile_is_left_alone(make: Make, hours: fl
 
 
 @pytest.mark.parametrize("hours", [0, 24])
+@pytest.mark.system
 def test_two_runs_at_once_take_it_back_once(make: Make, hours: float) -> None:
     """The other one finds another version in Production, and leaves that alone."""
     scene = make(rollback={"cool_down_hours": hours})
@@ -187,6 +191,7 @@ def _rolled_back(store: Store) -> None:
     roll_back(store.service(a_family()), "tiny", None, Mover("anna", "I saw it first"))
 
 
+@pytest.mark.system
 def test_known_bad_versions_are_passed_over_until_nobody_is_left(make: Make) -> None:
     """v2 is known bad: v1 returns. Then nothing is left: critical, and the bad version stays."""
     scene = make(rollback={"cool_down_hours": 0})
@@ -355,6 +360,7 @@ def test_where_everything_is_in_doubt_a_person_decides(make: Make) -> None:
     assert "nobody to go back to; tiny-linear v2" in scene.consider(slow(), dry_run=True).outcome
 
 
+@pytest.mark.system
 def test_people_are_told_before_the_version_goes(make: Make, team: Receiver) -> None:
     """What it goes for is critical first; the rollback comes after it, in the order in which things happened."""
     scene = make(monitoring={"routing": {"critical": ["slack"], "warning": ["slack"], "info": []}})

@@ -132,6 +132,7 @@ def test_labels_of_no_class_and_labels_that_differ_are_told(tmp_path: Path) -> N
     assert found["conflicting_labels"].startswith("20 of 300")
 
 
+@pytest.mark.system
 def test_a_file_of_labels_that_shrank_is_told(tmp_path: Path) -> None:
     """Against the most that an earlier run found; a file that lost a tenth rolls on."""
     traffic = Traffic(300)

@@ -215,6 +215,7 @@ def test_a_sudden_drop_is_seen_in_the_newest_labelled_windows(tmp_path: Path, ex
     assert found.fires
 
 
+@pytest.mark.system
 def test_windows_are_no_shorter_than_the_familys(tmp_path: Path, export: Path) -> None:
     """With plenty of labels a window is a stretch of time: ten bad seconds are none."""
     good = Traffic(6000, since=NOON - HOUR, until=NOON - timedelta(seconds=10))

@@ -52,6 +52,7 @@ def only(code: int, **changes: Any) -> Traffic:
     return Traffic(codes=[float(place == code) for place in range(3)], seed=code + 10, **changes)
 
 
+@pytest.mark.system
 def test_a_group_that_is_answered_badly_is_found_behind_a_good_average(tmp_path: Path) -> None:
     """Against its own value at promotion, and against the other group."""
     traffic = [only(0, rows=4000), only(1, rows=500, accuracy=0.7)]
@@ -70,6 +71,7 @@ def test_a_group_that_is_answered_badly_is_found_behind_a_good_average(tmp_path:
 
 
 @pytest.mark.parametrize("is_one_group_labelled", [True, False])
+@pytest.mark.system
 def test_labels_of_one_group_say_nothing_of_all_rows(tmp_path: Path, *, is_one_group_labelled: bool) -> None:
     """Only of a group that is answered badly labels come: of itself they speak, as a sample of both does of all."""
     traffic = [only(0, rows=2000, accuracy=0.95), only(1, rows=1000, accuracy=0.7)]
@@ -83,6 +85,7 @@ def test_labels_of_one_group_say_nothing_of_all_rows(tmp_path: Path, *, is_one_g
     assert "critical" == found(seen)["c=1:accuracy"].level
 
 
+@pytest.mark.system
 def test_groups_that_are_answered_alike_raise_nothing(tmp_path: Path) -> None:
     """Neither drift nor fairness, with statistics of the groups or without."""
     traffic = [only(0, rows=600), only(1, rows=600)]

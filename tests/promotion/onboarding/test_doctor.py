@@ -111,6 +111,7 @@ EXPECTED = {
 }
 
 
+@pytest.mark.system
 def test_every_fault_of_an_old_registry_is_named_with_its_remedy(team: Store) -> None:
     """What is in no stage and has no alias is looked at with --deep alone."""
     _old_registry(team)
@@ -131,6 +132,7 @@ def test_every_fault_of_an_old_registry_is_named_with_its_remedy(team: Store) ->
     assert {"churn v2", "fraud v1"} == deep
 
 
+@pytest.mark.system
 def test_nothing_is_written(team: Store) -> None:
     """Neither database has another row, no file is made, changed or removed, no key is created."""
     _old_registry(team)
@@ -157,6 +159,7 @@ def test_the_remedies_mend(team: Store) -> None:
     assert ["churn"] == [it.where for it in of_kind(found(team), "alias")]  # the one that leads nowhere
 
 
+@pytest.mark.system
 def test_what_was_moved_past_the_record_is_named_as_by_every_command(team: Store) -> None:
     """With the way out that the other commands name."""
     for _ in range(2):

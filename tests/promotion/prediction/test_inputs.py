@@ -35,6 +35,7 @@ def test_an_identifier_goes_into_the_output_and_not_into_the_model(tmp_path: Pat
     pd.testing.assert_frame_equal(named.features, nameless.features)
 
 
+@pytest.mark.system
 def test_own_rows_are_the_test_split_with_its_classes(tmp_path: Path) -> None:
     """All of it, or as many as asked for; none of them was learned from."""
     config = load_config(REPOSITORY / "config", "heart-disease")

@@ -257,6 +257,7 @@ def test_a_deleted_predecessor_does_not_stand_in_the_way(family: Store) -> None:
     assert {"tiny-linear@production": "2"} == family.aliases()
 
 
+@pytest.mark.system
 def test_a_registry_with_stages_is_imported_once(store: Store) -> None:
     """The first command on an old registry records its stages as genesis and keeps one Production."""
     for score in (0.9, 0.91, 0.92):

@@ -116,6 +116,7 @@ def test_stages_that_were_found_leave_no_note(store: Store) -> None:
     assert "" == _description(store, 1)
 
 
+@pytest.mark.system
 def test_a_family_has_its_aliases_in_one_registered_model(store: Store) -> None:
     """When another algorithm wins, the aliases leave the first registered model with the stage."""
     store.register("tiny-linear", roc_auc=0.90)
@@ -155,6 +156,7 @@ def test_a_store_that_cannot_set_stages_gets_aliases_and_tags(churn: Store) -> N
     assert problem == pending.error
 
 
+@pytest.mark.system
 def test_a_healthy_store_later_shows_the_stages_and_loses_the_tags(churn: Store) -> None:
     """The next command that writes completes what was left; the substitute tags go."""
     _promote(churn.service(registry=Watched(churn.registry, broken=ALL)), "churn", 2)
@@ -180,6 +182,7 @@ def test_an_old_production_that_cannot_be_archived_is_tagged(churn: Store) -> No
     assert "stage" not in churn.tags("churn", 2)
 
 
+@pytest.mark.system
 def test_two_moves_on_a_broken_store_end_with_the_newest(churn: Store) -> None:
     """Queued projections are never replayed: after two moves the tags and aliases say the second one only."""
     registry = Watched(churn.registry, broken=ALL)
@@ -196,6 +199,7 @@ def test_two_moves_on_a_broken_store_end_with_the_newest(churn: Store) -> None:
     assert [] == churn.service().journal.pending()
 
 
+@pytest.mark.system
 def test_a_registry_that_is_gone_after_the_commit_is_told_later(churn: Store) -> None:
     """No write arrives: the journal holds the promotion, MLflow the old state, and reconciling brings it after."""
     problem = _promote(churn.service(registry=Watched(churn.registry, is_down=True)), "churn", 2)

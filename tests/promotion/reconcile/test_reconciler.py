@@ -158,6 +158,7 @@ def test_restoring_puts_back_what_was_recorded(store: Store, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["SQL", "MLflow"])
+@pytest.mark.system
 def test_reconcile_ratifies_only_what_everybody_approved(store: Store, how: str) -> None:
     """One approval of two is not enough; with both, the version goes through the gates as any other."""
     service = store.service(_governed())
@@ -186,6 +187,7 @@ def test_reconcile_ratifies_nothing_that_lacks_an_approval(store: Store, how: st
     assert [{"found": lines}] == caught.value.details["found"]
 
 
+@pytest.mark.system
 def test_an_approved_version_that_fails_a_gate_is_not_ratified(store: Store) -> None:
     """Approvals are one gate of many: what was recorded is back in place, and the refusal names the gate."""
     service = store.service(_governed())

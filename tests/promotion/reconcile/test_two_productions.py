@@ -212,6 +212,7 @@ def test_a_family_that_was_never_recorded_has_nothing_to_restore(store: Store) -
     assert {"churn v1": "Production"} == store.shown()
 
 
+@pytest.mark.system
 def test_a_deleted_run_of_what_serves_is_said(store: Store) -> None:
     """Its version is where it should be, and its files would go with the next `mlflow gc`."""
     run = store.client.create_run("0").info.run_id

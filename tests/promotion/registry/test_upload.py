@@ -43,6 +43,7 @@ def publish(skops_flavour: None, settings: Settings) -> Publish:
     return call
 
 
+@pytest.mark.system
 def test_registered_bytes_are_the_saved_ones(publish: Publish, settings: Settings) -> None:
     """What the caller saw, card included, is what the version consists of, byte by byte."""
     seen: dict[str, str] = {}
@@ -73,6 +74,7 @@ def test_refused_after_saving(publish: Publish, settings: Settings) -> None:
         open_registry(settings).version(NAME, 1)
 
 
+@pytest.mark.system
 def test_logged_model_belongs_to_its_run(publish: Publish, settings: Settings) -> None:
     """MLflow shows the files as the run's model output, READY, and links the version."""
     number = publish(lambda _folder: None)

@@ -100,6 +100,7 @@ def test_requests_are_counted_by_template(serve: Serve, linear: Fitted, row: Row
     assert 1 == found["http_requests_in_progress", ()]
 
 
+@pytest.mark.system
 def test_predictions_are_counted_by_class_and_probability(serve: Serve, linear: Fitted) -> None:
     """Classes, the histogram of probabilities with its sum, and which version is served."""
     served = serve(linear.folder)

@@ -38,6 +38,7 @@ def test_every_protocol_answers_as_the_pipeline(send: Send, server: Served, line
 
 
 @pytest.mark.parametrize("name", ["linear", "forest", "native"])
+@pytest.mark.system
 def test_probabilities_are_the_pipelines(name: str, serve: Serve, request: pytest.FixtureRequest) -> None:
     """On every held-out row, for linear models, trees and models that are not converted."""
     fitted: Fitted = request.getfixturevalue(name)
@@ -159,6 +160,7 @@ def test_numbers_that_are_none_are_refused(number: str, server: Served, row: Row
     assert "thal" == response.json()["problems"][0]["field"]
 
 
+@pytest.mark.system
 def test_large_batches_are_read_by_the_same_rules(serve: Serve, linear: Fitted) -> None:
     """Columns that numpy accepts at once: the same classes, and a bad value deep inside is named all the same."""
     served = serve(linear.folder)

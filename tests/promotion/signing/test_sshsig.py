@@ -82,6 +82,7 @@ def test_what_ssh_keygen_signs_is_believed_here(tmp_path: Path, kind: str, algor
 
 
 @pytest.mark.needs("ssh-keygen")
+@pytest.mark.system
 def test_a_key_in_a_pem_file_signs(tmp_path: Path) -> None:
     """As older tools and openssl write them."""
     key = tmp_path / "key"
@@ -91,6 +92,7 @@ def test_a_key_in_a_pem_file_signs(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("ssh-keygen")
+@pytest.mark.system
 def test_a_locked_key_of_openssh_is_one_line(tmp_path: Path) -> None:
     """Nobody is asked for its passphrase."""
     key = tmp_path / "key"

@@ -113,6 +113,7 @@ def test_what_was_not_known_is_said() -> None:
     assert undecided(close, 1000, 500).startswith("inconclusive after 1000 requests: failed requests: 3.00% against")
 
 
+@pytest.mark.system
 def test_an_equal_canary_is_not_aborted_by_looking_often() -> None:
     """Forty looks at each of thirty canaries that do as the stable pods do."""
     random = np.random.default_rng(3)

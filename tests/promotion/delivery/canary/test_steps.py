@@ -83,6 +83,7 @@ def test_a_record_says_what_was_compared(modelled: ModelScene) -> None:
     assert ["failed requests", "requests beyond 0.1 s", "predicted 1"] == measures
 
 
+@pytest.mark.system
 def test_a_canary_that_fails_more_is_taken_back_and_its_version_known_bad(modelled: ModelScene) -> None:
     """The registry goes back to what the stable pods run; these were not touched."""
     image = new_image(modelled, Traffic(failures=12, slow=5))
@@ -119,6 +120,7 @@ def test_a_canary_that_is_more_often_wrong_is_taken_back(modelled: ModelScene) -
     )
 
 
+@pytest.mark.system
 def test_labels_that_cannot_be_read_keep_nobody(modelled: ModelScene) -> None:
     """It is said once, and the pods' own counts decide."""
 
@@ -155,6 +157,7 @@ def test_a_slow_canary_is_blamed_unless_its_node_may_be(modelled: ModelScene, no
         (Traffic(positive=80), "other predictions, which a person judges: predicted 1"),
     ],
 )
+@pytest.mark.system
 def test_what_is_not_known_holds(modelled: ModelScene, traffic: Traffic, why: str) -> None:
     """Too few requests, too small a difference, other predictions: nothing moves, nobody is blamed, people are told."""
     image = new_image(modelled, traffic)
@@ -171,6 +174,7 @@ def test_what_is_not_known_holds(modelled: ModelScene, traffic: Traffic, why: st
     )
 
 
+@pytest.mark.system
 def test_a_held_canary_is_no_drift_and_its_step_is_shown(modelled: ModelScene) -> None:
     """It stands where it was asked to stand."""
     image = new_image(modelled, Traffic(requests=0, positive=0))
@@ -212,6 +216,7 @@ def test_a_held_canary_is_given_up(modelled: ModelScene) -> None:
         modelled.deployer().abort("tiny", Environment.PRODUCTION)
 
 
+@pytest.mark.system
 def test_a_held_canary_is_deployed_fully_by_a_person(modelled: ModelScene) -> None:
     """Who deploys without --canary decides."""
     image = new_image(modelled, Traffic(positive=80))
@@ -235,6 +240,7 @@ def test_steps_that_end_early_leave_the_canary(modelled: ModelScene) -> None:
     assert look(modelled).analysis.startswith("all steps are passed (of 25, 50)")
 
 
+@pytest.mark.system
 def test_a_promotion_meanwhile_ends_it(modelled: ModelScene) -> None:
     """The version is not the one that may run there any more: the canary goes, and nobody is blamed."""
     image = new_image(modelled, Traffic(requests=0, positive=0))
@@ -251,6 +257,7 @@ def test_a_promotion_meanwhile_ends_it(modelled: ModelScene) -> None:
     assert (None, None, 3) == (modelled.cluster.image(CANARY), modelled.entry(2).known_bad, modelled.production())
 
 
+@pytest.mark.system
 def test_somebody_who_changes_the_canary_ends_it(modelled: ModelScene) -> None:
     """What he made of it is his, and stays."""
     image = new_image(modelled, Traffic(requests=0, positive=0))
@@ -337,6 +344,7 @@ def test_an_api_server_that_is_away_holds(modelled: ModelScene) -> None:
     assert image.reference == modelled.cluster.image("tiny")
 
 
+@pytest.mark.system
 def test_a_share_is_set_once_however_long_it_is_compared(modelled: ModelScene) -> None:
     """Whoever scales the canary by hand meanwhile is not overruled at each look."""
     image = new_image(modelled, Traffic(failures=3, slow=5))

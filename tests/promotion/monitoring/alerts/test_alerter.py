@@ -149,6 +149,7 @@ def test_each_level_reaches_the_documented_channels(
     assert f"[{level.upper()}] churn v2: accuracy is 0.8" == watch.slack.titles[0]
 
 
+@pytest.mark.system
 def test_the_message_names_the_command_that_takes_the_version_back(watch: Watch) -> None:
     """With the predecessor's version, ready to paste; a version that is known bad is passed over."""
     watch.tell(found())
@@ -178,6 +179,7 @@ def test_with_nothing_to_go_back_to_the_command_is_to_look(watch: Watch) -> None
     assert "Run: python scripts/monitor-model.py --model churn --once" in watch.slack.got[0]["message"]
 
 
+@pytest.mark.system
 def test_what_was_told_is_not_told_again_until_the_cool_down_is_over(watch: Watch) -> None:
     """Five runs an hour apart, one message; after six hours a reminder that it still lasts, since when it began."""
     for _ in range(5):
@@ -284,6 +286,7 @@ def test_what_comes_and_goes_is_told_as_over_only_when_it_stays_away(watch: Watc
     assert ["CRITICAL", "RECOVERED", "CRITICAL", "STILL CRITICAL", "RECOVERED"] == marks
 
 
+@pytest.mark.system
 def test_several_findings_are_one_message_but_a_page_each(watch: Watch) -> None:
     """A team reads one message; an incident is opened, and closed, for each thing that is wrong."""
     watch.tell(found(), found("drift:age", "warning"), found("latency"))
@@ -295,6 +298,7 @@ def test_several_findings_are_one_message_but_a_page_each(watch: Watch) -> None:
     assert watch.pager.got[2]["dedup_key"].endswith("latency")
 
 
+@pytest.mark.system
 def test_alerts_of_a_version_that_answers_no_more_are_over(watch: Watch) -> None:
     """After a rollback the old version's incident is closed; what its last rows still show wakes nobody."""
     watch.tell(found())
@@ -364,6 +368,7 @@ def test_what_a_channel_did_not_take_the_next_run_delivers(watch: Watch) -> None
     )
 
 
+@pytest.mark.system
 def test_a_recovery_replaces_an_alert_that_was_never_taken(watch: Watch) -> None:
     """Nobody is woken at six for what was wrong at four; the recovery tells that it was."""
     url = watch.mails.url

@@ -94,6 +94,7 @@ def test_several_alerts_are_one_message_led_by_the_worst() -> None:
     assert "2. warning: age drifted (since 2026-11-21 10:00 UTC)" in message.body
 
 
+@pytest.mark.system
 def test_slack_gets_a_title_a_colour_and_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """Through Slack's own plugin; no picture is fetched from elsewhere."""
     with receiving() as slack:

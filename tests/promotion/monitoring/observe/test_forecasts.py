@@ -81,6 +81,7 @@ def test_the_errors_are_the_published_formulas() -> None:
     assert {"mae"} == set(rmspe_and_mae(np.zeros(2), np.ones(2), np.array([1, 2])))
 
 
+@pytest.mark.system
 def test_days_to_come_are_not_looked_at(tmp_path: Path) -> None:
     """A forecast of the next weeks is no mistake and no data yet."""
     source, labels = tables(tmp_path, 0.085, days=60)

@@ -82,6 +82,7 @@ def test_blocks_that_are_parsed_side_by_side_come_in_their_order(
     assert ["no JSON: oops"] == [block.problem for block in blocks if block.bad_lines]
 
 
+@pytest.mark.system
 def test_shares_of_a_file_are_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every line belongs to one worker, wherever the borders fall."""
     log = write_log(tmp_path / "log.jsonl", [Traffic(300)])

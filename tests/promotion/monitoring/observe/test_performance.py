@@ -31,6 +31,7 @@ def test_metrics_are_those_of_scikit_learn(classes: int, average: str) -> None:
     assert pytest.approx(expected) == {name: reading.value for name, reading in found.items()}
 
 
+@pytest.mark.system
 def test_intervals_hold_what_they_promise() -> None:
     """Of 100 samples with an accuracy of 0.85, about 95 intervals hold it; and so for the F1."""
     hits = {"accuracy": 0, "f1": 0, "roc_auc": 0}
