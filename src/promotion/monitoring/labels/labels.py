@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,10 +42,19 @@ class Labels:
             request_ids: Arrow strings, one a row.
             rows: Arrow integers: position within the request.
         """
-        place = pc.index_in(_keys(request_ids, rows), value_set=self.keys)
-        found = np.asarray(pc.fill_null(place, UNKNOWN).to_numpy(), dtype=np.int64)
-        # Appended, so that a place of -1 reads as "no label".
-        return np.append(self.classes, np.nan if self.classes.dtype.kind == "f" else UNKNOWN)[found]
+        keys = _keys(request_ids, rows).to_pylist()
+        found = np.fromiter((self._places.get(key, UNKNOWN) for key in keys), np.int64, len(keys))
+        # The last one is of no row, so that a place of -1 reads as "no label".
+        return self._or_none[found]
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """Made once for all blocks of a log; Arrow would index all labels again for each."""
+        return {key: place for place, key in enumerate(self.keys.to_pylist())}
+
+    @cached_property
+    def _or_none(self) -> NDArray[Any]:
+        return np.append(self.classes, np.nan if self.classes.dtype.kind == "f" else UNKNOWN)
 
 
 def _keys(request_ids: Any, rows: Any) -> Any:
