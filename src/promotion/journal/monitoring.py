@@ -271,7 +271,8 @@ def last_critical(journal: Journal, family: str, entry: Entry) -> str:
     of_it = (alert.c.version_id == entry.id, alert.c.level == _CRITICAL, alert.c.key != CLUSTER)
     lasting = alert.c.state.in_([AlertState.OPEN, AlertState.ENDED])
     for row in journal.rows(_ALERTS.where(*of_it, lasting).order_by(alert.c.id)):
-        since = journal.rows(runs.where(monitoring_run.c.at > row.closed_at)) if row.closed_at else []
+        said = runs.with_only_columns(monitoring_run.c.findings)
+        since = journal.rows(said.where(monitoring_run.c.at > row.closed_at)) if row.closed_at else []
         if all(any(finding["key"] == row.key for finding in run.findings) for run in since):
             return f"critical alert since {row.opened_at:%Y-%m-%d}: {row.finding['text']}"
     newest = runs.order_by(monitoring_run.c.at.desc(), monitoring_run.c.id.desc()).limit(1)
