@@ -137,6 +137,7 @@ def _told(seen: Observation, watch: Watch, book: _Book) -> Iterator[ReplayedAct]
             )
         elif channels or alert.state is not AlertState.OPEN:
             text = f"{alert.key} ended: {seen} answers now" if kind is Kind.ENDED else f"{alert.key} is well again"
+            text = f"{alert.key} eased to {alert.level}" if alert.state is AlertState.OPEN else text
             yield ReplayedAct(seen.until, "over", alert.version, None, channels, text)
     book.said.clear()
 
