@@ -18,8 +18,6 @@ from promotion.monitoring.observe.reference import Reference
 
 VersionKey = tuple[str, int]
 """Registered model and MLflow's number."""
-
-
 SLICES = 24
 """Steps of a trend: hours of a day."""
 
